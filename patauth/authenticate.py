@@ -1,0 +1,165 @@
+"""Who calls: the way of a request from credentials to a principal, straight down.
+
+credentials (pure) -> one script: record, secret tag or token, expiry, revocation, owner, quota
+                   -> for a secret: proof or argon2 -> state -> lastUsed, if a UTC day has passed
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import NamedTuple, NoReturn
+
+from . import audit
+from .credentials import AccessToken, PatCredentials
+from .errors import InvalidCredentials, InvalidToken, PatAuthError, RateLimited, StoreUnavailable
+from .failures import Failures
+from .pat import use_is_due
+from .principal import Method, Principal
+from .proofs import Proofs
+from .quota import Decision, Quota
+from .settings import Settings
+from .store.record import NO_PEPPER, PatRecord, SecretSlot, unpack, unpack_token
+from .store.redis import LIMITED, REFUSED, RedisStore, Verdict
+
+_log = logging.getLogger("patauth")
+
+
+class Admission(NamedTuple):
+    """A verified caller, and what is left of the quota that was charged."""
+
+    principal: Principal
+    decision: Decision
+
+
+class Proven(NamedTuple):
+    """A PAT whose secret has been checked in full, as it was at `verdict.now`."""
+
+    record: PatRecord
+    slot: SecretSlot
+    tag: bytes
+    verdict: Verdict
+    decision: Decision
+    deadline: float
+
+
+class Authenticator:
+    """Checks credentials against the store; safe for many threads."""
+
+    def __init__(self, settings: Settings, store: RedisStore, proofs: Proofs, failures: Failures) -> None:
+        self._store = store
+        self._proofs = proofs
+        self._failures = failures
+        self._tenant = settings.tenant
+        self._requests = settings.request_quota
+        self._exchanges = settings.exchange_quota
+
+    def admit(self, credentials: PatCredentials | AccessToken, address: str | None) -> Admission:
+        """Verify credentials and charge the request quota.
+
+        Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`, `StoreUnavailable`.
+        """
+        if isinstance(credentials, AccessToken):
+            return self._admit_token(credentials)
+        proven = self.prove(credentials, address)
+        self.note_use(proven)
+        return Admission(_pat_principal(proven.verdict.pat, credentials.method), proven.decision)
+
+    def _admit_token(self, token: AccessToken) -> Admission:
+        store = self._store
+        verdict = store.authenticate(
+            token.pat_id, token=token.digest, quota=self._requests, deadline=store.deadline()
+        )
+        if verdict.verdict == REFUSED:
+            self._refuse_token(token)
+        principal = _token_principal(verdict.pat, verdict.token or b"")
+        if principal.tenant != self._tenant:
+            self._refuse_token(token)
+        return Admission(principal, self._within(verdict, unpack(verdict.pat), exchange=False))
+
+    def prove(self, credentials: PatCredentials, address: str | None, *, exchange: bool = False) -> Proven:
+        """Check an id and secret in full; charge the request quota, or with `exchange` that of exchanges.
+
+        What is wrong with a PAT is told only to who holds its secret.
+        """
+        store = self._store
+        pat_id = credentials.pat_id
+        deadline = store.deadline()
+        tag = store.keyring(deadline).secret_tag(pat_id, credentials.secret)
+        quota = self._exchanges if exchange else self._requests
+        verdict = store.authenticate(pat_id, tag=tag, quota=quota, exchange=exchange, deadline=deadline)
+        if verdict.verdict == REFUSED:
+            self._refuse(credentials, address)
+        record = unpack(verdict.pat)
+        if record.pat.tenant != self._tenant:
+            self._refuse(credentials, address)
+        decision = self._within(verdict, record, exchange)
+        slot = self.check_secret(credentials, address, record, tag, verdict.now)
+        return Proven(record, slot, tag, verdict, decision, deadline)
+
+    def check_secret(
+        self, credentials: PatCredentials, address: str | None, record: PatRecord, tag: bytes, now: int
+    ) -> SecretSlot:
+        """The slot of `record` that the secret opens, once its hash and the PAT's state are right."""
+        slot = record.slot_of(tag, now)
+        if slot is None:
+            self._refuse(credentials, address)
+        if slot.pepper != NO_PEPPER:
+            raise StoreUnavailable(detail=f"PAT {credentials.pat_id} is hashed with a pepper that is not set")
+        if not self._proofs.check(bytes.fromhex(credentials.pat_id), credentials.secret, slot.digest):
+            self._refuse(credentials, address)
+        state = record.pat.state_at(now)
+        if state != "active":
+            audit.record("credentials.refused", patId=credentials.pat_id, reason=state, address=address)
+            what = "has expired" if state == "expired" else "is disabled"
+            raise InvalidCredentials(f"the personal access token {what}")
+        return slot
+
+    def note_use(self, proven: Proven) -> None:
+        """Write lastUsed when a UTC day has passed; a failure is logged and costs the request nothing."""
+        pat, now = proven.record.pat, proven.verdict.now
+        if use_is_due(pat.last_used_ms, now):
+            try:
+                self._store.touch(pat.id, now, deadline=proven.deadline)
+            except PatAuthError as problem:
+                _log.warning("lastUsed of PAT %s not written: %s", pat.id, problem.detail or problem)
+
+    def _within(self, verdict: Verdict, record: PatRecord, exchange: bool) -> Decision:
+        allowed = verdict.verdict != LIMITED
+        backlog, wait = (verdict.micros, 0) if allowed else (0, verdict.micros)
+        if exchange:
+            decision = Decision(allowed, "exchanges", self._exchanges, backlog, wait)
+        else:
+            quota: Quota = record.pat.request_quota or self._requests
+            decision = Decision(allowed, "requests", quota, backlog, wait)
+        if not allowed:
+            raise RateLimited(decision.retry_after, decision=decision)
+        return decision
+
+    def _refuse(self, credentials: PatCredentials, address: str | None) -> NoReturn:
+        """One answer for unknown, wrong and deleted; 429 in its place past the address's failure quota."""
+        audit.record("credentials.refused", patId=credentials.pat_id, reason="invalid", address=address)
+        decision = self._failures.charge(address)
+        if decision is not None and not decision.allowed:
+            raise RateLimited(decision.retry_after, decision=decision)
+        raise InvalidCredentials
+
+    def _refuse_token(self, token: AccessToken) -> NoReturn:
+        audit.record("credentials.refused", patId=token.pat_id, reason="access token")
+        raise InvalidToken
+
+
+# A record's bytes say all that a principal is made of, and change seldom.
+
+
+@lru_cache(maxsize=4096)
+def _pat_principal(pat: bytes, method: Method) -> Principal:
+    found = unpack(pat).pat
+    return Principal(found.owner, frozenset(found.scope), found.id, found.tenant, method, found.expires_ms)
+
+
+@lru_cache(maxsize=4096)
+def _token_principal(pat: bytes, token: bytes) -> Principal:
+    found, access = unpack(pat).pat, unpack_token(token)
+    scopes = frozenset(access.scopes)
+    return Principal(found.owner, scopes, found.id, found.tenant, "access_token", access.expires_ms)

@@ -1,0 +1,174 @@
+"""The public object: what an application holds. Thin; the verbs are in authenticate, exchange and manage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from .authenticate import Admission, Authenticator
+from .credentials import PatCredentials
+from .errors import ConfigurationError, InvalidCredentials, InvalidRequest
+from .exchange import Access, Exchanger
+from .failures import Failures
+from .forks import after_fork_in_child
+from .hashing import Hasher
+from .manage import Manager
+from .pat import IssuedPat, Owner, PersonalAccessToken
+from .principal import Principal
+from .proofs import Proofs
+from .quota import Quota, parse
+from .scope import check as check_scopes
+from .scope import parse as parse_scopes
+from .settings import Settings
+from .store.engine import open_store
+
+
+class Authority:
+    """Makes, verifies, exchanges and removes the PATs of one tenant in one store.
+
+    One Authority serves a whole process: it is safe for many threads and after a fork, and connects at its
+    first use. Make it with `from_url` or `from_env`; close it with `close()` or a `with` block.
+
+    Every method may raise `StoreUnavailable` (the store did not answer; nothing was decided).
+    """
+
+    def __init__(self, settings: Settings, *, _clock: Callable[[], int] | None = None) -> None:
+        self.settings = settings
+        self.format = settings.format
+        self._store = open_store(settings, _clock)
+        self._hasher = Hasher(settings.hash_profile, slots=settings.hash_slots, queue=settings.hash_queue)
+        proofs = Proofs(self._hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
+        failures = Failures(settings.failure_quota, entries=settings.failure_entries)
+        for part in (self._hasher, proofs, failures):
+            after_fork_in_child(part.after_fork)
+        self._authenticator = Authenticator(settings, self._store, proofs, failures)
+        self._exchanger = Exchanger(settings, self._store, self._authenticator)
+        self._manager = Manager(settings, self._store, self._hasher)
+
+    @classmethod
+    def from_url(cls, store_url: str, **settings: Any) -> Authority:
+        """An Authority over `memory:`, `local:DIR`, `redis://…`, `rediss://…` or `unix://…`.
+
+        Further settings by keyword, see `Settings`. Raises `ConfigurationError`.
+        """
+        return cls(Settings.of(store_url=store_url, **settings))
+
+    @classmethod
+    def from_env(cls, **settings: Any) -> Authority:
+        """An Authority from `PATAUTH_STORE_URL` and further `PATAUTH_<NAME>`; keywords win.
+
+        Raises `ConfigurationError`; warns of `PATAUTH_*` names that are no settings.
+        """
+        return cls(Settings.from_env(**settings))
+
+    def close(self) -> None:
+        """Close connections, and give a `local:` engine back: it stops when nobody uses it."""
+        self._store.close()
+
+    def __enter__(self) -> Authority:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- verifying --------------------------------------------------------------------------------------
+
+    def authenticate(self, authorization: str, *, address: str | None = None) -> Principal:
+        """The principal of an Authorization value, `Basic …` or `Bearer …`.
+
+        `address` is the client's, for the failure quota; without one, refusals are not limited. Raises
+        `InvalidRequest` (several values in one), `InvalidCredentials`, `InvalidToken`, `RateLimited`,
+        `Overloaded`.
+        """
+        return self.admit(authorization, address=address).principal
+
+    def admit(self, authorization: str, *, address: str | None = None) -> Admission:
+        """As `authenticate`, with the quota's `decision` beside the `principal`."""
+        return self._authenticator.admit(self.format.parse(authorization), address)
+
+    def verify_basic(self, pat_id: str, secret: str, *, address: str | None = None) -> Principal:
+        """The principal of a PAT id and PAT secret. Raises as `authenticate`."""
+        return self._authenticator.admit(self.format.basic(pat_id, secret), address).principal
+
+    def verify_bearer(self, token: str, *, address: str | None = None) -> Principal:
+        """The principal of a PAT token or an access token. Raises as `authenticate`."""
+        return self._authenticator.admit(self.format.bearer(token), address).principal
+
+    def exchange(
+        self,
+        pat_id: str,
+        secret: str,
+        *,
+        scope: str | Iterable[str] | None = None,
+        address: str | None = None,
+    ) -> Access:
+        """An access token for a PAT id and secret (RFC 6749 §4.4).
+
+        `scope`: a list, or one space-separated text; None or empty: all of the PAT's. Raises as
+        `authenticate`, and `InvalidScope` for a scope that the PAT does not hold.
+        """
+        return self.exchange_credentials(self.format.basic(pat_id, secret), scope=scope, address=address)
+
+    def exchange_credentials(
+        self,
+        credentials: PatCredentials,
+        *,
+        scope: str | Iterable[str] | None = None,
+        address: str | None = None,
+    ) -> Access:
+        """As `exchange`, for credentials that `Format` has read. A PAT token is no client secret."""
+        if credentials.method != "basic":
+            raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
+        requested = parse_scopes(scope or "") if isinstance(scope, str | None) else check_scopes(scope)
+        return self._exchanger.exchange(credentials, requested, address)
+
+    # -- managing ---------------------------------------------------------------------------------------
+
+    def create(
+        self,
+        *,
+        owner: Owner,
+        name: str,
+        scope: Iterable[str],
+        expires_in: timedelta | None = None,
+        expires_at: datetime | None = None,
+        never_expires: bool = False,
+        access_token_ttl: int | None = None,
+        request_quota: Quota | str | None = None,
+    ) -> IssuedPat:
+        """Make a PAT. Its secret is in the answer and nowhere else.
+
+        `name` is unique per owner. Exactly one of `expires_in`, `expires_at` (with a time zone) and
+        `never_expires=True`. `access_token_ttl`: 15-43200 s. `request_quota`: "count/seconds" in place of
+        the setting. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the name, or too many PATs),
+        `Forbidden` (the owner is disabled), `Overloaded`.
+        """
+        if [expires_in is not None, expires_at is not None, never_expires].count(True) != 1:
+            raise InvalidRequest("expiry: give exactly one of expires_in, expires_at and never_expires=True")
+        expiry = expires_in if expires_in is not None else expires_at
+        try:
+            quota = parse(request_quota) if isinstance(request_quota, str) else request_quota
+        except ConfigurationError as problem:
+            raise InvalidRequest(f"request_quota: {problem}") from None
+        return self._manager.create(owner, name, check_scopes(scope), expiry, access_token_ttl, quota)
+
+    def get(self, pat_id: str) -> PersonalAccessToken:
+        """One PAT, also an expired one within its retention. Raises `NotFound`."""
+        return self._manager.get(pat_id)
+
+    def list(self, *, owner_id: str, offset: int = 0, limit: int | None = None) -> list[PersonalAccessToken]:
+        """An owner's PATs by creation, expired ones included within their retention."""
+        return self._manager.list_of(owner_id, offset, limit)
+
+    def delete(self, pat_id: str) -> None:
+        """Revoke a PAT for good: it and its access tokens are refused from the next request on.
+
+        Returns only once that is durable (setting `durability`); else raises `StoreUnavailable`, and is
+        safe to repeat. Raises `NotFound`.
+        """
+        self._manager.delete(pat_id)
+
+    def ping(self) -> None:
+        """Reach the store, start a `local:` engine if need be, and check the store key."""
+        self._store.settle_key(self._store.deadline())

@@ -1,0 +1,244 @@
+"""Credentials: what a caller sends, read strictly; what patauth hands out, minted.
+
+    PAT id        32 lower-case hex: 8 of the owner tag, 24 random       Basic user name, OAuth client_id
+    PAT secret    pats_ RANDOM CHECK                                     Basic password, OAuth client_secret
+    PAT token     pat_  PAT-ID _ RANDOM CHECK                            Bearer: id and secret in one string
+    access token  pata_ PAT-ID _ RANDOM CHECK                            Bearer: short-lived
+
+    RANDOM = 43 digits of 0-9A-Za-z: 32 random bytes as one big-endian number, left-padded with "0"
+    CHECK  =  6 such digits: CRC-32 (zlib) of all ASCII before it, prefix included
+
+The alphabet is in ASCII order, so equally long numbers compare as their texts do. A wrong shape, checksum
+or base64 spelling is refused here, without a store call and without a hash; so each credential has exactly
+one accepted spelling, and whatever is keyed on it is keyed on the decoded value.
+
+This module is pure: no I/O, no clock. It raises `InvalidCredentials`, `InvalidRequest` and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Literal, NamedTuple
+from urllib.parse import unquote_to_bytes
+from zlib import crc32
+
+from .errors import ConfigurationError, InvalidCredentials, InvalidRequest
+
+MAX_AUTHORIZATION = 1024  # characters of an Authorization value; the longest of ours is under 150
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]  # two digits at a time: half the steps
+_PAIR_VALUES = {pair: value for value, pair in enumerate(_PAIRS)}
+_BASE2 = len(_PAIRS)
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_COMBINED = re.compile(r",[ \t]*(?:basic|bearer)[ \t]", re.IGNORECASE)
+_PAT_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(slots=True)
+class PatCredentials:
+    """A PAT id and the 32 bytes of its secret, by Basic or as a PAT token; shape and checksum are right."""
+
+    pat_id: str
+    secret: bytes = field(repr=False)
+    method: Literal["basic", "pat"]
+
+
+@dataclass(slots=True)
+class AccessToken:
+    """An opaque access token: the PAT that it names, and the SHA-256 of its text, which is its key."""
+
+    pat_id: str
+    digest: bytes = field(repr=False)
+
+
+class Prefixes(NamedTuple):
+    """The three prefixes of one brand of credentials; the setting `credential_prefixes`."""
+
+    pat: str = "pat"
+    secret: str = "pats"  # noqa: S105 - the prefix, not a secret
+    access: str = "pata"
+
+
+class Format:
+    """The spelling of credentials under one or more triples of prefixes, newest first.
+
+    The first triple is issued, all are accepted, so that a brand can be changed while old PATs live on.
+    """
+
+    def __init__(self, prefixes: Iterable[Prefixes] = (Prefixes(),)) -> None:
+        self._prefixes = triples = tuple(prefixes)
+        names = [name for triple in triples for name in triple]
+        if not triples or not all(re.fullmatch(r"[a-z][a-z0-9]{0,15}", name) for name in names):
+            raise ConfigurationError(
+                "credential_prefixes: give three prefixes 'pat,secret,access', each a lower-case letter"
+                " and up to 15 letters or digits"
+            )
+        if len(set(names)) != len(names):
+            raise ConfigurationError("credential_prefixes: each prefix must differ from all others")
+        self.issued = triples[0]
+        self._pat_prefixes = frozenset(triple.pat for triple in triples)
+        secret_names = "|".join(triple.secret for triple in triples)
+        bearer_names = "|".join(name for triple in triples for name in (triple.pat, triple.access))
+        self._secret = re.compile(rf"((?:{secret_names})_([0-9A-Za-z]{{43}}))([0-9A-Za-z]{{6}})")
+        self._bearer = re.compile(
+            rf"(({bearer_names})_([0-9a-f]{{32}})_([0-9A-Za-z]{{43}}))([0-9A-Za-z]{{6}})"
+        )
+
+    def patterns(self) -> dict[str, str]:
+        """One regular expression for each kind of secret, for secret scanners and log filters."""
+        pat, secret, access = self.issued
+        return {
+            "secret": rf"\b{secret}_[0-9A-Za-z]{{49}}\b",
+            "token": rf"\b{pat}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}\b",
+            "access_token": rf"\b{access}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}\b",
+        }
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def parse(self, value: str, *, form_encoded: bool = False) -> PatCredentials | AccessToken:
+        """Read an Authorization value, `Basic …` or `Bearer …` (RFC 7617 §2, RFC 6750 §2.1).
+
+        `form_encoded` also accepts the form-urlencoded spelling of id and secret (RFC 6749 §2.3.1).
+        Raises `InvalidRequest` for several values joined into one (RFC 9110 §5.3), `InvalidCredentials`
+        for everything else that is not a well-formed credential of ours.
+        """
+        if len(value) > MAX_AUTHORIZATION:
+            raise InvalidCredentials("the Authorization value is too long")
+        scheme, _, rest = value.partition(" ")
+        scheme = scheme.lower()
+        try:
+            if scheme == "bearer":
+                return self.bearer(rest.lstrip(" "))
+            if scheme == "basic":
+                pat_id, secret = split_basic(rest.lstrip(" "))
+                if form_encoded and ("%" in pat_id or "%" in secret):
+                    pat_id, secret = _form_decoded(pat_id), _form_decoded(secret)
+                return self.basic(pat_id, secret)
+        except InvalidCredentials:
+            _refuse_combined(value, scheme)
+            raise
+        _refuse_combined(value, scheme)
+        raise InvalidCredentials("the Authorization value must be 'Basic …' or 'Bearer …'")
+
+    def basic(self, pat_id: str, secret: str) -> PatCredentials:
+        """Check the shape of a PAT id and a PAT secret."""
+        match = self._secret.fullmatch(secret)
+        if match is None or _PAT_ID.fullmatch(pat_id) is None:
+            raise InvalidCredentials
+        checked, random, check = match.groups()
+        return PatCredentials(pat_id, _random_bytes(checked, random, check), "basic")
+
+    def bearer(self, token: str) -> PatCredentials | AccessToken:
+        """Check the shape of a PAT token or an opaque access token."""
+        match = self._bearer.fullmatch(token)
+        if match is None:
+            raise InvalidCredentials
+        checked, prefix, pat_id, random, check = match.groups()
+        if prefix in self._pat_prefixes:
+            return PatCredentials(pat_id, _random_bytes(checked, random, check), "pat")
+        if _digits(crc32(checked.encode()), 6) != check or random > _MAX_RANDOM:
+            raise InvalidCredentials
+        return AccessToken(pat_id, sha256(token.encode()).digest())
+
+    # -- minting --------------------------------------------------------------------------------------
+
+    def secret_text(self, secret: bytes) -> str:
+        """The PAT secret for 32 secret bytes."""
+        return _with_check(f"{self.issued.secret}_{_digits(int.from_bytes(secret), 43)}")
+
+    def token_text(self, pat_id: str, secret: bytes) -> str:
+        """The PAT token (id and secret in one string) for 32 secret bytes."""
+        return _with_check(f"{self.issued.pat}_{pat_id}_{_digits(int.from_bytes(secret), 43)}")
+
+    def mint_access_token(self, pat_id: str) -> tuple[str, bytes]:
+        """A new access token of a PAT: its text, and the SHA-256 that is its key."""
+        random = _digits(int.from_bytes(secrets.token_bytes(32)), 43)
+        text = _with_check(f"{self.issued.access}_{pat_id}_{random}")
+        return text, sha256(text.encode()).digest()
+
+
+def mint_pat_id(owner_tag: str) -> str:
+    """A new PAT id under an owner tag (8 hex)."""
+    return owner_tag + secrets.token_hex(12)
+
+
+def is_pat_id(text: str) -> bool:
+    """Whether a text has the shape of a PAT id."""
+    return _PAT_ID.fullmatch(text) is not None
+
+
+def mint_secret() -> bytes:
+    """32 new secret bytes."""
+    return secrets.token_bytes(32)
+
+
+def split_basic(token68: str) -> tuple[str, str]:
+    """The user name and password of a Basic credential (RFC 7617 §2).
+
+    Canonical base64 only (padding and trailing bits as an encoder writes them), UTF-8 or refused, no
+    control characters, split at the first colon.
+    """
+    try:
+        decoded = a2b_base64(token68, strict_mode=True)
+        if b2a_base64(decoded, newline=False).decode() != token68:
+            raise InvalidCredentials
+        text = decoded.decode()
+    except (Base64Error, ValueError):  # ValueError: text that is not ASCII, bytes that are not UTF-8
+        raise InvalidCredentials from None
+    user, colon, password = text.partition(":")
+    if not colon or _CONTROLS.search(text):
+        raise InvalidCredentials
+    return user, password
+
+
+def _refuse_combined(value: str, scheme: str) -> None:
+    # Servers join repeated header lines with a comma. No credential of Basic or Bearer contains one; other
+    # schemes do, so there only a following Basic or Bearer tells.
+    if (scheme in ("basic", "bearer") and "," in value) or _COMBINED.search(value):
+        raise InvalidRequest("more than one Authorization value was sent; send exactly one")
+
+
+def _form_decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text.replace("+", " ")).decode()
+    except UnicodeDecodeError:
+        raise InvalidCredentials from None
+
+
+# -- base 62 ----------------------------------------------------------------------------------------------
+
+
+def _digits(value: int, width: int) -> str:
+    pairs = []
+    for _ in range(width // 2):
+        value, rest = divmod(value, _BASE2)
+        pairs.append(_PAIRS[rest])
+    if width % 2:
+        pairs.append(_ALPHABET[value])
+    pairs.reverse()
+    return "".join(pairs)
+
+
+_MAX_RANDOM = _digits(2**256 - 1, 43)
+
+
+def _with_check(text: str) -> str:
+    return text + _digits(crc32(text.encode()), 6)
+
+
+def _random_bytes(checked: str, random: str, check: str) -> bytes:
+    """The 32 bytes that 43 digits spell, if the checksum of `checked` is right and the value fits."""
+    if _digits(crc32(checked.encode()), 6) != check or random > _MAX_RANDOM:
+        raise InvalidCredentials
+    value = _PAIR_VALUES["0" + random[0]]
+    for at in range(1, 43, 2):
+        value = value * _BASE2 + _PAIR_VALUES[random[at : at + 2]]
+    return value.to_bytes(32)

@@ -1,0 +1,154 @@
+"""The error tree: everything patauth raises.
+
+    PatAuthError
+    ├── ConfigurationError            wrong settings; never the fault of a request
+    ├── InvalidRequest            400 malformed beyond a single credential
+    │   └── InvalidScope          400 a scope that is malformed, unknown or not held
+    ├── InvalidCredentials        401 an id and secret that are refused
+    │   ├── MissingCredentials    401 none were sent
+    │   └── InvalidToken          401 an access token that is refused
+    ├── Forbidden                 403 known, but not allowed
+    │   └── InsufficientScope     403 known, but without the scopes that this needs
+    ├── NotFound                  404
+    ├── Conflict                  409 a name in use, or too many PATs
+    ├── RateLimited               429 a quota is used up
+    └── Overloaded                503 no hash slot in time
+        └── StoreUnavailable      503 the store did not answer, or not in a way we understand
+
+An error carries a status hint and a code, and never writes HTTP: `patauth.wsgi.errors` is the one place
+that renders it. `str(error)` is for the caller and fits an `error_description` (RFC 6750 §3.1);
+`error.detail` is for the operator's log. Neither ever holds a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from .quota import Decision
+
+
+class PatAuthError(Exception):
+    """Base of every error that patauth raises.
+
+    `status` is the HTTP status that fits; `code` the OAuth error code (RFC 6749 §5.2, RFC 6750 §3.1).
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "server_error"
+    default: ClassVar[str] = "something went wrong"
+
+    def __init__(self, description: str | None = None, *, detail: str | None = None) -> None:
+        super().__init__(description or self.default)
+        self.detail = detail
+
+
+class ConfigurationError(PatAuthError):
+    """A setting is missing or wrong. Raised while setting up, never because of a request."""
+
+    default = "patauth is not configured correctly"
+
+
+class InvalidRequest(PatAuthError):
+    """The request is malformed: a bad argument, two credentials at once, a body that cannot be read."""
+
+    status = 400
+    code = "invalid_request"
+    default = "the request is malformed"
+
+
+class InvalidScope(InvalidRequest):
+    """A scope is malformed, not in the catalogue, or not held by the PAT (RFC 6749 §5.2)."""
+
+    code = "invalid_scope"
+    default = "the requested scope is invalid"
+
+
+class InvalidCredentials(PatAuthError):
+    """The id and secret are refused. One text for unknown, wrong and deleted: they cannot be told apart."""
+
+    status = 401
+    code = "invalid_token"
+    default = "the credentials are not valid"
+
+
+class MissingCredentials(InvalidCredentials):
+    """No credentials were sent; the answer carries no error code (RFC 6750 §3)."""
+
+    code = "unauthorized"
+    default = "credentials are required"
+
+
+class InvalidToken(InvalidCredentials):
+    """The access token is refused: unknown, expired, revoked, or its PAT is gone (RFC 6750 §3.1)."""
+
+    default = "the access token is not valid"
+
+
+class Forbidden(PatAuthError):
+    """The caller is known, and may not do this."""
+
+    status = 403
+    code = "access_denied"
+    default = "this is not allowed"
+
+
+class InsufficientScope(Forbidden):
+    """The principal lacks scopes; `required` lists all that are needed (RFC 6750 §3.1)."""
+
+    code = "insufficient_scope"
+    default = "the credentials do not carry the scope that this needs"
+
+    def __init__(self, required: Iterable[str] = (), *, detail: str | None = None) -> None:
+        super().__init__(detail=detail)
+        self.required = tuple(sorted(required))
+
+
+class NotFound(PatAuthError):
+    """There is no such PAT here."""
+
+    status = 404
+    code = "not_found"
+    default = "there is no such personal access token"
+
+
+class Conflict(PatAuthError):
+    """The owner has a PAT of that name, or as many PATs as are allowed."""
+
+    status = 409
+    code = "conflict"
+    default = "this conflicts with what is there already"
+
+
+class RateLimited(PatAuthError):
+    """A quota is used up. `retry_after` is whole seconds, at least 1; `decision` says which quota."""
+
+    status = 429
+    code = "rate_limited"
+    default = "too many requests"
+
+    def __init__(self, retry_after: int, *, decision: Decision | None = None) -> None:
+        super().__init__(f"too many requests; try again in {retry_after} s")
+        self.retry_after = retry_after
+        self.decision = decision
+
+
+class Overloaded(PatAuthError):
+    """No hash slot came free in time. `retry_after` is whole seconds."""
+
+    status = 503
+    code = "temporarily_unavailable"
+    default = "too busy at the moment; try again shortly"
+
+    def __init__(
+        self, description: str | None = None, *, retry_after: int = 1, detail: str | None = None
+    ) -> None:
+        super().__init__(description, detail=detail)
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(Overloaded):
+    """The store is down, too slow, or gave an answer that is not understood: nothing was decided."""
+
+    default = "the token store is not reachable; try again shortly"

@@ -1,0 +1,78 @@
+"""The exchange: a PAT's id and secret for a short-lived access token with its scopes (RFC 6749 §4.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from . import audit
+from .authenticate import Authenticator, Proven
+from .credentials import PatCredentials
+from .errors import InvalidCredentials, StoreUnavailable
+from .quota import Decision
+from .scope import narrow
+from .settings import Settings
+from .store.record import TokenRecord, pack_token, unpack
+from .store.redis import RedisStore
+
+_TRIES = 3  # a PAT that changes between verification and issue is looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An access token, as RFC 6749 §5.1 answers it."""
+
+    value: str = field(repr=False)
+    expires_in: int  # whole seconds, rounded down
+    scope: tuple[str, ...]  # what was granted
+    pat_id: str
+    decision: Decision  # what is left of the exchange quota
+    token_type: str = "Bearer"  # noqa: S105
+
+
+class Exchanger:
+    """Issues access tokens; safe for many threads."""
+
+    def __init__(self, settings: Settings, store: RedisStore, authenticator: Authenticator) -> None:
+        self._settings = settings
+        self._store = store
+        self._authenticator = authenticator
+        self._format = settings.format
+
+    def exchange(
+        self, credentials: PatCredentials, requested: tuple[str, ...], address: str | None
+    ) -> Access:
+        """Verify the secret, charge the exchange quota, and write a token with at most the PAT's scopes.
+
+        Raises what `Authenticator.prove` raises, and `InvalidScope`.
+        """
+        proven = self._authenticator.prove(credentials, address, exchange=True)
+        for _ in range(_TRIES):
+            text, digest = self._format.mint_access_token(credentials.pat_id)
+            token = self._token(proven, requested)
+            written, changed = self._store.issue(
+                credentials.pat_id, proven.verdict.pat, digest, pack_token(token), deadline=proven.deadline
+            )
+            if written == 1:
+                break
+            if written == 0:
+                raise InvalidCredentials
+            record, now = unpack(changed), proven.verdict.now
+            slot = self._authenticator.check_secret(credentials, address, record, proven.tag, now)
+            proven = proven._replace(record=record, slot=slot, verdict=proven.verdict._replace(pat=changed))
+        else:
+            raise StoreUnavailable(detail=f"PAT {credentials.pat_id} kept changing")
+        self._authenticator.note_use(proven)
+        seconds = (token.expires_ms - proven.verdict.now) // 1000
+        audit.record(
+            "token.exchange", patId=token.pat_id, scope=list(token.scopes), expiresIn=seconds, address=address
+        )
+        return Access(text, seconds, token.scopes, token.pat_id, proven.decision)
+
+    def _token(self, proven: Proven, requested: tuple[str, ...]) -> TokenRecord:
+        pat, settings = proven.record.pat, self._settings
+        granted = narrow(requested, pat.scope, settings.scopes or (), settings.ignored_scopes)
+        lifetime = 1000 * (pat.access_token_ttl or settings.access_token_ttl)
+        expires_ms = proven.verdict.now + lifetime
+        if pat.expires_ms is not None:
+            expires_ms = min(expires_ms, pat.expires_ms)
+        return TokenRecord(pat.id, proven.slot.generation, expires_ms, granted)

@@ -1,0 +1,295 @@
+"""Settings: one frozen dataclass, from keywords, the environment or Flask's configuration.
+
+Each field says its unit and why its default is what it is. A setting that is not understood is a
+`ConfigurationError` at start, never a surprise at a request.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from base64 import urlsafe_b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from .credentials import Format, Prefixes
+from .errors import ConfigurationError, InvalidRequest
+from .hashing import PROFILES, Profile
+from .pat import check_id
+from .quota import Quota, parse
+from .scope import DEFAULT_IGNORED
+from .scope import check as check_scopes
+
+MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
+SURFACES = ("oauth",)
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SECRETS = ("secret_key", "store_url")  # also read from the file that PATAUTH_<NAME>_FILE names
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of an integer with one of `s m h d w`, such as `30d`; without a unit, seconds."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhdw]?)", text.strip())
+    if match is None:
+        raise ValueError("give an integer and one of s m h d w, such as 30d or 12h")
+    return int(match[1]) * _UNITS[match[2] or "s"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that can be set. Seconds unless said otherwise; texts are understood wherever a value is."""
+
+    # the store
+    store_url: str = field(repr=False)  # may hold a password
+    key_prefix: str = "patauth"  # separates environments within one server
+    secret_key: bytes | None = field(default=None, repr=False)  # 32 bytes; None: made in the store
+    connect_timeout: float = 0.2
+    command_timeout: float = 0.25
+    max_connections: int = 64  # per process
+    durability: int | None = None  # replicas that a revocation waits for; None: as the engine does it
+    durability_timeout: float = 0.2
+    # quotas
+    request_quota: Quota = Quota(100, 10)  # of each PAT, its access tokens included
+    exchange_quota: Quota = Quota(60, 60)  # of each PAT
+    failure_quota: Quota = Quota(20, 60)  # of each client address: refused ids and secrets
+    failure_entries: int = 10_000  # addresses that are remembered, per process
+    trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
+    # hashing
+    hash_profile: Profile = PROFILES["owasp"]
+    hash_slots: int = field(default_factory=lambda: os.cpu_count() or 1)  # at a time, per process
+    hash_queue: int = 32  # callers that may wait for a slot
+    proof_ttl: float = 900.0  # how long a hash check is remembered
+    proof_entries: int = 10_000  # how many are, per process
+    # policy
+    tenant: str = "default"  # the organisation that this Authority serves
+    access_token_ttl: int = 900  # 15-43200, where the PAT says nothing
+    max_pats_per_owner: int = 10  # expired ones do not count
+    max_lifetime: int | None = None  # of a PAT; None: no limit, and it may never expire
+    retention: int = 30 * 86_400  # how long an expired PAT stays listed and keeps its name
+    scopes: Mapping[str, str] | None = None  # the catalogue, scope -> plain words; None: any scope
+    ignored_scopes: tuple[str, ...] = DEFAULT_IGNORED  # asked for by clients as a matter of protocol
+    credential_prefixes: tuple[Prefixes, ...] = (Prefixes(),)  # newest first
+    # HTTP
+    path_prefix: str = ""  # before patauth's own routes
+    surfaces: tuple[str, ...] = ("oauth",)  # patauth's own routes, by group
+    realm: str = "patauth"  # of the challenges
+    keep_authorization: bool = False  # leave HTTP_AUTHORIZATION for the wrapped app
+
+    @classmethod
+    def of(cls, **given: Any) -> Settings:
+        """Settings from keywords; each value may be given as it is or as the text that stands for it."""
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise ConfigurationError(f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}")
+        if not given.get("store_url"):
+            raise ConfigurationError(
+                "no store: set store_url (PATAUTH_STORE_URL), for example 'local:./patauth-data'"
+                " or 'redis://127.0.0.1:6379/0'"
+            )
+        values = {}
+        for name, value in given.items():
+            try:
+                values[name] = _READERS[name](value)
+            except (ValueError, TypeError, InvalidRequest) as problem:
+                raise ConfigurationError(f"{name}: {problem}") from None
+        return cls(**values)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+        """Settings from `PATAUTH_<NAME>`; keywords win. Secrets may stand in a file: `PATAUTH_<NAME>_FILE`."""
+        environ = os.environ if environ is None else environ
+        known = {item.name for item in fields(cls)}
+        values: dict[str, Any] = {}
+        for variable, text in environ.items():
+            if not variable.startswith("PATAUTH_") or variable in _NOT_SETTINGS:
+                continue
+            name = variable.removeprefix("PATAUTH_").lower()
+            if name.endswith("_file") and name.removesuffix("_file") in _SECRETS:
+                name = name.removesuffix("_file")
+                try:
+                    text = Path(text).read_text().strip()
+                except OSError as problem:
+                    raise ConfigurationError(f"{variable}: cannot read it: {problem.strerror}") from None
+            if name in known:
+                values[name] = text
+            else:
+                warnings.warn(f"{variable} is not a setting of patauth; is it misspelt?", stacklevel=2)
+        return cls.of(**{**values, **given})
+
+    @property
+    def format(self) -> Format:
+        """How credentials are spelt."""
+        return Format(self.credential_prefixes)
+
+
+_NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, read by the engine itself
+
+
+# -- one reader for each setting -----------------------------------------------------------------------------
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise TypeError(f"give a whole number from {low} to {high}")
+        number = int(value)
+        if not low <= number <= high:
+            raise ValueError(f"give a whole number from {low} to {high}")
+        return number
+
+    return read
+
+
+def _seconds(low: int, high: int) -> Callable[[Any], int]:
+    whole = _whole(low, high)
+
+    def read(value: Any) -> int:
+        if isinstance(value, timedelta):
+            value = int(value.total_seconds())
+        return whole(parse_duration(value) if isinstance(value, str) else value)
+
+    return read
+
+
+def _fraction(low: float, high: float) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        number = value.total_seconds() if isinstance(value, timedelta) else float(value)
+        if not low <= number <= high:
+            raise ValueError(f"give a number of seconds from {low} to {high}")
+        return float(number)
+
+    return read
+
+
+def _quota(value: Any) -> Quota:
+    return value if isinstance(value, Quota) else parse(value)
+
+
+def _matching(pattern: str, help_text: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(help_text)
+        return value
+
+    return read
+
+
+def _secret_key(value: Any) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        key = value
+    else:
+        try:
+            key = (
+                bytes.fromhex(value)
+                if len(value) == 64
+                else urlsafe_b64decode(value + "=" * (-len(value) % 4))
+            )
+        except (ValueError, Base64Error):
+            key = b""
+    if key is not None and len(key) != 32:
+        raise ValueError("give 32 bytes as 64 hex digits or as base64url")
+    return key
+
+
+def _profile(value: Any) -> Profile:
+    if isinstance(value, Profile):
+        return value
+    if value not in PROFILES:
+        raise ValueError(f"give one of {', '.join(sorted(PROFILES))}")
+    return PROFILES[value]
+
+
+def _lifetime(value: Any) -> int | None:
+    return None if value is None or value == "none" else _seconds(1, 100 * 366 * 86_400)(value)
+
+
+def _catalogue(value: Any) -> Mapping[str, str] | None:
+    if value is None:
+        return None
+    catalogue = dict.fromkeys(value.split(), "") if isinstance(value, str) else dict(value)
+    check_scopes(list(catalogue))
+    return catalogue
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(value.split()) if isinstance(value, str) else tuple(value)
+
+
+def _durability(value: Any) -> int | None:
+    if value in (None, "engine"):
+        return None
+    if isinstance(value, str) and (match := re.fullmatch(r"replicas:([1-9][0-9]?)", value)):
+        return int(match[1])
+    raise ValueError("give 'engine' or 'replicas:N'")
+
+
+def _prefixes(value: Any) -> tuple[Prefixes, ...]:
+    triples = [part.split(",") for part in value.split()] if isinstance(value, str) else list(value)
+    if not all(len(triple) == 3 for triple in triples):
+        raise ValueError("give triples 'pat,pats,pata', newest first, separated by blanks")
+    prefixes = tuple(Prefixes(*triple) for triple in triples)
+    Format(prefixes)
+    return prefixes
+
+
+def read_surfaces(value: Any) -> tuple[str, ...]:
+    """Names of surfaces. Raises `ValueError`."""
+    names = _words(value.replace(",", " ") if isinstance(value, str) else value)
+    for name in names:
+        if name not in SURFACES:
+            raise ValueError(f"there is no surface {name!r}; there is: {', '.join(SURFACES)}")
+    return names
+
+
+def _truth(value: Any) -> bool:
+    if isinstance(value, str):
+        value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
+            value.lower()
+        )
+    if not isinstance(value, bool):
+        raise ValueError("give true or false")
+    return value
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "store_url": _matching(r"[ -~]+", "give a URL"),
+    "key_prefix": _matching(r"[A-Za-z0-9_.:-]{1,64}", "give 1 to 64 letters, digits and _ . : -"),
+    "secret_key": _secret_key,
+    "request_quota": _quota,
+    "exchange_quota": _quota,
+    "failure_quota": _quota,
+    "failure_entries": _whole(1, 10_000_000),
+    "access_token_ttl": _seconds(MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL),
+    "hash_profile": _profile,
+    "hash_slots": _whole(1, 1024),
+    "hash_queue": _whole(0, 100_000),
+    "proof_ttl": _fraction(0, 86_400),
+    "proof_entries": _whole(1, 10_000_000),
+    "max_pats_per_owner": _whole(1, 100_000),
+    "max_lifetime": _lifetime,
+    "retention": _seconds(0, 3660 * 86_400),
+    "tenant": lambda value: check_id(value, "tenant"),
+    "scopes": _catalogue,
+    "ignored_scopes": _words,
+    "durability": _durability,
+    "durability_timeout": _fraction(0.001, 60),
+    "trusted_proxies": _whole(0, 100),
+    "connect_timeout": _fraction(0.001, 60),
+    "command_timeout": _fraction(0.001, 60),
+    "max_connections": _whole(1, 100_000),
+    "credential_prefixes": _prefixes,
+    "path_prefix": _matching(
+        r"(?:/[A-Za-z0-9._~-]+)*", "give '' or a path such as /auth, without a last '/'"
+    ),
+    "surfaces": read_surfaces,
+    "realm": _matching(
+        r"[ !#-\[\]-~]{1,128}", "give 1 to 128 ASCII characters without quotes and backslashes"
+    ),
+    "keep_authorization": _truth,
+}

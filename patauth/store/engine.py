@@ -1,0 +1,78 @@
+"""From a store URL to a store: which engine answers, and what its word is worth."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from urllib.parse import quote, unquote
+
+from ..errors import ConfigurationError
+from ..forks import after_fork_in_child
+from ..settings import Settings
+from .connection import Command, Connections, open_connection
+from .keys import Keys
+from .local import LocalEngine
+from .memory import MemoryTransport
+from .redis import RedisStore
+
+_SERVERS = ("redis://", "rediss://", "unix://")
+
+
+def open_store(settings: Settings, clock: Callable[[], int] | None = None) -> RedisStore:
+    """The store of `store_url`; nothing is connected or started yet. Raises `ConfigurationError`.
+
+    `memory:` is a new one each time; `local:DIR` is shared by all processes that name DIR.
+    """
+    url = settings.store_url
+    keys = Keys(settings.key_prefix, settings.tenant)
+    if url in ("memory:", "memory://"):
+        warnings.warn("store 'memory:': all tokens vanish when this process ends", stacklevel=4)
+        return RedisStore(MemoryTransport(), keys, secret_key=settings.secret_key, clock=clock)
+
+    timeout_ms = round(settings.durability_timeout * 1000)
+    wait: Command | None = ("WAIT", settings.durability, timeout_ms) if settings.durability else None
+    engine = None
+    if url.startswith("local:"):
+        engine = LocalEngine(_directory(url))
+        after_fork_in_child(engine.after_fork)
+        wait = wait or ("WAITAOF", 1, 0, timeout_ms)
+    else:
+        url = server_url(url)
+        open_connection(url, 1, 1)  # a wrong URL shows now, not at the first request
+    connections = Connections(
+        (lambda: "unix://" + quote(engine.acquire())) if engine else (lambda: url),
+        connect_timeout=settings.connect_timeout,
+        command_timeout=settings.command_timeout,
+        limit=settings.max_connections,
+        on_failure=engine.revive if engine else None,
+    )
+    store = RedisStore(
+        connections,
+        keys,
+        secret_key=settings.secret_key,
+        wait=wait,
+        patience=settings.durability_timeout,
+        engine=engine,
+        clock=clock,
+    )
+    connections.on_connect = store.settle_key_over
+    return store
+
+
+def server_url(url: str) -> str:
+    """A `redis:`, `rediss:` or `unix:` URL, also from its `valkey…` spelling."""
+    if url.startswith(("valkey://", "valkeys://")):
+        url = url.replace("valkey", "redis", 1)
+    if not url.startswith(_SERVERS):
+        scheme = url.partition(":")[0]
+        raise ConfigurationError(
+            f"store_url: no store of kind {scheme!r}; give memory:, local:DIR, redis://, rediss:// or unix://"
+        )
+    return url
+
+
+def _directory(url: str) -> str:
+    directory = unquote(url.removeprefix("local:"))
+    if not directory:
+        raise ConfigurationError("store_url: 'local:' wants a directory, for example local:./patauth-data")
+    return directory

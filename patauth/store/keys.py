@@ -1,0 +1,66 @@
+"""Every key in Redis, in one place.
+
+All keys of one owner's PATs carry the owner tag as their hash tag, so they share a slot and one script can
+reach them; a tag routes and identifies nobody (two owners may share one). Only the indexes of a tenant live
+in another slot. `P` is the setting `key_prefix`, `T` the owner tag (8 hex), `ID` the 16 bytes of a PAT id,
+of which the last 12 stand in a key.
+
+    key                          type    holds                                        life
+    P:{T}:p:ID[4:]               string  PAT record (record.py)                       expiry + retention
+    P:{T}:t:SHA-256              string  access token record (record.py)              until it expires
+    P:{T}:q:ID[4:]               string  tat of the request quota, µs                 until it is full again
+    P:{T}:x:ID[4:]               string  tat of the exchange quota, µs                until it is full again
+    P:{T}:o:TENANT/OWNER         hash    owner record: schema, disabled, sequence     stays
+    P:{T}:n:TENANT/OWNER         hash    owner index: name -> ID, expiry              while the owner has PATs
+    P:{T}:w                      string  makes a repeated removal wait for the disk   1 s
+    P:{/TENANT}:created          zset    tenant index: hex id by creation, ms         while it has PATs
+    P:{/TENANT}:used             zset    tenant index: hex id by last use, ms; 0 none while it has PATs
+    P:{store}:key                string  the store key, unless `secret_key` is set    stays
+    P:{store}:check              string  check value of the store key                 stays
+
+Digests and ids stand as raw bytes: a million PATs are a million times these lengths.
+"""
+
+from __future__ import annotations
+
+
+class Keys:
+    """The keys under one `key_prefix`, for one tenant."""
+
+    def __init__(self, prefix: str, tenant: str) -> None:
+        self._head = head = f"{prefix}:{{".encode()
+        self._tenant = tenant
+        self.store_key = head + b"store}:key"
+        self.store_check = head + b"store}:check"
+        # A tenant named "store" must not meet the keys above, nor one of 8 hex an owner tag: hence "/",
+        # which no tenant holds.
+        self.tenant_created = head + f"/{tenant}}}:created".encode()
+        self.tenant_used = head + f"/{tenant}}}:used".encode()
+
+    def pat(self, pat_id: str) -> bytes:
+        """The PAT record."""
+        return b"%b%b}:p:%b" % (self._head, pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
+
+    def requests(self, pat_id: str) -> bytes:
+        """The request quota of a PAT and its access tokens."""
+        return b"%b%b}:q:%b" % (self._head, pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
+
+    def exchanges(self, pat_id: str) -> bytes:
+        """The exchange quota of a PAT."""
+        return b"%b%b}:x:%b" % (self._head, pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
+
+    def access_token(self, pat_id: str, digest: bytes) -> bytes:
+        """The record of an access token, by the SHA-256 of its text."""
+        return b"%b%b}:t:%b" % (self._head, pat_id[:8].encode(), digest)
+
+    def owner(self, tag: str, owner_id: str) -> bytes:
+        """The owner record."""
+        return b"%b%b}:o:%b" % (self._head, tag.encode(), f"{self._tenant}/{owner_id}".encode())
+
+    def owner_index(self, tag: str, owner_id: str) -> bytes:
+        """The names of an owner's PATs."""
+        return b"%b%b}:n:%b" % (self._head, tag.encode(), f"{self._tenant}/{owner_id}".encode())
+
+    def barrier(self, tag: str) -> bytes:
+        """A key that only exists to be written, so that WAIT and WAITAOF have something to wait for."""
+        return b"%b%b}:w" % (self._head, tag.encode())

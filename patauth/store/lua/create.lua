@@ -1,0 +1,37 @@
+-- Make a PAT, if its name is free and its owner may have one more.
+--   KEYS[1]  PAT record     KEYS[2]  owner record     KEYS[3]  owner index
+--   ARGV[2]  the PAT record     ARGV[3]  name     ARGV[4]  owner index entry: id (16 bytes), expiry (6)
+--   ARGV[5]  ms to keep the record beyond now; empty: for good
+--   ARGV[6]  most PATs that have not expired     ARGV[7]  retention of expired ones, ms
+-- Returns 'made', 'disabled' (the owner), 'taken' (the name), 'full' or 'exists' (the id).
+-- The first write is one that an engine out of memory refuses: nothing is left half-made.
+if redis.call('HGET', KEYS[2], 'disabled') == '1' then return 'disabled' end
+local entries = redis.call('HGETALL', KEYS[3])
+local alive, gone = 0, {}
+for i = 1, #entries, 2 do
+  local name, entry = entries[i], entries[i + 1]
+  local expiry = u48(entry, 17)
+  if now >= expiry + ARGV[7] then
+    gone[#gone + 1] = name
+  else
+    if name == ARGV[3] then
+      if entry == ARGV[4] then return 'made' end -- the same call, sent twice
+      return 'taken'
+    end
+    if expiry > now then alive = alive + 1 end
+  end
+end
+if alive >= ARGV[6] + 0 then return 'full' end
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'exists' end
+
+if ARGV[5] == '' then
+  redis.call('SET', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[5])
+end
+for i = 1, #gone do redis.call('HDEL', KEYS[3], gone[i]) end
+redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
+redis.call('HSETNX', KEYS[2], 'schema', 1)
+redis.call('HSETNX', KEYS[2], 'disabled', 0)
+redis.call('HINCRBY', KEYS[2], 'sequence', 1)
+return 'made'

@@ -1,0 +1,29 @@
+-- Stands before every script. Reads the clock, and the fixed part of records (store/record.py).
+--   ARGV[1]  now, ms; empty: the server's clock (tests give one)
+--   now, now_us  this instant in ms and µs; never concatenated: numbers of 14 digits lose some in text
+local byte, sub, floor = string.byte, string.sub, math.floor
+
+local now_us
+if ARGV[1] == '' then
+  local time = redis.call('TIME')
+  now_us = time[1] * 1000000 + time[2]
+else
+  now_us = ARGV[1] * 1000
+end
+local now = floor(now_us / 1000)
+
+-- offsets in a PAT record, from 1
+local SCHEMA, STATE, SLOTS, EXPIRY, USED, GENERATION, OVERLAP, QUOTA = 49, 2, 3, 4, 10, 16, 19, 25
+local SLOT, SLOT_SIZE, TAG = 47, 77, 3
+
+local function u48(text, at)
+  local a, b, c, d, e, f = byte(text, at, at + 5)
+  return ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
+end
+
+-- Whether a secret of this generation (3 bytes) passes now: the current one, or the previous in its overlap.
+local function current(pat, generation)
+  if generation == sub(pat, GENERATION, GENERATION + 2) then return true end
+  local previous = SLOT + SLOT_SIZE
+  return byte(pat, SLOTS) == 50 and generation == sub(pat, previous, previous + 2) and now < u48(pat, OVERLAP)
+end

@@ -1,0 +1,47 @@
+"""`memory:`: fakeredis with Lua in this process, for unit tests and trials. Everything ends with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisError
+
+from ..errors import ConfigurationError
+from ..forks import after_fork_in_child
+from .connection import Command, ScriptMissing, unavailable
+
+
+class MemoryTransport:
+    """Commands to a fakeredis of its own. A forked child goes on with a copy."""
+
+    def __init__(self) -> None:
+        try:
+            import fakeredis
+            import lupa  # noqa: F401 - fakeredis reports a missing Lua only when a script runs
+        except ImportError:
+            raise ConfigurationError(
+                "memory: needs fakeredis with Lua: pip install 'patauth[memory]'"
+            ) from None
+        self._redis = fakeredis.FakeRedis(server=fakeredis.FakeServer(), protocol=2)
+        self._after_fork()
+        after_fork_in_child(self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def call(
+        self, commands: Sequence[Command], deadline: float, *, retry: bool = False, patience: float = 0.0
+    ) -> list[Any]:
+        """See `Transport.call`."""
+        with self._lock:
+            try:
+                return [self._redis.execute_command(*command) for command in commands]
+            except NoScriptError:
+                raise ScriptMissing from None
+            except RedisError as problem:
+                raise unavailable(problem) from None
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,227 @@
+"""Records: PATs and access tokens as the bytes that Redis holds. Pure.
+
+PAT record, schema 1. All numbers are big-endian; the scripts read the fixed part at the same offsets
+(lua/prelude.lua names them, and a test holds the two together).
+
+    at  bytes
+     0  1   schema "1"
+     1  1   state: "a" active, "d" disabled
+     2  1   how many secret slots follow: "1" or "2"
+     3  6   expiry, ms; all ones: never
+     9  6   last use, ms; 0: none
+    15  3   generation of the current secret
+    18  6   end of the overlap, ms: until then the previous secret passes too; 0: none
+    24  3   request quota: count; 0: the setting's
+    27  3   request quota: seconds
+    30  16  PAT id: compared with the id that was asked for
+    46  77  current secret; a second slot of the same form for the previous one from 123 on
+            3 generation, 16 secret tag, 16 salt, 32 argon2id digest, 4 memory KiB, 1 time cost,
+            1 parallelism, 4 pepper (start of SHA-256 of its id; 0: none)
+     …  …   MessagePack array of what scripts do not read: `_Rest`
+
+Access token record: 1 schema "1", 3 generation, 6 expiry, 16 PAT id, then its scopes, space-separated.
+Owner index entry: 16 PAT id, 6 expiry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import msgspec
+
+from ..errors import StoreUnavailable
+from ..hashing import Digest
+from ..pat import Owner, PersonalAccessToken
+from ..quota import Quota
+
+SCHEMA = b"1"
+NEVER = 2**48 - 1
+NO_PEPPER = bytes(4)
+
+_SLOTS_AT = 46
+_SLOT = 77
+_TOKEN_HEAD = 26
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSlot:
+    """What is kept of one secret."""
+
+    generation: int
+    tag: bytes = field(repr=False)  # 16 bytes of HMAC-SHA256
+    digest: Digest = field(repr=False)
+    pepper: bytes = NO_PEPPER
+
+
+@dataclass(frozen=True, slots=True)
+class PatRecord:
+    """A PAT and its secret slots: the current one first."""
+
+    pat: PersonalAccessToken
+    secrets: tuple[SecretSlot, ...]
+    overlap_end_ms: int = 0
+
+    def slot_of(self, tag: bytes, now: int) -> SecretSlot | None:
+        """The slot whose secret tag this is: the current one, or the previous one in its overlap."""
+        for slot in self.secrets if now < self.overlap_end_ms else self.secrets[:1]:
+            if slot.tag == tag:
+                return slot
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """An access token: whose it is, until when, and what it may."""
+
+    pat_id: str
+    generation: int
+    expires_ms: int
+    scopes: tuple[str, ...]
+
+
+class _Rest(msgspec.Struct, array_like=True, frozen=True):
+    # New fields go to the end and have a default: old records stay readable.
+    tenant: str
+    owner_id: str
+    owner_name: str | None  # None: the id
+    owner_type: str | None  # None: IDENTITY
+    name: str
+    scope: tuple[str, ...]
+    created: int  # ms
+    changed: int  # ms after `created`
+    sequence: int
+    ttl: int | None  # seconds
+    never_acknowledged: bool = False  # userAwareTokenNeverExpires of the management API
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Rest).decode
+
+
+def pack(record: PatRecord) -> bytes:
+    """The bytes of a PAT record."""
+    pat = record.pat
+    quota = pat.request_quota
+    owner = pat.owner
+    head = b"".join(
+        (
+            SCHEMA,
+            b"d" if pat.disabled else b"a",
+            str(len(record.secrets)).encode(),
+            pack_expiry(pat.expires_ms),
+            (pat.last_used_ms or 0).to_bytes(6),
+            record.secrets[0].generation.to_bytes(3),
+            record.overlap_end_ms.to_bytes(6),
+            (quota.count if quota else 0).to_bytes(3),
+            (quota.seconds if quota else 0).to_bytes(3),
+            bytes.fromhex(pat.id),
+        )
+    )
+    rest = _Rest(
+        pat.tenant,
+        owner.id,
+        None if owner.name == owner.id else owner.name,
+        None if owner.type == "IDENTITY" else owner.type,
+        pat.name,
+        pat.scope,
+        pat.created_ms,
+        pat.changed_ms - pat.created_ms,
+        pat.sequence,
+        pat.access_token_ttl,
+    )
+    return b"".join((head, *map(_pack_slot, record.secrets), _encode(rest)))
+
+
+@lru_cache(maxsize=4096)
+def unpack(data: bytes) -> PatRecord:
+    """Read a PAT record; `read_ms` of its PAT is 0. Remembered by its bytes: a record seldom changes.
+
+    Raises `StoreUnavailable` for bytes that are not a record: they decide nothing.
+    """
+    try:
+        if data[:1] != SCHEMA or data[1] not in b"ad" or data[2] not in b"12":
+            raise ValueError("schema, state or slots")
+        end = _SLOTS_AT + _SLOT * (data[2] - 48)
+        rest = _decode(data[end:])
+        count, seconds = int.from_bytes(data[24:27]), int.from_bytes(data[27:30])
+        pat = PersonalAccessToken(
+            id=data[30:46].hex(),
+            name=rest.name,
+            scope=rest.scope,
+            owner=Owner(rest.owner_id, rest.owner_name, rest.owner_type or "IDENTITY"),
+            tenant=rest.tenant,
+            created_ms=rest.created,
+            changed_ms=rest.created + rest.changed,
+            sequence=rest.sequence,
+            expires_ms=unpack_expiry(data[3:9]),
+            last_used_ms=int.from_bytes(data[9:15]) or None,
+            access_token_ttl=rest.ttl,
+            request_quota=Quota(count, seconds) if count else None,
+            disabled=data[1:2] == b"d",
+        )
+        slots = tuple(_unpack_slot(data[at : at + _SLOT]) for at in range(_SLOTS_AT, end, _SLOT))
+        return PatRecord(pat, slots, int.from_bytes(data[18:24]))
+    except Exception as problem:
+        raise not_understood("PAT record", problem) from None
+
+
+def _pack_slot(slot: SecretSlot) -> bytes:
+    digest = slot.digest
+    return b"".join(
+        (
+            slot.generation.to_bytes(3),
+            slot.tag,
+            digest.salt,
+            digest.digest,
+            digest.memory_kib.to_bytes(4),
+            digest.time_cost.to_bytes(1),
+            digest.parallelism.to_bytes(1),
+            slot.pepper,
+        )
+    )
+
+
+def _unpack_slot(data: bytes) -> SecretSlot:
+    digest = Digest(
+        salt=data[19:35],
+        digest=data[35:67],
+        memory_kib=int.from_bytes(data[67:71]),
+        time_cost=data[71],
+        parallelism=data[72],
+    )
+    return SecretSlot(int.from_bytes(data[0:3]), data[3:19], digest, data[73:77])
+
+
+def pack_expiry(expires_ms: int | None) -> bytes:
+    """Six bytes for an expiry."""
+    return (NEVER if expires_ms is None else expires_ms).to_bytes(6)
+
+
+def unpack_expiry(data: bytes) -> int | None:
+    """The expiry that six bytes say."""
+    expires_ms = int.from_bytes(data)
+    return None if expires_ms == NEVER else expires_ms
+
+
+def pack_token(token: TokenRecord) -> bytes:
+    """The bytes of an access token record."""
+    head = SCHEMA + token.generation.to_bytes(3) + token.expires_ms.to_bytes(6)
+    return head + bytes.fromhex(token.pat_id) + " ".join(token.scopes).encode()
+
+
+@lru_cache(maxsize=4096)
+def unpack_token(data: bytes) -> TokenRecord:
+    """Read an access token record. Raises `StoreUnavailable` for bytes that are none."""
+    try:
+        if data[:1] != SCHEMA or len(data) < _TOKEN_HEAD:
+            raise ValueError("schema or length")
+        scopes = tuple(data[_TOKEN_HEAD:].decode().split())
+        return TokenRecord(data[10:26].hex(), int.from_bytes(data[1:4]), int.from_bytes(data[4:10]), scopes)
+    except ValueError as problem:
+        raise not_understood("access token record", problem) from None
+
+
+def not_understood(what: str, problem: object) -> StoreUnavailable:
+    """The error for bytes in the store that mean nothing to this version."""
+    return StoreUnavailable(detail=f"{what} not understood: {type(problem).__name__}: {problem}")

@@ -1,0 +1,305 @@
+"""The gate's rules: is a path public, protected (and by which scopes), or odd? Pure: no environ, no answers.
+
+`protect` names what needs credentials, `public` makes holes in it, `require` demands scopes.
+
+- A pattern is an exact path or ends in `*` (any rest, `/` included). Case counts; so does a last slash.
+- `protect` and `require` apply if SCRIPT_NAME + PATH_INFO or PATH_INFO alone matches; `public` only by the
+  former.
+- A key of `require` is `METHOD path`, or `path` for all methods; a list means all of its scopes. All matching
+  rules hold; a GET rule covers HEAD; a path with rules but none for the method is refused (403); a path with
+  a rule is protected, `public` or not.
+- A path is odd if it has a segment `.` or `..`, `//`, `;`, a backslash, a control character, or `%` before
+  `2e 2f 5c 3b 25 00` in any case. If any of its readings is protected it is refused (400), else it is public.
+
+A reading is what some app may make of the path: decoded once more, backslash as `/`, `;…` cut, slashes
+merged, dot segments removed, in every order and as long as that yields something new: see `_further`.
+A path that is not odd and still has several readings (`/%61dmin`) obeys the rules of every one of them.
+
+Paths come as PEP 3333 has them: decoded once by the server, their bytes spelled as latin-1. Patterns are
+text, and are compared as the same spelling of their UTF-8.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from patauth.errors import ConfigurationError
+
+Requirement = str | Iterable[str]
+
+# Only the hexadecimal digits ignore case: with re.I, \xc2 would match \xe2 too, which begins much of UTF-8.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]")  # C0, DEL, and C1 in UTF-8
+_ODD = re.compile(rf"//|(?:\A|/)\.\.?(?:/|\Z)|[;\\]|{_CONTROL.pattern}|%(?:2[eEfF]|5[cC]|3[bB]|25|00)")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_PARAMETERS = re.compile(r";[^/]*")
+_ORIGIN = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/]*)?")  # RFC 3986 §3.1, §3.2
+_METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3, scope-token
+
+_REMEMBERED = 1024  # verdicts; requests longer than _SHORT characters are not kept, so about 1 MiB
+_SHORT = 256
+_READINGS = 256  # and characters in all of them: beyond either, a path is refused unread
+_CHARACTERS = 65_536
+
+
+class Kind(Enum):
+    """PUBLIC: to the app as it is. PROTECTED: needs credentials. ODD: 400, whatever the credentials."""
+
+    PUBLIC = "public"
+    PROTECTED = "protected"
+    ODD = "odd"
+
+
+class Verdict(NamedTuple):
+    """What the gate says of a request. `scopes` speaks when PROTECTED: all are needed, None means 403."""
+
+    kind: Kind
+    scopes: frozenset[str] | None = frozenset()
+
+
+_PUBLIC, _PROTECTED, _ODD_PATH = Verdict(Kind.PUBLIC), Verdict(Kind.PROTECTED), Verdict(Kind.ODD)
+
+
+class Gate:
+    """The three settings, made ready. Immutable but for a bounded memory of verdicts; safe among threads.
+
+    Raises ConfigurationError for anything that could not do what its author meant.
+    """
+
+    def __init__(
+        self,
+        protect: Iterable[str] = ("/*",),
+        public: Iterable[str] = (),
+        require: Mapping[str, Requirement] = {},
+    ) -> None:
+        self._protect = _Paths(_patterns("protect", protect))
+        self._public = _Paths(_patterns("public", public))
+        self._rules = _rules(require)
+        self._ruled = _Paths(rule.pattern for rule in self._rules)
+        self._remembered = lru_cache(_REMEMBERED)(self._decide)
+
+    def decide(self, method: str, script_name: str, path_info: str) -> Verdict:
+        """Judge one request. `script_name` and `path_info` are the environ's, `method` is case-sensitive."""
+        if len(method) + len(script_name) + len(path_info) > _SHORT:
+            return self._decide(method, script_name, path_info)
+        return self._remembered(method, script_name, path_info)
+
+    def _decide(self, method: str, script: str, info: str) -> Verdict:
+        whole = script + info
+        rooted = info if info.startswith("/") or not info else "/" + info  # as routers have it
+        odd = _ODD.search(whole) or (rooted != info and _ODD.search(script + rooted))
+        absolute = rooted == info and (script == "" or script.startswith("/"))
+        if not odd and absolute and whole.isascii() and not _ESCAPE.search(whole):
+            return self._judge(method, _names(script, info))  # one reading, as nearly all paths
+        try:
+            if not _is_wsgi(script, info):
+                return _ODD_PATH
+            verdicts = (self._judge(method, names) for names in _readings(script, info))
+            if odd:
+                return _ODD_PATH if any(verdict.kind is Kind.PROTECTED for verdict in verdicts) else _PUBLIC
+            return _strictest(verdicts)
+        except _TooMany:
+            return _ODD_PATH
+
+    def _judge(self, method: str, names: tuple[str, ...]) -> Verdict:
+        """Judge one reading: SCRIPT_NAME + PATH_INFO, then the other names to which rules apply."""
+        if any(name in self._ruled for name in names):
+            held = [rule.scopes for rule in self._rules if rule.names(names) and rule.covers(method)]
+            return Verdict(Kind.PROTECTED, frozenset[str]().union(*held) if held else None)
+        if names[0] not in self._public and any(name in self._protect for name in names):
+            return _PROTECTED
+        return _PUBLIC
+
+
+def _strictest(verdicts: Iterable[Verdict]) -> Verdict:
+    scopes = [verdict.scopes for verdict in verdicts if verdict.kind is Kind.PROTECTED]
+    if not scopes:
+        return _PUBLIC
+    demanded = [some for some in scopes if some is not None]
+    return Verdict(Kind.PROTECTED, frozenset().union(*demanded) if len(demanded) == len(scopes) else None)
+
+
+class _TooMany(Exception):
+    pass
+
+
+def _is_wsgi(script: str, info: str) -> bool:
+    """Whether this is a path of PEP 3333 at all: bytes spelled as latin-1, the mount absolute."""
+    return script[:1] in ("", "/") and all(ord(character) < 256 for character in script + info)
+
+
+def _names(script: str, info: str) -> tuple[str, ...]:
+    """The path as it stands. An empty PATH_INFO is the app's root, which routers call `/`."""
+    if info:
+        return (script + info, info)
+    return (script or "/", script.removesuffix("/") + "/", "/")
+
+
+def _readings(script: str, info: str) -> Iterator[tuple[str, ...]]:
+    """Every reading, as SCRIPT_NAME + PATH_INFO and PATH_INFO: the cheapest first, as one may settle it.
+
+    Some normalise the joined path (`/app/../x` leaves the mount), others PATH_INFO alone (it stays there).
+    """
+    yield _names(script, info)
+    rooted = info if info.startswith("/") else "/" + info
+    for whole in _closure(script + info, script + rooted):
+        yield _names(script, whole.removeprefix(script)) if whole.startswith(script) else (whole,)
+    if script:
+        scripts = {mount.rstrip("/") for mount in _closure(script)} | {script}
+        infos = set(_closure(info, rooted))
+        if len(scripts) * len(infos) > _READINGS:
+            raise _TooMany
+        for one in infos:
+            for mount in scripts:
+                yield mount + one, one
+
+
+def _closure(*paths: str) -> Iterator[str]:
+    """The paths and all that `_further` makes of them. It lengthens none but by a first slash, so this ends."""
+    waiting = list(dict.fromkeys(paths))
+    seen = set(waiting)
+    characters = 0
+    for path in waiting:  # grows meanwhile
+        yield path
+        characters += len(path)
+        if len(seen) > _READINGS or characters > _CHARACTERS:
+            raise _TooMany
+        for other in _further(path):
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+
+
+def _further(path: str) -> Iterator[str]:
+    """Each way in which an app may take `path` one step further."""
+    if "%" in path:
+        yield unquote(path, "latin-1")
+    if "\\" in path:
+        yield path.replace("\\", "/")
+    if ";" in path:
+        yield _PARAMETERS.sub("", path)  # in each segment: servlets
+        yield path.partition(";")[0]  # to the end of the path
+        head, slash, last = path.rpartition("/")
+        yield head + slash + last.partition(";")[0]  # in the last segment: urllib.parse.urlparse
+    if "//" in path:
+        yield re.sub("//+", "/", path)
+    if path.startswith("//") or not path.startswith("/"):
+        yield "/" + path.lstrip("/")  # as routers root it
+        yield "/" + _ORIGIN.sub("", path).lstrip("/")  # `//host/x`, `http://host/x`: urllib.parse.urlsplit
+    if "/." in path or path.startswith("."):
+        yield from _without_dots(path)
+    if _CONTROL.search(path):
+        yield _CONTROL.sub("", path)  # browsers, str.strip
+        yield path.partition("\0")[0]  # C strings
+    if not path.isascii():  # bytes that are no UTF-8 dropped: bottle routes /adm%FFin to /admin
+        yield path.encode("latin-1").decode("utf-8", "ignore").encode().decode("latin-1")
+
+
+def _without_dots(path: str) -> tuple[str, ...]:
+    """Dot segments removed. A last one leaves a slash in RFC 3986 §5.2.4, none in normpath: both."""
+    root = "/" if path.startswith("/") else ""
+    segments = path[len(root) :].split("/")
+    kept: list[str] = []
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    result = root + "/".join(kept)
+    return (result, result.removesuffix("/") + "/") if segments[-1] in (".", "..") else (result,)
+
+
+class _Paths:
+    """Patterns made ready: `path in paths` is one look-up and one comparison of prefixes."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        every = tuple(patterns)
+        self._exact = frozenset(pattern for pattern in every if not pattern.endswith("*"))
+        self._prefixes = tuple({pattern[:-1] for pattern in every if pattern.endswith("*")})
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._exact or path.startswith(self._prefixes)
+
+
+class _Rule(NamedTuple):
+    """One entry of `require`. `method` None: all."""
+
+    method: str | None
+    pattern: str
+    scopes: frozenset[str]
+
+    def names(self, names: tuple[str, ...]) -> bool:
+        if self.pattern.endswith("*"):
+            return any(name.startswith(self.pattern[:-1]) for name in names)
+        return self.pattern in names
+
+    def covers(self, method: str) -> bool:
+        return self.method in (None, method) or (self.method == "GET" and method == "HEAD")
+
+
+def _rules(require: object) -> list[_Rule]:
+    if not isinstance(require, Mapping):
+        raise ConfigurationError(f"require maps 'METHOD /path' or '/path' to scopes; it is {require!r}")
+    rules = []
+    for key, requirement in require.items():
+        method, blank, path = str(key).partition(" ")
+        if str(key).startswith("/"):
+            rules.append(_Rule(None, _pattern("require", key), _scopes(key, requirement)))
+        elif blank and _METHOD.fullmatch(method):
+            rules.append(_Rule(method, _pattern("require", path), _scopes(key, requirement)))
+        else:
+            raise ConfigurationError(
+                f"require: {key!r} is neither 'METHOD /path' (methods are upper-case: 'GET /x') nor '/path'"
+            )
+    return rules
+
+
+def _scopes(key: object, requirement: object) -> frozenset[str]:
+    """A scope, or several of which all are needed; an empty list demands credentials and no scope."""
+    scopes = (requirement,) if isinstance(requirement, str) else requirement
+    if not isinstance(scopes, Iterable) or isinstance(scopes, Mapping):
+        raise ConfigurationError(f"require[{key!r}] is a scope or a list of scopes, not {requirement!r}")
+    found = list(scopes)
+    for scope in found:
+        if not isinstance(scope, str) or not _SCOPE.fullmatch(scope):
+            raise ConfigurationError(
+                f"require[{key!r}]: {scope!r} is not a scope: visible ASCII without blank, quote or backslash"
+                " (several scopes are a list)"
+            )
+    return frozenset(found)
+
+
+def _patterns(setting: str, patterns: object) -> list[str]:
+    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
+        raise ConfigurationError(f"{setting} is a list of patterns, as in ['/x/*'], not {patterns!r}")
+    return [_pattern(setting, pattern) for pattern in patterns]
+
+
+def _pattern(setting: str, pattern: object) -> str:
+    """The pattern as paths are spelled. What could never match is refused: it would protect nothing."""
+    if not isinstance(pattern, str):
+        raise ConfigurationError(f"{setting}: a pattern is a string, not {pattern!r}")
+    try:
+        spelled = pattern.encode().decode("latin-1")
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{setting}: {pattern!r} is not text") from None
+    if not pattern.startswith("/"):
+        problem = "does not start with '/'"
+    elif "*" in pattern[:-1]:
+        problem = "has a '*' before its end; only a last '*' stands for any rest"
+    elif "?" in pattern:
+        problem = "has a '?'; a pattern names a path, without a query, and '?' is no wildcard"
+    elif pattern != pattern.strip():
+        problem = "ends in white space"
+    elif _ESCAPE.search(pattern):
+        problem = "is percent-encoded; paths are compared decoded, so write it as plain text"
+    elif _ODD.search(spelled):
+        problem = "is odd: write it without '.', '..', '//', ';', backslash and control characters"
+    else:
+        return spelled
+    raise ConfigurationError(f"{setting}: {pattern!r} {problem}")

@@ -1,0 +1,163 @@
+"""The gate before a WSGI application.
+
+    own routes, exactly -> odd path 400 -> public -> CORS preflight -> credentials 400/401 -> quota 429
+    -> scope or method 403 -> the application, with `patauth.principal` in its environ
+
+All preparation is in `__init__`; a request runs straight down `__call__`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..authority import Authority
+from ..errors import ConfigurationError, InsufficientScope, InvalidRequest, MissingCredentials, PatAuthError
+from ..quota import Decision
+from ..scope import check, covers
+from ..settings import read_surfaces
+from . import oauth
+from .errors import Answer, gate_error, oauth_error
+from .gate import Gate, Kind, Requirement
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_log = logging.getLogger("patauth")
+
+RequireCallable = Callable[[dict[str, Any]], "Iterable[str] | None"]
+
+_IDENTITY = ("REMOTE_USER", "AUTH_TYPE", "HTTP_REMOTE_USER", "HTTP_AUTH_TYPE")
+_OURS = ("patauth.principal", "patauth.scopes")
+
+
+class PatAuthMiddleware:
+    """Lets requests through to `app` that carry good credentials.
+
+    `protect`: patterns that need credentials; `public`: holes in them; `require`: `"METHOD /path"` or
+    `"/path"` to the scopes demanded, or a callable of the environ that returns scopes, `()` for none, or None
+    for 403. A pattern is an exact path or ends in `*`. `surfaces`: patauth's own routes; None: the setting.
+    Raises `ConfigurationError`.
+
+    The application sees `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id) and
+    `AUTH_TYPE` in its environ; what a client or a front server put there is removed on every route.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        authority: Authority,
+        *,
+        protect: Iterable[str] = ("/*",),
+        public: Iterable[str] = (),
+        require: Mapping[str, Requirement] | RequireCallable | None = None,
+        surfaces: Iterable[str] | None = None,
+    ) -> None:
+        settings = authority.settings
+        self._app = app
+        self._authority = authority
+        self._require = require if callable(require) else None
+        self._gate = Gate(protect, public, {} if callable(require) else require or {})
+        self._catalogue = settings.scopes or ()
+        self._realm = settings.realm
+        self._keep_authorization = settings.keep_authorization
+        self._trusted_proxies = settings.trusted_proxies
+        self._routes: dict[str, Callable[[WSGIEnvironment, Authority], Answer]] = {}
+        enabled = settings.surfaces if surfaces is None else _surfaces(surfaces)
+        if "oauth" in enabled:
+            self._routes[settings.path_prefix + "/oauth/token"] = oauth.token
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """A request (PEP 3333)."""
+        _forget_identity(environ)
+        environ["patauth.authority"] = self._authority
+        path = environ.get("PATH_INFO", "")
+        route = self._routes.get(path)
+        if route is not None:
+            return self._own(route, environ)(environ, start_response)
+
+        method = environ["REQUEST_METHOD"]
+        rule = self._gate.decide(method, environ.get("SCRIPT_NAME", ""), path)
+        if rule.kind is Kind.ODD:
+            problem = InvalidRequest("the path can be read in more than one way; send it in its plain form")
+            return gate_error(problem, self._realm)(environ, start_response)
+        if rule.kind is Kind.PUBLIC or (method == "OPTIONS" and _is_preflight(environ)):
+            return self._app(environ, start_response)
+
+        decision = None
+        try:
+            principal, decision = self._authority.admit(
+                _authorization(environ), address=oauth.client_address(environ, self._trusted_proxies)
+            )
+            required = rule.scopes if self._require is None else self._ask(self._require, environ)
+            if required is None or not covers(principal.scopes, required, self._catalogue):
+                raise InsufficientScope(required or ())
+        except PatAuthError as error:
+            return gate_error(error, self._realm, decision)(environ, start_response)
+
+        environ["patauth.principal"] = principal
+        environ["patauth.scopes"] = principal.scopes
+        environ["REMOTE_USER"] = principal.subject.id
+        environ["AUTH_TYPE"] = "Basic" if principal.method == "basic" else "Bearer"
+        if not self._keep_authorization:
+            del environ["HTTP_AUTHORIZATION"]
+        return self._app(environ, partial(_start_with, decision, start_response))
+
+    def _own(self, route: Callable[[WSGIEnvironment, Authority], Answer], environ: WSGIEnvironment) -> Answer:
+        try:
+            return route(environ, self._authority)
+        except PatAuthError as error:
+            return oauth_error(error, self._realm)
+
+    def _ask(self, require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
+        try:
+            required = require(environ)
+            return None if required is None else check([required] if isinstance(required, str) else required)
+        except Exception as problem:
+            _log.exception("the callable `require` failed; the request is refused")
+            raise PatAuthError from problem
+
+
+def _surfaces(names: Iterable[str]) -> tuple[str, ...]:
+    try:
+        return read_surfaces(names)
+    except ValueError as problem:
+        raise ConfigurationError(f"surfaces: {problem}") from None
+
+
+def _forget_identity(environ: WSGIEnvironment) -> None:
+    for name in _IDENTITY:
+        environ.pop(name, None)
+    for name in _OURS:
+        environ.pop(name, None)
+    # One search through all names joined is cheaper than a test of each.
+    if "HTTP_PATAUTH" in "\n".join(environ):
+        for name in [name for name in environ if name.startswith("HTTP_PATAUTH")]:
+            del environ[name]
+
+
+def _authorization(environ: WSGIEnvironment) -> str:
+    """The Authorization value; a token in the URL is never read, and refused beside another (RFC 6750 §2)."""
+    value: str = environ.get("HTTP_AUTHORIZATION", "")
+    if value and "access_token=" in environ.get("QUERY_STRING", ""):
+        raise InvalidRequest("send credentials once: in the Authorization header, and never in the URL")
+    if not value:
+        raise MissingCredentials
+    return value
+
+
+def _is_preflight(environ: WSGIEnvironment) -> bool:
+    return "HTTP_ORIGIN" in environ and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+
+
+def _start_with(
+    decision: Decision,
+    start_response: StartResponse,
+    status: str,
+    headers: list[tuple[str, str]],
+    exc_info: Any = None,
+) -> Callable[[bytes], object]:
+    """`start_response` with the quota's fields added to the application's."""
+    return start_response(status, [*headers, *decision.fields()], exc_info)

@@ -1,0 +1,53 @@
+"""`require_scope`: a demand for scopes at a single WSGI application or Flask view behind the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from ..errors import ConfigurationError, InsufficientScope, MissingCredentials, PatAuthError
+from ..scope import check, covers
+from .errors import Answer, gate_error
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def require_scope(*scopes: str) -> Callable[[_F], _F]:
+    """Demand all of these scopes before a WSGI application or a Flask view runs; else 401 or 403.
+
+    It stands behind `PatAuthMiddleware`, which verifies the credentials. On a route that the middleware
+    leaves public there is no principal, so the answer is 401. Raises `InvalidScope` for a malformed scope.
+    """
+    demanded = check(scopes)
+
+    def decorate(wrapped: _F) -> _F:
+        @wraps(wrapped)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            # A WSGI application is called with an environ and start_response, a view with its URL's values.
+            if len(args) == 2 and not kwargs and isinstance(args[0], dict) and callable(args[1]):
+                refusal = _refusal(args[0], demanded)
+                return wrapped(*args) if refusal is None else refusal(*args)
+            from flask import Response, request
+
+            refusal = _refusal(request.environ, demanded)
+            if refusal is None:
+                return wrapped(*args, **kwargs)
+            return Response(refusal.body, refusal.status, refusal.fields)
+
+        return guarded  # type: ignore[return-value]
+
+    return decorate
+
+
+def _refusal(environ: dict[str, Any], demanded: tuple[str, ...]) -> Answer | None:
+    authority = environ.get("patauth.authority")
+    if authority is None:
+        raise ConfigurationError("require_scope: wrap the application in patauth.PatAuthMiddleware first")
+    principal = environ.get("patauth.principal")
+    error: PatAuthError | None = None
+    if principal is None:
+        error = MissingCredentials()
+    elif not covers(principal.scopes, demanded, authority.settings.scopes or ()):
+        error = InsufficientScope(demanded)
+    return None if error is None else gate_error(error, authority.settings.realm)

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import base64
+import resource
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from argon2.exceptions import HashingError
+from argon2.low_level import Type, verify_secret
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patauth import hashing
+from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
+from patauth.hashing import PROFILES, Digest, Hasher, Profile
+
+SECRET = b"a secret of thirty-two bytes....."[:32]
+TESTING = PROFILES["testing"]
+
+
+def make(slots=2, queue=32, **more):
+    return Hasher(TESTING, slots=slots, queue=queue, **more)
+
+
+def until(condition):
+    """Wait for another thread to get there; 10 s are for a machine that is very busy."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.001)
+
+
+class Blocked:
+    """Stands in for argon2: holds each hash until `go`, and counts those inside at the same time."""
+
+    def __init__(self, monkeypatch):
+        self.go = threading.Event()
+        self.inside = self.most = 0
+        self._lock = threading.Lock()
+        monkeypatch.setattr(hashing, "_argon2id", self)
+
+    def __call__(self, *_):
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        assert self.go.wait(10)
+        with self._lock:
+            self.inside -= 1
+        return bytes(32)
+
+
+def in_threads(work, count):
+    """Start `count` threads; what each returned or raised is in the list once they are joined."""
+    outcomes = []
+
+    def run():
+        try:
+            outcomes.append(work())
+        except Exception as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads, outcomes
+
+
+class TestDigests:
+    def test_the_right_secret_verifies_and_others_do_not(self):
+        hasher = make()
+        stored = hasher.hash(SECRET)
+        assert hasher.verify(SECRET, stored) is True
+        assert hasher.verify(SECRET[:-1], stored) is False
+        assert hasher.verify(SECRET + b"\0", stored) is False
+        assert hasher.verify(stored.digest, stored) is False
+        assert hasher.computed == 5
+
+    @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+    def test_argon2s_own_verifier_accepts_the_digest_under_the_costs_that_it_claims(self, profile):
+        stored = Hasher(profile, slots=1, queue=0).hash(SECRET)
+        salt, digest = (base64.b64encode(part).rstrip(b"=") for part in (stored.salt, stored.digest))
+        costs = f"m={stored.memory_kib},t={stored.time_cost},p={stored.parallelism}".encode()
+        assert verify_secret(b"$argon2id$v=19$%s$%s$%s" % (costs, salt, digest), SECRET, Type.ID)
+
+    def test_ten_thousand_digests_of_one_secret_have_as_many_salts(self):
+        hasher = make()
+        digests = [hasher.hash(SECRET) for _ in range(10_000)]
+        assert (
+            len({stored.salt for stored in digests}) == len({stored.digest for stored in digests}) == 10_000
+        )
+        assert {(len(stored.salt), len(stored.digest)) for stored in digests} == {(16, 32)}
+
+    def test_repr_shows_the_costs_and_nothing_of_salt_or_digest(self):
+        assert repr(make().hash(SECRET)) == "Digest(memory_kib=8, time_cost=1, parallelism=1)"
+
+    def test_other_costs_than_the_profiles_ask_for_a_rehash(self):
+        hasher = make()
+        stored = hasher.hash(SECRET)
+        assert not hasher.needs_rehash(stored)
+        for other in ({"memory_kib": 16}, {"time_cost": 2}, {"parallelism": 2}):
+            assert hasher.needs_rehash(replace(stored, **other))
+
+    def test_a_digest_of_another_profile_still_verifies(self):
+        stored = Hasher(Profile("old", 64, 2, 2), slots=1, queue=0).hash(SECRET)
+        assert make().verify(SECRET, stored)
+
+
+class TestProfiles:
+    def test_all_but_the_one_for_tests_meet_owasps_minimum(self):
+        for name, profile in PROFILES.items():
+            assert profile.name == name
+            if name != "testing":
+                assert profile.memory_kib >= 19 * 1024
+                assert profile.time_cost >= 2
+
+    @pytest.mark.parametrize(
+        "costs", [(65_537, 1, 1), (64, 11, 1), (64, 1, 5), (7, 1, 1), (8, 0, 1), (8, 1, 0)]
+    )
+    def test_a_profile_that_verify_would_refuse_cannot_be_used(self, costs):
+        with pytest.raises(ConfigurationError):
+            Hasher(Profile("odd", *costs), slots=1, queue=0)
+
+    @pytest.mark.parametrize(("slots", "queue"), [(0, 1), (-1, 1), (1, -1)])
+    def test_without_a_slot_there_is_no_hasher(self, slots, queue):
+        with pytest.raises(ConfigurationError):
+            make(slots, queue)
+
+
+class TestCaps:
+    """What a record claims never makes a hash cost more than the caps (fact C7)."""
+
+    @pytest.mark.parametrize(
+        "claim",
+        [
+            {"memory_kib": 4 * 1024 * 1024},
+            {"memory_kib": 65_537},
+            {"memory_kib": 2**70},
+            {"memory_kib": 7},
+            {"memory_kib": 31, "parallelism": 4},
+            {"memory_kib": -1},
+            {"time_cost": 11},
+            {"time_cost": 0},
+            {"parallelism": 5},
+            {"parallelism": 0},
+            {"salt": b""},
+            {"salt": bytes(15)},
+            {"digest": b""},
+            {"digest": bytes(4)},
+            {"digest": bytes(64)},
+        ],
+        ids=str,
+    )
+    def test_a_record_that_cannot_be_ours_is_an_outage_and_no_verdict(self, claim):
+        hasher = make()
+        stored = replace(Digest(bytes(16), bytes(32), 8, 1, 1), **claim)
+        with pytest.raises(StoreUnavailable) as caught:
+            hasher.verify(SECRET, stored)
+        assert hasher.computed == 0
+        assert caught.value.detail.startswith("a stored argon2 digest is refused: ")
+        assert "argon2" not in str(caught.value)
+
+    def test_the_caps_themselves_are_allowed(self, monkeypatch):
+        Blocked(monkeypatch).go.set()
+        assert make().verify(SECRET, Digest(bytes(16), bytes(32), 65_536, 10, 4))
+
+    def test_no_memory_is_taken_for_a_claim_of_four_gibibytes(self):
+        unit = 1 if sys.platform == "darwin" else 1024
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        for _ in range(5):
+            with pytest.raises(StoreUnavailable):
+                make().verify(SECRET, Digest(bytes(16), bytes(32), 4 * 1024 * 1024, 1, 1))
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before < 64 * 1024 * 1024
+
+    @given(
+        st.builds(
+            Digest,
+            st.binary(max_size=40),
+            st.binary(max_size=40),
+            st.integers(),
+            st.integers(),
+            st.integers(),
+        )
+    )
+    def test_any_record_gives_a_verdict_or_an_outage(self, stored):
+        try:
+            assert make().verify(SECRET, stored) is False
+        except StoreUnavailable:
+            pass
+
+
+class TestSlots:
+    def test_at_most_so_many_hash_at_the_same_time(self, monkeypatch):
+        argon2 = Blocked(monkeypatch)
+        hasher = make(slots=3, queue=32, max_wait=10)
+        threads, outcomes = in_threads(lambda: hasher.hash(SECRET), 20)
+        until(lambda: hasher._waiting == 17)
+        assert argon2.inside == 3
+        argon2.go.set()
+        for thread in threads:
+            thread.join()
+        assert argon2.most == 3
+        assert hasher.computed == len(outcomes) == 20
+
+    def test_who_finds_the_queue_full_is_told_at_once_to_come_back(self, monkeypatch):
+        argon2 = Blocked(monkeypatch)
+        hasher = make(slots=1, queue=2, max_wait=10)
+        threads, outcomes = in_threads(lambda: hasher.hash(SECRET), 3)
+        until(lambda: hasher._waiting == 2)
+        with pytest.raises(Overloaded) as caught:
+            hasher.hash(SECRET)
+        assert caught.value.retry_after == 1
+        assert "queue full" in caught.value.detail
+        argon2.go.set()
+        for thread in threads:
+            thread.join()
+        assert all(isinstance(outcome, Digest) for outcome in outcomes)
+        assert hasher.hash(SECRET)  # and all is free again
+
+    def test_who_waits_too_long_is_told_to_come_back_and_leaves_the_queue(self, monkeypatch):
+        argon2 = Blocked(monkeypatch)
+        hasher = make(slots=1, queue=1, max_wait=0.005)
+        threads, _ = in_threads(lambda: hasher.hash(SECRET), 1)
+        until(lambda: argon2.inside == 1)
+        for _ in range(3):
+            with pytest.raises(Overloaded, match="busy") as caught:
+                hasher.verify(SECRET, Digest(bytes(16), bytes(32), 8, 1, 1))
+            assert "no hash slot came free" in caught.value.detail
+        argon2.go.set()
+        threads[0].join()
+        assert hasher.hash(SECRET)
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError(), MemoryError()], ids=repr)
+    def test_a_slot_comes_back_when_the_hash_raises(self, monkeypatch, error):
+        def fail(*_):
+            raise error
+
+        hasher = make(slots=1, queue=0)
+        with monkeypatch.context() as patch:
+            patch.setattr(hashing, "_argon2id", fail)
+            for _ in range(3):
+                with pytest.raises(type(error)):
+                    hasher.hash(SECRET)
+        assert hasher.computed == 0
+        assert hasher.hash(SECRET)
+
+    def test_argon2_without_memory_is_an_overload(self, monkeypatch):
+        def fail(*_, **__):
+            raise HashingError("Memory allocation error")
+
+        hasher = make(slots=1, queue=0)
+        with monkeypatch.context() as patch:
+            patch.setattr("argon2.low_level.hash_secret_raw", fail)
+            with pytest.raises(Overloaded) as caught:
+                hasher.hash(SECRET)
+        assert caught.value.detail == "argon2: Memory allocation error"
+        assert hasher.hash(SECRET)
+
+    def test_a_child_starts_with_all_slots_whoever_held_them_in_the_parent(self):
+        hasher = make(slots=1, queue=0)
+        hasher._take_slot()
+        hasher._lock.acquire()
+        hasher.after_fork()
+        assert hasher.hash(SECRET)

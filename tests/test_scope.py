@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patauth import scope
+from patauth.errors import InvalidScope
+from patauth.scope import DEFAULT_IGNORED, EVERYTHING
+
+# RFC 6750 §3.1: what an error_description may hold.
+DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
+
+tokens = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"\\'), min_size=1, max_size=128
+)
+few = st.sampled_from(["a", "b", "c", "reports:read", EVERYTHING, "openid", "urn:zitadel:iam:x"])
+scope_lists = st.lists(few, max_size=6)
+scope_sets = st.frozensets(few, max_size=5)
+
+
+class TestParse:
+    def test_an_empty_parameter_counts_as_omitted(self):
+        assert scope.parse("") == ()
+
+    def test_order_is_kept_and_doubles_are_dropped(self):
+        assert scope.parse("b a b c a") == ("b", "a", "c")
+
+    @given(st.lists(tokens, min_size=1, max_size=20))
+    def test_every_list_that_the_grammar_allows_is_read(self, scopes):
+        assert scope.parse(" ".join(scopes)) == tuple(dict.fromkeys(scopes))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            pytest.param("a  b", id="double space"),
+            pytest.param(" a", id="leading space"),
+            pytest.param("a ", id="trailing space"),
+            pytest.param(" ", id="only a space"),
+            pytest.param("a\tb", id="tab"),
+            pytest.param("a\n", id="trailing line feed"),
+            pytest.param("a\r\nX-Evil: 1", id="line break"),
+            pytest.param('a"b', id="quote"),
+            pytest.param("a\\b", id="backslash"),
+            pytest.param("a\x00", id="NUL"),
+            pytest.param("a\x7f", id="DEL"),
+            pytest.param("é", id="Latin-1"),
+            pytest.param("а", id="Cyrillic a"),
+            pytest.param("a\u00a0b", id="no-break space"),
+            pytest.param("\ud800", id="lone surrogate"),
+            pytest.param("a" * 129, id="129 characters"),
+            pytest.param(" ".join(f"s{n}" for n in range(257)), id="257 scopes"),
+            pytest.param(" ".join(["a"] * 257), id="257 scopes, all the same"),
+            pytest.param("a" * 1_000_000, id="a megabyte"),
+        ],
+    )
+    def test_what_the_grammar_or_the_limits_forbid_is_refused(self, text):
+        with pytest.raises(InvalidScope) as caught:
+            scope.parse(text)
+        assert DESCRIPTION.fullmatch(str(caught.value))
+
+    def test_the_limits_themselves_are_allowed(self):
+        scopes = [f"{n:0128d}" for n in range(256)]
+        assert scope.parse(" ".join(scopes)) == tuple(scopes)
+
+    @given(st.text(max_size=60))
+    def test_any_text_is_read_or_refused_with_a_text_fit_for_a_header(self, text):
+        pieces = text.split(" ")
+        if not text or all(re.fullmatch(r"[!#-\[\]-~]+", piece) for piece in pieces):
+            assert set(scope.parse(text)) == set(pieces) - {""}
+        else:
+            with pytest.raises(InvalidScope) as caught:
+                scope.parse(text)
+            assert DESCRIPTION.fullmatch(str(caught.value))
+
+
+class TestCheck:
+    @given(st.lists(tokens, max_size=20))
+    def test_a_list_follows_the_same_rules_as_a_text(self, scopes):
+        assert scope.check(scopes) == scope.parse(" ".join(scopes))
+
+    def test_any_iterable_will_do(self):
+        assert scope.check(name for name in ("a", "b")) == ("a", "b")
+        assert scope.check({"a"}) == ("a",)
+
+    @pytest.mark.parametrize("value", ["reports:read", "", b"a", {"a": 1}, None, 5])
+    def test_what_is_no_list_is_refused_with_an_example(self, value):
+        with pytest.raises(InvalidScope, match=r"give a list of texts, such as \['reports:read'"):
+            scope.check(value)
+
+    @pytest.mark.parametrize(
+        "value", [["a", 1], ["a", None], ["a", ["b"]], ["a", "b c"], ["a", ""], ["a", b"b"]]
+    )
+    def test_the_message_gives_the_place_of_the_wrong_entry(self, value):
+        with pytest.raises(InvalidScope, match=r"^scope 2 "):
+            scope.check(value)
+
+    def test_an_endless_list_is_refused_at_the_limit(self):
+        def endless():
+            while True:
+                yield "a"
+
+        with pytest.raises(InvalidScope, match="more than 256"):
+            scope.check(endless())
+
+
+class TestCovers:
+    @given(scope_sets, scope_lists, scope_sets)
+    def test_each_wanted_scope_is_held_or_in_the_catalogue_of_who_holds_everything(
+        self, held, wanted, catalogue
+    ):
+        reach = held | (catalogue if EVERYTHING in held else set())
+        assert scope.covers(held, wanted, catalogue) == (set(wanted) <= reach)
+
+    @given(scope_sets, scope_sets)
+    def test_wanting_everything_takes_holding_it_by_name(self, held, catalogue):
+        assert scope.covers(held, [EVERYTHING], catalogue) == (EVERYTHING in held)
+
+    def test_everything_without_a_catalogue_covers_only_itself(self):
+        assert not scope.covers({EVERYTHING}, ["reports:read"])
+
+    def test_nothing_wanted_is_always_covered(self):
+        assert scope.covers((), ())
+
+    @pytest.mark.parametrize(
+        "arguments", [("ab", ["a"]), ({"a"}, "a"), ({"a"}, ""), ({EVERYTHING}, ["a"], "ab")]
+    )
+    def test_a_plain_text_is_never_taken_for_a_collection_of_scopes(self, arguments):
+        with pytest.raises(TypeError):
+            scope.covers(*arguments)
+
+    def test_the_catalogue_may_be_the_mapping_of_the_settings(self):
+        assert scope.covers((EVERYTHING,), ["reports:read"], {"reports:read": "Read reports"})
+
+
+class TestNarrow:
+    @given(scope_lists, scope_sets, scope_sets)
+    def test_what_is_issued_is_what_was_asked_and_is_held_or_all_that_is_held(
+        self, requested, held, catalogue
+    ):
+        asked = [name for name in requested if name not in ("openid", "urn:zitadel:iam:x")]
+        held = tuple(held)
+        if scope.covers(held, asked, catalogue):
+            issued = scope.narrow(requested, held, catalogue, DEFAULT_IGNORED)
+            assert issued == (tuple(dict.fromkeys(asked)) or held)
+            assert scope.covers(held, issued, catalogue)
+        else:
+            with pytest.raises(InvalidScope):
+                scope.narrow(requested, held, catalogue, DEFAULT_IGNORED)
+
+    def test_zitadels_own_request_gets_all_that_the_pat_holds(self):
+        requested = scope.parse("openid urn:zitadel:iam:org:project:id:zitadel:aud")
+        assert scope.narrow(requested, ("a", "b"), (), DEFAULT_IGNORED) == ("a", "b")
+
+    def test_an_ignored_scope_is_matched_whole_unless_it_ends_in_a_star(self):
+        with pytest.raises(InvalidScope):
+            scope.narrow(["openid2"], ("a",), (), DEFAULT_IGNORED)
+        with pytest.raises(InvalidScope):
+            scope.narrow(["urn:zitadel"], ("a",), (), DEFAULT_IGNORED)
+
+    def test_with_an_empty_ignore_list_nothing_is_ignored(self):
+        with pytest.raises(InvalidScope):
+            scope.narrow(["openid"], ("a",), (), ())
+
+    def test_the_error_names_up_to_three_scopes_that_are_missing(self):
+        with pytest.raises(InvalidScope, match=r"personal access token: b c d and 2 more$"):
+            scope.narrow(["a", "b", "c", "d", "e", "f"], ("a",), (), ())
+
+    def test_a_scope_that_is_malformed_is_refused_and_not_repeated(self):
+        with pytest.raises(InvalidScope, match=r"^scope 1 has a") as caught:
+            scope.narrow(['x"\r\n'], ("a",), (), ())
+        assert DESCRIPTION.fullmatch(str(caught.value))
+
+    @given(st.lists(tokens, min_size=1, max_size=5))
+    def test_whatever_is_missing_the_text_is_fit_for_a_header(self, requested):
+        with pytest.raises(InvalidScope) as caught:
+            scope.narrow([f"x{name}"[:128] for name in requested], (), (), ())
+        assert DESCRIPTION.fullmatch(str(caught.value))
