@@ -8,7 +8,7 @@ from typing import Any
 
 from .authenticate import Admission, Authenticator
 from .credentials import PatCredentials
-from .errors import ConfigurationError, InvalidCredentials, InvalidRequest
+from .errors import InvalidCredentials, InvalidRequest
 from .exchange import Access, Exchanger
 from .failures import Failures
 from .forks import after_fork_in_child
@@ -17,7 +17,7 @@ from .manage import Manager
 from .pat import IssuedPat, Owner, PersonalAccessToken
 from .principal import Principal
 from .proofs import Proofs
-from .quota import Quota, parse
+from .quota import Quota
 from .scope import check as check_scopes
 from .scope import parse as parse_scopes
 from .settings import Settings
@@ -147,11 +147,7 @@ class Authority:
         if [expires_in is not None, expires_at is not None, never_expires].count(True) != 1:
             raise InvalidRequest("expiry: give exactly one of expires_in, expires_at and never_expires=True")
         expiry = expires_in if expires_in is not None else expires_at
-        try:
-            quota = parse(request_quota) if isinstance(request_quota, str) else request_quota
-        except ConfigurationError as problem:
-            raise InvalidRequest(f"request_quota: {problem}") from None
-        return self._manager.create(owner, name, check_scopes(scope), expiry, access_token_ttl, quota)
+        return self._manager.create(owner, name, check_scopes(scope), expiry, access_token_ttl, request_quota)
 
     def get(self, pat_id: str) -> PersonalAccessToken:
         """One PAT, also an expired one within its retention. Raises `NotFound`."""

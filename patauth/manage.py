@@ -6,10 +6,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from . import audit, credentials, dates, scope
-from .errors import Conflict, Forbidden, InvalidRequest, InvalidScope, NotFound, StoreUnavailable
+from .errors import (
+    ConfigurationError,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    InvalidScope,
+    NotFound,
+    StoreUnavailable,
+)
 from .hashing import Hasher
 from .pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name, is_gone
-from .quota import Quota
+from .quota import Quota, parse
 from .settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL, Settings
 from .store.record import PatRecord, SecretSlot, pack, unpack
 from .store.redis import RedisStore
@@ -34,7 +42,7 @@ class Manager:
         scopes: tuple[str, ...],
         expiry: timedelta | datetime | None,
         access_token_ttl: int | None,
-        request_quota: Quota | None,
+        request_quota: Quota | str | None,
     ) -> IssuedPat:
         """Make a PAT. Raises `InvalidRequest`, `InvalidScope`, `Conflict`, `Forbidden`, `Overloaded`."""
         settings, store = self._settings, self._store
@@ -42,13 +50,8 @@ class Manager:
             raise InvalidRequest("owner: give a patauth.Owner")
         name = check_name(name)
         scopes = self._grantable(scopes)
-        if access_token_ttl is not None and not (
-            isinstance(access_token_ttl, int)
-            and MIN_ACCESS_TOKEN_TTL <= access_token_ttl <= MAX_ACCESS_TOKEN_TTL
-        ):
-            raise InvalidRequest(
-                f"access_token_ttl: give {MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL} seconds"
-            )
+        _check_ttl(access_token_ttl)
+        quota = _quota(request_quota)
         deadline = store.deadline()
         ring = store.settle_key(deadline)
         now = store.now(deadline)
@@ -68,7 +71,7 @@ class Manager:
                 sequence=1,
                 expires_ms=expires_ms,
                 access_token_ttl=access_token_ttl,
-                request_quota=request_quota,
+                request_quota=quota,
                 read_ms=now,
             )
             record = PatRecord(pat, (SecretSlot(1, ring.secret_tag(pat_id, secret), digest),))
@@ -165,8 +168,10 @@ class Manager:
             return None
         if isinstance(expiry, timedelta):
             expires_ms = now + expiry // timedelta(milliseconds=1)
-        else:
+        elif isinstance(expiry, datetime):
             expires_ms = dates.to_ms(expiry, "expires_at")
+        else:
+            raise InvalidRequest("expiry: give a timedelta as expires_in or a datetime as expires_at")
         if expires_ms <= now:
             raise InvalidRequest("expiry: give an instant in the future")
         if expires_ms > dates.LATEST:
@@ -174,3 +179,23 @@ class Manager:
         if longest is not None and expires_ms > now + longest * 1000:
             raise InvalidRequest(f"expiry: PATs must expire within {longest} seconds here")
         return expires_ms
+
+
+def _check_ttl(seconds: int | None) -> None:
+    if seconds is None:
+        return
+    whole = isinstance(seconds, int) and not isinstance(seconds, bool)
+    if not whole or not MIN_ACCESS_TOKEN_TTL <= seconds <= MAX_ACCESS_TOKEN_TTL:
+        raise InvalidRequest(
+            f"access_token_ttl: give {MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL} whole seconds"
+        )
+
+
+def _quota(given: Quota | str | None) -> Quota | None:
+    try:
+        quota = parse(given) if isinstance(given, str) else given
+    except ConfigurationError as problem:
+        raise InvalidRequest(f"request_quota: {problem}") from None
+    if quota is not None and not isinstance(quota, Quota):
+        raise InvalidRequest("request_quota: give a text such as '100/10' or a patauth.Quota")
+    return quota

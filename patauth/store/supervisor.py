@@ -44,7 +44,6 @@ POLL = 0.5  # s between two looks at users.lock; a death wakes us at once
 STARTING_POLL = 0.02  # s between two looks at an engine that does not answer yet
 UNUSED = 3.0  # s without a user until the engine is stopped; bridges one command after another
 STOP_GRACE = 4.0  # s from SIGTERM to SIGKILL; UNUSED + POLL + STOP_GRACE is below the promised 10 s
-LOCK_PATIENCE = 0.3  # s for which another process's look at supervisor.lock may keep us from it
 FAILURES = 4  # failed starts in a row until users are told; the pause grows from 0 to LONGEST_PAUSE
 LONGEST_PAUSE = 1.0  # s
 LOG_LIMIT = 1 << 20  # bytes of engine.log, looked at when an engine starts; one older file is kept
@@ -313,11 +312,12 @@ class Supervisor:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(0.2)
                 connection.connect(SOCKET)
+                connection.sendall(b"PING\r\n")
+                if not connection.recv(512).startswith(b"+PONG"):  # "-LOADING"; INFO is answered meanwhile
+                    return
                 connection.sendall(b"INFO server\r\n")
                 reply = connection.recv(16384).decode(errors="replace")
         except OSError:
-            return
-        if not reply.startswith("$"):  # "-LOADING …"
             return
         self.answered, self.failures = True, 0
         self._tell("")
@@ -408,11 +408,12 @@ def main(directory: str, kind: str, binary: str) -> None:
     if os.fork():
         os._exit(0)  # our starter waits for this one and is rid of us
     os.umask(0o077)
-    deadline = time.monotonic() + LOCK_PATIENCE
     while (lock := take_lock(SUPERVISOR_LOCK, fcntl.LOCK_EX)) is None:
-        if time.monotonic() >= deadline:
-            return
-        time.sleep(0.01)
+        other = take_lock(SUPERVISOR_LOCK, fcntl.LOCK_SH)
+        if other is None:
+            return  # a supervisor holds it
+        os.close(other)
+        time.sleep(0.01)  # only users did, which look for a supervisor
     Supervisor(directory, kind, binary, lock).run()
 
 

@@ -125,7 +125,7 @@ def _strictest(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 class _TooMany(Exception):
-    pass
+    """The path has more readings than we care to judge."""
 
 
 def _is_wsgi(script: str, info: str) -> bool:
@@ -160,7 +160,7 @@ def _readings(script: str, info: str) -> Iterator[tuple[str, ...]]:
 
 
 def _closure(*paths: str) -> Iterator[str]:
-    """The paths and all that `_further` makes of them. It lengthens none but by a first slash, so this ends."""
+    """The paths and all that `_further` makes of them. It adds a first slash at most, so this ends."""
     waiting = list(dict.fromkeys(paths))
     seen = set(waiting)
     characters = 0
@@ -190,7 +190,7 @@ def _further(path: str) -> Iterator[str]:
         yield re.sub("//+", "/", path)
     if path.startswith("//") or not path.startswith("/"):
         yield "/" + path.lstrip("/")  # as routers root it
-        yield "/" + _ORIGIN.sub("", path).lstrip("/")  # `//host/x`, `http://host/x`: urllib.parse.urlsplit
+        yield "/" + _ORIGIN.sub("", path.lstrip(" ")).lstrip("/")  # `http://host/x`: urllib.parse.urlsplit
     if "/." in path or path.startswith("."):
         yield from _without_dots(path)
     if _CONTROL.search(path):

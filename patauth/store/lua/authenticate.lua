@@ -55,6 +55,10 @@ if tat then
   end
 end
 local backlog = base + emission - now_us
-if backlog > tolerance then return {2, now, backlog - tolerance, pat, token} end
+if backlog > tolerance then
+  -- A clamped tat is kept: else each refusal would clamp against a later clock, and none would ever pass.
+  if tat + 0 > base then redis.call('SET', KEYS[2], base, 'PX', math.ceil((base - now_us) / 1000)) end
+  return {2, now, backlog - tolerance, pat, token}
+end
 redis.call('SET', KEYS[2], base + emission, 'PX', math.ceil(backlog / 1000))
 return {1, now, backlog, pat, token}
