@@ -16,4 +16,5 @@ def record(event: str, **facts: str | int | float | list[str] | None) -> None:
     """Write one event: its name (`pat.create`, `credentials.refused`, …) and what is known of it."""
     if _log.isEnabledFor(logging.INFO):
         known = {name: fact for name, fact in facts.items() if fact is not None}
-        _log.info("%s", json.dumps({"event": event, **known}))
+        line = json.dumps({"event": event, **known})
+        _log.info("%s", line.replace("\x7f", "\\u007f"))  # DEL, the one control that JSON leaves as it is

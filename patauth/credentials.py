@@ -78,11 +78,10 @@ class Format:
         names = [name for triple in triples for name in triple]
         if not triples or not all(re.fullmatch(r"[a-z][a-z0-9]{0,15}", name) for name in names):
             raise ConfigurationError(
-                "credential_prefixes: give three prefixes 'pat,secret,access', each a lower-case letter"
-                " and up to 15 letters or digits"
+                "give three prefixes 'pat,secret,access': 1 to 16 lower-case letters and digits, a letter first"
             )
         if len(set(names)) != len(names):
-            raise ConfigurationError("credential_prefixes: each prefix must differ from all others")
+            raise ConfigurationError("each prefix of credentials must differ from all others")
         self.issued = triples[0]
         self._pat_prefixes = frozenset(triple.pat for triple in triples)
         secret_names = "|".join(triple.secret for triple in triples)
@@ -93,12 +92,16 @@ class Format:
         )
 
     def patterns(self) -> dict[str, str]:
-        """One regular expression for each kind of secret, for secret scanners and log filters."""
-        pat, secret, access = self.issued
+        """One regular expression for each kind of secret, for secret scanners and log filters.
+
+        All prefixes that are accepted. No word boundaries: in a log `%3A` or `\\n` may stand before a secret,
+        whose last characters are word characters too.
+        """
+        pat, secret, access = (f"(?:{'|'.join(names)})" for names in zip(*self._prefixes, strict=True))
         return {
-            "secret": rf"\b{secret}_[0-9A-Za-z]{{49}}\b",
-            "token": rf"\b{pat}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}\b",
-            "access_token": rf"\b{access}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}\b",
+            "secret": rf"{secret}_[0-9A-Za-z]{{49}}",
+            "token": rf"{pat}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}",
+            "access_token": rf"{access}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}",
         }
 
     # -- reading --------------------------------------------------------------------------------------

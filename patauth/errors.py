@@ -22,8 +22,9 @@ that renders it. `str(error)` is for the caller and fits an `error_description` 
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from .quota import Decision
@@ -42,6 +43,10 @@ class PatAuthError(Exception):
     def __init__(self, description: str | None = None, *, detail: str | None = None) -> None:
         super().__init__(description or self.default)
         self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles keep text and attributes; `Exception` would call `__init__` on the text."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ConfigurationError(PatAuthError):

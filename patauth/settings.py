@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from base64 import urlsafe_b64decode
-from binascii import Error as Base64Error
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -42,7 +41,10 @@ def parse_duration(text: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that can be set. Seconds unless said otherwise; texts are understood wherever a value is."""
+    """All that can be set. Seconds unless said otherwise; texts are understood wherever a value is.
+
+    Raises `ConfigurationError`, which names the setting, and never repeats one that may be secret.
+    """
 
     # the store
     store_url: str = field(repr=False)  # may hold a password
@@ -82,7 +84,7 @@ class Settings:
 
     @classmethod
     def of(cls, **given: Any) -> Settings:
-        """Settings from keywords; each value may be given as it is or as the text that stands for it."""
+        """Settings from keywords. Raises `ConfigurationError` for unknown names too."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(given) - known)
         if unknown:
@@ -92,13 +94,15 @@ class Settings:
                 "no store: set store_url (PATAUTH_STORE_URL), for example 'local:./patauth-data'"
                 " or 'redis://127.0.0.1:6379/0'"
             )
-        values = {}
-        for name, value in given.items():
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
             try:
-                values[name] = _READERS[name](value)
-            except (ValueError, TypeError, InvalidRequest) as problem:
-                raise ConfigurationError(f"{name}: {problem}") from None
-        return cls(**values)
+                value = _READERS[item.name](getattr(self, item.name))
+            except (ValueError, TypeError, InvalidRequest, ConfigurationError) as problem:
+                raise ConfigurationError(f"{item.name}: {problem}") from None
+            object.__setattr__(self, item.name, value)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
@@ -112,10 +116,9 @@ class Settings:
             name = variable.removeprefix("PATAUTH_").lower()
             if name.endswith("_file") and name.removesuffix("_file") in _SECRETS:
                 name = name.removesuffix("_file")
-                try:
-                    text = Path(text).read_text().strip()
-                except OSError as problem:
-                    raise ConfigurationError(f"{variable}: cannot read it: {problem.strerror}") from None
+                text = _content(variable, text)
+            if name in values:
+                raise ConfigurationError(f"{variable}: the environment sets {name} twice")
             if name in known:
                 values[name] = text
             else:
@@ -131,17 +134,25 @@ class Settings:
 _NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, read by the engine itself
 
 
+def _content(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as problem:
+        raise ConfigurationError(f"{variable}: cannot read it: {problem.strerror}") from None
+    except ValueError:  # not UTF-8, or NUL in the path
+        raise ConfigurationError(f"{variable}: give the path of a file that holds text") from None
+
+
 # -- one reader for each setting -----------------------------------------------------------------------------
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise TypeError(f"give a whole number from {low} to {high}")
-        number = int(value)
-        if not low <= number <= high:
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value.strip()):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"give a whole number from {low} to {high}")
-        return number
+        return value
 
     return read
 
@@ -159,16 +170,21 @@ def _seconds(low: int, high: int) -> Callable[[Any], int]:
 
 def _fraction(low: float, high: float) -> Callable[[Any], float]:
     def read(value: Any) -> float:
-        number = value.total_seconds() if isinstance(value, timedelta) else float(value)
-        if not low <= number <= high:
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", value.strip()):
+            value = float(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise ValueError(f"give a number of seconds from {low} to {high}")
-        return float(number)
+        return float(value)
 
     return read
 
 
 def _quota(value: Any) -> Quota:
-    return value if isinstance(value, Quota) else parse(value)
+    if isinstance(value, Quota):
+        return value
+    return parse(value if isinstance(value, str) else "")
 
 
 def _matching(pattern: str, help_text: str) -> Callable[[Any], str]:
@@ -181,20 +197,17 @@ def _matching(pattern: str, help_text: str) -> Callable[[Any], str]:
 
 
 def _secret_key(value: Any) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        key = value
-    else:
-        try:
-            key = (
-                bytes.fromhex(value)
-                if len(value) == 64
-                else urlsafe_b64decode(value + "=" * (-len(value) % 4))
-            )
-        except (ValueError, Base64Error):
-            key = b""
-    if key is not None and len(key) != 32:
-        raise ValueError("give 32 bytes as 64 hex digits or as base64url")
-    return key
+    if value is None or (isinstance(value, bytes) and len(value) == 32):
+        return value
+    # A mistyped key must not be read as another one: no character is dropped, no spare bit ignored.
+    if isinstance(value, str):
+        if re.fullmatch(r"[0-9A-Fa-f]{64}", value):
+            return bytes.fromhex(value)
+        if re.fullmatch(r"[0-9A-Za-z_-]{43}=?", value):
+            key = urlsafe_b64decode(value[:43] + "=")
+            if urlsafe_b64encode(key)[:43] == value[:43].encode():
+                return key
+    raise ValueError("give 32 bytes as 64 hex digits or as base64url")
 
 
 def _profile(value: Any) -> Profile:
@@ -213,18 +226,33 @@ def _lifetime(value: Any) -> int | None:
 def _catalogue(value: Any) -> Mapping[str, str] | None:
     if value is None:
         return None
-    catalogue = dict.fromkeys(value.split(), "") if isinstance(value, str) else dict(value)
-    check_scopes(list(catalogue))
-    return catalogue
+    if isinstance(value, str):
+        value = dict.fromkeys(value.split(), "")
+    if not isinstance(value, Mapping) or not all(isinstance(words, str) for words in value.values()):
+        raise TypeError("give scopes and what they mean: {'reports:read': 'read reports'}")
+    check_scopes(list(value))
+    return dict(value)
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    return tuple(value.split()) if isinstance(value, str) else tuple(value)
+    words = tuple(value.split() if isinstance(value, str) else value)
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("give texts")
+    return words
+
+
+def _ignored(value: Any) -> tuple[str, ...]:
+    words = _words(value)
+    if "*" in words:  # whatever was asked for, all of a PAT's scopes would be granted
+        raise ValueError("'*' alone would ignore every scope; give a beginning, such as urn:zitadel:*")
+    return words
 
 
 def _durability(value: Any) -> int | None:
     if value in (None, "engine"):
         return None
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 99:
+        return value
     if isinstance(value, str) and (match := re.fullmatch(r"replicas:([1-9][0-9]?)", value)):
         return int(match[1])
     raise ValueError("give 'engine' or 'replicas:N'")
@@ -232,7 +260,7 @@ def _durability(value: Any) -> int | None:
 
 def _prefixes(value: Any) -> tuple[Prefixes, ...]:
     triples = [part.split(",") for part in value.split()] if isinstance(value, str) else list(value)
-    if not all(len(triple) == 3 for triple in triples):
+    if not all(isinstance(triple, tuple | list) and len(triple) == 3 for triple in triples):
         raise ValueError("give triples 'pat,pats,pata', newest first, separated by blanks")
     prefixes = tuple(Prefixes(*triple) for triple in triples)
     Format(prefixes)
@@ -277,7 +305,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "retention": _seconds(0, 3660 * 86_400),
     "tenant": lambda value: check_id(value, "tenant"),
     "scopes": _catalogue,
-    "ignored_scopes": _words,
+    "ignored_scopes": _ignored,
     "durability": _durability,
     "durability_timeout": _fraction(0.001, 60),
     "trusted_proxies": _whole(0, 100),

@@ -78,13 +78,6 @@ class Server:
             stats: dict[str, Any] = client.info("commandstats")
         return {name.removeprefix("cmdstat_"): entry["calls"] for name, entry in stats.items()}
 
-    def processed(self) -> int:
-        """Commands that clients sent so far (INFO stats counts no inner calls of scripts)."""
-        with self.client() as client:
-            return sum(
-                count for name, count in self.calls().items() if name in ("evalsha", "eval", "zadd", "get")
-            )
-
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait for a condition; fail when it does not come."""

@@ -12,7 +12,8 @@ of which the last 12 stand in a key.
     P:{T}:x:ID[4:]               string  tat of the exchange quota, µs                until it is full again
     P:{T}:o:TENANT/OWNER         hash    owner record: schema, disabled, sequence     stays
     P:{T}:n:TENANT/OWNER         hash    owner index: name -> ID, expiry              while the owner has PATs
-    P:{T}:w                      string  makes a repeated removal wait for the disk   1 s
+    P:{T}:w                      string  written to have something to wait for        1 s
+    P:{store}:w                  string  the same                                     1 s
     P:{/TENANT}:created          zset    tenant index: hex id by creation, ms         while it has PATs
     P:{/TENANT}:used             zset    tenant index: hex id by last use, ms; 0 none while it has PATs
     P:{store}:key                string  the store key, unless `secret_key` is set    stays

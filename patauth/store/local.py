@@ -72,10 +72,11 @@ class LocalEngine:
         engine does not answer in time; its `detail` quotes the engine.
         """
         address = self._address
-        if address is not None:
+        if address is not None and self._starter is None:
             return address
         deadline = time.monotonic() + self._start_timeout
         with self._mutex:
+            self._reap_starter(0)
             if self._address is not None:
                 return self._address
             while not self._hold():  # a supervisor looks whether it is used, or ends since it was not
@@ -135,7 +136,7 @@ class LocalEngine:
         """
         with self._mutex:
             self._address = None  # our own next use waits for a new start
-            if not os.path.isdir(self.directory) or not self._supervised():
+            if not os.path.exists(self._file(SUPERVISOR_LOCK)) or not self._supervised():
                 return False
             pid = read_pid(self._file(SUPERVISOR_LOCK))
             if not self._is_supervisor(pid):
@@ -242,7 +243,8 @@ class LocalEngine:
 
     def _supervised(self) -> bool:
         """Whether a supervisor lives. The look takes its lock for a moment; a new one sits that out."""
-        fd = take_lock(self._file(SUPERVISOR_LOCK), fcntl.LOCK_SH)
+        with _said_clearly(self.directory):
+            fd = take_lock(self._file(SUPERVISOR_LOCK), fcntl.LOCK_SH)
         if fd is not None:
             os.close(fd)
         return fd is None
@@ -370,7 +372,7 @@ def _read_record(directory: Path) -> tuple[str, str]:
 
 
 def _make_private(directory: str) -> None:
-    """Make DIR, 0700 and ours. Raises ConfigurationError if it is someone else's or cannot be written."""
+    """Make DIR, 0700 and ours. Raises ConfigurationError if it is someone else's, OSError if unusable."""
     with contextlib.suppress(FileExistsError):
         Path(directory).mkdir(mode=0o700, parents=True)
     if not os.path.isdir(directory):
@@ -382,6 +384,14 @@ def _make_private(directory: str) -> None:
             "run it as that user, or name another directory"
         )
     if status.st_mode & 0o077:
+        names = os.listdir(directory)
+        if names and {USERS_LOCK, RECORD, DATA}.isdisjoint(
+            names
+        ):  # root's `local:/tmp` must not close /tmp to everyone
+            raise ConfigurationError(
+                f"{directory} is open to others and holds files that are not patauth's: name a directory of "
+                "its own, which need not exist"
+            )
         os.chmod(directory, 0o700)
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
@@ -403,7 +413,7 @@ def _said_clearly(directory: str) -> Iterator[None]:
 
 def _python() -> str:
     """This interpreter. Where the program is another one that embeds Python (uwsgi), its installation's."""
-    if "python" in os.path.basename(sys.executable or "") or "pypy" in os.path.basename(sys.executable or ""):
+    if os.path.basename(sys.executable or "").startswith(("python", "pypy")):
         return sys.executable
     for prefix in (sys.exec_prefix, sys.base_exec_prefix):
         path = os.path.join(prefix, "bin", "python3")

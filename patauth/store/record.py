@@ -30,6 +30,7 @@ from functools import lru_cache
 
 import msgspec
 
+from ..dates import LATEST
 from ..errors import StoreUnavailable
 from ..hashing import Digest
 from ..pat import Owner, PersonalAccessToken
@@ -160,6 +161,8 @@ def unpack(data: bytes) -> PatRecord:
             request_quota=Quota(count, seconds) if count else None,
             disabled=data[1:2] == b"d",
         )
+        for ms in (pat.created_ms, pat.changed_ms, pat.expires_ms or 0, pat.last_used_ms or 0):
+            _check_instant(ms)
         slots = tuple(_unpack_slot(data[at : at + _SLOT]) for at in range(_SLOTS_AT, end, _SLOT))
         return PatRecord(pat, slots, int.from_bytes(data[18:24]))
     except Exception as problem:
@@ -217,9 +220,16 @@ def unpack_token(data: bytes) -> TokenRecord:
         if data[:1] != SCHEMA or len(data) < _TOKEN_HEAD:
             raise ValueError("schema or length")
         scopes = tuple(data[_TOKEN_HEAD:].decode().split())
-        return TokenRecord(data[10:26].hex(), int.from_bytes(data[1:4]), int.from_bytes(data[4:10]), scopes)
+        expires_ms = int.from_bytes(data[4:10])
+        _check_instant(expires_ms)
+        return TokenRecord(data[10:26].hex(), int.from_bytes(data[1:4]), expires_ms, scopes)
     except ValueError as problem:
         raise not_understood("access token record", problem) from None
+
+
+def _check_instant(ms: int) -> None:
+    if not 0 <= ms <= LATEST:  # `datetime` would fail later, where nobody expects it
+        raise ValueError("an instant that cannot be")
 
 
 def not_understood(what: str, problem: object) -> StoreUnavailable:

@@ -216,8 +216,7 @@ class RedisStore:
     def confirm_absence(self, pat_id: str, deadline: float) -> None:
         """Wait until an earlier removal, whose outcome may be unknown, is durable."""
         if self._wait is not None:
-            barrier = ("SET", self._keys.barrier(pat_id[:8]), b"", "PX", 1000)
-            self._durably(barrier, lambda sent: self._call(sent, deadline))
+            self._durably(self._barrier(pat_id[:8]), lambda sent: self._call(sent, deadline))
 
     def records(self, pat_ids: Sequence[str], *, deadline: float) -> tuple[int, list[bytes | None]]:
         """The clock (ms) and PAT records of one owner tag, None where there is none."""
@@ -256,7 +255,9 @@ class RedisStore:
         for _ in range(2):
             names = [self._keys.store_key, self._keys.store_check]
             arguments = (b"" if self._kept_outside else mine.store_key, mine.check_value)
-            key, check = self._durably(self._by_text(self._store_key, names, arguments), call)
+            key, check, wrote = call([self._by_text(self._store_key, names, arguments)])[0]
+            if wrote and self._wait is not None:  # durable before its first use
+                self._durably(self._barrier("store"), call)
             if self._kept_outside:
                 if check != mine.check_value and (check or key != mine.store_key):
                     raise _other_key("the setting secret_key is not the key that this store was made with")
@@ -273,6 +274,10 @@ class RedisStore:
                 raise _other_key("the store key does not match its check value")
         self._keyring = mine
         return mine
+
+    def _barrier(self, tag: str) -> Command:
+        """A write that only gives WAIT and WAITAOF something to wait for: all writes before it are included."""
+        return ("SET", self._keys.barrier(tag), b"", "PX", 1000)
 
     # -- sending --------------------------------------------------------------------------------------
 

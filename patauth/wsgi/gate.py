@@ -189,7 +189,6 @@ def _further(path: str) -> Iterator[str]:
     if "//" in path:
         yield re.sub("//+", "/", path)
     if path.startswith("//") or not path.startswith("/"):
-        yield "/" + path.lstrip("/")  # as routers root it
         yield "/" + _ORIGIN.sub("", path.lstrip(" ")).lstrip("/")  # `http://host/x`: urllib.parse.urlsplit
     if "/." in path or path.startswith("."):
         yield from _without_dots(path)

@@ -1,0 +1,110 @@
+"""What the commands print: tables and JSON to stdout, messages to stderr.
+
+No text from a store reaches a terminal raw: JSON is ASCII, and in tables whatever cannot be printed, such as
+the characters that turn the direction of writing, is shown as its escape.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..pat import PersonalAccessToken
+
+
+def message(text: str) -> None:
+    """Say something on stderr, unless --quiet."""
+    from .options import options
+
+    if not options().quiet:
+        click.echo(printable(text), err=True)
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print one JSON object."""
+    click.echo(json.dumps(content, indent=2))
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their heads, each column as wide as its widest cell."""
+    lines = [tuple(head), *(tuple(printable(cell) for cell in row) for row in rows)]
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(head))]
+    for number, line in enumerate(lines):
+        cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
+        click.secho("  ".join(cells).rstrip(), bold=number == 0)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line."""
+    facts = list(facts)
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        click.echo(f"{name:{width}}  {printable(value)}")
+
+
+def printable(text: str) -> str:
+    """The text with escapes such as \\u202e for all that moves the cursor, or is not seen."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: wide characters take two, combining ones none (Unicode TR11)."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+# -- a PAT -------------------------------------------------------------------------------------------------
+
+PAT_COLUMNS = ("ID", "NAME", "STATE", "SCOPE", "CREATED", "LAST USED", "EXPIRES")
+
+
+def pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
+    """A PAT as JSON, by the field names of the management API; null where a date is never."""
+    return {
+        "id": pat.id,
+        "name": pat.name,
+        "scope": list(pat.scope),
+        "owner": {"type": pat.owner.type, "id": pat.owner.id, "name": pat.owner.name},
+        "created": _date(pat.created_ms),
+        "lastUsed": _date(pat.last_used_ms),
+        "expirationDate": _date(pat.expires_ms),
+        "accessTokenValiditySeconds": pat.access_token_ttl,
+        "state": pat.state,
+    }
+
+
+def pat_row(pat: PersonalAccessToken) -> tuple[str, ...]:
+    """A PAT as a row of `PAT_COLUMNS`."""
+    used, expires = _date(pat.last_used_ms) or "never", _date(pat.expires_ms) or "never"
+    return (pat.id, pat.name, pat.state, " ".join(pat.scope), _date(pat.created_ms) or "", used, expires)
+
+
+def pat_facts(pat: PersonalAccessToken) -> list[tuple[str, str]]:
+    """A PAT as names and values."""
+    ttl = pat.access_token_ttl
+    return [
+        ("id", pat.id),
+        ("name", pat.name),
+        ("state", pat.state),
+        ("owner", f"{pat.owner.id} ({pat.owner.name}, {pat.owner.type})"),
+        ("scope", " ".join(pat.scope)),
+        ("created", _date(pat.created_ms) or ""),
+        ("last used", _date(pat.last_used_ms) or "never"),
+        ("expires", _date(pat.expires_ms) or "never"),
+        ("access tokens live", "as the setting access_token_ttl says" if ttl is None else f"{ttl} s"),
+    ]
+
+
+def _date(ms: int | None) -> str | None:
+    from ..dates import format_ms
+
+    return None if ms is None else format_ms(ms)

@@ -1,0 +1,192 @@
+"""`patauth pat`: make, list, show and revoke personal access tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from .options import Group, confirm, on_terminal, open_authority, options
+from .output import PAT_COLUMNS, message, pat_facts, pat_object, pat_row, print_facts, print_json, print_table
+
+
+def _read_by(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """A callback for a value that one of the library's readers understands."""
+
+    def callback(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+        from ..errors import InvalidRequest
+
+        try:
+            return None if text is None else read(text)
+        except (ValueError, InvalidRequest) as problem:
+            raise click.BadParameter(str(problem).removeprefix("date: "), ctx, parameter) from problem
+        except OverflowError:
+            raise click.BadParameter("this is further away than dates go", ctx, parameter) from None
+
+    return callback
+
+
+def _seconds(text: str) -> int:
+    from ..settings import parse_duration
+
+    return parse_duration(text)
+
+
+def _duration(text: str) -> timedelta:
+    return timedelta(seconds=_seconds(text))
+
+
+def _date_time(text: str) -> datetime:
+    from ..dates import parse_ms, to_datetime
+
+    return to_datetime(parse_ms(text))
+
+
+@click.group(cls=Group)
+def pat() -> None:
+    """Make, list, show and revoke personal access tokens (PATs).
+
+    A PAT is an id and a secret that somebody keeps; it acts for its owner, within its scopes.
+
+    \b
+    Example:
+      patauth pat list --owner-id alice --store local:./patauth-data
+    """
+
+
+@pat.command()
+@click.option("--owner-id", required=True, help="Who the PAT acts for, by your application's own id.")
+@click.option("--owner-name", help="The owner's name for people.  [default: the id]")
+@click.option("--owner-type", default="IDENTITY", show_default=True, help="The owner's kind.")
+@click.option("--name", required=True, help="What the PAT is for; unique for each owner.")
+@click.option("--scope", "scopes", multiple=True, required=True, help="What it may do; repeat for several.")
+@click.option(
+    "--expires-in",
+    metavar="DURATION",
+    callback=_read_by(_duration),
+    help="Its lifetime: an integer and one of s m h d w, such as 30d.",
+)
+@click.option(
+    "--expires-at",
+    metavar="DATE-TIME",
+    callback=_read_by(_date_time),
+    help="When it expires, with the offset from UTC: 2030-01-31T12:00:00Z.",
+)
+@click.option("--never-expires", is_flag=True, help="It lasts until it is revoked.")
+@click.option(
+    "--access-token-ttl",
+    metavar="DURATION",
+    callback=_read_by(_seconds),
+    help="How long its access tokens live, 15s to 12h (900 is 900s).  [default: the setting]",
+)
+def create(
+    owner_id: str,
+    owner_name: str | None,
+    owner_type: str,
+    name: str,
+    scopes: tuple[str, ...],
+    expires_in: timedelta | None,
+    expires_at: datetime | None,
+    never_expires: bool,
+    access_token_ttl: int | None,
+) -> None:
+    """Make a PAT, and print its secret and its token this once.
+
+    The secret goes with the id: HTTP Basic, or client_id and client_secret at /oauth/token. The token is both
+    in one string, for `Authorization: Bearer`. Say how long the PAT lasts by one of --expires-in,
+    --expires-at and --never-expires.
+
+    \b
+    Example:
+      patauth pat create --owner-id alice --name ci --scope reports:read --expires-in 30d
+    """
+    if [expires_in is not None, expires_at is not None, never_expires].count(True) != 1:
+        raise click.UsageError("give exactly one of --expires-in, --expires-at and --never-expires")
+    from ..pat import Owner
+
+    owner = Owner(owner_id, name=owner_name, type=owner_type)
+    with open_authority() as authority:
+        issued = authority.create(
+            owner=owner,
+            name=name,
+            scope=scopes,
+            expires_in=expires_in,
+            expires_at=expires_at,
+            never_expires=never_expires,
+            access_token_ttl=access_token_ttl,
+        )
+    if options().json:
+        print_json({"pat": pat_object(issued.pat), "secret": issued.secret, "token": issued.token})
+    else:
+        print_facts([*pat_facts(issued.pat), ("secret", issued.secret), ("token", issued.token)])
+    message("Keep the secret and the token now, and keep them safe: they are not shown again.")
+
+
+@pat.command("list")
+@click.option("--owner-id", required=True, help="Whose PATs.")
+def list_(owner_id: str) -> None:
+    """List an owner's PATs, the oldest first; expired ones too, for 30 days (setting retention).
+
+    \b
+    Examples:
+      patauth pat list --owner-id alice
+      patauth pat list --owner-id alice --output json | jq -r '.pats[].id'
+    """
+    with open_authority() as authority:
+        pats = authority.list(owner_id=owner_id)
+    if options().json:
+        print_json({"pats": [pat_object(pat) for pat in pats], "total": len(pats)})
+    elif pats:
+        print_table(PAT_COLUMNS, [pat_row(pat) for pat in pats])
+    else:
+        message(f"{owner_id} has no PATs.")
+
+
+@pat.command()
+@click.argument("pat_id", metavar="ID")
+def show(pat_id: str) -> None:
+    """Show one PAT, by its id. Its secret and token are not kept and cannot be shown.
+
+    \b
+    Example:
+      patauth pat show 1c9ae4ac109beb19a0243df4debc2d2f
+    """
+    with open_authority() as authority:
+        found = authority.get(pat_id)
+    if options().json:
+        print_json({"pat": pat_object(found)})
+    else:
+        print_facts(pat_facts(found))
+
+
+@pat.command()
+@click.argument("pat_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask; required where there is no terminal.")
+def revoke(pat_id: str, yes: bool) -> None:
+    """Revoke a PAT for good, by its id.
+
+    It and its access tokens are refused from the very next request on. This cannot be undone.
+
+    \b
+    Example:
+      patauth pat revoke 1c9ae4ac109beb19a0243df4debc2d2f --yes
+    """
+    if not yes and not on_terminal():
+        raise click.UsageError("this cannot be undone, and there is no terminal to ask: add --yes")
+    from ..errors import NotFound
+
+    with open_authority() as authority:
+        if not yes:
+            try:
+                found = authority.get(pat_id)
+            except NotFound:  # delete says so, too, and first makes sure that its absence is durable
+                pass
+            else:
+                confirm(f"Revoke the PAT {found.name!r} of {found.owner.id}, for good?")
+        authority.delete(pat_id)
+    if options().json:
+        print_json({"changed": 1, "ids": [pat_id]})
+    else:
+        print_facts([("changed", "1"), ("ids", pat_id)])

@@ -1,0 +1,99 @@
+"""patauth for Flask: an extension over `PatAuthMiddleware`.
+
+    from flask import Flask
+    from patauth.flask import PatAuth, current_principal, require_scope
+
+    app = Flask(__name__)
+    app.config["PATAUTH_STORE_URL"] = "local:./patauth-data"
+    app.config["PATAUTH_PUBLIC"] = ["/healthz", "/static/*"]
+    PatAuth(app)                     # or, with an app factory: pat_auth = PatAuth(); pat_auth.init_app(app)
+
+    @app.get("/reports")
+    @require_scope("reports:read")
+    def reports():
+        return {"hello": current_principal.subject.name}
+
+Configuration, read once by `init_app`:
+
+    PATAUTH_PROTECT, PATAUTH_PUBLIC, PATAUTH_REQUIRE   as the arguments of `patauth.PatAuthMiddleware`
+    PATAUTH_<NAME>                                     each setting of `patauth.Settings`
+
+What the configuration does not say, or sets to None, comes from the environment (`PATAUTH_<NAME>`), so a
+deployment can add a store and a secret key to an app that only says what it protects. Where both speak, the
+configuration wins. A `PATAUTH_*` name that is no setting is warned of, in either place.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields
+from typing import Any
+
+from flask import Flask, has_request_context, request
+from werkzeug.local import LocalProxy
+
+from .authority import Authority
+from .errors import ConfigurationError
+from .principal import Principal
+from .settings import Settings
+from .wsgi.middleware import PatAuthMiddleware
+from .wsgi.require import require_scope
+
+__all__ = ["PatAuth", "current_principal", "require_scope"]
+
+_PREFIX = "PATAUTH_"
+_GATE = ("protect", "public", "require")
+
+
+class PatAuth:
+    """Puts a Flask app behind patauth. One object may serve several apps; it keeps nothing of them.
+
+    The app's `Authority` is in `app.extensions["patauth"]`. It connects at the first request.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Wrap `app.wsgi_app`. Middleware that is put around it later sees requests before patauth does.
+
+        Raises `ConfigurationError`: a setting is missing or wrong, or the app is behind patauth already.
+        """
+        if "patauth" in app.extensions:
+            raise ConfigurationError("this app is behind patauth already; call init_app once")
+        given = _given(app)
+        gate = {name: given.pop(name) for name in _GATE if name in given}
+        authority = Authority.from_env(**given)
+        app.wsgi_app = PatAuthMiddleware(app.wsgi_app, authority, **gate)  # type: ignore[method-assign]
+        app.extensions["patauth"] = authority
+
+
+def _given(app: Flask) -> dict[str, Any]:
+    """What the app's configuration says of patauth, by the names of settings."""
+    known = {field.name for field in fields(Settings)} | set(_GATE)
+    given = {}
+    for key, value in app.config.items():
+        if not key.startswith(_PREFIX) or value is None:
+            continue
+        name = key.removeprefix(_PREFIX).lower()
+        if name in known:
+            given[name] = value
+        else:
+            warnings.warn(f"{key} is not a setting of patauth; is it misspelt?", stacklevel=4)
+    return given
+
+
+def _principal() -> Principal | None:
+    if not has_request_context():
+        return None
+    principal: Principal | None = request.environ.get("patauth.principal")
+    return principal
+
+
+current_principal: Principal = LocalProxy(_principal)  # type: ignore[assignment]
+"""The verified caller of the request at hand: a proxy of `patauth.Principal`.
+
+On public routes, and outside of a request, it stands for None: it is false, and equal to None (`is None` does
+not hold, as with every proxy).
+"""

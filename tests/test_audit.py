@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import logging
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patauth import audit
+
+facts = st.dictionaries(
+    st.sampled_from(["patId", "name", "address", "reason", "scope"]),
+    st.none() | st.text() | st.integers() | st.lists(st.text(), max_size=3),
+)
+
+
+class Lines(logging.Handler):
+    """Keeps what a log file would hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+def recorded(event: str, level: int = logging.INFO, **known) -> list[str]:
+    logger, handler = logging.getLogger("patauth.audit"), Lines()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        audit.record(event, **known)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    return handler.lines
+
+
+def test_an_event_is_an_object_with_its_name_first():
+    (line,) = recorded("pat.create", patId="0" * 32, scope=["a", "b"], expiresIn=5)
+    assert line == '{"event": "pat.create", "patId": "' + "0" * 32 + '", "scope": ["a", "b"], "expiresIn": 5}'
+
+
+def test_what_is_not_known_is_left_out():
+    assert recorded("credentials.refused", address=None, reason="invalid") == [
+        '{"event": "credentials.refused", "reason": "invalid"}'
+    ]
+
+
+@given(facts)
+def test_every_event_is_one_line_of_printable_ascii_and_reads_back(known):
+    """No name can forge a second line, colour a terminal or turn its writing round."""
+    (line,) = recorded("x", **known)
+    assert re.fullmatch(r"[\x20-\x7e]+", line)
+    assert json.loads(line) == {"event": "x"} | {
+        name: fact for name, fact in known.items() if fact is not None
+    }
+
+
+def test_percent_signs_are_no_format():
+    assert json.loads(recorded("x", name="%s %d %(secret)s")[0])["name"] == "%s %d %(secret)s"
+
+
+def test_nothing_is_written_below_the_level_of_the_logger():
+    assert recorded("x", logging.WARNING) == []

@@ -1,0 +1,183 @@
+"""The command line as a process: what only a real one can show."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from patauth import Authority, NotFound, Owner
+from patauth.store.local import LocalEngine
+
+ROOT = Path(__file__).parent.parent
+PATAUTH = [sys.executable, "-m", "patauth"]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A `local:` store for this module, kept running."""
+    directory = tmp_path_factory.mktemp("cli") / "data"
+    keeper = LocalEngine(directory, start_timeout=20)
+    keeper.acquire()
+    yield f"local:{directory}"
+    keeper.stop()
+    keeper.release()
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("PATAUTH_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def patauth(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PATAUTH, *words], env=environment(**more), capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def make(url: str, name: str) -> str:
+    with Authority.from_url(url) as authority:
+        return authority.create(owner=Owner("alice"), name=name, scope=["a"], never_expires=True).pat.id
+
+
+def test_the_exit_codes_are_the_processes(url: str) -> None:
+    codes = {
+        0: ("store", "ping", "--store", url),
+        2: ("store", "ping"),
+        3: ("pat", "show", "0" * 32, "--store", url),
+        5: ("store", "ping", "--store", "unix:///nonexistent/socket"),
+    }
+    for code, words in codes.items():
+        done = patauth(*words)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert (done.stdout == "") == (code != 0)
+
+
+def test_stdout_holds_data_and_nothing_else(url: str) -> None:
+    made = patauth("pat", "create", "--owner-id", "bob", "--name", "ci", "--scope", "a", "--expires-in", "1d",
+                   "--output", "json", PATAUTH_STORE_URL=url, PATAUTH_MISSPELT="1")  # fmt: skip
+    assert list(json.loads(made.stdout)) == ["pat", "secret", "token"]
+    assert "PATAUTH_MISSPELT" in made.stderr
+
+
+def test_a_terminal_that_lacks_the_letters_gets_escapes(url: str) -> None:
+    make(url, "日")
+    listed = patauth("pat", "list", "--owner-id", "alice", "--store", url, PYTHONIOENCODING="latin-1")
+    assert listed.returncode == 0, listed.stderr
+    assert r"\u65e5" in listed.stdout
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback(url: str) -> None:
+    process = subprocess.Popen(
+        [*PATAUTH, "pat", "list", "--owner-id", "alice", "--output", "json", "--store", url],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+def test_the_engine_ends_after_the_command_that_started_it(tmp_path: Path) -> None:
+    assert patauth("store", "ping", "--store", f"local:{tmp_path}/data").returncode == 0
+    deadline = time.monotonic() + 10
+    while (left := processes(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def processes(directory: Path) -> list[str]:
+    """The command lines of all that works below `directory` or names it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                where = os.readlink(entry / "cwd")
+                if str(directory) in command or where.startswith(str(directory)):
+                    found.append(command)
+    return found
+
+
+class Terminal:
+    """A command with a terminal of its own as standard input, and as stderr."""
+
+    def __init__(self, *words: str) -> None:
+        self._ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [*PATAUTH, *words], env=environment(), stdin=theirs, stdout=subprocess.PIPE, stderr=theirs,
+            start_new_session=True, text=True,
+        )  # fmt: skip
+        os.close(theirs)
+        self.shown = ""
+
+    def wait_for(self, text: str) -> None:
+        """Read what is shown until `text` is there."""
+        deadline = time.monotonic() + 20
+        while text not in self.shown and time.monotonic() < deadline:
+            if select.select([self._ours], [], [], 0.1)[0]:
+                self.shown += os.read(self._ours, 4096).decode()
+        assert text in self.shown
+
+    def type(self, text: str) -> None:
+        """Type on the keyboard."""
+        os.write(self._ours, text.encode())
+
+    def end(self) -> tuple[int, str]:
+        """The exit code and stdout."""
+        stdout, _ = self.process.communicate(timeout=20)
+        with contextlib.suppress(OSError):  # EIO: nothing more
+            while chunk := os.read(self._ours, 4096):
+                self.shown += chunk.decode()
+        os.close(self._ours)
+        return self.process.returncode, stdout
+
+
+def test_revoke_asks_on_a_terminal_and_obeys_the_answer(url: str) -> None:
+    pat_id = make(url, "asked")
+    terminal = Terminal("pat", "revoke", pat_id, "--store", url)
+    terminal.wait_for("Revoke the PAT 'asked' of alice")
+    terminal.type("n\n")
+    assert terminal.end() == (1, "")
+    assert "nothing was changed" in terminal.shown
+    with Authority.from_url(url) as authority:
+        authority.get(pat_id)
+
+    terminal = Terminal("pat", "revoke", pat_id, "--store", url, "--output", "json")
+    terminal.wait_for("[y/N]")
+    terminal.type("y\n")
+    code, stdout = terminal.end()
+    assert (code, json.loads(stdout)) == (0, {"changed": 1, "ids": [pat_id]})
+    with Authority.from_url(url) as authority, pytest.raises(NotFound):
+        authority.get(pat_id)
+
+
+def test_ctrl_c_at_the_question_is_130_and_changes_nothing(url: str) -> None:
+    pat_id = make(url, "kept")
+    terminal = Terminal("pat", "revoke", pat_id, "--store", url)
+    terminal.wait_for("[y/N]")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == (130, "")
+    assert "Traceback" not in terminal.shown
+    assert "Aborted" not in terminal.shown
+    with Authority.from_url(url) as authority:
+        authority.get(pat_id)
+
+
+def test_what_is_not_there_is_not_asked_about(url: str) -> None:
+    terminal = Terminal("pat", "revoke", "0" * 32, "--store", url)
+    assert terminal.end() == (3, "")
+    assert "[y/N]" not in terminal.shown

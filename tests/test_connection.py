@@ -1,0 +1,299 @@
+"""What a failing, slow or lying server may cost a caller: a 503 in time, and never another's reply."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from patauth import Authority, InvalidCredentials, StoreUnavailable
+from patauth.store import connection as connection_module
+from patauth.store.connection import Connections
+
+from .conftest import Make, basic_of, issue
+from .servers import Server, binaries, until
+
+
+@pytest.fixture(params=list(binaries()))
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server of this test's own, to be stopped and killed."""
+    server = Server(binaries()[request.param], tmp_path)
+    yield server
+    server.stop()
+
+
+def refused_in(call: Callable[[], object]) -> float:
+    """Seconds until a call is refused as unavailable."""
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        call()
+    assert caught.value.retry_after >= 1
+    return time.monotonic() - start
+
+
+def test_a_stopped_server_costs_at_most_600_ms_and_is_forgotten_within_2_s(make: Make, own: Server) -> None:
+    """SIGSTOP: it accepts connections and answers nothing (REQUIREMENTS F2)."""
+    authority = make(url=own.url)
+    issued = issue(authority)
+    authority.authenticate(basic_of(issued))
+    own.freeze()
+    waits = []
+    threads = [
+        threading.Thread(target=lambda: waits.append(refused_in(lambda: authority.authenticate(basic_of(issued)))))
+        for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    waits.extend(refused_in(lambda: authority.authenticate(basic_of(issued))) for _ in range(5))
+    assert max(waits) < 0.6
+    own.thaw()
+    start = time.monotonic()
+    until(lambda: accepts(authority, basic_of(issued)))
+    assert time.monotonic() - start < 2
+
+
+def accepts(authority: Authority, value: str) -> bool:
+    try:
+        return bool(authority.authenticate(value))
+    except StoreUnavailable:
+        return False
+
+
+def test_a_killed_server_is_refused_at_once_and_used_again_after_its_restart(make: Make, own: Server) -> None:
+    authority = make(url=own.url)
+    issued = issue(authority)
+    access = authority.exchange(issued.pat.id, issued.secret)
+    gone = issue(authority, "gone")
+    authority.delete(gone.pat.id)
+    own.kill()
+    for _ in range(10):
+        assert refused_in(lambda: authority.authenticate(basic_of(issued))) < 0.3
+    own.start()
+    start = time.monotonic()
+    until(lambda: accepts(authority, basic_of(issued)))
+    assert time.monotonic() - start < 2
+    authority.verify_bearer(access.value)
+    with pytest.raises(InvalidCredentials):
+        authority.authenticate(basic_of(gone))
+
+
+def test_a_restart_between_two_requests_is_not_noticed(make: Make, own: Server) -> None:
+    """All idle connections are closed by then; one request finds out, and goes over a new one."""
+    authority = make(url=own.url)
+    issued = issue(authority)
+    held = [authority._store._transport._checkout(time.monotonic() + 1) for _ in range(5)]  # type: ignore[attr-defined]
+    for connection in held:
+        authority._store._transport._release(connection)  # type: ignore[attr-defined]
+    own.kill()
+    own.start()
+    for _ in range(3):
+        assert authority.authenticate(basic_of(issued))
+
+
+def test_a_server_out_of_memory_still_revokes(make: Make, own: Server) -> None:
+    """REQUIREMENTS fact 6, F12: a removal deletes before it writes."""
+    authority = make(url=own.url)
+    issued = issue(authority)
+    access = authority.exchange(issued.pat.id, issued.secret)
+    own.client().config_set("maxmemory", 1)
+    for call in (
+        lambda: authority.authenticate(basic_of(issued)),
+        lambda: authority.exchange(issued.pat.id, issued.secret),
+        lambda: issue(authority, "another"),
+    ):
+        refused_in(call)
+    authority.delete(issued.pat.id)
+    own.client().config_set("maxmemory", 0)
+    time.sleep(connection_module.BREAKER_PAUSE)
+    for value in (basic_of(issued), "Bearer " + access.value):
+        with pytest.raises(InvalidCredentials):
+            authority.authenticate(value)
+    assert authority.list(owner_id="alice") == []
+    issue(authority, "another")
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "LOADING"),
+        (b"-READONLY You can't write against a read only replica.\r\n", "READONLY"),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", "MASTERDOWN"),
+        (b"-CLUSTERDOWN The cluster is down\r\n", "CLUSTERDOWN"),
+        (b"-MOVED 1 127.0.0.1:1\r\n", "MOVED"),
+        (b"-ASK 1 127.0.0.1:1\r\n", "ASK"),
+        (b"-BUSY Redis is busy running a script\r\n", "BUSY"),
+        (b"-NOREPLICAS Not enough good replicas to write.\r\n", "NOREPLICAS"),
+        (b"-NOPERM this user has no permissions\r\n", "NOPERM"),
+        (b"-NOAUTH Authentication required.\r\n", "NOAUTH"),
+        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", "OOM"),
+        (b"-ERR max number of clients reached\r\n", "maxclients"),
+        (b"-NOSCRIPT No matching script.\r\n", "NOSCRIPT twice"),
+        (b"$-1\r\n", "nothing"),
+        (b":1\r\n", "a number"),
+        (b"+OK\r\n", "a status"),
+        (b"*0\r\n", "an empty list"),
+        (b"*1\r\n:1\r\n", "a verdict alone"),
+        (b"*3\r\n:1\r\n:5\r\n:5\r\n", "a verdict without a record"),
+        (b"*5\r\n:1\r\n:5\r\n:5\r\n$3\r\nabc\r\n$-1\r\n", "a record cut short"),
+        (b"*5\r\n:7\r\n:5\r\n:5\r\n$-1\r\n$-1\r\n", "an unknown verdict"),
+        (b"*2\r\n$1\r\n0\r\n:5\r\n", "a verdict of another type"),
+        (b"%1\r\n+a\r\n", "RESP3"),
+        (b"\xff\xfe", "garbage"),
+        (b"*5\r\n:1\r\n", "half an answer, and the end"),
+        (b"", "the end"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_not_understood_is_unavailable_and_never_unknown_credentials(
+    make: Make, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reply: bytes, why: str
+) -> None:
+    """Every class of error reply, and replies that are none (REQUIREMENTS F5, F10)."""
+    authority = make(url=server.url)
+    issued = issue(authority)
+    transport = authority._store._transport
+    assert isinstance(transport, Connections)
+    transport.close()
+    with liar(tmp_path / "liar", reply) as url:
+        monkeypatch.setattr(transport, "_locate", lambda: url)
+        monkeypatch.setattr(transport, "on_connect", None)  # the lie is told to a request, not to a greeting
+        with pytest.raises(StoreUnavailable):
+            authority.authenticate(basic_of(issued))
+        transport.close()
+
+
+@contextmanager
+def liar(path: Path, reply: bytes) -> Iterator[str]:
+    """A server that answers whatever it is asked with the same bytes, and hangs up when there are none."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while self.request.recv(65536) and reply:
+                self.request.sendall(reply)
+                if not reply.endswith(b"\r\n") or b"half" in reply:
+                    return
+
+    with socketserver.ThreadingUnixStreamServer(str(path), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"unix://{path}"
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+def test_a_late_reply_reaches_nobody(make: Make, own: Server) -> None:
+    """The server stalls within each caller's call; afterwards everybody is who they are."""
+    authority = make(url=own.url, command_timeout=0.05, request_quota="1000000/10")
+    people = [issue(authority, f"pat {number}", request_quota="1000000/10") for number in range(8)]
+    wrong: list[str] = []
+    end = time.monotonic() + 3
+
+    def call(number: int) -> None:
+        mine = people[number]
+        while time.monotonic() < end:
+            try:
+                found = authority.authenticate(basic_of(mine)).pat_id
+            except StoreUnavailable:
+                continue
+            if found != mine.pat.id:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < end:
+        own.freeze()
+        time.sleep(0.07)
+        own.thaw()
+        time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_caller_waits_50_ms_for_a_connection_and_no_longer(make: Make, server: Server) -> None:
+    authority = make(url=server.url, max_connections=1)
+    issued = issue(authority)
+    transport = authority._store._transport
+    assert isinstance(transport, Connections)
+    held = transport._checkout(time.monotonic() + 1)
+    waited = refused_in(lambda: authority.authenticate(basic_of(issued)))
+    assert 0.045 < waited < 0.3
+    threading.Timer(0.01, transport._release, [held]).start()
+    authority.authenticate(basic_of(issued))
+
+
+def test_64_threads_share_one_connection_without_deadlock(make: Make, server: Server) -> None:
+    authority = make(url=server.url, max_connections=1, request_quota="1000000/10")
+    issued = issue(authority)
+    outcomes: list[bool] = []
+
+    def call() -> None:
+        outcomes.extend(accepts(authority, basic_of(issued)) for _ in range(20))
+
+    threads = [threading.Thread(target=call) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 64 * 20
+    assert outcomes.count(True) > 0
+    transport = authority._store._transport
+    assert isinstance(transport, Connections)
+    assert (transport._open, len(transport._idle), transport._waiting) == (1, 1, 0)
+
+
+def test_after_some_failures_callers_are_refused_at_once(make: Make, own: Server) -> None:
+    authority = make(url=own.url)
+    issued = issue(authority)
+    own.freeze()
+    for _ in range(connection_module.BREAKER_FAILURES):
+        refused_in(lambda: authority.authenticate(basic_of(issued)))
+    quick = [refused_in(lambda: authority.authenticate(basic_of(issued))) for _ in range(20)]
+    assert sorted(quick)[10] < 0.01
+    own.thaw()
+
+
+def test_an_address_where_nobody_listens_is_unavailable(make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    authority = make(url=f"redis://:hunter2secret@127.0.0.1:{port}/0")
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        authority.verify_bearer(authority.format.mint_access_token("0" * 32)[0])
+    assert time.monotonic() - start < 0.6
+    assert "hunter2" not in f"{caught.value!r} {caught.value.detail}"
+
+
+def test_a_forked_child_has_connections_of_its_own(make: Make, server: Server) -> None:
+    """preload_app: the parent has connected before it forks (REQUIREMENTS F16)."""
+    authority = make(url=server.url, request_quota="1000000/10")
+    people = [issue(authority, f"pat {number}") for number in range(9)]
+    for mine in people:
+        authority.authenticate(basic_of(mine))
+    context = multiprocessing.get_context("fork")
+
+    def work(number: int) -> None:
+        mine = people[number]
+        good = all(authority.authenticate(basic_of(mine)).pat_id == mine.pat.id for _ in range(200))
+        os._exit(0 if good else 1)
+
+    children = [context.Process(target=work, args=(number,)) for number in range(8)]
+    for child in children:
+        child.start()
+    for _ in range(200):
+        assert authority.authenticate(basic_of(people[8])).pat_id == people[8].pat.id
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 8

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
+from patauth.store.keys import Keys
+
+ids = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="/"), min_size=1, max_size=128
+)
+hostile = (
+    ids
+    | st.text(alphabet="{}:%o\\*?[]\"'", min_size=1, max_size=20)
+    | st.sampled_from(
+        [
+            "store",
+            "store}:key",
+            "}",
+            "{}",
+            "}:created",
+            "{/default}:created",
+            "0" * 8,
+            "%7D",
+            "default",
+            "..",
+            "\\r\\n",
+        ]
+    )
+)
+tags = st.binary(min_size=4, max_size=4).map(bytes.hex)
+pat_ids = st.binary(min_size=16, max_size=16).map(bytes.hex)
+digests = st.binary(min_size=32, max_size=32)
+prefixes = st.from_regex(r"\A[A-Za-z0-9_.:-]{1,64}\Z")
+
+
+def of_pat(keys: Keys, pat_id: str, digest: bytes) -> list[bytes]:
+    return [
+        keys.pat(pat_id),
+        keys.requests(pat_id),
+        keys.exchanges(pat_id),
+        keys.access_token(pat_id, digest),
+    ]
+
+
+def of_owner(keys: Keys, tag: str, owner_id: str) -> list[bytes]:
+    return [keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), keys.barrier(tag)]
+
+
+def of_tenant(keys: Keys) -> list[bytes]:
+    return [keys.tenant_created, keys.tenant_used]
+
+
+def of_store(keys: Keys) -> list[bytes]:
+    return [keys.store_key, keys.store_check]
+
+
+def test_keys_are_spelt_as_the_head_of_the_module_says():
+    keys, pat_id = Keys("P", "acme"), "0123abcd" + "00ff" * 6
+    assert keys.pat(pat_id) == b"P:{0123abcd}:p:" + b"\x00\xff" * 6
+    assert keys.requests(pat_id) == b"P:{0123abcd}:q:" + b"\x00\xff" * 6
+    assert keys.exchanges(pat_id) == b"P:{0123abcd}:x:" + b"\x00\xff" * 6
+    assert keys.access_token(pat_id, b"d" * 32) == b"P:{0123abcd}:t:" + b"d" * 32
+    assert keys.owner("0123abcd", "al}ice") == b"P:{0123abcd}:o:acme/al}ice"
+    assert keys.owner_index("0123abcd", "alice") == b"P:{0123abcd}:n:acme/alice"
+    assert keys.barrier("0123abcd") == b"P:{0123abcd}:w"
+    assert (keys.tenant_created, keys.tenant_used) == (b"P:{/acme}:created", b"P:{/acme}:used")
+    assert (keys.store_key, keys.store_check) == (b"P:{store}:key", b"P:{store}:check")
+
+
+@given(prefixes, hostile, hostile, pat_ids, digests)
+def test_all_keys_of_an_owner_are_in_the_slot_of_the_owner_tag(prefix, tenant, owner, pat_id, digest):
+    keys, tag = Keys(prefix, tenant), pat_id[:8]
+    slots = {key_slot(key) for key in of_pat(keys, pat_id, digest) + of_owner(keys, tag, owner)}
+    assert slots == {key_slot(tag.encode())}
+
+
+@given(prefixes, hostile)
+def test_the_keys_of_a_tenant_share_a_slot_and_so_do_those_of_the_store(prefix, tenant):
+    keys = Keys(prefix, tenant)
+    assert len({key_slot(key) for key in of_tenant(keys)}) == 1
+    assert {key_slot(key) for key in of_store(keys)} == {key_slot(b"store")}
+
+
+@given(prefixes, hostile, hostile, pat_ids, digests)
+def test_no_two_kinds_of_key_meet(prefix, tenant, owner, pat_id, digest):
+    keys = Keys(prefix, tenant)
+    every = [
+        *of_pat(keys, pat_id, digest),
+        *of_owner(keys, pat_id[:8], owner),
+        *of_tenant(keys),
+        *of_store(keys),
+    ]
+    assert len(set(every)) == len(every) == 11
+
+
+@given(prefixes, st.tuples(hostile, tags, hostile), st.tuples(hostile, tags, hostile))
+def test_other_owners_and_tenants_have_other_keys_even_under_one_tag(prefix, one, other):
+    assume((one[0], one[2]) != (other[0], other[2]))
+    for tag in (one[1], other[1]):
+        first = of_owner(Keys(prefix, one[0]), one[1], one[2])[:2]
+        second = of_owner(Keys(prefix, other[0]), tag, other[2])[:2]
+        assert not set(first) & set(second)
+
+
+@given(prefixes, hostile, hostile)
+def test_other_tenants_have_other_indexes(prefix, one, other):
+    assume(one != other)
+    assert not set(of_tenant(Keys(prefix, one))) & set(of_tenant(Keys(prefix, other)))
+
+
+@given(prefixes, pat_ids, pat_ids, digests, digests)
+def test_other_pats_and_tokens_have_other_keys(prefix, one, other, first, second):
+    assume(one != other and first != second)
+    keys = Keys(prefix, "default")
+    assert not set(of_pat(keys, one, first)) & set(of_pat(keys, other, first))
+    assert keys.access_token(one, first) != keys.access_token(one, second)
+
+
+@given(prefixes, prefixes, hostile, hostile, pat_ids, digests)
+def test_environments_share_nothing(one, other, tenant, owner, pat_id, digest):
+    """A prefix has no brace, so where it ends is always plain, whatever follows."""
+    assume(one != other)
+
+    def every(prefix: str) -> set[bytes]:
+        keys = Keys(prefix, tenant)
+        return {
+            *of_pat(keys, pat_id, digest),
+            *of_owner(keys, pat_id[:8], owner),
+            *of_tenant(keys),
+            *of_store(keys),
+        }
+
+    assert not every(one) & every(other)
+
+
+@pytest.mark.parametrize("pat_id", ["zz" * 16, "0" * 31, "0" * 8 + "é"])
+def test_what_is_no_pat_id_makes_no_key(pat_id):
+    with pytest.raises(ValueError):
+        Keys("patauth", "default").pat(pat_id)
