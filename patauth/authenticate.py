@@ -7,7 +7,6 @@ credentials (pure) -> one script: record, secret tag or token, expiry, revocatio
 from __future__ import annotations
 
 import logging
-from functools import lru_cache
 from typing import NamedTuple, NoReturn
 
 from . import audit
@@ -19,7 +18,7 @@ from .principal import Method, Principal
 from .proofs import Proofs
 from .quota import Decision, Quota
 from .settings import Settings
-from .store.record import NO_PEPPER, PatRecord, SecretSlot, unpack, unpack_token
+from .store.record import NO_PEPPER, PatRecord, SecretSlot, remembered, unpack, unpack_token
 from .store.redis import LIMITED, REFUSED, RedisStore, Verdict
 
 _log = logging.getLogger("patauth")
@@ -152,13 +151,13 @@ class Authenticator:
 # A record's bytes say all that a principal is made of, and change seldom.
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _pat_principal(pat: bytes, method: Method) -> Principal:
     found = unpack(pat).pat
     return Principal(found.owner, frozenset(found.scope), found.id, found.tenant, method, found.expires_ms)
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _token_principal(pat: bytes, token: bytes) -> Principal:
     found, access = unpack(pat).pat, unpack_token(token)
     scopes = frozenset(access.scopes)

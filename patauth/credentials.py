@@ -78,7 +78,7 @@ class Format:
         names = [name for triple in triples for name in triple]
         if not triples or not all(re.fullmatch(r"[a-z][a-z0-9]{0,15}", name) for name in names):
             raise ConfigurationError(
-                "give three prefixes 'pat,secret,access': 1 to 16 lower-case letters and digits, a letter first"
+                "give three prefixes 'pat,secret,access', each of 1-16 letters a-z and digits, a letter first"
             )
         if len(set(names)) != len(names):
             raise ConfigurationError("each prefix of credentials must differ from all others")
@@ -113,6 +113,8 @@ class Format:
         Raises `InvalidRequest` for several values joined into one (RFC 9110 §5.3), `InvalidCredentials`
         for everything else that is not a well-formed credential of ours.
         """
+        if not isinstance(value, str):
+            raise InvalidCredentials
         if len(value) > MAX_AUTHORIZATION:
             raise InvalidCredentials("the Authorization value is too long")
         scheme, _, rest = value.partition(" ")
@@ -133,6 +135,8 @@ class Format:
 
     def basic(self, pat_id: str, secret: str) -> PatCredentials:
         """Check the shape of a PAT id and a PAT secret."""
+        if not isinstance(pat_id, str) or not isinstance(secret, str):
+            raise InvalidCredentials  # what a request library leaves out may come as None
         match = self._secret.fullmatch(secret)
         if match is None or _PAT_ID.fullmatch(pat_id) is None:
             raise InvalidCredentials
@@ -141,6 +145,8 @@ class Format:
 
     def bearer(self, token: str) -> PatCredentials | AccessToken:
         """Check the shape of a PAT token or an opaque access token."""
+        if not isinstance(token, str):
+            raise InvalidCredentials
         match = self._bearer.fullmatch(token)
         if match is None:
             raise InvalidCredentials

@@ -12,7 +12,7 @@ from .quota import Decision
 from .scope import narrow
 from .settings import Settings
 from .store.record import TokenRecord, pack_token, unpack
-from .store.redis import RedisStore
+from .store.redis import CHANGED, ISSUED, RedisStore
 
 _TRIES = 3  # a PAT that changes between verification and issue is looked at again
 
@@ -52,9 +52,9 @@ class Exchanger:
             written, changed = self._store.issue(
                 credentials.pat_id, proven.verdict.pat, digest, pack_token(token), deadline=proven.deadline
             )
-            if written == 1:
+            if written == ISSUED:
                 break
-            if written == 0:
+            if written != CHANGED:
                 raise InvalidCredentials
             record, now = unpack(changed), proven.verdict.now
             slot = self._authenticator.check_secret(credentials, address, record, proven.tag, now)

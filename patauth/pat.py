@@ -101,6 +101,15 @@ class Owner:
         object.__setattr__(self, "name", self.id if name is None else check_name(name, "owner name"))
         object.__setattr__(self, "type", type)
 
+    @classmethod
+    def stored(cls, id: str, name: str | None, type: str | None) -> Owner:  # noqa: A002
+        """An owner as a record has it: checked when it was made, by the rules of that day."""
+        owner = object.__new__(cls)
+        object.__setattr__(owner, "id", id)
+        object.__setattr__(owner, "name", id if name is None else name)
+        object.__setattr__(owner, "type", "IDENTITY" if type is None else type)
+        return owner
+
 
 @dataclass(frozen=True, slots=True)
 class PersonalAccessToken:

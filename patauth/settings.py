@@ -63,7 +63,7 @@ class Settings:
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
     # hashing
     hash_profile: Profile = PROFILES["owasp"]
-    hash_slots: int = field(default_factory=lambda: os.cpu_count() or 1)  # at a time, per process
+    hash_slots: int = field(default_factory=lambda: min(1024, _cores()))  # at a time, per process
     hash_queue: int = 32  # callers that may wait for a slot
     proof_ttl: float = 900.0  # how long a hash check is remembered
     proof_entries: int = 10_000  # how many are, per process
@@ -87,6 +87,8 @@ class Settings:
         """Settings from keywords. Raises `ConfigurationError` for unknown names too."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(given) - known)
+        if unknown and unknown[0] in _NOT_YET:
+            raise ConfigurationError(f"{unknown[0]}: this version of patauth does not have it yet")
         if unknown:
             raise ConfigurationError(f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}")
         if not given.get("store_url"):
@@ -119,7 +121,7 @@ class Settings:
                 text = _content(variable, text)
             if name in values:
                 raise ConfigurationError(f"{variable}: the environment sets {name} twice")
-            if name in known:
+            if name in known or name in _NOT_YET:
                 values[name] = text
             else:
                 warnings.warn(f"{variable} is not a setting of patauth; is it misspelt?", stacklevel=2)
@@ -131,7 +133,19 @@ class Settings:
         return Format(self.credential_prefixes)
 
 
+# Named by the documentation of later versions. To run without them where they were asked for would be less
+# safe than not to run.
+_NOT_YET = frozenset(
+    "pepper access_token_format issuer audience keys audit_stream owner_types manages may_act_in".split()
+)
 _NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, read by the engine itself
+
+
+def _cores() -> int:
+    """The processors that this process may use: fewer than there are, in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _content(variable: str, path: str) -> str:
@@ -303,7 +317,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "max_pats_per_owner": _whole(1, 100_000),
     "max_lifetime": _lifetime,
     "retention": _seconds(0, 3660 * 86_400),
-    "tenant": lambda value: check_id(value, "tenant"),
+    "tenant": lambda value: check_id(value, "the id"),
     "scopes": _catalogue,
     "ignored_scopes": _ignored,
     "durability": _durability,

@@ -4,6 +4,7 @@ import itertools
 import warnings
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -86,16 +87,15 @@ def prefix() -> str:
     return next(_prefixes)
 
 
-@pytest.fixture
-def make(store_url: str, prefix: str) -> Iterator[Make]:
-    """Makes Authorities on the engine; with `url=…` on another, with `clock=…` on a given clock."""
+@contextmanager
+def _maker(default_url: str, prefix: str) -> Iterator[Make]:
     made: list[Authority] = []
 
-    def make_one(*, clock: Clock | None = None, url: str | None = None, **given: Any) -> Authority:
+    def make_one(*, clock: Clock | None = None, url: str = default_url, **given: Any) -> Authority:
         values = {"key_prefix": prefix, "hash_profile": PROFILES["testing"], **given}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "store 'memory:'")
-            authority = Authority(Settings.of(store_url=url or store_url, **values), _clock=clock)
+            authority = Authority(Settings.of(store_url=url, **values), _clock=clock)
         made.append(authority)
         return authority
 
@@ -105,15 +105,29 @@ def make(store_url: str, prefix: str) -> Iterator[Make]:
 
 
 @pytest.fixture
+def make(store_url: str, prefix: str) -> Iterator[Make]:
+    """Makes Authorities on each engine in turn; with `clock=…` on a given clock."""
+    with _maker(store_url, prefix) as make_one:
+        yield make_one
+
+
+@pytest.fixture
+def make_at(server: Server, prefix: str) -> Iterator[Make]:
+    """Makes Authorities on the wheel's server, or on the one at `url=…`."""
+    with _maker(server.url, prefix) as make_one:
+        yield make_one
+
+
+@pytest.fixture
 def authority(make: Make, clock: Clock) -> Authority:
     """An Authority on each engine, on the test's clock."""
     return make(clock=clock)
 
 
 @pytest.fixture
-def real(make: Make, server: Server) -> Authority:
+def real(make_at: Make) -> Authority:
     """An Authority on the wheel's server and on its own clock."""
-    return make(url=server.url)
+    return make_at()
 
 
 ALICE = Owner("alice", name="Alice")

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from patauth import audit
@@ -51,6 +51,7 @@ def test_what_is_not_known_is_left_out():
 
 
 @given(facts)
+@example({"name": "\x7f\x1b[31m\x9b\u2028\u202e\ud800\r\n", "scope": ["\x7f"]})
 def test_every_event_is_one_line_of_printable_ascii_and_reads_back(known):
     """No name can forge a second line, colour a terminal or turn its writing round."""
     (line,) = recorded("x", **known)

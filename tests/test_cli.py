@@ -162,6 +162,7 @@ def test_revoke_says_what_it_changed_and_another_process_refuses_at_once(
         revoked = run("pat", "revoke", made["pat"]["id"], "--yes", "--output", "json")
         with pytest.raises(patauth.InvalidCredentials):
             authority.verify_bearer(made["token"])
+    assert revoked.stderr == ""
     assert json.loads(revoked.stdout) == {"changed": 1, "ids": [made["pat"]["id"]]}
     assert run("pat", "show", made["pat"]["id"]).exit_code == 3
 

@@ -39,15 +39,19 @@ def refused_in(call: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
-def test_a_stopped_server_costs_at_most_600_ms_and_is_forgotten_within_2_s(make: Make, own: Server) -> None:
+def test_a_stopped_server_costs_at_most_600_ms_and_is_forgotten_within_2_s(
+    make_at: Make, own: Server
+) -> None:
     """SIGSTOP: it accepts connections and answers nothing (REQUIREMENTS F2)."""
-    authority = make(url=own.url)
+    authority = make_at(url=own.url)
     issued = issue(authority)
     authority.authenticate(basic_of(issued))
     own.freeze()
     waits = []
     threads = [
-        threading.Thread(target=lambda: waits.append(refused_in(lambda: authority.authenticate(basic_of(issued)))))
+        threading.Thread(
+            target=lambda: waits.append(refused_in(lambda: authority.authenticate(basic_of(issued))))
+        )
         for _ in range(16)
     ]
     for thread in threads:
@@ -69,8 +73,10 @@ def accepts(authority: Authority, value: str) -> bool:
         return False
 
 
-def test_a_killed_server_is_refused_at_once_and_used_again_after_its_restart(make: Make, own: Server) -> None:
-    authority = make(url=own.url)
+def test_a_killed_server_is_refused_at_once_and_used_again_after_its_restart(
+    make_at: Make, own: Server
+) -> None:
+    authority = make_at(url=own.url)
     issued = issue(authority)
     access = authority.exchange(issued.pat.id, issued.secret)
     gone = issue(authority, "gone")
@@ -87,9 +93,9 @@ def test_a_killed_server_is_refused_at_once_and_used_again_after_its_restart(mak
         authority.authenticate(basic_of(gone))
 
 
-def test_a_restart_between_two_requests_is_not_noticed(make: Make, own: Server) -> None:
+def test_a_restart_between_two_requests_is_not_noticed(make_at: Make, own: Server) -> None:
     """All idle connections are closed by then; one request finds out, and goes over a new one."""
-    authority = make(url=own.url)
+    authority = make_at(url=own.url)
     issued = issue(authority)
     held = [authority._store._transport._checkout(time.monotonic() + 1) for _ in range(5)]  # type: ignore[attr-defined]
     for connection in held:
@@ -100,9 +106,9 @@ def test_a_restart_between_two_requests_is_not_noticed(make: Make, own: Server) 
         assert authority.authenticate(basic_of(issued))
 
 
-def test_a_server_out_of_memory_still_revokes(make: Make, own: Server) -> None:
+def test_a_server_out_of_memory_still_revokes(make_at: Make, own: Server) -> None:
     """REQUIREMENTS fact 6, F12: a removal deletes before it writes."""
-    authority = make(url=own.url)
+    authority = make_at(url=own.url)
     issued = issue(authority)
     access = authority.exchange(issued.pat.id, issued.secret)
     own.client().config_set("maxmemory", 1)
@@ -155,10 +161,10 @@ def test_a_server_out_of_memory_still_revokes(make: Make, own: Server) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_not_understood_is_unavailable_and_never_unknown_credentials(
-    make: Make, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reply: bytes, why: str
+    make_at: Make, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reply: bytes, why: str
 ) -> None:
     """Every class of error reply, and replies that are none (REQUIREMENTS F5, F10)."""
-    authority = make(url=server.url)
+    authority = make_at(url=server.url)
     issued = issue(authority)
     transport = authority._store._transport
     assert isinstance(transport, Connections)
@@ -166,9 +172,11 @@ def test_what_is_not_understood_is_unavailable_and_never_unknown_credentials(
     with liar(tmp_path / "liar", reply) as url:
         monkeypatch.setattr(transport, "_locate", lambda: url)
         monkeypatch.setattr(transport, "on_connect", None)  # the lie is told to a request, not to a greeting
-        with pytest.raises(StoreUnavailable):
-            authority.authenticate(basic_of(issued))
-        transport.close()
+        try:
+            with pytest.raises(StoreUnavailable):
+                authority.authenticate(basic_of(issued))
+        finally:
+            transport.close()
 
 
 @contextmanager
@@ -192,9 +200,9 @@ def liar(path: Path, reply: bytes) -> Iterator[str]:
             thread.join()
 
 
-def test_a_late_reply_reaches_nobody(make: Make, own: Server) -> None:
+def test_a_late_reply_reaches_nobody(make_at: Make, own: Server) -> None:
     """The server stalls within each caller's call; afterwards everybody is who they are."""
-    authority = make(url=own.url, command_timeout=0.05, request_quota="1000000/10")
+    authority = make_at(url=own.url, command_timeout=0.05, request_quota="1000000/10")
     people = [issue(authority, f"pat {number}", request_quota="1000000/10") for number in range(8)]
     wrong: list[str] = []
     end = time.monotonic() + 3
@@ -222,8 +230,8 @@ def test_a_late_reply_reaches_nobody(make: Make, own: Server) -> None:
     assert wrong == []
 
 
-def test_a_caller_waits_50_ms_for_a_connection_and_no_longer(make: Make, server: Server) -> None:
-    authority = make(url=server.url, max_connections=1)
+def test_a_caller_waits_50_ms_for_a_connection_and_no_longer(make_at: Make, server: Server) -> None:
+    authority = make_at(url=server.url, max_connections=1)
     issued = issue(authority)
     transport = authority._store._transport
     assert isinstance(transport, Connections)
@@ -234,8 +242,8 @@ def test_a_caller_waits_50_ms_for_a_connection_and_no_longer(make: Make, server:
     authority.authenticate(basic_of(issued))
 
 
-def test_64_threads_share_one_connection_without_deadlock(make: Make, server: Server) -> None:
-    authority = make(url=server.url, max_connections=1, request_quota="1000000/10")
+def test_64_threads_share_one_connection_without_deadlock(make_at: Make, server: Server) -> None:
+    authority = make_at(url=server.url, max_connections=1, request_quota="1000000/10")
     issued = issue(authority)
     outcomes: list[bool] = []
 
@@ -254,8 +262,8 @@ def test_64_threads_share_one_connection_without_deadlock(make: Make, server: Se
     assert (transport._open, len(transport._idle), transport._waiting) == (1, 1, 0)
 
 
-def test_after_some_failures_callers_are_refused_at_once(make: Make, own: Server) -> None:
-    authority = make(url=own.url)
+def test_after_some_failures_callers_are_refused_at_once(make_at: Make, own: Server) -> None:
+    authority = make_at(url=own.url)
     issued = issue(authority)
     own.freeze()
     for _ in range(connection_module.BREAKER_FAILURES):
@@ -265,10 +273,10 @@ def test_after_some_failures_callers_are_refused_at_once(make: Make, own: Server
     own.thaw()
 
 
-def test_an_address_where_nobody_listens_is_unavailable(make: Make) -> None:
+def test_an_address_where_nobody_listens_is_unavailable(make_at: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    authority = make(url=f"redis://:hunter2secret@127.0.0.1:{port}/0")
+    authority = make_at(url=f"redis://:hunter2secret@127.0.0.1:{port}/0")
     start = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
         authority.verify_bearer(authority.format.mint_access_token("0" * 32)[0])
@@ -276,9 +284,9 @@ def test_an_address_where_nobody_listens_is_unavailable(make: Make) -> None:
     assert "hunter2" not in f"{caught.value!r} {caught.value.detail}"
 
 
-def test_a_forked_child_has_connections_of_its_own(make: Make, server: Server) -> None:
+def test_a_forked_child_has_connections_of_its_own(make_at: Make, server: Server) -> None:
     """preload_app: the parent has connected before it forks (REQUIREMENTS F16)."""
-    authority = make(url=server.url, request_quota="1000000/10")
+    authority = make_at(url=server.url, request_quota="1000000/10")
     people = [issue(authority, f"pat {number}") for number in range(9)]
     for mine in people:
         authority.authenticate(basic_of(mine))

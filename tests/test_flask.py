@@ -14,7 +14,7 @@ from patauth.flask import PatAuth, current_principal, require_scope
 
 from .conftest import basic_of, issue
 
-pytestmark = pytest.mark.filterwarnings("ignore:store 'memory:'")
+pytestmark = pytest.mark.filterwarnings("ignore:store 'memory.:UserWarning")
 
 
 @pytest.fixture(autouse=True)

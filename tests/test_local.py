@@ -387,7 +387,6 @@ def test_a_daemon_that_closes_all_descriptors_takes_the_lock_anew_and_harms_no_o
     os.dup2(other, engine._users)  # closed, and the number used again
     number = engine._users
 
-
     def taken_anew() -> bool:
         engine.revive()
         return engine._users != number

@@ -40,6 +40,8 @@ scopes = st.lists(
     max_size=8,
 ).map(tuple)
 instants = st.integers(0, LATEST)
+NOW = 1_893_456_000_000  # 2030-01-01T00:00:00Z
+until_2255 = st.integers(0, 2**53 // 1000)  # ms whose µs Lua's doubles hold exactly
 generations = st.integers(0, 2**24 - 1)
 pat_ids = st.binary(min_size=16, max_size=16).map(bytes.hex)
 
@@ -362,7 +364,7 @@ class TestPrelude:
             assert sub(packed, start, start + 2) == one.generation.to_bytes(3)
             assert sub(packed, start + at["TAG"], start + at["TAG"] + 15) == one.tag
 
-    @given(record=records(), now=instants, generation=generations)
+    @given(record=records(), now=until_2255, generation=generations)
     def test_lua_and_python_agree_on_which_secret_is_current(self, lua, record, now, generation):
         current = lua(now)[3]
         packed = pack(record)
@@ -371,7 +373,15 @@ class TestPrelude:
             passes = asked == first or (asked in previous and now < record.overlap_end_ms)
             assert bool(current(packed, asked.to_bytes(3))) == passes
 
-    @given(now=instants)
+    def test_in_lua_too_the_overlap_ends_at_its_very_millisecond(self, lua):
+        end = NOW + 1
+        packed = pack(replace(EXAMPLE, overlap_end_ms=end))
+        current, previous = (one.generation.to_bytes(3) for one in EXAMPLE.secrets)
+        assert lua(end - 1)[3](packed, previous)
+        assert not lua(end)[3](packed, previous)
+        assert lua(end)[3](packed, current)
+
+    @given(now=until_2255)
     def test_now_is_exact(self, lua, now):
         assert lua(now)[:2] == [now, now * 1000]
 

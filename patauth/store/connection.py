@@ -138,7 +138,7 @@ class Connections:
         try:
             return [connection.read_response(**options) for _ in commands]
         except NoScriptError:
-            if len(commands) == 1:
+            if commands[0][0] == "EVALSHA" and len(commands) == 1:
                 raise ScriptMissing from None
             raise
 

@@ -16,6 +16,7 @@ from .memory import MemoryTransport
 from .redis import RedisStore
 
 _SERVERS = ("redis://", "rediss://", "unix://")
+_DISK_PATIENCE = 2.0  # s: a busy disk takes longer to write than a replica to answer
 
 
 def open_store(settings: Settings, clock: Callable[[], int] | None = None) -> RedisStore:
@@ -29,16 +30,19 @@ def open_store(settings: Settings, clock: Callable[[], int] | None = None) -> Re
         warnings.warn("store 'memory:': all tokens vanish when this process ends", stacklevel=4)
         return RedisStore(MemoryTransport(), keys, secret_key=settings.secret_key, clock=clock)
 
-    timeout_ms = round(settings.durability_timeout * 1000)
-    wait: Command | None = ("WAIT", settings.durability, timeout_ms) if settings.durability else None
+    patience = settings.durability_timeout
+    wait: Command | None = None
     engine = None
     if url.startswith("local:"):
         engine = LocalEngine(_directory(url))
+        patience = max(patience, _DISK_PATIENCE)
         after_fork_in_child(engine.after_fork)
-        wait = wait or ("WAITAOF", 1, 0, timeout_ms)
+        wait = ("WAITAOF", 1, 0, round(patience * 1000))
     else:
         url = server_url(url)
         open_connection(url, 1, 1)  # a wrong URL shows now, not at the first request
+        if settings.durability:
+            wait = ("WAIT", settings.durability, round(patience * 1000))
     connections = Connections(
         (lambda: "unix://" + quote(engine.acquire())) if engine else (lambda: url),
         connect_timeout=settings.connect_timeout,
@@ -51,7 +55,7 @@ def open_store(settings: Settings, clock: Callable[[], int] | None = None) -> Re
         keys,
         secret_key=settings.secret_key,
         wait=wait,
-        patience=settings.durability_timeout,
+        patience=patience,
         engine=engine,
         clock=clock,
     )
@@ -64,10 +68,8 @@ def server_url(url: str) -> str:
     if url.startswith(("valkey://", "valkeys://")):
         url = url.replace("valkey", "redis", 1)
     if not url.startswith(_SERVERS):
-        scheme = url.partition(":")[0]
-        raise ConfigurationError(
-            f"store_url: no store of kind {scheme!r}; give memory:, local:DIR, redis://, rediss:// or unix://"
-        )
+        # The URL is not repeated: it may hold a password.
+        raise ConfigurationError("store_url: give memory:, local:DIR, redis://, rediss:// or unix://")
     return url
 
 

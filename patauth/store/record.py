@@ -25,8 +25,10 @@ Owner index entry: 16 PAT id, 6 expiry.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -43,6 +45,10 @@ NO_PEPPER = bytes(4)
 _SLOTS_AT = 46
 _SLOT = 77
 _TOKEN_HEAD = 26
+_SMALL = 2048  # bytes; a usual record has 200
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,21 @@ def pack(record: PatRecord) -> bytes:
     return b"".join((head, *map(_pack_slot, record.secrets), _encode(rest)))
 
 
-@lru_cache(maxsize=4096)
+def remembered(read: Callable[P, T]) -> Callable[P, T]:
+    """Remember what was read of the latest records, by their bytes.
+
+    A record seldom changes. Large ones are read anew each time, so that memory stays bounded.
+    """
+    cached = lru_cache(maxsize=4096)(read)
+
+    @wraps(read)
+    def get(*data: Any) -> Any:
+        return (cached if sum(map(len, data)) <= _SMALL else read)(*data)
+
+    return get
+
+
+@remembered
 def unpack(data: bytes) -> PatRecord:
     """Read a PAT record; `read_ms` of its PAT is 0. Remembered by its bytes: a record seldom changes.
 
@@ -150,7 +170,7 @@ def unpack(data: bytes) -> PatRecord:
             id=data[30:46].hex(),
             name=rest.name,
             scope=rest.scope,
-            owner=Owner(rest.owner_id, rest.owner_name, rest.owner_type or "IDENTITY"),
+            owner=Owner.stored(rest.owner_id, rest.owner_name, rest.owner_type),
             tenant=rest.tenant,
             created_ms=rest.created,
             changed_ms=rest.created + rest.changed,
@@ -213,7 +233,7 @@ def pack_token(token: TokenRecord) -> bytes:
     return head + bytes.fromhex(token.pat_id) + " ".join(token.scopes).encode()
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def unpack_token(data: bytes) -> TokenRecord:
     """Read an access token record. Raises `StoreUnavailable` for bytes that are none."""
     try:

@@ -22,8 +22,16 @@ from .local import LocalEngine
 from .record import not_understood, pack_expiry
 
 REFUSED, ADMITTED, LIMITED = 0, 1, 2  # verdicts of lua/authenticate.lua
+OVER, ISSUED, CHANGED = 0, 1, 2  # of lua/issue.lua
 
 Creation = Literal["made", "disabled", "taken", "full", "exists"]
+_OUTCOMES: dict[int, Creation] = {0: "made", 1: "disabled", 2: "taken", 3: "full", 4: "exists"}
+
+
+class NotDurable(StoreUnavailable):
+    """Written, but not known to be durable in time: safe to repeat."""
+
+    default = "done, but not yet known to be durable; repeat the call"
 
 
 class Script:
@@ -70,6 +78,7 @@ class RedisStore:
         self._own = Keyring(secret_key) if secret_key is not None else None
         self._keyring: Keyring | None = None
         self._wait = wait
+        self._can_wait = False  # known to
         self._patience = patience
         self.engine = engine
         self._clock = clock
@@ -140,17 +149,17 @@ class RedisStore:
     ) -> tuple[int, bytes]:
         """Write an access token if the PAT is still what was seen.
 
-        Returns (1, b"") written, (0, b"") the PAT is gone or over, (2, record) it has changed.
+        Returns (ISSUED, b""), (OVER, b"") when the PAT is gone or its time is over, or (CHANGED, record).
         """
         names = [self._keys.pat(pat_id), self._keys.access_token(pat_id, digest)]
         reply = self._run(self._issue, names, (seen, token), deadline, retry=True)
-        return reply[0], reply[2] if reply[0] == 2 else b""
+        return reply[0], reply[2] if reply[0] == CHANGED else b""
 
     def touch(self, pat_id: str, used_ms: int, *, deadline: float) -> bool:
         """Write a use, unless that UTC day has one; then the tenant's index. Whether it was written."""
         moment = used_ms.to_bytes(6)
-        command = self._by_digest(self._touch, [self._keys.pat(pat_id)], (moment,), now=used_ms)
-        written = self._send(self._touch, command, deadline, retry=True) == 1
+        names = [self._keys.pat(pat_id)]
+        written = self._run(self._touch, names, (moment,), deadline, now=used_ms, retry=True)[0] == 1
         if written:
             self._transport.call([("ZADD", self._keys.tenant_used, "XX", used_ms, pat_id)], deadline)
         return bool(written)
@@ -159,7 +168,8 @@ class RedisStore:
 
     def now(self, deadline: float) -> int:
         """The store's clock, ms."""
-        return int(self._run(self._read, [], (), deadline, retry=True)[0])
+        now: int = self._run(self._read, [], (), deadline, retry=True)[0]
+        return now
 
     def create(
         self,
@@ -189,7 +199,15 @@ class RedisStore:
         entry = bytes.fromhex(pat_id) + pack_expiry(expires_ms)
         keep = b"" if keep_ms is None else keep_ms
         arguments = (record, name, entry, keep, most, retention_ms)
-        outcome: Creation = self._run(self._create, names, arguments, deadline).decode()
+        command = _by_text(self._create, self._by_digest(self._create, names, arguments))
+        try:
+            reply = self._durably(command, lambda sent: self._call(sent, deadline))
+        except NotDurable:
+            self.delete(pat_id, owner_id, deadline=deadline)  # its secret will be shown to nobody
+            raise
+        outcome = _OUTCOMES.get(_understood(reply)[0])
+        if outcome is None:
+            raise not_understood("creation", repr(reply))
         if outcome not in ("made", "exists"):
             self._forget_in_tenant(pat_id, deadline)
         return outcome
@@ -208,8 +226,9 @@ class RedisStore:
             keys.owner(tag, owner_id),
             keys.owner_index(tag, owner_id),
         ]
-        command = self._by_text(self._delete, names, (bytes.fromhex(pat_id),))
-        removed = self._durably(command, lambda sent: self._call(sent, deadline)) == 1
+        command = _by_text(self._delete, self._by_digest(self._delete, names, (bytes.fromhex(pat_id),)))
+        reply = self._durably(command, lambda sent: self._call(sent, deadline))
+        removed = _understood(reply)[0] == 1
         self._forget_in_tenant(pat_id, deadline)
         return bool(removed)
 
@@ -251,11 +270,16 @@ class RedisStore:
 
     def settle_key_over(self, call: Callable[[Sequence[Command]], list[Any]]) -> Keyring:
         """The same over a connection of one's own; for each new connection."""
+        if self._wait is not None and self._wait[0] == "WAITAOF" and not self._can_wait:
+            if call([("COMMAND", "INFO", "WAITAOF")])[0] == [None]:
+                self._wait = None  # Redis before 7.2
+            self._can_wait = True
         mine = self._own or self._keyring or Keyring(secrets.token_bytes(32))
         for _ in range(2):
             names = [self._keys.store_key, self._keys.store_check]
             arguments = (b"" if self._kept_outside else mine.store_key, mine.check_value)
-            key, check, wrote = call([self._by_text(self._store_key, names, arguments)])[0]
+            command = _by_text(self._store_key, self._by_digest(self._store_key, names, arguments))
+            wrote, key, check = _understood(call([command])[0])
             if wrote and self._wait is not None:  # durable before its first use
                 self._durably(self._barrier("store"), call)
             if self._kept_outside:
@@ -288,15 +312,16 @@ class RedisStore:
         arguments: Sequence[bytes | str | int],
         deadline: float,
         *,
+        now: int | None = None,
         retry: bool = False,
-    ) -> Any:
-        return self._send(script, self._by_digest(script, keys, arguments), deadline, retry=retry)
-
-    def _send(self, script: Script, command: Command, deadline: float, *, retry: bool) -> Any:
+    ) -> list[Any]:
+        """The answer of a script: a list that begins with a number, or it is not understood."""
+        command = self._by_digest(script, keys, arguments, now)
         try:
-            return self._transport.call((command,), deadline, retry=retry)[0]
+            (reply,) = self._transport.call((command,), deadline, retry=retry)
         except ScriptMissing:
-            return self._transport.call((("EVAL", script.text, *command[2:]),), deadline, retry=retry)[0]
+            (reply,) = self._transport.call((_by_text(script, command),), deadline, retry=retry)
+        return _understood(reply)
 
     def _call(self, commands: Sequence[Command], deadline: float) -> list[Any]:
         return self._transport.call(commands, deadline, patience=self._patience if self._wait else 0.0)
@@ -308,9 +333,7 @@ class RedisStore:
         reply, reached = call([command, self._wait])
         done = reached[0] if isinstance(reached, list) else reached  # WAITAOF: [local, replicas]
         if done < self._wait[1]:
-            raise StoreUnavailable(
-                "done, but not yet durable; repeat the call", detail=f"{self._wait[0]} answered {reached!r}"
-            )
+            raise NotDurable(detail=f"{self._wait[0]} answered {reached!r}")
         return reply
 
     def _by_digest(
@@ -324,11 +347,15 @@ class RedisStore:
             now = self._clock()
         return ("EVALSHA", script.digest, len(keys), *keys, b"" if now is None else now, *arguments)
 
-    def _by_text(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes | str | int]
-    ) -> Command:
-        command = self._by_digest(script, keys, arguments)
-        return ("EVAL", script.text, *command[2:])
+
+def _by_text(script: Script, command: Command) -> Command:
+    return ("EVAL", script.text, *command[2:])
+
+
+def _understood(reply: Any) -> list[Any]:
+    if not isinstance(reply, list) or not reply or not isinstance(reply[0], int):
+        raise not_understood("answer", f"{type(reply).__name__} of another form")
+    return reply
 
 
 def _other_key(why: str) -> StoreUnavailable:

@@ -63,6 +63,7 @@ def options(directory: str) -> list[str]:
         "set-proc-title": "no",  # `ps` shows DIR, and an engine is known again by its command line
         "appendonly": "yes",
         "appendfsync": "everysec",
+        "hz": "100",  # WAITAOF is answered at the next tick: 6 ms in place of 80
         "aof-load-truncated": "yes",  # a torn last write after SIGKILL was never acknowledged
         "save": "",
         "maxmemory-policy": "noeviction",

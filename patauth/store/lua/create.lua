@@ -3,9 +3,9 @@
 --   ARGV[2]  the PAT record     ARGV[3]  name     ARGV[4]  owner index entry: id (16 bytes), expiry (6)
 --   ARGV[5]  ms to keep the record beyond now; empty: for good
 --   ARGV[6]  most PATs that have not expired     ARGV[7]  retention of expired ones, ms
--- Returns 'made', 'disabled' (the owner), 'taken' (the name), 'full' or 'exists' (the id).
+-- Returns {0 made | 1 the owner is disabled | 2 the name is taken | 3 full | 4 the id exists}
 -- The first write is one that an engine out of memory refuses: nothing is left half-made.
-if redis.call('HGET', KEYS[2], 'disabled') == '1' then return 'disabled' end
+if redis.call('HGET', KEYS[2], 'disabled') == '1' then return {1} end
 local entries = redis.call('HGETALL', KEYS[3])
 local alive, gone = 0, {}
 for i = 1, #entries, 2 do
@@ -15,14 +15,14 @@ for i = 1, #entries, 2 do
     gone[#gone + 1] = name
   else
     if name == ARGV[3] then
-      if entry == ARGV[4] then return 'made' end -- the same call, sent twice
-      return 'taken'
+      if entry == ARGV[4] then return {0} end -- the same call, sent twice
+      return {2}
     end
     if expiry > now then alive = alive + 1 end
   end
 end
-if alive >= ARGV[6] + 0 then return 'full' end
-if redis.call('EXISTS', KEYS[1]) == 1 then return 'exists' end
+if alive >= ARGV[6] + 0 then return {3} end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {4} end
 
 if ARGV[5] == '' then
   redis.call('SET', KEYS[1], ARGV[2])
@@ -34,4 +34,4 @@ redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
 redis.call('HSETNX', KEYS[2], 'schema', 1)
 redis.call('HSETNX', KEYS[2], 'disabled', 0)
 redis.call('HINCRBY', KEYS[2], 'sequence', 1)
-return 'made'
+return {0}

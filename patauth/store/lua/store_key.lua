@@ -2,7 +2,7 @@
 --   KEYS[1]  store key     KEYS[2]  its check value
 --   ARGV[2]  the key to make or put back; empty if it is kept outside (setting secret_key)
 --   ARGV[3]  its check value
--- Returns {store key or '', check value, 1 if anything was written}, as they now stand; the caller compares
+-- Returns {1 if anything was written, store key or '', check value}, as they now stand; the caller compares
 local key, check, wrote = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), 0
 if not key and ARGV[2] ~= '' and (not check or check == ARGV[3]) then
   redis.call('SET', KEYS[1], ARGV[2])
@@ -12,4 +12,4 @@ if not check and (not key or key == ARGV[2]) then
   redis.call('SET', KEYS[2], ARGV[3])
   check, wrote = ARGV[3], 1
 end
-return {key or '', check or '', wrote}
+return {wrote, key or '', check or ''}

@@ -1,0 +1,427 @@
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from base64 import b64encode, urlsafe_b64encode
+from dataclasses import FrozenInstanceError, fields, replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from patauth import ConfigurationError, Quota, Settings
+from patauth.credentials import Prefixes
+from patauth.hashing import PROFILES, Profile
+from patauth.settings import _READERS, parse_duration
+
+URL = "redis://user:hunter2@db.example:6379/0"
+KEY = bytes(range(32))
+WEAK = Profile("weak", 8, 1, 1)
+
+# name: the value as Python has it, a text that stands for it, a text that is refused
+TABLE = {
+    "store_url": (URL, URL, "redis://a\nb"),
+    "key_prefix": ("prod", "prod", "a{b}"),
+    "secret_key": (KEY, KEY.hex(), "hunter2"),
+    "connect_timeout": (0.5, "0.5", "0"),
+    "command_timeout": (0.5, "0.5", "nan"),
+    "max_connections": (8, "8", "0"),
+    "durability": (2, "replicas:2", "replicas:0"),
+    "durability_timeout": (1.0, "1", "-1"),
+    "request_quota": (Quota(5, 1), "5/1", "5"),
+    "exchange_quota": (Quota(5, 1), "5/1", "0/1"),
+    "failure_quota": (Quota(5, 1), "5/1", "5/0"),
+    "failure_entries": (100, "100", "1_000"),
+    "trusted_proxies": (1, "1", "-1"),
+    "hash_profile": (PROFILES["rfc9106_low_memory"], "rfc9106_low_memory", "testing"),
+    "hash_slots": (2, "2", "0"),
+    "hash_queue": (0, "0", "many"),
+    "proof_ttl": (60.0, "60", "inf"),
+    "proof_entries": (10, "10", ""),
+    "tenant": ("acme", "acme", "me"),
+    "access_token_ttl": (3600, "1h", "14"),
+    "max_pats_per_owner": (3, "3", "0"),
+    "max_lifetime": (365 * 86_400, "365d", "0"),
+    "retention": (86_400, "1d", "1y"),
+    "scopes": ({"a": "", "b": ""}, "a b", 'a "b"'),
+    "ignored_scopes": (("openid", "x:*"), "openid x:*", "*"),
+    "credential_prefixes": (
+        (Prefixes("new", "news", "newa"), Prefixes("pat", "pats", "pata")),
+        "new,news,newa pat,pats,pata",
+        "pat,pat,pata",
+    ),
+    "path_prefix": ("/auth", "/auth", "auth/"),
+    "surfaces": ((), "", "everything"),
+    "realm": ("My API", "My API", 'a"b'),
+    "keep_authorization": (True, "true", "maybe"),
+}
+NAMES = [field.name for field in fields(Settings)]
+anything = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.timedeltas()
+    | st.lists(st.text() | st.integers() | st.lists(st.text(), min_size=3, max_size=3))
+    | st.dictionaries(st.text() | st.integers(), st.text() | st.integers())
+)
+# Texts near to what is understood, so that not all fall at the first character.
+likely = st.from_regex(r"\A[0-9a-z/:,. *_=-]{0,70}\Z") | st.from_regex(r"\A[0-9]{1,400}[smhdw]?\Z")
+
+
+def settings(**given) -> Settings:
+    return Settings.of(**{"store_url": "memory:", **given})
+
+
+def test_the_table_of_these_tests_has_every_setting():
+    assert sorted(TABLE) == sorted(NAMES) == sorted(_READERS)
+
+
+class TestEachSetting:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_by_keyword_as_a_value(self, name):
+        value = TABLE[name][0]
+        assert getattr(settings(**{name: value}), name) == value
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_by_keyword_as_a_text(self, name):
+        value, text, _ = TABLE[name]
+        assert getattr(settings(**{name: text}), name) == value
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_by_the_environment(self, name):
+        value, text, _ = TABLE[name]
+        environ = {"PATAUTH_STORE_URL": "memory:", f"PATAUTH_{name.upper()}": text}
+        assert getattr(Settings.from_env(environ), name) == value
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_keyword_wins_over_the_environment(self, name):
+        value, _, bad = TABLE[name]
+        environ = {"PATAUTH_STORE_URL": "memory:", f"PATAUTH_{name.upper()}": bad}
+        assert getattr(Settings.from_env(environ, **{name: value}), name) == value
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_wrong_text_is_an_error_that_names_the_setting(self, name):
+        with pytest.raises(ConfigurationError, match=rf"\A{name}: ") as caught:
+            settings(**{name: TABLE[name][2]})
+        assert "hunter2" not in str(caught.value)
+        assert str(caught.value).count(f"{name}:") == 1
+
+    @pytest.mark.parametrize("name", NAMES)
+    @given(value=anything | likely)
+    @example(value=10**400)
+    @example(value=-(10**400))
+    @example(value="9" * 5000)
+    @example(value="1e999")
+    @example(value=[None])
+    @example(value={"a": None})
+    @example(value=object())
+    @example(value="\ud800")
+    def test_anything_is_understood_or_a_configuration_error(self, name, value):
+        """Whatever is understood is understood again when it is copied: `dataclasses.replace` checks anew."""
+        try:
+            made = settings(**{name: value})
+        except ConfigurationError:
+            return
+        assert replace(made) == made
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_made_without_of_it_is_checked_the_same(self, name):
+        value, text, bad = TABLE[name]
+        assert getattr(Settings(**{"store_url": "memory:", name: text}), name) == value
+        with pytest.raises(ConfigurationError, match=rf"\A{name}: "):
+            Settings(**{"store_url": "memory:", name: bad})
+
+
+class TestDefaults:
+    def test_they_are_those_of_the_contract(self):
+        made = settings()
+        assert {name: getattr(made, name) for name in NAMES if name not in ("store_url", "hash_slots")} == {
+            "key_prefix": "patauth",
+            "secret_key": None,
+            "connect_timeout": 0.2,
+            "command_timeout": 0.25,
+            "max_connections": 64,
+            "durability": None,
+            "durability_timeout": 0.2,
+            "request_quota": Quota(100, 10),
+            "exchange_quota": Quota(60, 60),
+            "failure_quota": Quota(20, 60),
+            "failure_entries": 10_000,
+            "trusted_proxies": 0,
+            "hash_profile": PROFILES["owasp"],
+            "hash_queue": 32,
+            "proof_ttl": 900,
+            "proof_entries": 10_000,
+            "tenant": "default",
+            "access_token_ttl": 900,
+            "max_pats_per_owner": 10,
+            "max_lifetime": None,
+            "retention": 30 * 86_400,
+            "scopes": None,
+            "ignored_scopes": ("openid", "profile", "offline_access", "urn:zitadel:*"),
+            "credential_prefixes": (("pat", "pats", "pata"),),
+            "path_prefix": "",
+            "surfaces": ("oauth",),
+            "realm": "patauth",
+            "keep_authorization": False,
+        }
+        assert made.hash_slots >= 1
+
+    @pytest.mark.parametrize("given", [{}, {"store_url": ""}, {"store_url": None}, {"tenant": "acme"}])
+    def test_there_is_no_default_store(self, given):
+        with pytest.raises(ConfigurationError, match="PATAUTH_STORE_URL"):
+            Settings.of(**given)
+        with pytest.raises(ConfigurationError, match="PATAUTH_STORE_URL"):
+            Settings.from_env({}, **given)
+
+    def test_it_is_frozen_and_can_be_copied(self):
+        made = settings(scopes={"a": "read"}, secret_key=KEY)
+        with pytest.raises(FrozenInstanceError):
+            made.tenant = "acme"
+        assert copy.deepcopy(made) == pickle.loads(pickle.dumps(made)) == made
+
+    def test_a_catalogue_that_is_changed_later_is_not_the_one_that_was_checked(self):
+        catalogue = {"a": "read"}
+        made = settings(scopes=catalogue)
+        catalogue["not a scope"] = "x"
+        assert made.scopes == {"a": "read"}
+
+
+class TestNames:
+    def test_an_unknown_keyword_is_an_error_that_lists_the_known(self):
+        with pytest.raises(ConfigurationError, match=r"unknown setting 'tennant'.*tenant"):
+            settings(tennant="acme")
+
+    @pytest.mark.parametrize("name", ["PATAUTH_TENNANT", "PATAUTH_FORMAT", "PATAUTH_", "PATAUTH_TENANT_FILE"])
+    def test_an_unknown_variable_is_a_warning_with_its_name_and_without_its_value(self, name):
+        with pytest.warns(UserWarning, match=f"{name} is not a setting") as caught:
+            made = Settings.from_env({"PATAUTH_STORE_URL": "memory:", name: "hunter2"})
+        assert made == settings(hash_slots=made.hash_slots)
+        assert "hunter2" not in str(caught[0].message)
+
+    def test_other_variables_and_that_of_the_engine_are_passed_over(self):
+        environ = {
+            "PATAUTH_STORE_URL": "memory:",
+            "PATAUTH_ENGINE": "x",
+            "TENANT": "x",
+            "XPATAUTH_TENANT": "x",
+        }
+        assert Settings.from_env(environ).tenant == "default"
+
+    def test_the_environment_of_the_process_is_the_default(self, monkeypatch):
+        monkeypatch.setenv("PATAUTH_STORE_URL", "memory:")
+        monkeypatch.setenv("PATAUTH_TENANT", "acme")
+        assert Settings.from_env().tenant == "acme"
+
+
+class TestFiles:
+    @pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n\n"])
+    @pytest.mark.parametrize("name", ["secret_key", "store_url"])
+    def test_a_secret_may_stand_in_a_file_with_or_without_a_last_line_end(self, name, end, tmp_path):
+        value, text, _ = TABLE[name]
+        path = tmp_path / "secret"
+        path.write_bytes((text + end).encode())
+        environ = {f"PATAUTH_{name.upper()}_FILE": str(path)}
+        if name != "store_url":
+            environ["PATAUTH_STORE_URL"] = "memory:"
+        assert getattr(Settings.from_env(environ), name) == value
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            pytest.param(KEY[::-1] + b"\xff\xfe", id="raw bytes"),
+            pytest.param(b"", id="nothing"),
+            pytest.param(b"hunter2", id="something else"),
+            pytest.param(KEY.hex().encode() + b"\n" + KEY.hex().encode(), id="two keys"),
+            pytest.param(b"\xef\xbb\xbf" + KEY.hex().encode(), id="byte order mark"),
+        ],
+    )
+    def test_a_file_without_a_key_is_an_error_that_shows_nothing_of_it(self, content, tmp_path):
+        path = tmp_path / "secret"
+        path.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"\A(?:PATAUTH_SECRET_KEY_FILE|secret_key): ") as caught:
+            Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_SECRET_KEY_FILE": str(path)})
+        for shown in ("hunter2", "0xff", KEY.hex()):
+            assert shown not in str(caught.value)
+        assert caught.value.__suppress_context__
+
+    @pytest.mark.parametrize("path", ["", "/nonexistent/secret", "/", "a\x00b", "/root/\ud800"])
+    def test_a_file_that_cannot_be_read_is_an_error_that_names_the_variable(self, path):
+        with pytest.raises(ConfigurationError, match=r"\APATAUTH_SECRET_KEY_FILE: "):
+            Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_SECRET_KEY_FILE": path})
+
+    def test_a_secret_that_is_set_twice_is_an_error_and_no_choice(self, tmp_path):
+        path = tmp_path / "secret"
+        path.write_text(KEY.hex())
+        environ = {"PATAUTH_SECRET_KEY": "00" * 32, "PATAUTH_SECRET_KEY_FILE": str(path)}
+        for order in (environ, dict(reversed(environ.items()))):
+            with pytest.raises(ConfigurationError, match="secret_key twice"):
+                Settings.from_env({"PATAUTH_STORE_URL": "memory:", **order})
+
+
+class TestSecretKey:
+    @given(st.binary(min_size=32, max_size=32))
+    def test_hex_and_base64url_are_read_with_and_without_padding(self, key):
+        padded = urlsafe_b64encode(key).decode()
+        for spelling in (key, key.hex(), key.hex().upper(), padded, padded.rstrip("=")):
+            assert settings(secret_key=spelling).secret_key == key
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            pytest.param(KEY[:31].hex(), id="31 bytes"),
+            pytest.param(KEY.hex() + "00", id="33 bytes"),
+            pytest.param(" ".join(f"{byte:02x}" for byte in KEY), id="hex with blanks"),
+            pytest.param(KEY.hex()[:-1] + "g", id="no hex digit"),
+            pytest.param(KEY.hex()[:-1] + "٣", id="Arabic digit"),
+            pytest.param(urlsafe_b64encode(KEY).decode()[:-2] + "9=", id="spare bits set"),
+            pytest.param("!" + urlsafe_b64encode(KEY).decode(), id="a character that lenient decoders drop"),
+            pytest.param(b64encode(b"\xfb\xff" * 16).decode(), id="standard base64"),
+            pytest.param(KEY.hex().encode(), id="hex as bytes"),
+            pytest.param(bytearray(KEY), id="a bytearray"),
+            pytest.param("", id="empty"),
+            pytest.param(b"", id="no bytes"),
+            pytest.param(32, id="a number"),
+        ],
+    )
+    def test_whatever_else_is_refused_and_not_shown(self, text):
+        """A mistyped key must not be read as another one."""
+        with pytest.raises(ConfigurationError) as caught:
+            settings(secret_key=text)
+        assert str(caught.value) == "secret_key: give 32 bytes as 64 hex digits or as base64url"
+
+    @given(st.text(min_size=8) | st.binary(min_size=8))
+    def test_no_wrong_key_is_ever_shown(self, value):
+        with pytest.raises(ConfigurationError) as caught:
+            settings(secret_key=value)
+        assert str(caught.value) == "secret_key: give 32 bytes as 64 hex digits or as base64url"
+
+
+class TestReaders:
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [
+            ("0", 0),
+            ("90", 90),
+            ("90s", 90),
+            ("15m", 900),
+            ("12h", 43_200),
+            ("30d", 2_592_000),
+            ("2w", 1_209_600),
+            (" 1h ", 3600),
+        ],
+    )
+    def test_a_duration_is_an_integer_and_a_unit(self, text, seconds):
+        assert parse_duration(text) == seconds
+
+    @pytest.mark.parametrize(
+        "text", ["", "s", "1y", "1.5h", "-1", "+1", "1 h", "1h30m", "٣d", "1_0", "9" * 10, "1D"]
+    )
+    def test_all_else_is_no_duration(self, text):
+        with pytest.raises(ValueError, match="give an integer and one of s m h d w"):
+            parse_duration(text)
+
+    def test_a_timedelta_is_understood_where_seconds_are(self):
+        made = settings(
+            retention=timedelta(days=1),
+            proof_ttl=timedelta(minutes=1),
+            connect_timeout=timedelta(milliseconds=50),
+        )
+        assert (made.retention, made.proof_ttl, made.connect_timeout) == (86_400, 60.0, 0.05)
+
+    @pytest.mark.parametrize(
+        "value", [True, 1.5, "1.5", "1e3", "0x10", "1_000", "٣", "+1", None, []], ids=repr
+    )
+    def test_a_whole_number_is_digits_or_an_int(self, value):
+        with pytest.raises(ConfigurationError, match="max_connections: give a whole number from 1 to 100000"):
+            settings(max_connections=value)
+
+    @pytest.mark.parametrize(
+        ("value", "truth"),
+        [
+            (True, True),
+            (False, False),
+            ("1", True),
+            ("0", False),
+            ("TRUE", True),
+            ("False", False),
+            ("yes", True),
+            ("no", False),
+        ],
+    )
+    def test_truth(self, value, truth):
+        assert settings(keep_authorization=value).keep_authorization is truth
+
+    @pytest.mark.parametrize("value", ["", "on", "2", 1, 0, None])
+    def test_what_is_neither_true_nor_false_is_refused(self, value):
+        """An empty or misspelt value must not decide whether a secret is passed on."""
+        with pytest.raises(ConfigurationError, match="keep_authorization: give true or false"):
+            settings(keep_authorization=value)
+
+    def test_the_profile_for_tests_cannot_be_named_but_given(self):
+        with pytest.raises(ConfigurationError, match="hash_profile"):
+            settings(hash_profile="testing")
+        assert settings(hash_profile=WEAK).hash_profile is WEAK
+
+    @pytest.mark.parametrize("value", ["*", ["*"], "openid *"])
+    def test_ignoring_every_scope_would_grant_more_than_was_asked(self, value):
+        with pytest.raises(ConfigurationError, match="ignored_scopes"):
+            settings(ignored_scopes=value)
+
+    @pytest.mark.parametrize(
+        "value", [["ab", "cd"], [("a", "b")], "a  \x00", {"a": None}, {1: "a"}, {"a b": ""}]
+    )
+    def test_a_catalogue_is_a_mapping_of_scopes_to_words(self, value):
+        """`dict(["ab", "cd"])` is {"a": "b", "c": "d"}: a list of scopes must not become that."""
+        with pytest.raises(ConfigurationError, match="scopes"):
+            settings(scopes=value)
+
+    @pytest.mark.parametrize("value", ["/", "/a/", "a", "//", "/a b", "/ä", "/a?b", "/a\n", "/a%2e"])
+    def test_a_path_prefix_is_a_plain_path(self, value):
+        with pytest.raises(ConfigurationError, match="path_prefix"):
+            settings(path_prefix=value)
+
+    @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\r\nX: 1", "é", "", "a" * 129])
+    def test_a_realm_fits_a_quoted_string(self, value):
+        with pytest.raises(ConfigurationError, match="realm"):
+            settings(realm=value)
+
+    @pytest.mark.parametrize("value", ["a{b", "a}b", "", "a b", "a" * 65, "é"])
+    def test_a_key_prefix_has_no_braces(self, value):
+        """They would move keys to another slot of a cluster, and make other keys meet them."""
+        with pytest.raises(ConfigurationError, match="key_prefix"):
+            settings(key_prefix=value)
+
+    @pytest.mark.parametrize(
+        "value", ["pat,pats", "pat pats pata", "", ["abc"], ["pat", "pats", "pata"], [(1, 2, 3)], "a,b,C"]
+    )
+    def test_prefixes_are_triples(self, value):
+        with pytest.raises(ConfigurationError, match=r"\Acredential_prefixes: "):
+            settings(credential_prefixes=value)
+
+    @pytest.mark.parametrize(
+        ("value", "replicas"), [("engine", None), (None, None), ("replicas:1", 1), (99, 99)]
+    )
+    def test_durability(self, value, replicas):
+        assert settings(durability=value).durability == replicas
+
+    @pytest.mark.parametrize(
+        "value", ["", "replicas", "replicas:", "replicas:01", "replicas:100", 0, True, 100, "none"]
+    )
+    def test_durability_that_is_not_understood_is_refused(self, value):
+        with pytest.raises(ConfigurationError, match="durability"):
+            settings(durability=value)
+
+
+def test_neither_key_nor_password_is_shown():
+    made = settings(store_url=URL, secret_key=KEY)
+    for shown in (repr(made), str(made), f"{made}"):
+        assert not re.search(rf"hunter2|user:|{KEY.hex()}|\\x01\\x02", shown)
+    with pytest.raises(ConfigurationError) as caught:
+        settings(store_url=URL + "\n")
+    assert "hunter2" not in str(caught.value)

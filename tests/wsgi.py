@@ -1,0 +1,53 @@
+"""Requests to a WSGI application under `wsgiref.validate`, outside and inside of patauth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.validate import validator
+
+from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
+from werkzeug.wrappers import Request
+
+App = Callable[..., Iterable[bytes]]
+
+
+class Echo:
+    """An application that remembers what reached it, and answers with who it was told calls."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.seen.append(dict(environ))
+        principal = environ.get("patauth.principal")
+        who = None if principal is None else principal.subject.id
+        body = json.dumps({"who": who, "user": environ.get("REMOTE_USER"), "path": environ["PATH_INFO"]})
+        start_response("200 OK", [("Content-Type", "application/json"), ("X-App", "echo")])
+        return [body.encode()]
+
+
+def request(
+    app: App,
+    path: str = "/",
+    *,
+    method: str = "GET",
+    authorization: str | None = None,
+    environ: dict[str, Any] | None = None,
+    raw_path: str | None = None,
+    headers: dict[str, str] | None = None,
+    **given: Any,
+) -> TestResponse:
+    """One request. `raw_path` goes into PATH_INFO as it is, as a server would decode it."""
+    builder = EnvironBuilder(path, method=method, headers=headers, **given)
+    values = builder.get_environ()
+    builder.close()
+    values["REMOTE_ADDR"] = "203.0.113.9"
+    if raw_path is not None:
+        values["PATH_INFO"] = raw_path
+    if authorization is not None:
+        values["HTTP_AUTHORIZATION"] = authorization
+    values.update(environ or {})
+    body, status, fields = run_wsgi_app(validator(app), values, buffered=True)
+    return TestResponse(body, status, fields, Request(values))
