@@ -12,7 +12,6 @@ import http_sf
 import pytest
 from werkzeug.http import parse_list_header
 
-import patauth
 from patauth import Authority, ConfigurationError, IssuedPat, PatAuthMiddleware, Principal
 
 from .conftest import Clock, Make, basic, basic_of, issue, wrong_secret
@@ -405,21 +404,6 @@ def test_the_store_gone_is_503_with_retry_after_on_every_protected_route(make_at
     assert int(response.headers["Retry-After"]) >= 1
     assert request(gate, "/healthz").status_code == 200
     assert request(gate, "/x").status_code == 401, "no credentials, no question"
-
-
-def test_require_scope_guards_a_wsgi_application_behind_the_gate(
-    authority: Authority, issued: IssuedPat, app: Echo
-) -> None:
-    guarded = patauth.require_scope("reports:read")(app)
-    gate = PatAuthMiddleware(guarded, authority, public=["/open"])
-    assert request(gate, "/x", authorization=basic_of(issued)).status_code == 200
-    assert request(gate, "/open").status_code == 401
-    other = PatAuthMiddleware(patauth.require_scope("reports:read", "admin")(app), authority)
-    response = request(other, "/x", authorization=basic_of(issued))
-    assert response.status_code == 403
-    assert 'scope="admin reports:read"' in challenges(response)["Bearer"]
-    with pytest.raises(ConfigurationError):
-        guarded({"REQUEST_METHOD": "GET"}, lambda *_: None)
 
 
 def test_challenges_parse_as_lists_of_parameters(gate: PatAuthMiddleware) -> None:

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -145,13 +145,13 @@ def remembered(read: Callable[P, T]) -> Callable[P, T]:
 
     A record seldom changes. Large ones are read anew each time, so that memory stays bounded.
     """
-    cached = lru_cache(maxsize=4096)(read)
+    anew: Callable[..., T] = read
+    cached = lru_cache(maxsize=4096)(anew)
 
-    @wraps(read)
-    def get(*data: Any) -> Any:
-        return (cached if sum(map(len, data)) <= _SMALL else read)(*data)
+    def get(*data: Any) -> T:
+        return (cached if sum(map(len, data)) <= _SMALL else anew)(*data)
 
-    return get
+    return cast(Callable[P, T], wraps(read)(get))
 
 
 @remembered

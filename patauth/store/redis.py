@@ -300,7 +300,7 @@ class RedisStore:
         return mine
 
     def _barrier(self, tag: str) -> Command:
-        """A write that only gives WAIT and WAITAOF something to wait for: all writes before it are included."""
+        """A write for WAIT and WAITAOF to wait for; with it, for all that were written before."""
         return ("SET", self._keys.barrier(tag), b"", "PX", 1000)
 
     # -- sending --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -123,16 +123,18 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _parts(body: bytes, options: dict[str, str]) -> list[tuple[str, str]]:
-    parser = FormDataParser(max_form_memory_size=MAX_BODY, max_form_parts=MAX_PARTS, silent=False)
+    parser = FormDataParser(_no_file, max_form_memory_size=MAX_BODY, max_form_parts=MAX_PARTS, silent=False)
     try:
-        _, form, uploads = parser.parse(BytesIO(body), "multipart/form-data", len(body), options)
+        _, form, _ = parser.parse(BytesIO(body), "multipart/form-data", len(body), options)
     except RequestEntityTooLarge:
         raise TooLarge(f"the form has over {MAX_PARTS} parts") from None
     except ValueError:
         raise InvalidRequest("the multipart body cannot be read") from None
-    if uploads:
-        raise TooLarge("the form holds a file")
     return list(form.items(multi=True))
+
+
+def _no_file(*_: object, **__: object) -> IO[bytes]:
+    raise TooLarge("the form holds a file")
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
