@@ -127,6 +127,7 @@ def test_it_takes_post_only(app: PatAuthMiddleware, method: str) -> None:
 
 def refusals() -> list[tuple[str, int, str, dict[str, Any]]]:
     big = "grant_type=client_credentials&x=" + "a" * 8192
+    half, multipart = "grant_type=client_credentials&client_id=a", "multipart/form-data; boundary=b"
     form = {"content_type": FORM}
     return [
         ("a large body", 413, "invalid_request", {"data": big, **form}),
@@ -142,9 +143,9 @@ def refusals() -> list[tuple[str, int, str, dict[str, Any]]]:
         ("not ASCII", 400, "invalid_request", {"data": b"grant_type=\xff", **form}),
         ("65 fields", 400, "invalid_request", {"data": "&".join(f"a{n}=1" for n in range(65)), **form}),
         ("no client", 401, "invalid_client", {"data": "grant_type=client_credentials", **form}),
-        ("half a client", 401, "invalid_client", {"data": "grant_type=client_credentials&client_id=a", **form}),
+        ("half a client", 401, "invalid_client", {"data": half, **form}),
         ("no boundary", 400, "invalid_request", {"data": "x", "content_type": "multipart/form-data"}),
-        ("bad multipart", 400, "invalid_request", {"data": "x", "content_type": "multipart/form-data; boundary=b"}),
+        ("bad multipart", 400, "invalid_request", {"data": "x", "content_type": multipart}),
     ]  # fmt: skip
 
 

@@ -211,11 +211,6 @@ class TestPat:
             pytest.param([], id="nothing"),
             pytest.param({}, id="a map"),
             pytest.param([1, "alice", None, None, "ci", [], 0, 0, 1, None], id="tenant is a number"),
-            pytest.param(["default", "me", None, None, "ci", [], 0, 0, 1, None], id="owner id is me"),
-            pytest.param(["default", "a/b", None, None, "ci", [], 0, 0, 1, None], id="owner id with a slash"),
-            pytest.param(
-                ["default", "alice", None, "ROBOT", "ci", [], 0, 0, 1, None], id="unknown owner type"
-            ),
             pytest.param(["default", "alice", None, None, "ci", "ab", 0, 0, 1, None], id="scope is a text"),
             pytest.param(["default", "alice", None, None, "ci", [1], 0, 0, 1, None], id="scope of numbers"),
             pytest.param(
