@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -164,6 +164,30 @@ class Authority:
         safe to repeat. Raises `NotFound`.
         """
         self._manager.delete(pat_id)
+
+    def disable_owner(self, owner_id: str) -> int:
+        """Refuse all of an owner's PATs and access tokens from the next request on; none can be made.
+
+        Returns how many PATs there are, once it is durable; else raises `StoreUnavailable`, and is safe to
+        repeat. An owner without PATs is disabled all the same.
+        """
+        return self._manager.set_owner_state(owner_id, disabled=True)
+
+    def enable_owner(self, owner_id: str) -> int:
+        """Undo `disable_owner`: what has not expired meanwhile passes again. How many PATs there are."""
+        return self._manager.set_owner_state(owner_id, disabled=False)
+
+    def revoke_owner(self, owner_id: str) -> int:
+        """Delete all PATs of an owner for good, and return how many; durable and repeatable as `delete`."""
+        return len(self._manager.revoke_owner(owner_id))
+
+    def purge_access_tokens(self) -> Iterator[int]:
+        """Remove every access token under `key_prefix`, of all tenants; each step yields how many went.
+
+        After an old copy of the store was restored: tokens that had been revoked since are in it again. PATs
+        stay; delete those that were revoked since by `delete`. Reads the whole key space, a piece at a time.
+        """
+        return self._manager.purge_access_tokens()
 
     def ping(self) -> None:
         """Reach the store, start a `local:` engine if need be, and check the store key."""

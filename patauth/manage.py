@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -134,12 +135,42 @@ class Manager:
             pat = self.get(pat_id)
         except NotFound:
             if isinstance(pat_id, str) and credentials.is_pat_id(pat_id):
-                store.confirm_absence(pat_id, store.deadline())
+                store.confirm_absence(pat_id[:8], store.deadline())
             raise
         deadline = store.deadline()
         store.settle_key(deadline)
         store.delete(pat.id, pat.owner.id, deadline=deadline)
         audit.record("pat.delete", patId=pat.id, ownerId=pat.owner.id)
+
+    def set_owner_state(self, owner_id: str, disabled: bool) -> int:
+        """Disable or enable an owner: all PATs, and with them all access tokens. How many PATs there are."""
+        store, tag, deadline = self._store, *self._owner(owner_id)
+        count = store.set_owner_state(owner_id, tag, disabled=disabled, deadline=deadline)
+        audit.record("owner.disable" if disabled else "owner.enable", ownerId=owner_id, pats=count)
+        return count
+
+    def revoke_owner(self, owner_id: str) -> list[str]:
+        """Remove all PATs of an owner; their ids."""
+        store, tag, deadline = self._store, *self._owner(owner_id)
+        pat_ids = store.revoke_owner(owner_id, tag, deadline=deadline)
+        audit.record("owner.revoke", ownerId=owner_id, pats=len(pat_ids))
+        return pat_ids
+
+    def purge_access_tokens(self) -> Iterator[int]:
+        """Remove every access token under `key_prefix`; yields how many went with each piece."""
+        store = self._store
+        store.settle_key(store.deadline())
+        total = 0
+        for count in store.purge_access_tokens():
+            total += count
+            yield count
+        audit.record("token.purge", tokens=total)
+
+    def _owner(self, owner_id: str) -> tuple[str, float]:
+        check_id(owner_id, "owner_id")
+        deadline = self._store.deadline()
+        ring = self._store.settle_key(deadline)
+        return ring.owner_tag(self._settings.tenant, owner_id), deadline
 
     def _read(self, pat_ids: list[str], deadline: float) -> list[PersonalAccessToken]:
         if not pat_ids:

@@ -33,6 +33,7 @@ class Keys:
         self._tenant = tenant
         self.store_key = head + b"store}:key"
         self.store_check = head + b"store}:check"
+        self.access_tokens = head + b"*}:t:*"  # a pattern for SCAN; no prefix holds a special character of it
         # A tenant named "store" must not meet the keys above, nor one of 8 hex an owner tag: hence "/",
         # which no tenant holds.
         self.tenant_created = head + f"/{tenant}}}:created".encode()

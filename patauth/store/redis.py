@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
@@ -22,6 +22,7 @@ from .local import LocalEngine
 from .record import not_understood, pack_expiry
 
 REFUSED, ADMITTED, LIMITED = 0, 1, 2  # verdicts of lua/authenticate.lua
+_TRIES = 5  # for what must see all PATs of an owner at once
 OVER, ISSUED, CHANGED = 0, 1, 2  # of lua/issue.lua
 
 Creation = Literal["made", "disabled", "taken", "full", "exists"]
@@ -88,6 +89,8 @@ class RedisStore:
         self._create = Script("create")
         self._delete = Script("delete")
         self._read = Script("read")
+        self._owner_state = Script("owner_state")
+        self._revoke_owner = Script("revoke_owner")
         self._store_key = Script("store_key")
 
     def deadline(self) -> float:
@@ -209,7 +212,7 @@ class RedisStore:
         if outcome is None:
             raise not_understood("creation", repr(reply))
         if outcome not in ("made", "exists"):
-            self._forget_in_tenant(pat_id, deadline)
+            self._forget_in_tenant([pat_id], deadline)
         return outcome
 
     def delete(self, pat_id: str, owner_id: str, *, deadline: float) -> bool:
@@ -229,13 +232,60 @@ class RedisStore:
         command = _by_text(self._delete, self._by_digest(self._delete, names, (bytes.fromhex(pat_id),)))
         reply = self._durably(command, lambda sent: self._call(sent, deadline))
         removed = _understood(reply)[0] == 1
-        self._forget_in_tenant(pat_id, deadline)
+        self._forget_in_tenant([pat_id], deadline)
         return bool(removed)
 
-    def confirm_absence(self, pat_id: str, deadline: float) -> None:
-        """Wait until an earlier removal, whose outcome may be unknown, is durable."""
+    def confirm_absence(self, tag: str, deadline: float) -> None:
+        """Wait until earlier removals, whose outcome may be unknown, are durable."""
         if self._wait is not None:
-            self._durably(self._barrier(pat_id[:8]), lambda sent: self._call(sent, deadline))
+            self._durably(self._barrier(tag), lambda sent: self._call(sent, deadline))
+
+    def set_owner_state(self, owner_id: str, tag: str, *, disabled: bool, deadline: float) -> int:
+        """Disable or enable an owner, durably; how many PATs that was written into."""
+
+        def attempt(pat_ids: list[str], sequence: bytes) -> Command:
+            names = [self._keys.owner(tag, owner_id), *map(self._keys.pat, pat_ids)]
+            return self._by_digest(self._owner_state, names, (sequence, b"1" if disabled else b"0"))
+
+        written, _ = self._on_all_of(owner_id, tag, self._owner_state, attempt, deadline)
+        return written
+
+    def revoke_owner(self, owner_id: str, tag: str, *, deadline: float) -> list[str]:
+        """Remove all PATs of an owner, durably; their ids."""
+        keys = self._keys
+
+        def attempt(pat_ids: list[str], sequence: bytes) -> Command:
+            names = [keys.owner(tag, owner_id), keys.owner_index(tag, owner_id)]
+            for pat_id in pat_ids:
+                names += [keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id)]
+            return self._by_digest(self._revoke_owner, names, (sequence,))
+
+        _, pat_ids = self._on_all_of(owner_id, tag, self._revoke_owner, attempt, deadline)
+        if pat_ids:
+            self._forget_in_tenant(pat_ids, deadline)
+        return pat_ids
+
+    def _on_all_of(
+        self,
+        owner_id: str,
+        tag: str,
+        script: Script,
+        attempt: Callable[[list[str], bytes], Command],
+        deadline: float,
+    ) -> tuple[int, list[str]]:
+        """Run a script over all of an owner's PATs as they were at one sequence; again if they changed."""
+        read = [
+            ("HGET", self._keys.owner(tag, owner_id), "sequence"),
+            ("HVALS", self._keys.owner_index(tag, owner_id)),
+        ]
+        for _ in range(_TRIES):
+            sequence, entries = self._transport.call(read, deadline, retry=True)
+            pat_ids = [entry[:16].hex() for entry in entries]
+            command = _by_text(script, attempt(pat_ids, sequence or b"0"))
+            reply = _understood(self._durably(command, lambda sent: self._call(sent, deadline)))
+            if reply[0] == 1:
+                return reply[1], pat_ids
+        raise StoreUnavailable(detail=f"the PATs of owner {owner_id} kept changing")
 
     def records(self, pat_ids: Sequence[str], *, deadline: float) -> tuple[int, list[bytes | None]]:
         """The clock (ms) and PAT records of one owner tag, None where there is none."""
@@ -249,13 +299,27 @@ class RedisStore:
         (entries,) = self._transport.call([("HVALS", index)], deadline, retry=True)
         return [entry[:16].hex() for entry in entries]
 
+    def purge_access_tokens(self) -> Iterator[int]:
+        """Remove all access token records, piece by piece; how many each time. Durable at the end."""
+        cursor: Any = 0
+        while True:
+            deadline = self.deadline()
+            scan = ("SCAN", cursor, "MATCH", self._keys.access_tokens, "COUNT", 1000)
+            ((cursor, found),) = self._transport.call([scan], deadline, retry=True)
+            # One by one: keys of several slots in one command would not do on a cluster.
+            yield sum(self._transport.call([("DEL", key) for key in found], deadline)) if found else 0
+            if int(cursor) == 0:
+                break
+        self.confirm_absence("store", self.deadline())
+
     def ping(self, *, deadline: float) -> None:
         """Reach the store, or raise `StoreUnavailable`."""
         self._transport.call([("PING",)], deadline, retry=True)
 
-    def _forget_in_tenant(self, pat_id: str, deadline: float) -> None:
+    def _forget_in_tenant(self, pat_ids: list[str], deadline: float) -> None:
+        keys = self._keys
         self._transport.call(
-            [("ZREM", self._keys.tenant_created, pat_id), ("ZREM", self._keys.tenant_used, pat_id)], deadline
+            [("ZREM", keys.tenant_created, *pat_ids), ("ZREM", keys.tenant_used, *pat_ids)], deadline
         )
 
     # -- the store key --------------------------------------------------------------------------------
