@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import socket
@@ -17,6 +18,7 @@ import pytest
 from patauth import Authority, InvalidCredentials, StoreUnavailable
 from patauth.store import connection as connection_module
 from patauth.store.connection import Connections
+from patauth.store.wire import OutOfStep, Wire
 
 from .conftest import Make, basic_of, issue
 from .servers import Server, binaries, until
@@ -190,7 +192,13 @@ def liar(path: Path, reply: bytes) -> Iterator[str]:
                 if not reply.endswith(b"\r\n") or b"half" in reply:
                     return
 
-    with socketserver.ThreadingUnixStreamServer(str(path), Handler) as listening:
+    with serving(path, Handler) as url:
+        yield url
+
+
+@contextmanager
+def serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
+    with socketserver.ThreadingUnixStreamServer(str(path), handler) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -198,6 +206,51 @@ def liar(path: Path, reply: bytes) -> Iterator[str]:
         finally:
             listening.shutdown()
             thread.join()
+
+
+def test_a_reply_that_trickles_in_does_not_stretch_the_deadline(
+    make_at: Make, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One byte every 50 ms: each of them in time, the whole never."""
+    authority = make_at()
+    issued = issue(authority)
+    transport = authority._store._transport
+    assert isinstance(transport, Connections)
+    transport.close()
+
+    class Trickle(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            with contextlib.suppress(OSError):
+                for byte in b"*5\r\n:1\r\n:1893456000000\r\n:100000\r\n$190\r\n":
+                    self.request.sendall(bytes([byte]))
+                    time.sleep(0.05)
+
+    with serving(tmp_path / "slow", Trickle) as url:
+        monkeypatch.setattr(transport, "_locate", lambda: url)
+        monkeypatch.setattr(transport, "on_connect", None)
+        assert refused_in(lambda: authority.authenticate(basic_of(issued))) < 0.6
+        transport.close()
+
+
+def test_a_reply_too_many_is_given_to_nobody(
+    make_at: Make, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two answers to one command: the second would be the next caller's."""
+    wire = Wire(server.url, 1, 1)
+    with serving(tmp_path / "twice", Twice) as url:
+        twice = Wire(url, 1, 1)
+        with pytest.raises(OutOfStep):
+            twice.exchange([("PING",)], time.monotonic() + 1)
+        twice.close()
+    assert wire.exchange([("PING",)], time.monotonic() + 1) == [b"PONG"]
+    wire.close()
+
+
+class Twice(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(65536)
+        self.request.sendall(b"+PONG\r\n+PONG\r\n")
 
 
 def test_a_late_reply_reaches_nobody(make_at: Make, own: Server) -> None:

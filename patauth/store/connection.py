@@ -1,4 +1,4 @@
-"""Connections to a server: a bounded LIFO of redis-py `Connection`s, each pinned to one caller at a time.
+"""Connections to a server: a bounded LIFO of them, each pinned to one caller at a time.
 
 redis-py's client is not used on purpose: by default it retries for a minute, re-sends commands whose
 outcome is unknown, and costs twice a round trip. Here every option is explicit:
@@ -17,23 +17,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
-from redis.backoff import NoBackoff
-from redis.connection import Connection, parse_url
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
+import hiredis
+from redis.exceptions import RedisError
 
-from ..errors import ConfigurationError, StoreUnavailable
+from ..errors import StoreUnavailable
 from ..forks import after_fork_in_child
+from .wire import Command, Wire
 
 REQUEST_DEADLINE = 0.5  # s, for all store calls of one request
 POOL_WAIT = 0.05  # s to wait for a connection when all are in use
 BREAKER_FAILURES = 5  # in a row, before callers are refused at once
 BREAKER_PAUSE = 0.25  # s between two tries while it is open
-
-Command = tuple[Any, ...]
 
 
 class ScriptMissing(Exception):
@@ -84,7 +81,7 @@ class Connections:
     def _start_afresh(self) -> None:
         # In a child, redis-py closes the inherited sockets without shutting them down for the parent.
         self._pid = os.getpid()
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[Wire] = deque()
         self._condition = threading.Condition(threading.Lock())
         self._open = 0
         self._waiting = 0
@@ -99,52 +96,31 @@ class Connections:
             self._start_afresh()
         if self._failures >= BREAKER_FAILURES:
             self._refuse_while_broken()
-        connection = self._checkout(deadline)
+        wire = self._checkout(deadline)
         try:
-            replies = self._exchange(connection, commands, deadline, patience)
-        except ScriptMissing:
-            self._release(connection)
-            raise
-        except RedisConnectionError as problem:
-            self._drop(connection)
-            if not retry or type(problem) is not RedisConnectionError:
+            replies = wire.exchange(commands, deadline, patience)
+        except ConnectionError as problem:
+            self._drop(wire)
+            if not retry:
                 raise self._failed(problem) from None
             # It was closed: all that are idle probably are, after a restart of the server.
             self._drop_idle()
             return self.call(commands, deadline, patience=patience)
-        except (RedisError, OSError) as problem:
-            self._drop(connection)
+        except (RedisError, OSError, hiredis.HiredisError) as problem:
+            if len(commands) == 1 and commands[0][0] == "EVALSHA" and str(problem).startswith("NOSCRIPT"):
+                self._release(wire)
+                raise ScriptMissing from None
+            self._drop(wire)
             raise self._failed(problem) from None
         except BaseException:
-            self._drop(connection)  # interrupted in the middle of a reply
+            self._drop(wire)  # interrupted in the middle of a reply
             raise
-        self._release(connection)
+        self._release(wire)
         return replies
-
-    def _exchange(
-        self, connection: Connection, commands: Sequence[Command], deadline: float, patience: float = 0.0
-    ) -> list[Any]:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise StoreUnavailable(detail="the request's deadline has passed")
-        options = {}
-        if patience or left < self._command_timeout:
-            options["timeout"] = min(left, self._command_timeout) + patience
-        if len(commands) == 1:
-            packed = connection.pack_command(*commands[0])
-        else:
-            packed = connection.pack_commands(commands)
-        connection.send_packed_command(packed, check_health=False)
-        try:
-            return [connection.read_response(**options) for _ in commands]
-        except NoScriptError:
-            if commands[0][0] == "EVALSHA" and len(commands) == 1:
-                raise ScriptMissing from None
-            raise
 
     # -- the LIFO -------------------------------------------------------------------------------------
 
-    def _checkout(self, deadline: float) -> Connection:
+    def _checkout(self, deadline: float) -> Wire:
         try:
             return self._idle.pop()
         except IndexError:
@@ -168,36 +144,38 @@ class Connections:
             self._forget()
             raise
 
-    def _connect(self, deadline: float) -> Connection:
+    def _connect(self, deadline: float) -> Wire:
         url = self._locate()
         left = deadline - time.monotonic()
         if left <= 0:
             raise StoreUnavailable(detail="the request's deadline has passed while connecting")
-        connection = open_connection(url, min(self._connect_timeout, left), self._command_timeout)
+        wire = None
         try:
-            connection.connect()
+            wire = Wire(url, min(self._connect_timeout, left), self._command_timeout)
             if self.on_connect is not None:
-                self.on_connect(lambda commands: self._exchange(connection, commands, deadline))
-        except (RedisError, OSError) as problem:
-            connection.disconnect()
+                self.on_connect(partial(wire.exchange, deadline=deadline))
+        except (RedisError, OSError, hiredis.HiredisError) as problem:
+            if wire is not None:
+                wire.close()
             failure = self._failed(problem)
             if self._on_failure is not None:
                 self._on_failure()
             raise failure from None
         except BaseException:
-            connection.disconnect()
+            if wire is not None:
+                wire.close()
             raise
-        return connection
+        return wire
 
-    def _release(self, connection: Connection) -> None:
+    def _release(self, wire: Wire) -> None:
         self._failures = 0
-        self._idle.append(connection)
+        self._idle.append(wire)
         if self._waiting:
             with self._condition:
                 self._condition.notify()
 
-    def _drop(self, connection: Connection) -> None:
-        connection.disconnect()
+    def _drop(self, wire: Wire) -> None:
+        wire.close()
         self._forget()
 
     def _forget(self) -> None:
@@ -208,10 +186,10 @@ class Connections:
     def _drop_idle(self) -> None:
         while True:
             try:
-                connection = self._idle.pop()
+                wire = self._idle.pop()
             except IndexError:
                 return
-            self._drop(connection)
+            self._drop(wire)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -235,27 +213,3 @@ class Connections:
 def unavailable(problem: Exception) -> StoreUnavailable:
     """What a caller is told of a failing store: nothing but that. The operator's log gets the rest."""
     return StoreUnavailable(detail=f"{type(problem).__name__}: {problem}")
-
-
-def open_connection(url: str, connect_timeout: float, command_timeout: float) -> Connection:
-    """A redis-py connection, not connected yet, with every option that matters set (REQUIREMENTS facts 1-3).
-
-    RESP2 and no driver information: connecting costs no command of its own, and every engine speaks it.
-    """
-    try:
-        options: dict[str, Any] = dict(parse_url(url))
-    except ValueError as problem:
-        raise ConfigurationError(f"store_url: {problem}") from None
-    make = options.pop("connection_class", Connection)
-    options.update(
-        socket_connect_timeout=connect_timeout,
-        socket_timeout=command_timeout,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_timeout=False,
-        health_check_interval=0,
-        protocol=2,
-        driver_info=None,
-        decode_responses=False,
-    )
-    connection: Connection = make(**options)
-    return connection

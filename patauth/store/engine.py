@@ -9,11 +9,12 @@ from urllib.parse import quote, unquote
 from ..errors import ConfigurationError
 from ..forks import after_fork_in_child
 from ..settings import Settings
-from .connection import Command, Connections, open_connection
+from .connection import Connections
 from .keys import Keys
 from .local import LocalEngine
 from .memory import MemoryTransport
 from .redis import RedisStore
+from .wire import Command, redis_connection
 
 _SERVERS = ("redis://", "rediss://", "unix://")
 _DISK_PATIENCE = 2.0  # s: a busy disk takes longer to write than a replica to answer
@@ -40,7 +41,7 @@ def open_store(settings: Settings, clock: Callable[[], int] | None = None) -> Re
         wait = ("WAITAOF", 1, 0, round(patience * 1000))
     else:
         url = server_url(url)
-        open_connection(url, 1, 1)  # a wrong URL shows now, not at the first request
+        redis_connection(url, 1, 1)  # a wrong URL shows now, not at the first request
         if settings.durability:
             wait = ("WAIT", settings.durability, round(patience * 1000))
     connections = Connections(

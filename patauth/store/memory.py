@@ -10,7 +10,8 @@ from redis.exceptions import NoScriptError, RedisError
 
 from ..errors import ConfigurationError
 from ..forks import after_fork_in_child
-from .connection import Command, ScriptMissing, unavailable
+from .connection import ScriptMissing, unavailable
+from .wire import Command
 
 
 class MemoryTransport:

@@ -16,10 +16,11 @@ from typing import Any, Literal, NamedTuple
 from ..errors import StoreUnavailable
 from ..keyring import Keyring
 from ..quota import Quota
-from .connection import REQUEST_DEADLINE, Command, ScriptMissing, Transport
+from .connection import REQUEST_DEADLINE, ScriptMissing, Transport
 from .keys import Keys
 from .local import LocalEngine
 from .record import not_understood, pack_expiry
+from .wire import Command
 
 REFUSED, ADMITTED, LIMITED = 0, 1, 2  # verdicts of lua/authenticate.lua
 _TRIES = 5  # for what must see all PATs of an owner at once
