@@ -59,21 +59,21 @@ class Authenticator:
         Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`, `StoreUnavailable`.
         """
         if isinstance(credentials, AccessToken):
-            return self._admit_token(credentials)
+            return self._admit_token(credentials, address)
         proven = self.prove(credentials, address)
         self.note_use(proven)
         return Admission(_pat_principal(proven.verdict.pat, credentials.method), proven.decision)
 
-    def _admit_token(self, token: AccessToken) -> Admission:
+    def _admit_token(self, token: AccessToken, address: str | None) -> Admission:
         store = self._store
         verdict = store.authenticate(
             token.pat_id, token=token.digest, quota=self._requests, deadline=store.deadline()
         )
         if verdict.verdict == REFUSED:
-            self._refuse_token(token)
+            self._refuse_token(token, address)
         principal = _token_principal(verdict.pat, verdict.token or b"")
         if principal.tenant != self._tenant:
-            self._refuse_token(token)
+            self._refuse_token(token, address)
         return Admission(principal, self._within(verdict, unpack(verdict.pat), exchange=False))
 
     def prove(self, credentials: PatCredentials, address: str | None, *, exchange: bool = False) -> Proven:
@@ -143,8 +143,8 @@ class Authenticator:
             raise RateLimited(decision.retry_after, decision=decision)
         raise InvalidCredentials
 
-    def _refuse_token(self, token: AccessToken) -> NoReturn:
-        audit.record("credentials.refused", patId=token.pat_id, reason="access token")
+    def _refuse_token(self, token: AccessToken, address: str | None) -> NoReturn:
+        audit.record("credentials.refused", patId=token.pat_id, reason="access token", address=address)
         raise InvalidToken
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from . import audit
 from .authenticate import Admission, Authenticator
 from .credentials import PatCredentials
-from .errors import InvalidCredentials, InvalidRequest
+from .errors import InvalidCredentials, InvalidRequest, PatAuthError
 from .exchange import Access, Exchanger
 from .failures import Failures
 from .forks import after_fork_in_child
@@ -85,7 +86,12 @@ class Authority:
 
     def admit(self, authorization: str, *, address: str | None = None) -> Admission:
         """As `authenticate`, with the quota's `decision` beside the `principal`."""
-        return self._authenticator.admit(self.format.parse(authorization), address)
+        try:
+            credentials = self.format.parse(authorization)
+        except PatAuthError:
+            audit.record("credentials.refused", reason="malformed", address=address)
+            raise
+        return self._authenticator.admit(credentials, address)
 
     def verify_basic(self, pat_id: str, secret: str, *, address: str | None = None) -> Principal:
         """The principal of a PAT id and PAT secret. Raises as `authenticate`."""

@@ -136,7 +136,8 @@ class Settings:
 # Named by the documentation of later versions. To run without them where they were asked for would be less
 # safe than not to run.
 _NOT_YET = frozenset(
-    "pepper access_token_format issuer audience keys audit_stream owner_types manages may_act_in".split()
+    "pepper access_token_format issuer audience keys audit_stream owner_types manages may_act_in"
+    " page_limit_zitadel".split()
 )
 _NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, read by the engine itself
 

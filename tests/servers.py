@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socketserver
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -85,3 +88,16 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < end, "what was waited for did not come"
         time.sleep(0.005)
+
+
+@contextmanager
+def serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
+    """A server of the test's own making on a unix socket; its URL."""
+    with socketserver.ThreadingUnixStreamServer(str(path), handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"unix://{path}"
+        finally:
+            listening.shutdown()
+            thread.join()

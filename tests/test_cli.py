@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +22,7 @@ from patauth.cli.output import print_facts, print_table
 from patauth.dates import format_ms
 from patauth.store.local import LocalEngine
 
-Run = Callable[..., Result]
+from .cli import DATE, NOBODY, Run, create, own_owner, plain_environment, runner, shared_store  # noqa: F401
 
 PAT_FIELDS = [
     "id",
@@ -36,48 +35,6 @@ PAT_FIELDS = [
     "accessTokenValiditySeconds",
     "state",
 ]
-DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-NOBODY = "0" * 32
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A `local:` store for this module, kept running."""
-    directory = tmp_path_factory.mktemp("cli") / "data"
-    keeper = LocalEngine(directory, start_timeout=20)
-    keeper.acquire()
-    yield f"local:{directory}"
-    keeper.stop()
-    keeper.release()
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("PATAUTH_")] + ["NO_COLOR"]:
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line on the store."""
-    monkeypatch.setenv("PATAUTH_STORE_URL", url)
-    return lambda *args, **more: CliRunner().invoke(program, args, **more)
-
-
-@pytest.fixture
-def owner(request: pytest.FixtureRequest) -> str:
-    """An owner of this test alone."""
-    return re.sub(r"[^!-.0-~]", "_", request.node.name)
-
-
-def create(run: Run, owner: str, *more: str, name: str = "ci") -> dict:
-    result = run("pat", "create", "--owner-id", owner, "--name", name, "--scope", "a:b", "--output", "json",
-                 *(more or ("--expires-in", "1h")))  # fmt: skip
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
-
-
 # -- pat ---------------------------------------------------------------------------------------------------
 
 
@@ -420,7 +377,9 @@ def test_help_explains_each_command_with_an_example_and_needs_no_store(path: tup
 
 def test_there_are_the_commands_of_this_version_and_no_stubs() -> None:
     assert [" ".join(path) for path in commands(program)] == [
-        "", "demo", "pat", "pat create", "pat list", "pat show", "pat revoke", "store", "store ping",
+        "", "demo", "pat", "pat create", "pat list", "pat show", "pat revoke", "pat purge",
+        "owner", "owner disable", "owner enable", "owner revoke", "token", "token exchange", "verify",
+        "store", "store ping",
     ]  # fmt: skip
 
 

@@ -18,10 +18,9 @@ import pytest
 from patauth import Authority, InvalidCredentials, StoreUnavailable
 from patauth.store import connection as connection_module
 from patauth.store.connection import Connections
-from patauth.store.wire import OutOfStep, Wire
 
 from .conftest import Make, basic_of, issue
-from .servers import Server, binaries, until
+from .servers import Server, binaries, serving, until
 
 
 @pytest.fixture(params=list(binaries()))
@@ -196,18 +195,6 @@ def liar(path: Path, reply: bytes) -> Iterator[str]:
         yield url
 
 
-@contextmanager
-def serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
-    with socketserver.ThreadingUnixStreamServer(str(path), handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"unix://{path}"
-        finally:
-            listening.shutdown()
-            thread.join()
-
-
 def test_a_reply_that_trickles_in_does_not_stretch_the_deadline(
     make_at: Make, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -231,26 +218,6 @@ def test_a_reply_that_trickles_in_does_not_stretch_the_deadline(
         monkeypatch.setattr(transport, "on_connect", None)
         assert refused_in(lambda: authority.authenticate(basic_of(issued))) < 0.6
         transport.close()
-
-
-def test_a_reply_too_many_is_given_to_nobody(
-    make_at: Make, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Two answers to one command: the second would be the next caller's."""
-    wire = Wire(server.url, 1, 1)
-    with serving(tmp_path / "twice", Twice) as url:
-        twice = Wire(url, 1, 1)
-        with pytest.raises(OutOfStep):
-            twice.exchange([("PING",)], time.monotonic() + 1)
-        twice.close()
-    assert wire.exchange([("PING",)], time.monotonic() + 1) == [b"PONG"]
-    wire.close()
-
-
-class Twice(socketserver.BaseRequestHandler):
-    def handle(self) -> None:
-        self.request.recv(65536)
-        self.request.sendall(b"+PONG\r\n+PONG\r\n")
 
 
 def test_a_late_reply_reaches_nobody(make_at: Make, own: Server) -> None:

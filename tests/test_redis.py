@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth import Authority, InvalidCredentials, InvalidToken, RateLimited, StoreUnavailable
+from patauth import (
+    Authority,
+    ConfigurationError,
+    InvalidCredentials,
+    InvalidToken,
+    RateLimited,
+    StoreUnavailable,
+)
 from patauth.quota import Quota, admit
 from patauth.store.keys import Keys
 from patauth.store.record import SCHEMA
@@ -340,6 +347,38 @@ def test_a_removal_waits_for_the_replicas_it_was_told_of(make_at: Make, server: 
         waiting.delete(issued.pat.id)
     with pytest.raises(InvalidCredentials):
         first.authenticate(basic_of(issued))
+
+
+def test_a_creation_that_may_have_happened_leaves_no_pat_behind(
+    make_at: Make, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reply was lost, or it was not durable in time: nobody was shown the secret, so it must not live."""
+    authority = make_at()
+    authority.ping()
+    call = authority._store._call
+
+    def lose_the_reply(commands: object, deadline: float) -> object:
+        monkeypatch.undo()
+        call(commands, deadline)  # type: ignore[arg-type]
+        raise StoreUnavailable(detail="the reply was lost")
+
+    monkeypatch.setattr(authority._store, "settle_key", authority._store.keyring)
+    monkeypatch.setattr(authority._store, "_call", lose_the_reply)
+    with pytest.raises(StoreUnavailable):
+        issue(authority)
+    assert authority.list(owner_id="alice") == []
+    assert list(server.client().scan_iter(f"{prefix}:*created")) == []
+    issue(authority)
+    waiting = make_at(durability="replicas:1", durability_timeout=0.05)
+    with pytest.raises(StoreUnavailable):
+        issue(waiting, "never")
+    assert [pat.name for pat in authority.list(owner_id="alice")] == ["ci"]
+
+
+@pytest.mark.parametrize("url", ["memory:", "local:./x"])
+def test_replicas_are_not_promised_where_there_are_none(make_at: Make, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="durability"):
+        make_at(url=url, durability="replicas:1")
 
 
 def test_creations_expiry_is_the_records_life(make_at: Make, server: Server, prefix: str) -> None:

@@ -26,8 +26,10 @@ from ..errors import (
 from .demo import demo
 from .options import Failure, Group
 from .output import printable
+from .owner import owner
 from .pat import pat
 from .store import store
+from .token import token, verify
 
 _EXIT_CODES: tuple[tuple[type[PatAuthError], int], ...] = (
     (InvalidRequest, 2),
@@ -90,4 +92,7 @@ def program() -> None:
 
 program.add_command(demo)
 program.add_command(pat)
+program.add_command(owner)
+program.add_command(token)
+program.add_command(verify)
 program.add_command(store)

@@ -19,8 +19,10 @@ from .output import message
 
 if TYPE_CHECKING:
     from ..authority import Authority
+    from ..settings import Settings
 
 MEMORY = ("memory:", "memory://")
+_LONGEST_LINE = 8192  # bytes of a credential on standard input; what is longer is refused
 
 
 @dataclass
@@ -102,10 +104,8 @@ class Group(click.Group):
         self.params += _global_options()
 
 
-@contextmanager
-def open_authority() -> Iterator[Authority]:
-    """The Authority over the store that was named, with the settings of the environment."""
-    from ..authority import Authority
+def named_settings() -> Settings:
+    """The settings of the environment, with the store that was named; a usage error where none is."""
     from ..settings import Settings
 
     url = options().store
@@ -116,7 +116,16 @@ def open_authority() -> Iterator[Authority]:
             " for example --store local:./patauth-data"
         )
     with warnings_as_messages():
-        settings = Settings.from_env() if url is None else Settings.from_env(store_url=url)
+        return Settings.from_env() if url is None else Settings.from_env(store_url=url)
+
+
+@contextmanager
+def open_authority() -> Iterator[Authority]:
+    """The Authority over the store that was named, with the settings of the environment."""
+    from ..authority import Authority
+
+    settings = named_settings()
+    with warnings_as_messages():
         if settings.store_url in MEMORY:
             message(
                 "Warning: a memory: store begins empty and ends with this command, so nothing can be found in"
@@ -129,9 +138,15 @@ def open_authority() -> Iterator[Authority]:
         yield authority
 
 
+def local_directory(store_url: str) -> Path | None:
+    """The directory of a `local:` store; None for other stores."""
+    return Path(unquote(store_url.removeprefix("local:"))) if store_url.startswith("local:") else None
+
+
 def is_new_directory(store_url: str) -> bool:
     """Whether a `local:` store is about to be made: often meant, now and then a slip of the pen."""
-    return store_url.startswith("local:") and not Path(unquote(store_url.removeprefix("local:"))).exists()
+    directory = local_directory(store_url)
+    return directory is not None and not directory.exists()
 
 
 @contextmanager
@@ -147,6 +162,12 @@ def warnings_as_messages() -> Iterator[None]:
                     message(f"Warning: {warning.message}")
 
 
+def require_yes_without_terminal(yes: bool) -> None:
+    """For what cannot be undone: a usage error where it was not said, and there is nobody to ask."""
+    if not yes and not on_terminal():
+        raise click.UsageError("this cannot be undone, and there is no terminal to ask: add --yes")
+
+
 def confirm(question: str) -> None:
     """Ask on the terminal, and end with exit code 1 unless the answer is yes."""
     if not click.confirm(question, err=True):
@@ -156,3 +177,21 @@ def confirm(question: str) -> None:
 def on_terminal() -> bool:
     """Whether there is someone to ask."""
     return sys.stdin is not None and sys.stdin.isatty()
+
+
+def read_secret_line(what: str) -> str:
+    """One line of standard input, which is no argument because others could read it in `ps`.
+
+    A terminal is asked, and shows nothing of what is typed. Raises `InvalidCredentials` where there is none.
+    """
+    from ..errors import InvalidCredentials
+
+    if on_terminal():
+        line: str = click.prompt(what, hide_input=True, err=True)
+    else:
+        data = b"" if sys.stdin is None else sys.stdin.buffer.readline(_LONGEST_LINE)
+        line = data.decode(errors="replace")  # what is not UTF-8 is refused by whoever reads it
+    line = line.rstrip("\r\n")
+    if not line:
+        raise InvalidCredentials(f"nothing was given: write {what} on standard input, in one line")
+    return line

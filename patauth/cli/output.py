@@ -7,8 +7,9 @@ the characters that turn the direction of writing, is shown as its escape.
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,6 +46,35 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         click.echo(f"{name:{width}}  {printable(value)}")
+
+
+def print_changed(count: int, ids: Sequence[str]) -> None:
+    """Print what a command changed: how many, and which PATs."""
+    from .options import options
+
+    if options().json:
+        print_json({"changed": count, "ids": list(ids)})
+    else:
+        print_facts([("changed", str(count)), ("ids", " ".join(ids) or "none")])
+
+
+def progress(counts: Iterable[int], label: str) -> Iterator[int]:
+    """Pass counts of long work on, with a bar on stderr if that is a terminal, and not --quiet.
+
+    How much there is to do shows only when it is done: the bar goes to and fro beside what is done so far.
+    """
+    from .options import options
+
+    if options().quiet or not sys.stderr.isatty():
+        yield from counts
+        return
+    done = 0
+    with click.progressbar(
+        counts, label=label, file=sys.stderr, show_eta=False, item_show_func=lambda _: f"{done}"
+    ) as bar:
+        for count in bar:
+            done += count
+            yield count
 
 
 def printable(text: str) -> str:

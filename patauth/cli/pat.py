@@ -1,4 +1,4 @@
-"""`patauth pat`: make, list, show and revoke personal access tokens."""
+"""`patauth pat`: make, list, show, revoke and purge personal access tokens."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ from typing import Any
 
 import click
 
-from .options import Group, confirm, on_terminal, open_authority, options
-from .output import PAT_COLUMNS, message, pat_facts, pat_object, pat_row, print_facts, print_json, print_table
+from .options import Group, confirm, open_authority, options, require_yes_without_terminal
+from .output import (
+    PAT_COLUMNS,
+    message,
+    pat_facts,
+    pat_object,
+    pat_row,
+    print_changed,
+    print_facts,
+    print_json,
+    print_table,
+    progress,
+)
 
 
 def _read_by(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
@@ -173,8 +184,7 @@ def revoke(pat_id: str, yes: bool) -> None:
     Example:
       patauth pat revoke 1c9ae4ac109beb19a0243df4debc2d2f --yes
     """
-    if not yes and not on_terminal():
-        raise click.UsageError("this cannot be undone, and there is no terminal to ask: add --yes")
+    require_yes_without_terminal(yes)
     from ..errors import NotFound
 
     with open_authority() as authority:
@@ -186,7 +196,43 @@ def revoke(pat_id: str, yes: bool) -> None:
             else:
                 confirm(f"Revoke the PAT {found.name!r} of {found.owner.id}, for good?")
         authority.delete(pat_id)
-    if options().json:
-        print_json({"changed": 1, "ids": [pat_id]})
-    else:
-        print_facts([("changed", "1"), ("ids", pat_id)])
+    print_changed(1, [pat_id])
+
+
+@pat.command()
+@click.argument("pat_ids", metavar="[ID]...", nargs=-1)
+@click.option("--yes", is_flag=True, help="Do not ask; required where there is no terminal.")
+def purge(pat_ids: tuple[str, ...], yes: bool) -> None:
+    """Remove all access tokens, and the PATs that are named, for good.
+
+    For the time after an old copy of the store was restored: PATs and access tokens that were revoked since
+    are in it again. Name those PATs, and all access tokens go with them, of every tenant under the key
+    prefix; their holders get new ones by the next exchange. It is safe to repeat.
+
+    `changed` counts access tokens and PATs, and `ids` are the PATs; one that is not there is only mentioned.
+
+    \b
+    Examples:
+      patauth pat purge --yes
+      patauth pat purge 1c9ae4ac109beb19a0243df4debc2d2f --yes
+    """
+    from ..credentials import is_pat_id
+    from ..errors import NotFound
+
+    for place, pat_id in enumerate(pat_ids, 1):
+        if not is_pat_id(pat_id):  # not repeated: it may be a secret, given by mistake
+            raise click.UsageError(f"argument {place} is no PAT id; nothing was changed")
+    require_yes_without_terminal(yes)
+    removed = []
+    with open_authority() as authority:
+        if not yes:
+            confirm(f"Remove all access tokens{f' and {len(pat_ids)} PATs' if pat_ids else ''}, for good?")
+        for pat_id in dict.fromkeys(pat_ids):
+            try:
+                authority.delete(pat_id)
+            except NotFound:
+                message(f"Note: the PAT {pat_id} is not there.")
+            else:
+                removed.append(pat_id)
+        tokens = sum(progress(authority.purge_access_tokens(), "Removing access tokens"))
+    print_changed(tokens + len(removed), removed)

@@ -27,6 +27,8 @@ def open_store(settings: Settings, clock: Callable[[], int] | None = None) -> Re
     """
     url = settings.store_url
     keys = Keys(settings.key_prefix, settings.tenant)
+    if settings.durability and url.startswith(("memory:", "local:")):
+        raise ConfigurationError("durability: 'replicas:N' is for a server; this store has none")
     if url in ("memory:", "memory://"):
         warnings.warn("store 'memory:': all tokens vanish when this process ends", stacklevel=4)
         return RedisStore(MemoryTransport(), keys, secret_key=settings.secret_key, clock=clock)

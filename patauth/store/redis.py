@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
@@ -206,9 +207,11 @@ class RedisStore:
         command = _by_text(self._create, self._by_digest(self._create, names, arguments))
         try:
             reply = self._durably(command, lambda sent: self._call(sent, deadline))
-        except NotDurable:
-            self.delete(pat_id, owner_id, deadline=deadline)  # its secret will be shown to nobody
-            raise
+        except StoreUnavailable as problem:
+            # It may have been written all the same, and nobody will ever be shown its secret.
+            with suppress(StoreUnavailable):
+                self.delete(pat_id, owner_id, deadline=self.deadline())
+            raise StoreUnavailable(detail=problem.detail) from None
         outcome = _OUTCOMES.get(_understood(reply)[0])
         if outcome is None:
             raise not_understood("creation", repr(reply))
@@ -231,7 +234,11 @@ class RedisStore:
             keys.owner_index(tag, owner_id),
         ]
         command = _by_text(self._delete, self._by_digest(self._delete, names, (bytes.fromhex(pat_id),)))
-        reply = self._durably(command, lambda sent: self._call(sent, deadline))
+        try:
+            reply = self._durably(command, lambda sent: self._call(sent, deadline))
+        except NotDurable:
+            self._forget_in_tenant([pat_id], deadline)
+            raise
         removed = _understood(reply)[0] == 1
         self._forget_in_tenant([pat_id], deadline)
         return bool(removed)

@@ -1,0 +1,118 @@
+"""One connection: its options, its deadline, and replies that are one's own or nobody's."""
+
+from __future__ import annotations
+
+import socketserver
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from patauth import ConfigurationError
+from patauth.store.wire import Closed, ErrorReply, OutOfStep, Wire, redis_connection
+
+from .servers import Server, serving
+
+
+def soon() -> float:
+    return time.monotonic() + 1
+
+
+def answering(reply: Callable[[bytes], bytes]) -> type[socketserver.BaseRequestHandler]:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while asked := self.request.recv(65536):
+                answer = reply(asked)
+                if not answer:
+                    return
+                self.request.sendall(answer)
+
+    return Handler
+
+
+def test_commands_sent_at_once_are_answered_in_order(server: Server) -> None:
+    wire = Wire(server.url, 1, 1)
+    assert wire.exchange([("ECHO", b"a"), ("ECHO", "b"), ("ECHO", 3)], soon()) == [b"a", b"b", b"3"]
+    with pytest.raises(ErrorReply, match="unknown command"):
+        wire.exchange([("PING",), ("NOTHING",)], soon())
+    wire.close()
+
+
+def test_an_answer_larger_than_the_buffer_arrives_whole(server: Server) -> None:
+    wire = Wire(server.url, 1, 1)
+    large = b"x" * 1_000_000
+    assert wire.exchange([("ECHO", large)], soon()) == [large]
+    wire.close()
+
+
+def test_a_reply_too_many_is_given_to_nobody(tmp_path: Path) -> None:
+    """Two answers to one command: the second would be the next caller's."""
+    with serving(tmp_path / "s", answering(lambda _: b"+PONG\r\n+PONG\r\n")) as url:
+        wire = Wire(url, 1, 1)
+        with pytest.raises(OutOfStep):
+            wire.exchange([("PING",)], soon())
+        wire.close()
+
+
+def test_a_server_that_hangs_up_is_told_from_one_that_is_slow(tmp_path: Path) -> None:
+    with serving(tmp_path / "s", answering(lambda _: b"")) as url:
+        wire = Wire(url, 1, 1)
+        with pytest.raises(Closed):
+            wire.exchange([("PING",)], soon())
+        wire.close()
+    with serving(tmp_path / "t", answering(lambda _: b"$5\r\nab")) as url:
+        wire = Wire(url, 1, 0.05)
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            wire.exchange([("PING",)], soon())
+        assert time.monotonic() - start < 0.3
+        wire.close()
+
+
+def test_a_deadline_that_has_passed_sends_nothing(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def note(command: bytes) -> bytes:
+        asked.append(command)
+        return b"+PONG\r\n"
+
+    with serving(tmp_path / "s", answering(note)) as url:
+        wire = Wire(url, 1, 1)
+        with pytest.raises(TimeoutError):
+            wire.exchange([("PING",)], time.monotonic() - 0.001)
+        assert wire.exchange([("PING",)], soon()) == [b"PONG"]
+        assert len(asked) == 1
+        wire.close()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "rediss://127.0.0.1:1/0", "unix:///s?db=2"])
+def test_no_option_of_redis_py_is_left_to_its_default_that_matters(url: str) -> None:
+    """REQUIREMENTS facts 1-3: no retry, no five seconds, whatever the URL says."""
+    for spelling in (url, url + ("&" if "?" in url else "?") + "socket_timeout=30&retry_on_timeout=true"):
+        connection = redis_connection(spelling, 0.2, 0.25)
+        assert connection.socket_timeout == 0.25
+        assert connection.socket_connect_timeout == 0.2
+        assert connection.retry.get_retries() == 0
+        assert connection.health_check_interval == 0
+        assert connection.protocol == 2
+
+
+def test_connecting_sends_no_command(tmp_path: Path) -> None:
+    """A server that is stopped accepts a connection and would leave a greeting unanswered."""
+    asked: list[bytes] = []
+
+    def note(command: bytes) -> bytes:
+        asked.append(command)
+        return b"+PONG\r\n"
+
+    with serving(tmp_path / "s", answering(note)) as url:
+        wire = Wire(url, 1, 1)
+        wire.exchange([("PING",)], soon())
+        wire.close()
+    assert asked == [b"*1\r\n$4\r\nPING\r\n"]
+
+
+def test_a_url_that_redis_py_cannot_read_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="store_url"):
+        redis_connection("redis://host:port/x", 1, 1)
