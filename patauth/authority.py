@@ -196,5 +196,9 @@ class Authority:
         return self._manager.purge_access_tokens()
 
     def ping(self) -> None:
-        """Reach the store, start a `local:` engine if need be, and check the store key."""
+        """Reach the store, start a `local:` engine if need be, and check the store key.
+
+        Raises `ConfigurationError` where an engine cannot be had; to a request, that is `StoreUnavailable`.
+        """
+        self._store.start()
         self._store.settle_key(self._store.deadline())

@@ -22,6 +22,7 @@ import secrets
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal, NamedTuple
@@ -195,13 +196,14 @@ def split_basic(token68: str) -> tuple[str, str]:
     Canonical base64 only (padding and trailing bits as an encoder writes them), UTF-8 or refused, no
     control characters, split at the first colon.
     """
-    try:
+    text = None
+    # Raised outside of `suppress`: an error that is kept from sight holds what could not be decoded.
+    with suppress(Base64Error, ValueError):  # ValueError: text that is not ASCII, bytes that are not UTF-8
         decoded = a2b_base64(token68, strict_mode=True)
-        if b2a_base64(decoded, newline=False).decode() != token68:
-            raise InvalidCredentials
-        text = decoded.decode()
-    except (Base64Error, ValueError):  # ValueError: text that is not ASCII, bytes that are not UTF-8
-        raise InvalidCredentials from None
+        if b2a_base64(decoded, newline=False).decode() == token68:
+            text = decoded.decode()
+    if text is None:
+        raise InvalidCredentials
     user, colon, password = text.partition(":")
     if not colon or _CONTROLS.search(text):
         raise InvalidCredentials
@@ -216,10 +218,9 @@ def _refuse_combined(value: str, scheme: str) -> None:
 
 
 def _form_decoded(text: str) -> str:
-    try:
+    with suppress(UnicodeDecodeError):
         return unquote_to_bytes(text.replace("+", " ")).decode()
-    except UnicodeDecodeError:
-        raise InvalidCredentials from None
+    raise InvalidCredentials
 
 
 # -- base 62 ----------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ class Exchanger:
             if written == ISSUED:
                 break
             if written != CHANGED:
+                audit.record("credentials.refused", patId=token.pat_id, reason="revoked", address=address)
                 raise InvalidCredentials
             record, now = unpack(changed), proven.verdict.now
             slot = self._authenticator.check_secret(credentials, address, record, proven.tag, now)

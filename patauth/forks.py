@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
+from threading import Lock
 
 _hooks: dict[int, weakref.WeakMethod[Callable[[], None]]] = {}  # by their own id, in order of registration
+_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+_acquired: list[Lock] = []  # while a fork is under way
 
 
 def after_fork_in_child(method: Callable[[], None]) -> None:
@@ -21,7 +24,24 @@ def after_fork_in_child(method: Callable[[], None]) -> None:
     _hooks[id(hook)] = hook
 
 
+def hold_over_fork(lock: Lock) -> None:
+    """Fork only while nobody else holds `lock`, as long as it lives: what it guards is whole in the child."""
+    _held.add(lock)
+
+
+def _acquire() -> None:
+    _acquired.extend(sorted(_held, key=id))
+    for lock in _acquired:
+        lock.acquire()
+
+
+def _release() -> None:
+    while _acquired:
+        _acquired.pop().release()
+
+
 def _run() -> None:
+    _release()
     failed = None
     for hook in list(_hooks.values()):  # a copy: an object may die meanwhile
         method = hook()
@@ -34,4 +54,4 @@ def _run() -> None:
         raise failed  # Python shows it (sys.unraisablehook); os.fork() itself does not fail
 
 
-os.register_at_fork(after_in_child=_run)
+os.register_at_fork(before=_acquire, after_in_parent=_release, after_in_child=_run)

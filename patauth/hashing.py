@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import threading
 from dataclasses import dataclass, field
 
 from .errors import ConfigurationError, Overloaded, StoreUnavailable
+from .places import Places
 
 SALT_BYTES = 16  # RFC 9106 §4: 128 bits
 DIGEST_BYTES = 32  # RFC 9106 §4: 256 bits
@@ -78,15 +78,13 @@ class Hasher:
         self.profile = profile
         self.max_wait = max_wait
         self.computed = 0
-        self._slots = slots
+        self._limit = slots
         self._queue = queue
         self.after_fork()
 
     def after_fork(self) -> None:
         """In a child: all slots free. Whoever held one, or a lock, stayed behind in the parent."""
-        self._lock = threading.Lock()  # for the two counters, held for a few instructions
-        self._free = threading.Semaphore(self._slots)
-        self._waiting = 0
+        self._slots = Places(self._limit, self._queue)
 
     def hash(self, secret: bytes) -> Digest:
         """A digest of `secret` with a fresh random salt, at the profile's costs. Raises `Overloaded`."""
@@ -122,33 +120,16 @@ class Hasher:
         self, secret: bytes, salt: bytes, memory_kib: int, time_cost: int, parallelism: int
     ) -> bytes:
         """One computation in a slot, which this thread gives back whatever happens to it or its client."""
-        self._take_slot()
+        slot = self._slots.take(self.max_wait)
+        if slot is None:
+            detail = f"no hash slot came free in {self.max_wait} s, or {self._queue} threads wait already"
+            raise Overloaded(retry_after=1, detail=detail)
         try:
             digest = _argon2id(secret, salt, memory_kib, time_cost, parallelism)
-            with self._lock:
-                self.computed += 1
+            self.computed += 1  # for tests and metrics: may miss one when threads meet
             return digest
         finally:
-            self._free.release()
-
-    def _take_slot(self) -> None:
-        """Returns with a slot, or raises `Overloaded`.
-
-        A newcomer may overtake those who wait, as with any semaphore; `max_wait` bounds what that can cost.
-        """
-        if self._free.acquire(blocking=False):
-            return
-        with self._lock:
-            if self._waiting >= self._queue:
-                raise Overloaded(retry_after=1, detail=f"hash queue full: {self._queue} threads are waiting")
-            self._waiting += 1
-        try:
-            taken = self._free.acquire(timeout=self.max_wait)
-        finally:
-            with self._lock:
-                self._waiting -= 1
-        if not taken:
-            raise Overloaded(retry_after=1, detail=f"no hash slot came free in {self.max_wait} s")
+            self._slots.give_back(slot)
 
 
 def _out_of_bounds(memory_kib: int, time_cost: int, parallelism: int) -> str:

@@ -22,6 +22,7 @@ from .quota import Quota, parse
 from .settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL, Settings
 from .store.record import PatRecord, SecretSlot, pack, unpack
 from .store.redis import RedisStore
+from .store.scripts import NotDurable
 
 _ID_TRIES = 3  # 96 random bits meet another id of the same owner tag practically never
 
@@ -135,12 +136,19 @@ class Manager:
             pat = self.get(pat_id)
         except NotFound:
             if isinstance(pat_id, str) and credentials.is_pat_id(pat_id):
-                store.confirm_absence(pat_id[:8], store.deadline())
+                store.confirm_removals(pat_id[:8], store.deadline())
             raise
         deadline = store.deadline()
         store.settle_key(deadline)
-        store.delete(pat.id, pat.owner.id, deadline=deadline)
-        audit.record("pat.delete", patId=pat.id, ownerId=pat.owner.id)
+        removed = False
+        try:
+            removed = store.delete(pat.id, pat.owner.id, deadline=deadline)
+        except NotDurable as problem:
+            removed = problem.answer[0] == 1
+            raise
+        finally:
+            if removed:  # by this call, and not by another at the same moment
+                audit.record("pat.delete", patId=pat.id, ownerId=pat.owner.id)
 
     def set_owner_state(self, owner_id: str, disabled: bool) -> int:
         """Disable or enable an owner: all PATs, and with them all access tokens. How many PATs there are."""

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from hashlib import blake2b
+from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
 
@@ -57,8 +58,12 @@ class Proofs:
         """
         self._lock = threading.Lock()
         self._mac = blake2b(key=secrets.token_bytes(_KEY_BYTES), digest_size=32)
+        self._forget()
+        # Weak: a leader that is stopped from outside at a bad moment takes its flight with it.
+        self._flights: WeakValueDictionary[bytes, _Flight] = WeakValueDictionary()
+
+    def _forget(self) -> None:
         self._verdicts: TTLCache[bytes, bool] = TTLCache(self._entries, self._ttl, timer=self._timer)
-        self._flights: dict[bytes, _Flight] = {}
 
     def check(self, pat_id: bytes, secret: bytes, stored: Digest) -> bool:
         """Whether `stored`, the digest in the record of `pat_id`, is one of `secret`.
@@ -78,14 +83,18 @@ class Proofs:
         try:
             with self._lock:  # reading moves an entry to the young end, so it takes the lock too
                 return self._verdicts[key]
-        except KeyError:
+        except (KeyError, AttributeError):  # not there; or in pieces, see below
             pass
         return self._compute_once(key, secret, stored)
 
     def _compute_once(self, key: bytes, secret: bytes, stored: Digest) -> bool:
         """The first thread to come hashes; those who come meanwhile get its verdict or its error."""
         with self._lock:
-            verdict = self._verdicts.get(key)  # it may have landed since the caller looked
+            try:
+                verdict = self._verdicts.get(key)  # it may have landed since the caller looked
+            except AttributeError:
+                self._forget()  # an exception from outside has left the cache in pieces
+                verdict = None
             if verdict is not None:
                 return verdict
             flight = self._flights.get(key)
@@ -100,11 +109,14 @@ class Proofs:
             mine.error = error
             raise
         finally:
+            mine.landed.set()
             with self._lock:
                 if mine.verdict is not None:
-                    self._verdicts[key] = mine.verdict
+                    try:
+                        self._verdicts[key] = mine.verdict
+                    except (KeyError, AttributeError):
+                        self._forget()
                 self._flights.pop(key, None)
-            mine.landed.set()
 
 
 class _Flight:

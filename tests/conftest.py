@@ -88,7 +88,7 @@ def prefix() -> str:
 
 
 @contextmanager
-def _maker(default_url: str, prefix: str) -> Iterator[Make]:
+def maker(default_url: str, prefix: str) -> Iterator[Make]:
     made: list[Authority] = []
 
     def make_one(*, clock: Clock | None = None, url: str = default_url, **given: Any) -> Authority:
@@ -107,14 +107,14 @@ def _maker(default_url: str, prefix: str) -> Iterator[Make]:
 @pytest.fixture
 def make(store_url: str, prefix: str) -> Iterator[Make]:
     """Makes Authorities on each engine in turn; with `clock=…` on a given clock."""
-    with _maker(store_url, prefix) as make_one:
+    with maker(store_url, prefix) as make_one:
         yield make_one
 
 
 @pytest.fixture
 def make_at(server: Server, prefix: str) -> Iterator[Make]:
     """Makes Authorities on the wheel's server, or on the one at `url=…`."""
-    with _maker(server.url, prefix) as make_one:
+    with maker(server.url, prefix) as make_one:
         yield make_one
 
 

@@ -44,6 +44,7 @@ FLOORS = {
     "audit": GROUND,  # to `logging` only; where that goes is the host's choice
     "filters": GROUND,
     "settings": SETTINGS,
+    "places": FIRST,  # threads, not time: who waits says how long
     "hashing": FIRST,
     "proofs": FIRST,
     "failures": FIRST,
@@ -101,15 +102,20 @@ NO_TEST_MODULE = {
     "manage": "test_authority.py, as authenticate",
     "cli/__init__": "test_cli.py and test_cli_process.py: commands are tested as they are typed",
     "cli/options": "test_cli.py",
+    "cli/diagnosis": "test_doctor.py: it is what the doctor thinks",
+    "cli/finding": "test_doctor.py",
+    "cli/webserver": "test_doctor.py",
     "cli/output": "test_cli.py",
     "cli/pat": "test_cli.py",
-    "cli/store": "test_cli.py",
+    "cli/store": "test_cli.py and test_cli_config.py",
     "cli/story": "test_demo.py: it is what the demo tells",
     "store/__init__": "empty",
     "store/engine": "test_authority.py: each engine that it opens",
+    "store/facts": "test_doctor.py: on every engine",
     "store/memory": "test_authority.py, as one of the engines",
     "store/supervisor": "test_local.py: it is the other half of store/local, in a process of its own",
     "wsgi/__init__": "empty",
+    "wsgi/standalone": "test_serve.py: it is what is served",
 }
 
 

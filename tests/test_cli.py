@@ -377,9 +377,10 @@ def test_help_explains_each_command_with_an_example_and_needs_no_store(path: tup
 
 def test_there_are_the_commands_of_this_version_and_no_stubs() -> None:
     assert [" ".join(path) for path in commands(program)] == [
-        "", "demo", "pat", "pat create", "pat list", "pat show", "pat revoke", "pat purge",
+        "", "demo", "serve", "pat", "pat create", "pat list", "pat show", "pat revoke", "pat purge",
         "owner", "owner disable", "owner enable", "owner revoke", "token", "token exchange", "verify",
-        "store", "store ping",
+        "store", "store ping", "store stats", "store stop", "config", "config show", "config check",
+        "doctor", "completion",
     ]  # fmt: skip
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
+import random
+import signal
 import socket
 import socketserver
 import threading
@@ -15,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from patauth import Authority, InvalidCredentials, StoreUnavailable
+from patauth import Authority, InvalidCredentials, Overloaded, StoreUnavailable
 from patauth.store import connection as connection_module
 from patauth.store.connection import Connections
 
@@ -127,6 +130,91 @@ def test_a_server_out_of_memory_still_revokes(make_at: Make, own: Server) -> Non
             authority.authenticate(value)
     assert authority.list(owner_id="alice") == []
     issue(authority, "another")
+
+
+def test_out_of_memory_revocations_get_through_whatever_else_goes_on(make_at: Make, own: Server) -> None:
+    """Requests that fail for want of memory are no reason to refuse a removal unsent (F12: 100 %)."""
+    authority = make_at(url=own.url, max_pats_per_owner=100)
+    people = [issue(authority, f"pat {number}") for number in range(30)]
+    busy = issue(authority, "busy")
+    own.client().config_set("maxmemory", 1)
+    done = threading.Event()
+
+    def log_in() -> None:
+        while not done.is_set():
+            refused_in(lambda: authority.authenticate(basic_of(busy)))
+
+    threads = [threading.Thread(target=log_in) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for one in people:
+            authority.delete(one.pat.id)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert [pat.name for pat in authority.list(owner_id="alice")] == ["busy"]
+
+
+def test_after_a_restart_the_first_creation_is_made(make_at: Make, own: Server) -> None:
+    """16 connections are stale then; a process that only creates finds out at the first."""
+    authority = make_at(url=own.url)
+    authority.ping()
+    transport = authority._store._transport
+    assert isinstance(transport, Connections)
+    for wire in [transport._checkout(time.monotonic() + 1) for _ in range(16)]:
+        transport._release(wire)
+    own.kill()
+    own.start()
+    issue(authority)
+
+
+# What is interrupted while it closes is closed by the collector, which says so.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_exceptions_from_outside_at_any_moment_leave_everything_usable(make_at: Make, server: Server) -> None:
+    """A signal's handler that raises, as a worker's timeout does: no lock, place or flight is lost, and
+    each reply is one's own (redis-py CVE-2023-28858)."""
+    authority = make_at(request_quota="1000000/1", max_connections=4, proof_ttl=0)
+    people = [issue(authority, f"pat {number}") for number in range(3)]
+
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupts, wrong = 0, 0
+    end = time.monotonic() + 4
+    chance = random.Random(7)
+    try:
+        while time.monotonic() < end:
+            mine = chance.choice(people)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00002, 0.0006))
+                for _ in range(5):
+                    wrong += authority.authenticate(basic_of(mine)).pat_id != mine.pat.id
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                interrupts += 1
+            except Overloaded:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        with contextlib.suppress(Interrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts > 200
+    assert wrong == 0
+    time.sleep(connection_module.BREAKER_PAUSE)
+    gc.collect()
+    start = time.monotonic()
+    for mine in people:
+        assert authority.authenticate(basic_of(mine)).pat_id == mine.pat.id
+    assert time.monotonic() - start < 1
+    transport = authority._store._transport
+    assert isinstance(transport, Connections)
+    assert transport._places.held <= 4
 
 
 @pytest.mark.parametrize(
@@ -279,7 +367,7 @@ def test_64_threads_share_one_connection_without_deadlock(make_at: Make, server:
     assert outcomes.count(True) > 0
     transport = authority._store._transport
     assert isinstance(transport, Connections)
-    assert (transport._open, len(transport._idle), transport._waiting) == (1, 1, 0)
+    assert (transport._places.held, len(transport._idle), transport._places.waiting) == (1, 1, 0)
 
 
 def test_after_some_failures_callers_are_refused_at_once(make_at: Make, own: Server) -> None:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import threading
 
 import pytest
 
 from patauth import forks
+
+from .conftest import basic_of, issue, maker
 
 
 class Part:
@@ -124,3 +127,31 @@ def test_an_object_that_dies_while_hooks_run_does_no_harm():
     forks._run()
     assert ran == ["killer", "last"]
     assert (killer.name, last.name) == ("killer", "last")
+
+
+def test_a_fork_waits_for_who_holds_a_lock_and_finds_it_free() -> None:
+    """A memory: store whose other threads are in the middle of a call (fakeredis has locks of its own)."""
+    with maker("memory:", "fork") as make_one:
+        authority = make_one(request_quota="1000000/1")
+        issued = issue(authority)
+        done = threading.Event()
+
+        def call() -> None:
+            while not done.is_set():
+                authority.authenticate(basic_of(issued))
+
+        threads = [threading.Thread(target=call) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(5):
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(10)
+                    good = authority.authenticate(basic_of(issued)).pat_id == issued.pat.id
+                    os._exit(0 if good else 1)
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()

@@ -196,7 +196,7 @@ class TestSlots:
         argon2 = Blocked(monkeypatch)
         hasher = make(slots=3, queue=32, max_wait=10)
         threads, outcomes = in_threads(lambda: hasher.hash(SECRET), 20)
-        until(lambda: hasher._waiting == 17)
+        until(lambda: hasher._slots.waiting == 17)
         assert argon2.inside == 3
         argon2.go.set()
         for thread in threads:
@@ -208,11 +208,11 @@ class TestSlots:
         argon2 = Blocked(monkeypatch)
         hasher = make(slots=1, queue=2, max_wait=10)
         threads, outcomes = in_threads(lambda: hasher.hash(SECRET), 3)
-        until(lambda: hasher._waiting == 2)
+        until(lambda: hasher._slots.waiting == 2)
         with pytest.raises(Overloaded) as caught:
             hasher.hash(SECRET)
         assert caught.value.retry_after == 1
-        assert "queue full" in caught.value.detail
+        assert "2 threads wait already" in caught.value.detail
         argon2.go.set()
         for thread in threads:
             thread.join()
@@ -260,7 +260,8 @@ class TestSlots:
 
     def test_a_child_starts_with_all_slots_whoever_held_them_in_the_parent(self):
         hasher = make(slots=1, queue=0)
-        hasher._take_slot()
-        hasher._lock.acquire()
+        held = hasher._slots.take(0)
+        hasher._slots._lock.acquire()
         hasher.after_fork()
+        assert held is not None
         assert hasher.hash(SECRET)

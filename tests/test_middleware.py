@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import http_sf
@@ -404,6 +405,32 @@ def test_the_store_gone_is_503_with_retry_after_on_every_protected_route(make_at
     assert int(response.headers["Retry-After"]) >= 1
     assert request(gate, "/healthz").status_code == 200
     assert request(gate, "/x").status_code == 401, "no credentials, no question"
+
+
+def test_an_engine_that_cannot_be_had_is_503_and_says_nothing_of_this_machine(
+    make_at: Make, app: Echo, tmp_path: Path
+) -> None:
+    """A ConfigurationError is for whoever starts the service, never for a request."""
+    (tmp_path / "file").write_text("")
+    authority = make_at(url=f"local:{tmp_path / 'file'}")
+    some = basic("0" * 32, wrong_secret(authority))
+    response = request(PatAuthMiddleware(app, authority), "/x", authorization=some)
+    assert (response.status_code, response.json["error"]) == (503, "temporarily_unavailable")
+    assert str(tmp_path) not in response.text
+    with pytest.raises(ConfigurationError):
+        authority.ping()
+
+
+def test_a_parameter_that_only_ends_like_a_token_is_the_applications(
+    gate: PatAuthMiddleware, issued: IssuedPat
+) -> None:
+    for query, status in {
+        "next_access_token=1": 200,
+        "a=1&access_token=x": 400,
+        "access_token=": 400,
+    }.items():
+        response = request(gate, "/", authorization=basic_of(issued), environ={"QUERY_STRING": query})
+        assert response.status_code == status
 
 
 def test_challenges_parse_as_lists_of_parameters(gate: PatAuthMiddleware) -> None:

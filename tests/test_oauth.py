@@ -173,6 +173,17 @@ def test_refusals_come_in_a_fixed_order(app: PatAuthMiddleware, authority: Autho
         assert request(app, "/oauth/token", **{"method": "POST", **given}).status_code == status
 
 
+def test_a_chunked_body_is_measured_as_a_whole(app: PatAuthMiddleware, issued: IssuedPat) -> None:
+    """What lies behind the limit is not cut off and forgotten: it is what makes the body too large."""
+    good = urlencode(body_of(issued))
+    for size, status in ((8192, 200), (8193, 413), (20_000, 413)):
+        padding = "a" * (size - len(good) - len("&pad="))
+        chunked = {"wsgi.input_terminated": True, "CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
+        stream = io.BytesIO(f"{good}&pad={padding}".encode())
+        response = post(app, data=None, input_stream=stream, content_type=FORM, environ=chunked)
+        assert response.status_code == status
+
+
 @pytest.mark.parametrize("name", ["client_id", "client_secret", "access_token"])
 def test_credentials_in_the_url_are_refused(app: PatAuthMiddleware, issued: IssuedPat, name: str) -> None:
     response = post(app, body_of(issued), query_string={name: "x"})

@@ -355,15 +355,14 @@ def test_a_creation_that_may_have_happened_leaves_no_pat_behind(
     """Its reply was lost, or it was not durable in time: nobody was shown the secret, so it must not live."""
     authority = make_at()
     authority.ping()
-    call = authority._store._call
+    run = authority._store._scripts.run_durably
 
-    def lose_the_reply(commands: object, deadline: float) -> object:
+    def lose_the_reply(*given: object) -> object:
         monkeypatch.undo()
-        call(commands, deadline)  # type: ignore[arg-type]
+        run(*given)  # type: ignore[arg-type]
         raise StoreUnavailable(detail="the reply was lost")
 
-    monkeypatch.setattr(authority._store, "settle_key", authority._store.keyring)
-    monkeypatch.setattr(authority._store, "_call", lose_the_reply)
+    monkeypatch.setattr(authority._store._scripts, "run_durably", lose_the_reply)
     with pytest.raises(StoreUnavailable):
         issue(authority)
     assert authority.list(owner_id="alice") == []

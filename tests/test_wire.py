@@ -113,6 +113,19 @@ def test_connecting_sends_no_command(tmp_path: Path) -> None:
     assert asked == [b"*1\r\n$4\r\nPING\r\n"]
 
 
-def test_a_url_that_redis_py_cannot_read_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match="store_url"):
-        redis_connection("redis://host:port/x", 1, 1)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host:port/x",
+        "redis://:s3cr3t#x@host:6379/0",
+        "redis://:s3cr3t/x@host:6379/0",
+        "redis://host/0?foo=1",
+        "redis://host/0?max_connections=5",
+        "rediss://host/0?ssl_cert_reqs=bogus",
+        "http://host",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_a_configuration_error_that_repeats_nothing(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="store_url") as caught:
+        redis_connection(url, 1, 1)
+    assert "s3cr3t" not in f"{caught.value} {caught.value.__context__!r} {caught.value.__cause__!r}"

@@ -23,11 +23,15 @@ from ..errors import (
     PatAuthError,
     StoreUnavailable,
 )
+from .completion import completion
+from .config import config
 from .demo import demo
+from .doctor import doctor
 from .options import Failure, Group
 from .output import printable
 from .owner import owner
 from .pat import pat
+from .serve import serve
 from .store import store
 from .token import token, verify
 
@@ -91,8 +95,12 @@ def program() -> None:
 
 
 program.add_command(demo)
+program.add_command(serve)
 program.add_command(pat)
 program.add_command(owner)
 program.add_command(token)
 program.add_command(verify)
 program.add_command(store)
+program.add_command(config)
+program.add_command(doctor)
+program.add_command(completion)

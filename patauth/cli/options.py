@@ -104,19 +104,24 @@ class Group(click.Group):
         self.params += _global_options()
 
 
-def named_settings() -> Settings:
-    """The settings of the environment, with the store that was named; a usage error where none is."""
+def named_settings(default_store: str | None = None, **given: Any) -> Settings:
+    """The settings of the environment, with the store that was named, or else the default one.
+
+    A usage error where there is none. `given` wins over the environment.
+    """
     from ..settings import Settings
 
     url = options().store
     named = any(os.environ.get(f"PATAUTH_STORE_URL{suffix}") for suffix in ("", "_FILE"))
+    if url is None and not named:
+        url = default_store
     if url == "" or (url is None and not named):
         raise click.UsageError(
             "no store is named: give --store URL or set PATAUTH_STORE_URL,"
             " for example --store local:./patauth-data"
         )
     with warnings_as_messages():
-        return Settings.from_env() if url is None else Settings.from_env(store_url=url)
+        return Settings.from_env(**given) if url is None else Settings.from_env(store_url=url, **given)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ redis-py's client is not used on purpose: by default it retries for a minute, re
 outcome is unknown, and costs twice a round trip. Here every option is explicit:
 
 - one deadline covers all calls of a request; a timeout is an unknown outcome and is never re-sent;
-- a connection is dropped after any error, so that a late reply cannot reach the next caller;
+- a connection is dropped after any error but a complete error reply, so that a late reply cannot reach the
+  next caller;
 - only a connection that turns out closed is retried, once, and only where sending twice is harmless;
 - after some failures in a row callers are refused at once for a moment, and one of them tries again;
 - a forked child starts with no connection at all.
@@ -25,12 +26,16 @@ from redis.exceptions import RedisError
 
 from ..errors import StoreUnavailable
 from ..forks import after_fork_in_child
-from .wire import Command, Wire
+from ..places import Places
+from .wire import Command, ErrorReply, Wire
 
 REQUEST_DEADLINE = 0.5  # s, for all store calls of one request
 POOL_WAIT = 0.05  # s to wait for a connection when all are in use
 BREAKER_FAILURES = 5  # in a row, before callers are refused at once
 BREAKER_PAUSE = 0.25  # s between two tries while it is open
+
+# Error replies after which another connection, or another moment, may reach a server that can serve.
+_ELSEWHERE = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MOVED", "ASK", "NOAUTH")
 
 
 class ScriptMissing(Exception):
@@ -82,9 +87,8 @@ class Connections:
         # In a child, redis-py closes the inherited sockets without shutting them down for the parent.
         self._pid = os.getpid()
         self._idle: deque[Wire] = deque()
-        self._condition = threading.Condition(threading.Lock())
-        self._open = 0
-        self._waiting = 0
+        self._places = Places(self._limit)
+        self._lock = threading.Lock()  # of the breaker
         self._failures = 0
         self._next_try = 0.0
 
@@ -100,16 +104,22 @@ class Connections:
         try:
             replies = wire.exchange(commands, deadline, patience)
         except ConnectionError as problem:
+            # It was closed: all that are idle probably are, after a restart of the server.
             self._drop(wire)
+            self._drop_idle()
             if not retry:
                 raise self._failed(problem) from None
-            # It was closed: all that are idle probably are, after a restart of the server.
-            self._drop_idle()
             return self.call(commands, deadline, patience=patience)
-        except (RedisError, OSError, hiredis.HiredisError) as problem:
-            if len(commands) == 1 and commands[0][0] == "EVALSHA" and str(problem).startswith("NOSCRIPT"):
-                self._release(wire)
+        except ErrorReply as problem:
+            if str(problem).startswith(_ELSEWHERE):
+                self._drop(wire)
+                raise self._failed(problem) from None
+            # The server is well, and out of memory, say: who removes something must get through.
+            self._release(wire)
+            if commands[0][0] == "EVALSHA" and str(problem).startswith("NOSCRIPT"):
                 raise ScriptMissing from None
+            raise unavailable(problem) from None
+        except (RedisError, OSError, hiredis.HiredisError) as problem:
             self._drop(wire)
             raise self._failed(problem) from None
         except BaseException:
@@ -125,24 +135,22 @@ class Connections:
             return self._idle.pop()
         except IndexError:
             pass
-        with self._condition:
-            if self._open >= self._limit:
-                self._waiting += 1
-                try:
-                    self._condition.wait_for(lambda: self._idle or self._open < self._limit, POOL_WAIT)
-                finally:
-                    self._waiting -= 1
+        place = self._places.take(POOL_WAIT, unless=self._has_idle)
+        if place is None:
             try:
                 return self._idle.pop()
             except IndexError:
-                if self._open >= self._limit:
-                    raise StoreUnavailable(detail=f"all {self._limit} connections are in use") from None
-                self._open += 1
+                raise StoreUnavailable(detail=f"all {self._limit} connections are in use") from None
         try:
-            return self._connect(deadline)  # never under the lock: others must not wait for a slow server
+            wire = self._connect(deadline)
         except BaseException:
-            self._forget()
+            self._places.give_back(place)
             raise
+        wire.place = place
+        return wire
+
+    def _has_idle(self) -> bool:
+        return bool(self._idle)
 
     def _connect(self, deadline: float) -> Wire:
         url = self._locate()
@@ -170,18 +178,12 @@ class Connections:
     def _release(self, wire: Wire) -> None:
         self._failures = 0
         self._idle.append(wire)
-        if self._waiting:
-            with self._condition:
-                self._condition.notify()
+        self._places.tell()
 
     def _drop(self, wire: Wire) -> None:
         wire.close()
-        self._forget()
-
-    def _forget(self) -> None:
-        with self._condition:
-            self._open -= 1
-            self._condition.notify()
+        if wire.place is not None:
+            self._places.give_back(wire.place)
 
     def _drop_idle(self) -> None:
         while True:
@@ -199,7 +201,7 @@ class Connections:
 
     def _refuse_while_broken(self) -> None:
         now = time.monotonic()
-        with self._condition:
+        with self._lock:
             if now < self._next_try:
                 raise StoreUnavailable(detail="the last calls failed; waiting a moment before the next")
             self._next_try = now + BREAKER_PAUSE  # this caller tries; the others wait

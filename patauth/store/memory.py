@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, RedisError
 
 from ..errors import ConfigurationError
-from ..forks import after_fork_in_child
+from ..forks import hold_over_fork
 from .connection import ScriptMissing, unavailable
 from .wire import Command
 
@@ -26,11 +26,8 @@ class MemoryTransport:
                 "memory: needs fakeredis with Lua: pip install 'patauth[memory]'"
             ) from None
         self._redis = fakeredis.FakeRedis(server=fakeredis.FakeServer(), protocol=2)
-        self._after_fork()
-        after_fork_in_child(self._after_fork)
-
-    def _after_fork(self) -> None:
         self._lock = threading.Lock()
+        hold_over_fork(self._lock)  # fakeredis has locks of its own
 
     def call(
         self, commands: Sequence[Command], deadline: float, *, retry: bool = False, patience: float = 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -18,6 +19,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from ..errors import ConfigurationError
+from ..places import Place
 
 Command = tuple[Any, ...]
 
@@ -37,12 +39,14 @@ class OutOfStep(RedisError):
 
 
 class Wire:
-    """A connection, connected. `exchange` after any error of it is undefined: close it.
+    """A connection, connected. After an `ErrorReply` it can be used again; after any other error, close it.
 
     Raises `OSError` (with `TimeoutError`, `ConnectionError`) or `RedisError`.
     """
 
-    __slots__ = ("_buffer", "_command_timeout", "_connection", "_reader", "_socket", "_timeout")
+    __slots__ = ("_buffer", "_command_timeout", "_connection", "_reader", "_socket", "_timeout", "place")
+
+    place: Place | None  # among the connections that may be open
 
     def __init__(self, url: str, connect_timeout: float, command_timeout: float) -> None:
         self._connection = redis_connection(url, connect_timeout, command_timeout)
@@ -53,6 +57,7 @@ class Wire:
         self._buffer: Any = bytearray(16_384)  # hiredis reads it, though its types say bytes
         self._command_timeout = self._timeout = command_timeout
         connected.settimeout(command_timeout)
+        self.place = None
 
     def exchange(self, commands: Sequence[Command], deadline: float, patience: float = 0.0) -> list[Any]:
         """The replies to commands sent at once; the first that is an error is raised.
@@ -60,7 +65,7 @@ class Wire:
         `deadline`: a `time.monotonic()` instant; `patience`: seconds beyond it that the server may wait.
         """
         self._wait_at_most(min(deadline - time.monotonic(), self._command_timeout) + patience)
-        self._socket.sendall(b"".join([hiredis.pack_command(command) for command in commands]))
+        self._socket.sendall(b"".join([hiredis.pack_command(_words(command)) for command in commands]))
         replies = []
         reader = self._reader
         for _ in commands:
@@ -74,11 +79,12 @@ class Wire:
                 if reply is _UNFINISHED:
                     left = deadline - time.monotonic()
                     self._wait_at_most(min(left, self._command_timeout) + patience)
-            if isinstance(reply, ErrorReply):
-                raise reply
             replies.append(reply)
         if reader.has_data():
             raise OutOfStep("more replies than commands")
+        for reply in replies:
+            if isinstance(reply, ErrorReply):
+                raise reply
         return replies
 
     def _wait_at_most(self, seconds: float) -> None:
@@ -93,15 +99,25 @@ class Wire:
         self._connection.disconnect()
 
 
+def _words(command: Command) -> Command:
+    # hiredis 3.5 crashes the process when a signal's handler raises while it turns a number into text.
+    return tuple([b"%d" % word if type(word) is int else word for word in command])
+
+
 def redis_connection(url: str, connect_timeout: float, command_timeout: float) -> Connection:
     """A redis-py connection, not connected yet, with every option that matters set (REQUIREMENTS facts 1-3).
 
     RESP2 and no driver information: connecting costs no command of its own, and every engine speaks it.
     """
-    try:
-        options: dict[str, Any] = dict(parse_url(url))
-    except ValueError as problem:
-        raise ConfigurationError(f"store_url: {problem}") from None
+    # What redis-py says of a wrong URL may hold a part of its password, so that is neither said nor kept.
+    problem = ConfigurationError(
+        "store_url: cannot be read; check host, port and options, and percent-encode # / ? @ in a password"
+    )
+    options: dict[str, Any] = {}
+    with suppress(ValueError):
+        options = dict(parse_url(url))
+    if not options:
+        raise problem
     make = options.pop("connection_class", Connection)
     options.update(
         socket_connect_timeout=connect_timeout,
@@ -113,5 +129,9 @@ def redis_connection(url: str, connect_timeout: float, command_timeout: float) -
         driver_info=None,
         decode_responses=False,
     )
-    connection: Connection = make(**options)
+    connection: Connection | None = None
+    with suppress(TypeError, ValueError, RedisError):
+        connection = make(**options)
+    if connection is None:
+        raise problem
     return connection

@@ -154,4 +154,6 @@ def _basic_challenge(realm: str) -> tuple[str, str]:
 
 
 def _description(error: PatAuthError) -> str:
-    return _NOT_IN_DESCRIPTION.sub("?", str(error))
+    # What went wrong inside is for the log alone.
+    text = PatAuthError.default if error.status == 500 else str(error)
+    return _NOT_IN_DESCRIPTION.sub("?", text)

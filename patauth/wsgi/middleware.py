@@ -141,7 +141,7 @@ def _forget_identity(environ: WSGIEnvironment) -> None:
 def _authorization(environ: WSGIEnvironment) -> str:
     """The Authorization value; a token in the URL is never read, and refused beside another (RFC 6750 §2)."""
     value: str = environ.get("HTTP_AUTHORIZATION", "")
-    if value and "access_token=" in environ.get("QUERY_STRING", ""):
+    if value and "&access_token=" in "&" + environ.get("QUERY_STRING", ""):
         raise InvalidRequest("send credentials once: in the Authorization header, and never in the URL")
     if not value:
         raise MissingCredentials

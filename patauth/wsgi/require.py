@@ -25,14 +25,15 @@ def require_scope(*scopes: str) -> Callable[[_F], _F]:
         @wraps(wrapped)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             # A WSGI application is called with an environ and start_response, a view with its URL's values.
-            if len(args) == 2 and not kwargs and isinstance(args[0], dict) and callable(args[1]):
-                refusal = _refusal(args[0], demanded)
-                return wrapped(*args) if refusal is None else refusal(*args)
-            from flask import Response, request
+            # As a method, it has `self` before them.
+            if len(args) >= 2 and not kwargs and isinstance(args[-2], dict) and callable(args[-1]):
+                refusal = _refusal(args[-2], demanded)
+                return wrapped(*args) if refusal is None else refusal(*args[-2:])
+            from flask import Response, current_app, request
 
             refusal = _refusal(request.environ, demanded)
             if refusal is None:
-                return wrapped(*args, **kwargs)
+                return current_app.ensure_sync(wrapped)(*args, **kwargs)
             return Response(refusal.body, refusal.status, refusal.fields)
 
         return guarded  # type: ignore[return-value]

@@ -47,7 +47,7 @@ if ARGV[5] == '1' then
 end
 local base = now_us
 if tat then
-  base = tat + 0
+  base = tonumber(tat) or now_us
   if base < now_us then
     base = now_us
   elseif base > now_us + tolerance then
@@ -57,7 +57,7 @@ end
 local backlog = base + emission - now_us
 if backlog > tolerance then
   -- A clamped tat is kept: else each refusal would clamp against a later clock, and none would ever pass.
-  if tat + 0 > base then redis.call('SET', KEYS[2], base, 'PX', math.ceil((base - now_us) / 1000)) end
+  if tat and tonumber(tat) > base then redis.call('SET', KEYS[2], base, 'PX', math.ceil((base - now_us) / 1000)) end
   return {2, now, backlog - tolerance, pat, token}
 end
 redis.call('SET', KEYS[2], base + emission, 'PX', math.ceil(backlog / 1000))

@@ -1,14 +1,14 @@
 -- The store key: made once, kept for good, put back by who still holds it.
 --   KEYS[1]  store key     KEYS[2]  its check value
---   ARGV[2]  the key to make or put back; empty if it is kept outside (setting secret_key)
+--   ARGV[2]  the key to make or put back, or a mark that it is kept outside (setting secret_key)
 --   ARGV[3]  its check value
--- Returns {1 if anything was written, store key or '', check value}, as they now stand; the caller compares
+-- Returns {1 if anything was written, store key, check value}, as they now stand; the caller compares
 local key, check, wrote = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), 0
-if not key and ARGV[2] ~= '' and (not check or check == ARGV[3]) then
+if not key and (not check or check == ARGV[3]) then
   redis.call('SET', KEYS[1], ARGV[2])
   key, wrote = ARGV[2], 1
 end
-if not check and (not key or key == ARGV[2]) then
+if not check and key == ARGV[2] then
   redis.call('SET', KEYS[2], ARGV[3])
   check, wrote = ARGV[3], 1
 end

@@ -1,0 +1,98 @@
+"""`patauth serve`: the token service alone, on a production WSGI server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .config import masked_url
+from .options import MEMORY, Command, Failure, local_directory, named_settings, options
+from .output import message
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+DEFAULT_STORE = "local:./patauth-data"
+_UNREACHABLE = 5
+
+
+@click.command(cls=Command, short_help="Serve the token endpoint alone, on gunicorn.")
+@click.option(
+    "--bind",
+    metavar="ADDRESS",
+    default="127.0.0.1:8000",
+    show_default=True,
+    help="HOST:PORT, [IPV6]:PORT or unix:PATH to listen on.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes.")
+@click.option("--threads", type=click.IntRange(1, 256), default=4, show_default=True, help="Of each process.")
+def serve(bind: str, workers: int, threads: int) -> None:
+    """Serve the token endpoint alone: POST /oauth/token, /healthz and /readyz, on gunicorn.
+
+    The store is local:./patauth-data unless one is named. It speaks plain HTTP: before other machines reach
+    it, put a proxy with TLS in front, and set PATAUTH_TRUSTED_PROXIES to the number of proxies.
+
+    The access log goes to stdout and holds no query and no credentials; messages and the audit trail go to
+    stderr. --quiet leaves warnings only. SIGTERM ends it when requests in flight are answered; SIGHUP reads
+    the environment's files (PATAUTH_..._FILE) again and replaces the workers without a gap.
+
+    \b
+    Examples:
+      patauth serve
+      patauth serve --bind 0.0.0.0:8000 --workers 4 --store redis://127.0.0.1:6379/0
+    """
+    try:
+        from ..wsgi.serve import Server, log_to_stderr
+    except ImportError as problem:
+        if (problem.name or "").partition(".")[0] != "gunicorn":
+            raise
+        raise Failure("patauth serve needs gunicorn: pip install 'patauth[serve]'", 2) from None
+
+    quiet = options().quiet
+    server = Server(_settings, bind=bind, workers=workers, threads=threads, quiet=quiet)
+    settings = server.settings
+    _start_engine(settings)
+    log_to_stderr(settings, quiet=quiet)
+    where = f"POST {settings.path_prefix}/oauth/token on {bind}"
+    message(f"patauth serves {where}; its store is {masked_url(settings.store_url)}.")
+    server.run()
+
+
+def _settings() -> Settings:
+    """The settings to serve with, which can be used as far as that shows without the store."""
+    from ..errors import ConfigurationError
+    from ..settings import SURFACES
+    from ..store.engine import open_store
+
+    given = {} if "PATAUTH_SURFACES" in os.environ else {"surfaces": SURFACES}
+    settings = named_settings(DEFAULT_STORE, **given)
+    if settings.store_url in MEMORY:
+        raise ConfigurationError(
+            "store_url: memory: is another store in each worker; name one that they share,"
+            f" such as {DEFAULT_STORE}"
+        )
+    open_store(settings).close()
+    return settings
+
+
+def _start_engine(settings: Settings) -> None:
+    """Start a `local:` engine before the workers do, so that what is wrong with it is said once, and ends this.
+
+    A server of one's own may come later: /readyz says 503 until then.
+    """
+    from ..authority import Authority
+    from ..errors import ConfigurationError
+    from ..store.local import find_engine
+
+    directory = local_directory(settings.store_url)
+    if directory is None:
+        return
+    try:
+        find_engine(Path(directory))
+    except ConfigurationError as problem:
+        raise Failure(str(problem), _UNREACHABLE) from problem
+    with Authority(settings) as authority:
+        authority.ping()

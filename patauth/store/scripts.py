@@ -1,0 +1,127 @@
+"""Scripts: called by digest, sent when the server lacks them, waited for until their writes are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from ..errors import StoreUnavailable
+from .connection import ScriptMissing, Transport
+from .record import not_understood
+from .wire import Command
+
+Call = Callable[[Sequence[Command]], list[Any]]  # over a connection of one's own
+Arguments = Sequence[bytes | str | int]
+
+
+class Script:
+    """A Lua script with the prelude before it."""
+
+    def __init__(self, name: str) -> None:
+        folder = files(__package__) / "lua"
+        self.text = (folder / "prelude.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
+        self.digest = sha1(self.text, usedforsecurity=False).hexdigest().encode()
+
+    def in_full(self, command: Command) -> Command:
+        """The same command with the script's text in place of its digest."""
+        return ("EVAL", self.text, *command[2:])
+
+
+def understood(reply: Any, *kinds: type) -> list[Any]:
+    """A reply that is a list and begins with values of these kinds. Else `StoreUnavailable`."""
+    if not isinstance(reply, list) or [type(value) for value in reply[: len(kinds)]] != list(kinds):
+        raise not_understood("answer", f"{type(reply).__name__} of another form")
+    return reply
+
+
+class NotDurable(StoreUnavailable):
+    """Written, but not known to be durable in time: safe to repeat. `answer` is the script's."""
+
+    default = "done, but not yet known to be durable; repeat the call"
+
+    def __init__(self, answer: list[Any], *, detail: str) -> None:
+        super().__init__(detail=detail)
+        self.answer = answer
+
+
+class Scripts:
+    """Runs scripts over a transport.
+
+    `clock` gives ms in place of the server's clock; `wait` is the command that waits until writes are durable
+    (WAIT, WAITAOF) or None, and `patience` how many seconds that may take.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Callable[[], int] | None,
+        wait: Command | None,
+        patience: float,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._wait = wait
+        self._patience = patience
+        self._can_wait = wait is None or wait[0] != "WAITAOF"  # known to
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is anything to wait for."""
+        return self._wait is not None
+
+    def learn_to_wait(self, call: Call) -> None:
+        """Ask once whether the server knows WAITAOF; Redis before 7.2 does not, and is not waited for."""
+        if not self._can_wait:
+            if call([("COMMAND", "INFO", "WAITAOF")])[0] == [None]:
+                self._wait = None
+            self._can_wait = True
+
+    def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Arguments,
+        deadline: float,
+        now: int | None = None,
+    ) -> list[Any]:
+        """The answer of a script that may be sent twice: a list that begins with a number."""
+        command = self._command(script, keys, arguments, now)
+        try:
+            (reply,) = self._transport.call((command,), deadline, retry=True)
+        except ScriptMissing:
+            (reply,) = self._transport.call((script.in_full(command),), deadline, retry=True)
+        return understood(reply, int)
+
+    def run_durably(
+        self, script: Script, keys: Sequence[bytes], arguments: Arguments, deadline: float
+    ) -> list[Any]:
+        """The answer of a script that is sent once, when what it wrote is durable. Raises `NotDurable`."""
+        return self.durably(script, keys, arguments, partial(self.call, deadline=deadline))
+
+    def durably(self, script: Script, keys: Sequence[bytes], arguments: Arguments, call: Call) -> list[Any]:
+        """The same over a given connection: on another one, the wait would mean nothing."""
+        command = script.in_full(self._command(script, keys, arguments, None))
+        if self._wait is None:
+            return understood(call([command])[0], int)
+        reply, reached = call([command, self._wait])
+        done = reached[0] if isinstance(reached, list) and reached else reached  # WAITAOF: [local, replicas]
+        answer = understood(reply, int)
+        if not isinstance(done, int) or done < self._wait[1]:
+            raise NotDurable(answer, detail=f"{self._wait[0]} answered {reached!r}")
+        return answer
+
+    def call(self, commands: Sequence[Command], deadline: float, retry: bool = False) -> list[Any]:
+        """Plain commands, with patience for a wait among them."""
+        return self._transport.call(
+            commands, deadline, retry=retry, patience=self._patience if self._wait else 0.0
+        )
+
+    def _command(
+        self, script: Script, keys: Sequence[bytes], arguments: Arguments, now: int | None
+    ) -> Command:
+        if now is None and self._clock is not None:
+            now = self._clock()
+        return ("EVALSHA", script.digest, len(keys), *keys, b"" if now is None else now, *arguments)
