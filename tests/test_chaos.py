@@ -1,4 +1,4 @@
-"""Kill -9 under load: gunicorn (2 workers of 4 threads) on `local:`, 16 clients, the engine or workers killed.
+"""Kill -9 under load: gunicorn (2 workers of 4 threads) on `local:`, 16 clients, engine or workers killed.
 
 By default a small run. The full one: CHAOS_REQUESTS=10000 CHAOS_KILLS=20 pytest -s tests/test_chaos.py
 """
@@ -9,6 +9,7 @@ import http.client
 import itertools
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -27,7 +28,7 @@ from .servers import until
 from .test_gunicorn import Service
 
 CLIENTS = 16
-REQUESTS = int(os.environ.get("CHAOS_REQUESTS", "2000"))
+REQUESTS = int(os.environ.get("CHAOS_REQUESTS", "5000"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "3"))
 PROMISED = {200, 401, 429, 503}
 PATIENCE = 2.0  # s until everything works again after a kill
@@ -105,6 +106,8 @@ class Storm:
                 mine.wrong.append("401 for a PAT that is good")
             if answer.status in (429, 503) and int(answer.headers.get("Retry-After", "0")) < 1:
                 mine.wrong.append(f"{answer.status} without Retry-After")
+            if answer.status == 503:
+                time.sleep(0.02)  # or the whole run is over before the engine is back
         connection.close()
         with self._lock:
             self.limited_admitted += admitted
@@ -132,7 +135,7 @@ class Storm:
             self.holders.append(holder)
             if number % 2:
                 self.delete(self.holders[number // 2 % len(self.holders)])
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     def delete(self, holder: Holder) -> None:
         if holder.deleting == float("inf"):
@@ -163,12 +166,25 @@ class Storm:
         return len(killed)
 
 
+class Logged(Service):
+    """With its stderr in a file: a pipe that nobody reads fills up, and then holds every worker."""
+
+    def start(self) -> None:
+        with (self.folder / "err").open("wb") as err:
+            self.process = subprocess.Popen(self._command, env=self.environ, stderr=err)
+        until(self.answers, 30)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(folder)
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    running = Service(tmp_path)
+    running = Logged(tmp_path)
     yield running
     running.process.send_signal(signal.SIGTERM)
-    running.process.communicate(timeout=30)
+    running.process.wait(30)
     LocalEngine(tmp_path / "store").stop()
 
 
@@ -188,16 +204,19 @@ def test_kills_under_load_break_no_promise(service: Service, tmp_path: Path, who
 
     with Authority.from_url(service.environ["PATAUTH_STORE_URL"]) as authority:
         storm, done, began = Storm(service, authority), threading.Event(), time.monotonic()
-        clients = [threading.Thread(target=storm.client, args=(number,)) for number in range(CLIENTS)]
-        manager = threading.Thread(target=storm.manage, args=(done,))
+        clients = [
+            threading.Thread(target=storm.client, args=(number,), daemon=True) for number in range(CLIENTS)
+        ]
+        manager = threading.Thread(target=storm.manage, args=(done,), daemon=True)
         killed: list[int] = []
         killer = threading.Thread(
-            target=lambda: killed.append(storm.kill(engine if whom == "engine" else workers, done))
+            target=lambda: killed.append(storm.kill(engine if whom == "engine" else workers, done)),
+            daemon=True,
         )
         for thread in (manager, killer, *clients):
             thread.start()
         for thread in clients:
-            thread.join()
+            thread.join(120)
         seconds = time.monotonic() - began
         done.set()
         manager.join()
@@ -207,10 +226,11 @@ def test_kills_under_load_break_no_promise(service: Service, tmp_path: Path, who
         answered = sorted(tally.seconds)
         deleted = [holder for holder in storm.holders if holder.deleted < float("inf")]
         print(
-            f"\n{whom}: {killed[0]} kills, {sum(tally.statuses.values())} answers in {seconds:.1f} s"
-            f" {dict(sorted(tally.statuses.items()))}, {tally.cut} cut; p50 {answered[len(answered) // 2]:.3f}"
-            f" p99 {answered[len(answered) * 99 // 100]:.3f} max {answered[-1]:.3f} s; limited PAT"
-            f" {storm.limited_admitted} <= {100 + 10 * seconds:.0f}; {len(storm.holders)} made,"
+            f"\n{whom}: {killed[0]} kills, {sum(tally.statuses.values())} answers in {seconds:.1f} s:"
+            f" {dict(sorted(tally.statuses.items()))}, {tally.cut} cut;"
+            f" p50 {answered[len(answered) // 2]:.3f} p99 {answered[len(answered) * 99 // 100]:.3f} max {answered[-1]:.3f} s; limited PAT"
+            f" {storm.limited_admitted} <= {100 + 10 * seconds:.0f};"
+            f" {len(storm.holders)} made,"
             f" {len(deleted)} deleted; wrong: {len(tally.wrong)} {tally.wrong[:3]}"
         )
         assert killed == [KILLS]
@@ -223,20 +243,17 @@ def test_kills_under_load_break_no_promise(service: Service, tmp_path: Path, who
         assert tally.cut <= (0 if whom == "engine" else KILLS * CLIENTS)
 
         back = time.monotonic()
-        until(
-            lambda: (
-                service.get("/me", headers={"Authorization": storm.steady.credentials[0]}).status_code == 200
-            )
-        )
+        steady = {"Authorization": storm.steady.credentials[0]}
+        until(lambda: service.get("/me", headers=steady).status_code == 200)
         assert time.monotonic() - back < PATIENCE
         assert len(storm.holders) > 5
         assert deleted
         for holder in storm.holders:
-            expected = 401 if holder.deleted < float("inf") else 200
+            expected = {401, 429} if holder.deleted < float("inf") else {200}
             for credential in holder.credentials:
-                assert service.get("/me", headers={"Authorization": credential}).status_code == expected
-            if expected == 200:
-                assert authority.get(holder.issued.pat.id) == authority.get(holder.issued.pat.id)
+                assert service.get("/me", headers={"Authorization": credential}).status_code in expected
+            if expected == {200}:
+                assert authority.get(holder.issued.pat.id).state == "active"
             else:
                 with pytest.raises(NotFound):
                     authority.get(holder.issued.pat.id)

@@ -142,7 +142,10 @@ def test_stats_say_what_the_server_says_of_itself(run: Run) -> None:
     assert "memory limit" not in table
 
 
-def test_stats_are_null_where_the_server_does_not_tell_this_user(run: Run, server: Server) -> None:
+def test_stats_are_null_where_the_server_does_not_tell_this_user(
+    run: Run, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATAUTH_KEY_PREFIX", prefix)
     with server.client() as client:
         client.execute_command(
             "ACL", "SETUSER", "few", "on", ">pw", "~*", "+@all", "-info", "-config", "-dbsize"

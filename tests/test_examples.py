@@ -165,6 +165,20 @@ def test_the_plain_wsgi_app_runs(work: Path) -> None:
         assert call(port, "/reports/1", basic_of(writer), b"{}")[0] == 200
 
 
+def test_the_django_app_runs(work: Path) -> None:
+    port = free_port()
+    reader, other = issue(work, "reports:read"), issue(work, "other")
+    with serving(work, port, sys.executable, str(EXAMPLES / "django_wsgi.py")):
+        assert json.loads(call(port, "/healthz")[1]) == {"ok": True}
+        assert call(port, "/reports")[0] == 401
+        assert json.loads(call(port, "/reports", basic_of(reader))[1]) == {
+            "for": "Alice", "scopes": ["reports:read"],
+        }  # fmt: skip
+        assert call(port, "/reports", basic_of(other))[0] == 403
+        assert call(port, "/reports", basic_of(reader), b"{}")[0] == 403  # no rule for POST
+        assert call(port, "/nothing", basic_of(reader))[0] == 404  # Django's own
+
+
 def test_the_standalone_check_says_who_it_is_or_refuses(work: Path) -> None:
     issued = issue(work, "b", "a")
 

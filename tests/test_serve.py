@@ -292,9 +292,12 @@ def test_its_end_waits_for_requests_in_flight(tmp_path: Path) -> None:
         assert service.process.wait(10) == 0
 
 
-def test_it_starts_without_its_server_and_is_ready_when_that_comes(server: Engine, tmp_path: Path) -> None:
+def test_it_starts_without_its_server_and_is_ready_when_that_comes(
+    server: Engine, prefix: str, tmp_path: Path
+) -> None:
     link = tmp_path / "s"
-    with serving(tmp_path, "--workers", "1", "--quiet", "--store", f"unix://{link}") as service:
+    words = ("--workers", "1", "--quiet", "--store", f"unix://{link}")
+    with serving(tmp_path, *words, PATAUTH_KEY_PREFIX=prefix) as service:
         assert service.status("/readyz") == 503
         link.symlink_to(server.socket)
         until(lambda: service.status("/readyz") == 200)

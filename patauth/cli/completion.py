@@ -13,7 +13,7 @@ _HOW = {
 }
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Print a shell's completion script.")
 @click.argument("shell", type=click.Choice(list(_HOW)))
 def completion(shell: str) -> None:
     """Print the script by which a shell completes patauth's commands and options.

@@ -79,7 +79,7 @@ def _settings() -> Settings:
 
 
 def _start_engine(settings: Settings) -> None:
-    """Start a `local:` engine before the workers do, so that what is wrong with it is said once, and ends this.
+    """Start a `local:` engine before the workers do: what is wrong with it is said once, and ends this.
 
     A server of one's own may come later: /readyz says 503 until then.
     """
