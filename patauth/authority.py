@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from . import audit
 from .authenticate import Admission, Authenticator
@@ -20,9 +20,10 @@ from .principal import Principal
 from .proofs import Proofs
 from .quota import Quota
 from .scope import check as check_scopes
-from .scope import parse as parse_scopes
 from .settings import Settings
 from .store.engine import open_store
+
+C = TypeVar("C")
 
 
 class Authority:
@@ -86,20 +87,18 @@ class Authority:
 
     def admit(self, authorization: str, *, address: str | None = None) -> Admission:
         """As `authenticate`, with the quota's `decision` beside the `principal`."""
-        try:
-            credentials = self.format.parse(authorization)
-        except PatAuthError:
-            audit.record("credentials.refused", reason="malformed", address=address)
-            raise
+        credentials = self.read(lambda: self.format.parse(authorization), address)
         return self._authenticator.admit(credentials, address)
 
     def verify_basic(self, pat_id: str, secret: str, *, address: str | None = None) -> Principal:
         """The principal of a PAT id and PAT secret. Raises as `authenticate`."""
-        return self._authenticator.admit(self.format.basic(pat_id, secret), address).principal
+        credentials = self.read(lambda: self.format.basic(pat_id, secret), address)
+        return self._authenticator.admit(credentials, address).principal
 
     def verify_bearer(self, token: str, *, address: str | None = None) -> Principal:
         """The principal of a PAT token or an access token. Raises as `authenticate`."""
-        return self._authenticator.admit(self.format.bearer(token), address).principal
+        credentials = self.read(lambda: self.format.bearer(token), address)
+        return self._authenticator.admit(credentials, address).principal
 
     def exchange(
         self,
@@ -114,7 +113,8 @@ class Authority:
         `scope`: a list, or one space-separated text; None or empty: all of the PAT's. Raises as
         `authenticate`, and `InvalidScope` for a scope that the PAT does not hold.
         """
-        return self.exchange_credentials(self.format.basic(pat_id, secret), scope=scope, address=address)
+        credentials = self.read(lambda: self.format.basic(pat_id, secret), address)
+        return self.exchange_credentials(credentials, scope=scope, address=address)
 
     def exchange_credentials(
         self,
@@ -126,8 +126,15 @@ class Authority:
         """As `exchange`, for credentials that `Format` has read. A PAT token is no client secret."""
         if credentials.method != "basic":
             raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
-        requested = parse_scopes(scope or "") if isinstance(scope, str | None) else check_scopes(scope)
-        return self._exchanger.exchange(credentials, requested, address)
+        return self._exchanger.exchange(credentials, scope, address)
+
+    def read(self, form: Callable[[], C], address: str | None) -> C:
+        """What `form` reads of `self.format`; malformed credentials go into the audit trail."""
+        try:
+            return form()
+        except PatAuthError:
+            audit.record("credentials.refused", reason="malformed", address=address)
+            raise
 
     # -- managing ---------------------------------------------------------------------------------------
 
@@ -160,7 +167,10 @@ class Authority:
         return self._manager.get(pat_id)
 
     def list(self, *, owner_id: str, offset: int = 0, limit: int | None = None) -> list[PersonalAccessToken]:
-        """An owner's PATs by creation, expired ones included within their retention."""
+        """An owner's PATs by creation, expired ones included within their retention.
+
+        Raises `InvalidRequest`.
+        """
         return self._manager.list_of(owner_id, offset, limit)
 
     def delete(self, pat_id: str) -> None:
@@ -187,12 +197,16 @@ class Authority:
         """Delete all PATs of an owner for good, and return how many; durable and repeatable as `delete`."""
         return len(self._manager.revoke_owner(owner_id))
 
-    def purge_access_tokens(self) -> Iterator[int]:
-        """Remove every access token under `key_prefix`, of all tenants; each step yields how many went.
+    def purge_access_tokens(self) -> int:
+        """Remove every access token under `key_prefix`, of all tenants, and return how many.
 
         After an old copy of the store was restored: tokens that had been revoked since are in it again. PATs
         stay; delete those that were revoked since by `delete`. Reads the whole key space, a piece at a time.
         """
+        return sum(self.iter_purge_access_tokens())
+
+    def iter_purge_access_tokens(self) -> Iterator[int]:
+        """The same a step at a time, for who shows progress: how many went; nothing goes unless asked."""
         return self._manager.purge_access_tokens()
 
     def ping(self) -> None:

@@ -147,7 +147,7 @@ class Overloaded(PatAuthError):
     default = "too busy at the moment; try again shortly"
 
     def __init__(
-        self, description: str | None = None, *, retry_after: int = 1, detail: str | None = None
+        self, retry_after: int = 1, description: str | None = None, *, detail: str | None = None
     ) -> None:
         super().__init__(description, detail=detail)
         self.retry_after = retry_after

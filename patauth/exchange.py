@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from . import audit
@@ -9,7 +10,7 @@ from .authenticate import Authenticator, Proven
 from .credentials import PatCredentials
 from .errors import InvalidCredentials, StoreUnavailable
 from .quota import Decision
-from .scope import narrow
+from .scope import check, narrow, parse
 from .settings import Settings
 from .store.record import TokenRecord, pack_token, unpack
 from .store.redis import CHANGED, ISSUED, RedisStore
@@ -39,13 +40,14 @@ class Exchanger:
         self._format = settings.format
 
     def exchange(
-        self, credentials: PatCredentials, requested: tuple[str, ...], address: str | None
+        self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
     ) -> Access:
         """Verify the secret, charge the exchange quota, and write a token with at most the PAT's scopes.
 
         Raises what `Authenticator.prove` raises, and `InvalidScope`.
         """
         proven = self._authenticator.prove(credentials, address, exchange=True)
+        requested = parse(scope or "") if isinstance(scope, str | None) else check(scope)
         for _ in range(_TRIES):
             text, digest = self._format.mint_access_token(credentials.pat_id)
             token = self._token(proven, requested)

@@ -107,15 +107,6 @@ class Hasher:
         digest = self._compute(secret, stored.salt, stored.memory_kib, stored.time_cost, stored.parallelism)
         return hmac.compare_digest(digest, stored.digest)
 
-    def needs_rehash(self, stored: Digest) -> bool:
-        """Whether `stored` has other costs than the profile; worth asking when the secret is at hand."""
-        profile = self.profile
-        return (stored.memory_kib, stored.time_cost, stored.parallelism) != (
-            profile.memory_kib,
-            profile.time_cost,
-            profile.parallelism,
-        )
-
     def _compute(
         self, secret: bytes, salt: bytes, memory_kib: int, time_cost: int, parallelism: int
     ) -> bytes:

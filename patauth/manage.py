@@ -1,4 +1,4 @@
-"""The life of PATs: made, read, listed, removed. One place for each rule of policy."""
+"""The life of PATs: made, read, listed, removed; owners disabled and revoked. One place for each rule."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ class Manager:
     def list_of(self, owner_id: str, offset: int, limit: int | None) -> list[PersonalAccessToken]:
         """An owner's PATs by creation, expired ones included until their retention is over."""
         check_id(owner_id, "owner_id")
-        if offset < 0 or (limit is not None and limit < 0):
+        whole = isinstance(offset, int) and isinstance(limit, int | None)
+        if not whole or offset < 0 or (limit is not None and limit < 0):
             raise InvalidRequest("offset and limit: give 0 or more")
         store = self._store
         deadline = store.deadline()

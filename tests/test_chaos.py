@@ -9,7 +9,6 @@ import http.client
 import itertools
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -166,22 +165,9 @@ class Storm:
         return len(killed)
 
 
-class Logged(Service):
-    """With its stderr in a file: a pipe that nobody reads fills up, and then holds every worker."""
-
-    def start(self) -> None:
-        with (self.folder / "err").open("wb") as err:
-            self.process = subprocess.Popen(self._command, env=self.environ, stderr=err)
-        until(self.answers, 30)
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(folder)
-
-
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    running = Logged(tmp_path)
+    running = Service(tmp_path)
     yield running
     running.process.send_signal(signal.SIGTERM)
     running.process.wait(30)
@@ -228,8 +214,8 @@ def test_kills_under_load_break_no_promise(service: Service, tmp_path: Path, who
         print(
             f"\n{whom}: {killed[0]} kills, {sum(tally.statuses.values())} answers in {seconds:.1f} s:"
             f" {dict(sorted(tally.statuses.items()))}, {tally.cut} cut;"
-            f" p50 {answered[len(answered) // 2]:.3f} p99 {answered[len(answered) * 99 // 100]:.3f} max {answered[-1]:.3f} s; limited PAT"
-            f" {storm.limited_admitted} <= {100 + 10 * seconds:.0f};"
+            f" p50 {answered[len(answered) // 2]:.3f} p99 {answered[len(answered) * 99 // 100]:.3f}"
+            f" max {answered[-1]:.3f} s; limited PAT {storm.limited_admitted} <= {100 + 10 * seconds:.0f};"
             f" {len(storm.holders)} made,"
             f" {len(deleted)} deleted; wrong: {len(tally.wrong)} {tally.wrong[:3]}"
         )

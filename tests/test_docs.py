@@ -36,6 +36,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ["README.md", "CHANGELOG.md", "SECURITY.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
 DOCUMENTS = [*OURS, "examples/README.md"]
 
+
 def read(name: str) -> str:
     return (ROOT / name).read_text("utf-8")
 

@@ -12,10 +12,16 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from patauth import Authority, IssuedPat, PatAuthMiddleware
+from patauth.credentials import Format
 
 from .conftest import Clock, Make, basic, basic_of, issue, wrong_secret
 from .wsgi import Echo, request
 
+WRONG = {
+    "grant_type": "client_credentials",
+    "client_id": "0" * 32,
+    "client_secret": Format().secret_text(bytes(32)),
+}
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -168,6 +174,7 @@ def test_refusals_come_in_a_fixed_order(app: PatAuthMiddleware, authority: Autho
         (400, {"data": "grant_type=password", "content_type": FORM, "query_string": "client_secret=x"}),
         (400, {"data": "grant_type=password&scope=%22", "content_type": FORM}),
         (401, {"data": "grant_type=client_credentials&scope=%22", "content_type": FORM}),
+        (401, {"data": {**WRONG, "scope": '"'}}),
     ]
     for status, given in steps:
         assert request(app, "/oauth/token", **{"method": "POST", **given}).status_code == status

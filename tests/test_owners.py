@@ -19,9 +19,11 @@ from patauth import (
     IssuedPat,
     NotFound,
     Owner,
+    StoreUnavailable,
 )
 from patauth import Settings as PatauthSettings
 from patauth.hashing import PROFILES
+from patauth.store.keys import Keys
 
 from .conftest import Clock, Make, basic_of, issue
 from .servers import Server
@@ -135,13 +137,48 @@ def accepts(authority: Authority, issued: IssuedPat) -> bool:
 def test_purging_ends_every_access_token_and_no_pat(authority: Authority) -> None:
     issued = [issue(authority, f"pat {number}") for number in range(3)]
     tokens = [authority.exchange(one.pat.id, one.secret).value for one in issued]
-    assert sum(authority.purge_access_tokens()) == 3
+    assert authority.purge_access_tokens() == 3
     for token in tokens:
         with pytest.raises(InvalidToken):
             authority.verify_bearer(token)
     for one in issued:
         assert authority.authenticate(basic_of(one))
-    assert sum(authority.purge_access_tokens()) == 0
+    assert authority.purge_access_tokens() == 0
+
+
+def test_purging_takes_access_tokens_alone_whatever_else_is_named(authority: Authority) -> None:
+    """An owner's id may look like the rest of a token's key."""
+    hostile = Owner("x}:t:" + "y" * 32)
+    issued = issue(authority, owner=hostile)
+    authority.disable_owner(hostile.id)
+    assert authority.purge_access_tokens() == 0
+    assert [pat.id for pat in authority.list(owner_id=hostile.id)] == [issued.pat.id]
+    with pytest.raises(Forbidden):
+        issue(authority, "another", owner=hostile)
+
+
+def test_disabling_stops_at_a_record_that_it_cannot_read(make_at: Make, server: Server, prefix: str) -> None:
+    """A record of a newer version: nothing is written, and nothing is said to be disabled."""
+    authority = make_at()
+    first, second = issue(authority, "a"), issue(authority, "b")
+    client, key = server.client(), Keys(prefix, "default").pat(second.pat.id)
+    record = client.get(key)
+    client.set(key, b"2" + record[1:])
+    with pytest.raises(StoreUnavailable):
+        authority.disable_owner("alice")
+    assert authority.authenticate(basic_of(first))
+    issue(authority, "c")
+    client.set(key, record)
+    assert authority.disable_owner("alice") == 3
+
+
+def test_revoking_counts_what_was_there(make_at: Make, server: Server, prefix: str) -> None:
+    authority = make_at()
+    kept, gone = issue(authority, "a"), issue(authority, "b")
+    server.client().delete(Keys(prefix, "default").pat(gone.pat.id))
+    assert authority.revoke_owner("alice") == 1
+    with pytest.raises(NotFound):
+        authority.get(kept.pat.id)
 
 
 def test_a_restored_copy_is_made_safe_by_purging_and_deleting_again(
@@ -157,7 +194,7 @@ def test_a_restored_copy_is_made_safe_by_purging_and_deleting_again(
     for key, (value, ttl) in copy.items():
         client.restore(key, ttl, value, replace=True)
     assert authority.verify_bearer(token), "the copy has it again: hence the procedure"
-    list(authority.purge_access_tokens())
+    authority.purge_access_tokens()
     authority.delete(issued.pat.id)
     for refused in ("Bearer " + token, basic_of(issued)):
         with pytest.raises(InvalidCredentials):
@@ -269,7 +306,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        list(self.authority.purge_access_tokens())
+        self.authority.purge_access_tokens()
         self.tokens.clear()
 
     @rule(ms=st.integers(1, 100_000))

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 import patauth
-from patauth import Authority, ConfigurationError, InvalidScope, PatAuthMiddleware
+from patauth import Authority, InvalidScope, PatAuthMiddleware
 
 from .conftest import basic_of, issue
 from .wsgi import Echo, request
@@ -59,7 +59,7 @@ def test_it_guards_a_flask_view_with_the_values_of_its_url(real: Authority) -> N
 
 def test_without_the_gate_it_lets_nobody_through() -> None:
     guarded = patauth.require_scope("reports:read")(Echo())
-    with pytest.raises(ConfigurationError, match="PatAuthMiddleware"):
+    with pytest.raises(RuntimeError, match="PatAuthMiddleware"):
         guarded({"REQUEST_METHOD": "GET"}, lambda *_: None)
 
 

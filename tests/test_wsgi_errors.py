@@ -34,7 +34,8 @@ def test_a_description_keeps_to_its_characters_whatever_it_echoes(
 ) -> None:
     """RFC 6750 section 3.1; no CR, LF or NUL in any field (REQUIREMENTS B8, R7)."""
     for render in (gate_error, oauth_error):
-        answer = render(kind(text), "patauth")
+        told = kind(description=text) if issubclass(kind, errors.Overloaded) else kind(text)
+        answer = render(told, "patauth")
         for name, value in answer.fields:
             assert re.fullmatch(r"[\x20-\x7e]+", name + value)
         content = json.loads(answer.body)

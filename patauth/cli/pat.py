@@ -57,7 +57,7 @@ def _date_time(text: str) -> datetime:
 
 @click.group(cls=Group)
 def pat() -> None:
-    """Make, list, show and revoke personal access tokens (PATs).
+    """Make, list, show, revoke and purge personal access tokens.
 
     A PAT is an id and a secret that somebody keeps; it acts for its owner, within its scopes.
 
@@ -234,5 +234,5 @@ def purge(pat_ids: tuple[str, ...], yes: bool) -> None:
                 message(f"Note: the PAT {pat_id} is not there.")
             else:
                 removed.append(pat_id)
-        tokens = sum(progress(authority.purge_access_tokens(), "Removing access tokens"))
+        tokens = sum(progress(authority.iter_purge_access_tokens(), "Removing access tokens"))
     print_changed(tokens + len(removed), removed)

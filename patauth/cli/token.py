@@ -53,7 +53,7 @@ def exchange(scopes: tuple[str, ...]) -> None:
         print_facts((name, str(value)) for name, value in answer.items())
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Say who an Authorization value is.")
 def verify() -> None:
     """Verify an Authorization value, and say who it is and what it may do.
 

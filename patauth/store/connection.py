@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import hiredis
 from redis.exceptions import RedisError
 
-from ..errors import StoreUnavailable
+from ..errors import ConfigurationError, StoreUnavailable
 from ..forks import after_fork_in_child
 from ..places import Places
 from .wire import Command, ErrorReply, Wire
@@ -153,7 +153,10 @@ class Connections:
         return bool(self._idle)
 
     def _connect(self, deadline: float) -> Wire:
-        url = self._locate()
+        try:
+            url = self._locate()
+        except ConfigurationError as problem:  # DIR of a local: engine was replaced meanwhile, say
+            raise StoreUnavailable(detail=str(problem)) from None
         left = deadline - time.monotonic()
         if left <= 0:
             raise StoreUnavailable(detail="the request's deadline has passed while connecting")

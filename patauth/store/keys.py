@@ -33,7 +33,9 @@ class Keys:
         self._tenant = tenant
         self.store_key = head + b"store}:key"
         self.store_check = head + b"store}:check"
-        self.access_tokens = head + b"*}:t:*"  # a pattern for SCAN; no prefix holds a special character of it
+        # A pattern for SCAN, exact to the byte: an owner's id may look like the rest of a key. No prefix
+        # holds a special character of it.
+        self.access_tokens = head + b"[0-9a-f]" * 8 + b"}:t:" + b"?" * 32
         # A tenant named "store" must not meet the keys above, nor one of 8 hex an owner tag: hence "/",
         # which no tenant holds.
         self.tenant_created = head + f"/{tenant}}}:created".encode()

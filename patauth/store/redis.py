@@ -28,8 +28,8 @@ from .wire import Command
 _log = logging.getLogger("patauth.store")
 
 REFUSED, ADMITTED, LIMITED = 0, 1, 2  # verdicts of lua/authenticate.lua
-_TRIES = 5  # for what must see all PATs of an owner at once
-OVER, ISSUED, CHANGED = 0, 1, 2  # of lua/issue.lua
+_TRIES = 50  # for what must see all PATs of an owner at once; the deadline comes first
+ISSUED, CHANGED = 1, 2  # of lua/issue.lua
 
 Creation = Literal["made", "disabled", "taken", "full", "exists"]
 _OUTCOMES: dict[int, Creation] = {0: "made", 1: "disabled", 2: "taken", 3: "full", 4: "exists"}
@@ -149,7 +149,7 @@ class RedisStore:
     ) -> tuple[int, bytes]:
         """Write an access token if the PAT is still what was seen.
 
-        Returns (ISSUED, b""), (OVER, b"") when the PAT is gone or its time is over, or (CHANGED, record).
+        Returns (ISSUED, b""), (CHANGED, record), or (0, b"") when the PAT is gone or its time is over.
         """
         names = [self._keys.pat(pat_id), self._keys.access_token(pat_id, digest)]
         reply = self._scripts.run(self._issue, names, (seen, token), deadline)
@@ -247,7 +247,8 @@ class RedisStore:
         def names(pat_ids: list[str]) -> list[bytes]:
             return [owner, *map(self._keys.pat, pat_ids)]
 
-        written, _ = self._on_all_of(owner_id, tag, self._owner_state, names, (state,), deadline)
+        reply, _ = self._on_all_of(owner_id, tag, self._owner_state, names, (state,), deadline)
+        written: int = understood(reply, int, int)[1]
         return written
 
     def revoke_owner(self, owner_id: str, tag: str, *, deadline: float) -> list[str]:
@@ -258,10 +259,10 @@ class RedisStore:
             of_pats = ((keys.pat(one), keys.requests(one), keys.exchanges(one)) for one in pat_ids)
             return [keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), *chain.from_iterable(of_pats)]
 
-        _, pat_ids = self._on_all_of(owner_id, tag, self._revoke_owner, names, (), deadline)
+        reply, pat_ids = self._on_all_of(owner_id, tag, self._revoke_owner, names, (), deadline)
         if pat_ids:
             self._forget_in_tenant(pat_ids, deadline)
-        return pat_ids
+        return [pat_id for pat_id, removed in zip(pat_ids, reply[1:], strict=True) if removed == 1]
 
     def _on_all_of(
         self,
@@ -271,7 +272,7 @@ class RedisStore:
         names: Callable[[list[str]], list[bytes]],
         arguments: tuple[bytes, ...],
         deadline: float,
-    ) -> tuple[int, list[str]]:
+    ) -> tuple[list[Any], list[str]]:
         """Run a script over all of an owner's PATs as they were at one sequence; again if they changed."""
         read = [("HGET", self._keys.owner(tag, owner_id), "sequence")]
         for _ in range(_TRIES):
@@ -281,7 +282,9 @@ class RedisStore:
                 script, names(pat_ids), (sequence or b"0", *arguments), deadline
             )
             if reply[0] == 1:
-                return understood(reply, int, int)[1], pat_ids
+                return reply, pat_ids
+            if reply[0] != 0:
+                raise not_understood("a PAT record", "unknown schema")
         raise StoreUnavailable(detail=f"the PATs of owner {owner_id} kept changing")
 
     def records(self, pat_ids: Sequence[str], *, deadline: float) -> tuple[int, list[bytes | None]]:

@@ -28,7 +28,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from patauth.errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidScope
+from ..scope import check
 
 Requirement = str | Iterable[str]
 
@@ -39,7 +40,6 @@ _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _PARAMETERS = re.compile(r";[^/]*")
 _ORIGIN = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/]*)?")  # RFC 3986 §3.1, §3.2
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3, scope-token
 
 _REMEMBERED = 1024  # verdicts; requests longer than _SHORT characters are not kept, so about 1 MiB
 _SHORT = 256
@@ -265,11 +265,12 @@ def _scopes(key: object, requirement: object) -> frozenset[str]:
         raise ConfigurationError(f"require[{key!r}] is a scope or a list of scopes, not {requirement!r}")
     found = list(scopes)
     for scope in found:
-        if not isinstance(scope, str) or not _SCOPE.fullmatch(scope):
+        try:
+            check([scope])
+        except InvalidScope as problem:
             raise ConfigurationError(
-                f"require[{key!r}]: {scope!r} is not a scope: visible ASCII without blank, quote or backslash"
-                " (several scopes are a list)"
-            )
+                f"require[{key!r}]: {scope!r} is not a scope: {problem} (several scopes are a list)"
+            ) from None
     return frozenset(found)
 
 

@@ -39,6 +39,7 @@ class PatAuthMiddleware:
     `protect`: patterns that need credentials; `public`: holes in them; `require`: `"METHOD /path"` or
     `"/path"` to the scopes demanded, or a callable of the environ that returns scopes, `()` for none, or None
     for 403. A pattern is an exact path or ends in `*`. `surfaces`: patauth's own routes; None: the setting.
+    `identify` is for a later version.
     Raises `ConfigurationError`.
 
     The application sees `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id) and
@@ -54,7 +55,10 @@ class PatAuthMiddleware:
         public: Iterable[str] = (),
         require: Mapping[str, Requirement] | RequireCallable | None = None,
         surfaces: Iterable[str] | None = None,
+        identify: None = None,
     ) -> None:
+        if identify is not None:
+            raise ConfigurationError("identify: this version has no page or API that it could open")
         settings = authority.settings
         self._app = app
         self._authority = authority

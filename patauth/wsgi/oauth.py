@@ -59,11 +59,9 @@ def token(environ: WSGIEnvironment, authority: Authority) -> Answer:
     if grant.lower() != "client_credentials":
         raise UnsupportedGrantType
 
-    access = authority.exchange_credentials(
-        _client(environ, form, authority),
-        scope=form.get("scope"),
-        address=client_address(environ, authority.settings.trusted_proxies),
-    )
+    address = client_address(environ, authority.settings.trusted_proxies)
+    credentials = authority.read(lambda: _client(environ, form, authority), address)
+    access = authority.exchange_credentials(credentials, scope=form.get("scope"), address=address)
     content = {
         "access_token": access.value,
         "token_type": access.token_type,

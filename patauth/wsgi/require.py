@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from ..errors import ConfigurationError, InsufficientScope, MissingCredentials, PatAuthError
+from ..errors import InsufficientScope, MissingCredentials, PatAuthError
 from ..scope import check, covers
 from .errors import Answer, gate_error
 
@@ -44,7 +44,7 @@ def require_scope(*scopes: str) -> Callable[[_F], _F]:
 def _refusal(environ: dict[str, Any], demanded: tuple[str, ...]) -> Answer | None:
     authority = environ.get("patauth.authority")
     if authority is None:
-        raise ConfigurationError("require_scope: wrap the application in patauth.PatAuthMiddleware first")
+        raise RuntimeError("require_scope: wrap the application in patauth.PatAuthMiddleware first")
     principal = environ.get("patauth.principal")
     error: PatAuthError | None = None
     if principal is None:

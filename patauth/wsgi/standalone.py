@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ..authority import Authority
-from ..errors import Overloaded, PatAuthError
-from .errors import Answer, json_answer
+from ..errors import Overloaded, PatAuthError, StoreUnavailable
+from .errors import Answer, gate_error, json_answer
 from .middleware import PatAuthMiddleware
 
 if TYPE_CHECKING:
@@ -50,9 +50,8 @@ class Standalone:
             self._authority.ping()
         except PatAuthError as problem:  # a wrong configuration of the store, too: not ready
             _log.warning("not ready: %s", problem.detail or problem)
-            wait = problem.retry_after if isinstance(problem, Overloaded) else 1
-            content = {"error": "temporarily_unavailable", "error_description": str(problem)}
-            return json_answer(503, content, [("Retry-After", str(wait))])
+            busy = problem if isinstance(problem, Overloaded) else StoreUnavailable()
+            return gate_error(busy, self._authority.settings.realm)
         return json_answer(200, {"status": "ready"})
 
 

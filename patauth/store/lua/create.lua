@@ -14,10 +14,7 @@ for i = 1, #entries, 2 do
   if now >= expiry + ARGV[7] then
     gone[#gone + 1] = name
   else
-    if name == ARGV[3] then
-      if entry == ARGV[4] then return {0} end -- the same call, sent twice
-      return {2}
-    end
+    if name == ARGV[3] then return {2} end
     if expiry > now then alive = alive + 1 end
   end
 end
