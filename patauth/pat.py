@@ -115,7 +115,7 @@ class Owner:
 class PersonalAccessToken:
     """A PAT as it was read: everything about it but its secret.
 
-    Instants ending in `_ms` are milliseconds since 1970; the properties of CONTRACT's names give datetimes.
+    Instants ending in `_ms` are milliseconds since 1970; the properties give datetimes.
     """
 
     id: str  # 32 lower-case hex

@@ -23,6 +23,11 @@ from patauth.errors import ConfigurationError, StoreUnavailable
 from patauth.store import local, supervisor
 from patauth.store.local import LocalEngine, find_engine
 
+from .servers import binaries
+
+WHEEL = binaries()["valkey"]
+OTHERS = [binary for name, binary in binaries().items() if name != "valkey"]
+
 HERE = Path(__file__).parent
 ENGINES = [
     "",
@@ -639,4 +644,23 @@ def test_an_engine_that_never_answers_is_reported_after_the_time_given(
     began = time.monotonic()
     engine.acquire()  # waits once per process; from now on connecting fails
     assert time.monotonic() - began < 0.1
+    engine.release()
+
+
+@pytest.mark.parametrize(
+    "older", [binary for name, binary in binaries().items() if name != "valkey"] or [WHEEL]
+)
+def test_a_newer_engine_goes_on_with_the_files_of_an_older_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch, older: str
+) -> None:
+    """Once its kind is no longer recorded: nothing is changed behind anybody's back."""
+    monkeypatch.setenv("PATAUTH_ENGINE", older)
+    engine = LocalEngine(home / "data")
+    write_durably(engine.acquire(), "key", "kept")
+    assert engine.stop()
+    (home / "data" / supervisor.RECORD).unlink()
+    monkeypatch.setenv("PATAUTH_ENGINE", WHEEL)
+    assert call(engine.acquire(), "GET", "key") == "kept"
+    assert json.loads((home / "data" / supervisor.RECORD).read_text())["kind"] == "valkey"
+    engine.stop()
     engine.release()

@@ -13,7 +13,7 @@ from .connection import ScriptMissing, Transport
 from .record import not_understood
 from .wire import Command
 
-Call = Callable[[Sequence[Command]], list[Any]]  # over a connection of one's own
+Call = Callable[[Sequence[Command]], list[Any]]  # sends commands, and returns their replies
 Arguments = Sequence[bytes | str | int]
 
 
@@ -65,7 +65,7 @@ class Scripts:
         self._clock = clock
         self._wait = wait
         self._patience = patience
-        self._can_wait = wait is None or wait[0] != "WAITAOF"  # known to
+        self._wait_is_settled = wait is None or wait[0] != "WAITAOF"
 
     @property
     def waits(self) -> bool:
@@ -74,10 +74,10 @@ class Scripts:
 
     def learn_to_wait(self, call: Call) -> None:
         """Ask once whether the server knows WAITAOF; Redis before 7.2 does not, and is not waited for."""
-        if not self._can_wait:
+        if not self._wait_is_settled:
             if call([("COMMAND", "INFO", "WAITAOF")])[0] == [None]:
                 self._wait = None
-            self._can_wait = True
+            self._wait_is_settled = True
 
     def run(
         self,

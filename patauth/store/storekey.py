@@ -34,7 +34,7 @@ class StoreKey:
         wrote_any = False
         for _ in range(2):  # a key without its check value is taken over first, and confirmed then
             offered = OUTSIDE if self._given else mine.store_key
-            arguments = (b"", offered, mine.check_value)  # no clock is read
+            arguments = (b"", offered, mine.check_value)  # the clock is not used
             command = self._script.in_full(("EVALSHA", b"", 2, *self._names, *arguments))
             wrote, key, check = understood(call([command])[0], int, bytes, bytes)[:3]
             wrote_any = wrote_any or wrote == 1

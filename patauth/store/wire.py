@@ -105,7 +105,9 @@ def _words(command: Command) -> Command:
 
 
 def redis_connection(url: str, connect_timeout: float, command_timeout: float) -> Connection:
-    """A redis-py connection, not connected yet, with every option that matters set (REQUIREMENTS facts 1-3).
+    """A redis-py connection, not connected yet, with every option that matters set.
+
+    By default redis-py retries ten times over a minute, and sends commands again whose outcome is unknown.
 
     RESP2 and no driver information: connecting costs no command of its own, and every engine speaks it.
     """
