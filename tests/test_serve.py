@@ -323,7 +323,7 @@ def test_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_engine_is_5_and_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("patauth.store.local._engines", lambda: iter(()))
+    monkeypatch.setattr("patauth.store.binary._engines", lambda: iter(()))
     code, said = serve()
     assert code == 5
     assert "pip install 'patauth[local]'" in said

@@ -62,8 +62,8 @@ def check() -> None:
     """
     from pathlib import Path
 
+    from ..store.binary import find_engine
     from ..store.engine import open_store
-    from ..store.local import find_engine
 
     settings = named_settings()
     with warnings_as_messages():

@@ -152,7 +152,8 @@ def _listen(port: int) -> socket.socket:
 def _temporary_store(stack: ExitStack) -> str:
     """The URL of a store that goes with `stack`: an engine in a temporary directory, or else memory:."""
     from ..errors import ConfigurationError, StoreUnavailable
-    from ..store.local import LocalEngine, find_engine
+    from ..store.binary import find_engine
+    from ..store.local import LocalEngine
 
     directory = tempfile.mkdtemp(prefix="patauth-demo-")
     stack.callback(shutil.rmtree, directory, ignore_errors=True)

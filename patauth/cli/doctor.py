@@ -129,7 +129,7 @@ def _examine_store(settings: Settings) -> tuple[list[Finding], ServerFacts | Non
 def _folder(store_url: str) -> Iterator[Finding]:
     """The directory of a `local:` store, as it is before the first use mends it."""
     from ..errors import ConfigurationError
-    from ..store.local import find_engine
+    from ..store.binary import find_engine
 
     directory = local_directory(store_url)
     if directory is None:

@@ -85,7 +85,7 @@ def _start_engine(settings: Settings) -> None:
     """
     from ..authority import Authority
     from ..errors import ConfigurationError
-    from ..store.local import find_engine
+    from ..store.binary import find_engine
 
     directory = local_directory(settings.store_url)
     if directory is None:
