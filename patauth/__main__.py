@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import sys
+
+_CANNOT_WRITE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -19,6 +22,13 @@ def main() -> None:
         program(prog_name="patauth" if not sys.argv[0].endswith("__main__.py") else "python -m patauth")
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as problem:
+        if problem.errno not in _CANNOT_WRITE:
+            raise
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"Error: cannot write the output: {problem.strerror}\n")
+        sys.stdout = None  # else Python tries again at exit, and tells of it
+        sys.exit(1)
 
 
 if __name__ == "__main__":

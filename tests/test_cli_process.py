@@ -7,7 +7,9 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -69,6 +71,67 @@ def test_stdout_holds_data_and_nothing_else(url: str) -> None:
                    "--output", "json", PATAUTH_STORE_URL=url, PATAUTH_MISSPELT="1")  # fmt: skip
     assert list(json.loads(made.stdout)) == ["pat", "secret", "token"]
     assert "PATAUTH_MISSPELT" in made.stderr
+
+
+def into_a_full_disk(words: list[str]) -> subprocess.CompletedProcess[str]:
+    with open("/dev/full", "w") as full:
+        return subprocess.run(
+            words, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False
+        )
+
+
+def test_a_secret_that_cannot_be_shown_is_not_lost_in_silence(url: str) -> None:
+    """A full disk: the PAT is named, so that it can be revoked. Nothing to write to: none is made."""
+    words = [
+        *PATAUTH,
+        "pat",
+        "create",
+        "--owner-id",
+        "carol",
+        "--scope",
+        "a",
+        "--expires-in",
+        "1d",
+        "--store",
+        url,
+    ]
+    done = into_a_full_disk([*words, "--name", "full"])
+    with Authority.from_url(url) as authority:
+        (made,) = authority.list(owner_id="carol")
+    assert done.returncode == 1
+    assert f"patauth pat revoke {made.id} --yes" in done.stderr
+    assert "Traceback" not in done.stderr
+    shell = " ".join(map(shlex.quote, [*words, "--name", "closed"])) + " >&-"
+    closed = subprocess.run(
+        shell, shell=True, env=environment(), stderr=subprocess.PIPE, text=True, timeout=30, check=False
+    )
+    assert (closed.returncode, "nothing was made" in closed.stderr) == (1, True)
+    with Authority.from_url(url) as authority:
+        assert authority.list(owner_id="carol") == [made]
+
+
+def test_output_that_cannot_be_written_is_one_line_and_1(url: str) -> None:
+    make(url, "listed")
+    for words in (["--help"], ["pat", "list", "--owner-id", "alice", "--store", url]):
+        done = into_a_full_disk([*PATAUTH, *words])
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: cannot write the output")
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("bind", ["nonsense", "127.0.0.1:99999", "127.0.0.1:", ":x"])
+def test_an_address_that_is_none_is_refused_before_anything_starts(bind: str) -> None:
+    done = patauth("serve", "--bind", bind)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "HOST:PORT" in done.stderr
+
+
+def test_an_address_in_use_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        done = patauth("serve", "--bind", f"127.0.0.1:{busy.getsockname()[1]}")
+    assert done.returncode == 1
+    assert "Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_terminal_that_lacks_the_letters_gets_escapes(url: str) -> None:

@@ -123,6 +123,8 @@ def test_connecting_sends_no_command(tmp_path: Path) -> None:
         "redis://host/0?max_connections=5",
         "rediss://host/0?ssl_cert_reqs=bogus",
         "http://host",
+        "redis://host/abc",
+        "unix://",
     ],
 )
 def test_a_url_that_cannot_be_read_is_a_configuration_error_that_repeats_nothing(url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,6 +47,8 @@ def _seconds(text: str) -> int:
 
 
 def _duration(text: str) -> timedelta:
+    if text.strip().isdigit():  # 30 is meant as days, and would be seconds
+        raise ValueError("give an integer and one of s m h d w, such as 30d or 12h")
     return timedelta(seconds=_seconds(text))
 
 
@@ -117,6 +120,10 @@ def create(
         raise click.UsageError("give exactly one of --expires-in, --expires-at and --never-expires")
     from ..pat import Owner
 
+    if sys.stdout is None:
+        raise click.ClickException(
+            "standard output is closed, so the secret could not be shown; nothing was made"
+        )
     owner = Owner(owner_id, name=owner_name, type=owner_type)
     with open_authority() as authority:
         issued = authority.create(
@@ -128,10 +135,18 @@ def create(
             never_expires=never_expires,
             access_token_ttl=access_token_ttl,
         )
-    if options().json:
-        print_json({"pat": pat_object(issued.pat), "secret": issued.secret, "token": issued.token})
-    else:
-        print_facts([*pat_facts(issued.pat), ("secret", issued.secret), ("token", issued.token)])
+    try:
+        if options().json:
+            print_json({"pat": pat_object(issued.pat), "secret": issued.secret, "token": issued.token})
+        else:
+            print_facts([*pat_facts(issued.pat), ("secret", issued.secret), ("token", issued.token)])
+        sys.stdout.flush()
+    except OSError as problem:  # also a reader that has gone away
+        sys.stdout = None  # else Python tries again at exit, and tells of it
+        raise click.ClickException(
+            f"the PAT {issued.pat.id} was made, but its secret could not be written ({problem.strerror}):"
+            f" revoke it by 'patauth pat revoke {issued.pat.id} --yes', and make another"
+        ) from None
     message("Keep the secret and the token now, and keep them safe: they are not shown again.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def serve(bind: str, workers: int, threads: int) -> None:
         raise Failure("patauth serve needs gunicorn: pip install 'patauth[serve]'", 2) from None
 
     quiet = options().quiet
+    _check_bind(bind)
     server = Server(_settings, bind=bind, workers=workers, threads=threads, quiet=quiet)
     settings = server.settings
     _start_engine(settings)
@@ -59,6 +61,25 @@ def serve(bind: str, workers: int, threads: int) -> None:
     where = f"POST {settings.path_prefix}/oauth/token on {bind}"
     message(f"patauth serves {where}; its store is {masked_url(settings.store_url)}.")
     server.run()
+
+
+def _check_bind(bind: str) -> None:
+    """Whether one can listen there: gunicorn would try for five seconds, and end in a traceback."""
+    if bind.startswith("unix:"):
+        return
+    host, colon, port = bind.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise click.BadParameter(
+            "give HOST:PORT (port 1 to 65535), [IPV6]:PORT or unix:PATH", param_hint="--bind"
+        )
+    host = host.strip("[]")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, int(port)), family=family):
+            pass
+    except OSError as problem:
+        why = f"cannot listen on {bind} ({os.strerror(problem.errno or 0)}); give another address by --bind"
+        raise Failure(why, 1) from None
 
 
 def _settings() -> Settings:

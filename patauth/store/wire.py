@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import hiredis
 from redis.backoff import NoBackoff
@@ -113,12 +114,19 @@ def redis_connection(url: str, connect_timeout: float, command_timeout: float) -
     """
     # What redis-py says of a wrong URL may hold a part of its password, so that is neither said nor kept.
     problem = ConfigurationError(
-        "store_url: cannot be read; check host, port and options, and percent-encode # / ? @ in a password"
+        "store_url: cannot be read; check host, port, database and options, and percent-encode # / ? @"
+        " in a password"
     )
     options: dict[str, Any] = {}
     with suppress(ValueError):
         options = dict(parse_url(url))
     if not options:
+        raise problem
+    # redis-py takes a path that is no number for database 0, which nobody has named.
+    path = urlsplit(url).path.strip("/")
+    if (url.startswith("redis") and path and not path.isdigit()) or (
+        url.startswith("unix:") and not options.get("path")
+    ):
         raise problem
     make = options.pop("connection_class", Connection)
     options.update(
