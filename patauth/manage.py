@@ -161,8 +161,16 @@ class Manager:
     def revoke_owner(self, owner_id: str) -> list[str]:
         """Remove all PATs of an owner; their ids."""
         store, tag, deadline = self._store, *self._owner(owner_id)
-        pat_ids = store.revoke_owner(owner_id, tag, deadline=deadline)
-        audit.record("owner.revoke", ownerId=owner_id, pats=len(pat_ids))
+        count = 0
+        try:
+            pat_ids = store.revoke_owner(owner_id, tag, deadline=deadline)
+            count = len(pat_ids)
+        except NotDurable as problem:
+            count = problem.answer[1:].count(1)
+            raise
+        finally:
+            if count:
+                audit.record("owner.revoke", ownerId=owner_id, pats=count)
         return pat_ids
 
     def purge_access_tokens(self) -> Iterator[int]:

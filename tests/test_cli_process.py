@@ -13,27 +13,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from patauth import Authority, NotFound, Owner
-from patauth.store.local import LocalEngine
+
+from .cli import shared_store  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 PATAUTH = [sys.executable, "-m", "patauth"]
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A `local:` store for this module, kept running."""
-    directory = tmp_path_factory.mktemp("cli") / "data"
-    keeper = LocalEngine(directory, start_timeout=20)
-    keeper.acquire()
-    yield f"local:{directory}"
-    keeper.stop()
-    keeper.release()
 
 
 def environment(**more: str) -> dict[str, str]:

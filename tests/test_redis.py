@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +18,8 @@ from patauth import (
     ConfigurationError,
     InvalidCredentials,
     InvalidToken,
+    NotFound,
+    Owner,
     RateLimited,
     StoreUnavailable,
 )
@@ -23,7 +28,7 @@ from patauth.store.keys import Keys
 from patauth.store.record import SCHEMA
 
 from .conftest import NOW, Clock, Make, basic_of, issue, shared_engines, wrong_secret
-from .servers import Server
+from .servers import Server, binaries, until
 
 
 def far() -> float:
@@ -347,6 +352,72 @@ def test_a_removal_waits_for_the_replicas_it_was_told_of(make_at: Make, server: 
         waiting.delete(issued.pat.id)
     with pytest.raises(InvalidCredentials):
         first.authenticate(basic_of(issued))
+
+
+@pytest.fixture
+def primary(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+    """A server, and its replica."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    binary = binaries()["valkey"]
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first = Server(binary, tmp_path / "first", "--port", port, "--repl-diskless-sync-delay", "0")
+    second = Server(binary, tmp_path / "second", "--replicaof", f"127.0.0.1 {port}")
+    until(lambda: second.client().info("replication")["master_link_status"] == "up", 20)
+    yield first, second
+    second.stop()
+    first.stop()
+
+
+def test_a_repeated_removal_is_not_acknowledged_before_the_first_one_is_durable(
+    make_at: Make, primary: tuple[Server, Server]
+) -> None:
+    """The replica stands still. Who repeats, in a process that wrote nothing, has nothing of its own to wait
+    for; it is the first removal that counts."""
+    server, replica = primary
+
+    def another() -> Authority:
+        return make_at(url=server.url, durability="replicas:1", durability_timeout=0.05)
+
+    first = another()
+    one, two = issue(first, "one"), issue(first, "two", owner=Owner("bob"))
+    fresh = [another() for _ in range(5)]
+    for authority in fresh:
+        authority.ping()
+    replica.freeze()
+    with pytest.raises(StoreUnavailable, match="durable"):
+        first.delete(one.pat.id)
+    with pytest.raises(StoreUnavailable, match="durable"):
+        first.revoke_owner("bob")
+    with pytest.raises(StoreUnavailable, match="durable"):
+        fresh[0].delete(one.pat.id)
+    with pytest.raises(StoreUnavailable, match="durable"):
+        fresh[1].revoke_owner("bob")
+    with pytest.raises(StoreUnavailable, match="durable"):  # another has overtaken it after it was read
+        fresh[2]._store.delete(one.pat.id, "alice", deadline=far())
+    with pytest.raises(StoreUnavailable, match="durable"):
+        fresh[3].disable_owner("alice")
+    for issued in (one, two):
+        with pytest.raises(InvalidCredentials):
+            fresh[4].authenticate(basic_of(issued))
+    replica.thaw()
+    until(lambda: server.client().wait(1, 1000) == 1)
+    assert fresh[1].revoke_owner("bob") == 0
+    with pytest.raises(NotFound):
+        fresh[0].delete(one.pat.id)
+
+
+def test_the_trail_has_an_owners_revocation_even_if_it_is_not_durable_yet(
+    make_at: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make_at()
+    issue(first, "one")
+    issue(first, "two")
+    caplog.set_level("INFO", "patauth.audit")
+    with pytest.raises(StoreUnavailable):
+        make_at(durability="replicas:1", durability_timeout=0.05).revoke_owner("alice")
+    assert '"event": "owner.revoke", "ownerId": "alice", "pats": 2' in caplog.text
 
 
 def test_a_creation_that_may_have_happened_leaves_no_pat_behind(

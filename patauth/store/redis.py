@@ -233,10 +233,12 @@ class RedisStore:
             self._forget_in_tenant([pat_id], deadline)
             raise
         self._forget_in_tenant([pat_id], deadline)
+        if reply[0] != 1:
+            self.confirm_removals(tag, deadline)  # another has removed it, and may still be waiting
         return bool(reply[0] == 1)
 
     def confirm_removals(self, tag: str, deadline: float) -> None:
-        """Wait until earlier removals, whose outcome may be unknown, are durable."""
+        """Wait until earlier removals are durable, whoever made them: WAIT alone sees one's own writes."""
         self._confirm(tag, partial(self._scripts.call, deadline=deadline))
 
     def set_owner_state(self, owner_id: str, tag: str, *, disabled: bool, deadline: float) -> int:
@@ -262,6 +264,8 @@ class RedisStore:
         reply, pat_ids = self._on_all_of(owner_id, tag, self._revoke_owner, names, (), deadline)
         if pat_ids:
             self._forget_in_tenant(pat_ids, deadline)
+        if 1 not in reply[1:]:
+            self.confirm_removals(tag, deadline)  # nothing of its own to wait for
         return [pat_id for pat_id, removed in zip(pat_ids, reply[1:], strict=True) if removed == 1]
 
     def _on_all_of(
