@@ -6,6 +6,7 @@ Everything inside patauth is an `int` of milliseconds; `datetime` and text appea
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 
 from .errors import InvalidRequest
@@ -33,8 +34,20 @@ def to_datetime(ms: int) -> datetime:
 def to_ms(moment: datetime, field: str = "date") -> int:
     """The instant of an aware datetime, cut to the millisecond. `InvalidRequest` for anything else."""
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise InvalidRequest(f"{field}: give a time zone, for example datetime.now(UTC) + timedelta(days=30)")
+        raise InvalidRequest(
+            "give a time zone, for example datetime.now(UTC) + timedelta(days=30)", field=field
+        )
     return (moment - _EPOCH) // _MILLISECOND
+
+
+def add_months(ms: int, months: int) -> int:
+    """The same day and time so many calendar months later; the month's last day where it has no such day."""
+    moment = to_datetime(ms)
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    if year > 9999:
+        return LATEST
+    day = min(moment.day, monthrange(year, month + 1)[1])
+    return to_ms(moment.replace(year=year, month=month + 1, day=day))
 
 
 def format_ms(ms: int) -> str:
@@ -50,7 +63,7 @@ def parse_ms(text: str, field: str = "date") -> int:
     shape and for instants before the year 1 or after 9999 (in UTC).
     """
     match = _DATE_TIME.fullmatch(text)
-    problem = InvalidRequest(f"{field}: give an RFC 3339 date-time such as 2030-01-31T12:00:00Z")
+    problem = InvalidRequest("give an RFC 3339 date-time such as 2030-01-31T12:00:00Z", field=field)
     if match is None:
         raise problem
     *numbers, fraction, sign, hours, minutes = match.groups()
@@ -68,5 +81,5 @@ def parse_ms(text: str, field: str = "date") -> int:
     if ms < EARLIEST:
         raise problem
     if ms > LATEST:
-        raise InvalidRequest(f"{field}: the year 9999 is the last that can be given")
+        raise InvalidRequest("the year 9999 is the last that can be given", field=field)
     return ms

@@ -33,15 +33,21 @@ if TYPE_CHECKING:
 class PatAuthError(Exception):
     """Base of every error that patauth raises.
 
-    `status` is the HTTP status that fits; `code` the OAuth error code (RFC 6749 §5.2, RFC 6750 §3.1).
+    `status` is the HTTP status that fits; `code` the OAuth error code (RFC 6749 §5.2, RFC 6750 §3.1). Where
+    one thing was wrong, `field` names it as Python spells it, and `problem` says how; a wire format may have
+    another name for it.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "server_error"
     default: ClassVar[str] = "something went wrong"
 
-    def __init__(self, description: str | None = None, *, detail: str | None = None) -> None:
-        super().__init__(description or self.default)
+    def __init__(
+        self, description: str | None = None, *, field: str | None = None, detail: str | None = None
+    ) -> None:
+        self.field = field
+        self.problem = description or self.default
+        super().__init__(f"{field}: {self.problem}" if field else self.problem)
         self.detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -60,25 +60,26 @@ _NOT_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-
 def check_id(text: object, what: str) -> str:
     """An owner or tenant id: 1-128 of visible ASCII without blank or `/`, and not `me`."""
     if not isinstance(text, str) or not _ID.fullmatch(text):
-        raise InvalidRequest(f"{what}: give 1 to 128 visible ASCII characters without blank or '/'")
+        raise InvalidRequest("give 1 to 128 visible ASCII characters without blank or '/'", field=what)
     if text == "me":
-        raise InvalidRequest(f"{what}: 'me' is reserved for the caller; give another id")
+        raise InvalidRequest("'me' is reserved for the caller; give another id", field=what)
     return text
 
 
 def check_name(text: object, what: str = "name") -> str:
     """A name for people: 1-128 code points without controls, in Unicode's form NFC."""
     if not isinstance(text, str):
-        raise InvalidRequest(f"{what}: give a text")
+        raise InvalidRequest("give a text", field=what)
     if _NOT_IN_NAME.search(text):
         raise InvalidRequest(
-            f"{what}: control characters, line breaks, overrides of writing direction and lone surrogates"
-            " are not allowed"
+            "control characters, line breaks, overrides of writing direction and lone surrogates"
+            " are not allowed",
+            field=what,
         )
     # Normalising takes the square of the length of a run of accents, so a long text does not get that far.
     name = unicodedata.normalize("NFC", text) if len(text) <= _LONGEST_SHRINK * _MAX_NAME else ""
     if not 1 <= len(name) <= _MAX_NAME or not name.strip():
-        raise InvalidRequest(f"{what}: give 1 to {_MAX_NAME} characters, not only blanks")
+        raise InvalidRequest(f"give 1 to {_MAX_NAME} characters, not only blanks", field=what)
     return name
 
 
@@ -96,7 +97,7 @@ class Owner:
 
     def __init__(self, id: str, name: str | None = None, type: str = "IDENTITY") -> None:  # noqa: A002
         if not isinstance(type, str) or type not in OWNER_TYPES:
-            raise InvalidRequest("owner type: give IDENTITY or another type of the management API")
+            raise InvalidRequest("give IDENTITY or another type of the management API", field="owner type")
         object.__setattr__(self, "id", check_id(id, "owner id"))
         object.__setattr__(self, "name", self.id if name is None else check_name(name, "owner name"))
         object.__setattr__(self, "type", type)
@@ -131,6 +132,7 @@ class PersonalAccessToken:
     access_token_ttl: int | None = None  # seconds; None: the setting
     request_quota: Quota | None = None  # None: the setting
     disabled: bool = False
+    never_acknowledged: bool = False  # that its maker knows it never expires
     read_ms: int = field(default=0, compare=False)  # when it was read, by the store's clock
 
     @property

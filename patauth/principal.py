@@ -1,13 +1,16 @@
-"""The verified caller."""
+"""Who calls: a principal by a PAT, or a person by the host application's own sign-in."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from . import dates
-from .pat import Owner
+from .errors import InvalidRequest
+from .pat import Owner, check_id
+from .scope import check
 
 Method = Literal["basic", "pat", "access_token"]
 
@@ -30,3 +33,26 @@ class Principal:
     def expires_at(self) -> datetime | None:
         """When the presented credential expires (UTC), or None for never."""
         return None if self.expires_ms is None else dates.to_datetime(self.expires_ms)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Person:
+    """The host application's signed-in user, as the host's `identify(environ)` names them.
+
+    `scopes`: what this person may do, rights included; what they make has at most these. A person opens
+    patauth's own page and API, never the application's routes. Raises `InvalidRequest`, `InvalidScope`.
+    """
+
+    owner: Owner
+    scopes: frozenset[str]
+    tenant: str
+
+    def __init__(self, owner: Owner, scopes: Iterable[str] = (), tenant: str = "default") -> None:
+        if not isinstance(owner, Owner):
+            raise InvalidRequest("give a patauth.Owner", field="owner")
+        object.__setattr__(self, "owner", owner)
+        object.__setattr__(self, "scopes", frozenset(check(scopes)))
+        object.__setattr__(self, "tenant", check_id(tenant, "tenant"))
+
+
+Caller = Principal | Person

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
+from typing import Literal, cast
 
 from .errors import InvalidScope
 
@@ -64,20 +65,79 @@ def check(scopes: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
+def check_known(scopes: Iterable[str], catalogue: Collection[str] | None) -> None:
+    """Raise `InvalidScope` unless the catalogue has them all, rights apart; None: there is no catalogue."""
+    if catalogue is None:
+        return
+    for scope in scopes:
+        if scope not in catalogue and not is_right(scope):
+            raise InvalidScope(f"{scope} is not in the catalogue (setting scopes)", field="scope")
+
+
 def covers(held: Collection[str], wanted: Iterable[str], catalogue: Collection[str] = ()) -> bool:
     """Whether who holds `held` has all of `wanted`; nothing wanted is always covered.
 
-    The one rule for gate, exchange, creation and `require_scope`. `sp:scopes:all` stands for what
-    `catalogue` lists; wanted, it is covered only by itself. Sets or short tuples are quickest.
-    `TypeError` for a plain text: `"read" in "reports:read"` is true of texts, and nothing is wanted by "".
+    The one rule for gate, exchange, creation and `require_scope`. `sp:scopes:all` stands for what `catalogue`
+    lists, `:manage` rights excepted; wanted, it is covered only by itself. A right covers what `allows` says.
+    Sets or short tuples are quickest. `TypeError` for a plain text: `"read" in "reports:read"` is true of
+    texts, and nothing is wanted by "".
     """
     if isinstance(held, str) or isinstance(wanted, str) or isinstance(catalogue, str):
         raise TypeError("covers() takes collections of scopes, not a text")
     # A loop and not all(...): the generator alone would take longer, on every request.
     for scope in wanted:
-        if scope not in held and (EVERYTHING not in held or scope not in catalogue):
-            return False
+        if scope in held or _implied(scope, held, catalogue):
+            continue
+        return False
     return True
+
+
+# -- rights: scopes that let their holder look at PATs, or manage them ------------------------------------
+
+Reach = Literal["my", "managed", "all"]  # each includes those before it
+Verb = Literal["read", "delete", "manage"]
+
+_RIGHT = re.compile(r"(?:idn|sp):(my|managed|all)-personal-access-tokens:(read|manage)")
+_WIDTH = {"my": 0, "managed": 1, "all": 2}
+_ALLOWED_BY = {"read": ("read",), "manage": ("read", "delete", "manage")}
+
+
+def allows(held: Collection[str], reach: Reach, verb: Verb, catalogue: Collection[str] = ()) -> bool:
+    """Whether `held` gives the right to `verb` PATs: one's own, those of people one manages, or anyone's.
+
+    `idn:` and `sp:` spell the same right; `:manage` includes `:read`; `all` includes `managed` includes `my`.
+    `sp:scopes:all` stands for reading and deleting one's own, and for what `catalogue` lists; but never for
+    making or changing PATs: that takes a `:manage` right by name.
+    """
+    for scope in held:
+        right = _RIGHT.fullmatch(scope)
+        if right and _WIDTH[right[1]] >= _WIDTH[reach] and verb in _ALLOWED_BY[right[2]]:
+            return True
+    if EVERYTHING not in held:
+        return False
+    if reach == "my" and verb != "manage":
+        return True
+    return verb == "read" and allows([scope for scope in catalogue if _is_reading(scope)], reach, "read")
+
+
+def is_right(scope: str) -> bool:
+    """Whether a scope lets its holder manage or look at PATs: those need no entry in a catalogue."""
+    return scope in (EVERYTHING, "oauth:introspect") or _RIGHT.fullmatch(scope) is not None
+
+
+def _implied(scope: str, held: Collection[str], catalogue: Collection[str]) -> bool:
+    right = _RIGHT.fullmatch(scope)
+    if right is None:
+        return EVERYTHING in held and scope in catalogue
+    if EVERYTHING in held and scope in catalogue and right[2] == "read":
+        return True
+    named = [scope for scope in held if scope != EVERYTHING]
+    return allows(named, cast(Reach, right[1]), cast(Verb, right[2]))
+
+
+def _is_reading(scope: str) -> bool:
+    right = _RIGHT.fullmatch(scope)
+    return right is not None and right[2] == "read"
 
 
 def narrow(
@@ -114,11 +174,3 @@ def _matcher(ignored: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]
 
 def _too_many() -> InvalidScope:
     return InvalidScope(f"more than {MAX_SCOPES} scopes")
-
-
-_RIGHT = re.compile(r"(?:idn|sp):(?:my|managed|all)-personal-access-tokens:(?:read|manage)")
-
-
-def is_right(scope: str) -> bool:
-    """Whether a scope lets its holder manage or look at PATs: those need no entry in a catalogue."""
-    return scope in (EVERYTHING, "oauth:introspect") or _RIGHT.fullmatch(scope) is not None
