@@ -7,6 +7,7 @@ credentials (pure) -> one script: record, secret tag or token, expiry, revocatio
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
 from . import audit
@@ -19,7 +20,7 @@ from .proofs import Proofs
 from .quota import Decision, Quota
 from .settings import Settings
 from .store.record import NO_PEPPER, PatRecord, SecretSlot, remembered, unpack, unpack_token
-from .store.redis import LIMITED, REFUSED, RedisStore, Verdict
+from .store.redis import LIMITED, REFUSED, ROTATED_AWAY, RedisStore, Verdict
 
 _log = logging.getLogger("patauth")
 
@@ -89,11 +90,14 @@ class Authenticator:
         verdict = store.authenticate(pat_id, tag=tag, quota=quota, exchange=exchange, deadline=deadline)
         if verdict.verdict == REFUSED:
             self._refuse(credentials, address)
+        if verdict.verdict == ROTATED_AWAY:
+            self._refuse(credentials, address, reason="rotated away")
         record = unpack(verdict.pat)
         if record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
         decision = self._within(verdict, record, exchange)
         slot = self.check_secret(credentials, address, record, tag, verdict.now)
+        self._rehash(credentials, slot, deadline)
         return Proven(record, slot, tag, verdict, decision, deadline)
 
     def check_secret(
@@ -135,9 +139,21 @@ class Authenticator:
             raise RateLimited(decision.retry_after, decision=decision)
         return decision
 
-    def _refuse(self, credentials: PatCredentials, address: str | None) -> NoReturn:
+    def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: float) -> None:
+        """Hash a right secret anew when the profile has changed; a failure costs the request nothing."""
+        if not self._proofs.is_due(slot.digest):
+            return
+        pat_id = credentials.pat_id
+        try:
+            digest = self._proofs.renew(bytes.fromhex(pat_id), credentials.secret)
+            if digest is not None:
+                self._store.rehash(pat_id, slot, replace(slot, digest=digest), deadline=deadline)
+        except PatAuthError as problem:
+            _log.warning("PAT %s not hashed anew: %s", pat_id, problem.detail or problem)
+
+    def _refuse(self, credentials: PatCredentials, address: str | None, reason: str = "invalid") -> NoReturn:
         """One answer for unknown, wrong and deleted; 429 in its place past the address's failure quota."""
-        audit.record("credentials.refused", patId=credentials.pat_id, reason="invalid", address=address)
+        audit.record("credentials.refused", patId=credentials.pat_id, reason=reason, address=address)
         decision = self._failures.charge(address)
         if decision is not None and not decision.allowed:
             raise RateLimited(decision.retry_after, decision=decision)

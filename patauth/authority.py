@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from . import audit
+from .amend import PATCHABLE
 from .authenticate import Admission, Authenticator
+from .change import Changer
 from .credentials import PatCredentials
 from .errors import InvalidCredentials, InvalidRequest, PatAuthError
 from .exchange import Access, Exchanger
+from .expiry import Expiry
 from .failures import Failures
 from .forks import after_fork_in_child
 from .hashing import Hasher
-from .manage import Manager
+from .keyring import Keyring
+from .listing import Lister, Listing
+from .manage import Manager, NewPat
 from .pat import IssuedPat, Owner, PersonalAccessToken
-from .principal import Principal
+from .principal import Caller, Person, Principal
 from .proofs import Proofs
 from .quota import Quota
-from .scope import check as check_scopes
 from .settings import Settings
+from .standing import Standing
 from .store.engine import open_store
 
 C = TypeVar("C")
@@ -47,6 +52,8 @@ class Authority:
         self._authenticator = Authenticator(settings, self._store, proofs, failures)
         self._exchanger = Exchanger(settings, self._store, self._authenticator)
         self._manager = Manager(settings, self._store, self._hasher)
+        self._changer = Changer(settings, self._store, self._hasher)
+        self._lister = Lister(settings, self._store)
 
     @classmethod
     def from_url(cls, store_url: str, **settings: Any) -> Authority:
@@ -138,10 +145,13 @@ class Authority:
 
     # -- managing ---------------------------------------------------------------------------------------
 
+    # `by` is on whose behalf: a Principal or a Person, whose rights then decide and whose own authority
+    # limits what they make. Without it, it is the application itself that asks, and may do everything.
+
     def create(
         self,
         *,
-        owner: Owner,
+        owner: Owner | None = None,
         name: str,
         scope: Iterable[str],
         expires_in: timedelta | None = None,
@@ -149,37 +159,112 @@ class Authority:
         never_expires: bool = False,
         access_token_ttl: int | None = None,
         request_quota: Quota | str | None = None,
+        by: Caller | None = None,
     ) -> IssuedPat:
         """Make a PAT. Its secret is in the answer and nowhere else.
 
-        `name` is unique per owner. Exactly one of `expires_in`, `expires_at` (with a time zone) and
-        `never_expires=True`. `access_token_ttl`: 15-43200 s. `request_quota`: "count/seconds" in place of
-        the setting. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the name, or too many PATs),
-        `Forbidden` (the owner is disabled), `Overloaded`.
+        `owner`: None is `by`'s own. `name` is unique per owner. Exactly one of `expires_in`, `expires_at`
+        (with a time zone) and `never_expires=True`. `access_token_ttl`: 15-43200 s. `request_quota`:
+        "count/seconds" in place of the setting. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the
+        name, or too many PATs), `Forbidden` (no right to it, or the owner is disabled), `Overloaded`.
         """
         if [expires_in is not None, expires_at is not None, never_expires].count(True) != 1:
-            raise InvalidRequest("expiry: give exactly one of expires_in, expires_at and never_expires=True")
-        expiry = expires_in if expires_in is not None else expires_at
-        return self._manager.create(owner, name, check_scopes(scope), expiry, access_token_ttl, request_quota)
+            raise InvalidRequest(
+                "give exactly one of expires_in, expires_at and never_expires=True", field="expiry"
+            )
+        new = NewPat(
+            owner=owner,
+            name=name,
+            scope=scope,
+            expiry=Expiry.read(expires_in if expires_in is not None else expires_at),
+            access_token_ttl=access_token_ttl,
+            request_quota=request_quota,
+            never_acknowledged=never_expires,
+        )
+        return self.create_pat(new, by=by)
 
-    def get(self, pat_id: str) -> PersonalAccessToken:
-        """One PAT, also an expired one within its retention. Raises `NotFound`."""
-        return self._manager.get(pat_id)
+    def create_pat(self, new: NewPat, *, by: Caller | None = None) -> IssuedPat:
+        """As `create`, of what a wire format has read."""
+        return self._manager.create(self._standing(by), new)
 
-    def list(self, *, owner_id: str, offset: int = 0, limit: int | None = None) -> list[PersonalAccessToken]:
-        """An owner's PATs by creation, expired ones included within their retention.
+    def get(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
+        """One PAT, also an expired one within its retention. Raises `NotFound`, `Forbidden`."""
+        return self._manager.get(self._standing(by), pat_id)
 
-        Raises `InvalidRequest`.
+    def get_presented(self, by: Caller) -> PersonalAccessToken:
+        """The PAT by which somebody calls; it needs no right for that. Raises `NotFound` for a `Person`."""
+        return self._manager.get_presented(self._standing(by))
+
+    def list(
+        self,
+        *,
+        owner_id: str | None = None,
+        filters: str | None = None,
+        sort: str | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+        count: bool = False,
+        by: Caller | None = None,
+    ) -> Listing:
+        """PATs of an owner, of `by` ("me"), or with None of the tenant; expired ones within their retention
+        too.
+
+        `filters` in the grammar of `patauth.filters`; `sort` such as "name" or "-created,name"; without it an
+        owner's come by creation, and a tenant's in no particular but steady order. `limit` None: all, up to
+        10 000. With `count`, `.total` of the answer is how many there are in all. Raises `InvalidRequest`
+        (also when it would have to read over 10 000 PATs), `Forbidden`.
         """
-        return self._manager.list_of(owner_id, offset, limit)
+        return self._lister.list_for(self._standing(by), owner_id, filters, sort, offset, limit, count)
 
-    def delete(self, pat_id: str) -> None:
+    def patch(
+        self,
+        pat_id: str,
+        operations: object,
+        *,
+        fields: Collection[str] = PATCHABLE,
+        by: Caller | None = None,
+    ) -> PersonalAccessToken:
+        """Change a PAT by a JSON Patch (RFC 6902), all of it or nothing; the PAT as it is then.
+
+        `operations` such as `[{"op": "replace", "path": "/name", "value": "ci"}]`, on the members `name`,
+        `scope`, `expirationDate` and `userAwareTokenNeverExpires`, of which only `fields` may be touched. An
+        expiry of null needs `userAwareTokenNeverExpires: true` in the same patch. Access tokens keep their
+        scopes. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
+        """
+        return self._changer.patch(self._standing(by), pat_id, operations, fields)
+
+    def patch_many(
+        self, pat_ids: Sequence[str], operations: object, *, by: Caller | None = None
+    ) -> Sequence[PersonalAccessToken]:
+        """Change the expiry of 1-25 PATs by one JSON Patch; the PATs in the order of their ids.
+
+        All are checked first; those of one owner then change together or not at all. Raises as `patch`.
+        """
+        return self._changer.patch_many(self._standing(by), pat_ids, operations)
+
+    def rotate(
+        self, pat_id: str, *, overlap: timedelta = timedelta(hours=1), by: Caller | None = None
+    ) -> IssuedPat:
+        """Give a PAT a new secret, shown here and never again; id, name, scopes and expiry stay.
+
+        The secret until now passes for `overlap` too, at most 7 days and never past the expiry, and the
+        access tokens that came from it end with it; `timedelta(0)` ends them at once. Raises `NotFound`,
+        `Forbidden` (no right to it, the owner is disabled, or the PAT can do more than `by`),
+        `InvalidRequest`, `Overloaded`.
+        """
+        return self._changer.rotate(self._standing(by), pat_id, overlap)
+
+    def delete(self, pat_id: str, *, by: Caller | None = None) -> None:
         """Revoke a PAT for good: it and its access tokens are refused from the next request on.
 
         Returns only once that is durable (setting `durability`); else raises `StoreUnavailable`, and is
-        safe to repeat. Raises `NotFound`.
+        safe to repeat. Raises `NotFound`, `Forbidden`.
         """
-        self._manager.delete(pat_id)
+        self._manager.delete(self._standing(by), pat_id)
+
+    def delete_presented(self, by: Caller) -> None:
+        """Revoke the PAT by which somebody calls; it needs no right for that. As `delete`."""
+        self._manager.delete_presented(self._standing(by))
 
     def disable_owner(self, owner_id: str) -> int:
         """Refuse all of an owner's PATs and access tokens from the next request on; none can be made.
@@ -209,6 +294,10 @@ class Authority:
         """The same a step at a time, for who shows progress: how many went; nothing goes unless asked."""
         return self._manager.purge_access_tokens()
 
+    def keyring(self) -> Keyring:
+        """The keys that are derived from the store key."""
+        return self._store.keyring(self._store.deadline())
+
     def ping(self) -> None:
         """Reach the store, start a `local:` engine if need be, and check the store key.
 
@@ -216,3 +305,8 @@ class Authority:
         """
         self._store.start()
         self._store.settle_key(self._store.deadline())
+
+    def _standing(self, by: Caller | None) -> Standing:
+        if not isinstance(by, Principal | Person | None):
+            raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
+        return Standing(self.settings, self._store, by)

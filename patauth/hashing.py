@@ -92,6 +92,11 @@ class Hasher:
         costs = (self.profile.memory_kib, self.profile.time_cost, self.profile.parallelism)
         return Digest(salt, self._compute(secret, salt, *costs), *costs)
 
+    def is_due(self, stored: Digest) -> bool:
+        """Whether a digest has other costs than the profile, and is to be made anew."""
+        costs = (stored.memory_kib, stored.time_cost, stored.parallelism)
+        return costs != (self.profile.memory_kib, self.profile.time_cost, self.profile.parallelism)
+
     def verify(self, secret: bytes, stored: Digest) -> bool:
         """Whether `stored` is a digest of `secret`; compared in constant time.
 

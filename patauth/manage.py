@@ -1,12 +1,11 @@
-"""The life of PATs: made, read, listed, removed; owners disabled and revoked. One place for each rule."""
+"""The life of PATs: made, looked at, removed; owners disabled and revoked. One place for each rule."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from . import audit, credentials, dates, scope
+from . import audit, credentials
 from .errors import (
     ConfigurationError,
     Conflict,
@@ -16,15 +15,33 @@ from .errors import (
     NotFound,
     StoreUnavailable,
 )
+from .expiry import Expiry
 from .hashing import Hasher
-from .pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name, is_gone
+from .pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name
+from .principal import Principal
 from .quota import Quota, parse
+from .scope import check as check_scopes
+from .scope import check_known
 from .settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL, Settings
-from .store.record import PatRecord, SecretSlot, pack, unpack
+from .standing import Standing
+from .store.record import PatRecord, SecretSlot, pack
 from .store.redis import RedisStore
 from .store.scripts import NotDurable
 
 _ID_TRIES = 3  # 96 random bits meet another id of the same owner tag practically never
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPat:
+    """What is asked for when a PAT is to be made."""
+
+    owner: Owner | None  # None: whoever makes it
+    name: str
+    scope: Iterable[str]
+    expiry: Expiry
+    access_token_ttl: int | None = None  # seconds; None: the setting
+    request_quota: Quota | str | None = None  # None: the setting
+    never_acknowledged: bool = False  # one that never expires needs this
 
 
 class Manager:
@@ -37,27 +54,35 @@ class Manager:
         self._format = settings.format
         self._retention_ms = settings.retention * 1000
 
-    def create(
-        self,
-        owner: Owner,
-        name: str,
-        scopes: tuple[str, ...],
-        expiry: timedelta | datetime | None,
-        access_token_ttl: int | None,
-        request_quota: Quota | str | None,
-    ) -> IssuedPat:
-        """Make a PAT. Raises `InvalidRequest`, `InvalidScope`, `Conflict`, `Forbidden`, `Overloaded`."""
+    def create(self, standing: Standing, new: NewPat) -> IssuedPat:
+        """Make a PAT, with at most its maker's scopes and lifetime.
+
+        Raises `InvalidRequest`, `InvalidScope`, `Conflict`, `Forbidden`, `Overloaded`.
+        """
         settings, store = self._settings, self._store
-        if not isinstance(owner, Owner):
-            raise InvalidRequest("owner: give a patauth.Owner")
-        name = check_name(name)
-        scopes = self._grantable(scopes)
-        _check_ttl(access_token_ttl)
-        quota = _quota(request_quota)
+        owner = _owner_of(standing, new.owner)
+        name = check_name(new.name)
+        scopes = check_scopes(new.scope)
+        if not scopes:
+            raise InvalidScope("give at least one scope", field="scope")
+        check_known(scopes, settings.scopes)
+        _check_ttl(new.access_token_ttl)
+        quota = _quota(new.request_quota)
         deadline = store.deadline()
         ring = store.settle_key(deadline)
+        most = standing.limit(deadline)
+        if not most.covers(scopes):
+            raise InvalidScope(
+                "you cannot pass on scopes that your own credentials do not hold", field="scope"
+            )
         now = store.now(deadline)
-        expires_ms = self._expiry(expiry, now)
+        expires_ms = new.expiry.settle(
+            now, created=now, longest=settings.max_lifetime, ceiling=most.expires_ms
+        )
+        if expires_ms is None and not new.never_acknowledged:
+            raise InvalidRequest(
+                "a personal access token that never expires needs this true", field="never_acknowledged"
+            )
         secret = credentials.mint_secret()
         digest = self._hasher.hash(secret)
         for _ in range(_ID_TRIES):
@@ -72,8 +97,9 @@ class Manager:
                 changed_ms=now,
                 sequence=1,
                 expires_ms=expires_ms,
-                access_token_ttl=access_token_ttl,
+                access_token_ttl=new.access_token_ttl,
                 request_quota=quota,
+                never_acknowledged=new.never_acknowledged,
                 read_ms=now,
             )
             record = PatRecord(pat, (SecretSlot(1, ring.secret_tag(pat_id, secret), digest),))
@@ -92,7 +118,7 @@ class Manager:
             if outcome != "exists":
                 break
         if outcome == "taken":
-            raise Conflict("name: this owner has a PAT of that name already; choose another name")
+            raise Conflict("this owner has a PAT of that name already; choose another", field="name")
         if outcome == "full":
             raise Conflict(
                 f"this owner has {settings.max_pats_per_owner} PATs already, the most that are allowed;"
@@ -102,39 +128,35 @@ class Manager:
             raise Forbidden("this owner is disabled; enable the owner first")
         if outcome != "made":
             raise StoreUnavailable(detail=f"creation answered {outcome!r}")
-        audit.record("pat.create", patId=pat_id, ownerId=owner.id, name=name, scope=list(scopes))
+        facts = {"patId": pat_id, "ownerId": owner.id, "name": name, **standing.facts}
+        audit.record("pat.create", scope=list(scopes), **facts)
         return IssuedPat(pat, self._format.secret_text(secret), self._format.token_text(pat_id, secret))
 
-    def get(self, pat_id: str) -> PersonalAccessToken:
-        """One PAT, expired or not, until its retention is over. Raises `NotFound`."""
-        if not isinstance(pat_id, str) or not credentials.is_pat_id(pat_id):
-            raise NotFound
-        found = self._read([pat_id], self._store.deadline())
-        if not found:
-            raise NotFound
-        return found[0]
+    def get(self, standing: Standing, pat_id: str) -> PersonalAccessToken:
+        """One PAT, expired or not, until its retention is over. Raises `NotFound`, `Forbidden`."""
+        standing.require_own("read")
+        return standing.find("read", pat_id, self._store.deadline())
 
-    def list_of(self, owner_id: str, offset: int, limit: int | None) -> list[PersonalAccessToken]:
-        """An owner's PATs by creation, expired ones included until their retention is over."""
-        check_id(owner_id, "owner_id")
-        whole = isinstance(offset, int) and isinstance(limit, int | None)
-        if not whole or offset < 0 or (limit is not None and limit < 0):
-            raise InvalidRequest("offset and limit: give 0 or more")
-        store = self._store
-        deadline = store.deadline()
-        tag = store.keyring(deadline).owner_tag(self._settings.tenant, owner_id)
-        found = self._read(store.pat_ids_of(owner_id, tag, deadline=deadline), deadline)
-        found.sort(key=lambda pat: (pat.created_ms, pat.id))
-        return found[offset : None if limit is None else offset + limit]
+    def get_presented(self, standing: Standing) -> PersonalAccessToken:
+        """The PAT that calls. It needs no right for that. Raises `NotFound` where no PAT does."""
+        return self._host(standing).find("read", _presented(standing), self._store.deadline())
 
-    def delete(self, pat_id: str) -> None:
-        """Remove a PAT; its access tokens end with it. Raises `NotFound`.
+    def delete(self, standing: Standing, pat_id: str) -> None:
+        """Remove a PAT; its access tokens end with it. Raises `NotFound`, `Forbidden`.
 
         Returns only once that is durable; else `StoreUnavailable`, and it is safe to repeat.
         """
+        standing.require_own("delete")
+        self._delete(standing, standing, pat_id)
+
+    def delete_presented(self, standing: Standing) -> None:
+        """Remove the PAT that calls: whoever finds a secret can end it, without any right. As `delete`."""
+        self._delete(standing, self._host(standing), _presented(standing))
+
+    def _delete(self, caller: Standing, standing: Standing, pat_id: str) -> None:
         store = self._store
         try:
-            pat = self.get(pat_id)
+            pat = standing.find("delete", pat_id, store.deadline())
         except NotFound:
             if isinstance(pat_id, str) and credentials.is_pat_id(pat_id):
                 store.confirm_removals(pat_id[:8], store.deadline())
@@ -149,7 +171,7 @@ class Manager:
             raise
         finally:
             if removed:  # by this call, and not by another at the same moment
-                audit.record("pat.delete", patId=pat.id, ownerId=pat.owner.id)
+                audit.record("pat.delete", patId=pat.id, ownerId=pat.owner.id, **caller.facts)
 
     def set_owner_state(self, owner_id: str, disabled: bool) -> int:
         """Disable or enable an owner: all PATs, and with them all access tokens. How many PATs there are."""
@@ -189,44 +211,27 @@ class Manager:
         ring = self._store.settle_key(deadline)
         return ring.owner_tag(self._settings.tenant, owner_id), deadline
 
-    def _read(self, pat_ids: list[str], deadline: float) -> list[PersonalAccessToken]:
-        if not pat_ids:
-            return []
-        now, records = self._store.records(pat_ids, deadline=deadline)
-        found = [replace(unpack(data).pat, read_ms=now) for data in records if data is not None]
-        tenant, retention = self._settings.tenant, self._retention_ms
-        return [pat for pat in found if pat.tenant == tenant and not is_gone(pat.expires_ms, now, retention)]
+    def _host(self, standing: Standing) -> Standing:
+        return Standing(standing.settings, standing.store, None)
 
-    def _grantable(self, scopes: tuple[str, ...]) -> tuple[str, ...]:
-        granted = scope.check(scopes)
-        if not granted:
-            raise InvalidScope("scope: give at least one scope")
-        catalogue = self._settings.scopes
-        if catalogue is not None:
-            unknown = [name for name in granted if name not in catalogue and not scope.is_right(name)]
-            if unknown:
-                raise InvalidScope(f"scope: {unknown[0]} is not in the catalogue (setting scopes)")
-        return granted
 
-    def _expiry(self, expiry: timedelta | datetime | None, now: int) -> int | None:
-        longest = self._settings.max_lifetime
-        if expiry is None:
-            if longest is not None:
-                raise InvalidRequest(f"expiry: PATs must expire within {longest} seconds here")
-            return None
-        if isinstance(expiry, timedelta):
-            expires_ms = now + expiry // timedelta(milliseconds=1)
-        elif isinstance(expiry, datetime):
-            expires_ms = dates.to_ms(expiry, "expires_at")
-        else:
-            raise InvalidRequest("expiry: give a timedelta as expires_in or a datetime as expires_at")
-        if expires_ms <= now:
-            raise InvalidRequest("expiry: give an instant in the future")
-        if expires_ms > dates.LATEST:
-            raise InvalidRequest("expiry: the year 9999 is the last that can be given")
-        if longest is not None and expires_ms > now + longest * 1000:
-            raise InvalidRequest(f"expiry: PATs must expire within {longest} seconds here")
-        return expires_ms
+def _owner_of(standing: Standing, owner: Owner | None) -> Owner:
+    """Whom a PAT is to be made for: the caller, or with the right to it, anyone."""
+    if owner is None:
+        standing.require_own("manage")
+        if standing.owner is None:
+            raise InvalidRequest("give a patauth.Owner", field="owner")
+        return standing.owner
+    if not isinstance(owner, Owner):
+        raise InvalidRequest("give a patauth.Owner", field="owner")
+    standing.require_all("manage")
+    return owner
+
+
+def _presented(standing: Standing) -> str:
+    if not isinstance(standing.by, Principal):
+        raise NotFound("no personal access token was presented")
+    return standing.by.pat_id
 
 
 def _check_ttl(seconds: int | None) -> None:
@@ -235,7 +240,7 @@ def _check_ttl(seconds: int | None) -> None:
     whole = isinstance(seconds, int) and not isinstance(seconds, bool)
     if not whole or not MIN_ACCESS_TOKEN_TTL <= seconds <= MAX_ACCESS_TOKEN_TTL:
         raise InvalidRequest(
-            f"access_token_ttl: give {MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL} whole seconds"
+            f"give {MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL} whole seconds", field="access_token_ttl"
         )
 
 
@@ -243,7 +248,7 @@ def _quota(given: Quota | str | None) -> Quota | None:
     try:
         quota = parse(given) if isinstance(given, str) else given
     except ConfigurationError as problem:
-        raise InvalidRequest(f"request_quota: {problem}") from None
+        raise InvalidRequest(str(problem), field="request_quota") from None
     if quota is not None and not isinstance(quota, Quota):
-        raise InvalidRequest("request_quota: give a text such as '100/10' or a patauth.Quota")
+        raise InvalidRequest("give a text such as '100/10' or a patauth.Quota", field="request_quota")
     return quota

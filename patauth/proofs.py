@@ -29,6 +29,7 @@ _KEY_BYTES = 32
 # Lengths of PAT id, salt and digest, then the three costs. The secret is last and needs no length.
 # Short enough that all parts of ours fit into one block of blake2b, 128 bytes.
 _HEAD = struct.Struct(">3B3I")
+_RENEWAL = 900.0  # s between two new hashes of one PAT's secret
 _LONGEST_HASH = 1.0  # s that a follower grants its leader beyond the wait for a slot
 
 
@@ -64,28 +65,52 @@ class Proofs:
 
     def _forget(self) -> None:
         self._verdicts: TTLCache[bytes, bool] = TTLCache(self._entries, self._ttl, timer=self._timer)
+        self._renewed: TTLCache[bytes, bool] = TTLCache(self._entries, _RENEWAL, timer=self._timer)
 
     def check(self, pat_id: bytes, secret: bytes, stored: Digest) -> bool:
         """Whether `stored`, the digest in the record of `pat_id`, is one of `secret`.
 
         However many threads ask the same at once, one of them hashes. Raises what `Hasher.verify` raises.
         """
-        salt, digest = stored.salt, stored.digest
         try:
-            head = _HEAD.pack(
-                len(pat_id), len(salt), len(digest), stored.memory_kib, stored.time_cost, stored.parallelism
-            )
+            key = self._key(pat_id, secret, stored)
         except struct.error:  # a number that no record of ours has; the hasher has the words for it
             return self._hasher.verify(secret, stored)
-        mac = self._mac.copy()  # keyed once: a copy takes half the time of keying anew
-        mac.update(b"".join((head, pat_id, salt, digest, secret)))
-        key = mac.digest()
         try:
             with self._lock:  # reading moves an entry to the young end, so it takes the lock too
                 return self._verdicts[key]
         except (KeyError, AttributeError):  # not there; or in pieces, see below
             pass
         return self._compute_once(key, secret, stored)
+
+    def _key(self, pat_id: bytes, secret: bytes, stored: Digest) -> bytes:
+        salt, digest = stored.salt, stored.digest
+        head = _HEAD.pack(
+            len(pat_id), len(salt), len(digest), stored.memory_kib, stored.time_cost, stored.parallelism
+        )
+        mac = self._mac.copy()  # keyed once: a copy takes half the time of keying anew
+        mac.update(b"".join((head, pat_id, salt, digest, secret)))
+        return mac.digest()
+
+    def is_due(self, stored: Digest) -> bool:
+        """Whether a digest is to be made anew, since the hasher's profile has changed."""
+        return self._hasher.is_due(stored)
+
+    def renew(self, pat_id: bytes, secret: bytes) -> Digest | None:
+        """A new digest of a secret that was found right; None if one was made lately.
+
+        Once in 15 minutes for a PAT: while an old and a new version run side by side, each would undo what
+        the other does. Raises `Overloaded`.
+        """
+        with self._lock:
+            if pat_id in self._renewed:
+                return None
+            self._renewed[pat_id] = True
+        digest = self._hasher.hash(secret)
+        key = self._key(pat_id, secret, digest)
+        with self._lock:
+            self._verdicts[key] = True
+        return digest
 
     def _compute_once(self, key: bytes, secret: bytes, stored: Digest) -> bool:
         """The first thread to come hashes; those who come meanwhile get its verdict or its error."""

@@ -43,6 +43,7 @@ FLOORS = {
     "keyring": GROUND,
     "audit": GROUND,  # to `logging` only; where that goes is the host's choice
     "filters": GROUND,
+    "expiry": GROUND,
     "settings": SETTINGS,
     "places": FIRST,  # threads, not time: who waits says how long
     "hashing": FIRST,
@@ -52,7 +53,12 @@ FLOORS = {
     "store": FIRST,
     "authenticate": SECOND,
     "exchange": SECOND,
+    "standing": SECOND,
     "manage": SECOND,
+    "patch": SECOND,
+    "amend": SECOND,
+    "change": SECOND,
+    "listing": SECOND,
     "authority": SECOND,
     "wsgi": TOP,
     "flask": TOP,

@@ -14,8 +14,10 @@ of which the last 12 stand in a key.
     P:{T}:n:TENANT/OWNER         hash    owner index: name -> ID, expiry              while the owner has PATs
     P:{T}:w                      string  written to have something to wait for        1 s
     P:{store}:w                  string  the same                                     1 s
-    P:{/TENANT}:created          zset    tenant index: hex id by creation, ms         while it has PATs
-    P:{/TENANT}:used             zset    tenant index: hex id by last use, ms; 0 none while it has PATs
+    P:{/TENANT}:created          zset    tenant index: ID by creation, ms             while it has PATs
+    P:{/TENANT}:used             zset    tenant index: ID by last use, ms; 0: none    while it has PATs
+    P:{/TENANT}:expires          zset    tenant index: ID by expiry, ms; 2^48-1 never while it has PATs
+    P:{/TENANT}:marks            zset    ID and what of it may be out of step, by ms  until a listing mends it
     P:{store}:key                string  the store key, unless `secret_key` is set    stays
     P:{store}:check              string  check value of the store key                 stays
 
@@ -40,6 +42,8 @@ class Keys:
         # which no tenant holds.
         self.tenant_created = head + f"/{tenant}}}:created".encode()
         self.tenant_used = head + f"/{tenant}}}:used".encode()
+        self.tenant_expires = head + f"/{tenant}}}:expires".encode()
+        self.tenant_marks = head + f"/{tenant}}}:marks".encode()
 
     def pat(self, pat_id: str) -> bytes:
         """The PAT record."""

@@ -136,8 +136,9 @@ def pack(record: PatRecord) -> bytes:
         pat.changed_ms - pat.created_ms,
         pat.sequence,
         pat.access_token_ttl,
+        pat.never_acknowledged,
     )
-    return b"".join((head, *map(_pack_slot, record.secrets), _encode(rest)))
+    return b"".join((head, *map(pack_slot, record.secrets), _encode(rest)))
 
 
 def remembered(read: Callable[P, T]) -> Callable[P, T]:
@@ -180,6 +181,7 @@ def unpack(data: bytes) -> PatRecord:
             access_token_ttl=rest.ttl,
             request_quota=Quota(count, seconds) if count else None,
             disabled=data[1:2] == b"d",
+            never_acknowledged=rest.never_acknowledged,
         )
         for ms in (pat.created_ms, pat.changed_ms, pat.expires_ms or 0, pat.last_used_ms or 0):
             _check_instant(ms)
@@ -189,7 +191,8 @@ def unpack(data: bytes) -> PatRecord:
         raise not_understood("PAT record", problem) from None
 
 
-def _pack_slot(slot: SecretSlot) -> bytes:
+def pack_slot(slot: SecretSlot) -> bytes:
+    """The 77 bytes of a secret slot."""
     digest = slot.digest
     return b"".join(
         (

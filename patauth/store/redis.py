@@ -16,23 +16,27 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import ConfigurationError, StoreUnavailable
 from ..keyring import Keyring
+from ..pat import PersonalAccessToken
 from ..quota import Quota
 from .connection import REQUEST_DEADLINE, Transport
 from .keys import Keys
 from .local import LocalEngine
-from .record import not_understood, pack_expiry
+from .record import SecretSlot, not_understood, pack_expiry, pack_slot
 from .scripts import Call, NotDurable, Script, Scripts, understood
 from .storekey import StoreKey
+from .tenantindex import TenantIndex
 from .wire import Command
 
 _log = logging.getLogger("patauth.store")
 
-REFUSED, ADMITTED, LIMITED = 0, 1, 2  # verdicts of lua/authenticate.lua
+REFUSED, ADMITTED, LIMITED, ROTATED_AWAY = 0, 1, 2, 4  # verdicts of lua/authenticate.lua
 _TRIES = 50  # for what must see all PATs of an owner at once; the deadline comes first
 ISSUED, CHANGED = 1, 2  # of lua/issue.lua
 
 Creation = Literal["made", "disabled", "taken", "full", "exists"]
 _OUTCOMES: dict[int, Creation] = {0: "made", 1: "disabled", 2: "taken", 3: "full", 4: "exists"}
+Update = Literal["made", "gone", "changed", "taken", "disabled"]
+_UPDATES: dict[int, Update] = {0: "made", 1: "gone", 2: "changed", 3: "taken", 4: "disabled"}
 
 
 class Verdict(NamedTuple):
@@ -43,6 +47,15 @@ class Verdict(NamedTuple):
     micros: int  # admitted: the quota's backlog; limited: the wait
     pat: bytes  # PAT record
     token: bytes | None  # access token record
+
+
+class Change(NamedTuple):
+    """A PAT's record as it was read, and the one to put in its place."""
+
+    seen: bytes
+    new: bytes
+    before: PersonalAccessToken
+    after: PersonalAccessToken
 
 
 class RedisStore:
@@ -77,7 +90,10 @@ class RedisStore:
         self._read = Script("read")
         self._owner_state = Script("owner_state")
         self._revoke_owner = Script("revoke_owner")
+        self._update = Script("update")
+        self._rehash = Script("rehash")
         self._barrier = Script("barrier")
+        self.tenant = TenantIndex(self._scripts, keys)
 
     def deadline(self) -> float:
         """When the store calls of a request that starts now must be over (`time.monotonic()`)."""
@@ -124,8 +140,8 @@ class RedisStore:
         reply = self._scripts.run(self._authenticate, names, arguments, deadline)
         try:
             verdict, now = reply[0], reply[1]
-            if verdict == REFUSED and type(now) is int:
-                return Verdict(REFUSED, now, 0, b"", None)
+            if verdict in (REFUSED, ROTATED_AWAY) and type(now) is int:
+                return Verdict(verdict, now, 0, b"", None)
             if (
                 (verdict != ADMITTED and verdict != LIMITED)
                 or type(now) is not int
@@ -161,10 +177,16 @@ class RedisStore:
         """Write a use, unless that UTC day has one; then the tenant's index. Whether it was written."""
         moment = used_ms.to_bytes(6)
         names = [self._keys.pat(pat_id)]
+        self.tenant.mark_use(pat_id, used_ms, deadline)
         written = self._scripts.run(self._touch, names, (moment,), deadline, now=used_ms)[0] == 1
         if written:
-            self._scripts.call([("ZADD", self._keys.tenant_used, "XX", used_ms, pat_id)], deadline)
+            self.tenant.used(pat_id, used_ms, deadline)
         return bool(written)
+
+    def rehash(self, pat_id: str, seen: SecretSlot, new: SecretSlot, *, deadline: float) -> bool:
+        """Put a slot with another digest in place of `seen`, if that still stands. Whether it was written."""
+        names, slots = [self._keys.pat(pat_id)], (pack_slot(seen), pack_slot(new))
+        return bool(self._scripts.run(self._rehash, names, slots, deadline)[0] == 1)
 
     # -- management -----------------------------------------------------------------------------------
 
@@ -190,11 +212,7 @@ class RedisStore:
         """Write a PAT: index before record, so that none is ever missing from a listing of the tenant."""
         keys = self._keys
         tag = pat_id[:8]
-        index = [
-            ("ZADD", keys.tenant_created, "NX", created_ms, pat_id),
-            ("ZADD", keys.tenant_used, "NX", 0, pat_id),
-        ]
-        self._scripts.call(index, deadline, retry=True)
+        self.tenant.enter(pat_id, created_ms, expires_ms, deadline)
         names = [keys.pat(pat_id), keys.owner(tag, owner_id), keys.owner_index(tag, owner_id)]
         entry = bytes.fromhex(pat_id) + pack_expiry(expires_ms)
         keep = b"" if keep_ms is None else keep_ms
@@ -210,7 +228,36 @@ class RedisStore:
         if outcome is None:
             raise not_understood("creation", repr(reply))
         if outcome not in ("made", "exists"):
-            self._forget_in_tenant([pat_id], deadline)
+            self.tenant.forget([pat_id], deadline)
+        return outcome
+
+    def update(
+        self, changes: Sequence[Change], *, new_secret: bool = False, retention_ms: int, deadline: float
+    ) -> Update:
+        """Put changed records of one owner in place of those that were read: all, durably, or none.
+
+        `new_secret`: not while the owner is disabled.
+        """
+        keys = self._keys
+        first = changes[0].before
+        tag = first.id[:8]
+        moved = [one for one in changes if one.before.expires_ms != one.after.expires_ms]
+        if moved:
+            ids = [one.after.id for one in moved]
+            self.tenant.mark_expiry(ids, self.now(deadline), deadline)
+        names = [keys.owner(tag, first.owner.id), keys.owner_index(tag, first.owner.id)]
+        arguments: list[bytes | str | int] = [b"1" if new_secret else b"0", retention_ms]
+        for seen, new, before, after in changes:
+            names.append(keys.pat(after.id))
+            entry = bytes.fromhex(after.id) + pack_expiry(after.expires_ms)
+            keep = b"" if after.expires_ms is None else after.expires_ms + retention_ms - before.read_ms
+            arguments += (seen, new, before.name, after.name, entry, keep)
+        reply = self._scripts.run_durably(self._update, names, arguments, deadline)
+        outcome = _UPDATES.get(reply[0])
+        if outcome is None:
+            raise not_understood("update", repr(reply))
+        if moved and outcome == "made":
+            self.tenant.expires([(one.after.id, one.after.expires_ms) for one in moved], deadline)
         return outcome
 
     def delete(self, pat_id: str, owner_id: str, *, deadline: float) -> bool:
@@ -230,9 +277,9 @@ class RedisStore:
         try:
             reply = self._scripts.run_durably(self._delete, names, (bytes.fromhex(pat_id),), deadline)
         except NotDurable:
-            self._forget_in_tenant([pat_id], deadline)
+            self.tenant.forget([pat_id], deadline)
             raise
-        self._forget_in_tenant([pat_id], deadline)
+        self.tenant.forget([pat_id], deadline)
         if reply[0] != 1:
             self.confirm_removals(tag, deadline)  # another has removed it, and may still be waiting
         return bool(reply[0] == 1)
@@ -263,7 +310,7 @@ class RedisStore:
 
         reply, pat_ids = self._on_all_of(owner_id, tag, self._revoke_owner, names, (), deadline)
         if pat_ids:
-            self._forget_in_tenant(pat_ids, deadline)
+            self.tenant.forget(pat_ids, deadline)
         if 1 not in reply[1:]:
             self.confirm_removals(tag, deadline)  # nothing of its own to wait for
         return [pat_id for pat_id, removed in zip(pat_ids, reply[1:], strict=True) if removed == 1]
@@ -319,15 +366,6 @@ class RedisStore:
             if int(cursor) == 0:
                 break
         self.confirm_removals("store", self.deadline())
-
-    def _forget_in_tenant(self, pat_ids: list[str], deadline: float) -> None:
-        """Take PATs out of the tenant's indexes. Who lists believes records alone, so this may fail."""
-        keys = self._keys
-        commands = [("ZREM", keys.tenant_created, *pat_ids), ("ZREM", keys.tenant_used, *pat_ids)]
-        try:
-            self._scripts.call(commands, deadline)
-        except StoreUnavailable as problem:
-            _log.warning("tenant index not cleared of %d PATs: %s", len(pat_ids), problem.detail)
 
     # -- the store key --------------------------------------------------------------------------------
 

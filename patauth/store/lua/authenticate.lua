@@ -8,6 +8,7 @@
 --   1  admitted, µs = backlog (tat - now); with a secret, state and hash are still to be checked
 --   2  over the quota, µs = wait
 --   3  a record of an unknown schema
+--   4  refused: a secret that was rotated away, after its overlap
 local pat, tat, token
 if KEYS[3] then
   local got = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
@@ -29,9 +30,8 @@ else
   local at = SLOT
   if sub(pat, at + TAG, at + TAG + 15) ~= ARGV[2] then
     at = SLOT + SLOT_SIZE
-    if byte(pat, SLOTS) ~= 50 or sub(pat, at + TAG, at + TAG + 15) ~= ARGV[2] or now >= u48(pat, OVERLAP) then
-      return {0, now}
-    end
+    if byte(pat, SLOTS) ~= 50 or sub(pat, at + TAG, at + TAG + 15) ~= ARGV[2] then return {0, now} end
+    if now >= u48(pat, OVERLAP) then return {4, now} end
   end
 end
 

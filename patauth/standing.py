@@ -1,0 +1,145 @@
+"""What a caller may do with PATs: rights, and how much of their own authority they can pass on.
+
+`by=None` is the host application itself: it may do everything, and nothing limits what it makes.
+
+    call                              right that it needs
+    list, get one's own               my:read
+    list, get of people one manages   managed:read, if the setting `manages` says so
+    list, get anyone's, or all        all:read
+    create, patch, rotate one's own   my:manage
+    the same for anyone; bulk         all:manage
+    delete one's own / anyone's       my:manage, or sp:scopes:all / all:manage
+
+Whoever lacks even the right to their own is refused (403); beyond that, PATs that a caller may not touch are
+not there for them (404).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from .credentials import is_pat_id
+from .errors import Forbidden, InvalidCredentials, NotFound
+from .pat import Owner, PersonalAccessToken, is_gone
+from .principal import Caller, Principal
+from .scope import Verb, allows, covers
+from .settings import Settings
+from .store.record import unpack
+from .store.redis import RedisStore
+
+
+class Limit(NamedTuple):
+    """How much authority a caller has to pass on: scopes and lifetime. `scopes` None: any."""
+
+    scopes: tuple[frozenset[str], ...] | None  # each of these sets must cover what is passed on
+    expires_ms: int | None  # None: no limit
+    catalogue: frozenset[str]
+
+    def covers(self, scopes: tuple[str, ...]) -> bool:
+        """Whether these scopes are within the limit."""
+        return self.scopes is None or all(covers(held, scopes, self.catalogue) for held in self.scopes)
+
+    def allows(self, expires_ms: int | None) -> bool:
+        """Whether this expiry is."""
+        return self.expires_ms is None or (expires_ms is not None and expires_ms <= self.expires_ms)
+
+
+NO_LIMIT = Limit(None, None, frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A caller, and the rules that hold for them."""
+
+    settings: Settings
+    store: RedisStore
+    by: Caller | None
+
+    def __post_init__(self) -> None:
+        if self.by is not None and self.by.tenant != self.settings.tenant:
+            raise Forbidden("this is another organisation's; call yours")
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whom the caller acts for; None: the host."""
+        if self.by is None:
+            return None
+        return self.by.subject if isinstance(self.by, Principal) else self.by.owner
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The caller, for the audit trail."""
+        if self.by is None or self.owner is None:
+            return {}
+        pat = {"byPatId": self.by.pat_id} if isinstance(self.by, Principal) else {}
+        return {"byOwnerId": self.owner.id, **pat}
+
+    def require_own(self, verb: Verb) -> None:
+        """Raise `Forbidden` unless the caller may at least do this to their own PATs."""
+        if self.by is not None and not allows(self.by.scopes, "my", verb, self._catalogue):
+            raise Forbidden("this needs the right idn:my-personal-access-tokens:" + _spelt(verb))
+
+    def require_all(self, verb: Verb) -> None:
+        """Raise `Forbidden` unless the caller may do this to anyone's."""
+        if self.by is not None and not allows(self.by.scopes, "all", verb, self._catalogue):
+            raise Forbidden("this needs the right idn:all-personal-access-tokens:" + _spelt(verb))
+
+    def require_of(self, owner_id: str) -> None:
+        """Raise `Forbidden` unless the caller may list the PATs of this owner, named by id."""
+        if self.by is not None and not self._manages(owner_id):
+            self.require_all("read")
+
+    def find(self, verb: Verb, pat_id: str, deadline: float) -> PersonalAccessToken:
+        """A PAT that is there for the caller, to do this to it. After `require_own`. Raises `NotFound`."""
+        if not isinstance(pat_id, str) or not is_pat_id(pat_id):
+            raise NotFound
+        now, (data,) = self.store.records([pat_id], deadline=deadline)
+        if data is None:
+            raise NotFound
+        pat = replace(unpack(data).pat, read_ms=now)
+        if pat.tenant != self.settings.tenant or is_gone(pat.expires_ms, now, self.settings.retention * 1000):
+            raise NotFound
+        if not self.sees(pat, verb):
+            raise NotFound
+        return pat
+
+    def sees(self, pat: PersonalAccessToken, verb: Verb) -> bool:
+        """Whether this PAT is there for the caller, to do this to it. After `require_own`."""
+        by = self.by
+        if by is None or self.owner is None or pat.owner.id == self.owner.id:
+            return True
+        if allows(by.scopes, "all", verb, self._catalogue):
+            return True
+        return verb == "read" and self._manages(pat.owner.id)
+
+    def limit(self, deadline: float) -> Limit:
+        """What the caller can pass on, by their own PAT as it stands now.
+
+        An access token can pass on what it holds and its PAT still holds. Raises `InvalidCredentials` when
+        that PAT is gone, expired or disabled.
+        """
+        by = self.by
+        if by is None:
+            return NO_LIMIT
+        if not isinstance(by, Principal):
+            return Limit((by.scopes,), None, self._catalogue)
+        now, (data,) = self.store.records([by.pat_id], deadline=deadline)
+        pat = None if data is None else unpack(data).pat
+        if pat is None or pat.tenant != by.tenant or pat.state_at(now) != "active":
+            raise InvalidCredentials
+        return Limit((by.scopes, frozenset(pat.scope)), pat.expires_ms, self._catalogue)
+
+    @property
+    def _catalogue(self) -> frozenset[str]:
+        return frozenset(self.settings.scopes or ())
+
+    def _manages(self, owner_id: str) -> bool:
+        by, manages = self.by, self.settings.manages
+        if by is None or manages is None or not allows(by.scopes, "managed", "read", self._catalogue):
+            return False
+        return manages(by, owner_id) is True
+
+
+def _spelt(verb: Verb) -> str:
+    return "read" if verb == "read" else "manage"
