@@ -21,8 +21,9 @@ from .errors import (
     RateLimited,
     StoreUnavailable,
 )
+from .listing import Listing
 from .pat import IssuedPat, Owner, PersonalAccessToken
-from .principal import Principal
+from .principal import Person, Principal
 from .quota import Quota
 from .settings import Settings
 from .wsgi.middleware import PatAuthMiddleware
@@ -41,12 +42,14 @@ __all__ = [
     "InvalidScope",
     "InvalidToken",
     "IssuedPat",
+    "Listing",
     "MissingCredentials",
     "NotFound",
     "Overloaded",
     "Owner",
     "PatAuthError",
     "PatAuthMiddleware",
+    "Person",
     "PersonalAccessToken",
     "Principal",
     "Quota",

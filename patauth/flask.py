@@ -16,6 +16,8 @@
 Configuration, read once by `init_app`:
 
     PATAUTH_PROTECT, PATAUTH_PUBLIC, PATAUTH_REQUIRE   as the arguments of `patauth.PatAuthMiddleware`
+    PATAUTH_IDENTIFY                                   the same; it runs in a request context of the app, so
+                                                       `flask.session` and the like say who is signed in
     PATAUTH_<NAME>                                     each setting of `patauth.Settings`
 
 What the configuration does not say, or sets to None, comes from the environment (`PATAUTH_<NAME>`), so a
@@ -34,15 +36,16 @@ from werkzeug.local import LocalProxy
 
 from .authority import Authority
 from .errors import ConfigurationError
-from .principal import Principal
+from .principal import Person, Principal
 from .settings import Settings
+from .wsgi.caller import Identify
 from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
 
 __all__ = ["PatAuth", "current_principal", "require_scope"]
 
 _PREFIX = "PATAUTH_"
-_GATE = ("protect", "public", "require")
+_GATE = ("protect", "public", "require", "identify")
 
 
 class PatAuth:
@@ -64,9 +67,21 @@ class PatAuth:
             raise ConfigurationError("this app is behind patauth already; call init_app once")
         given = _given(app)
         gate = {name: given.pop(name) for name in _GATE if name in given}
+        if callable(gate.get("identify")):
+            gate["identify"] = _in_context(app, gate["identify"])
         authority = Authority.from_env(**given)
         app.wsgi_app = PatAuthMiddleware(app.wsgi_app, authority, **gate)  # type: ignore[method-assign]
         app.extensions["patauth"] = authority
+
+
+def _in_context(app: Flask, identify: Identify) -> Identify:
+    """`identify` as a view of `app` would run: before the app, where patauth is, Flask has no request yet."""
+
+    def identified(environ: dict[str, Any]) -> Person | None:
+        with app.request_context(environ):
+            return identify(environ)
+
+    return identified
 
 
 def _given(app: Flask) -> dict[str, Any]:

@@ -6,14 +6,15 @@ import hmac
 
 
 class Keyring:
-    """What a store key makes: owner tags, secret tags, the check value."""
+    """What a store key makes: owner tags, secret tags, the check value, the key of CSRF tokens."""
 
-    __slots__ = ("_owner_tag_key", "_secret_tag_key", "check_value", "store_key")
+    __slots__ = ("_owner_tag_key", "_secret_tag_key", "check_value", "csrf_key", "store_key")
 
     def __init__(self, store_key: bytes) -> None:
         self.store_key = store_key
         self._owner_tag_key = self._derive("owner tag")
         self._secret_tag_key = self._derive("secret tag")
+        self.csrf_key = self._derive("csrf")  # signs what people's browsers send back (wsgi/caller.py)
         self.check_value = self._derive("check")[:16]  # tells keys apart, and nothing about them
 
     def __repr__(self) -> str:

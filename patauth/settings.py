@@ -13,6 +13,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from .credentials import Format, Prefixes
 from .errors import ConfigurationError, InvalidRequest
 from .hashing import PROFILES, Profile
 from .pat import check_id
+from .principal import Person, Principal
 from .quota import Quota, parse
 from .scope import DEFAULT_IGNORED
 from .scope import check as check_scopes
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
-SURFACES = ("oauth",)
+SURFACES = ("oauth", "isc")
+
+Manages = Callable[[Principal | Person, str], bool]  # whether the caller manages the owner of that id
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SECRETS = ("secret_key", "store_url")  # also read from the file that PATAUTH_<NAME>_FILE names
@@ -76,9 +80,11 @@ class Settings:
     scopes: Mapping[str, str] | None = None  # the catalogue, scope -> plain words; None: any scope
     ignored_scopes: tuple[str, ...] = DEFAULT_IGNORED  # asked for by clients as a matter of protocol
     credential_prefixes: tuple[Prefixes, ...] = (Prefixes(),)  # newest first
+    manages: Manages | None = None  # gives `managed` rights their meaning; code only. None: nobody manages
     # HTTP
+    issuer: str | None = None  # the URL of patauth as clients know it; None: no metadata is published
     path_prefix: str = ""  # before patauth's own routes
-    surfaces: tuple[str, ...] = ("oauth",)  # patauth's own routes, by group
+    surfaces: tuple[str, ...] = ("oauth",)  # patauth's own routes, by group of `SURFACES`
     realm: str = "patauth"  # of the challenges
     keep_authorization: bool = False  # leave HTTP_AUTHORIZATION for the wrapped app
 
@@ -136,8 +142,7 @@ class Settings:
 # Named by the documentation of later versions. To run without them where they were asked for would be less
 # safe than not to run.
 _NOT_YET = frozenset(
-    "pepper access_token_format issuer audience keys audit_stream owner_types manages may_act_in"
-    " page_limit_zitadel".split()
+    "pepper access_token_format audience keys audit_stream owner_types may_act_in page_limit_zitadel".split()
 )
 _NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, read by the engine itself
 
@@ -291,6 +296,43 @@ def read_surfaces(value: Any) -> tuple[str, ...]:
     return names
 
 
+_ISSUER = re.compile(
+    r"(https?)://([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\])"
+    r"(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~-]+)*)"
+)
+
+
+def _issuer(value: Any) -> str | None:
+    """RFC 8414 §2, and http where it cannot leave the machine; kept as it is, since clients compare texts."""
+    if value is None or value == "none":
+        return None
+    match = _ISSUER.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match[3] or 0) > 65_535 or {".", ".."} & set(match[4].split("/")):
+        raise ValueError("give a URL such as https://auth.example.com, without query, fragment and last '/'")
+    if match[2].startswith("["):
+        IPv6Address(match[2][1:-1])  # or a ValueError
+    if match[1] == "http" and not is_loopback(match[2]):
+        raise ValueError("give an https URL; http is for this machine alone (localhost, 127.0.0.1, [::1])")
+    return str(value)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as a URL writes it, is this machine by its spelling; no name is looked up."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return address == IPv6Address("::1") or address in ip_network("127.0.0.0/8")
+
+
+def _manages(value: Any) -> Manages | None:
+    if value is not None and not callable(value):
+        raise ValueError("give a function of the caller and an owner's id; a text cannot be one")
+    return value  # type: ignore[no-any-return]
+
+
 def _truth(value: Any) -> bool:
     if isinstance(value, str):
         value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
@@ -321,6 +363,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tenant": lambda value: check_id(value, "the id"),
     "scopes": _catalogue,
     "ignored_scopes": _ignored,
+    "manages": _manages,
     "durability": _durability,
     "durability_timeout": _fraction(0.001, 60),
     "trusted_proxies": _whole(0, 100),
@@ -328,6 +371,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "command_timeout": _fraction(0.001, 60),
     "max_connections": _whole(1, 100_000),
     "credential_prefixes": _prefixes,
+    "issuer": _issuer,
     "path_prefix": _matching(
         r"(?:/[A-Za-z0-9._~-]+)*", "give '' or a path such as /auth, without a last '/'"
     ),

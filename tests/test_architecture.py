@@ -122,6 +122,7 @@ NO_TEST_MODULE = {
     "store/binary": "test_local.py: it is where LocalEngine finds its server",
     "store/supervisor": "test_local.py: it is the other half of store/local, in a process of its own",
     "wsgi/__init__": "empty",
+    "wsgi/dialects/__init__": "empty",
     "wsgi/standalone": "test_serve.py: it is what is served",
 }
 
@@ -360,6 +361,7 @@ class TestPublic:
             "Authority",
             "Owner",
             "Principal",
+            "Person",
             "PatAuthMiddleware",
             "require_scope",
             "Settings",

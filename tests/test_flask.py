@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request, session
 from flask.testing import FlaskClient
 
 import patauth.flask
-from patauth import Authority, ConfigurationError, IssuedPat
+from patauth import Authority, ConfigurationError, IssuedPat, Owner
 from patauth.flask import PatAuth, current_principal, require_scope
+from patauth.principal import Person
 
 from .conftest import basic_of, issue
 
@@ -162,3 +163,42 @@ def test_a_failed_start_leaves_the_app_as_it_was() -> None:
         PatAuth(app)
     assert app.wsgi_app == before
     assert "patauth" not in app.extensions
+
+
+def test_a_signed_in_person_manages_their_pats_by_the_apps_own_session() -> None:
+    """PATAUTH_IDENTIFY runs in a request context, and opens none of the app's views."""
+
+    def identify(environ: dict[str, Any]) -> Person | None:
+        assert request.environ is environ
+        name = session.get("name")
+        return None if name is None else Person(Owner(name), ["idn:my-personal-access-tokens:manage"])
+
+    app = make_app(
+        SECRET_KEY="x",
+        PATAUTH_SURFACES=["oauth", "isc"],
+        PATAUTH_PUBLIC=["/login"],
+        PATAUTH_IDENTIFY=identify,
+    )
+
+    @app.post("/login")
+    def login() -> dict[str, Any]:
+        session["name"] = "alice"
+        return {}
+
+    client = app.test_client()
+    mine = "/personal-access-tokens/v1?owner-id=me"
+    assert client.get(mine).status_code == 401
+    client.post("/login")
+    listed = client.get(mine)
+    assert (listed.status_code, listed.get_json()) == (200, [])
+    body = {"name": "ci", "scope": ["idn:my-personal-access-tokens:read"], "userAwareTokenNeverExpires": True}
+    headers = {"X-CSRF-Token": listed.headers["X-CSRF-Token"], "Origin": "http://localhost"}
+    made = client.post("/personal-access-tokens/v1", json=body, headers=headers)
+    assert made.get_json()["owner"]["id"] == "alice"
+    assert client.post("/personal-access-tokens/v1", json=body).status_code == 403
+    assert client.get("/who").status_code == 401
+
+
+def test_an_identify_that_cannot_be_called_is_refused_at_start() -> None:
+    with pytest.raises(ConfigurationError, match="identify"):
+        make_app(PATAUTH_IDENTIFY="alice")

@@ -55,8 +55,8 @@ def test_another_store_key_makes_everything_else_another(one, other):
 @given(secrets)
 def test_each_purpose_has_a_key_of_its_own_and_none_is_the_store_key(key):
     ring = Keyring(key)
-    derived = {ring._owner_tag_key, ring._secret_tag_key, ring._derive("check"), key}
-    assert len(derived) == 4
+    derived = {ring._owner_tag_key, ring._secret_tag_key, ring.csrf_key, ring._derive("check"), key}
+    assert len(derived) == 5
     assert {len(one) for one in derived} == {32}
 
 
@@ -66,6 +66,6 @@ def test_the_check_value_is_only_half_of_a_key_that_nothing_else_uses():
 
 
 def test_no_repr_shows_a_key():
-    for key in (KEY, RING._owner_tag_key, RING._secret_tag_key):
+    for key in (KEY, RING._owner_tag_key, RING._secret_tag_key, RING.csrf_key):
         assert key.hex() not in repr(RING)
         assert repr(key)[2:-1] not in repr(RING)

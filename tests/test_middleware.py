@@ -13,7 +13,8 @@ import http_sf
 import pytest
 from werkzeug.http import parse_list_header
 
-from patauth import Authority, ConfigurationError, IssuedPat, PatAuthMiddleware, Principal
+from patauth import Authority, ConfigurationError, IssuedPat, Owner, PatAuthMiddleware, Principal
+from patauth.principal import Person
 
 from .conftest import Clock, Make, basic, basic_of, issue, wrong_secret
 from .wsgi import Echo, request
@@ -365,6 +366,8 @@ def test_wrong_options_are_refused_at_start(authority: Authority, app: Echo) -> 
         {"public": ["x"]},
         {"require": {"GET /x": ""}},
         {"surfaces": ["isc!"]},
+        {"identify": "alice"},
+        {"identify": True},
     ):
         with pytest.raises(ConfigurationError):
             PatAuthMiddleware(app, authority, **options)  # type: ignore[arg-type]
@@ -375,6 +378,42 @@ def test_the_token_endpoint_belongs_to_the_application_when_its_surface_is_off(
 ) -> None:
     gate = PatAuthMiddleware(app, authority, surfaces=[])
     assert request(gate, "/oauth/token", method="POST").status_code == 401
+
+
+def test_identify_opens_nothing_of_the_application(authority: Authority, app: Echo) -> None:
+    """Nor is it asked there: a person's cookie is no credential of the application's API."""
+    asked: list[dict[str, Any]] = []
+
+    def identify(environ: dict[str, Any]) -> Person:
+        asked.append(environ)
+        return Person(Owner("alice"), ["reports:read"])
+
+    same = {"Sec-Fetch-Site": "same-origin", "Cookie": "session=1"}
+    gate = PatAuthMiddleware(
+        app, authority, public=["/healthz"], surfaces=["oauth", "isc"], identify=identify
+    )
+    for path in ("/", "/reports/1", "/personal-access-tokens/v1/", "/v4/personal-access-tokens"):
+        assert request(gate, path, headers=same).status_code == 401, path
+    assert request(gate, "/oauth/token", method="POST", headers=same).status_code != 200
+    assert app.seen == []
+    assert request(gate, "/healthz", headers=same).json["who"] is None
+    assert asked == []
+    assert request(gate, "/personal-access-tokens/v1/self", headers=same).status_code == 404
+    assert len(asked) == 1
+
+
+def test_a_request_to_the_application_costs_its_routes_one_look_up(authority: Authority) -> None:
+    """Whatever surfaces are on: its path is never taken apart."""
+
+    class Path(str):
+        def split(self, *_: Any) -> Any:
+            raise AssertionError("the path was taken apart")
+
+        partition = __getitem__ = split
+
+    for surfaces in ([], ["oauth"], ["oauth", "isc"]):
+        routes = PatAuthMiddleware(Echo(), authority, surfaces=surfaces)._routes
+        assert routes.find(Path("/reports/1")) is None
 
 
 def test_patauths_own_routes_obey_no_rule_of_the_application(authority: Authority, app: Echo) -> None:

@@ -24,6 +24,8 @@ from click.testing import CliRunner
 
 from patauth import Authority, IssuedPat, Owner, Settings
 from patauth.cli import program
+from patauth.cli.serve import _settings
+from patauth.settings import SURFACES
 from patauth.store.local import LocalEngine
 from patauth.wsgi.serve import Redacting, Server, ServiceLog
 from patauth.wsgi.standalone import Standalone
@@ -352,6 +354,67 @@ def test_no_gunicorn_is_2_and_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_wrong_arguments_are_usage_errors(words: tuple[str, ...]) -> None:
     assert serve(*words)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("bind", "url"),
+    [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("127.0.0.2:80", "http://127.0.0.2:80"),
+        ("localhost:9", "http://localhost:9"),
+        ("[::1]:8000", "http://[::1]:8000"),
+        ("::1:8000", "http://[::1]:8000"),
+        ("0.0.0.0:8000", None),
+        ("[::]:8000", None),
+        ("192.0.2.1:8000", None),
+        ("host.example:8000", None),
+        (":8000", None),
+        ("unix:/run/patauth.sock", None),
+        ("unix:localhost:80", None),
+    ],
+)
+def test_on_a_loopback_address_its_own_url_is_the_issuer(
+    bind: str, url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings_of_serve(bind).issuer == url
+    monkeypatch.setenv("PATAUTH_PATH_PREFIX", "/auth")
+    assert settings_of_serve(bind).issuer == (None if url is None else url + "/auth")
+    monkeypatch.setenv("PATAUTH_ISSUER", "https://auth.example.com")
+    assert settings_of_serve(bind).issuer == "https://auth.example.com"
+    monkeypatch.setenv("PATAUTH_ISSUER", "none")
+    assert settings_of_serve(bind).issuer is None
+
+
+def test_behind_a_proxy_its_own_url_is_nobodys_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATAUTH_TRUSTED_PROXIES", "1")
+    assert settings_of_serve("127.0.0.1:8000").issuer is None
+
+
+def test_it_serves_all_surfaces_unless_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_of_serve("127.0.0.1:8000").surfaces == SURFACES
+    monkeypatch.setenv("PATAUTH_SURFACES", "oauth")
+    assert settings_of_serve("127.0.0.1:8000").surfaces == ("oauth",)
+
+
+@pytest.mark.parametrize("issuer", [None, "none", "https://auth.example.com"])
+def test_where_clients_would_need_an_issuer_it_says_so(
+    issuer: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Server.run", "log_to_stderr"):
+        monkeypatch.setattr(f"patauth.wsgi.serve.{name}", lambda *_, **__: None)
+    if issuer is not None:
+        monkeypatch.setenv("PATAUTH_ISSUER", issuer)
+    store = f"unix://{tmp_path}/nobody"
+    code, said = serve("--bind", f"unix:{tmp_path}/s", "--store", store)
+    assert (code, "PATAUTH_ISSUER" in said) == (0, issuer is None)
+    code, said = serve("--bind", f"127.0.0.1:{free_port()}", "--store", store)
+    assert (code, "PATAUTH_ISSUER" in said) == (0, False)
+
+
+def settings_of_serve(bind: str) -> Settings:
+    """What `patauth serve --bind` would serve with."""
+    with program.make_context("patauth", ["serve"]):
+        return _settings(bind)
 
 
 def test_gunicorns_own_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,18 @@ from hypothesis import strategies as st
 from patauth import ConfigurationError, Quota, Settings
 from patauth.credentials import Prefixes
 from patauth.hashing import PROFILES, Profile
-from patauth.settings import _READERS, parse_duration
+from patauth.settings import _READERS, SURFACES, parse_duration
 
 URL = "redis://user:hunter2@db.example:6379/0"
 KEY = bytes(range(32))
 WEAK = Profile("weak", 8, 1, 1)
 
-# name: the value as Python has it, a text that stands for it, a text that is refused
+
+def manages(caller, owner_id):
+    return owner_id == "bob"
+
+
+# name: the value as Python has it, a text that stands for it (None: there is none), a text that is refused
 TABLE = {
     "store_url": (URL, URL, "redis://a\nb"),
     "key_prefix": ("prod", "prod", "a{b}"),
@@ -52,12 +57,15 @@ TABLE = {
         "new,news,newa pat,pats,pata",
         "pat,pat,pata",
     ),
+    "manages": (manages, None, "x"),
+    "issuer": ("https://a.example/b", "https://a.example/b", "https://a.example/"),
     "path_prefix": ("/auth", "/auth", "auth/"),
     "surfaces": ((), "", "everything"),
     "realm": ("My API", "My API", 'a"b'),
     "keep_authorization": (True, "true", "maybe"),
 }
 NAMES = [field.name for field in fields(Settings)]
+AS_TEXT = [name for name in NAMES if name != "manages"]
 anything = (
     st.none()
     | st.booleans()
@@ -87,12 +95,12 @@ class TestEachSetting:
         value = TABLE[name][0]
         assert getattr(settings(**{name: value}), name) == value
 
-    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("name", AS_TEXT)
     def test_by_keyword_as_a_text(self, name):
         value, text, _ = TABLE[name]
         assert getattr(settings(**{name: text}), name) == value
 
-    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("name", AS_TEXT)
     def test_by_the_environment(self, name):
         value, text, _ = TABLE[name]
         environ = {"PATAUTH_STORE_URL": "memory:", f"PATAUTH_{name.upper()}": text}
@@ -132,7 +140,8 @@ class TestEachSetting:
     @pytest.mark.parametrize("name", NAMES)
     def test_made_without_of_it_is_checked_the_same(self, name):
         value, text, bad = TABLE[name]
-        assert getattr(Settings(**{"store_url": "memory:", name: text}), name) == value
+        given = value if text is None else text
+        assert getattr(Settings(**{"store_url": "memory:", name: given}), name) == value
         with pytest.raises(ConfigurationError, match=rf"\A{name}: "):
             Settings(**{"store_url": "memory:", name: bad})
 
@@ -165,6 +174,8 @@ class TestDefaults:
             "scopes": None,
             "ignored_scopes": ("openid", "profile", "offline_access", "urn:zitadel:*"),
             "credential_prefixes": (("pat", "pats", "pata"),),
+            "manages": None,
+            "issuer": None,
             "path_prefix": "",
             "surfaces": ("oauth",),
             "realm": "patauth",
@@ -385,6 +396,50 @@ class TestReaders:
     def test_a_path_prefix_is_a_plain_path(self, value):
         with pytest.raises(ConfigurationError, match="path_prefix"):
             settings(path_prefix=value)
+
+    @pytest.mark.parametrize(
+        "value",
+        ["https://auth.example.com", "https://auth.example.com:8443/a/b-c", "https://10.0.0.1", "https://[2001:db8::1]",
+         "https://localhost", "http://localhost:8000", "http://LOCALHOST", "http://127.0.0.1", "http://127.8.9.10:1/x",
+         "http://[::1]:65535", "http://[0:0:0:0:0:0:0:1]", "https://Auth.Example.com"],
+    )  # fmt: skip
+    def test_an_issuer_is_kept_as_it_was_written(self, value):
+        """RFC 8414 section 3.3: clients compare it character by character."""
+        assert settings(issuer=value).issuer == value
+
+    @pytest.mark.parametrize(
+        "value",
+        ["", "auth.example.com", "//auth.example.com", "ftp://a.example", "HTTPS://a.example", "https://",
+         "https:///x", "https://a.example/", "https://a.example/x/", "https://a.example?", "https://a.example?x=1",
+         "https://a.example#", "https://a.example/x#y", "https://u@a.example", "https://u:p@a.example",
+         "https://a.example:", "https://a.example:0", "https://a.example:65536", "https://a.example:8\u0663",
+         "https://a.example/..", "https://a.example/./x", "https://a.example//x", "https://a.example/%2e",
+         "https://a..example", "https://.a.example", "https://\u00e4.example", "https://a.example\n",
+         " https://a.example", "https://a.example\\x", "https://[::1", "https://[127.0.0.1]", "https://[:::1]",
+         "http://a.example", "http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://10.0.0.1",
+         "http://0.0.0.0", "http://[::]", "http://[::2]", "http://[::ffff:127.0.0.1]", "http://128.0.0.1",
+         "http://127.1", b"https://a.example", 8000, True, ["https://a.example"]],
+    )  # fmt: skip
+    def test_an_issuer_is_an_https_url_or_http_on_this_machine(self, value):
+        with pytest.raises(ConfigurationError, match=r"\Aissuer: "):
+            settings(issuer=value)
+
+    def test_no_issuer_can_be_said_in_words(self):
+        assert settings(issuer="none").issuer is settings().issuer is None
+
+    @pytest.mark.parametrize("value", ["manages", "", "lambda caller, owner: True", 1, True, ["x"], {}])
+    def test_who_manages_whom_is_code(self, value):
+        with pytest.raises(ConfigurationError, match=r"\Amanages: give a function"):
+            settings(manages=value)
+
+    @pytest.mark.parametrize("text", ["", "none", "module:function", "true"])
+    def test_who_manages_whom_is_never_from_the_environment(self, text):
+        with pytest.raises(ConfigurationError, match=r"\Amanages: give a function"):
+            Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_MANAGES": text})
+
+    @pytest.mark.parametrize("value", ["oauth,isc", "oauth isc", ["oauth", "isc"]])
+    def test_surfaces_are_names_of_groups(self, value):
+        assert settings(surfaces=value).surfaces == SURFACES == ("oauth", "isc")
 
     @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\r\nX: 1", "é", "", "a" * 129])
     def test_a_realm_fits_a_quoted_string(self, value):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ DEFAULT_STORE = "local:./patauth-data"
 _UNREACHABLE = 5
 
 
-@click.command(cls=Command, short_help="Serve the token endpoint alone, on gunicorn.")
+@click.command(cls=Command, short_help="Serve patauth's own routes alone, on gunicorn.")
 @click.option(
     "--bind",
     metavar="ADDRESS",
@@ -31,7 +33,11 @@ _UNREACHABLE = 5
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes.")
 @click.option("--threads", type=click.IntRange(1, 256), default=4, show_default=True, help="Of each process.")
 def serve(bind: str, workers: int, threads: int) -> None:
-    """Serve the token endpoint alone: POST /oauth/token, /healthz and /readyz, on gunicorn.
+    """Serve patauth's own routes alone, /healthz and /readyz, on gunicorn.
+
+    The routes are POST /oauth/token and those of all other surfaces, unless PATAUTH_SURFACES says otherwise.
+    On a loopback address, /.well-known/oauth-authorization-server tells clients of them; elsewhere, or behind
+    a proxy, set PATAUTH_ISSUER to the URL that clients use.
 
     The store is local:./patauth-data unless one is named. It speaks plain HTTP: before other machines reach
     it, put a proxy with TLS in front, and set PATAUTH_TRUSTED_PROXIES to the number of proxies.
@@ -54,12 +60,14 @@ def serve(bind: str, workers: int, threads: int) -> None:
 
     quiet = options().quiet
     _check_bind(bind)
-    server = Server(_settings, bind=bind, workers=workers, threads=threads, quiet=quiet)
+    server = Server(partial(_settings, bind), bind=bind, workers=workers, threads=threads, quiet=quiet)
     settings = server.settings
     _start_engine(settings)
     log_to_stderr(settings, quiet=quiet)
     where = f"POST {settings.path_prefix}/oauth/token on {bind}"
     message(f"patauth serves {where}; its store is {masked_url(settings.store_url)}.")
+    if settings.issuer is None and "PATAUTH_ISSUER" not in os.environ:
+        message("Note: for /.well-known/... set PATAUTH_ISSUER to the URL that clients use.")
     server.run()
 
 
@@ -82,7 +90,18 @@ def _check_bind(bind: str) -> None:
         raise Failure(why, 1) from None
 
 
-def _settings() -> Settings:
+def _own_url(bind: str) -> str | None:
+    """The URL that clients of this machine reach it by; None where others do, or nobody by a URL."""
+    from ..settings import is_loopback
+
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    if bind.startswith("unix:") or not is_loopback(host):
+        return None
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _settings(bind: str) -> Settings:
     """The settings to serve with, which can be used as far as that shows without the store."""
     from ..errors import ConfigurationError
     from ..settings import SURFACES
@@ -96,6 +115,10 @@ def _settings() -> Settings:
             f" such as {DEFAULT_STORE}"
         )
     open_store(settings).close()
+    own_url = _own_url(bind)
+    # Behind a proxy, clients use another URL than this one.
+    if "PATAUTH_ISSUER" not in os.environ and own_url is not None and settings.trusted_proxies == 0:
+        return replace(settings, issuer=own_url + settings.path_prefix)
     return settings
 
 

@@ -2,6 +2,7 @@
 
     gate    {"error", "error_description"}, Basic and Bearer challenges         RFC 6750 §3, RFC 7617 §2
     oauth   {"error", "error_description"} with the token endpoint's codes      RFC 6749 §5.2
+    isc     {"detailCode", "trackingId", "messages", "causes"}, a 401 {"error"}  the management API's own
 
 A 429 has its own body in every dialect.
 """
@@ -11,11 +12,13 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import (
+    Conflict,
     InsufficientScope,
     InvalidCredentials,
     InvalidRequest,
@@ -25,6 +28,7 @@ from ..errors import (
     RateLimited,
 )
 from ..quota import Decision
+from . import languages
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -55,10 +59,14 @@ class TooLarge(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """A body of a kind that is not read here."""
+    """A body of a kind that is not read here; the text says what to send."""
 
     status = 415
-    default = "send application/x-www-form-urlencoded or multipart/form-data"
+    default = "send a body of another media type"
+
+    def __init__(self, description: str | None = None, *, accept_patch: str | None = None) -> None:
+        super().__init__(description)
+        self.accept_patch = accept_patch  # of a PATCH: the media types that it takes (RFC 5789 §3.1)
 
 
 class UnsupportedGrantType(InvalidRequest):
@@ -97,8 +105,8 @@ def answer(status: int, body: bytes, fields: Fields | None = None) -> Answer:
     )
 
 
-def json_answer(status: int, content: dict[str, Any], fields: Fields | None = None) -> Answer:
-    """The same, of an object."""
+def json_answer(status: int, content: dict[str, Any] | list[Any], fields: Fields | None = None) -> Answer:
+    """The same, of an object or a list."""
     return answer(status, json.dumps(content).encode(), fields)
 
 
@@ -110,17 +118,9 @@ def gate_error(error: PatAuthError, realm: str, decision: Decision | None = None
     content = {"error": error.code, "error_description": description}
     if isinstance(error, MissingCredentials):
         content = {"error": error.code}
-    fields = [*_common(error), *(decision.fields() if decision else ())]
-    if error.status == 401:
-        fields.append(_basic_challenge(realm))
-    if error.status in (401, 403):
-        challenge = f'Bearer realm="{realm}"'
-        if not isinstance(error, MissingCredentials):
-            challenge += f', error="{error.code}", error_description="{description}"'
-        if isinstance(error, InsufficientScope) and error.required:
-            content["scope"] = " ".join(error.required)
-            challenge += f', scope="{content["scope"]}"'
-        fields.append(("WWW-Authenticate", challenge))
+    if isinstance(error, InsufficientScope) and error.required:
+        content["scope"] = " ".join(error.required)
+    fields = [*_common(error), *(decision.fields() if decision else ()), *_challenges(error, realm)]
     return json_answer(error.status, content, fields)
 
 
@@ -133,9 +133,105 @@ def oauth_error(error: PatAuthError, realm: str) -> Answer:
     if isinstance(error, InvalidCredentials):
         code = "invalid_client"
         fields.append(_basic_challenge(realm))
-    if isinstance(error, MethodNotAllowed):
-        fields.append(("Allow", error.allow))
     return json_answer(error.status, {"error": code, "error_description": _description(error)}, fields)
+
+
+# What the management API calls the fields of our own: those that its dialect sends under other names.
+ISC_NAMES: Mapping[str, str] = {
+    "access_token_ttl": "accessTokenValiditySeconds",
+    "expires_at": "expirationDate",
+    "expires_in": "expirationDate",
+    "expiry": "expirationDate",
+    "never_acknowledged": "userAwareTokenNeverExpires",
+    "never_expires": "userAwareTokenNeverExpires",
+    "overlap": "overlapSeconds",
+    "owner_id": "owner-id",
+    **{f"owner {part}": f"owner.{part}" for part in ("id", "name", "type")},
+}
+
+_DETAIL_CODES = {
+    400: "400.1 Bad Request Content",
+    403: "403 Forbidden",
+    404: "404 Not found",
+    405: "405 Method not allowed",
+    413: "413 Content too large",
+    415: "415 Unsupported media type",
+    500: "500.0 Internal Fault",
+    503: "503 Service unavailable",
+}
+# Said to the right secret alone (authenticate.py); all other refused credentials have one text.
+_OF_STATE = ("the personal access token has expired", "the personal access token is disabled")
+
+
+def isc_error(
+    error: PatAuthError,
+    environ: WSGIEnvironment,
+    decision: Decision | None = None,
+    names: Mapping[str, str] = ISC_NAMES,
+    *,
+    realm: str | None = None,
+) -> Answer:
+    """An error as the management API of Identity Security Cloud answers it (its ErrorResponseDto).
+
+    `environ`: of the request, for Accept-Language, and for the realm of its `patauth.authority` where `realm`
+    is not given; `decision`: of a quota charged before it failed; `names`: the wire's names of our fields.
+    A conflict is 400 in this dialect. A tracking id stands in the answer and in the log.
+    """
+    if isinstance(error, RateLimited):
+        return _limited(error)
+    quota = decision.fields() if decision else []
+    if realm is None:
+        authority = environ.get("patauth.authority")
+        realm = "patauth" if authority is None else authority.settings.realm
+    if isinstance(error, InvalidCredentials):
+        known = isinstance(error, MissingCredentials) or str(error) in _OF_STATE
+        refused = str(error) if known else InvalidCredentials.default
+        return json_answer(401, {"error": refused}, [*quota, *_challenges(error, realm)])
+
+    status = 400 if isinstance(error, Conflict) else error.status
+    if status not in _DETAIL_CODES:
+        status = 500
+    tracking = secrets.token_hex(16)
+    # Escaped: what a client sends must not look like another line.
+    said = str(error.detail or error).encode("unicode_escape").decode()
+    level = logging.WARNING if status >= 500 else logging.INFO
+    _log.log(level, "%d %s trackingId %s: %s", status, error.code, tracking, said)
+
+    locale, origin = languages.choose(environ.get("HTTP_ACCEPT_LANGUAGE"))
+    causes = [_message(languages.DEFAULT, "DEFAULT", _cause(error, names))] if status < 500 else []
+    content = {
+        "detailCode": _DETAIL_CODES[status],
+        "trackingId": tracking,
+        "messages": [_message(locale, origin, languages.text(status, locale))],
+        "causes": causes,
+    }
+    fields = [("Content-Language", locale), ("Vary", "Accept-Language"), *quota]
+    if isinstance(error, InsufficientScope):
+        fields += _challenges(error, realm)
+    return json_answer(status, content, [*fields, *_of_class(error)])
+
+
+def _message(locale: str, origin: str, text: str) -> dict[str, str]:
+    return {"locale": locale, "localeOrigin": origin, "text": text}
+
+
+def _cause(error: PatAuthError, names: Mapping[str, str]) -> str:
+    if error.field:
+        return f"{names.get(error.field, error.field)}: {error.problem}"
+    if isinstance(error, InsufficientScope) and error.required:
+        return f"{error}: {' '.join(error.required)}"
+    return str(error)
+
+
+def _of_class(error: PatAuthError) -> Fields:
+    """The fields that an error has by what it is, in every dialect."""
+    if isinstance(error, Overloaded):
+        return [("Retry-After", str(error.retry_after))]
+    if isinstance(error, MethodNotAllowed):
+        return [("Allow", error.allow)]
+    if isinstance(error, UnsupportedMediaType) and error.accept_patch:
+        return [("Accept-Patch", error.accept_patch)]
+    return []
 
 
 def _limited(error: RateLimited) -> Answer:
@@ -146,7 +242,19 @@ def _limited(error: RateLimited) -> Answer:
 def _common(error: PatAuthError) -> Fields:
     if error.status >= 500:
         _log.warning("%d %s: %s", error.status, error.code, error.detail or error)
-    return [("Retry-After", str(error.retry_after))] if isinstance(error, Overloaded) else []
+    return _of_class(error)
+
+
+def _challenges(error: PatAuthError, realm: str) -> Fields:
+    """Of a 401 and a 403: RFC 6750 §3, RFC 7617 §2. Without credentials there is no error to name."""
+    if error.status not in (401, 403):
+        return []
+    bearer = f'Bearer realm="{realm}"'
+    if not isinstance(error, MissingCredentials):
+        bearer += f', error="{error.code}", error_description="{_description(error)}"'
+    if isinstance(error, InsufficientScope) and error.required:
+        bearer += f', scope="{" ".join(error.required)}"'
+    return [*([_basic_challenge(realm)] if error.status == 401 else []), ("WWW-Authenticate", bearer)]
 
 
 def _basic_challenge(realm: str) -> tuple[str, str]:

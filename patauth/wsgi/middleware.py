@@ -1,6 +1,6 @@
 """The gate before a WSGI application.
 
-    own routes, exactly -> odd path 400 -> public -> CORS preflight -> credentials 400/401 -> quota 429
+    own routes (routes.py) -> odd path 400 -> public -> CORS preflight -> credentials 400/401 -> quota 429
     -> scope or method 403 -> the application, with `patauth.principal` in its environ
 
 All preparation is in `__init__`; a request runs straight down `__call__`.
@@ -14,13 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..authority import Authority
-from ..errors import ConfigurationError, InsufficientScope, InvalidRequest, MissingCredentials, PatAuthError
+from ..errors import ConfigurationError, InsufficientScope, InvalidRequest, PatAuthError
 from ..quota import Decision
 from ..scope import check, covers
 from ..settings import read_surfaces
-from . import oauth
-from .errors import Answer, gate_error, oauth_error
+from .caller import Identify, authorization
+from .errors import gate_error
 from .gate import Gate, Kind, Requirement
+from .oauth import client_address
+from .routes import Routes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -39,7 +41,9 @@ class PatAuthMiddleware:
     `protect`: patterns that need credentials; `public`: holes in them; `require`: `"METHOD /path"` or
     `"/path"` to the scopes demanded, or a callable of the environ that returns scopes, `()` for none, or None
     for 403. A pattern is an exact path or ends in `*`. `surfaces`: patauth's own routes; None: the setting.
-    `identify` is for a later version.
+    `identify`: a callable of the environ that returns the host's signed-in `Person`, or None for nobody. It
+    is asked when a request to patauth's own API brings no Authorization, and opens nothing of the
+    application's; what it raises is a 500. It must leave `wsgi.input` unread.
     Raises `ConfigurationError`.
 
     The application sees `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id) and
@@ -55,10 +59,10 @@ class PatAuthMiddleware:
         public: Iterable[str] = (),
         require: Mapping[str, Requirement] | RequireCallable | None = None,
         surfaces: Iterable[str] | None = None,
-        identify: None = None,
+        identify: Identify | None = None,
     ) -> None:
-        if identify is not None:
-            raise ConfigurationError("identify: this version has no page or API that it could open")
+        if identify is not None and not callable(identify):
+            raise ConfigurationError("identify: give a callable of the environ, or None")
         settings = authority.settings
         self._app = app
         self._authority = authority
@@ -68,19 +72,17 @@ class PatAuthMiddleware:
         self._realm = settings.realm
         self._keep_authorization = settings.keep_authorization
         self._trusted_proxies = settings.trusted_proxies
-        self._routes: dict[str, Callable[[WSGIEnvironment, Authority], Answer]] = {}
         enabled = settings.surfaces if surfaces is None else _surfaces(surfaces)
-        if "oauth" in enabled:
-            self._routes[settings.path_prefix + "/oauth/token"] = oauth.token
+        self._routes = Routes(authority, enabled, identify)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """A request (PEP 3333)."""
         _forget_identity(environ)
         environ["patauth.authority"] = self._authority
         path = environ.get("PATH_INFO", "")
-        route = self._routes.get(path)
+        route = self._routes.find(path)
         if route is not None:
-            return self._own(route, environ)(environ, start_response)
+            return route(environ)(environ, start_response)
 
         method = environ["REQUEST_METHOD"]
         rule = self._gate.decide(method, environ.get("SCRIPT_NAME", ""), path)
@@ -93,7 +95,7 @@ class PatAuthMiddleware:
         decision = None
         try:
             principal, decision = self._authority.admit(
-                _authorization(environ), address=oauth.client_address(environ, self._trusted_proxies)
+                authorization(environ), address=client_address(environ, self._trusted_proxies)
             )
             required = rule.scopes if self._require is None else self._ask(self._require, environ)
             if required is None or not covers(principal.scopes, required, self._catalogue):
@@ -108,12 +110,6 @@ class PatAuthMiddleware:
         if not self._keep_authorization:
             del environ["HTTP_AUTHORIZATION"]
         return self._app(environ, partial(_start_with, decision, start_response))
-
-    def _own(self, route: Callable[[WSGIEnvironment, Authority], Answer], environ: WSGIEnvironment) -> Answer:
-        try:
-            return route(environ, self._authority)
-        except PatAuthError as error:
-            return oauth_error(error, self._realm)
 
     def _ask(self, require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
         try:
@@ -140,16 +136,6 @@ def _forget_identity(environ: WSGIEnvironment) -> None:
     if "HTTP_PATAUTH" in "\n".join(environ):
         for name in [name for name in environ if name.startswith("HTTP_PATAUTH")]:
             del environ[name]
-
-
-def _authorization(environ: WSGIEnvironment) -> str:
-    """The Authorization value; a token in the URL is never read, and refused beside another (RFC 6750 §2)."""
-    value: str = environ.get("HTTP_AUTHORIZATION", "")
-    if value and "&access_token=" in "&" + environ.get("QUERY_STRING", ""):
-        raise InvalidRequest("send credentials once: in the Authorization header, and never in the URL")
-    if not value:
-        raise MissingCredentials
-    return value
 
 
 def _is_preflight(environ: WSGIEnvironment) -> bool:

@@ -1,0 +1,242 @@
+"""What a request brings: its query, a form, or JSON; each read whole, within limits, and strictly.
+
+    query       application/x-www-form-urlencoded, UTF-8; no parameter twice
+    read_form   the same in a body, or multipart/form-data without files; at most 8 KiB
+    read_json   RFC 8259, and none of what Python reads besides; at most 16 KiB
+
+Whatever the bytes, what is raised is `InvalidRequest` 400, `TooLarge` 413 or `UnsupportedMediaType` 415; in
+this order where several apply: 413, 415, 400. A body may hold a secret, so neither the text nor the chain of
+an error repeats any of it but a short plain name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+from urllib.parse import parse_qsl
+
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_options_header
+from werkzeug.wsgi import get_input_stream
+
+from ..errors import InvalidRequest
+from .errors import TooLarge, UnsupportedMediaType
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+MAX_FORM = 8192  # bytes
+MAX_PARAMETERS = 64  # of a form or a query
+MAX_PARTS = 8  # of a multipart body
+MAX_JSON = 16_384  # bytes
+MAX_DEPTH = 16  # arrays and objects within each other; a request of ours has three
+MAX_DIGITS = 64  # characters of one number; Python itself stops at integers of 4300
+
+_FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+# Names that an error may repeat: shorter than any of our secrets, and harmless in a log.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+# A string of JSON, or the rest of the text behind a quote without a partner: one pass is enough, whatever
+# is sent. For brackets outside of strings.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def query(environ: WSGIEnvironment) -> dict[str, str]:
+    """The URL's parameters by name; one that was sent empty is there, as the empty text.
+
+    Raises `InvalidRequest`: repeated parameters, over 64, or anything but ASCII with escapes of UTF-8.
+    """
+    return _unique(_pairs(environ.get("QUERY_STRING", "")))
+
+
+def read_form(environ: WSGIEnvironment) -> dict[str, str]:
+    """The parameters of a form in the body; an empty one counts as omitted (RFC 6749 §3.2).
+
+    Raises `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
+    """
+    body = _read(environ, MAX_FORM)
+    media_type, options = _media_type(environ, _FORM_TYPES)
+    if media_type == "multipart/form-data":
+        pairs = _parts(body, options)
+    elif body.isascii():
+        pairs = _pairs(body.decode("ascii"))
+    else:
+        raise InvalidRequest("the body is not form-urlencoded")
+    return {name: value for name, value in _unique(pairs).items() if value}
+
+
+def read_json(environ: WSGIEnvironment, *media_types: str) -> Any:
+    """The value that the body holds, of one of `media_types` (parameters besides a charset are ignored).
+
+    Strict RFC 8259: UTF-8 without a byte order mark, names unique within their object, no NaN or Infinity, no
+    lone surrogates, no number beyond a float or 64 characters, at most 16 levels. The refusal of a PATCH's
+    media type says which ones it takes (RFC 5789 §2.2).
+    Raises `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
+    """
+    body = _read(environ, MAX_JSON)
+    _, options = _media_type(environ, media_types)
+    if options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        _refuse_type(environ, media_types, f"send {' or '.join(media_types)} in UTF-8")
+    text = _utf8(body)
+    if not text.strip(" \t\r\n"):
+        raise InvalidRequest("the body is empty; send JSON")
+    _check_depth(text)
+    value = _parsed(text)
+    _check_texts(value)
+    return value
+
+
+def _read(environ: WSGIEnvironment, most: int) -> bytes:
+    try:
+        # One byte more than is allowed: of a chunked body, werkzeug reads as much as it may and says nothing.
+        body = get_input_stream(environ, max_content_length=most + 1).read()
+    except RequestEntityTooLarge:
+        body = bytes(most + 1)
+    except (ClientDisconnected, OSError):
+        raise InvalidRequest("the request body ended early") from None
+    if len(body) > most:
+        raise TooLarge(f"the request body is over {most} bytes")
+    return body
+
+
+def _media_type(environ: WSGIEnvironment, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """Which of `known` the body is, and the parameters of its Content-Type."""
+    media_type, options = parse_options_header(environ.get("CONTENT_TYPE"))
+    if media_type.lower() not in known:
+        _refuse_type(environ, known, f"send {' or '.join(known)}")
+    if environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity"):
+        _refuse_type(environ, known, "send the body without a Content-Encoding")
+    return media_type.lower(), options
+
+
+def _refuse_type(environ: WSGIEnvironment, known: tuple[str, ...], text: str) -> NoReturn:
+    patch = environ["REQUEST_METHOD"] == "PATCH"
+    raise UnsupportedMediaType(text, accept_patch=", ".join(known) if patch else None)
+
+
+# -- forms -----------------------------------------------------------------------------------------------
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    # Raised outside of `suppress`: the error that is kept from sight holds the text, and with it a secret.
+    if text.isascii():
+        with suppress(ValueError):
+            return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    raise InvalidRequest("the parameters are not form-urlencoded UTF-8, or too many")
+
+
+def _parts(body: bytes, options: dict[str, str]) -> list[tuple[str, str]]:
+    parser = FormDataParser(_no_file, max_form_memory_size=MAX_FORM, max_form_parts=MAX_PARTS, silent=False)
+    problem: InvalidRequest
+    try:
+        _, form, _ = parser.parse(BytesIO(body), "multipart/form-data", len(body), options)
+        return list(form.items(multi=True))
+    except RequestEntityTooLarge:
+        problem = TooLarge(f"the form has over {MAX_PARTS} parts")
+    except ValueError:
+        problem = InvalidRequest("the multipart body cannot be read")
+    raise problem
+
+
+def _no_file(*_: object, **__: object) -> IO[bytes]:
+    raise TooLarge("the form holds a file")
+
+
+def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _about(name, "this is repeated; send it once", "a parameter is repeated; send each once")
+        found[name] = value
+    return found
+
+
+def _about(name: str, problem: str, otherwise: str) -> InvalidRequest:
+    """An error about a name that the client chose; `otherwise` says it where that is better not repeated."""
+    if _PLAIN.fullmatch(name):
+        return InvalidRequest(problem, field=name)
+    return InvalidRequest(otherwise)
+
+
+# -- JSON ------------------------------------------------------------------------------------------------
+
+
+def _utf8(body: bytes) -> str:
+    if not body.startswith(b"\xef\xbb\xbf"):
+        with suppress(UnicodeDecodeError):  # it holds the body
+            return body.decode()
+    raise InvalidRequest("the body is not UTF-8 without a byte order mark (RFC 8259 section 8.1)")
+
+
+def _check_depth(text: str) -> None:
+    """Before Python's parser, which calls itself for each level, sees it."""
+    depth = 0
+    for bracket in re.findall(r"[][{}]", _STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise InvalidRequest(f"the body has over {MAX_DEPTH} levels of arrays and objects")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_members,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_constant,
+        )
+    except json.JSONDecodeError as problem:  # it holds the body
+        where = f"line {problem.lineno}, column {problem.colno}"
+    raise InvalidRequest(f"the body is not JSON: see {where}")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _about(name, "this is given twice; give it once", "an object has two members of one name")
+        found[name] = value
+    return found
+
+
+def _integer(text: str) -> int:
+    _check_digits(text)
+    return int(text)
+
+
+def _float(text: str) -> float:
+    _check_digits(text)
+    number = float(text)
+    if math.isinf(number):
+        raise InvalidRequest("a number is too large")
+    return number
+
+
+def _check_digits(text: str) -> None:
+    if len(text) > MAX_DIGITS:
+        raise InvalidRequest(f"a number has over {MAX_DIGITS} characters")
+
+
+def _constant(text: str) -> NoReturn:
+    raise InvalidRequest(f"{text} is no number of JSON")  # NaN, Infinity or -Infinity
+
+
+def _check_texts(value: Any, name: str = "") -> None:
+    """No lone surrogate, in texts or names: what holds one cannot be written as UTF-8 again."""
+    if isinstance(value, str):
+        if _SURROGATE.search(value):
+            raise _about(name, "this holds half of a surrogate pair", "a text holds half of a surrogate pair")
+    elif isinstance(value, list):
+        for item in value:
+            _check_texts(item, name)
+    elif isinstance(value, dict):
+        for member, item in value.items():
+            _check_texts(member)
+            _check_texts(item, member)
