@@ -110,6 +110,73 @@ def test_an_owner_without_pats_gets_an_empty_list_and_a_message(run: Run, owner:
     assert json.loads(listed.stdout) == {"pats": [], "total": 0}
 
 
+def names(run: Run, *words: str) -> list[str]:
+    """The names that `pat list` has, in order."""
+    listed = run("pat", "list", *words, "--output", "json")
+    assert listed.exit_code == 0, listed.stderr
+    return [pat["name"] for pat in json.loads(listed.stdout)["pats"]]
+
+
+def test_list_without_an_owner_has_all_of_the_tenant_and_says_whose_they_are(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATAUTH_TENANT", "whole")
+    empty = run("pat", "list")
+    assert (empty.exit_code, empty.stdout, empty.stderr) == (0, "", "There are no PATs.\n")
+    made = [create(run, owner, name=f"of-{owner}")["pat"] for owner in ("alice", "bob")]
+    listed = json.loads(run("pat", "list", "--output", "json").stdout)
+    assert sorted(listed["pats"], key=lambda pat: pat["name"]) == made
+    assert listed["total"] == 2
+    heads, *lines = (line.split() for line in run("pat", "list").stdout.splitlines())
+    assert heads[:4] == ["ID", "NAME", "OWNER", "STATE"]
+    assert sorted(line[1:4] for line in lines) == [
+        ["of-alice", "alice", "active"],
+        ["of-bob", "bob", "active"],
+    ]
+    assert "OWNER" not in run("pat", "list", "--owner-id", "alice").stdout
+    monkeypatch.setenv("PATAUTH_TENANT", "another")
+    assert names(run) == []
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_list_filters_sorts_and_pages_and_counts_what_is_on_other_pages(
+    run: Run, url: str, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATAUTH_TENANT", f"paged-{whole}")
+    made = [create(run, "alice", name=name) for name in ("ci-b", "ci-a", "other")]
+    with Authority.from_env() as authority:
+        authority.verify_bearer(made[1]["token"])
+    owner = () if whole else ("--owner-id", "alice")
+    assert names(run, *owner, "--sort", "name") == ["ci-a", "ci-b", "other"]
+    assert names(run, *owner, "--sort", "-created") == ["other", "ci-a", "ci-b"]
+    assert names(run, *owner, "--sort", "-lastUsed,-name") == ["ci-a", "other", "ci-b"]
+    assert names(run, *owner, "--filter", "lastUsed isnull", "--sort", "name") == ["ci-b", "other"]
+    assert names(run, *owner, "--filter", f'id eq "{made[2]["pat"]["id"]}"') == ["other"]
+    words = ("pat", "list", *owner, "--filter", 'name sw "ci-"', "--sort", "name", "--limit", "1")
+    first = json.loads(run(*words, "--output", "json").stdout)
+    assert ([pat["name"] for pat in first["pats"]], first["total"]) == (["ci-a"], 2)
+    second = run(*words, "--offset", "1").stdout
+    assert "ci-b" in second
+    assert "ci-a" not in second
+    assert names(run, *owner, "--limit", "9" * 30) != []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--owner-id", "nobody", "--filter", "lastUsed isnull"), "nobody has no PATs that match.\n"),
+        (("--filter", 'name eq "nothing has this name"'), "There are no PATs that match.\n"),
+        (("--limit", "0"), "There are no PATs on this page.\n"),
+        (("--offset", "9" * 30), "There are no PATs on this page.\n"),
+    ],
+)
+def test_an_empty_list_does_not_say_that_there_are_none_at_all(
+    run: Run, words: tuple[str, ...], said: str
+) -> None:
+    result = run("pat", "list", *words)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", said)
+
+
 def test_revoke_says_what_it_changed_and_another_process_refuses_at_once(
     run: Run, owner: str, url: str
 ) -> None:
@@ -204,24 +271,31 @@ CREATE = ("pat", "create", "--owner-id", "alice", "--name", "ci", "--scope", "a"
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("pat", "list"), "--owner-id"),
-        (("pat", "list", "--owner-id", "me"), "reserved"),
-        (("pat", "list", "--owner-id", "a b"), "owner_id"),
+        (("pat", "list", "--owner-id", "me"), "--owner-id: 'me' is whoever calls"),
+        (("pat", "list", "--owner-id", "a b"), "--owner-id: give"),
+        (("pat", "list", "--owner-id", ""), "--owner-id: give"),
+        (("pat", "list", "--filter", "lastUsed is"), "--filter: found 'is'"),
+        (("pat", "list", "--filter", ""), "--filter: found the end"),
+        (("pat", "list", "--sort", "nme"), "--sort: 'nme'"),
+        (("pat", "list", "--sort", ""), "--sort: "),
+        (("pat", "list", "--limit", "-1"), "--limit: give 0 or more"),
+        (("pat", "list", "--limit", "x"), "--limit"),
+        (("pat", "list", "--offset", "-1"), "--offset: give 0 or more"),
         (CREATE, "exactly one of"),
         ((*CREATE, "--never-expires", "--expires-in", "1d"), "exactly one of"),
         ((*CREATE, "--expires-in", "1y"), "s m h d w"),
         ((*CREATE, "--expires-in", "1.5h"), "s m h d w"),
         ((*CREATE, "--expires-in", "-1d"), "s m h d w"),
-        ((*CREATE, "--expires-in", "0s"), "future"),
+        ((*CREATE, "--expires-in", "0s"), "--expires-in: give an instant in the future"),
         ((*CREATE, "--expires-in", "999999999w"), "further away"),
         ((*CREATE, "--expires-in", "99999999d"), "9999"),
         ((*CREATE, "--expires-at", "2030-01-31"), "RFC 3339"),
         ((*CREATE, "--expires-at", "2030-01-31T12:00:00"), "RFC 3339"),
         ((*CREATE, "--expires-at", "0001-01-01T00:00:00+23:00"), "--expires-at"),
-        ((*CREATE, "--expires-at", "2001-01-01T00:00:00Z"), "future"),
-        ((*CREATE, "--never-expires", "--access-token-ttl", "14"), "15 to 43200"),
+        ((*CREATE, "--expires-at", "2001-01-01T00:00:00Z"), "--expires-at: give an instant in the future"),
+        ((*CREATE, "--never-expires", "--access-token-ttl", "14"), "--access-token-ttl: give 15 to 43200"),
         ((*CREATE, "--never-expires", "--access-token-ttl", "1d"), "15 to 43200"),
-        ((*CREATE, "--never-expires", "--owner-type", "ROBOT"), "owner type"),
+        ((*CREATE, "--never-expires", "--owner-type", "ROBOT"), "--owner-type: give"),
         ((*CREATE, "--never-expires", "--scope", "two words"), "scope 2"),
         ((*CREATE, "--never-expires", "--name", "\x1b[31m"), "control characters"),
         ((*CREATE, "--never-expires", "--store", "mysql://x"), "store_url"),
@@ -250,7 +324,7 @@ def test_a_name_that_is_taken_is_a_failure(run: Run, owner: str) -> None:
     create(run, owner)
     again = run("pat", "create", "--owner-id", owner, "--name", "ci", "--scope", "a", "--never-expires")
     assert (again.exit_code, again.stdout) == (1, "")
-    assert "another name" in again.stderr
+    assert again.stderr == "Error: --name: this owner has a PAT of that name already; choose another\n"
 
 
 @pytest.mark.parametrize("verb", [("show",), ("revoke", "--yes")])
@@ -316,6 +390,7 @@ def test_no_text_in_any_option_makes_a_traceback(run: Run, texts: list[str]) -> 
         assert run("pat", "create", *words).exit_code in (0, 1, 2)
     assert run("pat", "show", "--", pat_id).exit_code == 3
     assert run("pat", "list", f"--owner-id={owner}").exit_code in (0, 2)
+    assert run("pat", "list", f"--filter={name}", f"--sort={scope}").exit_code in (0, 2)
 
 
 # -- output --------------------------------------------------------------------------------------------------
@@ -377,8 +452,9 @@ def test_help_explains_each_command_with_an_example_and_needs_no_store(path: tup
 
 def test_there_are_the_commands_of_this_version_and_no_stubs() -> None:
     assert [" ".join(path) for path in commands(program)] == [
-        "", "demo", "serve", "pat", "pat create", "pat list", "pat show", "pat revoke", "pat purge",
-        "owner", "owner disable", "owner enable", "owner revoke", "token", "token exchange", "verify",
+        "", "demo", "serve", "pat", "pat create", "pat update", "pat rotate", "pat list", "pat show",
+        "pat revoke", "pat purge", "owner", "owner disable", "owner enable", "owner revoke", "token",
+        "token exchange", "verify",
         "store", "store ping", "store stats", "store stop", "config", "config show", "config check",
         "doctor", "completion",
     ]  # fmt: skip

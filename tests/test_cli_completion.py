@@ -39,7 +39,8 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     script = """
         eval "$(patauth completion bash)"
-        for words in "patauth ow" "patauth owner re" "patauth pat create --ow"; do
+        for words in "patauth ow" "patauth owner re" "patauth pat create --ow" "patauth pat u" \\
+            "patauth pat list --f"; do
             COMP_WORDS=($words); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
             _patauth_completion patauth
             echo "${COMPREPLY[@]}"
@@ -53,4 +54,10 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
         check=True,
         timeout=30,
     )
-    assert done.stdout.splitlines() == ["owner", "revoke", "--owner-id --owner-name --owner-type"]
+    assert done.stdout.splitlines() == [
+        "owner",
+        "revoke",
+        "--owner-id --owner-name --owner-type",
+        "update",
+        "--filter",
+    ]

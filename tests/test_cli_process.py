@@ -188,6 +188,14 @@ class Terminal:
         """Type on the keyboard."""
         os.write(self._ours, text.encode())
 
+    def interrupt(self) -> None:
+        """Ctrl-C, once it waits for the keyboard: on its way there, Python may lose one."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        deadline = time.monotonic() + 20
+        while stat.read_text().rpartition(")")[2].split()[0] != "S" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.process.send_signal(signal.SIGINT)
+
     def end(self) -> tuple[int, str]:
         """The exit code and stdout."""
         stdout, _ = self.process.communicate(timeout=20)
@@ -221,7 +229,7 @@ def test_ctrl_c_at_the_question_is_130_and_changes_nothing(url: str) -> None:
     pat_id = make(url, "kept")
     terminal = Terminal("pat", "revoke", pat_id, "--store", url)
     terminal.wait_for("[y/N]")
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt()
     assert terminal.end() == (130, "")
     assert "Traceback" not in terminal.shown
     assert "Aborted" not in terminal.shown

@@ -1,4 +1,4 @@
-"""`patauth token exchange` and `patauth verify`: credentials on standard input."""
+"""`patauth token` and `patauth verify`: credentials on standard input."""
 
 from __future__ import annotations
 
@@ -38,6 +38,32 @@ def test_exchange_narrows_to_the_scopes_that_are_asked_for(run: Run, url: str, o
     assert set(json.loads(run(*words, input=line).stdout)["scope"].split()) == {"a", "c"}
     more = run(*words, "--scope", "d", input=line)
     assert (more.exit_code, more.stdout) == (2, "")
+
+
+def test_introspect_prints_the_members_of_rfc_7662(run: Run, owner: str, url: str) -> None:
+    made = create(run, owner)
+    with Authority.from_url(url) as authority:
+        access = authority.exchange(made["pat"]["id"], made["secret"]).value
+    for token in (access, made["token"]):
+        found = json.loads(run("token", "introspect", "--output", "json", input=token + "\n").stdout)
+        assert (found["active"], found["sub"], found["client_id"]) == (True, owner, made["pat"]["id"])
+    assert "active" in run("token", "introspect", input=access).stdout
+    for line in ("pata_x", made["secret"]):
+        gone = run("token", "introspect", "--output", "json", input=line)
+        assert (gone.exit_code, json.loads(gone.stdout)) == (0, {"active": False})
+
+
+def test_revoke_ends_a_token_once(run: Run, owner: str, url: str) -> None:
+    made = create(run, owner)
+    with Authority.from_url(url) as authority:
+        access = authority.exchange(made["pat"]["id"], made["secret"]).value
+    for token in (access, made["token"]):
+        counts = [
+            json.loads(run("token", "revoke", "--output", "json", input=token).stdout)["changed"]
+            for _ in "ab"
+        ]
+        assert counts == [1, 0]
+    assert json.loads(run("pat", "list", "--owner-id", owner, "--output", "json").stdout)["pats"] == []
 
 
 def test_verify_prints_the_principal(run: Run, owner: str) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import click
 from click.core import ParameterSource
 
+from ..errors import PatAuthError
 from .output import message
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 MEMORY = ("memory:", "memory://")
+# What the library calls by another name than the options do.
+_OPTIONS_OF = {
+    "expiry": ("--expires-in", "--expires-at", "--never-expires"),
+    "filters": ("--filter",),
+    "sorters": ("--sort",),
+}
 _LONGEST_LINE = 8192  # bytes of a credential on standard input; what is longer is refused
 
 
@@ -55,7 +62,7 @@ def options() -> Options:
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     given = ctx.ensure_object(Options)
     assert parameter.name is not None
-    if ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+    if _is_given(ctx, parameter):
         setattr(given, parameter.name, value)
 
 
@@ -92,6 +99,29 @@ class Command(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _global_options()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it. What an error of the library is about, it calls by the option's name."""
+        try:
+            return super().invoke(ctx)
+        except PatAuthError as error:
+            if name := _option_of(ctx, error.field):
+                error.args = (f"{name}: {error.problem}",)
+            raise
+
+
+def _option_of(ctx: click.Context, field: str | None) -> str | None:
+    """The option of this command that gives what the library calls `field`; None if there is none."""
+    if field is None:
+        return None
+    names = _OPTIONS_OF.get(field, ("--" + field.replace("_", "-").replace(" ", "-"),))
+    there = [parameter for parameter in ctx.command.params if not set(names).isdisjoint(parameter.opts)]
+    there.sort(key=lambda parameter: not _is_given(ctx, parameter))  # it is one of those that were given
+    return there[0].opts[0] if there else None
+
+
+def _is_given(ctx: click.Context, parameter: click.Parameter) -> bool:
+    return ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
 
 
 class Group(click.Group):

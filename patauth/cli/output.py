@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ..pat import PersonalAccessToken
+    from ..pat import IssuedPat, PersonalAccessToken
 
 
 def message(text: str) -> None:
@@ -94,7 +94,51 @@ def _width(text: str) -> int:
 
 # -- a PAT -------------------------------------------------------------------------------------------------
 
-PAT_COLUMNS = ("ID", "NAME", "STATE", "SCOPE", "CREATED", "LAST USED", "EXPIRES")
+_COLUMNS = ("ID", "NAME", "OWNER", "STATE", "SCOPE", "CREATED", "LAST USED", "EXPIRES")
+
+
+def print_pat(pat: PersonalAccessToken) -> None:
+    """Print one PAT."""
+    from .options import options
+
+    if options().json:
+        print_json({"pat": pat_object(pat)})
+    else:
+        print_facts(_facts(pat))
+
+
+def print_pats(pats: Iterable[PersonalAccessToken], *, with_owner: bool) -> None:
+    """Print PATs as a table; whose they are if not all are of one owner."""
+    lines = [_COLUMNS, *map(_row, pats)]
+    if not with_owner:
+        place = _COLUMNS.index("OWNER")
+        lines = [line[:place] + line[place + 1 :] for line in lines]
+    print_table(lines[0], lines[1:])
+
+
+def require_stdout(outcome: str) -> None:
+    """Fail, and tell the outcome, where a secret could not be shown, because standard output is closed."""
+    if sys.stdout is None:
+        raise click.ClickException(f"standard output is closed, so the secret could not be shown; {outcome}")
+
+
+def print_issued(issued: IssuedPat, *, done: str, remedy: str) -> None:
+    """Print a PAT with its new secret; fail where it cannot be written: what was done, and what helps."""
+    from .options import options
+
+    try:
+        if options().json:
+            print_json({"pat": pat_object(issued.pat), "secret": issued.secret, "token": issued.token})
+        else:
+            print_facts([*_facts(issued.pat), ("secret", issued.secret), ("token", issued.token)])
+        sys.stdout.flush()
+    except OSError as problem:  # also a reader that has gone away
+        sys.stdout = None  # else Python tries again at exit, and tells of it
+        raise click.ClickException(
+            f"the PAT {issued.pat.id} was {done}, but its secret could not be written ({problem.strerror}):"
+            f" {remedy}"
+        ) from None
+    message("Keep the secret and the token now, and keep them safe: they are not shown again.")
 
 
 def pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
@@ -112,14 +156,13 @@ def pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
     }
 
 
-def pat_row(pat: PersonalAccessToken) -> tuple[str, ...]:
-    """A PAT as a row of `PAT_COLUMNS`."""
-    used, expires = _date(pat.last_used_ms) or "never", _date(pat.expires_ms) or "never"
-    return (pat.id, pat.name, pat.state, " ".join(pat.scope), _date(pat.created_ms) or "", used, expires)
+def _row(pat: PersonalAccessToken) -> tuple[str, ...]:
+    """As `_COLUMNS` has it."""
+    created, used, expires = map(format_date, (pat.created_ms, pat.last_used_ms, pat.expires_ms))
+    return (pat.id, pat.name, pat.owner.id, pat.state, " ".join(pat.scope), created, used, expires)
 
 
-def pat_facts(pat: PersonalAccessToken) -> list[tuple[str, str]]:
-    """A PAT as names and values."""
+def _facts(pat: PersonalAccessToken) -> list[tuple[str, str]]:
     ttl = pat.access_token_ttl
     return [
         ("id", pat.id),
@@ -127,11 +170,16 @@ def pat_facts(pat: PersonalAccessToken) -> list[tuple[str, str]]:
         ("state", pat.state),
         ("owner", f"{pat.owner.id} ({pat.owner.name}, {pat.owner.type})"),
         ("scope", " ".join(pat.scope)),
-        ("created", _date(pat.created_ms) or ""),
-        ("last used", _date(pat.last_used_ms) or "never"),
-        ("expires", _date(pat.expires_ms) or "never"),
+        ("created", format_date(pat.created_ms)),
+        ("last used", format_date(pat.last_used_ms)),
+        ("expires", format_date(pat.expires_ms)),
         ("access tokens live", "as the setting access_token_ttl says" if ttl is None else f"{ttl} s"),
     ]
+
+
+def format_date(ms: int | None) -> str:
+    """An instant for people."""
+    return _date(ms) or "never"
 
 
 def _date(ms: int | None) -> str | None:

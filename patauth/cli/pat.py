@@ -1,66 +1,19 @@
-"""`patauth pat`: make, list, show, revoke and purge personal access tokens."""
+"""`patauth pat`: list, show, revoke and purge personal access tokens; `change` makes and changes them."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any
-
 import click
 
+from .change import create, rotate, update
 from .options import Group, confirm, open_authority, options, require_yes_without_terminal
-from .output import (
-    PAT_COLUMNS,
-    message,
-    pat_facts,
-    pat_object,
-    pat_row,
-    print_changed,
-    print_facts,
-    print_json,
-    print_table,
-    progress,
-)
+from .output import message, pat_object, print_changed, print_json, print_pat, print_pats, progress
 
-
-def _read_by(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """A callback for a value that one of the library's readers understands."""
-
-    def callback(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-        from ..errors import InvalidRequest
-
-        try:
-            return None if text is None else read(text)
-        except (ValueError, InvalidRequest) as problem:
-            raise click.BadParameter(str(problem).removeprefix("date: "), ctx, parameter) from problem
-        except OverflowError:
-            raise click.BadParameter("this is further away than dates go", ctx, parameter) from None
-
-    return callback
-
-
-def _seconds(text: str) -> int:
-    from ..settings import parse_duration
-
-    return parse_duration(text)
-
-
-def _duration(text: str) -> timedelta:
-    if text.strip().isdigit():  # 30 is meant as days, and would be seconds
-        raise ValueError("give an integer and one of s m h d w, such as 30d or 12h")
-    return timedelta(seconds=_seconds(text))
-
-
-def _date_time(text: str) -> datetime:
-    from ..dates import parse_ms, to_datetime
-
-    return to_datetime(parse_ms(text))
+_MANY = 10**9  # more than there are; the library counts no further than machine words do
 
 
 @click.group(cls=Group)
 def pat() -> None:
-    """Make, list, show, revoke and purge personal access tokens.
+    """Make, list, show, change, rotate, revoke and purge personal access tokens.
 
     A PAT is an id and a secret that somebody keeps; it acts for its owner, within its scopes.
 
@@ -70,104 +23,64 @@ def pat() -> None:
     """
 
 
-@pat.command()
-@click.option("--owner-id", required=True, help="Who the PAT acts for, by your application's own id.")
-@click.option("--owner-name", help="The owner's name for people.  [default: the id]")
-@click.option("--owner-type", default="IDENTITY", show_default=True, help="The owner's kind.")
-@click.option("--name", required=True, help="What the PAT is for; unique for each owner.")
-@click.option("--scope", "scopes", multiple=True, required=True, help="What it may do; repeat for several.")
-@click.option(
-    "--expires-in",
-    metavar="DURATION",
-    callback=_read_by(_duration),
-    help="Its lifetime: an integer and one of s m h d w, such as 30d.",
-)
-@click.option(
-    "--expires-at",
-    metavar="DATE-TIME",
-    callback=_read_by(_date_time),
-    help="When it expires, with the offset from UTC: 2030-01-31T12:00:00Z.",
-)
-@click.option("--never-expires", is_flag=True, help="It lasts until it is revoked.")
-@click.option(
-    "--access-token-ttl",
-    metavar="DURATION",
-    callback=_read_by(_seconds),
-    help="How long its access tokens live, 15s to 12h (900 is 900s).  [default: the setting]",
-)
-def create(
-    owner_id: str,
-    owner_name: str | None,
-    owner_type: str,
-    name: str,
-    scopes: tuple[str, ...],
-    expires_in: timedelta | None,
-    expires_at: datetime | None,
-    never_expires: bool,
-    access_token_ttl: int | None,
-) -> None:
-    """Make a PAT, and print its secret and its token this once.
-
-    The secret goes with the id: HTTP Basic, or client_id and client_secret at /oauth/token. The token is both
-    in one string, for `Authorization: Bearer`. Say how long the PAT lasts by one of --expires-in,
-    --expires-at and --never-expires.
-
-    \b
-    Example:
-      patauth pat create --owner-id alice --name ci --scope reports:read --expires-in 30d
-    """
-    if [expires_in is not None, expires_at is not None, never_expires].count(True) != 1:
-        raise click.UsageError("give exactly one of --expires-in, --expires-at and --never-expires")
-    from ..pat import Owner
-
-    if sys.stdout is None:
-        raise click.ClickException(
-            "standard output is closed, so the secret could not be shown; nothing was made"
-        )
-    owner = Owner(owner_id, name=owner_name, type=owner_type)
-    with open_authority() as authority:
-        issued = authority.create(
-            owner=owner,
-            name=name,
-            scope=scopes,
-            expires_in=expires_in,
-            expires_at=expires_at,
-            never_expires=never_expires,
-            access_token_ttl=access_token_ttl,
-        )
-    try:
-        if options().json:
-            print_json({"pat": pat_object(issued.pat), "secret": issued.secret, "token": issued.token})
-        else:
-            print_facts([*pat_facts(issued.pat), ("secret", issued.secret), ("token", issued.token)])
-        sys.stdout.flush()
-    except OSError as problem:  # also a reader that has gone away
-        sys.stdout = None  # else Python tries again at exit, and tells of it
-        raise click.ClickException(
-            f"the PAT {issued.pat.id} was made, but its secret could not be written ({problem.strerror}):"
-            f" revoke it by 'patauth pat revoke {issued.pat.id} --yes', and make another"
-        ) from None
-    message("Keep the secret and the token now, and keep them safe: they are not shown again.")
+pat.add_command(create)
+pat.add_command(update)
+pat.add_command(rotate)
 
 
 @pat.command("list")
-@click.option("--owner-id", required=True, help="Whose PATs.")
-def list_(owner_id: str) -> None:
-    """List an owner's PATs, the oldest first; expired ones too, for 30 days (setting retention).
+@click.option("--owner-id", help="Whose PATs.  [default: all owners']")
+@click.option("--filter", "filters", metavar="TEXT", help="Only those that it is true of: 'lastUsed isnull'.")
+@click.option(
+    "--sort",
+    metavar="FIELDS",
+    help="By name, created, lastUsed, expirationDate; '-' descends: name,-created.",
+)
+@click.option("--limit", type=int, metavar="N", help="At most so many.  [default: all, up to 10000]")
+@click.option("--offset", type=int, default=0, metavar="N", help="Leave out the first N.")
+def list_(
+    owner_id: str | None, filters: str | None, sort: str | None, limit: int | None, offset: int
+) -> None:
+    """List PATs, of an owner or of all.
+
+    Expired ones, too, for 30 days (setting retention). An owner's come the oldest first, and those of all
+    owners in no particular but steady order, unless --sort says which. `total` in JSON is how many there are
+    without --limit and --offset.
+
+    \b
+    A filter compares, joined by and, or, not and parentheses:
+      created, lastUsed, expirationDate   lt, le, gt, ge and a date-time: 2030-01-31T12:00:00Z
+      lastUsed, expirationDate            isnull: never used, never expires
+      name                                eq, sw (starts with), co (contains) and a "text"
+      id                                  eq "ID", in ("ID", "ID")
 
     \b
     Examples:
       patauth pat list --owner-id alice
+      patauth pat list --filter 'lastUsed isnull and created lt 2030-01-31T12:00:00Z'
+      patauth pat list --filter 'name sw "ci-"' --sort name,-created --limit 20
       patauth pat list --owner-id alice --output json | jq -r '.pats[].id'
     """
+    as_json = options().json
+    limit = None if limit is None else min(limit, _MANY)
     with open_authority() as authority:
-        pats = authority.list(owner_id=owner_id)
-    if options().json:
-        print_json({"pats": [pat_object(pat) for pat in pats], "total": len(pats)})
+        pats = authority.list(
+            owner_id=owner_id,
+            filters=filters,
+            sort=sort,
+            offset=min(offset, _MANY),
+            limit=limit,
+            count=as_json,
+        )
+    if as_json:
+        print_json({"pats": [pat_object(pat) for pat in pats], "total": pats.total})
     elif pats:
-        print_table(PAT_COLUMNS, [pat_row(pat) for pat in pats])
+        print_pats(pats, with_owner=owner_id is None)
     else:
-        message(f"{owner_id} has no PATs.")
+        whose = "There are" if owner_id is None else f"{owner_id} has"
+        matching = "" if filters is None else " that match"
+        here = " on this page" if offset or limit == 0 else ""
+        message(f"{whose} no PATs{matching}{here}.")
 
 
 @pat.command()
@@ -181,10 +94,7 @@ def show(pat_id: str) -> None:
     """
     with open_authority() as authority:
         found = authority.get(pat_id)
-    if options().json:
-        print_json({"pat": pat_object(found)})
-    else:
-        print_facts(pat_facts(found))
+    print_pat(found)
 
 
 @pat.command()

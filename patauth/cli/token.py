@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import Command, Group, open_authority, options, read_secret_line
-from .output import print_facts, print_json
+from .output import print_changed, print_facts, print_json
 
 if TYPE_CHECKING:
     from ..principal import Principal
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def token() -> None:
-    """Exchange a PAT for an access token.
+    """Exchange a PAT for an access token; look at tokens, and end them.
 
     \b
     Example:
@@ -51,6 +51,45 @@ def exchange(scopes: tuple[str, ...]) -> None:
         print_json(answer)
     else:
         print_facts((name, str(value)) for name, value in answer.items())
+
+
+@token.command()
+def introspect() -> None:
+    """Say what an access token or a PAT token is worth now.
+
+    The token is read from standard input in one line; a terminal is asked for it and shows nothing. What is
+    printed is the answer of RFC 7662. It is no use of the token, and costs none of its quota.
+
+    \b
+    Example:
+      patauth token introspect --output json < token | jq .active
+    """
+    with open_authority() as authority:
+        found = authority.introspect(read_secret_line("token"))
+        members = found.members(authority.settings.issuer)
+    if options().json:
+        print_json(members)
+    else:
+        print_facts(
+            (name, str(value).lower() if name == "active" else str(value)) for name, value in members.items()
+        )
+
+
+@token.command()
+def revoke() -> None:
+    """End an access token for good, or with a PAT token its PAT.
+
+    The token is read from standard input in one line; a terminal is asked for it and shows nothing. One that
+    is unknown or has ended already is no error: `changed` is 0 then.
+
+    \b
+    Example:
+      patauth token revoke < token
+    """
+    with open_authority() as authority:
+        text = read_secret_line("token")
+        ended = authority.revoke(text)
+    print_changed(int(ended), [])
 
 
 @click.command(cls=Command, short_help="Say who an Authorization value is.")
