@@ -27,8 +27,8 @@ class PatPatch:
     """
 
     def __init__(self, operations: object, fields: Collection[str]) -> None:
-        self._fields = fields
-        self._operations = patch.check(operations, fields, value_may_be_missing=("expirationDate",))
+        self._fields = [name for name in PATCHABLE if name in fields]
+        self._operations = patch.check(operations, self._fields, value_may_be_missing=("expirationDate",))
         for operation in self._operations:
             if operation["path"] == _DATE and isinstance(operation.get("value"), str):
                 # One spelling, so that `test` compares instants.
@@ -75,7 +75,9 @@ class PatPatch:
 
     def _read(self, pat: PersonalAccessToken, members: dict[str, Any]) -> PersonalAccessToken:
         scopes, date = members["scope"], members["expirationDate"]
-        acknowledged = members["userAwareTokenNeverExpires"] or False
+        acknowledged = members["userAwareTokenNeverExpires"]
+        if acknowledged is None:
+            acknowledged = False
         if not isinstance(scopes, list):
             raise InvalidRequest("give a list of scopes", field="scope")
         if not scopes:

@@ -14,7 +14,7 @@ from . import audit
 from .credentials import AccessToken, PatCredentials
 from .errors import InvalidCredentials, InvalidToken, PatAuthError, RateLimited, StoreUnavailable
 from .failures import Failures
-from .pat import use_is_due
+from .pat import PersonalAccessToken, use_is_due
 from .principal import Method, Principal
 from .proofs import Proofs
 from .quota import Decision, Quota
@@ -118,6 +118,18 @@ class Authenticator:
             raise InvalidCredentials(f"the personal access token {what}")
         return slot
 
+    def look(self, credentials: PatCredentials, address: str | None) -> PersonalAccessToken:
+        """A PAT by its secret, without a use and without any quota but that of failures. As `prove`."""
+        store = self._store
+        deadline = store.deadline()
+        tag = store.keyring(deadline).secret_tag(credentials.pat_id, credentials.secret)
+        now, (data,) = store.records([credentials.pat_id], deadline=deadline)
+        record = None if data is None else unpack(data)
+        if record is None or record.pat.tenant != self._tenant:
+            self._refuse(credentials, address)
+        self.check_secret(credentials, address, record, tag, now)
+        return record.pat
+
     def note_use(self, proven: Proven) -> None:
         """Write lastUsed when a UTC day has passed; a failure is logged and costs the request nothing."""
         pat, now = proven.record.pat, proven.verdict.now
@@ -176,5 +188,7 @@ def _pat_principal(pat: bytes, method: Method) -> Principal:
 @remembered
 def _token_principal(pat: bytes, token: bytes) -> Principal:
     found, access = unpack(pat).pat, unpack_token(token)
-    scopes = frozenset(access.scopes)
-    return Principal(found.owner, scopes, found.id, found.tenant, "access_token", access.expires_ms)
+    scopes, expires_ms = frozenset(access.scopes), access.expires_ms
+    if found.expires_ms is not None:
+        expires_ms = min(expires_ms, found.expires_ms)  # the PAT's may have been moved since
+    return Principal(found.owner, scopes, found.id, found.tenant, "access_token", expires_ms)

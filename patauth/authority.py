@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -10,17 +12,19 @@ from . import audit
 from .amend import PATCHABLE
 from .authenticate import Admission, Authenticator
 from .change import Changer
-from .credentials import PatCredentials
-from .errors import InvalidCredentials, InvalidRequest, PatAuthError
+from .credentials import AccessToken, PatCredentials
+from .errors import Forbidden, InvalidCredentials, InvalidRequest, PatAuthError
 from .exchange import Access, Exchanger
 from .expiry import Expiry
 from .failures import Failures
+from .filters import Filter, Sorter
 from .forks import after_fork_in_child
 from .hashing import Hasher
+from .introspect import INACTIVE, Introspection, Introspector
 from .keyring import Keyring
 from .listing import Lister, Listing
 from .manage import Manager, NewPat
-from .pat import IssuedPat, Owner, PersonalAccessToken
+from .pat import IssuedPat, Owner, PersonalAccessToken, check_id
 from .principal import Caller, Person, Principal
 from .proofs import Proofs
 from .quota import Quota
@@ -43,6 +47,7 @@ class Authority:
     def __init__(self, settings: Settings, *, _clock: Callable[[], int] | None = None) -> None:
         self.settings = settings
         self.format = settings.format
+        self._guests = False
         self._store = open_store(settings, _clock)
         self._hasher = Hasher(settings.hash_profile, slots=settings.hash_slots, queue=settings.hash_queue)
         proofs = Proofs(self._hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
@@ -51,9 +56,13 @@ class Authority:
             after_fork_in_child(part.after_fork)
         self._authenticator = Authenticator(settings, self._store, proofs, failures)
         self._exchanger = Exchanger(settings, self._store, self._authenticator)
-        self._manager = Manager(settings, self._store, self._hasher)
-        self._changer = Changer(settings, self._store, self._hasher)
-        self._lister = Lister(settings, self._store)
+        self._set_up_management()
+
+    def _set_up_management(self) -> None:
+        self._manager = Manager(self.settings, self._store, self._hasher)
+        self._changer = Changer(self.settings, self._store, self._hasher)
+        self._lister = Lister(self.settings, self._store)
+        self._introspector = Introspector(self.settings, self._store, self._authenticator, self._manager)
 
     @classmethod
     def from_url(cls, store_url: str, **settings: Any) -> Authority:
@@ -97,6 +106,12 @@ class Authority:
         credentials = self.read(lambda: self.format.parse(authorization), address)
         return self._authenticator.admit(credentials, address)
 
+    def admit_credentials(
+        self, credentials: PatCredentials | AccessToken, *, address: str | None = None
+    ) -> Admission:
+        """As `admit`, for credentials that `Format` has read."""
+        return self._authenticator.admit(credentials, address)
+
     def verify_basic(self, pat_id: str, secret: str, *, address: str | None = None) -> Principal:
         """The principal of a PAT id and PAT secret. Raises as `authenticate`."""
         credentials = self.read(lambda: self.format.basic(pat_id, secret), address)
@@ -134,6 +149,34 @@ class Authority:
         if credentials.method != "basic":
             raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
         return self._exchanger.exchange(credentials, scope, address)
+
+    def introspect(
+        self, token: str, *, by: Caller | None = None, address: str | None = None
+    ) -> Introspection:
+        """What an access token or a PAT token is worth now (RFC 7662). It is no use of it.
+
+        With `by`: of their own, and with the scope `oauth:introspect` every access token of the tenant; all
+        else is not active. Raises `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
+        """
+        standing = self._standing(by)
+        try:
+            credentials = self.format.bearer(token)
+        except InvalidCredentials:
+            return INACTIVE
+        return self._introspector.introspect(standing, credentials, address)
+
+    def revoke(self, token: str, *, by: Caller | None = None, address: str | None = None) -> bool:
+        """End an access token, or with a PAT token its PAT, for good (RFC 7009). Whether this call did.
+
+        With `by`: only their own; to all else, nothing happens. Returns only once it is durable; else raises
+        `StoreUnavailable`, and is safe to repeat. Raises as `introspect`.
+        """
+        standing = self._standing(by)
+        try:
+            credentials = self.format.bearer(token)
+        except InvalidCredentials:
+            return False
+        return self._introspector.revoke(standing, credentials, address)
 
     def read(self, form: Callable[[], C], address: str | None) -> C:
         """What `form` reads of `self.format`; malformed credentials go into the audit trail."""
@@ -199,8 +242,8 @@ class Authority:
         self,
         *,
         owner_id: str | None = None,
-        filters: str | None = None,
-        sort: str | None = None,
+        filters: str | Filter | None = None,
+        sort: str | Sequence[Sorter] | None = None,
         offset: int = 0,
         limit: int | None = None,
         count: bool = False,
@@ -266,6 +309,32 @@ class Authority:
         """Revoke the PAT by which somebody calls; it needs no right for that. As `delete`."""
         self._manager.delete_presented(self._standing(by))
 
+    def acting_in(self, tenant: str, by: Caller) -> Authority:
+        """The verbs of management for `by` in a tenant: this Authority's, or one that `may_act_in` allows.
+
+        Their rights and limits are the same there; of PATs there, none is their own. Raises `Forbidden`.
+        """
+        if tenant == self.settings.tenant:
+            return self
+        check_id(tenant, "tenant")
+        may_act_in = self.settings.may_act_in
+        if may_act_in is None or may_act_in(by, tenant) is not True:
+            raise Forbidden("you may not act in that organisation")
+        other = copy(self)
+        other.settings = replace(self.settings, tenant=tenant)
+        other._store = self._store.for_tenant(tenant)
+        other._guests = True
+        other._set_up_management()
+        return other
+
+    def tenant_sequence(self) -> int:
+        """A number that grows with each change to the tenant's PATs."""
+        return self._store.tenant.sequence(self._store.deadline())
+
+    def now(self) -> int:
+        """The store's clock, in milliseconds since 1970: what expiries and dates of changes go by."""
+        return self._store.now(self._store.deadline())
+
     def disable_owner(self, owner_id: str) -> int:
         """Refuse all of an owner's PATs and access tokens from the next request on; none can be made.
 
@@ -309,4 +378,4 @@ class Authority:
     def _standing(self, by: Caller | None) -> Standing:
         if not isinstance(by, Principal | Person | None):
             raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
-        return Standing(self.settings, self._store, by)
+        return Standing(self.settings, self._store, by, self._guests)

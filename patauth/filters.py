@@ -53,7 +53,7 @@ _OPERATORS = {
     "lastUsed": (*_ORDER, "isnull"),
     "expirationDate": (*_ORDER, "isnull"),
 }
-_SORTABLE = ("name", *_PRESENT)
+SORTABLE = ("name", *_PRESENT)
 
 # Every character but a quote that closes nothing begins one of these; `_tokens` asks for the blanks between.
 _TOKEN = re.compile(
@@ -351,8 +351,23 @@ def _wrong(problem: str) -> InvalidRequest:
     return InvalidRequest(problem, field="filters")
 
 
+def between(field: str, low: int, high: int) -> Filter:
+    """Those whose `index_value` of an instant lies from `low` to `high`; never is later than every date."""
+    return _Instant(field, low, high, negated=False)
+
+
+def with_id(pat_id: str) -> Filter:
+    """The one of this id, if it is there."""
+    return _Id(frozenset([pat_id]), negated=False)
+
+
+def every(parts: Sequence[Filter]) -> Filter | None:
+    """What all of these let through; None of none: there is nothing to filter."""
+    return _Join(True, tuple(parts)) if len(parts) > 1 else next(iter(parts), None)
+
+
 class Sorter(NamedTuple):
-    """A field to sort by: `name`, `created`, `lastUsed` or `expirationDate`."""
+    """A field to sort by: `name`, `created`, `lastUsed`, `expirationDate`; in code, `id` and `owner` too."""
 
     field: str
     descending: bool
@@ -367,9 +382,9 @@ def parse_sorters(text: str) -> tuple[Sorter, ...]:
     for place, word in enumerate(words, 1):
         field = word.removeprefix("-")
         shown = f"'{word}'" if _SAYABLE.fullmatch(word) else f"sorter {place}"
-        if field not in _SORTABLE:
+        if field not in SORTABLE:
             raise InvalidRequest(
-                f"{shown} is no field to sort by; give {_either(_SORTABLE)}, with '-' before it to descend,"
+                f"{shown} is no field to sort by; give {_either(SORTABLE)}, with '-' before it to descend,"
                 " and commas without blanks between them",
                 field="sorters",
             )
@@ -406,4 +421,5 @@ def sort_pats(pats: list[PersonalAccessToken], sorters: Sequence[Sorter]) -> Non
 
 
 def _sort_value(pat: PersonalAccessToken, field: str) -> tuple[int, str]:
-    return (0, pat.name) if field == "name" else (index_value(pat, field), "")
+    texts = {"name": pat.name, "id": pat.id, "owner": pat.owner.id}
+    return (0, texts[field]) if field in texts else (index_value(pat, field), "")

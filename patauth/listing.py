@@ -8,13 +8,14 @@ narrows, is refused beyond `MOST` candidates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from . import filters
+from .credentials import is_pat_id
 from .errors import InvalidRequest
-from .filters import Filter, Sorter
+from .filters import Bounds, Filter, Sorter
 from .pat import PersonalAccessToken, check_id, is_gone
 from .settings import Settings
 from .standing import Standing
@@ -24,14 +25,17 @@ from .store.tenantindex import Index, Piece
 
 MOST = 10_000  # PATs that one listing reads
 _PIECE = 500  # read at a time
+_TRIES = 5  # for a page of which something moves while it is read
+_BEYOND = 2**31  # no store holds so many, and scripts count up to there
 _INDEXES: tuple[Index, ...] = ("lastUsed", "expirationDate", "created")
 
 
 class Listing(list[PersonalAccessToken]):
     """PATs. `total`: how many there are in all, where that was asked for.
 
-    Over a whole tenant without a filter it counts the index: a PAT that is being made or removed at that
-    moment may be in it or not.
+    Over a whole tenant, where an index alone decides, it counts the index: a PAT that is being made or
+    removed at that moment may be in it or not; so may one whose making or removal was cut short, until a
+    page reaches it.
     """
 
     def __init__(self, pats: list[PersonalAccessToken], total: int | None = None) -> None:
@@ -71,8 +75,8 @@ class Lister:
         self,
         standing: Standing,
         owner_id: str | None,
-        filter_text: str | None,
-        sort: str | None,
+        filter_by: str | Filter | None,
+        sort: str | Sequence[Sorter] | None,
         offset: int,
         limit: int | None,
         count: bool,
@@ -91,8 +95,8 @@ class Lister:
         else:
             standing.require_of(check_id(owner_id, "owner_id"))
         wanted = Wanted(
-            None if filter_text is None else filters.parse(filter_text),
-            () if sort is None else filters.parse_sorters(sort),
+            filters.parse(filter_by) if isinstance(filter_by, str) else filter_by,
+            filters.parse_sorters(sort) if isinstance(sort, str) else tuple(sort or ()),
             _whole(offset, "offset"),
             None if limit is None else _whole(limit, "limit"),
             count,
@@ -119,62 +123,99 @@ class Lister:
         deadline = store.deadline()
         store.settle_key(deadline)
         now = store.now(deadline)
-        store.tenant.mend_suspects(now, self._retention_ms, store.deadline)
         named = None if by is None else by.ids()
         if named is not None:
-            pats = self._living(now, store.tenant.records(sorted(named), store.deadline())) if named else []
+            ids = sorted(filter(is_pat_id, named))
+            pats = self._living(now, store.tenant.records(ids, store.deadline())) if ids else []
             return _finish(filter(wanted.matches, pats), wanted)
-        way = _way(wanted)
+        unborn = store.tenant.mend_suspects(now, self._retention_ms, store.deadline)
+        way = self._way(wanted)
+        if way.in_order and way.exact:
+            return self._range(way, wanted, unborn)
         if not way.in_order:
-            return _finish(filter(wanted.matches, self._walk(way)), wanted)
-        if way.exact:
-            total = self._piece(way, 0, 0).total
-            if wanted.limit is None and total - wanted.offset > MOST:
-                raise InvalidRequest(f"there are {total}; ask for a page of them", field="limit")
-            pats = list(
-                islice(filter(wanted.matches, self._walk(way, wanted.offset, wanted.limit)), wanted.limit)
-            )
-            return Listing(pats, total if wanted.count else None)
-        matching = filter(wanted.matches, self._walk(way))
-        if wanted.count or wanted.limit is None:
+            return _finish(filter(wanted.matches, self._walk(way, unborn, whole=True)), wanted)
+        whole = wanted.count or wanted.limit is None
+        matching = filter(wanted.matches, self._walk(way, unborn, whole=whole))
+        if whole:
             pats = list(matching)
             return Listing(pats[wanted.page], len(pats) if wanted.count else None)
-        return Listing(list(islice(matching, wanted.offset, wanted.offset + wanted.limit)))
+        return Listing(list(islice(matching, wanted.offset, wanted.page.stop)))
 
-    def _walk(self, way: _Way, offset: int = 0, most: int | None = None) -> Iterator[PersonalAccessToken]:
-        """PATs by an index, past `offset` entries, `most` or so; mending it on the way.
+    def _way(self, wanted: Wanted) -> _Way:
+        """The index that has the order that is wanted; else the one that the filter narrows most."""
+        bounds: dict[Index, Bounds] = {}
+        if wanted.filter is not None:
+            found = ((index, wanted.filter.bounds(index)) for index in _INDEXES)
+            bounds = {index: bound for index, bound in found if bound is not None}
+        index: Index = next(iter(bounds), "created")
+        descending, in_order = False, not wanted.sorters  # without sorters, any order will do
+        if len(wanted.sorters) == 1:
+            (sorter,) = wanted.sorters
+            for one in _INDEXES:
+                if one == sorter.field and (one in bounds or not bounds):
+                    index, descending, in_order = one, sorter.descending, True
+        if len(bounds) > 1 and (not in_order or not wanted.sorters):
+            ranges = [(one, bound.low, bound.high) for one, bound in bounds.items()]
+            sizes = self._store.tenant.counts(ranges, self._store.deadline())
+            index = min(zip(sizes, bounds, strict=True))[1]
+        low, high, exact = bounds.get(index, (0, filters.NEVER, wanted.filter is None))
+        return _Way(index, low, high, descending, in_order, exact)
 
-        Raises `InvalidRequest` when there are more than `MOST`.
+    def _range(self, way: _Way, wanted: Wanted, unborn: set[str]) -> Listing:
+        """A page that the index alone decides: what is wrong in it is mended, and the page read again."""
+        store = self._store
+        for _ in range(_TRIES):
+            size = MOST if wanted.limit is None else min(wanted.limit, MOST)
+            piece = self._piece(way, wanted.offset, size, unborn)
+            if size != wanted.limit and piece.total - wanted.offset > MOST:
+                raise InvalidRequest(f"there are {piece.total}; ask for a page of them", field="limit")
+            pats: list[PersonalAccessToken] = []
+            wrong: list[str] = []
+            for living, differing in self._read(way, piece.now, piece.entries):
+                pats += living
+                wrong += differing
+            if not wrong:
+                break
+            unborn = unborn | store.tenant.mend(wrong, piece.now, self._retention_ms, store.deadline)
+        return Listing(list(filter(wanted.matches, pats)), piece.total if wanted.count else None)
+
+    def _walk(self, way: _Way, unborn: set[str], *, whole: bool) -> Iterator[PersonalAccessToken]:
+        """PATs by an index, each once, whatever moves meanwhile; mending it on the way.
+
+        `whole`: all will be asked for. Raises `InvalidRequest` when there are more than `MOST`.
         """
         store = self._store
-        size = _PIECE if most is None else min(_PIECE, most)
         seen: set[str] = set()
-        at, read = offset, 0
-        while size:
-            piece = self._piece(way, at, size)
-            scores = dict(piece.entries)
-            records = store.tenant.records(list(scores), store.deadline()) if scores else []
-            wrong = [
-                pat_id
-                for (pat_id, score), record in zip(piece.entries, records, strict=True)
-                if record is None or filters.index_value(record.pat, way.index) != score
-            ]
-            removed = store.tenant.mend(wrong, piece.now, store.deadline()) if wrong else set()
-            for pat in self._living(piece.now, records):
-                if pat.id not in seen:  # an entry that moved meanwhile is met twice
-                    seen.add(pat.id)
-                    yield pat
-            at += len(scores) - len(removed)
-            read += len(scores)
-            if len(scores) < size:
+        for size in (_PIECE, MOST):  # each from the start: a rank would not stay what it was
+            piece = self._piece(way, 0, size, unborn)
+            if whole and piece.total > MOST:
+                break
+            fresh = [entry for entry in piece.entries if entry[0] not in seen]
+            seen.update(pat_id for pat_id, _ in fresh)
+            for living, wrong in self._read(way, piece.now, fresh):
+                if wrong:
+                    store.tenant.mend(wrong, piece.now, self._retention_ms, store.deadline)
+                yield from living
+            if piece.total <= size:
                 return
-            if read >= MOST and piece.total > at:
-                raise InvalidRequest(
-                    f"this would read over {MOST} PATs; narrow it by owner, or by the date that it sorts by",
-                    field="filters",
-                )
+        raise InvalidRequest(
+            f"this would read over {MOST} PATs; narrow it by owner, or by the date that it sorts by",
+            field="filters",
+        )
 
-    def _piece(self, way: _Way, offset: int, count: int) -> Piece:
+    def _read(
+        self, way: _Way, now: int, entries: list[tuple[str, int]]
+    ) -> Iterator[tuple[list[PersonalAccessToken], list[str]]]:
+        """What the records say of entries: PATs, and the ids of entries that say otherwise."""
+        store = self._store
+        for at in range(0, len(entries), _PIECE):
+            some = entries[at : at + _PIECE]
+            records = store.tenant.records([pat_id for pat_id, _ in some], store.deadline())
+            pats = self._living(now, records)
+            scores = {pat.id: filters.index_value(pat, way.index) for pat in pats}
+            yield pats, [pat_id for pat_id, score in some if scores.get(pat_id) != score]
+
+    def _piece(self, way: _Way, offset: int, count: int, unborn: set[str]) -> Piece:
         return self._store.tenant.piece(
             way.index,
             way.low,
@@ -182,6 +223,7 @@ class Lister:
             descending=way.descending,
             offset=offset,
             count=count,
+            without=unborn,
             deadline=self._store.deadline(),
         )
 
@@ -206,22 +248,6 @@ class _Way:
     exact: bool  # the range is all that the filter asks
 
 
-def _way(wanted: Wanted) -> _Way:
-    bounds = {}
-    if wanted.filter is not None:
-        found = ((index, wanted.filter.bounds(index)) for index in _INDEXES)
-        bounds = {index: bound for index, bound in found if bound is not None}
-    index: Index = next(iter(bounds), "created")
-    descending, in_order = False, not wanted.sorters  # without sorters, any order will do
-    if len(wanted.sorters) == 1:
-        (sorter,) = wanted.sorters
-        for one in _INDEXES:
-            if one == sorter.field and (one in bounds or not bounds):
-                index, descending, in_order = one, sorter.descending, True
-    low, high, exact = bounds.get(index, (0, filters.NEVER, wanted.filter is None))
-    return _Way(index, low, high, descending, in_order, exact)
-
-
 def _finish(found: Iterable[PersonalAccessToken], wanted: Wanted) -> Listing:
     """Sort what was found, and cut the page out."""
     pats = list(found)
@@ -234,4 +260,4 @@ def _finish(found: Iterable[PersonalAccessToken], wanted: Wanted) -> Listing:
 def _whole(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise InvalidRequest("give 0 or more", field=name)
-    return value
+    return min(value, _BEYOND)

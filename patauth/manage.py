@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from . import audit, credentials
@@ -36,8 +36,8 @@ class NewPat:
     """What is asked for when a PAT is to be made."""
 
     owner: Owner | None  # None: whoever makes it
-    name: str
-    scope: Iterable[str]
+    name: str | Callable[[str], str]  # or what makes it of the PAT id
+    scope: Iterable[str] | None  # None: the maker's own
     expiry: Expiry
     access_token_ttl: int | None = None  # seconds; None: the setting
     request_quota: Quota | str | None = None  # None: the setting
@@ -61,17 +61,18 @@ class Manager:
         """
         settings, store = self._settings, self._store
         owner = _owner_of(standing, new.owner)
-        name = check_name(new.name)
-        scopes = check_scopes(new.scope)
-        if not scopes:
-            raise InvalidScope("give at least one scope", field="scope")
-        check_known(scopes, settings.scopes)
+        if settings.owner_types is not None and owner.type not in settings.owner_types:
+            raise InvalidRequest(f"give one of {', '.join(settings.owner_types)}", field="owner type")
+        name = new.name if callable(new.name) else check_name(new.name)
+        scopes = None if new.scope is None else _checked_scopes(new.scope, settings.scopes)
         _check_ttl(new.access_token_ttl)
         quota = _quota(new.request_quota)
         deadline = store.deadline()
         ring = store.settle_key(deadline)
         most = standing.limit(deadline)
-        if not most.covers(scopes):
+        if scopes is None:
+            scopes = _checked_scopes(most.own, None)
+        elif not most.covers(scopes):
             raise InvalidScope(
                 "you cannot pass on scopes that your own credentials do not hold", field="scope"
             )
@@ -87,9 +88,10 @@ class Manager:
         digest = self._hasher.hash(secret)
         for _ in range(_ID_TRIES):
             pat_id = credentials.mint_pat_id(ring.owner_tag(settings.tenant, owner.id))
+            called = check_name(name(pat_id)) if callable(name) else name
             pat = PersonalAccessToken(
                 id=pat_id,
-                name=name,
+                name=called,
                 scope=scopes,
                 owner=owner,
                 tenant=settings.tenant,
@@ -106,7 +108,7 @@ class Manager:
             outcome = store.create(
                 pat_id,
                 owner.id,
-                name,
+                called,
                 pack(record),
                 created_ms=now,
                 expires_ms=expires_ms,
@@ -128,7 +130,7 @@ class Manager:
             raise Forbidden("this owner is disabled; enable the owner first")
         if outcome != "made":
             raise StoreUnavailable(detail=f"creation answered {outcome!r}")
-        facts = {"patId": pat_id, "ownerId": owner.id, "name": name, **standing.facts}
+        facts = {"patId": pat_id, "ownerId": owner.id, "name": called, **standing.facts}
         audit.record("pat.create", scope=list(scopes), **facts)
         return IssuedPat(pat, self._format.secret_text(secret), self._format.token_text(pat_id, secret))
 
@@ -152,6 +154,10 @@ class Manager:
     def delete_presented(self, standing: Standing) -> None:
         """Remove the PAT that calls: whoever finds a secret can end it, without any right. As `delete`."""
         self._delete(standing, self._host(standing), _presented(standing))
+
+    def delete_found(self, caller: Standing, pat_id: str) -> None:
+        """Remove a PAT whose secret was shown, on behalf of a caller. As `delete`."""
+        self._delete(caller, self._host(caller), pat_id)
 
     def _delete(self, caller: Standing, standing: Standing, pat_id: str) -> None:
         store = self._store
@@ -232,6 +238,14 @@ def _presented(standing: Standing) -> str:
     if not isinstance(standing.by, Principal):
         raise NotFound("no personal access token was presented")
     return standing.by.pat_id
+
+
+def _checked_scopes(scopes: Iterable[str], catalogue: Collection[str] | None) -> tuple[str, ...]:
+    checked = check_scopes(scopes)
+    if not checked:
+        raise InvalidScope("give at least one scope", field="scope")
+    check_known(checked, catalogue)
+    return checked
 
 
 def _check_ttl(seconds: int | None) -> None:

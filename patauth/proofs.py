@@ -103,14 +103,23 @@ class Proofs:
         the other does. Raises `Overloaded`.
         """
         with self._lock:
-            if pat_id in self._renewed:
-                return None
-            self._renewed[pat_id] = True
+            try:
+                if pat_id in self._renewed:
+                    return None
+                self._renewed[pat_id] = True
+            except (KeyError, AttributeError):
+                self._forget()  # as in `_compute_once`
         digest = self._hasher.hash(secret)
         key = self._key(pat_id, secret, digest)
         with self._lock:
-            self._verdicts[key] = True
+            self._remember(key, True)
         return digest
+
+    def _remember(self, key: bytes, verdict: bool) -> None:
+        try:
+            self._verdicts[key] = verdict
+        except (KeyError, AttributeError):
+            self._forget()
 
     def _compute_once(self, key: bytes, secret: bytes, stored: Digest) -> bool:
         """The first thread to come hashes; those who come meanwhile get its verdict or its error."""
@@ -137,10 +146,7 @@ class Proofs:
             mine.landed.set()
             with self._lock:
                 if mine.verdict is not None:
-                    try:
-                        self._verdicts[key] = mine.verdict
-                    except (KeyError, AttributeError):
-                        self._forget()
+                    self._remember(key, mine.verdict)
                 self._flights.pop(key, None)
 
 

@@ -24,7 +24,7 @@ DEFAULT_IGNORED = ("openid", "profile", "offline_access", "urn:zitadel:*")
 MAX_SCOPES = 256
 MAX_LENGTH = 128  # characters of one scope
 _MAX_TEXT = MAX_SCOPES * (MAX_LENGTH + 1) - 1  # the longest list that can be right
-_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
+SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 _NAMED = 3  # how many missing scopes an error spells out
 
 
@@ -59,7 +59,7 @@ def check(scopes: Iterable[str]) -> tuple[str, ...]:
             raise InvalidScope(f"scope {place} is empty; scopes are separated by exactly one space")
         if len(scope) > MAX_LENGTH:
             raise InvalidScope(f"scope {place} is longer than {MAX_LENGTH} characters")
-        if not _SCOPE_TOKEN.fullmatch(scope):
+        if not SCOPE_TOKEN.fullmatch(scope):
             raise InvalidScope(f"scope {place} has a blank, quote, backslash, control or non-ASCII character")
         kept[scope] = None
     return tuple(kept)
@@ -129,10 +129,10 @@ def _implied(scope: str, held: Collection[str], catalogue: Collection[str]) -> b
     right = _RIGHT.fullmatch(scope)
     if right is None:
         return EVERYTHING in held and scope in catalogue
-    if EVERYTHING in held and scope in catalogue and right[2] == "read":
-        return True
-    named = [scope for scope in held if scope != EVERYTHING]
-    return allows(named, cast(Reach, right[1]), cast(Verb, right[2]))
+    rights = [scope for scope in held if scope != EVERYTHING]
+    if EVERYTHING in held:
+        rights += [scope for scope in catalogue if _is_reading(scope)]
+    return allows(rights, cast(Reach, right[1]), cast(Verb, right[2]))
 
 
 def _is_reading(scope: str) -> bool:

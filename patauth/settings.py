@@ -20,16 +20,16 @@ from typing import Any
 from .credentials import Format, Prefixes
 from .errors import ConfigurationError, InvalidRequest
 from .hashing import PROFILES, Profile
-from .pat import check_id
-from .principal import Person, Principal
+from .pat import OWNER_TYPES, check_id
+from .principal import Caller
 from .quota import Quota, parse
 from .scope import DEFAULT_IGNORED
 from .scope import check as check_scopes
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
-SURFACES = ("oauth", "isc")
+SURFACES = ("oauth", "isc", "zitadel")
 
-Manages = Callable[[Principal | Person, str], bool]  # whether the caller manages the owner of that id
+Rule = Callable[[Caller, str], bool]  # of a caller and the id of an owner or a tenant
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SECRETS = ("secret_key", "store_url")  # also read from the file that PATAUTH_<NAME>_FILE names
@@ -80,10 +80,13 @@ class Settings:
     scopes: Mapping[str, str] | None = None  # the catalogue, scope -> plain words; None: any scope
     ignored_scopes: tuple[str, ...] = DEFAULT_IGNORED  # asked for by clients as a matter of protocol
     credential_prefixes: tuple[Prefixes, ...] = (Prefixes(),)  # newest first
-    manages: Manages | None = None  # gives `managed` rights their meaning; code only. None: nobody manages
+    owner_types: tuple[str, ...] | None = None  # of whom PATs can be made; None: any type
+    may_act_in: Rule | None = None  # lets callers of other tenants in; code only. None: never
+    manages: Rule | None = None  # gives `managed` rights their meaning; code only. None: nobody manages
     # HTTP
     issuer: str | None = None  # the URL of patauth as clients know it; None: no metadata is published
     path_prefix: str = ""  # before patauth's own routes
+    page_limit_zitadel: int = 1000  # of a list in the ZITADEL dialect
     surfaces: tuple[str, ...] = ("oauth",)  # patauth's own routes, by group of `SURFACES`
     realm: str = "patauth"  # of the challenges
     keep_authorization: bool = False  # leave HTTP_AUTHORIZATION for the wrapped app
@@ -141,9 +144,7 @@ class Settings:
 
 # Named by the documentation of later versions. To run without them where they were asked for would be less
 # safe than not to run.
-_NOT_YET = frozenset(
-    "pepper access_token_format audience keys audit_stream owner_types may_act_in page_limit_zitadel".split()
-)
+_NOT_YET = frozenset("pepper access_token_format audience keys audit_stream".split())
 _NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, read by the engine itself
 
 
@@ -327,10 +328,19 @@ def is_loopback(host: str) -> bool:
     return address == IPv6Address("::1") or address in ip_network("127.0.0.0/8")
 
 
-def _manages(value: Any) -> Manages | None:
+def _rule(value: Any) -> Rule | None:
     if value is not None and not callable(value):
-        raise ValueError("give a function of the caller and an owner's id; a text cannot be one")
+        raise ValueError("give a function of the caller and an id; a text cannot be one")
     return value  # type: ignore[no-any-return]
+
+
+def _owner_types(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    words = _words(value)
+    if not words or not set(words) <= OWNER_TYPES:
+        raise ValueError("give types of the management API, such as 'IDENTITY APPLICATION'")
+    return words
 
 
 def _truth(value: Any) -> bool:
@@ -363,7 +373,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tenant": lambda value: check_id(value, "the id"),
     "scopes": _catalogue,
     "ignored_scopes": _ignored,
-    "manages": _manages,
+    "manages": _rule,
+    "may_act_in": _rule,
+    "owner_types": _owner_types,
+    "page_limit_zitadel": _whole(1, 10_000),
     "durability": _durability,
     "durability_timeout": _fraction(0.001, 60),
     "trusted_proxies": _whole(0, 100),

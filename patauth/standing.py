@@ -36,6 +36,12 @@ class Limit(NamedTuple):
     expires_ms: int | None  # None: no limit
     catalogue: frozenset[str]
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """All scopes that the caller holds and can pass on, in alphabetical order."""
+        held = self.scopes[0] if self.scopes else ()
+        return tuple(sorted(scope for scope in held if self.covers((scope,))))
+
     def covers(self, scopes: tuple[str, ...]) -> bool:
         """Whether these scopes are within the limit."""
         return self.scopes is None or all(covers(held, scopes, self.catalogue) for held in self.scopes)
@@ -55,25 +61,34 @@ class Standing:
     settings: Settings
     store: RedisStore
     by: Caller | None
+    guests: bool = False  # callers of other tenants are let in here (setting `may_act_in`)
 
     def __post_init__(self) -> None:
-        if self.by is not None and self.by.tenant != self.settings.tenant:
+        if self.by is not None and self.by.tenant != self.settings.tenant and not self.guests:
             raise Forbidden("this is another organisation's; call yours")
 
     @property
     def owner(self) -> Owner | None:
-        """Whom the caller acts for; None: the host."""
-        if self.by is None:
-            return None
-        return self.by.subject if isinstance(self.by, Principal) else self.by.owner
+        """Whom the caller acts for here. None: the host, or a guest from another tenant."""
+        return None if self.by is None or self.by.tenant != self.settings.tenant else _subject(self.by)
 
     @property
     def facts(self) -> dict[str, str]:
         """The caller, for the audit trail."""
-        if self.by is None or self.owner is None:
+        if self.by is None:
             return {}
-        pat = {"byPatId": self.by.pat_id} if isinstance(self.by, Principal) else {}
-        return {"byOwnerId": self.owner.id, **pat}
+        facts = {"byOwnerId": _subject(self.by).id}
+        if isinstance(self.by, Principal):
+            facts["byPatId"] = self.by.pat_id
+        if self.by.tenant != self.settings.tenant:
+            facts["byTenant"] = self.by.tenant
+        return facts
+
+    def holds(self, scope: str) -> bool:
+        """Whether the caller has a scope, at home; the host has all."""
+        if self.by is None:
+            return True
+        return self.owner is not None and covers(self.by.scopes, (scope,), self._catalogue)
 
     def require_own(self, verb: Verb) -> None:
         """Raise `Forbidden` unless the caller may at least do this to their own PATs."""
@@ -87,8 +102,11 @@ class Standing:
 
     def require_of(self, owner_id: str) -> None:
         """Raise `Forbidden` unless the caller may list the PATs of this owner, named by id."""
-        if self.by is not None and not self._manages(owner_id):
+        try:
             self.require_all("read")
+        except Forbidden:
+            if not self._manages(owner_id):
+                raise
 
     def find(self, verb: Verb, pat_id: str, deadline: float) -> PersonalAccessToken:
         """A PAT that is there for the caller, to do this to it. After `require_own`. Raises `NotFound`."""
@@ -107,7 +125,7 @@ class Standing:
     def sees(self, pat: PersonalAccessToken, verb: Verb) -> bool:
         """Whether this PAT is there for the caller, to do this to it. After `require_own`."""
         by = self.by
-        if by is None or self.owner is None or pat.owner.id == self.owner.id:
+        if by is None or (self.owner is not None and pat.owner.id == self.owner.id):
             return True
         if allows(by.scopes, "all", verb, self._catalogue):
             return True
@@ -139,6 +157,10 @@ class Standing:
         if by is None or manages is None or not allows(by.scopes, "managed", "read", self._catalogue):
             return False
         return manages(by, owner_id) is True
+
+
+def _subject(by: Caller) -> Owner:
+    return by.subject if isinstance(by, Principal) else by.owner
 
 
 def _spelt(verb: Verb) -> str:

@@ -13,6 +13,7 @@ from patauth.errors import PatAuthError
 from patauth.wsgi import oauth
 from patauth.wsgi.discovery import metadata, routes
 from patauth.wsgi.errors import Answer, oauth_error
+from patauth.wsgi.standalone import Standalone
 
 from .conftest import Make, basic_of, issue
 from .wsgi import request
@@ -66,6 +67,14 @@ def test_it_lists_what_there_is_and_the_catalogue_where_one_is_set() -> None:
         "token_endpoint": "https://auth.example.com/oauth/token",
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "introspection_endpoint": "https://auth.example.com/oauth/introspect",
+        "introspection_endpoint_auth_methods_supported": [
+            "client_secret_basic",
+            "client_secret_post",
+            "Bearer",
+        ],
+        "revocation_endpoint": "https://auth.example.com/oauth/revoke",
+        "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "response_types_supported": [],
     }
     assert metadata(settings(issuer="https://auth.example.com")) == plain
@@ -159,3 +168,24 @@ def test_everything_that_is_listed_works(make_at: Make) -> None:
             assert response.json["scope"].split() == found["scopes_supported"]
     other = {"grant_type": "authorization_code", **body}
     assert request(app, path, method="POST", data=other).json["error"] == "unsupported_grant_type"
+
+
+def test_m1_each_endpoint_that_it_lists_works_in_each_way_that_it_lists(make_at: Make) -> None:
+    """A probe: what is listed is there, and what is not listed is not."""
+    authority = make_at(issuer="https://a.example", surfaces=["oauth"])
+    issued, app = issue(authority), Standalone(authority)
+    found = request(app, WELL_KNOWN).json
+    endpoints = {name: url for name, url in found.items() if name.endswith("_endpoint")}
+    assert set(endpoints) == {"token_endpoint", "introspection_endpoint", "revocation_endpoint"}
+    form = {"grant_type": found["grant_types_supported"][0], "token": "unknown"}
+    secret = {"client_id": issued.pat.id, "client_secret": issued.secret}
+    ways: dict[str, dict[str, Any]] = {
+        "client_secret_basic": {"authorization": basic_of(issued), "data": form},
+        "client_secret_post": {"data": {**form, **secret}},
+        "Bearer": {"authorization": f"Bearer {issued.token}", "data": form},
+    }
+    for name, url in endpoints.items():
+        for way in found[f"{name}_auth_methods_supported"]:
+            answer = request(app, urlsplit(url).path, method="POST", **ways[way])
+            assert answer.status_code == 200, (name, way)
+    assert {"jwks_uri", "authorization_endpoint", "registration_endpoint"} & found.keys() == set()

@@ -57,15 +57,18 @@ TABLE = {
         "new,news,newa pat,pats,pata",
         "pat,pat,pata",
     ),
+    "owner_types": (("IDENTITY", "APPLICATION"), "IDENTITY APPLICATION", "ROBOT"),
+    "may_act_in": (manages, None, "x"),
     "manages": (manages, None, "x"),
     "issuer": ("https://a.example/b", "https://a.example/b", "https://a.example/"),
+    "page_limit_zitadel": (50, "50", "0"),
     "path_prefix": ("/auth", "/auth", "auth/"),
     "surfaces": ((), "", "everything"),
     "realm": ("My API", "My API", 'a"b'),
     "keep_authorization": (True, "true", "maybe"),
 }
 NAMES = [field.name for field in fields(Settings)]
-AS_TEXT = [name for name in NAMES if name != "manages"]
+AS_TEXT = [name for name in NAMES if name not in ("manages", "may_act_in")]
 anything = (
     st.none()
     | st.booleans()
@@ -174,7 +177,10 @@ class TestDefaults:
             "scopes": None,
             "ignored_scopes": ("openid", "profile", "offline_access", "urn:zitadel:*"),
             "credential_prefixes": (("pat", "pats", "pata"),),
+            "owner_types": None,
+            "may_act_in": None,
             "manages": None,
+            "page_limit_zitadel": 1000,
             "issuer": None,
             "path_prefix": "",
             "surfaces": ("oauth",),

@@ -18,6 +18,7 @@ of which the last 12 stand in a key.
     P:{/TENANT}:used             zset    tenant index: ID by last use, ms; 0: none    while it has PATs
     P:{/TENANT}:expires          zset    tenant index: ID by expiry, ms; 2^48-1 never while it has PATs
     P:{/TENANT}:marks            zset    ID and what of it may be out of step, by ms  until a listing mends it
+    P:{/TENANT}:sequence         string  changes to the tenant's PATs so far          stays
     P:{store}:key                string  the store key, unless `secret_key` is set    stays
     P:{store}:check              string  check value of the store key                 stays
 
@@ -31,6 +32,7 @@ class Keys:
     """The keys under one `key_prefix`, for one tenant."""
 
     def __init__(self, prefix: str, tenant: str) -> None:
+        self._prefix = prefix
         self._head = head = f"{prefix}:{{".encode()
         self._tenant = tenant
         self.store_key = head + b"store}:key"
@@ -43,7 +45,12 @@ class Keys:
         self.tenant_created = head + f"/{tenant}}}:created".encode()
         self.tenant_used = head + f"/{tenant}}}:used".encode()
         self.tenant_expires = head + f"/{tenant}}}:expires".encode()
+        self.tenant_sequence = head + f"/{tenant}}}:sequence".encode()
         self.tenant_marks = head + f"/{tenant}}}:marks".encode()
+
+    def for_tenant(self, tenant: str) -> Keys:
+        """Those of another tenant under the same prefix."""
+        return Keys(self._prefix, tenant)
 
     def pat(self, pat_id: str) -> bytes:
         """The PAT record."""

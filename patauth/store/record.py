@@ -76,6 +76,13 @@ class PatRecord:
                 return slot
         return None
 
+    def passes(self, generation: int, now: int) -> bool:
+        """Whether access tokens of this generation pass: the current one, or the previous in its overlap."""
+        current, *previous = self.secrets
+        if generation == current.generation:
+            return True
+        return now < self.overlap_end_ms and any(slot.generation == generation for slot in previous)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple
@@ -90,10 +91,18 @@ class RedisStore:
         self._read = Script("read")
         self._owner_state = Script("owner_state")
         self._revoke_owner = Script("revoke_owner")
+        self._delete_token = Script("delete_token")
         self._update = Script("update")
         self._rehash = Script("rehash")
         self._barrier = Script("barrier")
         self.tenant = TenantIndex(self._scripts, keys)
+
+    def for_tenant(self, tenant: str) -> RedisStore:
+        """The same store, as another tenant sees it."""
+        other = copy(self)
+        other._keys = self._keys.for_tenant(tenant)
+        other.tenant = TenantIndex(self._scripts, other._keys)
+        return other
 
     def deadline(self) -> float:
         """When the store calls of a request that starts now must be over (`time.monotonic()`)."""
@@ -256,8 +265,8 @@ class RedisStore:
         outcome = _UPDATES.get(reply[0])
         if outcome is None:
             raise not_understood("update", repr(reply))
-        if moved and outcome == "made":
-            self.tenant.expires([(one.after.id, one.after.expires_ms) for one in moved], deadline)
+        if outcome == "made":
+            self.tenant.changed([(one.after.id, one.after.expires_ms) for one in moved], deadline)
         return outcome
 
     def delete(self, pat_id: str, owner_id: str, *, deadline: float) -> bool:
@@ -345,6 +354,22 @@ class RedisStore:
         if len(found) != len(names) or not all(isinstance(record, bytes | None) for record in found):
             raise not_understood("records", "of another form")
         return now, found
+
+    def token(self, pat_id: str, digest: bytes, *, deadline: float) -> tuple[int, bytes | None, bytes | None]:
+        """The clock (ms), PAT record and access token record, by the SHA-256 of its text."""
+        names = [self._keys.pat(pat_id), self._keys.access_token(pat_id, digest)]
+        now, *found = self._scripts.run(self._read, names, (), deadline)
+        if len(found) != 2 or not all(isinstance(record, bytes | None) for record in found):
+            raise not_understood("records", "of another form")
+        return now, found[0], found[1]
+
+    def delete_token(self, pat_id: str, digest: bytes, *, deadline: float) -> bool:
+        """Remove an access token, durably. Whether it was there. Raises `NotDurable`: repeat it."""
+        names = [self._keys.access_token(pat_id, digest)]
+        removed: bool = self._scripts.run_durably(self._delete_token, names, (), deadline)[0] == 1
+        if not removed:
+            self.confirm_removals(pat_id[:8], deadline)  # another has removed it, and may still be waiting
+        return removed
 
     def pat_ids_of(self, owner_id: str, tag: str, *, deadline: float) -> list[str]:
         """The ids of an owner's PATs, in no order."""

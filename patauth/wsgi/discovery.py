@@ -18,6 +18,7 @@ from .errors import Answer, MethodNotAllowed, json_answer, oauth_error
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
 _WELL_KNOWN = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 
 
@@ -34,7 +35,11 @@ def metadata(settings: Settings) -> dict[str, Any] | None:
         "issuer": settings.issuer,
         "token_endpoint": f"{settings.issuer}{prefix}/oauth/token",
         "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": _AUTH_METHODS,
+        "introspection_endpoint": f"{settings.issuer}{prefix}/oauth/introspect",
+        "introspection_endpoint_auth_methods_supported": [*_AUTH_METHODS, "Bearer"],
+        "revocation_endpoint": f"{settings.issuer}{prefix}/oauth/revoke",
+        "revocation_endpoint_auth_methods_supported": _AUTH_METHODS,
         # Required, although there is no authorization endpoint whose responses they would be.
         "response_types_supported": [],
     }

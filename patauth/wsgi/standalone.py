@@ -1,5 +1,6 @@
 """The token service alone, as a WSGI application: patauth's own routes, its health, and nothing else.
 
+    GET /verify     for forward-auth: who calls, or why not; `?scope=a+b` demands scopes
     GET /healthz    200 while this process answers; the store is not asked
     GET /readyz     200 when the store answers and its key is right, else 503 with Retry-After
     ...             the surfaces of the settings; every other path is 404
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..authority import Authority
 from ..errors import Overloaded, PatAuthError, StoreUnavailable
 from .errors import Answer, gate_error, json_answer
+from .forward import verify
 from .middleware import PatAuthMiddleware
 
 if TYPE_CHECKING:
@@ -34,16 +36,19 @@ class Standalone:
             f"{prefix}/healthz": _alive,
             f"{prefix}/readyz": self._ready,
         }
+        self._verify = f"{prefix}/verify"
         self._rest = PatAuthMiddleware(_not_found, authority, protect=(), public=("/*",))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """A request (PEP 3333)."""
-        check = self._health.get(environ.get("PATH_INFO", ""))
-        if check is None:
+        path = environ.get("PATH_INFO", "")
+        check = self._health.get(path)
+        if check is None and path != self._verify:
             return self._rest(environ, start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _not_allowed()(environ, start_response)
-        return check()(environ, start_response)
+        answer = check() if check is not None else verify(environ, self._authority)
+        return answer(environ, start_response)
 
     def _ready(self) -> Answer:
         try:

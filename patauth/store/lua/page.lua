@@ -2,22 +2,41 @@
 --   KEYS[1]  tenant index
 --   ARGV[2]  lowest score     ARGV[3]  highest     ARGV[4]  '1': from the highest down
 --   ARGV[5]  how many of the range to pass over     ARGV[6]  how many to return
+--   ARGV[7…]  entries to leave out, as if they were not there
 -- Returns {now ms, entries in the range, id, score, …}. By rank: what is passed over costs nothing.
-local before = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[2])
+local start = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[2])
 local total = redis.call('ZCOUNT', KEYS[1], ARGV[2], ARGV[3])
-local first = before + ARGV[5]
-local last = first + ARGV[6] - 1
-if last > before + total - 1 then last = before + total - 1 end
-local command = 'ZRANGE'
+local rank, range = 'ZRANK', 'ZRANGE'
 if ARGV[4] == '1' then
-  local size = redis.call('ZCARD', KEYS[1])
-  command = 'ZREVRANGE'
-  first = size - before - total + ARGV[5]
-  last = first + ARGV[6] - 1
-  if last > size - before - 1 then last = size - before - 1 end
+  rank, range = 'ZREVRANK', 'ZREVRANGE'
+  start = redis.call('ZCARD', KEYS[1]) - start - total
 end
-local answer = {now, total}
+local stop = start + total - 1
+
+local ranks, out = {}, {}
+for i = 7, #ARGV do
+  local at = redis.call(rank, KEYS[1], ARGV[i])
+  if at and at >= start and at <= stop then
+    ranks[#ranks + 1] = at
+    out[ARGV[i]] = true
+  end
+end
+table.sort(ranks)
+local first = start + ARGV[5]
+local last = first + ARGV[6] - 1
+for i = 1, #ranks do
+  if ranks[i] <= first then first = first + 1 end
+  if ranks[i] <= last then last = last + 1 end
+end
+if last > stop then last = stop end
+
+local answer = {now, total - #ranks}
 if last < first then return answer end
-local entries = redis.call(command, KEYS[1], first, last, 'WITHSCORES')
-for i = 1, #entries do answer[i + 2] = entries[i] end
+local entries = redis.call(range, KEYS[1], first, last, 'WITHSCORES')
+for i = 1, #entries, 2 do
+  if not out[entries[i]] then
+    answer[#answer + 1] = entries[i]
+    answer[#answer + 1] = entries[i + 1]
+  end
+end
 return answer
