@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache
 from itertools import groupby
 
 from . import audit, credentials, dates
@@ -19,7 +19,7 @@ from .errors import Conflict, Forbidden, InvalidRequest, NotFound, StoreUnavaila
 from .hashing import Hasher
 from .pat import IssuedPat, PersonalAccessToken
 from .settings import Settings
-from .standing import Standing
+from .standing import Limit, Standing
 from .store.record import PatRecord, SecretSlot, pack, unpack
 from .store.redis import Change, RedisStore
 from .store.scripts import NotDurable
@@ -94,16 +94,14 @@ class Changer:
         store = self._store
         pat = standing.find("manage", pat_id, store.deadline())
         most = standing.limit(store.deadline())
+        _check_rotation(pat, pat.read_ms, most)  # a refusal costs no hash
         secret = credentials.mint_secret()
         tag = store.settle_key(store.deadline()).secret_tag(pat.id, secret)
         digest = self._hasher.hash(secret)
 
         def decide(now: int, record: PatRecord) -> PatRecord:
             pat, current = record.pat, record.secrets[0]
-            if pat.state_at(now) == "expired":
-                raise InvalidRequest("this PAT has expired; it can only be read or deleted")
-            if not most.covers(pat.scope) or not most.allows(pat.expires_ms):
-                raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
+            _check_rotation(pat, now, most)
             if current.generation == _LAST_GENERATION:
                 raise Conflict("this PAT was rotated as often as it can be; make a new one")
             end = now + overlap // timedelta(milliseconds=1)
@@ -113,9 +111,13 @@ class Changer:
                 end if pat.expires_ms is None else min(end, pat.expires_ms),
             )
 
-        facts = {"patId": pat.id, "ownerId": pat.owner.id, **standing.facts}
-        report = partial(audit.record, "pat.rotate", overlapSeconds=overlap // timedelta(seconds=1), **facts)
-        (after,) = self._change([pat], decide, lambda _: report(), new_secret=True)
+        def report(change: Change) -> None:
+            asked, ends = overlap // timedelta(seconds=1), change.after.expires_ms
+            seconds = asked if ends is None else min(asked, (ends - change.after.changed_ms) // 1000)
+            facts = {"patId": pat.id, "ownerId": pat.owner.id, **standing.facts}
+            audit.record("pat.rotate", overlapSeconds=seconds, **facts)
+
+        (after,) = self._change([pat], decide, report, new_secret=True)
         return IssuedPat(after, self._format.secret_text(secret), self._format.token_text(pat.id, secret))
 
     def _patching(self, standing: Standing, patch: PatPatch) -> Decide:
@@ -160,6 +162,8 @@ class Changer:
         store.settle_key(deadline)
         for _ in range(_TRIES):
             now, records = store.records([pat.id for pat in pats], deadline=deadline)
+            if not 0 <= now <= dates.LATEST:  # it would go into the record, and nothing could read that
+                raise StoreUnavailable(detail=f"the store's clock says {now} ms")
             after, changes = [], []
             for seen in records:
                 if seen is None:
@@ -203,6 +207,13 @@ class Changer:
     def _undo(self, changes: list[Change]) -> None:
         back = [Change(one.new, one.seen, one.after, one.before) for one in changes]
         self._store.update(back, retention_ms=self._retention_ms, deadline=self._store.deadline())
+
+
+def _check_rotation(pat: PersonalAccessToken, now: int, most: Limit) -> None:
+    if pat.state_at(now) == "expired":
+        raise InvalidRequest("this PAT has expired; it can only be read or deleted")
+    if not most.covers(pat.scope) or not most.allows(pat.expires_ms):
+        raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
 
 
 def _report_all(changes: list[Change], report: Callable[[Change], None]) -> None:

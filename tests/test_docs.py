@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +18,29 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from gunicorn.config import Config
 from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.test import Client
 
 import patauth
-from patauth import Authority, Owner, Settings
+from patauth import Authority, Owner, Settings, change, filters, listing, patch, scope
+from patauth.amend import PATCHABLE
 from patauth.cli import _EXIT_CODES, program
 from patauth.credentials import Format
-from patauth.settings import _NOT_SETTINGS, _READERS, _SECRETS
+from patauth.settings import (
+    _NOT_SETTINGS,
+    _READERS,
+    _SECRETS,
+    MAX_ACCESS_TOKEN_TTL,
+    MIN_ACCESS_TOKEN_TTL,
+)
 from patauth.store import record, supervisor
 from patauth.store.keys import Keys
 from patauth.store.local import LocalEngine
+from patauth.wsgi import bodies, caller, errors, languages
+from patauth.wsgi.dialects import isc
 from patauth.wsgi.gate import Gate, Kind
 
 from .servers import Server
@@ -198,6 +211,166 @@ def test_the_figures_that_are_promised_are_the_defaults() -> None:
         assert words in promised
 
 
+# -- management ---------------------------------------------------------------------------------------------
+
+MANAGEMENT = "docs/management.md"
+
+
+def test_every_block_of_the_management_page_runs_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PATAUTH_")]:
+        monkeypatch.delenv(name)
+    wrapped, by, sdk, flask = blocks(MANAGEMENT, "python")
+    first, create, others = blocks(MANAGEMENT, "sh")
+    names: dict[str, Any] = {"__name__": "app"}
+    try:
+        exec(compile(wrapped, MANAGEMENT, "exec"), names)
+        with names["authority"] as authority, serving(names["application"]) as url:
+            (made,) = run(first.replace("patauth pat", f"{sys.executable} -m patauth --output json pat"))
+            monkeypatch.setenv("PAT_ID", made["pat"]["id"])
+            monkeypatch.setenv("PAT_SECRET", made["secret"])
+            (created,) = run(create, url)
+            monkeypatch.setenv("ID", created["id"])
+            page, found, one, patched, rotated = run(others, url)
+            assert [pat["name"] for pat in page] == ["ci", "maker"]
+            assert found == [one]
+            assert (one["name"], patched["name"], rotated["name"]) == ("ci", "nightly", "nightly")
+            assert rotated["secret"] != created["secret"]
+            assert [pat.name for pat in authority.list()] == ["maker"]
+            for block in (by, sdk):
+                exec(compile(block.replace("http://127.0.0.1:8000", url), MANAGEMENT, "exec"), names)
+        exec(compile(flask, MANAGEMENT, "exec"), names)
+        with names["app"].test_client() as client, names["app"].extensions["patauth"]:
+            assert client.get("/personal-access-tokens/v1?owner-id=me").status_code == 401
+            with client.session_transaction() as session:
+                session["user"] = "alice"
+            assert len(client.get("/personal-access-tokens/v1?owner-id=me").get_json()) == 2
+    finally:
+        LocalEngine(tmp_path / "patauth-data").stop()
+        for name in ("SAIL_BASE_URL", "SAIL_CLIENT_ID", "SAIL_CLIENT_SECRET"):
+            os.environ.pop(name, None)
+    printed = capsys.readouterr().out
+    assert "monthly active" in printed
+    assert re.search(r"made [0-9a-f]{32} \['maker', 'sdk'\]", printed)
+
+
+def run(block: str, url: str = "") -> list[Any]:
+    """What the commands of a block print: one JSON text each."""
+    script = block.replace("http://127.0.0.1:8000", url).replace("curl ", "curl -fsS ")
+    done = subprocess.run(
+        ["sh", "-euc", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found, text = [], done.stdout.strip()
+    while text:
+        value, end = json.JSONDecoder().raw_decode(text)
+        found.append(value)
+        text = text[end:].strip()
+    return found
+
+
+def test_the_operations_are_those_of_the_api(server: Server) -> None:
+    written = set()
+    for _, first, second, *_ in rows(section(MANAGEMENT, "Operations"))[:9]:
+        for cell in (first, second):
+            methods = re.findall(r"\b(?:GET|POST|PATCH|DELETE)\b", cell)
+            (path,) = set(re.findall(r"/[^ `]+", cell)) or {""}
+            versions = ["v3", "v2024", "v2025", "v2026"] if "{version}" in path else [""]
+            written |= {(method, path.replace("{version}", one)) for method in methods for one in versions}
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("204 No Content", [])
+        return [b""]
+
+    answered = set()
+    with Authority.from_url(server.url, surfaces=["isc"]) as authority:
+        client = Client(patauth.PatAuthMiddleware(app, authority, public=["/*"]))
+        for version in isc.VERSIONS.values():
+            inside = ["", "/{id}", *(["/bulk-update", "/{id}/rotate", "/self"] if version.full else [])]
+            for path in (version.path + part for part in inside):
+                for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+                    status = client.open(path.replace("{id}", "0" * 32), method=method).status_code
+                    assert status in (401, 405), (method, path)
+                    if status == 401:
+                        answered.add((method, path))
+    assert written == answered
+
+
+def test_the_versions_and_bodies_are_as_written() -> None:
+    *_, differences = tables(section(MANAGEMENT, "Operations"))
+    old, new = ([text.strip() for text in cell.split(",")] for cell in cells(differences[0])[1:])
+    assert {*old, *new} == isc.VERSIONS.keys()
+    for name, version in isc.VERSIONS.items():
+        assert version.months == (6 if name in old else None)
+        assert version.patchable == (("name", "scope") if name in old else PATCHABLE)
+    listed = {row[0].strip("`") for row in rows("\n".join(tables(section(MANAGEMENT, "Operations"))[1]))}
+    assert listed == {field.encode_name for field in msgspec.structs.fields(isc._CreateOrNever)}
+    text = prose(MANAGEMENT)
+    assert f"at most {bodies.MAX_JSON // 1024} KiB" in text
+    assert f"{MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL}" in text
+    assert f"1 to {patch.MAX_OPERATIONS} operations" in text
+    assert f"1 to {change.MAX_BULK} ids" in text
+    assert f"0 to {change.MAX_OVERLAP // timedelta(seconds=1)} (7 days), 3600 unless given" in text
+    assert f"good for {caller.CSRF_LIFE // 3600} hours" in text
+    of_errors = section(MANAGEMENT, "Errors")
+    assert set(re.findall(r"`([a-z]{2}(?:-[A-Z]{2})?)`", of_errors)) == set(languages.LOCALES)
+    statuses = rows(of_errors)[0][0]
+    assert {int(status) for status in statuses.split(",")} == errors._DETAIL_CODES.keys()
+
+
+def tables(text: str) -> list[list[str]]:
+    return [table.splitlines() for table in re.findall(r"(?:^\|.*\n)+", text, re.M)]
+
+
+def test_the_list_takes_what_is_written() -> None:
+    text = section(MANAGEMENT, "Lists")
+    parameters, operators = (rows("\n".join(table)) for table in tables(text))
+    assert [row[0].strip("`") for row in parameters] == list(isc._PARAMETERS)
+    written: dict[str, set[str]] = {}
+    for fields_, words, _ in operators:
+        for field in re.findall(r"`(\w+)`", fields_):
+            written.setdefault(field, set()).update(re.findall(r"`(\w+)`", words))
+    assert written == {field: set(words) for field, words in filters._OPERATORS.items()}
+    named = dict(zip(isc._PARAMETERS, parameters, strict=True))
+    assert re.findall(r"`(\w+)`", named["sorters"][1]) == list(filters.SORTABLE)
+    assert f"1 to {filters.MAX_SORTERS} of" in named["sorters"][1]
+    assert f"up to {filters.MAX_BYTES} bytes" in named["filters"][1]
+    assert named["limit"][1].startswith(f"0 to {isc.MAX_LIMIT};")
+    assert f"{listing.MOST:,}".replace(",", " ") in named["limit"][1]
+    (example,) = blocks(MANAGEMENT, "")
+    assert filters.parse(example.strip())
+
+
+def test_the_rights_are_those_of_the_code() -> None:
+    verbs: dict[str, tuple[str, list[scope.Verb]]] = {
+        "list, get": ("my", ["read"]),
+        "list, get, of people one manages": ("managed", ["read"]),
+        "create, patch, rotate": ("my", ["manage"]),
+        "delete": ("my", ["delete"]),
+        "bulk update": ("all", ["manage"]),
+    }
+    for call, own, others in rows(section(MANAGEMENT, "Rights")):
+        if call not in verbs:
+            assert call == "look at or revoke the PAT that calls"
+            continue
+        reach, wanted = verbs[call]
+        for cell, at in ((own, reach), (others, "managed" if reach == "managed" else "all")):
+            enough = set(re.findall(r"`(\S+)`", cell))
+            for right in enough:
+                for spelt in (right, right.replace("idn:", "sp:")):
+                    assert all(scope.allows([spelt], at, verb) for verb in wanted), (call, spelt)  # type: ignore[arg-type]
+            for verb in wanted:
+                weaker = {"sp:scopes:all", "idn:my-personal-access-tokens:read"} - enough
+                if verb != "read" and cell:
+                    assert not any(scope.allows([one], at, verb) for one in weaker), (call, at)  # type: ignore[arg-type]
+
+
 # -- commands -----------------------------------------------------------------------------------------------
 
 
@@ -244,6 +417,9 @@ NOT_TEXTS = {
     "store_url": "none, required",
     "secret_key": "none",
     "scopes": "none",
+    "manages": "none",
+    "may_act_in": "none",
+    "owner_types": "any",
     "path_prefix": "empty",
     "hash_slots": "the cores this process may use",
 }
@@ -268,7 +444,8 @@ def test_each_setting_has_its_environment_name_default_unit_and_meaning(name: st
 
 
 def test_every_variable_that_the_documents_name_is_one() -> None:
-    gate = {"PATAUTH_PROTECT", "PATAUTH_PUBLIC", "PATAUTH_REQUIRE"}  # of Flask's configuration
+    # of Flask's configuration
+    gate = {"PATAUTH_PROTECT", "PATAUTH_PUBLIC", "PATAUTH_REQUIRE", "PATAUTH_IDENTIFY"}
     files = {f"PATAUTH_{name.upper()}_FILE" for name in _SECRETS}
     known = {f"PATAUTH_{name.upper()}" for name in SETTINGS} | files | gate | _NOT_SETTINGS
     for document in DOCUMENTS:
@@ -285,7 +462,8 @@ def test_the_key_shapes_are_those_of_the_code() -> None:
     made = {
         keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id), keys.access_token(pat_id, digest),
         keys.owner(tag, "alice"), keys.owner_index(tag, "alice"), keys.barrier(tag), keys.barrier("store"),
-        keys.tenant_created, keys.tenant_used, keys.store_key, keys.store_check,
+        keys.tenant_created, keys.tenant_used, keys.tenant_expires, keys.tenant_marks, keys.tenant_sequence,
+        keys.store_key, keys.store_check,
     }  # fmt: skip
     written = set()
     for shape, *_ in rows(section("docs/storage.md", "Keys")):
@@ -396,6 +574,14 @@ def use_all(url: str) -> None:
         access = authority.exchange(issued.pat.id, issued.secret)
         assert authority.verify_bearer(access.value).subject == owner
         assert authority.get(issued.pat.id).last_used is not None
+        with Authority.from_url(url, hash_profile="rfc9106_low_memory") as slower:
+            slower.verify_basic(issued.pat.id, issued.secret)  # hashed anew
+        later = {"op": "replace", "path": "/expirationDate", "value": "9000-01-01T00:00:00Z"}
+        authority.patch(issued.pat.id, [later, {"op": "replace", "path": "/name", "value": "other"}])
+        authority.rotate(issued.pat.id)
+        for sort in (None, "-created", "lastUsed", "name"):
+            for searched in (None, 'name co "t"', "lastUsed isnull", "not created lt 2030-01-01T00:00:00Z"):
+                authority.list(filters=searched, sort=sort, limit=1, count=True)
         for pat in authority.list(owner_id=owner.id):
             authority.delete(pat.id)
         # One that has passed its retention is tidied away by the next creation.
@@ -445,6 +631,12 @@ def test_the_loggers_and_events_are_those_of_the_code() -> None:
     assert written - listed == set()
     named = {row[0].strip("`") for row in rows(text)}
     assert named == set(re.findall(r'getLogger\("([a-z.]+)"\)', source))
+    (reasons,) = re.findall(r"`credentials.refused` has a `reason`: (.*?)\. ", text)
+    given = set(re.findall(r'\breason(?:: str)? ?= ?"([a-z ]+)"', source)) | {"expired", "disabled"}
+    assert set(re.findall(r"`([a-z ]+)`", reasons)) == given
+    for field in ("byOwnerId", "byPatId", "overlapSeconds"):
+        assert f"`{field}`" in text
+        assert field in source
     assert supervisor.RECORD in read("docs/deployment.md")
 
 
@@ -460,6 +652,17 @@ def test_every_module_in_the_diagram_of_floors_exists() -> None:
             continue  # the rest of that line is prose
         for name in re.findall(r"[a-z_]{3,}", line[25:]):
             assert name in there, name
+
+
+def test_every_module_is_in_the_diagram_of_floors() -> None:
+    diagram = blocks("docs/architecture.md", "")[0]
+    named = set(re.findall(r"[a-z_]+/?", diagram.replace("wsgi/", "")))
+    package = Path(patauth.__file__).parent
+    for path in package.rglob("*.py"):
+        folders = {f"{folder}/" for folder in path.relative_to(package).parts[:-1]}
+        if path.stem != "__init__" and not folders & {"cli/", "dialects/"}:
+            assert path.stem in named, path
+    assert {"cli/", "dialects/"} <= named
 
 
 # -- all documents ------------------------------------------------------------------------------------------

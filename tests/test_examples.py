@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -16,11 +17,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import requests
 
 from patauth import Authority, IssuedPat, Owner
 from patauth.store.local import LocalEngine
 
-from .conftest import basic_of
+from .conftest import basic, basic_of
 from .servers import until
 from .test_demo import free_port
 
@@ -116,6 +118,47 @@ def test_the_flask_app_runs_under_gunicorn_with_the_cli_beside_it(work: Path) ->
         assert call(port, "/reports", basic_of(writer))[0] == 200
 
 
+def test_people_who_are_signed_in_manage_their_pats(work: Path) -> None:
+    """By the requests of its docstring, which is what a page of the app would send."""
+    port = free_port()
+    documentation = ast.get_docstring(ast.parse((EXAMPLES / "flask_identify.py").read_text("utf-8"))) or ""
+    indented = [line[4:] for line in documentation.splitlines() if line.startswith("    ")]
+    script = "\n".join(indented).replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("curl ", "curl -fsS ")
+    with serving(work, port, sys.executable, str(EXAMPLES / "flask_identify.py")):
+        done = subprocess.run(
+            ["sh", "-euc", script], cwd=work, env=environment(), capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        signed_in, made = map(json.loads, done.stdout.replace("}{", "}\n{").splitlines())
+        assert signed_in == {"user": "alice"}
+        assert made["owner"] == {"type": "IDENTITY", "id": "alice", "name": "Alice"}
+        assert json.loads((work / "pats.json").read_text()) == []
+        opened = call(port, "/reports", basic(made["id"], made["secret"]))
+        assert json.loads(opened[1]) == {"reports": ["Q1", "Q2"], "for": "Alice"}
+        with requests.Session() as browser:
+            check_what_a_person_may_not(browser, f"http://127.0.0.1:{port}")
+
+
+def check_what_a_person_may_not(browser: requests.Session, url: str) -> None:
+    api = f"{url}/personal-access-tokens/v1"
+    assert browser.get(f"{api}?owner-id=me").status_code == 401
+    assert browser.post(f"{url}/login", data={"name": "mallory"}).status_code == 403
+    assert browser.post(f"{url}/login", data={"name": "bob"}).ok
+    seen = browser.get(f"{api}?owner-id=me")
+    assert seen.json() == [], "alice's are not bob's"
+    assert browser.get(api).status_code == 403, "nor are all"
+    assert browser.get(f"{url}/reports").status_code == 401, "a person opens no route of the app"
+    right = {"Origin": url, "X-CSRF-Token": seen.headers["X-CSRF-Token"]}
+    new = {"name": "ci", "scope": ["reports:read"], "userAwareTokenNeverExpires": True}
+    for headers in ({}, {**right, "X-CSRF-Token": ""}, {**right, "Origin": "https://other.example"}):
+        assert browser.post(api, json=new, headers=headers).status_code == 403
+    assert browser.post(api, json={**new, "scope": ["admin"]}, headers=right).status_code == 400
+    assert browser.post(api, json=new, headers=right).status_code == 200
+    assert browser.post(f"{url}/logout").ok
+    assert browser.post(api, json={**new, "name": "late"}, headers=right).status_code == 401
+
+
 def test_the_client_exchanges_and_calls_without_a_secret_among_its_arguments(work: Path) -> None:
     port = free_port()
     issued = issue(work, "reports:read")
@@ -199,8 +242,10 @@ def test_the_standalone_check_says_who_it_is_or_refuses(work: Path) -> None:
 
 
 def test_every_example_is_run_here_and_listed_in_its_readme() -> None:
-    readme, tests = (EXAMPLES / "README.md").read_text(), Path(__file__).read_text()
-    for path in EXAMPLES.glob("*.*"):
-        if path.name != "README.md":
+    readme = (EXAMPLES / "README.md").read_text()
+    tests = Path(__file__).read_text() + (ROOT / "tests" / "test_forward.py").read_text()
+    for path in EXAMPLES.iterdir():
+        if path.is_file() and path.name != "README.md":
             assert f"`{path.name}`" in readme
-            assert path.name in tests or path.stem in tests
+            if path.name not in {"Caddyfile", "traefik.yml"}:  # their servers are in no package
+                assert path.name in tests or path.stem in tests
