@@ -49,7 +49,12 @@ class Authority:
         self.format = settings.format
         self._guests = False
         self._store = open_store(settings, _clock)
-        self._hasher = Hasher(settings.hash_profile, slots=settings.hash_slots, queue=settings.hash_queue)
+        self._hasher = Hasher(
+            settings.hash_profile,
+            slots=settings.hash_slots,
+            queue=settings.hash_queue,
+            peppers=settings.pepper,
+        )
         proofs = Proofs(self._hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
         failures = Failures(settings.failure_quota, entries=settings.failure_entries)
         for part in (self._hasher, proofs, failures):

@@ -27,7 +27,7 @@ def authority(make: Make, clock: Clock) -> Authority:
     return make(clock=clock)
 
 
-OURS = {
+OURS_ISC = {
     "/personal-access-tokens/v1": "GET, HEAD, POST",
     "/personal-access-tokens/v1/bulk-update": "PATCH, POST",
     "/personal-access-tokens/v1/self": "GET, HEAD, DELETE",
@@ -38,6 +38,23 @@ OURS = {
     **{f"/{version}/personal-access-tokens/{ID}": "PATCH, DELETE" for version in VERSIONS},
     **{f"/{version}/personal-access-tokens/self": "PATCH, DELETE" for version in VERSIONS},
 }
+CONNECT = "/zitadel.user.v2.UserService/"
+OURS_ZITADEL = {
+    "/management/v1/users/alice/pats": "POST",
+    "/management/v1/users/alice/pats/_search": "POST",
+    f"/management/v1/users/alice/pats/{ID}": "GET, HEAD, DELETE",
+    "/management/v1/users/alice/pats/pats": "GET, HEAD, DELETE",  # of an id that no PAT has
+    "/v2/users/alice/pats": "POST",
+    f"/v2/users/alice/pats/{ID}": "DELETE",
+    "/v2/users/alice/pats/_search": "DELETE",  # again
+    "/v2/users/pats/pats": "POST",
+    "/v2/users/pats/search": "POST",
+    CONNECT + "AddPersonalAccessToken": "POST",
+    CONNECT + "RemovePersonalAccessToken": "POST",
+    CONNECT + "ListPersonalAccessTokens": "POST",
+}
+OURS = {**OURS_ISC, **OURS_ZITADEL}
+DIALECTS = ["isc", "zitadel"]
 NOT_OURS = [
     "",
     "/",
@@ -71,19 +88,54 @@ NOT_OURS = [
     f"/v2026/personal-access-tokens/{ID}/x",
     "/oauth",
     "/oauth/token/",
+    "/management/v1/users",
+    "/management/v1/users/",
+    "/management/v1/users/alice",
+    "/management/v1/users/alice/",
+    "/management/v1/users/alice/pats/",
+    "/management/v1/users/alice/Pats",
+    "/management/v1/users/alice/pats/a/b",
+    "/management/v1/users/alice/pats/_search/",
+    "/management/v1/users/pats/search",
+    "/management/v1/users/me/keys",
+    "/management/v2/users/alice/pats",
+    "/v1/users/alice/pats",
+    "/v2beta/users/alice/pats",
+    "/v2/users",
+    "/v2/users/alice",
+    "/v2/users/alice/pats/",
+    "/v2/users/alice/pats/a/b",
+    "/v2/users/pats",
+    "/v2/users/search",
+    "/v2/users/pats/search/",
+    "/v2/users/pats/search/x",
+    CONNECT,
+    CONNECT + "addPersonalAccessToken",
+    CONNECT + "AddPersonalAccessToken/",
+    CONNECT + "ListUsers",
+    "/zitadel.user.v2beta.UserService/AddPersonalAccessToken",
+    "/zitadel.user.v2.UserService",
 ]
 
 
 @pytest.mark.parametrize(
-    "path", [*NOT_OURS, "/personal-access-tokens/v1//rotate", "/v3/personal-access-tokens//"]
+    "path",
+    [
+        *NOT_OURS,
+        "/personal-access-tokens/v1//rotate",
+        "/v3/personal-access-tokens//",
+        "/management/v1/users//pats",
+        f"/v2/users//pats/{ID}",
+        "/v2/users/alice//pats",
+    ],
 )
 def test_what_only_looks_like_ours_is_the_applications(authority: Authority, path: str) -> None:
-    assert Routes(authority, ["oauth", "isc"], None).find(path) is None
+    assert Routes(authority, ["oauth", *DIALECTS], None).find(path) is None
 
 
 def test_a_request_for_a_look_alike_reaches_the_application(authority: Authority) -> None:
     app = Echo()
-    gate = PatAuthMiddleware(app, authority, public=["/*"], surfaces=["oauth", "isc"])
+    gate = PatAuthMiddleware(app, authority, public=["/*"], surfaces=["oauth", *DIALECTS])
     for path in filter(None, NOT_OURS):
         for method in ("GET", "POST", "PATCH"):
             assert request(gate, path, method=method).headers["X-App"] == "echo", path
@@ -94,7 +146,7 @@ def test_a_request_for_a_look_alike_reaches_the_application(authority: Authority
 def test_each_route_names_its_methods_and_takes_no_other(authority: Authority, path: str) -> None:
     """W5; 405 comes before credentials are asked for."""
     app = Echo()
-    gate = PatAuthMiddleware(app, authority, public=["/*"], surfaces=["isc"])
+    gate = PatAuthMiddleware(app, authority, public=["/*"], surfaces=DIALECTS)
     allowed = OURS[path].split(", ")
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "LINK", "get"):
         headers = {"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
@@ -114,9 +166,10 @@ def test_each_route_names_its_methods_and_takes_no_other(authority: Authority, p
 def test_a_surface_that_is_off_belongs_to_the_application(authority: Authority) -> None:
     for surfaces, ours, not_ours in (
         (["oauth"], ["/oauth/token"], list(OURS)),
-        (["isc"], list(OURS), ["/oauth/token"]),
+        (["isc"], list(OURS_ISC), [*OURS_ZITADEL, "/oauth/token"]),
+        (["zitadel"], list(OURS_ZITADEL), [*OURS_ISC, "/oauth/token"]),
         ([], [], [*OURS, "/oauth/token"]),
-        (["isc", "oauth"], [*OURS, "/oauth/token"], []),
+        (["zitadel", "isc", "oauth"], [*OURS, "/oauth/token"], []),
     ):
         routes = Routes(authority, surfaces, None)
         assert all(routes.find(path) for path in ours), surfaces
@@ -124,7 +177,7 @@ def test_a_surface_that_is_off_belongs_to_the_application(authority: Authority) 
 
 
 def test_the_setting_path_prefix_stands_before_all_of_them(make: Make) -> None:
-    routes = Routes(make(path_prefix="/auth/pats"), ["oauth", "isc"], None)
+    routes = Routes(make(path_prefix="/auth/pats"), ["oauth", *DIALECTS], None)
     for path in (*OURS, "/oauth/token"):
         assert routes.find("/auth/pats" + path), path
         assert routes.find(path) is None, path

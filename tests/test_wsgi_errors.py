@@ -16,6 +16,7 @@ from patauth import Authority, errors
 from patauth.quota import Decision, Quota
 from patauth.wsgi.errors import (
     ISC_NAMES,
+    ZITADEL_NAMES,
     Answer,
     MethodNotAllowed,
     TooLarge,
@@ -25,6 +26,7 @@ from patauth.wsgi.errors import (
     isc_error,
     json_answer,
     oauth_error,
+    zitadel_error,
 )
 from patauth.wsgi.languages import LOCALES, text
 
@@ -302,3 +304,125 @@ def test_an_answer_may_be_a_list() -> None:
     answer = json_answer(200, [{"id": 1}, {"id": 2}])
     assert (answer.status, json.loads(answer.body)) == (200, [{"id": 1}, {"id": 2}])
     assert json_answer(200, []).body == b"[]"
+
+
+# -- ZITADEL's ----------------------------------------------------------------------------------------------
+
+# error, status, code, its word for Connect, message
+ZITADEL: list[tuple[errors.PatAuthError, int, int, str, str]] = [
+    (
+        errors.InvalidRequest("give a text", field="expiry"),
+        400,
+        3,
+        "invalid_argument",
+        "expirationDate: give a text",
+    ),
+    (errors.InvalidScope("scope 3 is empty"), 400, 3, "invalid_argument", "scope 3 is empty"),
+    (errors.Conflict("is in use", field="name"), 409, 6, "already_exists", "name: is in use"),
+    (errors.Conflict("there are 10"), 400, 9, "failed_precondition", "there are 10"),
+    (errors.MissingCredentials(), 401, 16, "unauthenticated", "credentials are required"),
+    (errors.InvalidToken("in other words"), 401, 16, "unauthenticated", "the credentials are not valid"),
+    (errors.Forbidden("not that"), 403, 7, "permission_denied", "not that"),
+    (
+        errors.InsufficientScope(["b", "a"]),
+        403,
+        7,
+        "permission_denied",
+        "the credentials do not carry the scope that this needs: a b",
+    ),
+    (errors.NotFound(), 404, 5, "not_found", "there is no such personal access token"),
+    (MethodNotAllowed("GET, POST"), 405, 12, "unimplemented", "this takes GET, POST only"),
+    (TooLarge(), 413, 3, "invalid_argument", "the request body is too large"),
+    (UnsupportedMediaType("send x/y"), 415, 3, "invalid_argument", "send x/y"),
+    (errors.RateLimited(3), 429, 8, "resource_exhausted", " Rate Limit Exceeded "),
+    (errors.PatAuthError("inner"), 500, 13, "internal", "something went wrong"),
+    (errors.ConfigurationError("inner"), 500, 13, "internal", "something went wrong"),
+    (errors.Overloaded(), 503, 14, "unavailable", "too busy at the moment; try again shortly"),
+    (
+        errors.StoreUnavailable(description="inner", detail="db7"),
+        503,
+        14,
+        "unavailable",
+        "the token store is not reachable; try again shortly",
+    ),
+]
+ZITADEL_IDS = [type(row[0]).__name__ for row in ZITADEL]
+
+
+@pytest.mark.parametrize(("error", "status", "number", "word", "message"), ZITADEL, ids=ZITADEL_IDS)
+def test_zitadel_says_it_in_two_shapes_with_one_status(
+    error: errors.PatAuthError,
+    status: int,
+    number: int,
+    word: str,
+    message: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "patauth")
+    rest, connect = zitadel_error(error, {}, ALLOWED), zitadel_error(error, {}, ALLOWED, True)
+    assert rest.status == connect.status == status
+    assert json.loads(connect.body) == {"code": word, "message": message}
+    content = json.loads(rest.body)
+    (detail,) = content.pop("details")
+    assert content == {"code": number, "message": message}
+    assert detail.pop("id") in caplog.text
+    assert detail == {"@type": "type.googleapis.com/zitadel.v1.ErrorDetail", "message": message}
+    for answer in (rest, connect):
+        fields = dict(answer.fields)
+        assert (fields["Cache-Control"], fields["X-Content-Type-Options"]) == ("no-store", "nosniff")
+        assert ("Retry-After" in fields) == (status in (429, 503))
+        assert ("RateLimit" in fields) == (status != 429), "a refusal tells of its own quota, if it has one"
+        assert fields.get("Allow") == ("GET, POST" if status == 405 else None)
+        assert b"inner" not in answer.body + str(answer.fields).encode()
+
+
+@pytest.mark.parametrize(("ours", "wire"), [*ZITADEL_NAMES.items(), ("query.limit", "query.limit")])
+def test_its_message_names_the_field_as_its_wire_does(ours: str, wire: str) -> None:
+    answer = zitadel_error(errors.InvalidRequest("is wrong", field=ours), {})
+    assert json.loads(answer.body)["message"] == f"{wire}: is wrong"
+
+
+def test_its_429_says_when_to_come_back() -> None:
+    refused = Decision(False, "requests", Quota(5, 10), 0, 2_500_000)
+    for connect in (False, True):
+        fields = dict(zitadel_error(errors.RateLimited(3, decision=refused), {}, None, connect).fields)
+        assert (fields["Retry-After"], fields["RateLimit"]) == ("3", '"requests";r=0;t=3')
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidCredentials(),
+        errors.InvalidToken(),
+        errors.MissingCredentials(),
+        errors.InsufficientScope("a"),
+        errors.Forbidden(),
+    ],
+)
+def test_zitadels_challenges_are_those_of_the_other_dialect(
+    error: errors.PatAuthError, make_at: Make
+) -> None:
+    def challenges(answer: Answer) -> list[str]:
+        return [value for name, value in answer.fields if name == "WWW-Authenticate"]
+
+    environ = {"patauth.authority": make_at(realm="Elsewhere")}
+    for connect in (False, True):
+        given, own = zitadel_error(error, {}, None, connect, realm="My API"), zitadel_error(error, environ)
+        assert challenges(given) == challenges(isc(error, realm="My API"))
+        assert challenges(own) == challenges(isc_error(error, environ))
+
+
+@given(st.text(), st.booleans())
+def test_nothing_that_it_echoes_gets_into_a_field(said: str, connect: bool) -> None:
+    for error in (errors.InvalidRequest(said, field=said or None), errors.Forbidden(said)):
+        answer = zitadel_error(error, {}, None, connect)
+        assert all(re.fullmatch(r"[\x20-\x7e]+", name + value) for name, value in answer.fields)
+        assert answer.body.isascii()
+
+
+@pytest.mark.parametrize("error", [row[0] for row in ZITADEL], ids=ZITADEL_IDS)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_each_of_zitadels_errors_is_a_wsgi_response(error: errors.PatAuthError, method: str) -> None:
+    response = request(lambda environ, start: zitadel_error(error, environ)(environ, start), method=method)
+    assert response.headers["Content-Type"] == "application/json"
+    assert bool(response.data) == (method == "GET")

@@ -57,14 +57,14 @@ def request(
 
 
 @contextmanager
-def serving(app: App) -> Iterator[str]:
+def serving(app: App, port: int = 0) -> Iterator[str]:
     """The application on a TCP socket of its own, several requests at a time; its URL."""
 
     class Quiet(WSGIRequestHandler):
         def log(self, *_: Any) -> None:
             pass
 
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

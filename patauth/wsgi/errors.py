@@ -3,8 +3,9 @@
     gate    {"error", "error_description"}, Basic and Bearer challenges         RFC 6750 §3, RFC 7617 §2
     oauth   {"error", "error_description"} with the token endpoint's codes      RFC 6749 §5.2
     isc     {"detailCode", "trackingId", "messages", "causes"}, a 401 {"error"}  the management API's own
+    zitadel {"code": 5, "message", "details"}, over Connect {"code": "not_found", "message"}
 
-A 429 has its own body in every dialect.
+A 429 has its own body, and in every dialect the same message.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("patauth")
 
 _NOT_IN_DESCRIPTION = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")  # RFC 6750 §3.1, RFC 6749 §5.2
-_LIMITED_BODY = b'{"message":" Rate Limit Exceeded "}'
+_LIMITED = " Rate Limit Exceeded "
+_LIMITED_BODY = b'{"message":"' + _LIMITED.encode() + b'"}'
 
 Fields = list[tuple[str, str]]
 
@@ -181,22 +183,14 @@ def isc_error(
         return _limited(error)
     quota = decision.fields() if decision else []
     if realm is None:
-        authority = environ.get("patauth.authority")
-        realm = "patauth" if authority is None else authority.settings.realm
+        realm = _realm(environ)
     if isinstance(error, InvalidCredentials):
-        known = isinstance(error, MissingCredentials) or str(error) in _OF_STATE
-        refused = str(error) if known else InvalidCredentials.default
-        return json_answer(401, {"error": refused}, [*quota, *_challenges(error, realm)])
+        return json_answer(401, {"error": _refused(error)}, [*quota, *_challenges(error, realm)])
 
     status = 400 if isinstance(error, Conflict) else error.status
     if status not in _DETAIL_CODES:
         status = 500
-    tracking = secrets.token_hex(16)
-    # Escaped: what a client sends must not look like another line.
-    said = str(error.detail or error).encode("unicode_escape").decode()
-    level = logging.WARNING if status >= 500 else logging.INFO
-    _log.log(level, "%d %s trackingId %s: %s", status, error.code, tracking, said)
-
+    tracking = _tracked(error, status)
     locale, origin = languages.choose(environ.get("HTTP_ACCEPT_LANGUAGE"))
     causes = [_message(languages.DEFAULT, "DEFAULT", _cause(error, names))] if status < 500 else []
     content = {
@@ -209,6 +203,92 @@ def isc_error(
     if isinstance(error, InsufficientScope):
         fields += _challenges(error, realm)
     return json_answer(status, content, [*fields, *_of_class(error)])
+
+
+# What ZITADEL's API calls the fields of our own.
+ZITADEL_NAMES: Mapping[str, str] = {
+    "expires_at": "expirationDate",
+    "expiry": "expirationDate",
+    "owner id": "userId",
+    "owner_id": "userId",
+    "owner type": "userId",
+    "tenant": "x-zitadel-orgid",
+}
+
+# The codes of gRPC by our statuses: as numbers, and as Connect spells them.
+_RPC_CODES = {
+    400: (3, "invalid_argument"),
+    401: (16, "unauthenticated"),
+    403: (7, "permission_denied"),
+    404: (5, "not_found"),
+    405: (12, "unimplemented"),
+    409: (6, "already_exists"),
+    413: (3, "invalid_argument"),
+    415: (3, "invalid_argument"),
+    429: (8, "resource_exhausted"),
+    500: (13, "internal"),
+    503: (14, "unavailable"),
+}
+_FAILED_PRECONDITION = (9, "failed_precondition")  # 400: nothing is wrong with the request as such
+_ERROR_DETAIL = "type.googleapis.com/zitadel.v1.ErrorDetail"
+
+
+def zitadel_error(
+    error: PatAuthError,
+    environ: WSGIEnvironment,
+    decision: Decision | None = None,
+    connect: bool = False,
+    *,
+    realm: str | None = None,
+) -> Answer:
+    """An error as ZITADEL's API answers it: a google.rpc.Status, or with `connect` an error of Connect.
+
+    `environ`, `decision`, `realm`: as for `isc_error`. A name in use is 409, too many PATs are 400. A
+    tracking id stands in the details and in the log; Connect's shape has no place for one.
+    """
+    status = error.status if error.status in _RPC_CODES else 500
+    number, word = _RPC_CODES[status]
+    if isinstance(error, Conflict) and error.field != "name":
+        status, (number, word) = 400, _FAILED_PRECONDITION
+    message = _cause(error, ZITADEL_NAMES)
+    if isinstance(error, RateLimited):
+        message = _LIMITED
+    elif isinstance(error, InvalidCredentials):
+        message = _refused(error)
+    elif status >= 500:  # what went wrong inside is for the log alone
+        message = error.default if isinstance(error, Overloaded) else PatAuthError.default
+    tracking = _tracked(error, status)
+    content: dict[str, Any] = {"code": word, "message": message}
+    if not connect:
+        detail = {"@type": _ERROR_DETAIL, "id": tracking, "message": message}
+        content = {"code": number, "message": message, "details": [detail]}
+
+    if isinstance(error, RateLimited):
+        return json_answer(status, content, _limits(error))
+    fields = [*(decision.fields() if decision else ()), *_of_class(error)]
+    if isinstance(error, InvalidCredentials | InsufficientScope):
+        fields += _challenges(error, _realm(environ) if realm is None else realm)
+    return json_answer(status, content, fields)
+
+
+def _realm(environ: WSGIEnvironment) -> str:
+    authority = environ.get("patauth.authority")
+    return "patauth" if authority is None else str(authority.settings.realm)
+
+
+def _refused(error: InvalidCredentials) -> str:
+    known = isinstance(error, MissingCredentials) or str(error) in _OF_STATE
+    return str(error) if known else InvalidCredentials.default
+
+
+def _tracked(error: PatAuthError, status: int) -> str:
+    """Log an error that is answered; the id that it has there."""
+    tracking = secrets.token_hex(16)
+    # Escaped: what a client sends must not look like another line.
+    said = str(error.detail or error).encode("unicode_escape").decode()
+    level = logging.WARNING if status >= 500 else logging.INFO
+    _log.log(level, "%d %s trackingId %s: %s", status, error.code, tracking, said)
+    return tracking
 
 
 def _message(locale: str, origin: str, text: str) -> dict[str, str]:
@@ -235,8 +315,11 @@ def _of_class(error: PatAuthError) -> Fields:
 
 
 def _limited(error: RateLimited) -> Answer:
-    fields = [("Retry-After", str(error.retry_after)), *(error.decision.fields() if error.decision else ())]
-    return answer(429, _LIMITED_BODY, fields)
+    return answer(429, _LIMITED_BODY, _limits(error))
+
+
+def _limits(error: RateLimited) -> Fields:
+    return [("Retry-After", str(error.retry_after)), *(error.decision.fields() if error.decision else ())]
 
 
 def _common(error: PatAuthError) -> Fields:

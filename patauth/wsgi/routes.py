@@ -1,7 +1,10 @@
 """patauth's own routes: which request is answered here, and which is the application's.
 
-    oauth   /oauth/token, /.well-known/...            oauth.py, discovery.py
+    oauth   /oauth/token, introspect, revoke;         oauth.py, discovery.py
+            /.well-known/...
     isc     /personal-access-tokens/v1..., /v2025...  dialects/isc.py
+    zitadel /management/v1/users/{id}/pats..., /v2/users/..., /zitadel.user.v2.UserService/...
+                                                      dialects/zitadel.py, zitadel_v2.py
 
 Paths match exactly and under the setting `path_prefix`; a surface that is off, and whatever only looks like
 one of these paths, belongs to the application. Each route renders its own errors.
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..authority import Authority
 from ..errors import PatAuthError
@@ -22,9 +25,17 @@ from .errors import Answer, oauth_error
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-    from .dialects.isc import Dialect
-
 Route = Callable[["WSGIEnvironment"], Answer]
+
+
+class Dialect(Protocol):
+    """A management API: routes by path, and by path for what begins with one of `beginnings`."""
+
+    fixed: dict[str, Route]
+    beginnings: tuple[str, ...]
+
+    def find(self, path: str) -> Route | None:
+        """The route of a path with an id in it, or None."""
 
 
 class Routes:
@@ -34,17 +45,26 @@ class Routes:
         settings = authority.settings
         prefix = settings.path_prefix
         self._fixed: dict[str, Route] = {}
-        self._beginnings: tuple[str, ...] = ()
-        self._dialect: Dialect | None = None
+        # By the beginnings of their paths.
+        self._dialects: dict[tuple[str, ...], Dialect] = {}
         if "oauth" in surfaces:
-            self._fixed[f"{prefix}/oauth/token"] = partial(_token, authority)
+            for endpoint in (oauth.token, oauth.introspect, oauth.revoke):
+                self._fixed[f"{prefix}/oauth/{endpoint.__name__}"] = partial(_oauth, endpoint, authority)
             self._fixed.update(discovery.routes(settings))
+        # Imported late: an app that is only wrapped does without them.
         if "isc" in surfaces:
-            from .dialects.isc import Dialect  # an app that is only wrapped does without it
+            from .dialects import isc
 
-            self._dialect = Dialect(authority, identify)
-            self._fixed.update(self._dialect.fixed)
-            self._beginnings = self._dialect.beginnings
+            self._add(isc.Dialect(authority, identify))
+        if "zitadel" in surfaces:
+            from .dialects import zitadel
+
+            self._add(zitadel.Dialect(authority, identify))
+        self._beginnings = tuple(one for beginnings in self._dialects for one in beginnings)
+
+    def _add(self, dialect: Dialect) -> None:
+        self._fixed.update(dialect.fixed)
+        self._dialects[dialect.beginnings] = dialect
 
     def find(self, path: str) -> Route | None:
         """The route of a PATH_INFO, or None: the application's.
@@ -52,13 +72,17 @@ class Routes:
         All requests to the application come by here, so for theirs this is one look-up and one comparison.
         """
         route = self._fixed.get(path)
-        if route is None and path.startswith(self._beginnings) and self._dialect is not None:
-            return self._dialect.find(path)
+        if route is None and path.startswith(self._beginnings):
+            for beginnings, dialect in self._dialects.items():
+                if path.startswith(beginnings):
+                    return dialect.find(path)
         return route
 
 
-def _token(authority: Authority, environ: WSGIEnvironment) -> Answer:
+def _oauth(
+    endpoint: Callable[[WSGIEnvironment, Authority], Answer], authority: Authority, environ: WSGIEnvironment
+) -> Answer:
     try:
-        return oauth.token(environ, authority)
+        return endpoint(environ, authority)
     except PatAuthError as error:
         return oauth_error(error, authority.settings.realm)

@@ -26,13 +26,14 @@ from ...errors import InvalidRequest, PatAuthError
 from ...expiry import Expiry
 from ...manage import NewPat
 from ...pat import IssuedPat, Owner, PersonalAccessToken
-from ...principal import Person, Principal
+from ...principal import Caller
 from ...quota import Decision
 from ...scope import EVERYTHING
 from ...settings import MAX_ACCESS_TOKEN_TTL
 from ..bodies import query, read_json
-from ..caller import CSRF_FIELD, Identify, identify_caller, log_failure
-from ..errors import ISC_NAMES, Answer, MethodNotAllowed, isc_error, json_answer
+from ..caller import Identify
+from ..errors import ISC_NAMES, Answer, isc_error, json_answer
+from .answering import Route, respond
 from .structs import as_struct, unknown
 
 if TYPE_CHECKING:
@@ -85,12 +86,11 @@ class _Call(NamedTuple):
     environ: WSGIEnvironment
     authority: Authority
     version: Version
-    caller: Principal | Person
+    caller: Caller
     pat_id: str
 
 
 Operation = Callable[[_Call], Answer]
-Route = Callable[["WSGIEnvironment"], Answer]
 
 
 class Dialect:
@@ -127,27 +127,13 @@ class Dialect:
     def _answer(
         self, version: Version, operations: Mapping[str, Operation], pat_id: str, environ: WSGIEnvironment
     ) -> Answer:
-        decision: Decision | None = None
-        try:
-            method = environ["REQUEST_METHOD"]
-            operation = operations.get("GET" if method == "HEAD" else method)
-            if operation is None:
-                raise MethodNotAllowed(_allow(operations))
-            caller, decision, csrf_token = identify_caller(environ, self._authority, self._identify)
-            answer = operation(_Call(environ, self._authority, version, caller, pat_id))
-        except PatAuthError as error:
+        def call(caller: Caller) -> _Call:
+            return _Call(environ, self._authority, version, caller, pat_id)
+
+        def render(error: PatAuthError, decision: Decision | None) -> Answer:
             return isc_error(error, environ, decision, _NAMES)
-        except Exception as problem:
-            log_failure("a request to the management API failed", problem)
-            return isc_error(PatAuthError(detail=type(problem).__name__), environ, decision)
-        fields = [*answer.fields, *(decision.fields() if decision else ())]
-        if csrf_token is not None:
-            fields.append((CSRF_FIELD, csrf_token))
-        return answer._replace(fields=fields)
 
-
-def _allow(operations: Mapping[str, Operation]) -> str:
-    return ", ".join("GET, HEAD" if method == "GET" else method for method in operations)
+        return respond(environ, self._authority, self._identify, operations, call, render)
 
 
 # -- request bodies ------------------------------------------------------------------------------------------
