@@ -513,7 +513,7 @@ def test_no_counter_and_no_access_token_lives_for_ever(
     authority.authenticate(basic_of(issued))
     client = servers[engine].client()  # type: ignore[index]
     kept = {key.split(b"}:")[1][:1] for key in client.scan_iter(f"{prefix}:*") if client.pttl(key) < 0}
-    assert kept == {b"k", b"c", b"u", b"o", b"n"}, "store key and check, indexes, owner record and index"
+    assert kept == {b"k", b"c", b"u", b"e", b"s", b"o", b"n"}, "store key, check, indexes, sequence, owner"
 
 
 def test_minutes_pass_without_anything_else_changing(authority: Authority, clock: Clock) -> None:

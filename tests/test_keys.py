@@ -49,7 +49,13 @@ def of_owner(keys: Keys, tag: str, owner_id: str) -> list[bytes]:
 
 
 def of_tenant(keys: Keys) -> list[bytes]:
-    return [keys.tenant_created, keys.tenant_used]
+    return [
+        keys.tenant_created,
+        keys.tenant_used,
+        keys.tenant_expires,
+        keys.tenant_marks,
+        keys.tenant_sequence,
+    ]
 
 
 def of_store(keys: Keys) -> list[bytes]:
@@ -65,7 +71,9 @@ def test_keys_are_spelt_as_the_head_of_the_module_says():
     assert keys.owner("0123abcd", "al}ice") == b"P:{0123abcd}:o:acme/al}ice"
     assert keys.owner_index("0123abcd", "alice") == b"P:{0123abcd}:n:acme/alice"
     assert keys.barrier("0123abcd") == b"P:{0123abcd}:w"
-    assert (keys.tenant_created, keys.tenant_used) == (b"P:{/acme}:created", b"P:{/acme}:used")
+    names = ["created", "used", "expires", "marks", "sequence"]
+    assert of_tenant(keys) == [f"P:{{/acme}}:{name}".encode() for name in names]
+    assert of_tenant(Keys("P", "other").for_tenant("acme")) == of_tenant(keys)
     assert (keys.store_key, keys.store_check) == (b"P:{store}:key", b"P:{store}:check")
 
 
@@ -92,7 +100,7 @@ def test_no_two_kinds_of_key_meet(prefix, tenant, owner, pat_id, digest):
         *of_tenant(keys),
         *of_store(keys),
     ]
-    assert len(set(every)) == len(every) == 11
+    assert len(set(every)) == len(every) == 14
 
 
 @given(prefixes, st.tuples(hostile, tags, hostile), st.tuples(hostile, tags, hostile))

@@ -59,7 +59,7 @@ def test_it_serves_the_token_endpoint_and_its_health(authority: Authority) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/oauth", "/oauth/token/", "/oauth/introspect", "/healthz/", "/a/../b", "/ä"]
+    "path", ["/", "/oauth", "/oauth/token/", "/oauth/introspection", "/healthz/", "/a/../b", "/ä"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
 def test_every_other_path_is_404_json_with_credentials_or_without(make: Make, path: str, method: str) -> None:

@@ -40,7 +40,6 @@ from ..quota import Quota
 
 SCHEMA = b"1"
 NEVER = 2**48 - 1
-NO_PEPPER = bytes(4)
 
 _SLOTS_AT = 46
 _SLOT = 77
@@ -58,7 +57,6 @@ class SecretSlot:
     generation: int
     tag: bytes = field(repr=False)  # 16 bytes of HMAC-SHA256
     digest: Digest = field(repr=False)
-    pepper: bytes = NO_PEPPER
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +208,7 @@ def pack_slot(slot: SecretSlot) -> bytes:
             digest.memory_kib.to_bytes(4),
             digest.time_cost.to_bytes(1),
             digest.parallelism.to_bytes(1),
-            slot.pepper,
+            digest.pepper,
         )
     )
 
@@ -222,8 +220,9 @@ def _unpack_slot(data: bytes) -> SecretSlot:
         memory_kib=int.from_bytes(data[67:71]),
         time_cost=data[71],
         parallelism=data[72],
+        pepper=data[73:77],
     )
-    return SecretSlot(int.from_bytes(data[0:3]), data[3:19], digest, data[73:77])
+    return SecretSlot(int.from_bytes(data[0:3]), data[3:19], digest)
 
 
 def pack_expiry(expires_ms: int | None) -> bytes:

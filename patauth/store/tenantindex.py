@@ -17,7 +17,7 @@ from ..errors import StoreUnavailable
 from ..pat import is_gone
 from .keys import Keys
 from .record import NEVER, PatRecord, not_understood, unpack
-from .scripts import Script, Scripts
+from .scripts import Script, Scripts, understood
 from .wire import Command
 
 _log = logging.getLogger("patauth.store")
@@ -136,14 +136,9 @@ class TenantIndex:
         """
         out = map(bytes.fromhex, without)
         arguments = (low, high, b"1" if descending else b"0", offset, count, *out)
-        now, *reply = self._scripts.run(self._page, [self._names[index]], arguments, deadline)
-        try:
-            total, *flat = reply
-            entries = [(_id(flat[at]), _ms(flat[at + 1])) for at in range(0, len(flat), 2)]
-            if type(total) is not int:
-                raise ValueError("no total")
-        except (ValueError, IndexError) as problem:
-            raise not_understood("tenant index", problem) from None
+        reply = self._scripts.run(self._page, [self._names[index]], arguments, deadline)
+        now, total, flat = understood(reply, int, int, list)
+        entries = [(_id(member), _ms(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
         return Piece(now, total, entries)
 
     def counts(self, ranges: Sequence[tuple[Index, int, int]], deadline: float) -> list[int]:

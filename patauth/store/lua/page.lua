@@ -3,7 +3,7 @@
 --   ARGV[2]  lowest score     ARGV[3]  highest     ARGV[4]  '1': from the highest down
 --   ARGV[5]  how many of the range to pass over     ARGV[6]  how many to return
 --   ARGV[7…]  entries to leave out, as if they were not there
--- Returns {now ms, entries in the range, id, score, …}. By rank: what is passed over costs nothing.
+-- Returns {now ms, entries in the range, {id, score, …}}. By rank: what is passed over costs nothing.
 local start = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[2])
 local total = redis.call('ZCOUNT', KEYS[1], ARGV[2], ARGV[3])
 local rank, range = 'ZRANK', 'ZRANGE'
@@ -30,13 +30,14 @@ for i = 1, #ranks do
 end
 if last > stop then last = stop end
 
-local answer = {now, total - #ranks}
-if last < first then return answer end
+if last < first then return {now, total - #ranks, {}} end
 local entries = redis.call(range, KEYS[1], first, last, 'WITHSCORES')
+if #ranks == 0 then return {now, total, entries} end
+local kept = {}
 for i = 1, #entries, 2 do
   if not out[entries[i]] then
-    answer[#answer + 1] = entries[i]
-    answer[#answer + 1] = entries[i + 1]
+    kept[#kept + 1] = entries[i]
+    kept[#kept + 1] = entries[i + 1]
   end
 end
-return answer
+return {now, total - #ranks, kept}
