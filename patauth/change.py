@@ -7,7 +7,6 @@ decided anew, so concurrent changes lose nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -193,10 +192,8 @@ class Changer:
             )
         except StoreUnavailable as problem:
             if new_secret:
-                # It may have been written all the same, and nobody will ever be shown that secret: back to
-                # the one that is known, if the store can be reached.
-                with suppress(StoreUnavailable):
-                    self._undo(changes)
+                # It may have been written all the same, and nobody will ever be shown that secret.
+                self._take_back(changes[0])
             elif isinstance(problem, NotDurable) and problem.answer[0] == 0:
                 _report_all(changes, report)
             raise
@@ -204,9 +201,22 @@ class Changer:
             _report_all(changes, report)
         return outcome
 
-    def _undo(self, changes: list[Change]) -> None:
-        back = [Change(one.new, one.seen, one.after, one.before) for one in changes]
-        self._store.update(back, retention_ms=self._retention_ms, deadline=self._store.deadline())
+    def _take_back(self, change: Change) -> None:
+        """Put the secrets that are known in place of one that nobody knows; all else stays as it is now."""
+        store, known, unknown = self._store, unpack(change.seen), unpack(change.new)
+        try:
+            for _ in range(_TRIES):
+                now, (data,) = store.records([known.pat.id], deadline=store.deadline())
+                record = None if data is None else _as_read(data, now)
+                if data is None or record is None or record.secrets[0].tag != unknown.secrets[0].tag:
+                    return
+                back = replace(known, pat=known.pat if record.pat == unknown.pat else record.pat)
+                again = [Change(data, pack(back), record.pat, back.pat)]
+                if store.update(again, retention_ms=self._retention_ms, deadline=store.deadline()) == "made":
+                    return
+        except StoreUnavailable:
+            pass
+        audit.record("pat.rotate", patId=known.pat.id, ownerId=known.pat.owner.id, outcome="unknown")
 
 
 def _check_rotation(pat: PersonalAccessToken, now: int, most: Limit) -> None:

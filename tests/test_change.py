@@ -683,8 +683,9 @@ class TestConcurrency:
         self.check(authority, issued.pat.id, outcomes)
 
     def test_patches_rotations_and_uses_at_once_leave_nothing_of_each_other_out(
-        self, authority: Authority
+        self, make: Make, clock: Clock
     ) -> None:
+        authority = make(clock=clock, hash_slots=32)
         issued = issue(authority)
         works: list[Callable[[], Any]] = [
             lambda number=number: authority.patch(issued.pat.id, [add(f"scope:{number}")])
@@ -970,7 +971,8 @@ class TestRotate:
             authority.rotate(issued.pat.id)
         assert len(record_of(authority, issued.pat.id).secrets) == 1
 
-    def test_of_eight_rotations_at_once_the_last_two_secrets_pass(self, authority: Authority) -> None:
+    def test_of_eight_rotations_at_once_the_last_two_secrets_pass(self, make: Make, clock: Clock) -> None:
+        authority = make(clock=clock, hash_slots=32)
         issued = issue(authority, request_quota="1000/1")
         outcomes = in_threads([lambda: authority.rotate(issued.pat.id)] * 8)
         assert all(isinstance(one, IssuedPat) for one in outcomes)
@@ -1012,12 +1014,39 @@ class TestRotate:
         assert passes(authority, basic_of(first))
         assert passes(authority, basic_of(second))
 
-    def test_one_that_cannot_be_undone_is_an_outage_and_the_old_secret_has_its_overlap(
-        self, authority: Authority
+    def test_what_changes_before_it_is_undone_stays(
+        self, authority: Authority, events: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """The PAT is renamed between the write whose answer is lost and its undoing."""
         issued = issue(authority)
+        real = authority._store.update
+
+        def update(*changes: Any, new_secret: bool = False, **given: Any) -> Any:
+            outcome = real(*changes, new_secret=new_secret, **given)
+            if new_secret:
+                authority.patch(issued.pat.id, [put("/name", "renamed")])
+                raise StoreUnavailable(detail="no answer")
+            return outcome
+
+        monkeypatch.setattr(authority._store, "update", update)
+        events()
+        with pytest.raises(StoreUnavailable):
+            authority.rotate(issued.pat.id, overlap=AT_ONCE)
+        assert passes(authority, basic_of(issued))
+        record = record_of(authority, issued.pat.id)
+        assert (record.pat.name, len(record.secrets)) == ("renamed", 1)
+        assert [one["event"] for one in events()] == ["pat.patch"]
+
+    def test_one_that_cannot_be_undone_is_an_outage_that_the_trail_tells_of(
+        self, authority: Authority, events: Any
+    ) -> None:
+        """The old secret has its overlap, and the operator knows which PAT to look at."""
+        issued = issue(authority)
+        events()
         with failing(authority, StoreUnavailable(), times=2), pytest.raises(StoreUnavailable):
             authority.rotate(issued.pat.id)
+        (event,) = events()
+        assert (event["event"], event["patId"], event["outcome"]) == ("pat.rotate", issued.pat.id, "unknown")
         assert passes(authority, basic_of(issued))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import resource
 import sys
 import threading
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from patauth import hashing
 from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
 from patauth.hashing import PROFILES, Digest, Hasher, Profile
+from patauth.pepper import NO_PEPPER, Pepper
 
 SECRET = b"a secret of thirty-two bytes....."[:32]
 TESTING = PROFILES["testing"]
+A, B = Pepper("a", b"a" * 32), Pepper("b", b"b" * 32)
 
 
 def make(slots=2, queue=32, **more):
@@ -122,6 +125,93 @@ class TestProfiles:
             make(slots, queue)
 
 
+class TestDue:
+    """Which digests are to be made anew: those of other costs than the profile's, higher or lower."""
+
+    @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+    def test_a_profiles_own_digests_never_are(self, profile):
+        hasher = Hasher(profile, slots=1, queue=0)
+        assert not hasher.is_due(hasher.hash(SECRET))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"memory_kib": 63},
+            {"memory_kib": 65},
+            {"time_cost": 1},
+            {"time_cost": 3},
+            {"parallelism": 1},
+            {"parallelism": 3},
+        ],
+        ids=str,
+    )
+    def test_one_other_cost_is_enough_and_salt_and_digest_are_none(self, change):
+        hasher = Hasher(Profile("any", memory_kib=64, time_cost=2, parallelism=2), slots=1, queue=0)
+        stored = hasher.hash(SECRET)
+        assert hasher.is_due(replace(stored, **change))
+        assert not hasher.is_due(replace(stored, salt=b"another", digest=b"other"))
+
+
+class TestPepper:
+    """C5: before argon2, a secret is keyed with the newest of the peppers; the digest says with which."""
+
+    def test_argon2_gets_the_hmac_of_the_secret_and_never_the_secret(self, monkeypatch):
+        """By another implementation of HMAC (RFC 2104), so that stores are readable for years."""
+        got = []
+
+        def note(secret, *_):
+            got.append(secret)
+            return bytes(32)
+
+        monkeypatch.setattr(hashing, "_argon2id", note)
+        hasher = make(peppers=[A])
+        hasher.verify(SECRET, hasher.hash(SECRET))
+        pads = [bytes(byte ^ pad for byte in A.key.ljust(64, b"\0")) for pad in (0x36, 0x5C)]
+        inner = hashlib.sha256(pads[0] + SECRET).digest()
+        assert got == [hashlib.sha256(pads[1] + inner).digest()] * 2
+
+    def test_the_mark_is_the_start_of_sha_256_of_the_id(self):
+        assert make(peppers=[A]).hash(SECRET).pepper == A.mark == hashlib.sha256(b"a").digest()[:4]
+        assert make().hash(SECRET).pepper == make(peppers=[A, None]).hash(SECRET).pepper == NO_PEPPER
+
+    @pytest.mark.parametrize(
+        "peppers", [[], [A], [A, B], [B, A], [A, B, None]], ids=lambda peppers: f"{len(peppers)}"
+    )
+    def test_all_that_are_known_verify_and_only_digests_of_the_newest_are_not_due(self, peppers):
+        hasher = make(peppers=peppers)
+        newest = peppers[-1] if peppers else None
+        for used in {None, *peppers}:
+            stored = make(peppers=[used]).hash(SECRET)
+            assert hasher.verify(SECRET, stored) is True
+            assert hasher.verify(SECRET[::-1], stored) is False
+            assert hasher.is_due(stored) is (used != newest)
+
+    def test_each_digest_verifies_by_its_own_mark_and_key_alone(self):
+        for used in (None, A, B):
+            stored = make(peppers=[used]).hash(SECRET)
+            for other in {None, A, B} - {used}:
+                mark = other.mark if other else NO_PEPPER
+                assert make(peppers=[A, B]).verify(SECRET, replace(stored, pepper=mark)) is False
+        assert make(peppers=[Pepper("a", B.key)]).verify(SECRET, make(peppers=[A]).hash(SECRET)) is False
+
+    @pytest.mark.parametrize("mark", [B.mark, b"\0\0\0\1", b"", A.mark + b"\0"], ids=bytes.hex)
+    def test_a_pepper_that_is_not_there_is_an_outage_and_no_verdict(self, mark):
+        """401 would tell a client to give up a secret that is right."""
+        hasher = make(peppers=[A])
+        for secret in (SECRET, b"wrong"):
+            with pytest.raises(StoreUnavailable) as caught:
+                hasher.verify(secret, replace(hasher.hash(SECRET), pepper=mark))
+            assert caught.value.detail.startswith("pepper: ")
+            assert caught.value.detail.endswith(f" {mark.hex()}")
+            assert "pepper" not in str(caught.value), "the client need not know"
+        assert hasher.computed == 2, "nothing but the two that were stored"
+
+    def test_neither_pepper_nor_digest_shows_a_key(self):
+        assert repr([A, make(peppers=[A]).hash(SECRET)]) == (
+            "[Pepper(id='a'), Digest(memory_kib=8, time_cost=1, parallelism=1)]"
+        )
+
+
 class TestCaps:
     """What a record claims never makes a hash cost more than the caps (fact C7)."""
 
@@ -175,6 +265,7 @@ class TestCaps:
             st.integers(),
             st.integers(),
             st.integers(),
+            st.binary(max_size=5),
         )
     )
     def test_any_record_gives_a_verdict_or_an_outage(self, stored):

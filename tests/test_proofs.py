@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import threading
 from dataclasses import replace
+from hashlib import blake2b
 from itertools import combinations_with_replacement
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from patauth import proofs
 from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
 from patauth.hashing import PROFILES, Digest, Hasher
+from patauth.pepper import Pepper
 from patauth.proofs import Proofs
 
 from .test_hashing import in_threads, until
@@ -131,6 +133,7 @@ class TestKeys:
             {"memory_kib": 9},
             {"time_cost": 2},
             {"parallelism": 2},
+            {"pepper": b"\1\2\3\4"},
         ],
         ids=str,
     )
@@ -154,21 +157,27 @@ class TestKeys:
     def test_however_the_same_bytes_are_split_into_parts_no_two_questions_share_an_answer(self, together):
         hasher = Asked()
         cache = make(hasher)
-        splits = list(combinations_with_replacement(range(len(together) + 1), 3))
-        for one, two, three in splits:
-            stored = Digest(together[one:two], together[two:three], 8, 1, 1)
-            cache.check(together[:one], together[three:], stored)
-        assert len(hasher.questions) == len(splits) == 286
+        splits = list(combinations_with_replacement(range(len(together) + 1), 4))
+        for one, two, three, four in splits:
+            stored = Digest(together[one:two], together[two:three], 8, 1, 1, together[three:four])
+            cache.check(together[:one], together[four:], stored)
+        assert len(hasher.questions) == len(splits) == 1001
 
     def test_a_head_inside_a_part_does_not_make_two_questions_one(self):
         hasher = Asked()
         cache = make(hasher)
         cache.check(PAT, SECRET, STORED)
-        head = proofs._HEAD.pack(len(PAT), 16, 32, 8, 1, 1)
-        nothing = Digest(b"", b"", 8, 1, 1)
-        cache.check(b"", PAT + STORED.salt + STORED.digest + SECRET, nothing)
-        cache.check(b"", head + PAT + STORED.salt + STORED.digest + SECRET, nothing)
+        head = proofs._HEAD.pack(len(PAT), 16, 32, 4, 8, 1, 1)
+        nothing = Digest(b"", b"", 8, 1, 1, b"")
+        parts = PAT + STORED.salt + STORED.digest + STORED.pepper
+        cache.check(b"", parts + SECRET, nothing)
+        cache.check(b"", head + parts + SECRET, nothing)
         assert len(hasher.questions) == 3
+
+    def test_all_parts_of_ours_fit_into_one_block_of_the_mac(self):
+        stored = Digest(bytes(16), bytes(32), 19_456, 2, 1)
+        parts = (bytes(16), stored.salt, stored.digest, stored.pepper, bytes(32))
+        assert proofs._HEAD.size + sum(map(len, parts)) <= blake2b().block_size
 
     def test_two_processes_never_use_the_same_key(self):
         one, two = make(Asked()), make(Asked())
@@ -200,6 +209,108 @@ class TestKeys:
                 todo.extend(gc.get_referents(thing))
         assert len(seen) > 10
         assert "canary" not in repr(cache._verdicts) + repr(vars(cache))
+
+
+class TestRenewal:
+    """A new digest for an old one, where the profile has changed."""
+
+    def renewing(self, **more):
+        hasher = Hasher(PROFILES["testing"], slots=1, queue=0)
+        return make(hasher, **more), hasher
+
+    def test_the_new_digest_is_one_of_the_secret_and_its_proof_is_there_at_once(self):
+        cache, hasher = self.renewing()
+        digest = cache.renew(PAT, SECRET)
+        assert hasher.verify(SECRET, digest)
+        hashes = hasher.computed
+        assert cache.check(PAT, SECRET, digest) is True
+        assert hasher.computed == hashes
+        assert cache.check(PAT, b"wrong", digest) is False
+        assert cache.check(b"f" * 32, SECRET, digest) is True
+        assert hasher.computed == hashes + 2
+
+    def test_a_pat_is_hashed_anew_once_in_15_minutes_whatever_its_secret(self):
+        clock = Clock()
+        cache, hasher = self.renewing(timer=clock)
+        assert cache.renew(PAT, SECRET)
+        for clock.now in (0.0, 1.0, 899.999):
+            assert cache.renew(PAT, SECRET) is None
+            assert cache.renew(PAT, b"another secret") is None
+        assert hasher.computed == 1
+        assert cache.renew(b"f" * 32, SECRET), "each PAT by itself"
+        clock.now = 900.0
+        assert cache.renew(PAT, SECRET)
+
+    def test_a_failure_counts_as_one_and_is_told(self):
+        clock = Clock()
+        cache, hasher = self.renewing(timer=clock)
+        held = hasher._slots.take(0)
+        with pytest.raises(Overloaded):
+            cache.renew(PAT, SECRET)
+        hasher._slots.give_back(held)
+        assert cache.renew(PAT, SECRET) is None
+        clock.now = 900.0
+        assert cache.renew(PAT, SECRET)
+
+    def test_no_more_pats_are_remembered_than_proofs(self):
+        cache, _ = self.renewing(entries=10)
+        for number in range(50):
+            cache.renew(number.to_bytes(16), SECRET)
+        assert len(cache._renewed) == len(cache._verdicts) == 10
+
+    def test_a_child_knows_of_no_renewal(self):
+        cache, _ = self.renewing()
+        cache.renew(PAT, SECRET)
+        cache.after_fork()
+        assert cache.renew(PAT, SECRET)
+
+    @pytest.mark.parametrize("broken", ["_renewed", "_verdicts"])
+    def test_a_cache_that_an_exception_from_outside_left_in_pieces_is_made_anew(self, broken):
+        clock = Clock()
+        cache, _ = self.renewing(timer=clock)
+        cache.renew(b"a", SECRET)
+        getattr(cache, broken)._TTLCache__links.clear()
+        clock.now = 901.0  # the next one to enter finds what is to leave, and its place gone
+        cache.renew(b"b", SECRET)
+        assert cache.check(b"c", SECRET, cache.renew(b"c", SECRET))
+        assert cache.renew(b"c", SECRET) is None
+
+    def test_only_other_costs_than_the_profiles_are_due(self):
+        cache, hasher = self.renewing()
+        assert not cache.is_due(hasher.hash(SECRET))
+        assert cache.is_due(replace(hasher.hash(SECRET), memory_kib=16))
+
+    def test_a_digest_without_the_newest_pepper_is_due_and_its_new_one_has_it_with_its_proof(self):
+        old, new = Pepper("old", b"o" * 32), Pepper("new", b"n" * 32)
+        hasher = Hasher(PROFILES["testing"], slots=1, queue=0, peppers=(old, new))
+        cache = make(hasher)
+        plain = Hasher(PROFILES["testing"], slots=1, queue=0).hash(SECRET)
+        assert cache.is_due(plain)
+        renewed = cache.renew(PAT, SECRET)
+        assert renewed.pepper == new.mark
+        assert not cache.is_due(renewed)
+        hashes = hasher.computed
+        assert cache.check(PAT, SECRET, renewed) is True
+        assert hasher.computed == hashes
+        # The same digest under another mark is another question, and its answer another one.
+        for mark in (old.mark, bytes(4)):
+            assert cache.check(PAT, SECRET, replace(renewed, pepper=mark)) is False
+        assert cache.check(PAT, SECRET, plain) is True
+
+    def test_that_a_pepper_is_missing_is_never_remembered(self):
+        stored = Hasher(PROFILES["testing"], slots=1, queue=0, peppers=[Pepper("a", b"a" * 32)]).hash(SECRET)
+        cache, hasher = self.renewing()
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                cache.check(PAT, SECRET, stored)
+        assert hasher.computed == len(cache._verdicts) == 0
+
+    def test_of_many_threads_one_hashes_anew(self):
+        cache, hasher = self.renewing()
+        threads, outcomes = in_threads(lambda: cache.renew(PAT, SECRET), 32)
+        for thread in threads:
+            thread.join()
+        assert sum(outcome is not None for outcome in outcomes) == hasher.computed == 1
 
 
 class TestSingleFlight:
