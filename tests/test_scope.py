@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from patauth import scope
 from patauth.errors import InvalidScope
 from patauth.scope import DEFAULT_IGNORED, EVERYTHING
+
+from . import rights
 
 # RFC 6750 §3.1: what an error_description may hold.
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
@@ -177,4 +180,169 @@ class TestNarrow:
     def test_whatever_is_missing_the_text_is_fit_for_a_header(self, requested):
         with pytest.raises(InvalidScope) as caught:
             scope.narrow([f"x{name}"[:128] for name in requested], (), (), ())
+        assert DESCRIPTION.fullmatch(str(caught.value))
+
+
+words = st.one_of(
+    st.just(EVERYTHING),
+    st.sampled_from(list(rights.RIGHTS)),
+    st.sampled_from(["oauth:introspect", "reports:read", "reports:write"]),
+    st.sampled_from(rights.LOOK_ALIKES),
+)
+word_sets = st.frozensets(words, max_size=4)
+catalogues = st.frozensets(words, max_size=4)
+
+REACHES, VERBS = ["my", "managed", "all"], ["read", "delete", "manage"]
+# Each right alone and beside everything, with each right alone in the catalogue.
+FEW = [{*named, *more} for named in [(), *zip(rights.RIGHTS)] for more in [(), (EVERYTHING,)]]
+LISTED = [set(), *({right} for right in rights.RIGHTS)]
+
+
+class TestAllows:
+    """Rights, against an oracle that spells out what each is worth."""
+
+    @given(word_sets, catalogues)
+    def test_it_is_what_the_oracle_says_for_each_reach_and_verb(self, held, catalogue):
+        may = rights.powers(held, catalogue)
+        for reach in REACHES:
+            for verb in VERBS:
+                assert scope.allows(held, reach, verb, catalogue) == (f"{verb} {reach}" in may), (reach, verb)
+
+    def test_so_it_is_for_each_right_beside_each_that_is_listed(self):
+        for held, catalogue in itertools.product(FEW, LISTED):
+            may = rights.powers(held, catalogue)
+            for reach, verb in itertools.product(REACHES, VERBS):
+                assert scope.allows(held, reach, verb, catalogue) == (f"{verb} {reach}" in may), held
+
+    @pytest.mark.parametrize("reach", REACHES)
+    @pytest.mark.parametrize("verb", ["read", "manage"])
+    def test_both_spellings_are_the_same_right(self, reach, verb):
+        right = f"{reach}-personal-access-tokens:{verb}"
+        for held, wanted in (("idn:", "sp:"), ("sp:", "idn:"), ("idn:", "idn:"), ("sp:", "sp:")):
+            assert scope.covers({held + right}, [wanted + right])
+            assert scope.allows({held + right}, reach, verb)
+
+    @pytest.mark.parametrize("catalogue", [(), ("reports:read",), tuple(rights.RIGHTS), rights.LOOK_ALIKES])
+    def test_everything_reads_and_deletes_ones_own_and_never_makes_any(self, catalogue):
+        assert scope.allows({EVERYTHING}, "my", "read", catalogue)
+        assert scope.allows({EVERYTHING}, "my", "delete", catalogue)
+        for reach in REACHES:
+            assert not scope.allows({EVERYTHING}, reach, "manage", catalogue)
+            if reach != "my":
+                assert not scope.allows({EVERYTHING}, reach, "delete", catalogue)
+
+    @pytest.mark.parametrize("right", rights.RIGHTS)
+    def test_everything_stands_for_a_right_to_read_that_the_catalogue_lists(self, right):
+        for reach in REACHES[1:]:
+            expected = right in rights.READING and f"read {reach}" in rights.RIGHTS[right]
+            assert scope.allows({EVERYTHING}, reach, "read", {right}) == expected
+
+    @pytest.mark.parametrize("scope_", rights.LOOK_ALIKES)
+    def test_what_only_looks_like_a_right_is_none(self, scope_):
+        assert not scope.is_right(scope_)
+        for reach in REACHES:
+            for verb in VERBS:
+                assert not scope.allows({scope_}, reach, verb, {scope_})
+
+    @given(word_sets, word_sets, catalogues)
+    def test_more_scopes_never_allow_less(self, held, more, catalogue):
+        for reach in REACHES:
+            for verb in VERBS:
+                if scope.allows(held, reach, verb, catalogue):
+                    assert scope.allows(held | more, reach, verb, catalogue | more)
+
+
+class TestCoversRights:
+    @given(word_sets, word_sets, catalogues)
+    def test_it_is_what_the_oracle_says(self, held, wanted, catalogue):
+        assert scope.covers(held, wanted, catalogue) == rights.covered(held, wanted, catalogue)
+
+    def test_so_it_is_for_each_right_beside_each_that_is_listed(self):
+        for held, catalogue in itertools.product(FEW, LISTED):
+            for wanted in [*rights.RIGHTS, EVERYTHING]:
+                expected = rights.covered(held, [wanted], catalogue)
+                assert scope.covers(held, [wanted], catalogue) == expected, (held, wanted, catalogue)
+
+    @given(word_sets, word_sets, words, catalogues)
+    def test_who_covers_what_covers_a_scope_covers_that_too(self, held, between, last, catalogue):
+        """Transitive: by no chain of makers does anybody come to more than the first one held."""
+        between = {one for one in between if scope.covers(held, [one], catalogue)}
+        if scope.covers(between, [last], catalogue):
+            assert scope.covers(held, [last], catalogue)
+
+    def test_so_it_is_by_each_right_beside_each_that_is_listed(self):
+        for held, catalogue in itertools.product(FEW, LISTED):
+            for between, last in itertools.product([*rights.RIGHTS, EVERYTHING], repeat=2):
+                if scope.covers(held, [between], catalogue) and scope.covers([between], [last], catalogue):
+                    assert scope.covers(held, [last], catalogue), (held, between, last, catalogue)
+
+    @given(word_sets, word_sets, word_sets, catalogues, catalogues)
+    def test_more_held_or_more_listed_never_covers_less(self, held, more, wanted, catalogue, listed):
+        if scope.covers(held, wanted, catalogue):
+            assert scope.covers(held | more, wanted, catalogue | listed)
+            assert all(scope.covers(held, [one], catalogue) for one in wanted)
+        else:
+            assert not all(scope.covers(held, [one], catalogue) for one in wanted)
+
+    @given(word_sets, word_sets, catalogues)
+    def test_what_is_covered_allows_nothing_that_its_holder_may_not_do(self, held, passed_on, catalogue):
+        if scope.covers(held, passed_on, catalogue):
+            assert rights.powers(passed_on, catalogue) <= rights.powers(held, catalogue)
+            for reach in REACHES:
+                for verb in VERBS:
+                    if scope.allows(passed_on, reach, verb, catalogue):
+                        assert scope.allows(held, reach, verb, catalogue)
+
+    def test_everything_covers_no_right_to_manage_even_if_the_catalogue_lists_it(self):
+        for right in rights.RIGHTS:
+            assert scope.covers({EVERYTHING}, [right], rights.RIGHTS) == (right in rights.READING)
+            assert not scope.covers({EVERYTHING}, [right])
+
+    def test_no_set_of_rights_covers_everything_or_a_scope_of_the_application(self):
+        for wanted in (EVERYTHING, "reports:read", "oauth:introspect"):
+            assert not scope.covers(set(rights.RIGHTS), [wanted], {wanted})
+
+
+class TestNarrowRights:
+    def test_an_exchange_goes_from_more_to_less_and_never_back(self):
+        most, least = rights.ALL_MANAGE, "sp:my-personal-access-tokens:read"
+        assert scope.narrow([least], (most,), (), DEFAULT_IGNORED) == (least,)
+        with pytest.raises(InvalidScope):
+            scope.narrow([most], (least,), (), DEFAULT_IGNORED)
+
+    @pytest.mark.parametrize("asked", rights.RIGHTS)
+    @pytest.mark.parametrize("held", rights.RIGHTS)
+    def test_of_each_two_rights_it_is_granted_if_the_one_is_worth_the_other(self, held, asked):
+        if rights.RIGHTS[asked] <= rights.RIGHTS[held]:
+            assert scope.narrow([asked], (held,), (), DEFAULT_IGNORED) == (asked,)
+        else:
+            with pytest.raises(InvalidScope):
+                scope.narrow([asked], (held,), (), DEFAULT_IGNORED)
+
+    @pytest.mark.parametrize("right", rights.RIGHTS)
+    def test_everything_is_narrowed_to_rights_to_read_that_are_listed_alone(self, right):
+        if right in rights.READING:
+            assert scope.narrow([right], (EVERYTHING,), {right}, ()) == (right,)
+        for catalogue in ((), {right} - rights.READING):
+            with pytest.raises(InvalidScope):
+                scope.narrow([right], (EVERYTHING,), catalogue, ())
+
+
+class TestCheckKnown:
+    def test_without_a_catalogue_every_scope_is_known(self):
+        scope.check_known(["anything", *rights.LOOK_ALIKES], None)
+
+    @given(word_sets, catalogues)
+    def test_with_one_each_scope_is_in_it_or_a_right(self, scopes, catalogue):
+        known = catalogue | rights.RIGHTS.keys() | {EVERYTHING, "oauth:introspect"}
+        if scopes <= known:
+            scope.check_known(scopes, catalogue)
+        else:
+            with pytest.raises(InvalidScope, match="is not in the catalogue"):
+                scope.check_known(scopes, catalogue)
+
+    def test_an_empty_catalogue_is_one_and_has_no_scopes(self):
+        scope.check_known(rights.RIGHTS, {})
+        with pytest.raises(InvalidScope, match=r"^scope: reports:read is not") as caught:
+            scope.check_known(["reports:read"], {})
         assert DESCRIPTION.fullmatch(str(caught.value))
