@@ -11,8 +11,8 @@ from .errors import InvalidRequest, InvalidScope
 from .expiry import FIELD as EXPIRY
 from .expiry import Expiry
 from .pat import PersonalAccessToken, check_name
+from .scope import EVERYTHING, check_known, covers
 from .scope import check as check_scopes
-from .scope import check_known, covers
 from .settings import Settings
 from .standing import Limit
 
@@ -37,7 +37,13 @@ class PatPatch:
         targets = {operation["path"] for operation in writing}
         moved = {operation["from"] for operation in writing if operation["op"] == "move"}
         self._dates = _DATE in targets | moved
-        self._acknowledges = _ACKNOWLEDGED in targets | moved
+        self._turns = _ACKNOWLEDGED in targets | moved
+        self._acknowledges = any(
+            operation["op"] in ("add", "replace")
+            and operation["path"] == _ACKNOWLEDGED
+            and operation["value"] is True
+            for operation in writing
+        )
 
     def apply(
         self, pat: PersonalAccessToken, now: int, limit: Callable[[], Limit], settings: Settings
@@ -52,17 +58,15 @@ class PatPatch:
         members = _document(pat)
         outcome = patch.apply({name: members[name] for name in self._fields}, self._operations)
         after = self._read(pat, {**members, **dict.fromkeys(self._fields), **outcome})
-        catalogue = frozenset(settings.scopes or ())
+        # Beside `sp:scopes:all`, a scope is pinned for a time when the catalogue has it no more.
+        catalogue = frozenset(() if EVERYTHING in after.scope else settings.scopes or ())
         added = tuple(scope for scope in after.scope if not covers(pat.scope, (scope,), catalogue))
         check_known(added, settings.scopes)
         later = _is_later(after.expires_ms, pat.expires_ms)
         ceiling = None
         if added or later:
             most = limit()
-            if not most.covers(after.scope):
-                raise InvalidScope(
-                    "you cannot pass on scopes that your own credentials do not hold", field="scope"
-                )
+            most.require(after.scope)
             ceiling = most.expires_ms
         if after.expires_ms != pat.expires_ms or ceiling is not None:
             longest = settings.max_lifetime if after.expires_ms != pat.expires_ms else None
@@ -87,8 +91,7 @@ class PatPatch:
         if not isinstance(acknowledged, bool):
             raise InvalidRequest("give true or false", field="never_acknowledged")
         if date is None and (
-            (self._dates and not (self._acknowledges and acknowledged))
-            or (self._acknowledges and not acknowledged)
+            (self._dates and not (self._acknowledges and acknowledged)) or (self._turns and not acknowledged)
         ):
             raise InvalidRequest(
                 "a personal access token that never expires needs this true, in the same patch",

@@ -6,6 +6,7 @@ decided anew, so concurrent changes lose nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -16,11 +17,14 @@ from . import audit, credentials, dates
 from .amend import PatPatch
 from .errors import Conflict, Forbidden, InvalidRequest, NotFound, StoreUnavailable
 from .hashing import Hasher
+from .manage import refuse
 from .pat import IssuedPat, PersonalAccessToken
 from .settings import Settings
 from .standing import Limit, Standing
+from .store.connection import Unanswered
+from .store.pats import Change, Outcome
 from .store.record import PatRecord, SecretSlot, pack, unpack
-from .store.redis import Change, RedisStore
+from .store.redis import RedisStore
 from .store.scripts import NotDurable
 
 IN_BULK = ("expirationDate", "userAwareTokenNeverExpires")
@@ -30,6 +34,7 @@ MAX_OVERLAP = timedelta(days=7)
 _TRIES = 100  # the deadline comes first
 _LAST_GENERATION = 2**24 - 1
 
+Report = Callable[..., None]  # of a change, and what else there is to say of it
 Decide = Callable[[int, PatRecord], PatRecord]  # from now and a record; the same record: nothing to change
 
 
@@ -52,7 +57,7 @@ class Changer:
         """
         standing.require_own("manage")
         decide = self._patching(standing, PatPatch(operations, fields))
-        pat = standing.find("manage", pat_id, self._store.deadline())
+        pat = standing.find("manage", pat_id, standing.store.deadline())
         return self._patch(standing, [pat], decide)[0]
 
     def patch_many(
@@ -66,12 +71,10 @@ class Changer:
         """
         standing.require_all("manage")
         decide = self._patching(standing, PatPatch(operations, IN_BULK))
-        found = []
-        for pat_id in _bulk_ids(pat_ids):
-            try:
-                found.append(standing.find("manage", pat_id, self._store.deadline()))
-            except NotFound:
-                raise InvalidRequest("one of them is not there, or not a PAT id", field="ids") from None
+        try:
+            found = standing.find_all("manage", _bulk_ids(pat_ids), standing.store.deadline())
+        except NotFound as missing:
+            raise InvalidRequest("there is no such personal access token", field=missing.field) from None
         for pat in found:
             decide(pat.read_ms, PatRecord(pat, ()))
         by_owner = sorted(found, key=_slot_and_owner)
@@ -90,79 +93,76 @@ class Changer:
         if not isinstance(overlap, timedelta) or not timedelta(0) <= overlap <= MAX_OVERLAP:
             raise InvalidRequest("give 0 seconds to 7 days", field="overlap")
         standing.require_own("manage")
-        store = self._store
+        store = standing.store
         pat = standing.find("manage", pat_id, store.deadline())
-        most = standing.limit(store.deadline())
-        _check_rotation(pat, pat.read_ms, most)  # a refusal costs no hash
+        _check_rotation(pat, pat.read_ms, standing.limit(store.deadline()))  # a refusal costs no hash
         secret = credentials.mint_secret()
         tag = store.settle_key(store.deadline()).secret_tag(pat.id, secret)
+        started = time.monotonic()
         digest = self._hasher.hash(secret)
+        store.pause(time.monotonic() - started)
 
         def decide(now: int, record: PatRecord) -> PatRecord:
             pat, current = record.pat, record.secrets[0]
-            _check_rotation(pat, now, most)
+            # Anew: whoever asks may have been revoked while the hash was computed.
+            _check_rotation(pat, now, standing.limit(store.deadline()))
             if current.generation == _LAST_GENERATION:
                 raise Conflict("this PAT was rotated as often as it can be; make a new one")
-            end = now + overlap // timedelta(milliseconds=1)
-            return PatRecord(
-                replace(pat, changed_ms=max(now, pat.changed_ms), sequence=pat.sequence + 1),
-                (SecretSlot(current.generation + 1, tag, digest), current),
-                end if pat.expires_ms is None else min(end, pat.expires_ms),
-            )
+            after = replace(pat, changed_ms=max(now, pat.changed_ms), sequence=pat.sequence + 1)
+            slots = (SecretSlot(current.generation + 1, tag, digest), current)
+            return _ending(after, slots, now + overlap // timedelta(milliseconds=1))
 
-        def report(change: Change) -> None:
+        def report(change: Change, **more: str) -> None:
             asked, ends = overlap // timedelta(seconds=1), change.after.expires_ms
             seconds = asked if ends is None else min(asked, (ends - change.after.changed_ms) // 1000)
-            facts = {"patId": pat.id, "ownerId": pat.owner.id, **standing.facts}
+            facts = {"patId": pat.id, "ownerId": pat.owner.id, **standing.facts, **more}
             audit.record("pat.rotate", overlapSeconds=seconds, **facts)
 
-        (after,) = self._change([pat], decide, report, new_secret=True)
+        (after,) = self._change(standing, [pat], decide, report, new_secret=True)
         return IssuedPat(after, self._format.secret_text(secret), self._format.token_text(pat.id, secret))
 
     def _patching(self, standing: Standing, patch: PatPatch) -> Decide:
-        limit = cache(lambda: standing.limit(self._store.deadline()))
+        limit = cache(lambda: standing.limit(standing.store.deadline()))
 
         def decide(now: int, record: PatRecord) -> PatRecord:
             pat = patch.apply(record.pat, now, limit, self._settings)
-            if pat is record.pat:
-                return record
-            end = record.overlap_end_ms
-            return replace(
-                record, pat=pat, overlap_end_ms=end if pat.expires_ms is None else min(end, pat.expires_ms)
-            )
+            return record if pat is record.pat else _ending(pat, record.secrets, record.overlap_end_ms)
 
         return decide
 
     def _patch(
         self, standing: Standing, pats: list[PersonalAccessToken], decide: Decide
     ) -> list[PersonalAccessToken]:
-        def report(change: Change) -> None:
+        def report(change: Change, **more: str) -> None:
             before, after = change.before, change.after
             changed = {
                 "name": after.name if after.name != before.name else None,
                 "scope": list(after.scope) if after.scope != before.scope else None,
                 "expires": None if after.expires_ms == before.expires_ms else _written(after.expires_ms),
             }
-            audit.record("pat.patch", patId=after.id, ownerId=after.owner.id, **changed, **standing.facts)
+            facts = {"patId": after.id, "ownerId": after.owner.id, **standing.facts, **more}
+            audit.record("pat.patch", **changed, **facts)
 
-        return self._change(pats, decide, report)
+        return self._change(standing, pats, decide, report)
 
     def _change(
         self,
+        standing: Standing,
         pats: list[PersonalAccessToken],
         decide: Decide,
-        report: Callable[[Change], None],
+        report: Report,
         *,
         new_secret: bool = False,
     ) -> list[PersonalAccessToken]:
         """Change PATs of one owner, together; each as it is then. `report` is told of each one written."""
-        store = self._store
+        store = standing.store
         deadline = store.deadline()
         store.settle_key(deadline)
         for _ in range(_TRIES):
             now, records = store.records([pat.id for pat in pats], deadline=deadline)
             if not 0 <= now <= dates.LATEST:  # it would go into the record, and nothing could read that
                 raise StoreUnavailable(detail=f"the store's clock says {now} ms")
+            latest = store.latest(now, deadline)
             after, changes = [], []
             for seen in records:
                 if seen is None:
@@ -174,49 +174,69 @@ class Changer:
                     changes.append(Change(seen, pack(changed), record.pat, changed.pat))
             if not changes:
                 return after
-            outcome = self._write(changes, report, new_secret, deadline)
+            outcome = self._write(standing, changes, report, new_secret, latest)
             if outcome == "made":
                 return after
-            if outcome == "taken":
-                raise Conflict("this owner has a PAT of that name already; choose another", field="name")
-            if outcome == "disabled":
-                raise Forbidden("this owner is disabled; enable the owner first")
+            refuse(outcome)
         raise StoreUnavailable(detail=f"PAT {pats[0].id} kept changing")
 
     def _write(
-        self, changes: list[Change], report: Callable[[Change], None], new_secret: bool, deadline: float
-    ) -> str:
+        self, standing: Standing, changes: list[Change], report: Report, new_secret: bool, latest: int
+    ) -> Outcome:
+        store = standing.store
         try:
-            outcome = self._store.update(
-                changes, new_secret=new_secret, retention_ms=self._retention_ms, deadline=deadline
+            outcome = store.update(
+                changes,
+                new_secret=new_secret,
+                maker=standing.pat_id if new_secret else None,
+                retention_ms=self._retention_ms,
+                latest=latest,
+                deadline=store.deadline(),
             )
-        except StoreUnavailable as problem:
-            if new_secret:
-                # It may have been written all the same, and nobody will ever be shown that secret.
-                self._take_back(changes[0])
-            elif isinstance(problem, NotDurable) and problem.answer[0] == 0:
-                _report_all(changes, report)
+        except (NotDurable, Unanswered) as problem:
+            done = isinstance(problem, NotDurable)
+            if isinstance(problem, NotDurable) and problem.answer[0] != 0:
+                raise
+            # Nobody will ever be shown a new secret that was written all the same.
+            if not new_secret:
+                _report_all(changes, report, **({} if done else {"outcome": "unknown"}))
+            elif not self._take_back(changes[0]):
+                _report_all(changes, report, outcome="unknown")
             raise
         if outcome == "made":
             _report_all(changes, report)
         return outcome
 
-    def _take_back(self, change: Change) -> None:
-        """Put the secrets that are known in place of one that nobody knows; all else stays as it is now."""
+    def _take_back(self, change: Change) -> bool:
+        """Put the secrets that are known in place of one that nobody knows; all else stays as it is now.
+
+        False: it is not known which stand. One that was not written by now never will be.
+        """
         store, known, unknown = self._store, unpack(change.seen), unpack(change.new)
         try:
             for _ in range(_TRIES):
-                now, (data,) = store.records([known.pat.id], deadline=store.deadline())
+                deadline = store.deadline()
+                now, (data,) = store.records([known.pat.id], deadline=deadline)
                 record = None if data is None else _as_read(data, now)
                 if data is None or record is None or record.secrets[0].tag != unknown.secrets[0].tag:
-                    return
+                    return True
                 back = replace(known, pat=known.pat if record.pat == unknown.pat else record.pat)
-                again = [Change(data, pack(back), record.pat, back.pat)]
-                if store.update(again, retention_ms=self._retention_ms, deadline=store.deadline()) == "made":
-                    return
+                outcome = store.update(
+                    [Change(data, pack(back), record.pat, back.pat)],
+                    retention_ms=self._retention_ms,
+                    latest=store.latest(now, deadline),
+                    deadline=deadline,
+                )
+                if outcome == "made":
+                    return True
         except StoreUnavailable:
             pass
-        audit.record("pat.rotate", patId=known.pat.id, ownerId=known.pat.owner.id, outcome="unknown")
+        return False
+
+
+def _ending(pat: PersonalAccessToken, secrets: tuple[SecretSlot, ...], end: int) -> PatRecord:
+    """A record whose overlap ends no later than its PAT."""
+    return PatRecord(pat, secrets, end if pat.expires_ms is None else min(end, pat.expires_ms))
 
 
 def _check_rotation(pat: PersonalAccessToken, now: int, most: Limit) -> None:
@@ -226,9 +246,9 @@ def _check_rotation(pat: PersonalAccessToken, now: int, most: Limit) -> None:
         raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
 
 
-def _report_all(changes: list[Change], report: Callable[[Change], None]) -> None:
+def _report_all(changes: list[Change], report: Report, **more: str) -> None:
     for change in changes:
-        report(change)
+        report(change, **more)
 
 
 def _as_read(data: bytes, now: int) -> PatRecord:

@@ -9,6 +9,7 @@ narrows, is refused beyond `MOST` candidates.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -101,9 +102,14 @@ class Lister:
             None if limit is None else _whole(limit, "limit"),
             count,
         )
-        if owner_id is not None:
-            return self._of_owner(owner_id, wanted)
-        return self._of_tenant(wanted)
+        # A page has one deadline; all of ten thousand take a while, and have one for each piece.
+        reading = self if limit is None else self._over(standing.store)
+        return reading._of_tenant(wanted) if owner_id is None else reading._of_owner(owner_id, wanted)
+
+    def _over(self, store: RedisStore) -> Lister:
+        other = copy(self)
+        other._store = store
+        return other
 
     def _of_owner(self, owner_id: str, wanted: Wanted) -> Listing:
         store = self._store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -10,13 +11,14 @@ from .errors import (
     ConfigurationError,
     Conflict,
     Forbidden,
+    InvalidCredentials,
     InvalidRequest,
     InvalidScope,
     NotFound,
     StoreUnavailable,
 )
 from .expiry import Expiry
-from .hashing import Hasher
+from .hashing import Digest, Hasher
 from .pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name
 from .principal import Principal
 from .quota import Quota, parse
@@ -24,6 +26,8 @@ from .scope import check as check_scopes
 from .scope import check_known
 from .settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL, Settings
 from .standing import Standing
+from .store.connection import Unanswered
+from .store.pats import Outcome
 from .store.record import PatRecord, SecretSlot, pack
 from .store.redis import RedisStore
 from .store.scripts import NotDurable
@@ -44,6 +48,17 @@ class NewPat:
     never_acknowledged: bool = False  # one that never expires needs this
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked for, as far as it can be checked without the store."""
+
+    new: NewPat
+    owner: Owner
+    name: str | Callable[[str], str]
+    scopes: tuple[str, ...] | None
+    quota: Quota | None
+
+
 class Manager:
     """The verbs of management; safe for many threads."""
 
@@ -59,89 +74,114 @@ class Manager:
 
         Raises `InvalidRequest`, `InvalidScope`, `Conflict`, `Forbidden`, `Overloaded`.
         """
-        settings, store = self._settings, self._store
+        settings, store = self._settings, standing.store
+        asked = self._read(standing, new)
+        tag = store.settle_key(store.deadline()).owner_tag(settings.tenant, asked.owner.id)
+        pat_id = credentials.mint_pat_id(tag)
+        self._write(standing, asked, pat_id, None)  # a refusal costs no hash
+        secret = credentials.mint_secret()
+        started = time.monotonic()
+        digest = self._hasher.hash(secret)
+        store.pause(time.monotonic() - started)
+        for _ in range(_ID_TRIES):
+            # Judged anew: whoever asks may have been revoked while the hash was computed.
+            pat = self._write(standing, asked, pat_id, (secret, digest))
+            if pat is not None:
+                break
+            pat_id = credentials.mint_pat_id(tag)
+        else:
+            raise StoreUnavailable(detail="no PAT id came free")
+        facts = {"patId": pat.id, "ownerId": pat.owner.id, "name": pat.name, **standing.facts}
+        audit.record("pat.create", scope=list(pat.scope), **facts)
+        return IssuedPat(pat, self._format.secret_text(secret), self._format.token_text(pat.id, secret))
+
+    def _read(self, standing: Standing, new: NewPat) -> _Asked:
+        """Who may ask for whom, and all that can be told of it without the store."""
+        settings = self._settings
         owner = _owner_of(standing, new.owner)
         if settings.owner_types is not None and owner.type not in settings.owner_types:
             raise InvalidRequest(f"give one of {', '.join(settings.owner_types)}", field="owner type")
         name = new.name if callable(new.name) else check_name(new.name)
         scopes = None if new.scope is None else _checked_scopes(new.scope, settings.scopes)
         _check_ttl(new.access_token_ttl)
-        quota = _quota(new.request_quota)
+        return _Asked(new, owner, name, scopes, _quota(new.request_quota))
+
+    def _write(
+        self, standing: Standing, asked: _Asked, pat_id: str, secret: tuple[bytes, Digest] | None
+    ) -> PersonalAccessToken | None:
+        """Judge what is asked for as things stand now, and write it; without a secret, only judge.
+
+        None: the id exists already.
+        """
+        settings, store = self._settings, standing.store
         deadline = store.deadline()
-        ring = store.settle_key(deadline)
         most = standing.limit(deadline)
-        if scopes is None:
-            scopes = _checked_scopes(most.own, None)
-        elif not most.covers(scopes):
-            raise InvalidScope(
-                "you cannot pass on scopes that your own credentials do not hold", field="scope"
-            )
+        new, owner = asked.new, asked.owner
+        scopes = _checked_scopes(most.own, None) if asked.scopes is None else asked.scopes
+        most.require(scopes)
         now = store.now(deadline)
-        expires_ms = new.expiry.settle(
-            now, created=now, longest=settings.max_lifetime, ceiling=most.expires_ms
-        )
+        latest = store.latest(now, deadline)
+        longest, ceiling = settings.max_lifetime, most.expires_ms
+        expires_ms = new.expiry.settle(now, created=now, longest=longest, ceiling=ceiling)
         if expires_ms is None and not new.never_acknowledged:
             raise InvalidRequest(
                 "a personal access token that never expires needs this true", field="never_acknowledged"
             )
-        secret = credentials.mint_secret()
-        digest = self._hasher.hash(secret)
-        for _ in range(_ID_TRIES):
-            pat_id = credentials.mint_pat_id(ring.owner_tag(settings.tenant, owner.id))
-            called = check_name(name(pat_id)) if callable(name) else name
-            pat = PersonalAccessToken(
-                id=pat_id,
-                name=called,
-                scope=scopes,
-                owner=owner,
-                tenant=settings.tenant,
-                created_ms=now,
-                changed_ms=now,
-                sequence=1,
-                expires_ms=expires_ms,
-                access_token_ttl=new.access_token_ttl,
-                request_quota=quota,
-                never_acknowledged=new.never_acknowledged,
-                read_ms=now,
-            )
-            record = PatRecord(pat, (SecretSlot(1, ring.secret_tag(pat_id, secret), digest),))
+        pat = PersonalAccessToken(
+            id=pat_id,
+            name=check_name(asked.name(pat_id)) if callable(asked.name) else asked.name,
+            scope=scopes,
+            owner=owner,
+            tenant=settings.tenant,
+            created_ms=now,
+            changed_ms=now,
+            sequence=1,
+            expires_ms=expires_ms,
+            access_token_ttl=new.access_token_ttl,
+            request_quota=most.request_quota if asked.quota is None else asked.quota,
+            never_acknowledged=new.never_acknowledged,
+            read_ms=now,
+        )
+        record = b""
+        if secret is not None:
+            tag = store.keyring(deadline).secret_tag(pat_id, secret[0])
+            record = pack(PatRecord(pat, (SecretSlot(1, tag, secret[1]),)))
+        try:
             outcome = store.create(
                 pat_id,
                 owner.id,
-                called,
-                pack(record),
+                pat.name,
+                record,
                 created_ms=now,
                 expires_ms=expires_ms,
                 keep_ms=None if expires_ms is None else expires_ms + self._retention_ms - now,
                 most=settings.max_pats_per_owner,
                 retention_ms=self._retention_ms,
-                deadline=store.deadline(),
+                latest=latest,
+                maker=standing.pat_id,
+                deadline=deadline,
             )
-            if outcome != "exists":
-                break
-        if outcome == "taken":
-            raise Conflict("this owner has a PAT of that name already; choose another", field="name")
+        except Unanswered:
+            if secret is not None:
+                facts = {"patId": pat_id, "ownerId": owner.id, **standing.facts}
+                audit.record("pat.create", outcome="unknown", **facts)
+            raise
         if outcome == "full":
             raise Conflict(
                 f"this owner has {settings.max_pats_per_owner} PATs already, the most that are allowed;"
                 " revoke one first"
             )
-        if outcome == "disabled":
-            raise Forbidden("this owner is disabled; enable the owner first")
-        if outcome != "made":
-            raise StoreUnavailable(detail=f"creation answered {outcome!r}")
-        facts = {"patId": pat_id, "ownerId": owner.id, "name": called, **standing.facts}
-        audit.record("pat.create", scope=list(scopes), **facts)
-        return IssuedPat(pat, self._format.secret_text(secret), self._format.token_text(pat_id, secret))
+        refuse(outcome)
+        return pat if outcome == "made" else None
 
     def get(self, standing: Standing, pat_id: str) -> PersonalAccessToken:
         """One PAT, expired or not, until its retention is over. Raises `NotFound`, `Forbidden`."""
         standing.require_own("read")
-        return standing.find("read", pat_id, self._store.deadline())
+        return standing.find("read", pat_id, standing.store.deadline())
 
     def get_presented(self, standing: Standing) -> PersonalAccessToken:
         """The PAT that calls. It needs no right for that. Raises `NotFound` where no PAT does."""
-        return self._host(standing).find("read", _presented(standing), self._store.deadline())
+        return self._host(standing).find("read", _presented(standing), standing.store.deadline())
 
     def delete(self, standing: Standing, pat_id: str) -> None:
         """Remove a PAT; its access tokens end with it. Raises `NotFound`, `Forbidden`.
@@ -160,30 +200,39 @@ class Manager:
         self._delete(caller, self._host(caller), pat_id)
 
     def _delete(self, caller: Standing, standing: Standing, pat_id: str) -> None:
-        store = self._store
+        store = standing.store
+        deadline = store.deadline()
         try:
-            pat = standing.find("delete", pat_id, store.deadline())
+            pat = standing.find("delete", pat_id, deadline)
         except NotFound:
             if isinstance(pat_id, str) and credentials.is_pat_id(pat_id):
-                store.confirm_removals(pat_id[:8], store.deadline())
+                store.confirm_removals(pat_id[:8], deadline)
             raise
-        deadline = store.deadline()
         store.settle_key(deadline)
+        facts = {"patId": pat.id, "ownerId": pat.owner.id, **caller.facts}
         removed = False
         try:
             removed = store.delete(pat.id, pat.owner.id, deadline=deadline)
         except NotDurable as problem:
             removed = problem.answer[0] == 1
             raise
+        except Unanswered:
+            audit.record("pat.delete", outcome="unknown", **facts)
+            raise
         finally:
             if removed:  # by this call, and not by another at the same moment
-                audit.record("pat.delete", patId=pat.id, ownerId=pat.owner.id, **caller.facts)
+                audit.record("pat.delete", **facts)
 
     def set_owner_state(self, owner_id: str, disabled: bool) -> int:
         """Disable or enable an owner: all PATs, and with them all access tokens. How many PATs there are."""
         store, tag, deadline = self._store, *self._owner(owner_id)
-        count = store.set_owner_state(owner_id, tag, disabled=disabled, deadline=deadline)
-        audit.record("owner.disable" if disabled else "owner.enable", ownerId=owner_id, pats=count)
+        event = "owner.disable" if disabled else "owner.enable"
+        try:
+            count = store.set_owner_state(owner_id, tag, disabled=disabled, deadline=deadline)
+        except (NotDurable, Unanswered):
+            audit.record(event, ownerId=owner_id, outcome="unknown")
+            raise
+        audit.record(event, ownerId=owner_id, pats=count)
         return count
 
     def revoke_owner(self, owner_id: str) -> list[str]:
@@ -195,6 +244,9 @@ class Manager:
             count = len(pat_ids)
         except NotDurable as problem:
             count = problem.answer[1:].count(1)
+            raise
+        except Unanswered:
+            audit.record("owner.revoke", ownerId=owner_id, outcome="unknown")
             raise
         finally:
             if count:
@@ -219,6 +271,16 @@ class Manager:
 
     def _host(self, standing: Standing) -> Standing:
         return Standing(standing.settings, standing.store, None)
+
+
+def refuse(outcome: Outcome) -> None:
+    """Raise what is the fault of who asks, in an outcome of the store."""
+    if outcome == "taken":
+        raise Conflict("this owner has a PAT of that name already; choose another", field="name")
+    if outcome == "disabled":
+        raise Forbidden("this owner is disabled; enable the owner first")
+    if outcome == "maker gone":
+        raise InvalidCredentials
 
 
 def _owner_of(standing: Standing, owner: Owner | None) -> Owner:

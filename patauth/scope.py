@@ -25,6 +25,7 @@ MAX_SCOPES = 256
 MAX_LENGTH = 128  # characters of one scope
 _MAX_TEXT = MAX_SCOPES * (MAX_LENGTH + 1) - 1  # the longest list that can be right
 SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
+_SHOWN = 48  # characters of a scope that an error repeats: a secret that was taken for one is longer
 _NAMED = 3  # how many missing scopes an error spells out
 
 
@@ -69,9 +70,10 @@ def check_known(scopes: Iterable[str], catalogue: Collection[str] | None) -> Non
     """Raise `InvalidScope` unless the catalogue has them all, rights apart; None: there is no catalogue."""
     if catalogue is None:
         return
-    for scope in scopes:
+    for place, scope in enumerate(scopes, 1):
         if scope not in catalogue and not is_right(scope):
-            raise InvalidScope(f"{scope} is not in the catalogue (setting scopes)", field="scope")
+            shown = scope if len(scope) <= _SHOWN else f"number {place}"
+            raise InvalidScope(f"{shown} is not in the catalogue (setting scopes)", field="scope")
 
 
 def covers(held: Collection[str], wanted: Iterable[str], catalogue: Collection[str] = ()) -> bool:
@@ -158,7 +160,11 @@ def narrow(
         return held
     if covers(held, asked, catalogue):
         return asked
-    missing = [scope for scope in asked if not covers(held, (scope,), catalogue)]
+    missing = [
+        scope if len(scope) <= _SHOWN else f"({len(scope)} characters)"
+        for scope in asked
+        if not covers(held, (scope,), catalogue)
+    ]
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     raise InvalidScope(f"not held by this personal access token: {' '.join(missing[:_NAMED])}{more}")
 

@@ -16,17 +16,22 @@ not there for them (404).
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .credentials import is_pat_id
-from .errors import Forbidden, InvalidCredentials, NotFound
+from .errors import Forbidden, InvalidCredentials, InvalidScope, NotFound
 from .pat import Owner, PersonalAccessToken, is_gone
 from .principal import Caller, Principal
+from .quota import Quota
 from .scope import Verb, allows, covers
 from .settings import Settings
 from .store.record import unpack
 from .store.redis import RedisStore
+
+_log = logging.getLogger("patauth")
 
 
 class Limit(NamedTuple):
@@ -35,6 +40,7 @@ class Limit(NamedTuple):
     scopes: tuple[frozenset[str], ...] | None  # each of these sets must cover what is passed on
     expires_ms: int | None  # None: no limit
     catalogue: frozenset[str]
+    request_quota: Quota | None = None  # of the caller's own PAT, where it has one of its own
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -45,6 +51,13 @@ class Limit(NamedTuple):
     def covers(self, scopes: tuple[str, ...]) -> bool:
         """Whether these scopes are within the limit."""
         return self.scopes is None or all(covers(held, scopes, self.catalogue) for held in self.scopes)
+
+    def require(self, scopes: tuple[str, ...]) -> None:
+        """Raise `InvalidScope` unless these scopes are within the limit."""
+        if not self.covers(scopes):
+            raise InvalidScope(
+                "you cannot pass on scopes that your own credentials do not hold", field="scope"
+            )
 
     def allows(self, expires_ms: int | None) -> bool:
         """Whether this expiry is."""
@@ -113,14 +126,30 @@ class Standing:
         if not isinstance(pat_id, str) or not is_pat_id(pat_id):
             raise NotFound
         now, (data,) = self.store.records([pat_id], deadline=deadline)
-        if data is None:
-            raise NotFound
-        pat = replace(unpack(data).pat, read_ms=now)
-        if pat.tenant != self.settings.tenant or is_gone(pat.expires_ms, now, self.settings.retention * 1000):
-            raise NotFound
-        if not self.sees(pat, verb):
-            raise NotFound
+        return self._found(verb, None if data is None else replace(unpack(data).pat, read_ms=now))
+
+    def _found(
+        self, verb: Verb, pat: PersonalAccessToken | None, field: str | None = None
+    ) -> PersonalAccessToken:
+        settings = self.settings
+        if (
+            pat is None
+            or pat.tenant != settings.tenant
+            or is_gone(pat.expires_ms, pat.read_ms, settings.retention * 1000)
+            or not self.sees(pat, verb)
+        ):
+            raise NotFound(field=field)
         return pat
+
+    def find_all(self, verb: Verb, pat_ids: Sequence[str], deadline: float) -> list[PersonalAccessToken]:
+        """PATs of any owners, as `find` finds one; the field of `NotFound` says which is not there."""
+        valid = [pat_id for pat_id in pat_ids if is_pat_id(pat_id)]
+        now, records = self.store.now(deadline), self.store.tenant.records(valid, deadline) if valid else []
+        found = dict(zip(valid, records, strict=True))
+        return [
+            self._found(verb, None if record is None else replace(record.pat, read_ms=now), f"ids[{place}]")
+            for place, record in enumerate(found.get(pat_id) for pat_id in pat_ids)
+        ]
 
     def sees(self, pat: PersonalAccessToken, verb: Verb) -> bool:
         """Whether this PAT is there for the caller, to do this to it. After `require_own`."""
@@ -146,7 +175,13 @@ class Standing:
         pat = None if data is None else unpack(data).pat
         if pat is None or pat.tenant != by.tenant or pat.state_at(now) != "active":
             raise InvalidCredentials
-        return Limit((by.scopes, frozenset(pat.scope)), pat.expires_ms, self._catalogue)
+        scopes = (by.scopes, frozenset(pat.scope))
+        return Limit(scopes, pat.expires_ms, self._catalogue, pat.request_quota)
+
+    @property
+    def pat_id(self) -> str | None:
+        """The PAT that calls, if it is one."""
+        return self.by.pat_id if isinstance(self.by, Principal) else None
 
     @property
     def _catalogue(self) -> frozenset[str]:
@@ -156,7 +191,11 @@ class Standing:
         by, manages = self.by, self.settings.manages
         if by is None or manages is None or not allows(by.scopes, "managed", "read", self._catalogue):
             return False
-        return manages(by, owner_id) is True
+        try:
+            return manages(by, owner_id) is True
+        except Exception as problem:  # the host's own; its text may hold anything
+            _log.error("the callable `manages` failed, and gives no right: %s", type(problem).__name__)
+            return False
 
 
 def _subject(by: Caller) -> Owner:

@@ -119,6 +119,11 @@ def test_any_query_is_read_or_an_invalid_request(text: str) -> None:
     b'--b\r\nContent-Disposition: form-data; name="a"; filename="x"\r\n\r\nx\r\n--b--',
     "multipart/form-data; boundary=b",
 )
+@example(
+    b'--b\r\nContent-Disposition: form-data; name="\\"\r\n\r\nx\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="\\"\r\n\r\nx\r\n--b--',
+    "multipart/form-data; boundary=b",
+)
 def test_any_form_is_read_or_an_invalid_request(body: bytes, content_type: str) -> None:
     try:
         read_form(environ(body, content_type))
@@ -127,9 +132,35 @@ def test_any_form_is_read_or_an_invalid_request(body: bytes, content_type: str) 
         assert error.__context__ is None
 
 
+def test_a_part_whose_name_cannot_be_read_is_one_that_is_not_known() -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\nx\r\n'
+    body = part % b"\\" + part % b"a" + part % b"\\" + b"--b--"
+    assert read_form(environ(body, "multipart/form-data; boundary=b")) == {"a": "x"}
+
+
 # -- JSON: what is read ------------------------------------------------------------------------------------
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("900.0", 900),
+        ("9e2", 900),
+        ("-0.0", 0),
+        ("900.5", 900.5),
+        (f"{2**53 - 1}.0", 2**53 - 1),
+        (f"{2**53}.0", 2.0**53),
+        ("1e300", 1e300),
+    ],
+)
+def test_a_whole_number_is_one_however_it_is_spelled(text: str, number: float) -> None:
+    """JSON has one kind of number, and to JSON Schema 900.0 is an integer."""
+    found = read_json(environ(text.encode()), JSON)
+    assert (found, type(found)) == (number, type(number))
+
+
 numbers = st.integers(-(10**60), 10**60) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
     st.none() | st.booleans() | numbers | texts,

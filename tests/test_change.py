@@ -41,6 +41,7 @@ from patauth.dates import format_ms
 from patauth.hashing import PROFILES, Profile
 from patauth.keyring import Keyring
 from patauth.principal import Person, Principal
+from patauth.store.connection import Unanswered
 from patauth.store.keys import Keys
 from patauth.store.record import PatRecord, pack, unpack
 from patauth.store.scripts import NotDurable
@@ -412,8 +413,8 @@ class TestPatch:
         assert bytes_of(authority, issued.pat.id) == before
 
     def test_it_may_expire_while_it_is_being_changed(self, authority: Authority, clock: Clock) -> None:
-        issued = issue(authority, expires_in=timedelta(seconds=2))
-        before_first(authority, "update", lambda: clock.advance(2 * SECOND))
+        issued = issue(authority, expires_in=timedelta(milliseconds=200))
+        before_first(authority, "update", lambda: clock.advance(200))
         with pytest.raises(InvalidRequest, match="expired"):
             authority.patch(issued.pat.id, expire(NOW + DAY))
         assert authority.get(issued.pat.id).state == "expired"
@@ -760,7 +761,7 @@ class TestPatchMany:
         for ids in wrong:
             with pytest.raises(InvalidRequest) as caught:
                 authority.patch_many(ids, expire(self.LATER))
-            assert caught.value.field == "ids"
+            assert str(caught.value.field).startswith("ids")
         assert authority.get(pat.id) == pat
 
     @pytest.mark.parametrize(
@@ -814,7 +815,7 @@ class TestPatchMany:
     def test_another_tenants_are_not_there(self, make: Make, clock: Clock, engine: str) -> None:
         ours, theirs = make(clock=clock), make(clock=clock, tenant="other")
         ids = [issue(ours).pat.id, issue(theirs).pat.id]
-        with pytest.raises(InvalidRequest, match="not there"):
+        with pytest.raises(InvalidRequest, match=r"ids\[1\]: there is no such"):
             ours.patch_many(ids, expire(self.LATER))
         for operation in (lambda one: ours.patch(one, [put("/name", "x")]), ours.rotate):
             with pytest.raises(NotFound):
@@ -995,7 +996,7 @@ class TestRotate:
         assert passes(authority, basic_of(issued))
 
     @pytest.mark.parametrize(
-        "error", [StoreUnavailable(detail="no answer"), NotDurable([0], detail="no answer")], ids=repr
+        "error", [Unanswered(detail="no answer"), NotDurable([0], detail="no answer")], ids=repr
     )
     @pytest.mark.parametrize("overlap", [AT_ONCE, timedelta(hours=1)], ids=str)
     def test_a_rotation_of_unknown_outcome_is_undone(
@@ -1025,7 +1026,7 @@ class TestRotate:
             outcome = real(*changes, new_secret=new_secret, **given)
             if new_secret:
                 authority.patch(issued.pat.id, [put("/name", "renamed")])
-                raise StoreUnavailable(detail="no answer")
+                raise Unanswered(detail="no answer")
             return outcome
 
         monkeypatch.setattr(authority._store, "update", update)
@@ -1043,7 +1044,7 @@ class TestRotate:
         """The old secret has its overlap, and the operator knows which PAT to look at."""
         issued = issue(authority)
         events()
-        with failing(authority, StoreUnavailable(), times=2), pytest.raises(StoreUnavailable):
+        with failing(authority, Unanswered(), times=2), pytest.raises(StoreUnavailable):
             authority.rotate(issued.pat.id)
         (event,) = events()
         assert (event["event"], event["patId"], event["outcome"]) == ("pat.rotate", issued.pat.id, "unknown")
@@ -1068,10 +1069,18 @@ class TestUnknownOutcome:
     def test_one_that_was_not_written_is_none(self, authority: Authority, events: Any) -> None:
         issued = issue(authority)
         events()
-        for error in (NotDurable([2], detail="late"), StoreUnavailable(detail="no answer")):
-            with failing(authority, error), pytest.raises(StoreUnavailable):
-                authority.patch(issued.pat.id, [put("/name", f"{error.detail}")])
+        with failing(authority, NotDurable([2], detail="late")), pytest.raises(StoreUnavailable):
+            authority.patch(issued.pat.id, [put("/name", "late")])
         assert events() == []
+
+    def test_one_that_may_have_been_written_is_an_event_that_says_so(
+        self, authority: Authority, events: Any
+    ) -> None:
+        issued = issue(authority)
+        events()
+        with failing(authority, Unanswered(detail="no answer")), pytest.raises(StoreUnavailable):
+            authority.patch(issued.pat.id, [put("/name", "late")])
+        assert [(one["event"], one["outcome"]) for one in events()] == [("pat.patch", "unknown")]
 
 
 OTHER = Profile("other", memory_kib=16, time_cost=2, parallelism=1)

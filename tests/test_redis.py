@@ -24,6 +24,7 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth.quota import Quota, admit
+from patauth.store.connection import Unanswered
 from patauth.store.keys import Keys
 from patauth.store.record import SCHEMA
 
@@ -431,7 +432,7 @@ def test_a_creation_that_may_have_happened_leaves_no_pat_behind(
     def lose_the_reply(*given: object) -> object:
         monkeypatch.undo()
         run(*given)  # type: ignore[arg-type]
-        raise StoreUnavailable(detail="the reply was lost")
+        raise Unanswered(detail="the reply was lost")
 
     monkeypatch.setattr(authority._store._scripts, "run_durably", lose_the_reply)
     with pytest.raises(StoreUnavailable):

@@ -243,9 +243,9 @@ class TestManages:
     def test_what_it_raises_is_not_taken_for_a_yes(self, setting: Callable[..., Authority], way: str) -> None:
         world = World(setting(manages=self.broken), [MANAGED_READ], way)
         before = world.all()
-        with pytest.raises(Broken):
+        with pytest.raises(Forbidden):
             world.authority.list(owner_id=MANAGED.id, by=world.by)
-        with pytest.raises(Broken):
+        with pytest.raises(NotFound):
             world.authority.get(world.authority.list(owner_id=MANAGED.id)[0].id, by=world.by)
         assert world.all() == before
 

@@ -108,7 +108,7 @@ class Connections:
             self._drop(wire)
             self._drop_idle()
             if not retry:
-                raise self._failed(problem) from None
+                raise self._unanswered(problem) from None
             return self.call(commands, deadline, patience=patience)
         except ErrorReply as problem:
             if str(problem).startswith(_ELSEWHERE):
@@ -121,7 +121,7 @@ class Connections:
             raise unavailable(problem) from None
         except (RedisError, OSError, hiredis.HiredisError) as problem:
             self._drop(wire)
-            raise self._failed(problem) from None
+            raise self._unanswered(problem) from None
         except BaseException:
             self._drop(wire)  # interrupted in the middle of a reply
             raise
@@ -209,10 +209,17 @@ class Connections:
                 raise StoreUnavailable(detail="the last calls failed; waiting a moment before the next")
             self._next_try = now + BREAKER_PAUSE  # this caller tries; the others wait
 
+    def _unanswered(self, problem: Exception) -> Unanswered:
+        return Unanswered(detail=self._failed(problem).detail)
+
     def _failed(self, problem: Exception) -> StoreUnavailable:
         self._failures += 1
         self._next_try = time.monotonic() + BREAKER_PAUSE
         return unavailable(problem)
+
+
+class Unanswered(StoreUnavailable):
+    """Sent, and no answer came that is understood: it may have been done, or be done yet."""
 
 
 def unavailable(problem: Exception) -> StoreUnavailable:

@@ -37,7 +37,7 @@ def open_store(settings: Settings, clock: Callable[[], int] | None = None) -> Re
     wait: Command | None = None
     engine = None
     if url.startswith("local:"):
-        engine = LocalEngine(_directory(url))
+        engine = LocalEngine(directory_of(url))
         patience = max(patience, _DISK_PATIENCE)
         after_fork_in_child(engine.after_fork)
         wait = ("WAITAOF", 1, 0, round(patience * 1000))
@@ -76,7 +76,8 @@ def server_url(url: str) -> str:
     return url
 
 
-def _directory(url: str) -> str:
+def directory_of(url: str) -> str:
+    """DIR of `local:DIR`."""
     directory = unquote(url.removeprefix("local:"))
     if not directory:
         raise ConfigurationError("store_url: 'local:' wants a directory, for example local:./patauth-data")

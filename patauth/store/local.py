@@ -176,7 +176,7 @@ class LocalEngine:
         if self._holds():
             return True
         with _said_clearly(self.directory):
-            _make_private(self.directory)
+            make_private(self.directory)
             self._users = take_lock(self._file(USERS_LOCK), fcntl.LOCK_SH)
             self._users_file = None if self._users is None else os.fstat(self._users)
         return self._users is not None
@@ -294,7 +294,7 @@ class LocalEngine:
         return os.path.join(self.directory, name)
 
 
-def _make_private(directory: str) -> None:
+def make_private(directory: str) -> None:
     """Make DIR, 0700 and ours. Raises ConfigurationError if it is someone else's, OSError if unusable."""
     with contextlib.suppress(FileExistsError):
         Path(directory).mkdir(mode=0o700, parents=True)

@@ -6,38 +6,27 @@ caller could see: it moves records and verdicts. Everything that goes wrong is `
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
-from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError, StoreUnavailable
 from ..keyring import Keyring
-from ..pat import PersonalAccessToken
 from ..quota import Quota
 from .connection import REQUEST_DEADLINE, Transport
 from .keys import Keys
 from .local import LocalEngine
-from .record import SecretSlot, not_understood, pack_expiry, pack_slot
-from .scripts import Call, NotDurable, Script, Scripts, understood
+from .pats import Pats
+from .record import SecretSlot, not_understood, pack_slot
+from .scripts import Call, Script, Scripts, understood
 from .storekey import StoreKey
 from .tenantindex import TenantIndex
 from .wire import Command
 
-_log = logging.getLogger("patauth.store")
-
 REFUSED, ADMITTED, LIMITED, ROTATED_AWAY = 0, 1, 2, 4  # verdicts of lua/authenticate.lua
-_TRIES = 50  # for what must see all PATs of an owner at once; the deadline comes first
 ISSUED, CHANGED = 1, 2  # of lua/issue.lua
-
-Creation = Literal["made", "disabled", "taken", "full", "exists"]
-_OUTCOMES: dict[int, Creation] = {0: "made", 1: "disabled", 2: "taken", 3: "full", 4: "exists"}
-Update = Literal["made", "gone", "changed", "taken", "disabled"]
-_UPDATES: dict[int, Update] = {0: "made", 1: "gone", 2: "changed", 3: "taken", 4: "disabled"}
 
 
 class Verdict(NamedTuple):
@@ -50,16 +39,7 @@ class Verdict(NamedTuple):
     token: bytes | None  # access token record
 
 
-class Change(NamedTuple):
-    """A PAT's record as it was read, and the one to put in its place."""
-
-    seen: bytes
-    new: bytes
-    before: PersonalAccessToken
-    after: PersonalAccessToken
-
-
-class RedisStore:
+class RedisStore(Pats):
     """Records, verdicts and the store key over a transport.
 
     `engine` is the one of `local:`, started and waited for at the first use; `clock` gives ms in place of
@@ -78,24 +58,16 @@ class RedisStore:
         engine: LocalEngine | None = None,
         clock: Callable[[], int] | None = None,
     ) -> None:
+        super().__init__(Scripts(transport, clock, wait, patience), keys)
         self._transport = transport
-        self._scripts = Scripts(transport, clock, wait, patience)
-        self._keys = keys
         self._key = StoreKey(keys, secret_key)
         self.engine = engine
+        self._until: float | None = None
         self._authenticate = Script("authenticate")
         self._issue = Script("issue")
         self._touch = Script("touch")
-        self._create = Script("create")
-        self._delete = Script("delete")
-        self._read = Script("read")
-        self._owner_state = Script("owner_state")
-        self._revoke_owner = Script("revoke_owner")
-        self._delete_token = Script("delete_token")
-        self._update = Script("update")
         self._rehash = Script("rehash")
-        self._barrier = Script("barrier")
-        self.tenant = TenantIndex(self._scripts, keys)
+        self._delete_token = Script("delete_token")
 
     def for_tenant(self, tenant: str) -> RedisStore:
         """The same store, as another tenant sees it."""
@@ -104,8 +76,24 @@ class RedisStore:
         other.tenant = TenantIndex(self._scripts, other._keys)
         return other
 
+    def for_request(self) -> RedisStore:
+        """The same store with one deadline for all that is asked of it, whoever asks for a deadline."""
+        other = copy(self)
+        other._until = self.deadline()
+        return other
+
+    def pause(self, seconds: float) -> None:
+        """Put that deadline off: the time went into something else than the store."""
+        if self._until is not None:
+            self._until += seconds
+
     def deadline(self) -> float:
-        """When the store calls of a request that starts now must be over (`time.monotonic()`)."""
+        """When the store calls of a request that starts now must be over (`time.monotonic()`).
+
+        Starts a `local:` engine, and waits for it.
+        """
+        if self._until is not None:
+            return self._until
         try:
             self.start()
         except ConfigurationError as problem:
@@ -197,164 +185,6 @@ class RedisStore:
         names, slots = [self._keys.pat(pat_id)], (pack_slot(seen), pack_slot(new))
         return bool(self._scripts.run(self._rehash, names, slots, deadline)[0] == 1)
 
-    # -- management -----------------------------------------------------------------------------------
-
-    def now(self, deadline: float) -> int:
-        """The store's clock, ms."""
-        now: int = self._scripts.run(self._read, [], (), deadline)[0]
-        return now
-
-    def create(
-        self,
-        pat_id: str,
-        owner_id: str,
-        name: str,
-        record: bytes,
-        *,
-        created_ms: int,
-        expires_ms: int | None,
-        keep_ms: int | None,
-        most: int,
-        retention_ms: int,
-        deadline: float,
-    ) -> Creation:
-        """Write a PAT: index before record, so that none is ever missing from a listing of the tenant."""
-        keys = self._keys
-        tag = pat_id[:8]
-        self.tenant.enter(pat_id, created_ms, expires_ms, deadline)
-        names = [keys.pat(pat_id), keys.owner(tag, owner_id), keys.owner_index(tag, owner_id)]
-        entry = bytes.fromhex(pat_id) + pack_expiry(expires_ms)
-        keep = b"" if keep_ms is None else keep_ms
-        arguments = (record, name, entry, keep, most, retention_ms)
-        try:
-            reply = self._scripts.run_durably(self._create, names, arguments, deadline)
-        except StoreUnavailable as problem:
-            # It may have been written all the same, and nobody will ever be shown its secret.
-            with suppress(StoreUnavailable):
-                self.delete(pat_id, owner_id, deadline=self.deadline())
-            raise StoreUnavailable(detail=problem.detail) from None
-        outcome = _OUTCOMES.get(reply[0])
-        if outcome is None:
-            raise not_understood("creation", repr(reply))
-        if outcome not in ("made", "exists"):
-            self.tenant.forget([pat_id], deadline)
-        return outcome
-
-    def update(
-        self, changes: Sequence[Change], *, new_secret: bool = False, retention_ms: int, deadline: float
-    ) -> Update:
-        """Put changed records of one owner in place of those that were read: all, durably, or none.
-
-        `new_secret`: not while the owner is disabled.
-        """
-        keys = self._keys
-        first = changes[0].before
-        tag = first.id[:8]
-        moved = [one for one in changes if one.before.expires_ms != one.after.expires_ms]
-        if moved:
-            ids = [one.after.id for one in moved]
-            self.tenant.mark_expiry(ids, self.now(deadline), deadline)
-        names = [keys.owner(tag, first.owner.id), keys.owner_index(tag, first.owner.id)]
-        arguments: list[bytes | str | int] = [b"1" if new_secret else b"0", retention_ms]
-        for seen, new, before, after in changes:
-            names.append(keys.pat(after.id))
-            entry = bytes.fromhex(after.id) + pack_expiry(after.expires_ms)
-            keep = b"" if after.expires_ms is None else after.expires_ms + retention_ms - before.read_ms
-            arguments += (seen, new, before.name, after.name, entry, keep)
-        reply = self._scripts.run_durably(self._update, names, arguments, deadline)
-        outcome = _UPDATES.get(reply[0])
-        if outcome is None:
-            raise not_understood("update", repr(reply))
-        if outcome == "made":
-            self.tenant.changed([(one.after.id, one.after.expires_ms) for one in moved], deadline)
-        return outcome
-
-    def delete(self, pat_id: str, owner_id: str, *, deadline: float) -> bool:
-        """Remove a PAT, durably: record before index. Whether it was there.
-
-        Raises `NotDurable` when it is not known to be durable in time: repeat it.
-        """
-        keys = self._keys
-        tag = pat_id[:8]
-        names = [
-            keys.pat(pat_id),
-            keys.requests(pat_id),
-            keys.exchanges(pat_id),
-            keys.owner(tag, owner_id),
-            keys.owner_index(tag, owner_id),
-        ]
-        try:
-            reply = self._scripts.run_durably(self._delete, names, (bytes.fromhex(pat_id),), deadline)
-        except NotDurable:
-            self.tenant.forget([pat_id], deadline)
-            raise
-        self.tenant.forget([pat_id], deadline)
-        if reply[0] != 1:
-            self.confirm_removals(tag, deadline)  # another has removed it, and may still be waiting
-        return bool(reply[0] == 1)
-
-    def confirm_removals(self, tag: str, deadline: float) -> None:
-        """Wait until earlier removals are durable, whoever made them: WAIT alone sees one's own writes."""
-        self._confirm(tag, partial(self._scripts.call, deadline=deadline))
-
-    def set_owner_state(self, owner_id: str, tag: str, *, disabled: bool, deadline: float) -> int:
-        """Disable or enable an owner, durably; how many PATs that was written into."""
-        state = b"1" if disabled else b"0"
-        owner = self._keys.owner(tag, owner_id)
-
-        def names(pat_ids: list[str]) -> list[bytes]:
-            return [owner, *map(self._keys.pat, pat_ids)]
-
-        reply, _ = self._on_all_of(owner_id, tag, self._owner_state, names, (state,), deadline)
-        written: int = understood(reply, int, int)[1]
-        return written
-
-    def revoke_owner(self, owner_id: str, tag: str, *, deadline: float) -> list[str]:
-        """Remove all PATs of an owner, durably; their ids."""
-        keys = self._keys
-
-        def names(pat_ids: list[str]) -> list[bytes]:
-            of_pats = ((keys.pat(one), keys.requests(one), keys.exchanges(one)) for one in pat_ids)
-            return [keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), *chain.from_iterable(of_pats)]
-
-        reply, pat_ids = self._on_all_of(owner_id, tag, self._revoke_owner, names, (), deadline)
-        if pat_ids:
-            self.tenant.forget(pat_ids, deadline)
-        if 1 not in reply[1:]:
-            self.confirm_removals(tag, deadline)  # nothing of its own to wait for
-        return [pat_id for pat_id, removed in zip(pat_ids, reply[1:], strict=True) if removed == 1]
-
-    def _on_all_of(
-        self,
-        owner_id: str,
-        tag: str,
-        script: Script,
-        names: Callable[[list[str]], list[bytes]],
-        arguments: tuple[bytes, ...],
-        deadline: float,
-    ) -> tuple[list[Any], list[str]]:
-        """Run a script over all of an owner's PATs as they were at one sequence; again if they changed."""
-        read = [("HGET", self._keys.owner(tag, owner_id), "sequence")]
-        for _ in range(_TRIES):
-            (sequence,) = self._scripts.call(read, deadline, retry=True)
-            pat_ids = self.pat_ids_of(owner_id, tag, deadline=deadline)
-            reply = self._scripts.run_durably(
-                script, names(pat_ids), (sequence or b"0", *arguments), deadline
-            )
-            if reply[0] == 1:
-                return reply, pat_ids
-            if reply[0] != 0:
-                raise not_understood("a PAT record", "unknown schema")
-        raise StoreUnavailable(detail=f"the PATs of owner {owner_id} kept changing")
-
-    def records(self, pat_ids: Sequence[str], *, deadline: float) -> tuple[int, list[bytes | None]]:
-        """The clock (ms) and PAT records of one owner tag, None where there is none."""
-        names = [self._keys.pat(pat_id) for pat_id in pat_ids]
-        now, *found = self._scripts.run(self._read, names, (), deadline)
-        if len(found) != len(names) or not all(isinstance(record, bytes | None) for record in found):
-            raise not_understood("records", "of another form")
-        return now, found
-
     def token(self, pat_id: str, digest: bytes, *, deadline: float) -> tuple[int, bytes | None, bytes | None]:
         """The clock (ms), PAT record and access token record, by the SHA-256 of its text."""
         names = [self._keys.pat(pat_id), self._keys.access_token(pat_id, digest)]
@@ -370,14 +200,6 @@ class RedisStore:
         if not removed:
             self.confirm_removals(pat_id[:8], deadline)  # another has removed it, and may still be waiting
         return removed
-
-    def pat_ids_of(self, owner_id: str, tag: str, *, deadline: float) -> list[str]:
-        """The ids of an owner's PATs, in no order."""
-        index = self._keys.owner_index(tag, owner_id)
-        (entries,) = self._scripts.call([("HVALS", index)], deadline, retry=True)
-        if not isinstance(entries, list) or not all(isinstance(entry, bytes) for entry in entries):
-            raise not_understood("owner index", "of another form")
-        return [entry[:16].hex() for entry in entries]
 
     def purge_access_tokens(self) -> Iterator[int]:
         """Remove all access token records, piece by piece; how many each time. Durable at the end."""
@@ -409,7 +231,3 @@ class RedisStore:
         if wrote:
             self._confirm("store", call)  # durable before its first use
         return ring
-
-    def _confirm(self, tag: str, call: Call) -> None:
-        if self._scripts.waits:
-            self._scripts.durably(self._barrier, [self._keys.barrier(tag)], (), call)

@@ -1,11 +1,15 @@
 -- Make a PAT, if its name is free and its owner may have one more.
---   KEYS[1]  PAT record     KEYS[2]  owner record     KEYS[3]  owner index
---   ARGV[2]  the PAT record     ARGV[3]  name     ARGV[4]  owner index entry: id (16 bytes), expiry (6)
+--   KEYS[1]  PAT record     KEYS[2]  owner record     KEYS[3]  owner index     KEYS[4]  PAT record of whoever asks
+--   ARGV[2]  the PAT record; empty: only say what would come of it     ARGV[3]  name     ARGV[4]  owner index entry: id (16 bytes), expiry (6)
 --   ARGV[5]  ms to keep the record beyond now; empty: for good
 --   ARGV[6]  most PATs that have not expired     ARGV[7]  retention of expired ones, ms
--- Returns {0 made | 1 the owner is disabled | 2 the name is taken | 3 full | 4 the id exists}
+--   ARGV[8]  when it is too late, ms     ARGV[9]  '1': KEYS[4] must be of an active PAT
+-- Returns {0 made | 1 the owner is disabled | 2 the name is taken | 3 full | 4 the id exists | 5 too late: the caller
+--   was told that it failed | 6 whoever asks is gone}
 -- The first write is one that an engine out of memory refuses: nothing is left half-made.
+if now > ARGV[8] + 0 then return {5} end
 if redis.call('HGET', KEYS[2], 'disabled') == '1' then return {1} end
+if ARGV[9] == '1' and not active(redis.call('GET', KEYS[4])) then return {6} end
 local entries = redis.call('HGETALL', KEYS[3])
 local alive, gone = 0, {}
 for i = 1, #entries, 2 do
@@ -20,6 +24,7 @@ for i = 1, #entries, 2 do
 end
 if alive >= ARGV[6] + 0 then return {3} end
 if redis.call('EXISTS', KEYS[1]) == 1 then return {4} end
+if ARGV[2] == '' then return {0} end
 
 if ARGV[5] == '' then
   redis.call('SET', KEYS[1], ARGV[2])

@@ -1,20 +1,22 @@
 -- Disable or enable an owner: written into each PAT's record, so that a request needs no look-up for it.
 --   KEYS[1]  owner record     KEYS[2…]  PAT records, all that the owner index held at that sequence
---   ARGV[2]  the sequence at which the ids were read     ARGV[3]  '1' disabled, '0' active
+--   ARGV[2]  the sequence at which the ids were read     ARGV[3]  when it is too late, ms
+--   ARGV[4]  '1' disabled, '0' active
 -- Returns {1, PATs written}, {0} if the owner's PATs have changed since: read them again, or {2} if one of them
--- has an unknown schema: nothing is written then
+-- has an unknown schema, or {3} if it is too late, and the caller was told that it failed: nothing is written then
+if now > ARGV[3] + 0 then return {3} end
 for i = 2, #KEYS do
   local pat = redis.call('GET', KEYS[i])
   if pat and byte(pat, 1) ~= SCHEMA then return {2} end
 end
 local sequence = redis.call('HGET', KEYS[1], 'sequence') or '0'
 -- To disable, first of all: from then on none is made, so the next reading finds them all.
-if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'schema', 1, 'disabled', 1) end
+if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'schema', 1, 'disabled', 1) end
 if sequence ~= ARGV[2] then return {0} end
-redis.call('HSET', KEYS[1], 'schema', 1, 'disabled', ARGV[3])
+redis.call('HSET', KEYS[1], 'schema', 1, 'disabled', ARGV[4])
 redis.call('HINCRBY', KEYS[1], 'sequence', 1)
 local state = 'a'
-if ARGV[3] == '1' then state = 'd' end
+if ARGV[4] == '1' then state = 'd' end
 local written = 0
 for i = 2, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then

@@ -21,6 +21,11 @@ local function u48(text, at)
   return ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
 end
 
+-- Whether this is the record of a PAT that may act now.
+local function active(pat)
+  return pat and byte(pat, 1) == SCHEMA and byte(pat, STATE) == 97 and now < u48(pat, EXPIRY)
+end
+
 -- Whether a secret of this generation (3 bytes) passes now: the current one, or the previous in its overlap.
 local function current(pat, generation)
   if generation == sub(pat, GENERATION, GENERATION + 2) then return true end

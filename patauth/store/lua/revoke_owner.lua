@@ -1,7 +1,7 @@
 -- Remove all PATs of an owner. Deletes first: that works out of memory too.
 --   KEYS[1]  owner record     KEYS[2]  owner index
 --   KEYS[3…]  for each PAT: its record, tat of requests, tat of exchanges
---   ARGV[2]  the sequence at which the ids were read
+--   ARGV[2]  the sequence at which the ids were read     ARGV[3]  not used: a removal is never too late
 -- Returns {1, 1 or 0 for each PAT: removed or gone before}, or {0} if the owner's PATs have changed since: read
 -- them again
 if (redis.call('HGET', KEYS[1], 'sequence') or '0') ~= ARGV[2] then return {0} end

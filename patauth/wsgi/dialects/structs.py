@@ -16,7 +16,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*?)`)
 _WRONG = re.compile(r"(.*?)(?: - at `\$(.*?)`)?", re.DOTALL)
 _TYPE = re.compile(r"`(.*?)`")
 _WORDS = {"str": "string", "int": "whole number", "float": "other number", "bool": "true or false"}
-_PLAIN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+_PLAIN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,48}")  # too short for a secret
 
 
 def as_struct(content: Any, kind: type[S]) -> S:
