@@ -49,17 +49,17 @@ OWNER_TYPES = frozenset(  # the DTO types of the management API
     ]
 )
 
-_ID = re.compile(r"[!-.0-~]{1,128}")  # visible ASCII without blank and "/"
-_MAX_NAME = 128  # code points
+ID = re.compile(r"[!-.0-~]{1,128}")  # visible ASCII without blank and "/"
+MAX_NAME = 128  # code points
 _LONGEST_SHRINK = 4  # code points that NFC makes one at most: alpha, breathing, accent, iota subscript
 # Controls; line and paragraph separator, which end a line too; lone surrogates, which have no UTF-8; and
 # embeddings, overrides and isolates of writing direction, which rearrange what stands around the name.
-_NOT_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+NOT_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def check_id(text: object, what: str) -> str:
     """An owner or tenant id: 1-128 of visible ASCII without blank or `/`, and not `me`."""
-    if not isinstance(text, str) or not _ID.fullmatch(text):
+    if not isinstance(text, str) or not ID.fullmatch(text):
         raise InvalidRequest("give 1 to 128 visible ASCII characters without blank or '/'", field=what)
     if text == "me":
         raise InvalidRequest("'me' is reserved for the caller; give another id", field=what)
@@ -70,16 +70,16 @@ def check_name(text: object, what: str = "name") -> str:
     """A name for people: 1-128 code points without controls, in Unicode's form NFC."""
     if not isinstance(text, str):
         raise InvalidRequest("give a text", field=what)
-    if _NOT_IN_NAME.search(text):
+    if NOT_IN_NAME.search(text):
         raise InvalidRequest(
             "control characters, line breaks, overrides of writing direction and lone surrogates"
             " are not allowed",
             field=what,
         )
     # Normalising takes the square of the length of a run of accents, so a long text does not get that far.
-    name = unicodedata.normalize("NFC", text) if len(text) <= _LONGEST_SHRINK * _MAX_NAME else ""
-    if not 1 <= len(name) <= _MAX_NAME or not name.strip():
-        raise InvalidRequest(f"give 1 to {_MAX_NAME} characters, not only blanks", field=what)
+    name = unicodedata.normalize("NFC", text) if len(text) <= _LONGEST_SHRINK * MAX_NAME else ""
+    if not 1 <= len(name) <= MAX_NAME or not name.strip():
+        raise InvalidRequest(f"give 1 to {MAX_NAME} characters, not only blanks", field=what)
     return name
 
 

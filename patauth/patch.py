@@ -29,7 +29,7 @@ MAX_SIZE = 131_072
 _VALUE = 8
 
 # RFC 6902 §4: the members that each operation needs beside `op` and `path`.
-_NEEDS = {
+NEEDS = {
     "add": "value",
     "remove": None,
     "replace": "value",
@@ -67,21 +67,21 @@ def check(
         if not isinstance(operation, Mapping):
             raise InvalidRequest("send an object with op and path", field=where)
         op = operation.get("op")
-        if not isinstance(op, str) or op not in _NEEDS:
-            problem = f"give one of {', '.join(sorted(_NEEDS))}{_not(op)}"
+        if not isinstance(op, str) or op not in NEEDS:
+            problem = f"give one of {', '.join(sorted(NEEDS))}{_not(op)}"
             raise InvalidRequest(problem, field=f"{where} op")
         path = operation.get("path")
         tokens = _tokens(path, allowed, f"{where} path")
         kept = {"op": op, "path": path}
         if op == "remove" and not tokens:
             raise InvalidRequest("the whole document cannot be removed", field=f"{where} path")
-        if _NEEDS[op] == "from":
+        if NEEDS[op] == "from":
             kept["from"] = operation.get("from")
             source = _tokens(kept["from"], allowed, f"{where} from")
             if op == "move" and len(source) < len(tokens) and tokens[: len(source)] == source:
                 # RFC 6902 §4.4
                 raise InvalidRequest("a value cannot be moved into itself", field=f"{where} from")
-        elif _NEEDS[op] == "value":
+        elif NEEDS[op] == "value":
             if "value" not in operation and not (len(tokens) == 1 and tokens[0] in value_may_be_missing):
                 raise InvalidRequest("is missing; give null where nothing is meant", field=f"{where} value")
             kept["value"], room = _read(operation.get("value"), len(tokens), room, f"{where} value")
@@ -103,7 +103,7 @@ def apply(document: dict[str, Any], operations: list[dict[str, Any]]) -> dict[st
         op, path = operation["op"], operation["path"]
         if op in ("add", "replace", "copy", "move"):
             # A move makes nothing larger, but maybe deeper; and to find that out is work, which counts too.
-            member = _NEEDS[op]
+            member = NEEDS[op]
             written = operation["value"] if member == "value" else _find(patched, operation["from"], where)
             _, room = _read(written, path.count("/"), room, f"{where} {member}")
         try:

@@ -109,6 +109,15 @@ class TestCreate:
         assert authority.verify_basic(made["id"], made["secret"]).scopes == {"reports:read"}
         assert authority.get(made["id"]).name == "new"
 
+    def test_an_owners_type_is_given_or_not(self, admin: Api) -> None:
+        for number, (kind, status) in enumerate(
+            [(..., 200), (None, 200), ("ROLE", 200), ("", 400), ("role", 400)]
+        ):
+            owner = {"id": "bob", "type": kind} if kind != ... else {"id": "bob"}
+            made = admin.create(name=str(number), owner=owner)
+            assert made.status_code == status, kind
+            assert status == 400 or made.json["owner"]["type"] == (kind if kind == "ROLE" else "IDENTITY")
+
     @pytest.mark.parametrize("version", SHORT)
     def test_six_months_are_the_longest_where_the_version_says_so(self, api: Api, version: str) -> None:
         latest = "2030-07-01T00:00:00.000Z"

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 JSON, JSON_PATCH = "application/json", "application/json-patch+json"
 MAX_LIMIT = 250  # of a list
+MAX_OFFSET = 999_999_999
 
 # The answer to a create has no null: the vendor's SDK raises on one, after the PAT was made.
 _NEVER = dates.format_ms(dates.LATEST)
@@ -139,34 +140,34 @@ class Dialect:
 # -- request bodies ------------------------------------------------------------------------------------------
 
 
-class _Owner(msgspec.Struct, forbid_unknown_fields=True):
+class OwnerToBe(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     name: str | None = None
     type: str | None = None
 
 
-class _Create(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class Create(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """Of v3 and v2024."""
 
     name: str
     scope: list[str] | None = None
     access_token_validity_seconds: int | None = None
     expiration_date: str | None = None
-    owner: _Owner | None = None
+    owner: OwnerToBe | None = None
 
 
-class _CreateOrNever(_Create, forbid_unknown_fields=True, rename="camel"):
+class CreateOrNever(Create, forbid_unknown_fields=True, rename="camel"):
     """Of the versions in which a PAT may live for ever."""
 
     user_aware_token_never_expires: bool | None = None
 
 
-class _Bulk(msgspec.Struct, forbid_unknown_fields=True):
+class Bulk(msgspec.Struct, forbid_unknown_fields=True):
     ids: list[str]
     patch: list[Any]
 
 
-class _Rotation(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class Rotation(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     overlap_seconds: int | None = None
 
 
@@ -197,7 +198,7 @@ def _list(call: _Call) -> Answer:
         owner_id=owner_id,
         filters=parameters.get("filters"),
         sort=parameters.get("sorters"),
-        offset=_whole(parameters, "offset", 999_999_999) or 0,
+        offset=_whole(parameters, "offset", MAX_OFFSET) or 0,
         limit=_whole(parameters, "limit", MAX_LIMIT),
         count=counted == "true",
         by=call.caller,
@@ -217,18 +218,24 @@ def _whole(parameters: Mapping[str, str], name: str, highest: int) -> int | None
 
 def _create(call: _Call) -> Answer:
     version = call.version
-    body = _read(call, _CreateOrNever if version.knows_never else _Create)
-    owner, date, seconds = body.owner, body.expiration_date, body.access_token_validity_seconds
+    body = _read(call, CreateOrNever if version.knows_never else Create)
+    date, seconds = body.expiration_date, body.access_token_validity_seconds
     expires_ms = None if date is None else dates.parse_ms(date, "expirationDate")
     new = NewPat(
-        owner=None if owner is None else Owner(owner.id, owner.name, owner.type or "IDENTITY"),
+        owner=_owner(body.owner),
         name=body.name,
         scope=[EVERYTHING] if body.scope is None else body.scope,
         expiry=Expiry(at_ms=expires_ms, months=version.months),
         access_token_ttl=MAX_ACCESS_TOKEN_TTL if seconds is None else seconds,
-        never_acknowledged=isinstance(body, _CreateOrNever) and bool(body.user_aware_token_never_expires),
+        never_acknowledged=isinstance(body, CreateOrNever) and bool(body.user_aware_token_never_expires),
     )
     return _issued(call, call.authority.create_pat(new, by=call.caller))
+
+
+def _owner(given: OwnerToBe | None) -> Owner | None:
+    if given is None:
+        return None
+    return Owner(given.id, given.name, "IDENTITY" if given.type is None else given.type)
 
 
 def _get(call: _Call) -> Answer:
@@ -248,13 +255,13 @@ def _delete(call: _Call) -> Answer:
 
 
 def _bulk_update(call: _Call) -> Answer:
-    body = _read(call, _Bulk)
+    body = _read(call, Bulk)
     pats = call.authority.patch_many(body.ids, body.patch, by=call.caller)
     return json_answer(200, [_shown(call, pat) for pat in pats])
 
 
 def _rotate(call: _Call) -> Answer:
-    body = _Rotation() if _is_empty(call.environ) else _read(call, _Rotation)
+    body = Rotation() if _is_empty(call.environ) else _read(call, Rotation)
     overlap = {}
     if body.overlap_seconds is not None:
         # Cut to what a timedelta can hold; what is cut is refused as too long or negative all the same.

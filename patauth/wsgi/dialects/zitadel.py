@@ -114,22 +114,22 @@ class Dialect:
 # -- request bodies ------------------------------------------------------------------------------------------
 
 
-class _Add(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class Add(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     expiration_date: Timestamp = None
 
 
-class _Search(msgspec.Struct, forbid_unknown_fields=True):
+class Search(msgspec.Struct, forbid_unknown_fields=True):
     query: Page | None = None
 
 
-_CAMEL = names_of(_Add, _Search, Page)
+_CAMEL = names_of(Add, Search, Page)
 
 
 # -- operations ----------------------------------------------------------------------------------------------
 
 
 def _add(call: Call) -> Answer:
-    issued = add(call, call.user_id, read(call, _Add, _CAMEL).expiration_date)
+    issued = add(call, call.user_id, read(call, Add, _CAMEL).expiration_date)
     content = {"tokenId": issued.pat.id, "token": issued.token, "details": _details(issued.pat)}
     return json_answer(200, content)
 
@@ -139,7 +139,7 @@ def _get(call: Call) -> Answer:
 
 
 def _search(call: Call) -> Answer:
-    query = read(call, _Search, _CAMEL).query
+    query = read(call, Search, _CAMEL).query
     most = call.authority.settings.page_limit_zitadel
     offset, limit = page_of(query, "query", most, most)
     ascending = query is not None and bool(query.asc)

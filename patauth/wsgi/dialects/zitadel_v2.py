@@ -62,49 +62,49 @@ def _enum(prefix: str, words: Sequence[str]) -> msgspec.Meta:
 # -- request bodies ------------------------------------------------------------------------------------------
 
 
-class _Add(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class Add(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     user_id: str | None = None
     expiration_date: Timestamp = None
 
 
-class _Remove(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class Remove(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     user_id: str
     token_id: str
 
 
-class _ByTime(msgspec.Struct, forbid_unknown_fields=True):
+class ByTime(msgspec.Struct, forbid_unknown_fields=True):
     timestamp: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
     method: Annotated[str | None, _enum(_METHOD, _METHODS)] = None
 
 
-class _ById(msgspec.Struct, forbid_unknown_fields=True):
+class ById(msgspec.Struct, forbid_unknown_fields=True):
     id: str
 
 
-class _Filter(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class Criterion(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """One of these."""
 
-    created_date_filter: _ByTime | None = None
-    expiration_date_filter: _ByTime | None = None
-    organization_id_filter: _ById | None = None
-    token_id_filter: _ById | None = None
-    user_id_filter: _ById | None = None
+    created_date_filter: ByTime | None = None
+    expiration_date_filter: ByTime | None = None
+    organization_id_filter: ById | None = None
+    token_id_filter: ById | None = None
+    user_id_filter: ById | None = None
 
 
-class _Search(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class Search(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     pagination: Page | None = None
     sorting_column: Annotated[str | None, _enum(_COLUMN, tuple(_COLUMNS))] = None
-    filters: list[_Filter] | None = None
+    filters: list[Criterion] | None = None
 
 
-_CAMEL = names_of(_Add, _Remove, _ByTime, _ById, _Filter, _Search, Page)
+_CAMEL = names_of(Add, Remove, ByTime, ById, Criterion, Search, Page)
 
 
 # -- operations ----------------------------------------------------------------------------------------------
 
 
 def _add(call: Call) -> Answer:
-    body = read(call, _Add, _CAMEL)
+    body = read(call, Add, _CAMEL)
     user_id = call.user_id or body.user_id or ""
     if body.user_id is not None and body.user_id != user_id:
         raise InvalidRequest("give the one that stands in the path, or leave it out", field="userId")
@@ -121,12 +121,12 @@ def _remove(call: Call) -> Answer:
 
 
 def _remove_by_body(call: Call) -> Answer:
-    body = read(call, _Remove, _CAMEL)
+    body = read(call, Remove, _CAMEL)
     return _remove(call._replace(user_id=body.user_id, token_id=body.token_id))
 
 
 def _list(call: Call) -> Answer:
-    body = read(call, _Search, _CAMEL)
+    body = read(call, Search, _CAMEL)
     setting = call.authority.settings.page_limit_zitadel
     offset, limit = page_of(body.pagination, "pagination", min(USUAL_LIMIT, setting), min(MAX_LIMIT, setting))
     ascending = body.pagination is not None and bool(body.pagination.asc)
@@ -155,7 +155,7 @@ ONE: dict[str, Operation] = {"DELETE": _remove}
 _NOTHING = filters.between("created", 1, 0)
 
 
-def _criteria(call: Call, given: Sequence[_Filter]) -> tuple[str | None, list[Filter]]:
+def _criteria(call: Call, given: Sequence[Criterion]) -> tuple[str | None, list[Filter]]:
     """Whose PATs are asked for (None: anybody's), and which of them."""
     users: list[str] = []
     parts: list[Filter] = []
@@ -163,16 +163,16 @@ def _criteria(call: Call, given: Sequence[_Filter]) -> tuple[str | None, list[Fi
         field = f"filters[{place}]"
         criteria = [(name, getattr(one, name)) for name in one.__struct_fields__]
         match [(name, value) for name, value in criteria if value is not None]:
-            case [("created_date_filter", _ByTime() as moment)]:
+            case [("created_date_filter", ByTime() as moment)]:
                 parts.append(_range("created", moment, f"{field}.createdDateFilter"))
-            case [("expiration_date_filter", _ByTime() as moment)]:
+            case [("expiration_date_filter", ByTime() as moment)]:
                 parts.append(_range("expirationDate", moment, f"{field}.expirationDateFilter"))
-            case [("organization_id_filter", _ById(wanted))]:
+            case [("organization_id_filter", ById(wanted))]:
                 if check_id(wanted, f"{field}.organizationIdFilter.id") != call.tenant:
                     parts.append(_NOTHING)
-            case [("token_id_filter", _ById(wanted))]:
+            case [("token_id_filter", ById(wanted))]:
                 parts.append(filters.with_id(check_id(wanted, f"{field}.tokenIdFilter.id")))
-            case [("user_id_filter", _ById(wanted))]:
+            case [("user_id_filter", ById(wanted))]:
                 users.append(check_id(wanted, f"{field}.userIdFilter.id"))
             case _:
                 raise InvalidRequest("give exactly one criterion in each", field=field)
@@ -183,7 +183,7 @@ def _criteria(call: Call, given: Sequence[_Filter]) -> tuple[str | None, list[Fi
     return (users[0] if users else None), parts
 
 
-def _range(name: str, moment: _ByTime, field: str) -> Filter:
+def _range(name: str, moment: ByTime, field: str) -> Filter:
     """The PATs whose instant stands so to the one given; to the millisecond, as instants are kept.
 
     Never is `NEVER_MS`, as it is shown; and `filters.NEVER` in an index, which is later than all.
