@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .errors import ConfigurationError, Overloaded, StoreUnavailable
+from .pepper import NO_PEPPER, Pepper
 from .places import Places
 
 SALT_BYTES = 16  # RFC 9106 §4: 128 bits
@@ -60,16 +62,26 @@ class Digest:
     memory_kib: int
     time_cost: int
     parallelism: int
+    pepper: bytes = field(default=NO_PEPPER, repr=False)  # 4 bytes, the mark of the pepper that was used
 
 
 class Hasher:
     """Computes and checks digests, a bounded number at a time; one per process, safe to share by threads.
 
     `slots`: hashes at the same time. `queue`: threads that may wait for a slot. `max_wait`: seconds that each
-    waits. `computed` counts the argon2 computations done. Raises `ConfigurationError`.
+    waits. `peppers`: oldest to newest; all are known, and the last is used (None: to hash without).
+    `computed` counts the argon2 computations done. Raises `ConfigurationError`.
     """
 
-    def __init__(self, profile: Profile, *, slots: int, queue: int, max_wait: float = 0.1) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        slots: int,
+        queue: int,
+        max_wait: float = 0.1,
+        peppers: Sequence[Pepper | None] = (),
+    ) -> None:
         problem = _out_of_bounds(profile.memory_kib, profile.time_cost, profile.parallelism)
         if problem:
             raise ConfigurationError(f"hash profile {profile.name}: {problem}")
@@ -80,6 +92,9 @@ class Hasher:
         self.computed = 0
         self._limit = slots
         self._queue = queue
+        self._peppers = {pepper.mark: pepper for pepper in peppers if pepper is not None}
+        newest = peppers[-1] if peppers else None
+        self._newest = NO_PEPPER if newest is None else newest.mark
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -87,21 +102,26 @@ class Hasher:
         self._slots = Places(self._limit, self._queue)
 
     def hash(self, secret: bytes) -> Digest:
-        """A digest of `secret` with a fresh random salt, at the profile's costs. Raises `Overloaded`."""
+        """A digest of `secret` with a fresh random salt, at the profile's costs, with the newest pepper.
+
+        Raises `Overloaded`.
+        """
         salt = secrets.token_bytes(SALT_BYTES)
         costs = (self.profile.memory_kib, self.profile.time_cost, self.profile.parallelism)
-        return Digest(salt, self._compute(secret, salt, *costs), *costs)
+        keyed = self._keyed(secret, self._newest)
+        return Digest(salt, self._compute(keyed, salt, *costs), *costs, self._newest)
 
     def is_due(self, stored: Digest) -> bool:
-        """Whether a digest has other costs than the profile, and is to be made anew."""
+        """Whether a digest has other costs than the profile, or not the newest pepper: to be made anew."""
         costs = (stored.memory_kib, stored.time_cost, stored.parallelism)
-        return costs != (self.profile.memory_kib, self.profile.time_cost, self.profile.parallelism)
+        now = (self.profile.memory_kib, self.profile.time_cost, self.profile.parallelism)
+        return costs != now or stored.pepper != self._newest
 
     def verify(self, secret: bytes, stored: Digest) -> bool:
         """Whether `stored` is a digest of `secret`; compared in constant time.
 
-        Raises `Overloaded`, and `StoreUnavailable` if the record cannot be one of ours: that is found before
-        any memory is taken, and is no verdict on the secret.
+        Raises `Overloaded`, and `StoreUnavailable` if the record cannot be one of ours, or needs a pepper
+        that is not there: that is found before any memory is taken, and is no verdict on the secret.
         """
         problem = _out_of_bounds(stored.memory_kib, stored.time_cost, stored.parallelism)
         # A digest cut to a few bytes would be matched by chance, so lengths are as exact as costs.
@@ -109,8 +129,20 @@ class Hasher:
             problem = f"salt and digest of {len(stored.salt)} and {len(stored.digest)} bytes"
         if problem:
             raise StoreUnavailable(detail=f"a stored argon2 digest is refused: {problem}")
-        digest = self._compute(secret, stored.salt, stored.memory_kib, stored.time_cost, stored.parallelism)
+        keyed = self._keyed(secret, stored.pepper)
+        digest = self._compute(keyed, stored.salt, stored.memory_kib, stored.time_cost, stored.parallelism)
         return hmac.compare_digest(digest, stored.digest)
+
+    def _keyed(self, secret: bytes, mark: bytes) -> bytes:
+        """What argon2 gets of a secret, with the pepper of that mark."""
+        if mark == NO_PEPPER:
+            return secret
+        if mark not in self._peppers:
+            raise StoreUnavailable(
+                detail="pepper: a PAT was hashed with one that is not in this setting; the SHA-256 of its id"
+                f" begins with {mark.hex()}"
+            )
+        return self._peppers[mark].mix(secret)
 
     def _compute(
         self, secret: bytes, salt: bytes, memory_kib: int, time_cost: int, parallelism: int

@@ -1,8 +1,11 @@
-"""The keys that are derived from the store key, one HMAC-SHA256 key for each purpose. Pure."""
+"""Keys: how they are spelt, and those that are derived from the store key, one for each purpose. Pure."""
 
 from __future__ import annotations
 
 import hmac
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Any
 
 
 class Keyring:
@@ -31,3 +34,18 @@ class Keyring:
     def secret_tag(self, pat_id: str, secret: bytes) -> bytes:
         """16 bytes that let the store refuse a wrong secret without a hash."""
         return hmac.digest(self._secret_tag_key, bytes.fromhex(pat_id) + secret, "sha256")[:16]
+
+
+def read_key(value: Any) -> bytes:
+    """A key of 32 bytes, given as such, as 64 hex digits or as base64url. Raises `ValueError` without it."""
+    if isinstance(value, bytes) and len(value) == 32:
+        return value
+    # A mistyped key must not be read as another one: no character is dropped, no spare bit ignored.
+    if isinstance(value, str):
+        if re.fullmatch(r"[0-9A-Fa-f]{64}", value):
+            return bytes.fromhex(value)
+        if re.fullmatch(r"[0-9A-Za-z_-]{43}=?", value):
+            key = urlsafe_b64decode(value[:43] + "=")
+            if urlsafe_b64encode(key)[:43] == value[:43].encode():
+                return key
+    raise ValueError("give 32 bytes as 64 hex digits or as base64url")

@@ -26,9 +26,9 @@ from .errors import ConfigurationError, Overloaded, PatAuthError
 from .hashing import Digest, Hasher
 
 _KEY_BYTES = 32
-# Lengths of PAT id, salt and digest, then the three costs. The secret is last and needs no length.
+# Lengths of PAT id, salt, digest and mark, then the three costs. The secret is last and needs no length.
 # Short enough that all parts of ours fit into one block of blake2b, 128 bytes.
-_HEAD = struct.Struct(">3B3I")
+_HEAD = struct.Struct(">4B3I")
 _RENEWAL = 900.0  # s between two new hashes of one PAT's secret
 _LONGEST_HASH = 1.0  # s that a follower grants its leader beyond the wait for a slot
 
@@ -84,16 +84,15 @@ class Proofs:
         return self._compute_once(key, secret, stored)
 
     def _key(self, pat_id: bytes, secret: bytes, stored: Digest) -> bytes:
-        salt, digest = stored.salt, stored.digest
-        head = _HEAD.pack(
-            len(pat_id), len(salt), len(digest), stored.memory_kib, stored.time_cost, stored.parallelism
-        )
+        parts = (pat_id, stored.salt, stored.digest, stored.pepper)
+        costs = (stored.memory_kib, stored.time_cost, stored.parallelism)
+        head = _HEAD.pack(*map(len, parts), *costs)
         mac = self._mac.copy()  # keyed once: a copy takes half the time of keying anew
-        mac.update(b"".join((head, pat_id, salt, digest, secret)))
+        mac.update(b"".join((head, *parts, secret)))
         return mac.digest()
 
     def is_due(self, stored: Digest) -> bool:
-        """Whether a digest is to be made anew, since the hasher's profile has changed."""
+        """Whether a digest is to be made anew, since the hasher's profile or newest pepper has changed."""
         return self._hasher.is_due(stored)
 
     def renew(self, pat_id: bytes, secret: bytes) -> Digest | None:

@@ -63,10 +63,9 @@ digests = st.builds(
     st.integers(0, 2**32 - 1),
     st.integers(0, 255),
     st.integers(0, 255),
+    st.binary(min_size=4, max_size=4),
 )
-slots = st.builds(
-    SecretSlot, generations, st.binary(min_size=16, max_size=16), digests, st.binary(min_size=4, max_size=4)
-)
+slots = st.builds(SecretSlot, generations, st.binary(min_size=16, max_size=16), digests)
 
 
 @st.composite
@@ -174,6 +173,13 @@ class TestPat:
             "00112233445566778899aabbccddeeff", "ci", ("a",), Owner("alice"), "default", 5, 5, 1
         )
         assert unpack(stored) == PatRecord(pat, (slot(1),))
+
+    def test_the_last_four_bytes_of_a_slot_say_which_pepper_and_nothing_else_does(self):
+        first, second = EXAMPLE.secrets
+        peppered = replace(first, digest=replace(first.digest, pepper=b"\xfemP\x01"))
+        packed = pack(replace(EXAMPLE, secrets=(peppered, second)))
+        assert packed == PACKED[: 46 + 73] + b"\xfemP\x01" + PACKED[46 + 77 :]
+        assert [slot.digest.pepper for slot in unpack(packed).secrets] == [b"\xfemP\x01", bytes(4)]
 
     def test_fields_of_a_later_version_are_passed_over(self):
         end = 46 + 2 * 77

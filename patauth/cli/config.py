@@ -62,12 +62,14 @@ def check() -> None:
     """
     from pathlib import Path
 
+    from ..signedtokens import open_signed_tokens
     from ..store.binary import find_engine
     from ..store.engine import open_store
 
     settings = named_settings()
     with warnings_as_messages():
         open_store(settings).close()
+        open_signed_tokens(settings)
     directory = local_directory(settings.store_url)
     if directory is not None:
         find_engine(Path(directory))
@@ -105,6 +107,8 @@ def _plain(name: str, value: Any) -> Any:
         return "engine" if value is None else f"replicas:{value}"
     if isinstance(value, bytes):  # secret_key
         return _HIDDEN
+    if name == "pepper":
+        return [f"{pepper.id}:{_HIDDEN}" if pepper else "none" for pepper in value]
     if isinstance(value, Quota):
         return str(value)
     if isinstance(value, Profile):
