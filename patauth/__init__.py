@@ -21,6 +21,7 @@ from .errors import (
     RateLimited,
     StoreUnavailable,
 )
+from .jwtverifier import JWTVerifier
 from .listing import Listing
 from .pat import IssuedPat, Owner, PersonalAccessToken
 from .principal import Person, Principal
@@ -42,6 +43,7 @@ __all__ = [
     "InvalidScope",
     "InvalidToken",
     "IssuedPat",
+    "JWTVerifier",
     "Listing",
     "MissingCredentials",
     "NotFound",

@@ -11,15 +11,16 @@ from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
 from . import audit
+from .claims import EXPIRED, Claims
 from .credentials import AccessToken, PatCredentials
-from .errors import InvalidCredentials, InvalidToken, PatAuthError, RateLimited, StoreUnavailable
+from .errors import InvalidCredentials, InvalidToken, PatAuthError, RateLimited
 from .failures import Failures
 from .pat import PersonalAccessToken, use_is_due
 from .principal import Method, Principal
 from .proofs import Proofs
 from .quota import Decision, Quota
 from .settings import Settings
-from .store.record import NO_PEPPER, PatRecord, SecretSlot, remembered, unpack, unpack_token
+from .store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
 from .store.redis import LIMITED, REFUSED, ROTATED_AWAY, RedisStore, Verdict
 
 _log = logging.getLogger("patauth")
@@ -71,11 +72,14 @@ class Authenticator:
             token.pat_id, token=token.digest, quota=self._requests, deadline=store.deadline()
         )
         if verdict.verdict == REFUSED:
-            self._refuse_token(token, address)
+            self._refuse_token(token, address, verdict.now)
         principal = _token_principal(verdict.pat, verdict.token or b"")
+        claims, record = token.claims, unpack(verdict.pat)
+        if claims is not None and not agree(claims, record.pat, unpack_token(verdict.token or b"")):
+            self._refuse_token(token, address, verdict.now)
         if principal.tenant != self._tenant:
-            self._refuse_token(token, address)
-        return Admission(principal, self._within(verdict, unpack(verdict.pat), exchange=False))
+            self._refuse_token(token, address, verdict.now)
+        return Admission(principal, self._within(verdict, record, exchange=False))
 
     def prove(self, credentials: PatCredentials, address: str | None, *, exchange: bool = False) -> Proven:
         """Check an id and secret in full; charge the request quota, or with `exchange` that of exchanges.
@@ -107,8 +111,6 @@ class Authenticator:
         slot = record.slot_of(tag, now)
         if slot is None:
             self._refuse(credentials, address)
-        if slot.pepper != NO_PEPPER:
-            raise StoreUnavailable(detail=f"PAT {credentials.pat_id} is hashed with a pepper that is not set")
         if not self._proofs.check(bytes.fromhex(credentials.pat_id), credentials.secret, slot.digest):
             self._refuse(credentials, address)
         state = record.pat.state_at(now)
@@ -152,7 +154,7 @@ class Authenticator:
         return decision
 
     def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: float) -> None:
-        """Hash a right secret anew when the profile has changed; a failure costs the request nothing."""
+        """Hash a right secret anew under another profile or pepper; a failure costs the request nothing."""
         if not self._proofs.is_due(slot.digest):
             return
         pat_id = credentials.pat_id
@@ -171,9 +173,24 @@ class Authenticator:
             raise RateLimited(decision.retry_after, decision=decision)
         raise InvalidCredentials
 
-    def _refuse_token(self, token: AccessToken, address: str | None) -> NoReturn:
+    def _refuse_token(self, token: AccessToken, address: str | None, now: int) -> NoReturn:
         audit.record("credentials.refused", patId=token.pat_id, reason="access token", address=address)
+        if token.claims is not None and now >= token.claims.expires * 1000:
+            raise InvalidToken(EXPIRED)
         raise InvalidToken
+
+
+def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
+    """Whether a signed token claims what its record says, and no more.
+
+    They differ only where somebody else has the private key: the record's word is what counts.
+    """
+    return (
+        claims.subject == pat.owner.id
+        and claims.tenant == pat.tenant
+        and claims.scope == token.scopes
+        and claims.expires == token.expires_ms // 1000
+    )
 
 
 # A record's bytes say all that a principal is made of, and change seldom.

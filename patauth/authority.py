@@ -12,8 +12,8 @@ from . import audit
 from .amend import PATCHABLE
 from .authenticate import Admission, Authenticator
 from .change import Changer
-from .credentials import AccessToken, PatCredentials
-from .errors import Forbidden, InvalidCredentials, InvalidRequest, PatAuthError
+from .credentials import AccessToken, Format, PatCredentials
+from .errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
 from .exchange import Access, Exchanger
 from .expiry import Expiry
 from .failures import Failures
@@ -29,6 +29,7 @@ from .principal import Caller, Person, Principal
 from .proofs import Proofs
 from .quota import Quota
 from .settings import Settings
+from .signedtokens import open_signed_tokens
 from .standing import Standing
 from .store.engine import open_store
 
@@ -46,7 +47,8 @@ class Authority:
 
     def __init__(self, settings: Settings, *, _clock: Callable[[], int] | None = None) -> None:
         self.settings = settings
-        self.format = settings.format
+        self._signed = signed = open_signed_tokens(settings)
+        self.format = Format(settings.credential_prefixes, jwt=signed.read if signed else None)
         self._guests = False
         self._store = open_store(settings, _clock)
         self._hasher = Hasher(
@@ -60,7 +62,8 @@ class Authority:
         for part in (self._hasher, proofs, failures):
             after_fork_in_child(part.after_fork)
         self._authenticator = Authenticator(settings, self._store, proofs, failures)
-        self._exchanger = Exchanger(settings, self._store, self._authenticator)
+        signing = signed if settings.signs_tokens else None
+        self._exchanger = Exchanger(settings, self._store, self._authenticator, signing)
         self._set_up_management()
 
     def _set_up_management(self) -> None:
@@ -184,9 +187,12 @@ class Authority:
         return self._introspector.revoke(standing, credentials, address)
 
     def read(self, form: Callable[[], C], address: str | None) -> C:
-        """What `form` reads of `self.format`; malformed credentials go into the audit trail."""
+        """What `form` reads of `self.format`; credentials that are refused there go into the audit trail."""
         try:
             return form()
+        except InvalidToken:  # a JWT, by its signature or claims
+            audit.record("credentials.refused", reason="access token", address=address)
+            raise
         except PatAuthError:
             audit.record("credentials.refused", reason="malformed", address=address)
             raise
@@ -373,14 +379,30 @@ class Authority:
         return self._store.keyring(self._store.deadline())
 
     def ping(self) -> None:
-        """Reach the store, start a `local:` engine if need be, and check the store key.
+        """Reach the store, start a `local:` engine if need be, and check the store key and the signing keys.
 
-        Raises `ConfigurationError` where an engine cannot be had; to a request, that is `StoreUnavailable`.
+        Raises `ConfigurationError` where an engine or a key cannot be had; to a request, that is
+        `StoreUnavailable`.
         """
         self._store.start()
         self._store.settle_key(self._store.deadline())
+        if self._signed is not None and self.settings.signs_tokens:
+            self._signed.prepare()
+
+    @property
+    def publishes_keys(self) -> bool:
+        """Whether there are keys to publish: where access tokens are signed, or with the setting `keys`."""
+        settings = self.settings
+        return self._signed is not None and (settings.signs_tokens or settings.keys is not None)
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys that verify signed access tokens, as a JWK Set (RFC 7517 §5)."""
+        if self._signed is None or not self.publishes_keys:
+            return {"keys": []}
+        self._store.deadline()  # DIR of `local:DIR` is there from then on, and nobody else's
+        return self._signed.jwks()
 
     def _standing(self, by: Caller | None) -> Standing:
         if not isinstance(by, Principal | Person | None):
             raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
-        return Standing(self.settings, self._store, by, self._guests)
+        return Standing(self.settings, self._store.for_request(), by, self._guests)

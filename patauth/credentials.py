@@ -4,6 +4,7 @@
     PAT secret    pats_ RANDOM CHECK                                     Basic password, OAuth client_secret
     PAT token     pat_  PAT-ID _ RANDOM CHECK                            Bearer: id and secret in one string
     access token  pata_ PAT-ID _ RANDOM CHECK                            Bearer: short-lived
+                  or a JWT, which is read in claims.py and jwt.py
 
     RANDOM = 43 digits of 0-9A-Za-z: 32 random bytes as one big-endian number, left-padded with "0"
     CHECK  =  6 such digits: CRC-32 (zlib) of all ASCII before it, prefix included
@@ -21,7 +22,7 @@ import re
 import secrets
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -29,9 +30,10 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 from zlib import crc32
 
+from .claims import MAX_JWT, Claims
 from .errors import ConfigurationError, InvalidCredentials, InvalidRequest
 
-MAX_AUTHORIZATION = 1024  # characters of an Authorization value; the longest of ours is under 150
+MAX_AUTHORIZATION = 1024  # characters of an Authorization value without a JWT; the longest is under 150
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]  # two digits at a time: half the steps
@@ -54,10 +56,15 @@ class PatCredentials:
 
 @dataclass(slots=True)
 class AccessToken:
-    """An opaque access token: the PAT that it names, and the SHA-256 of its text, which is its key."""
+    """An access token: the PAT that it names, and the SHA-256 of its text, which is its key.
+
+    Of a JWT, the SHA-256 of its jti, and what it claims: its signature is right, and its record has the last
+    word.
+    """
 
     pat_id: str
     digest: bytes = field(repr=False)
+    claims: Claims | None = None
 
 
 class Prefixes(NamedTuple):
@@ -72,9 +79,16 @@ class Format:
     """The spelling of credentials under one or more triples of prefixes, newest first.
 
     The first triple is issued, all are accepted, so that a brand can be changed while old PATs live on.
+    `jwt` reads what looks like a JWT, and raises `InvalidToken`; without it, each is refused.
     """
 
-    def __init__(self, prefixes: Iterable[Prefixes] = (Prefixes(),)) -> None:
+    def __init__(
+        self,
+        prefixes: Iterable[Prefixes] = (Prefixes(),),
+        *,
+        jwt: Callable[[str], AccessToken] | None = None,
+    ) -> None:
+        self._jwt = jwt
         self._prefixes = triples = tuple(prefixes)
         names = [name for triple in triples for name in triple]
         if not triples or not all(re.fullmatch(r"[a-z][a-z0-9]{0,15}", name) for name in names):
@@ -116,7 +130,7 @@ class Format:
         """
         if not isinstance(value, str):
             raise InvalidCredentials
-        if len(value) > MAX_AUTHORIZATION:
+        if len(value) > MAX_AUTHORIZATION and (self._jwt is None or len(value) > MAX_JWT + len("Bearer ")):
             raise InvalidCredentials("the Authorization value is too long")
         scheme, _, rest = value.partition(" ")
         scheme = scheme.lower()
@@ -145,11 +159,13 @@ class Format:
         return PatCredentials(pat_id, _random_bytes(checked, random, check), "basic")
 
     def bearer(self, token: str) -> PatCredentials | AccessToken:
-        """Check the shape of a PAT token or an opaque access token."""
+        """Check the shape of a PAT token or an access token; of a JWT, its signature and claims, too."""
         if not isinstance(token, str):
             raise InvalidCredentials
         match = self._bearer.fullmatch(token)
         if match is None:
+            if self._jwt is not None and len(token) <= MAX_JWT and token.count(".") == 2:
+                return self._jwt(token)
             raise InvalidCredentials
         checked, prefix, pat_id, random, check = match.groups()
         if prefix in self._pat_prefixes:

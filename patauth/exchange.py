@@ -12,6 +12,7 @@ from .errors import InvalidCredentials, StoreUnavailable
 from .quota import Decision
 from .scope import check, narrow, parse
 from .settings import Settings
+from .signedtokens import SignedTokens
 from .store.record import TokenRecord, pack_token, unpack
 from .store.redis import CHANGED, ISSUED, RedisStore
 
@@ -31,9 +32,16 @@ class Access:
 
 
 class Exchanger:
-    """Issues access tokens; safe for many threads."""
+    """Issues access tokens, with `signed` as JWTs; safe for many threads."""
 
-    def __init__(self, settings: Settings, store: RedisStore, authenticator: Authenticator) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: RedisStore,
+        authenticator: Authenticator,
+        signed: SignedTokens | None = None,
+    ) -> None:
+        self._signed = signed
         self._settings = settings
         self._store = store
         self._authenticator = authenticator
@@ -49,8 +57,8 @@ class Exchanger:
         proven = self._authenticator.prove(credentials, address, exchange=True)
         requested = parse(scope or "") if isinstance(scope, str | None) else check(scope)
         for _ in range(_TRIES):
-            text, digest = self._format.mint_access_token(credentials.pat_id)
             token = self._token(proven, requested)
+            text, digest = self._mint(proven, token)
             written, changed = self._store.issue(
                 credentials.pat_id, proven.verdict.pat, digest, pack_token(token), deadline=proven.deadline
             )
@@ -71,6 +79,13 @@ class Exchanger:
         )
         return Access(text, seconds, token.scopes, token.pat_id, proven.decision)
 
+    def _mint(self, proven: Proven, token: TokenRecord) -> tuple[str, bytes]:
+        """The text of a token, and the digest under which its record is kept."""
+        if self._signed is None:
+            return self._format.mint_access_token(token.pat_id)
+        subject, now = proven.record.pat.owner.id, proven.verdict.now
+        return self._signed.sign(token.pat_id, subject, token.scopes, now, token.expires_ms)
+
     def _token(self, proven: Proven, requested: tuple[str, ...]) -> TokenRecord:
         pat, settings = proven.record.pat, self._settings
         granted = narrow(requested, pat.scope, settings.scopes or (), settings.ignored_scopes)
@@ -78,4 +93,6 @@ class Exchanger:
         expires_ms = proven.verdict.now + lifetime
         if pat.expires_ms is not None:
             expires_ms = min(expires_ms, pat.expires_ms)
+        if proven.slot.generation != proven.record.secrets[0].generation:
+            expires_ms = min(expires_ms, proven.record.overlap_end_ms)  # it ends with the secret it came from
         return TokenRecord(pat.id, proven.slot.generation, expires_ms, granted)

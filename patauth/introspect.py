@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import audit
-from .authenticate import Authenticator
+from .authenticate import Authenticator, agree
 from .credentials import AccessToken, PatCredentials
 from .errors import InvalidCredentials, NotFound
 from .manage import Manager
@@ -36,12 +36,13 @@ class Introspection:
     tenant: str | None = None
     method: Method | None = None  # how it would authenticate: "pat" or "access_token"
     expires_ms: int | None = None  # None, of an active one: never
+    audience: tuple[str, ...] = ()  # of a signed one
 
-    def members(self, issuer: str | None) -> dict[str, bool | int | str]:
+    def members(self, issuer: str | None) -> dict[str, bool | int | str | list[str]]:
         """The members of RFC 7662 §2.2, as JSON has them."""
         if not self.active or self.subject is None or self.pat_id is None:
             return {"active": False}
-        found: dict[str, bool | int | str] = {
+        found: dict[str, bool | int | str | list[str]] = {
             "active": True,
             "scope": " ".join(self.scope),
             "client_id": self.pat_id,
@@ -53,6 +54,8 @@ class Introspection:
             found["exp"] = self.expires_ms // 1000
         if issuer is not None:
             found["iss"] = issuer
+        if self.audience:
+            found["aud"] = self.audience[0] if len(self.audience) == 1 else list(self.audience)
         return found
 
 
@@ -133,10 +136,14 @@ class Introspector:
             or now >= access.expires_ms
             or pat.state_at(now) != "active"
             or not record.passes(access.generation, now)
+            or (token.claims is not None and not agree(token.claims, pat, access))
         ):
             return INACTIVE
         expires_ms = access.expires_ms if pat.expires_ms is None else min(access.expires_ms, pat.expires_ms)
-        return Introspection(True, access.scopes, pat.id, pat.owner, pat.tenant, "access_token", expires_ms)
+        audience = token.claims.audience if token.claims is not None else ()
+        return Introspection(
+            True, access.scopes, pat.id, pat.owner, pat.tenant, "access_token", expires_ms, audience
+        )
 
     def _pat(self, token: PatCredentials, address: str | None) -> Introspection:
         try:

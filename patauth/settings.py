@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -20,19 +19,21 @@ from typing import Any
 from .credentials import Format, Prefixes
 from .errors import ConfigurationError, InvalidRequest
 from .hashing import PROFILES, Profile
+from .keyring import read_key
 from .pat import OWNER_TYPES, check_id
+from .pepper import Peppers, read_peppers
 from .principal import Caller
 from .quota import Quota, parse
 from .scope import DEFAULT_IGNORED
 from .scope import check as check_scopes
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
-SURFACES = ("oauth", "isc", "zitadel")
+SURFACES = ("oauth", "isc", "zitadel", "openapi")
 
 Rule = Callable[[Caller, str], bool]  # of a caller and the id of an owner or a tenant
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SECRETS = ("secret_key", "store_url")  # also read from the file that PATAUTH_<NAME>_FILE names
+_SECRETS = ("pepper", "secret_key", "store_url")  # also read from the file that PATAUTH_<NAME>_FILE names
 
 
 def parse_duration(text: str) -> int:
@@ -67,6 +68,7 @@ class Settings:
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
     # hashing
     hash_profile: Profile = PROFILES["owasp"]
+    pepper: Peppers = field(default=(), repr=False)  # oldest to newest
     hash_slots: int = field(default_factory=lambda: min(1024, _cores()))  # at a time, per process
     hash_queue: int = 32  # callers that may wait for a slot
     proof_ttl: float = 900.0  # how long a hash check is remembered
@@ -74,6 +76,10 @@ class Settings:
     # policy
     tenant: str = "default"  # the organisation that this Authority serves
     access_token_ttl: int = 900  # 15-43200, where the PAT says nothing
+    access_token_format: str = "opaque"  # noqa: S105 - or "jwt", which needs an issuer and keys
+    audience: tuple[str, ...] | None = None  # of signed access tokens; None: the issuer
+    # Private keys: a directory, or files from the oldest to the newest. None: DIR/keys of `local:DIR`.
+    keys: tuple[str, ...] | None = None
     max_pats_per_owner: int = 10  # expired ones do not count
     max_lifetime: int | None = None  # of a PAT; None: no limit, and it may never expire
     retention: int = 30 * 86_400  # how long an expired PAT stays listed and keeps its name
@@ -114,6 +120,11 @@ class Settings:
             except (ValueError, TypeError, InvalidRequest, ConfigurationError) as problem:
                 raise ConfigurationError(f"{item.name}: {problem}") from None
             object.__setattr__(self, item.name, value)
+        # With the store key in the store, the secret tags there would check guesses all the same.
+        if self.pepper and self.secret_key is None:
+            raise ConfigurationError("pepper: it needs secret_key, the store key outside of the store")
+        if self.secret_key in [pepper.key for pepper in self.pepper if pepper]:
+            raise ConfigurationError("pepper: it is the same key as secret_key; make one of its own")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
@@ -137,6 +148,11 @@ class Settings:
         return cls.of(**{**values, **given})
 
     @property
+    def signs_tokens(self) -> bool:
+        """Whether access tokens are JWTs."""
+        return self.access_token_format == "jwt"  # noqa: S105
+
+    @property
     def format(self) -> Format:
         """How credentials are spelt."""
         return Format(self.credential_prefixes)
@@ -144,7 +160,7 @@ class Settings:
 
 # Named by the documentation of later versions. To run without them where they were asked for would be less
 # safe than not to run.
-_NOT_YET = frozenset("pepper access_token_format audience keys audit_stream".split())
+_NOT_YET = frozenset("audit_stream".split())
 _NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, read by the engine itself
 
 
@@ -218,17 +234,7 @@ def _matching(pattern: str, help_text: str) -> Callable[[Any], str]:
 
 
 def _secret_key(value: Any) -> bytes | None:
-    if value is None or (isinstance(value, bytes) and len(value) == 32):
-        return value
-    # A mistyped key must not be read as another one: no character is dropped, no spare bit ignored.
-    if isinstance(value, str):
-        if re.fullmatch(r"[0-9A-Fa-f]{64}", value):
-            return bytes.fromhex(value)
-        if re.fullmatch(r"[0-9A-Za-z_-]{43}=?", value):
-            key = urlsafe_b64decode(value[:43] + "=")
-            if urlsafe_b64encode(key)[:43] == value[:43].encode():
-                return key
-    raise ValueError("give 32 bytes as 64 hex digits or as base64url")
+    return None if value is None else read_key(value)
 
 
 def _profile(value: Any) -> Profile:
@@ -267,6 +273,36 @@ def _ignored(value: Any) -> tuple[str, ...]:
     if "*" in words:  # whatever was asked for, all of a PAT's scopes would be granted
         raise ValueError("'*' alone would ignore every scope; give a beginning, such as urn:zitadel:*")
     return words
+
+
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"give {' or '.join(words)}")
+        return value
+
+    return read
+
+
+def _audience(value: Any) -> tuple[str, ...] | None:
+    if value is None or value == "none":
+        return None
+    names = _words(value)
+    once = names and len(set(names)) == len(names)
+    if not once or not all(re.fullmatch("[!-~]{1,256}", name) for name in names):
+        raise ValueError("give one name or several, each once, such as 'https://api.example.com'")
+    return names
+
+
+def _paths(value: Any) -> tuple[str, ...] | None:
+    if value is None or value == "none":
+        return None
+    values = [value] if isinstance(value, Path) else value.split() if isinstance(value, str) else value
+    paths = tuple(map(os.fspath, values))
+    usable = (isinstance(path, str) and path and b"\0" not in os.fsencode(path) for path in paths)
+    if not paths or not all(usable):
+        raise ValueError("give the path of a directory, or of files with blanks between")
+    return paths
 
 
 def _durability(value: Any) -> int | None:
@@ -362,7 +398,11 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "failure_quota": _quota,
     "failure_entries": _whole(1, 10_000_000),
     "access_token_ttl": _seconds(MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL),
+    "access_token_format": _one_of("opaque", "jwt"),
+    "audience": _audience,
+    "keys": _paths,
     "hash_profile": _profile,
+    "pepper": read_peppers,
     "hash_slots": _whole(1, 1024),
     "hash_queue": _whole(0, 100_000),
     "proof_ttl": _fraction(0, 86_400),

@@ -995,6 +995,15 @@ class TestRotate:
         assert passes(authority, basic_of(again))
         assert passes(authority, basic_of(issued))
 
+    def test_a_token_of_the_old_secret_says_that_it_ends_with_the_overlap(
+        self, authority: Authority, clock: Clock
+    ) -> None:
+        issued = issue(authority)
+        again = authority.rotate(issued.pat.id, overlap=timedelta(seconds=60))
+        clock.advance(10 * SECOND)
+        lives = [authority.exchange(one.pat.id, one.secret).expires_in for one in (issued, again)]
+        assert lives == [50, 900]
+
     @pytest.mark.parametrize(
         "error", [Unanswered(detail="no answer"), NotDurable([0], detail="no answer")], ids=repr
     )

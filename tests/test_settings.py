@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from patauth import ConfigurationError, Quota, Settings
 from patauth.credentials import Prefixes
 from patauth.hashing import PROFILES, Profile
+from patauth.pepper import Pepper
 from patauth.settings import _READERS, SURFACES, parse_duration
 
 URL = "redis://user:hunter2@db.example:6379/0"
-KEY = bytes(range(32))
+KEY, OLD, NEW = bytes(range(32)), b"o" * 32, b"n" * 32
 WEAK = Profile("weak", 8, 1, 1)
 
 
@@ -41,12 +42,20 @@ TABLE = {
     "failure_entries": (100, "100", "1_000"),
     "trusted_proxies": (1, "1", "-1"),
     "hash_profile": (PROFILES["rfc9106_low_memory"], "rfc9106_low_memory", "testing"),
+    "pepper": (
+        (Pepper("old", OLD), Pepper("new", NEW)),
+        f"old:{OLD.hex()} new:{urlsafe_b64encode(NEW).decode()}",
+        "old:hunter2",
+    ),
     "hash_slots": (2, "2", "0"),
     "hash_queue": (0, "0", "many"),
     "proof_ttl": (60.0, "60", "inf"),
     "proof_entries": (10, "10", ""),
     "tenant": ("acme", "acme", "me"),
     "access_token_ttl": (3600, "1h", "14"),
+    "access_token_format": ("jwt", "jwt", "JWS"),
+    "audience": (("https://a.example", "b"), "https://a.example b", "a a"),
+    "keys": (("/etc/keys/a.pem", "b.pem"), "/etc/keys/a.pem b.pem", "a\0b"),
     "max_pats_per_owner": (3, "3", "0"),
     "max_lifetime": (365 * 86_400, "365d", "0"),
     "retention": (86_400, "1d", "1y"),
@@ -67,6 +76,7 @@ TABLE = {
     "realm": ("My API", "My API", 'a"b'),
     "keep_authorization": (True, "true", "maybe"),
 }
+NEEDS = {"pepper": {"secret_key": KEY}}  # what must be set with it
 NAMES = [field.name for field in fields(Settings)]
 AS_TEXT = [name for name in NAMES if name not in ("manages", "may_act_in")]
 anything = (
@@ -88,6 +98,15 @@ def settings(**given) -> Settings:
     return Settings.of(**{"store_url": "memory:", **given})
 
 
+def with_needs(name: str, value: object) -> dict:
+    return {"store_url": "memory:", **NEEDS.get(name, {}), name: value}
+
+
+def environment(name: str, text: str) -> dict[str, str]:
+    needs = {f"PATAUTH_{other.upper()}": TABLE[other][1] for other in NEEDS.get(name, {})}
+    return {"PATAUTH_STORE_URL": "memory:", **needs, f"PATAUTH_{name.upper()}": text}
+
+
 def test_the_table_of_these_tests_has_every_setting():
     assert sorted(TABLE) == sorted(NAMES) == sorted(_READERS)
 
@@ -96,29 +115,27 @@ class TestEachSetting:
     @pytest.mark.parametrize("name", NAMES)
     def test_by_keyword_as_a_value(self, name):
         value = TABLE[name][0]
-        assert getattr(settings(**{name: value}), name) == value
+        assert getattr(settings(**with_needs(name, value)), name) == value
 
     @pytest.mark.parametrize("name", AS_TEXT)
     def test_by_keyword_as_a_text(self, name):
         value, text, _ = TABLE[name]
-        assert getattr(settings(**{name: text}), name) == value
+        assert getattr(settings(**with_needs(name, text)), name) == value
 
     @pytest.mark.parametrize("name", AS_TEXT)
     def test_by_the_environment(self, name):
         value, text, _ = TABLE[name]
-        environ = {"PATAUTH_STORE_URL": "memory:", f"PATAUTH_{name.upper()}": text}
-        assert getattr(Settings.from_env(environ), name) == value
+        assert getattr(Settings.from_env(environment(name, text)), name) == value
 
     @pytest.mark.parametrize("name", NAMES)
     def test_a_keyword_wins_over_the_environment(self, name):
         value, _, bad = TABLE[name]
-        environ = {"PATAUTH_STORE_URL": "memory:", f"PATAUTH_{name.upper()}": bad}
-        assert getattr(Settings.from_env(environ, **{name: value}), name) == value
+        assert getattr(Settings.from_env(environment(name, bad), **{name: value}), name) == value
 
     @pytest.mark.parametrize("name", NAMES)
     def test_a_wrong_text_is_an_error_that_names_the_setting(self, name):
         with pytest.raises(ConfigurationError, match=rf"\A{name}: ") as caught:
-            settings(**{name: TABLE[name][2]})
+            settings(**with_needs(name, TABLE[name][2]))
         assert "hunter2" not in str(caught.value)
         assert str(caught.value).count(f"{name}:") == 1
 
@@ -135,7 +152,7 @@ class TestEachSetting:
     def test_anything_is_understood_or_a_configuration_error(self, name, value):
         """Whatever is understood is understood again when it is copied: `dataclasses.replace` checks anew."""
         try:
-            made = settings(**{name: value})
+            made = settings(**with_needs(name, value))
         except ConfigurationError:
             return
         assert replace(made) == made
@@ -144,9 +161,9 @@ class TestEachSetting:
     def test_made_without_of_it_is_checked_the_same(self, name):
         value, text, bad = TABLE[name]
         given = value if text is None else text
-        assert getattr(Settings(**{"store_url": "memory:", name: given}), name) == value
+        assert getattr(Settings(**with_needs(name, given)), name) == value
         with pytest.raises(ConfigurationError, match=rf"\A{name}: "):
-            Settings(**{"store_url": "memory:", name: bad})
+            Settings(**with_needs(name, bad))
 
 
 class TestDefaults:
@@ -166,11 +183,15 @@ class TestDefaults:
             "failure_entries": 10_000,
             "trusted_proxies": 0,
             "hash_profile": PROFILES["owasp"],
+            "pepper": (),
             "hash_queue": 32,
             "proof_ttl": 900,
             "proof_entries": 10_000,
             "tenant": "default",
             "access_token_ttl": 900,
+            "access_token_format": "opaque",
+            "audience": None,
+            "keys": None,
             "max_pats_per_owner": 10,
             "max_lifetime": None,
             "retention": 30 * 86_400,
@@ -197,7 +218,7 @@ class TestDefaults:
             Settings.from_env({}, **given)
 
     def test_it_is_frozen_and_can_be_copied(self):
-        made = settings(scopes={"a": "read"}, secret_key=KEY)
+        made = settings(scopes={"a": "read"}, secret_key=KEY, pepper=[("a", OLD)])
         with pytest.raises(FrozenInstanceError):
             made.tenant = "acme"
         assert copy.deepcopy(made) == pickle.loads(pickle.dumps(made)) == made
@@ -238,14 +259,13 @@ class TestNames:
 
 class TestFiles:
     @pytest.mark.parametrize("end", ["", "\n", "\r\n", " \n\n"])
-    @pytest.mark.parametrize("name", ["secret_key", "store_url"])
+    @pytest.mark.parametrize("name", ["pepper", "secret_key", "store_url"])
     def test_a_secret_may_stand_in_a_file_with_or_without_a_last_line_end(self, name, end, tmp_path):
         value, text, _ = TABLE[name]
         path = tmp_path / "secret"
         path.write_bytes((text + end).encode())
-        environ = {f"PATAUTH_{name.upper()}_FILE": str(path)}
-        if name != "store_url":
-            environ["PATAUTH_STORE_URL"] = "memory:"
+        environ = environment(name, "") | {f"PATAUTH_{name.upper()}_FILE": str(path)}
+        del environ[f"PATAUTH_{name.upper()}"]
         assert getattr(Settings.from_env(environ), name) == value
 
     @pytest.mark.parametrize(
@@ -317,6 +337,103 @@ class TestSecretKey:
         with pytest.raises(ConfigurationError) as caught:
             settings(secret_key=value)
         assert str(caught.value) == "secret_key: give 32 bytes as 64 hex digits or as base64url"
+
+
+class TestPepper:
+    """One or more keys by their ids, oldest to newest, as strictly read as `secret_key`."""
+
+    A, B = f"a:{OLD.hex()}", f"b:{NEW.hex()}"
+
+    def read(self, value):
+        return settings(secret_key=KEY, pepper=value).pepper
+
+    @pytest.mark.parametrize("name", ["a", "2026-01", "A.b_c-9", "x" * 32, "none"])
+    def test_an_id_is_1_to_32_letters_digits_and_some_signs(self, name):
+        assert self.read(f"{name}:{OLD.hex()}") == (Pepper(name, OLD),)
+
+    @given(st.binary(min_size=32, max_size=32).filter(lambda key: key != KEY))
+    def test_a_key_is_spelt_as_secret_key_is(self, key):
+        padded = urlsafe_b64encode(key).decode()
+        for spelling in (key.hex(), key.hex().upper(), padded, padded.rstrip("=")):
+            assert self.read(f"a:{spelling}") == self.read([("a", key)]) == (Pepper("a", key),)
+
+    def test_the_order_is_kept_whatever_stands_between(self):
+        for text in (f"{self.A} {self.B}", f" {self.A}\n{self.B}\n", f"{self.A}\t \r\n{self.B}"):
+            assert [one.id for one in self.read(text)] == ["a", "b"]
+        assert [one.id for one in self.read(f"{self.B} {self.A}")] == ["b", "a"]
+
+    def test_none_in_the_last_place_means_to_know_those_before_it_and_hash_without(self):
+        assert self.read(f"{self.A} none") == self.read([("a", OLD), None]) == (Pepper("a", OLD), None)
+        for nothing in ("none", None, [], (), [None]):
+            assert self.read(nothing) == settings(pepper=nothing).pepper == ()
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            pytest.param("", id="empty, as when a file could not be mounted"),
+            pytest.param(" \n", id="blanks"),
+            pytest.param(OLD.hex(), id="no id"),
+            pytest.param(f":{OLD.hex()}", id="an empty id"),
+            pytest.param(f"{'x' * 33}:{OLD.hex()}", id="an id of 33"),
+            pytest.param(f"é:{OLD.hex()}", id="an id that is not ASCII"),
+            pytest.param(f"a/b:{OLD.hex()}", id="an id with another sign"),
+            pytest.param(f"{OLD.hex()}:a", id="key before id"),
+            pytest.param("a:", id="no key"),
+            pytest.param("a", id="an id alone"),
+            pytest.param(f"a :{OLD.hex()}", id="a blank inside"),
+            pytest.param(f"a:{OLD.hex()[:-2]}", id="31 bytes"),
+            pytest.param(f"a:b:{OLD.hex()}", id="two ids"),
+            pytest.param(f"a:{OLD.hex()},b:{NEW.hex()}", id="a comma between"),
+            pytest.param(f"none a:{OLD.hex()}", id="none before another"),
+            pytest.param(f"a:{OLD.hex()} NONE", id="none in capitals"),
+            pytest.param([("a", OLD), None, ("b", NEW)], id="None before another"),
+            pytest.param([("a", OLD), None, None], id="None twice"),
+            pytest.param({"a": OLD}, id="a mapping"),
+            pytest.param([OLD], id="bytes"),
+            pytest.param([f"a:{OLD.hex()}"], id="a text in a list"),
+            pytest.param(["ab"], id="a text of two"),
+            pytest.param([(1, OLD)], id="a number as id"),
+            pytest.param([("a", OLD[:31])], id="31 raw bytes"),
+            pytest.param([("a", OLD, 1)], id="three parts"),
+        ],
+    )
+    def test_whatever_else_is_refused_and_not_shown(self, value):
+        with pytest.raises(ConfigurationError, match=r"\Apepper: give ") as caught:
+            self.read(value)
+        assert not re.search(r"6f6f|6e6e|oooo|nnnn|xxxx", str(caught.value))
+        assert caught.value.__suppress_context__
+
+    # SHA-256 of both begins with the same four bytes; found by trying.
+    ALIKE = ("id46973", "id139689")
+
+    def test_two_ids_that_records_cannot_tell_apart_are_refused(self):
+        one, two = self.ALIKE
+        assert Pepper(one, OLD).mark == Pepper(two, NEW).mark
+        for first, second in (("a", "a"), (one, two)):
+            with pytest.raises(ConfigurationError, match=r"\Apepper: .*choose another id\Z"):
+                self.read([(first, OLD), (second, NEW)])
+            with pytest.raises(ConfigurationError, match=r"\Apepper: .*choose another id\Z"):
+                self.read([(first, OLD), ("between", KEY[::-1]), (second, NEW), None])
+
+    def test_an_id_whose_mark_would_say_that_there_is_none_is_refused(self, monkeypatch):
+        monkeypatch.setattr(Pepper, "mark", bytes(4))
+        with pytest.raises(ConfigurationError, match="choose another id"):
+            self.read(self.A)
+
+    def test_one_key_twice_is_no_rotation_and_secret_key_is_no_pepper(self):
+        with pytest.raises(ConfigurationError, match=r"\Apepper: two have the same key"):
+            self.read([("a", OLD), ("b", OLD)])
+        for value in ([("a", KEY)], [("a", OLD), ("b", KEY), None]):
+            with pytest.raises(ConfigurationError, match=r"\Apepper: it is the same key as secret_key"):
+                self.read(value)
+
+    @pytest.mark.parametrize("more", ["", " none"])
+    def test_it_needs_secret_key(self, more):
+        """A store key in the store lets a dump check guesses by the secret tag, whatever the pepper does."""
+        with pytest.raises(ConfigurationError, match=r"\Apepper: it needs secret_key"):
+            settings(pepper=self.A + more)
+        with pytest.raises(ConfigurationError, match=r"\Apepper: it needs secret_key"):
+            Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_PEPPER": self.A + more})
 
 
 class TestReaders:
@@ -443,9 +560,11 @@ class TestReaders:
         with pytest.raises(ConfigurationError, match=r"\Amanages: give a function"):
             Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_MANAGES": text})
 
-    @pytest.mark.parametrize("value", ["oauth,isc", "oauth isc", ["oauth", "isc"]])
+    @pytest.mark.parametrize(
+        "value", ["oauth,isc,zitadel,openapi", "oauth isc zitadel openapi", list(SURFACES)]
+    )
     def test_surfaces_are_names_of_groups(self, value):
-        assert settings(surfaces=value).surfaces == SURFACES == ("oauth", "isc")
+        assert settings(surfaces=value).surfaces == SURFACES == ("oauth", "isc", "zitadel", "openapi")
 
     @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\r\nX: 1", "é", "", "a" * 129])
     def test_a_realm_fits_a_quoted_string(self, value):
@@ -480,9 +599,9 @@ class TestReaders:
 
 
 def test_neither_key_nor_password_is_shown():
-    made = settings(store_url=URL, secret_key=KEY)
-    for shown in (repr(made), str(made), f"{made}"):
-        assert not re.search(rf"hunter2|user:|{KEY.hex()}|\\x01\\x02", shown)
+    made = settings(store_url=URL, secret_key=KEY, pepper=[("a", OLD)])
+    for shown in (repr(made), str(made), f"{made}", repr(made.pepper), f"{[*made.pepper]}"):
+        assert not re.search(rf"hunter2|user:|{KEY.hex()}|\\x01\\x02|{OLD.hex()}|oooo", shown)
     with pytest.raises(ConfigurationError) as caught:
         settings(store_url=URL + "\n")
     assert "hunter2" not in str(caught.value)

@@ -27,6 +27,7 @@ from .completion import completion
 from .config import config
 from .demo import demo
 from .doctor import doctor
+from .keys import keys
 from .options import Failure, Group
 from .output import printable
 from .owner import owner
@@ -101,6 +102,7 @@ program.add_command(owner)
 program.add_command(token)
 program.add_command(verify)
 program.add_command(store)
+program.add_command(keys)
 program.add_command(config)
 program.add_command(doctor)
 program.add_command(completion)

@@ -105,6 +105,7 @@ def _settings(bind: str) -> Settings:
     """The settings to serve with, which can be used as far as that shows without the store."""
     from ..errors import ConfigurationError
     from ..settings import SURFACES
+    from ..signedtokens import open_signed_tokens
     from ..store.engine import open_store
 
     given = {} if "PATAUTH_SURFACES" in os.environ else {"surfaces": SURFACES}
@@ -118,7 +119,8 @@ def _settings(bind: str) -> Settings:
     own_url = _own_url(bind)
     # Behind a proxy, clients use another URL than this one.
     if "PATAUTH_ISSUER" not in os.environ and own_url is not None and settings.trusted_proxies == 0:
-        return replace(settings, issuer=own_url + settings.path_prefix)
+        settings = replace(settings, issuer=own_url + settings.path_prefix)
+    open_signed_tokens(settings)  # raises, where they are asked for and cannot be had
     return settings
 
 

@@ -43,6 +43,8 @@ def metadata(settings: Settings) -> dict[str, Any] | None:
         # Required, although there is no authorization endpoint whose responses they would be.
         "response_types_supported": [],
     }
+    if settings.signs_tokens:
+        found["jwks_uri"] = f"{settings.issuer}{prefix}/oauth/jwks"
     if settings.scopes:
         found["scopes_supported"] = list(settings.scopes)
     return found

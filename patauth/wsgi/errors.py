@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..claims import EXPIRED
 from ..errors import (
     Conflict,
     InsufficientScope,
@@ -161,8 +162,8 @@ _DETAIL_CODES = {
     500: "500.0 Internal Fault",
     503: "503 Service unavailable",
 }
-# Said to the right secret alone (authenticate.py); all other refused credentials have one text.
-_OF_STATE = ("the personal access token has expired", "the personal access token is disabled")
+# Said to the right secret or signature alone (authenticate.py); all other refused credentials have one text.
+_OF_STATE = ("the personal access token has expired", "the personal access token is disabled", EXPIRED)
 
 
 def isc_error(

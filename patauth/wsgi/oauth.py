@@ -3,6 +3,7 @@
     POST /oauth/token        the client credentials grant                       RFC 6749 §4.4
     POST /oauth/introspect   what a token is worth                              RFC 7662
     POST /oauth/revoke       the end of a token                                 RFC 7009
+    GET  /oauth/jwks         the keys that verify signed access tokens          RFC 7517 §5
 
 Clients authenticate by one of
 
@@ -17,6 +18,7 @@ parameters 400, client 401/429/503, scope 400.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from ..authenticate import Admission
@@ -30,6 +32,7 @@ from .errors import Answer, MethodNotAllowed, UnsupportedGrantType, json_answer
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+JWKS_AGE = 300  # s for which caches may keep the public keys; a new key is asked for by its kid
 _IN_BODY_ONLY = frozenset({"client_id", "client_secret", "access_token", "client_assertion", "token"})
 
 
@@ -68,6 +71,20 @@ def revoke(environ: WSGIEnvironment, authority: Authority) -> Answer:
     asked, admission, address = _about_a_token(environ, authority)
     authority.revoke(asked, by=admission.principal, address=address)
     return json_answer(200, {}, admission.decision.fields())
+
+
+def jwks(environ: WSGIEnvironment, authority: Authority) -> Answer:
+    """Answer a request for the public keys. Raises as `token`."""
+    if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        raise MethodNotAllowed("GET, HEAD")
+    body = json.dumps(authority.jwks()).encode()
+    fields = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", f"public, max-age={JWKS_AGE}"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return Answer(200, fields, body)
 
 
 def _about_a_token(environ: WSGIEnvironment, authority: Authority) -> tuple[str, Admission, str | None]:

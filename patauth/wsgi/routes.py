@@ -5,6 +5,7 @@
     isc     /personal-access-tokens/v1..., /v2025...  dialects/isc.py
     zitadel /management/v1/users/{id}/pats..., /v2/users/..., /zitadel.user.v2.UserService/...
                                                       dialects/zitadel.py, zitadel_v2.py
+    openapi /openapi.json                             openapi.py
 
 Paths match exactly and under the setting `path_prefix`; a surface that is off, and whatever only looks like
 one of these paths, belongs to the application. Each route renders its own errors.
@@ -50,6 +51,8 @@ class Routes:
         if "oauth" in surfaces:
             for endpoint in (oauth.token, oauth.introspect, oauth.revoke):
                 self._fixed[f"{prefix}/oauth/{endpoint.__name__}"] = partial(_oauth, endpoint, authority)
+            if authority.publishes_keys:
+                self._fixed[f"{prefix}/oauth/jwks"] = partial(_oauth, oauth.jwks, authority)
             self._fixed.update(discovery.routes(settings))
         # Imported late: an app that is only wrapped does without them.
         if "isc" in surfaces:
@@ -60,6 +63,10 @@ class Routes:
             from .dialects import zitadel
 
             self._add(zitadel.Dialect(authority, identify))
+        if "openapi" in surfaces:
+            from . import openapi
+
+            self._fixed.update(openapi.routes(authority, surfaces))
         self._beginnings = tuple(one for beginnings in self._dialects for one in beginnings)
 
     def _add(self, dialect: Dialect) -> None:

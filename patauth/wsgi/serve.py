@@ -52,6 +52,7 @@ _CREDENTIALS = re.compile(
     r"(?i)\b(basic|bearer)\s+[^\s,'\"]+"
     r"|((?:client_secret|client_assertion|access_token|token|password|secret)=)[^&\s'\"]*"
 )
+_JWT = r"eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+"
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -129,7 +130,7 @@ class Redacting(logging.Formatter):
     def __init__(self, inner: logging.Formatter | None, settings: Settings) -> None:
         super().__init__()
         self._inner = inner or logging.Formatter()
-        self._ours = re.compile("|".join(settings.format.patterns().values()))
+        self._ours = re.compile("|".join([*settings.format.patterns().values(), _JWT]))
 
     def format(self, record: logging.LogRecord) -> str:
         """One record as text."""
