@@ -13,9 +13,10 @@ from typing import NamedTuple, NoReturn
 from . import audit
 from .claims import EXPIRED, Claims
 from .credentials import AccessToken, PatCredentials
-from .errors import InvalidCredentials, InvalidToken, PatAuthError, RateLimited
+from .errors import InvalidCredentials, InvalidToken, PatAuthError, RateLimited, StoreUnavailable
 from .failures import Failures
 from .pat import PersonalAccessToken, use_is_due
+from .pepper import NO_PEPPER
 from .principal import Method, Principal
 from .proofs import Proofs
 from .quota import Decision, Quota
@@ -111,8 +112,7 @@ class Authenticator:
         slot = record.slot_of(tag, now)
         if slot is None:
             self._refuse(credentials, address)
-        if not self._proofs.check(bytes.fromhex(credentials.pat_id), credentials.secret, slot.digest):
-            self._refuse(credentials, address)
+        self._check_hash(credentials, address, slot)
         state = record.pat.state_at(now)
         if state != "active":
             audit.record("credentials.refused", patId=credentials.pat_id, reason=state, address=address)
@@ -120,8 +120,23 @@ class Authenticator:
             raise InvalidCredentials(f"the personal access token {what}")
         return slot
 
-    def look(self, credentials: PatCredentials, address: str | None) -> PersonalAccessToken:
-        """A PAT by its secret, without a use and without any quota but that of failures. As `prove`."""
+    def _check_hash(self, credentials: PatCredentials, address: str | None, slot: SecretSlot) -> None:
+        if self._proofs.check(bytes.fromhex(credentials.pat_id), credentials.secret, slot.digest):
+            return
+        if slot.digest.pepper != NO_PEPPER:
+            # The tag was right: not the secret is wrong, but the key that a pepper's id stands for.
+            raise StoreUnavailable(
+                detail=f"pepper: not the key that PAT {credentials.pat_id} was hashed with"
+            )
+        self._refuse(credentials, address)
+
+    def look(
+        self, credentials: PatCredentials, address: str | None, *, living: bool = True
+    ) -> PersonalAccessToken:
+        """A PAT by its secret, without a use and without any quota but that of failures. As `prove`.
+
+        Not `living`: one that is expired or disabled, too.
+        """
         store = self._store
         deadline = store.deadline()
         tag = store.keyring(deadline).secret_tag(credentials.pat_id, credentials.secret)
@@ -129,7 +144,13 @@ class Authenticator:
         record = None if data is None else unpack(data)
         if record is None or record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
-        self.check_secret(credentials, address, record, tag, now)
+        if living:
+            self.check_secret(credentials, address, record, tag, now)
+        else:
+            slot = record.slot_of(tag, now)
+            if slot is None:
+                self._refuse(credentials, address)
+            self._check_hash(credentials, address, slot)
         return record.pat
 
     def note_use(self, proven: Proven) -> None:

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from copy import copy
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from . import audit
-from .amend import PATCHABLE
 from .authenticate import Admission, Authenticator
-from .change import Changer
 from .credentials import AccessToken, Format, PatCredentials
-from .errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
+from .errors import Forbidden, InvalidCredentials, InvalidToken, PatAuthError
 from .exchange import Access, Exchanger
-from .expiry import Expiry
 from .failures import Failures
-from .filters import Filter, Sorter
 from .forks import after_fork_in_child
 from .hashing import Hasher
 from .introspect import INACTIVE, Introspection, Introspector
 from .keyring import Keyring
-from .listing import Lister, Listing
-from .manage import Manager, NewPat
-from .pat import IssuedPat, Owner, PersonalAccessToken, check_id
-from .principal import Caller, Person, Principal
+from .management import Management
+from .pat import check_id
+from .principal import Caller, Principal
 from .proofs import Proofs
-from .quota import Quota
 from .settings import Settings
 from .signedtokens import open_signed_tokens
-from .standing import Standing
+from .standing import asked
 from .store.engine import open_store
 
 C = TypeVar("C")
 
 
-class Authority:
+class Authority(Management):
     """Makes, verifies, exchanges and removes the PATs of one tenant in one store.
 
     One Authority serves a whole process: it is safe for many threads and after a fork, and connects at its
@@ -46,31 +38,23 @@ class Authority:
     """
 
     def __init__(self, settings: Settings, *, _clock: Callable[[], int] | None = None) -> None:
-        self.settings = settings
-        self._signed = signed = open_signed_tokens(settings)
-        self.format = Format(settings.credential_prefixes, jwt=signed.read if signed else None)
-        self._guests = False
-        self._store = open_store(settings, _clock)
-        self._hasher = Hasher(
+        hasher = Hasher(
             settings.hash_profile,
             slots=settings.hash_slots,
             queue=settings.hash_queue,
             peppers=settings.pepper,
         )
-        proofs = Proofs(self._hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
+        super().__init__(settings, open_store(settings, _clock), hasher)
+        self._signed = signed = open_signed_tokens(settings)
+        self.format = Format(settings.credential_prefixes, jwt=signed.read if signed else None)
+        proofs = Proofs(hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
         failures = Failures(settings.failure_quota, entries=settings.failure_entries)
-        for part in (self._hasher, proofs, failures):
+        for part in (hasher, proofs, failures):
             after_fork_in_child(part.after_fork)
         self._authenticator = Authenticator(settings, self._store, proofs, failures)
         signing = signed if settings.signs_tokens else None
         self._exchanger = Exchanger(settings, self._store, self._authenticator, signing)
-        self._set_up_management()
-
-    def _set_up_management(self) -> None:
-        self._manager = Manager(self.settings, self._store, self._hasher)
-        self._changer = Changer(self.settings, self._store, self._hasher)
-        self._lister = Lister(self.settings, self._store)
-        self._introspector = Introspector(self.settings, self._store, self._authenticator, self._manager)
+        self._introspector = Introspector(settings, self._store, self._authenticator, self._manager)
 
     @classmethod
     def from_url(cls, store_url: str, **settings: Any) -> Authority:
@@ -186,6 +170,11 @@ class Authority:
             return False
         return self._introspector.revoke(standing, credentials, address)
 
+    @property
+    def reads_jwts(self) -> bool:
+        """Whether the settings let it read signed tokens; without, all of them are unknown to it."""
+        return self._signed is not None
+
     def read(self, form: Callable[[], C], address: str | None) -> C:
         """What `form` reads of `self.format`; credentials that are refused there go into the audit trail."""
         try:
@@ -199,152 +188,19 @@ class Authority:
 
     # -- managing ---------------------------------------------------------------------------------------
 
-    # `by` is on whose behalf: a Principal or a Person, whose rights then decide and whose own authority
-    # limits what they make. Without it, it is the application itself that asks, and may do everything.
-
-    def create(
-        self,
-        *,
-        owner: Owner | None = None,
-        name: str,
-        scope: Iterable[str],
-        expires_in: timedelta | None = None,
-        expires_at: datetime | None = None,
-        never_expires: bool = False,
-        access_token_ttl: int | None = None,
-        request_quota: Quota | str | None = None,
-        by: Caller | None = None,
-    ) -> IssuedPat:
-        """Make a PAT. Its secret is in the answer and nowhere else.
-
-        `owner`: None is `by`'s own. `name` is unique per owner. Exactly one of `expires_in`, `expires_at`
-        (with a time zone) and `never_expires=True`. `access_token_ttl`: 15-43200 s. `request_quota`:
-        "count/seconds" in place of the setting. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the
-        name, or too many PATs), `Forbidden` (no right to it, or the owner is disabled), `Overloaded`.
-        """
-        if [expires_in is not None, expires_at is not None, never_expires].count(True) != 1:
-            raise InvalidRequest(
-                "give exactly one of expires_in, expires_at and never_expires=True", field="expiry"
-            )
-        new = NewPat(
-            owner=owner,
-            name=name,
-            scope=scope,
-            expiry=Expiry.read(expires_in if expires_in is not None else expires_at),
-            access_token_ttl=access_token_ttl,
-            request_quota=request_quota,
-            never_acknowledged=never_expires,
-        )
-        return self.create_pat(new, by=by)
-
-    def create_pat(self, new: NewPat, *, by: Caller | None = None) -> IssuedPat:
-        """As `create`, of what a wire format has read."""
-        return self._manager.create(self._standing(by), new)
-
-    def get(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
-        """One PAT, also an expired one within its retention. Raises `NotFound`, `Forbidden`."""
-        return self._manager.get(self._standing(by), pat_id)
-
-    def get_presented(self, by: Caller) -> PersonalAccessToken:
-        """The PAT by which somebody calls; it needs no right for that. Raises `NotFound` for a `Person`."""
-        return self._manager.get_presented(self._standing(by))
-
-    def list(
-        self,
-        *,
-        owner_id: str | None = None,
-        filters: str | Filter | None = None,
-        sort: str | Sequence[Sorter] | None = None,
-        offset: int = 0,
-        limit: int | None = None,
-        count: bool = False,
-        by: Caller | None = None,
-    ) -> Listing:
-        """PATs of an owner, of `by` ("me"), or with None of the tenant; expired ones within their retention
-        too.
-
-        `filters` in the grammar of `patauth.filters`; `sort` such as "name" or "-created,name"; without it an
-        owner's come by creation, and a tenant's in no particular but steady order. `limit` None: all, up to
-        10 000. With `count`, `.total` of the answer is how many there are in all. Raises `InvalidRequest`
-        (also when it would have to read over 10 000 PATs), `Forbidden`.
-        """
-        return self._lister.list_for(self._standing(by), owner_id, filters, sort, offset, limit, count)
-
-    def patch(
-        self,
-        pat_id: str,
-        operations: object,
-        *,
-        fields: Collection[str] = PATCHABLE,
-        by: Caller | None = None,
-    ) -> PersonalAccessToken:
-        """Change a PAT by a JSON Patch (RFC 6902), all of it or nothing; the PAT as it is then.
-
-        `operations` such as `[{"op": "replace", "path": "/name", "value": "ci"}]`, on the members `name`,
-        `scope`, `expirationDate` and `userAwareTokenNeverExpires`, of which only `fields` may be touched. An
-        expiry of null needs `userAwareTokenNeverExpires: true` in the same patch. Access tokens keep their
-        scopes. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
-        """
-        return self._changer.patch(self._standing(by), pat_id, operations, fields)
-
-    def patch_many(
-        self, pat_ids: Sequence[str], operations: object, *, by: Caller | None = None
-    ) -> Sequence[PersonalAccessToken]:
-        """Change the expiry of 1-25 PATs by one JSON Patch; the PATs in the order of their ids.
-
-        All are checked first; those of one owner then change together or not at all. Raises as `patch`.
-        """
-        return self._changer.patch_many(self._standing(by), pat_ids, operations)
-
-    def rotate(
-        self, pat_id: str, *, overlap: timedelta = timedelta(hours=1), by: Caller | None = None
-    ) -> IssuedPat:
-        """Give a PAT a new secret, shown here and never again; id, name, scopes and expiry stay.
-
-        The secret until now passes for `overlap` too, at most 7 days and never past the expiry, and the
-        access tokens that came from it end with it; `timedelta(0)` ends them at once. Raises `NotFound`,
-        `Forbidden` (no right to it, the owner is disabled, or the PAT can do more than `by`),
-        `InvalidRequest`, `Overloaded`.
-        """
-        return self._changer.rotate(self._standing(by), pat_id, overlap)
-
-    def delete(self, pat_id: str, *, by: Caller | None = None) -> None:
-        """Revoke a PAT for good: it and its access tokens are refused from the next request on.
-
-        Returns only once that is durable (setting `durability`); else raises `StoreUnavailable`, and is
-        safe to repeat. Raises `NotFound`, `Forbidden`.
-        """
-        self._manager.delete(self._standing(by), pat_id)
-
-    def delete_presented(self, by: Caller) -> None:
-        """Revoke the PAT by which somebody calls; it needs no right for that. As `delete`."""
-        self._manager.delete_presented(self._standing(by))
-
-    def acting_in(self, tenant: str, by: Caller) -> Authority:
+    def acting_in(self, tenant: str, by: Caller) -> Management:
         """The verbs of management for `by` in a tenant: this Authority's, or one that `may_act_in` allows.
 
-        Their rights and limits are the same there; of PATs there, none is their own. Raises `Forbidden`.
+        There, they serve nobody but `by`, who has the rights and limits of home and no PATs of their own; the
+        policy of this Authority's settings holds. Raises `Forbidden`.
         """
         if tenant == self.settings.tenant:
             return self
         check_id(tenant, "tenant")
-        may_act_in = self.settings.may_act_in
-        if may_act_in is None or may_act_in(by, tenant) is not True:
+        if not asked(self.settings.may_act_in, by, tenant, "may_act_in"):
             raise Forbidden("you may not act in that organisation")
-        other = copy(self)
-        other.settings = replace(self.settings, tenant=tenant)
-        other._store = self._store.for_tenant(tenant)
-        other._guests = True
-        other._set_up_management()
-        return other
-
-    def tenant_sequence(self) -> int:
-        """A number that grows with each change to the tenant's PATs."""
-        return self._store.tenant.sequence(self._store.deadline())
-
-    def now(self) -> int:
-        """The store's clock, in milliseconds since 1970: what expiries and dates of changes go by."""
-        return self._store.now(self._store.deadline())
+        settings = replace(self.settings, tenant=tenant)
+        return Management(settings, self._store.for_tenant(tenant), self._hasher, guest=by)
 
     def disable_owner(self, owner_id: str) -> int:
         """Refuse all of an owner's PATs and access tokens from the next request on; none can be made.
@@ -401,8 +257,3 @@ class Authority:
             return {"keys": []}
         self._store.deadline()  # DIR of `local:DIR` is there from then on, and nobody else's
         return self._signed.jwks()
-
-    def _standing(self, by: Caller | None) -> Standing:
-        if not isinstance(by, Principal | Person | None):
-            raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
-        return Standing(self.settings, self._store.for_request(), by, self._guests)

@@ -14,7 +14,7 @@ from .authenticate import Authenticator, agree
 from .credentials import AccessToken, PatCredentials
 from .errors import InvalidCredentials, NotFound
 from .manage import Manager
-from .pat import Owner
+from .pat import Owner, PersonalAccessToken
 from .principal import Method
 from .settings import Settings
 from .standing import Standing
@@ -81,12 +81,8 @@ class Introspector:
         A PAT token with a wrong secret counts as a refused credential. Raises `RateLimited`, `Overloaded`.
         """
         if isinstance(token, PatCredentials):
-            found = self._pat(token, address)
-            return found if found.active and _owns(standing, found) else INACTIVE
-        found = self._access_token(token)
-        if found.active and (_owns(standing, found) or standing.holds(INTROSPECT)):
-            return found
-        return INACTIVE
+            return self._pat(standing, token, address)
+        return self._access_token(standing, token)
 
     def revoke(self, standing: Standing, token: AccessToken | PatCredentials, address: str | None) -> bool:
         """End an access token, or with a PAT token the PAT, if it is the caller's own. Whether this call did.
@@ -94,19 +90,26 @@ class Introspector:
         Returns only once it is durable, also when it was ended before. Raises as `introspect`, and
         `StoreUnavailable` when that is not known: it is safe to repeat.
         """
+        # Not what is active decides, but what is there: an owner who is disabled may be enabled again.
         store = self._store
         if isinstance(token, PatCredentials):
-            found = self._pat(token, address)
-            if found.active and _owns(standing, found):
+            try:
+                pat = self._authenticator.look(token, address, living=False)
+            except InvalidCredentials:
+                pat = None
+            if pat is not None and _owns(standing, pat):
                 try:
                     self._manager.delete_found(standing, token.pat_id)
                 except NotFound:  # another was faster
                     return False
                 return True
         else:
-            found = self._access_token(token)
-            if found.active and _owns(standing, found):
-                return self._end(standing, token)
+            _, data, token_data = store.token(token.pat_id, token.digest, deadline=store.deadline())
+            if data is not None and token_data is not None:
+                pat, access = unpack(data).pat, unpack_token(token_data)
+                ours = access.pat_id == pat.id and pat.tenant == self._tenant and _owns(standing, pat)
+                if ours and (token.claims is None or agree(token.claims, pat, access)):
+                    return self._end(standing, token)
         store.confirm_removals(token.pat_id[:8], store.deadline())
         return False
 
@@ -123,7 +126,7 @@ class Introspector:
                 audit.record("token.revoke", patId=token.pat_id, **standing.facts)
         return removed
 
-    def _access_token(self, token: AccessToken) -> Introspection:
+    def _access_token(self, standing: Standing, token: AccessToken) -> Introspection:
         store = self._store
         now, data, token_data = store.token(token.pat_id, token.digest, deadline=store.deadline())
         if data is None or token_data is None:
@@ -137,6 +140,7 @@ class Introspector:
             or pat.state_at(now) != "active"
             or not record.passes(access.generation, now)
             or (token.claims is not None and not agree(token.claims, pat, access))
+            or not (_owns(standing, pat) or standing.holds(INTROSPECT))
         ):
             return INACTIVE
         expires_ms = access.expires_ms if pat.expires_ms is None else min(access.expires_ms, pat.expires_ms)
@@ -145,20 +149,20 @@ class Introspector:
             True, access.scopes, pat.id, pat.owner, pat.tenant, "access_token", expires_ms, audience
         )
 
-    def _pat(self, token: PatCredentials, address: str | None) -> Introspection:
+    def _pat(self, standing: Standing, token: PatCredentials, address: str | None) -> Introspection:
         try:
             pat = self._authenticator.look(token, address)
         except InvalidCredentials:
             return INACTIVE
+        if not _owns(standing, pat):
+            return INACTIVE
         return Introspection(True, pat.scope, pat.id, pat.owner, pat.tenant, "pat", pat.expires_ms)
 
 
-def _owns(standing: Standing, found: Introspection) -> bool:
+def _owns(standing: Standing, pat: PersonalAccessToken) -> bool:
+    """Whether it is the caller's own; the host owns all. A guest owns nothing here."""
     if standing.by is None:
         return True
     return (
-        standing.owner is not None
-        and found.subject is not None
-        and found.subject.id == standing.owner.id
-        and found.tenant == standing.by.tenant
+        standing.owner is not None and pat.owner.id == standing.owner.id and pat.tenant == standing.by.tenant
     )

@@ -71,6 +71,7 @@ class JWTVerifier:
         self._fetch = jwks if callable(jwks) else None
         self._verifier = None if callable(jwks) else self._made(jwks)
         self._asked_at = -float("inf")  # by `timer`
+        self._fetched_at = -float("inf")  # by `timer`
         self._after_fork()
         after_fork_in_child(self._after_fork)
 
@@ -116,7 +117,12 @@ class JWTVerifier:
         known = self._verifier
         if known is None:
             return self._fetched(None)
-        if self._fetch is None or self._timer() < self._asked_at + self._max_age:
+        now = self._timer()
+        if (
+            self._fetch is None
+            or now < self._fetched_at + self._max_age
+            or now < self._asked_at + self._interval
+        ):
             return known
         if not self._lock.acquire(blocking=False):  # one asks, and the others go on with what is known
             return known
@@ -139,13 +145,15 @@ class JWTVerifier:
         return newer
 
     def _ask(self, fetch: Callable[[], Mapping[str, Any]]) -> Verifier | None:
-        self._asked_at = self._timer()
         try:
             self._verifier = self._made(fetch())
+            self._fetched_at = self._timer()
         except Exception as problem:  # whatever a network can do; its text may hold a password
             why = str(problem) if isinstance(problem, PatAuthError) else type(problem).__name__
             _log.warning("the keys that verify tokens could not be fetched: %s", why)
             return None
+        finally:
+            self._asked_at = self._timer()  # once it is over: a slow one is not followed by the next at once
         return self._verifier
 
     def _made(self, jwks: object) -> Verifier:

@@ -23,12 +23,12 @@ from .pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name
 from .principal import Principal
 from .quota import Quota, parse
 from .scope import check as check_scopes
-from .scope import check_known
+from .scope import check_known, known_of
 from .settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL, Settings
 from .standing import Standing
 from .store.connection import Unanswered
 from .store.pats import Outcome
-from .store.record import PatRecord, SecretSlot, pack
+from .store.record import PatRecord, SecretSlot, pack, unpack
 from .store.redis import RedisStore
 from .store.scripts import NotDurable
 
@@ -39,7 +39,7 @@ _ID_TRIES = 3  # 96 random bits meet another id of the same owner tag practicall
 class NewPat:
     """What is asked for when a PAT is to be made."""
 
-    owner: Owner | None  # None: whoever makes it
+    owner: Owner | str | None  # an id alone: as their PATs have it; None: whoever makes it
     name: str | Callable[[str], str]  # or what makes it of the PAT id
     scope: Iterable[str] | None  # None: the maker's own
     expiry: Expiry
@@ -98,13 +98,44 @@ class Manager:
     def _read(self, standing: Standing, new: NewPat) -> _Asked:
         """Who may ask for whom, and all that can be told of it without the store."""
         settings = self._settings
-        owner = _owner_of(standing, new.owner)
+        owner = self._owner_of(standing, new.owner)
         if settings.owner_types is not None and owner.type not in settings.owner_types:
             raise InvalidRequest(f"give one of {', '.join(settings.owner_types)}", field="owner type")
         name = new.name if callable(new.name) else check_name(new.name)
         scopes = None if new.scope is None else _checked_scopes(new.scope, settings.scopes)
         _check_ttl(new.access_token_ttl)
         return _Asked(new, owner, name, scopes, _quota(new.request_quota))
+
+    def _owner_of(self, standing: Standing, owner: Owner | str | None) -> Owner:
+        """Whom a PAT is to be made for: the caller, or with the right to it, anyone."""
+        home = standing.owner
+        if owner is None:
+            standing.require_own("manage")
+            if home is None:
+                raise InvalidRequest("give a patauth.Owner", field="owner")
+            return home
+        if isinstance(owner, str):
+            owner_id = check_id(owner, "owner id")
+            if home is not None and home.id == owner_id:
+                standing.require_own("manage")
+                return home
+            standing.require_all("manage")
+            return self._known_owner(standing, owner_id)
+        if not isinstance(owner, Owner):
+            raise InvalidRequest("give a patauth.Owner", field="owner")
+        standing.require_all("manage")
+        return owner
+
+    def _known_owner(self, standing: Standing, owner_id: str) -> Owner:
+        """Name and type as the owner's PATs have them; of a new one, the first type that may have any."""
+        store, settings = standing.store, self._settings
+        deadline = store.deadline()
+        tag = store.keyring(deadline).owner_tag(settings.tenant, owner_id)
+        pat_ids = store.pat_ids_of(owner_id, tag, deadline=deadline)[:1]
+        for data in store.records(pat_ids, deadline=deadline)[1] if pat_ids else ():
+            if data is not None:
+                return unpack(data).pat.owner
+        return Owner(owner_id, type=(settings.owner_types or ("IDENTITY",))[0])
 
     def _write(
         self, standing: Standing, asked: _Asked, pat_id: str, secret: tuple[bytes, Digest] | None
@@ -117,7 +148,9 @@ class Manager:
         deadline = store.deadline()
         most = standing.limit(deadline)
         new, owner = asked.new, asked.owner
-        scopes = _checked_scopes(most.own, None) if asked.scopes is None else asked.scopes
+        scopes = asked.scopes
+        if scopes is None:
+            scopes = _checked_scopes(known_of(most.own, settings.scopes), None)
         most.require(scopes)
         now = store.now(deadline)
         latest = store.latest(now, deadline)
@@ -281,19 +314,6 @@ def refuse(outcome: Outcome) -> None:
         raise Forbidden("this owner is disabled; enable the owner first")
     if outcome == "maker gone":
         raise InvalidCredentials
-
-
-def _owner_of(standing: Standing, owner: Owner | None) -> Owner:
-    """Whom a PAT is to be made for: the caller, or with the right to it, anyone."""
-    if owner is None:
-        standing.require_own("manage")
-        if standing.owner is None:
-            raise InvalidRequest("give a patauth.Owner", field="owner")
-        return standing.owner
-    if not isinstance(owner, Owner):
-        raise InvalidRequest("give a patauth.Owner", field="owner")
-    standing.require_all("manage")
-    return owner
 
 
 def _presented(standing: Standing) -> str:

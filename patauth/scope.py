@@ -68,12 +68,15 @@ def check(scopes: Iterable[str]) -> tuple[str, ...]:
 
 def check_known(scopes: Iterable[str], catalogue: Collection[str] | None) -> None:
     """Raise `InvalidScope` unless the catalogue has them all, rights apart; None: there is no catalogue."""
-    if catalogue is None:
-        return
     for place, scope in enumerate(scopes, 1):
-        if scope not in catalogue and not is_right(scope):
+        if not known_of([scope], catalogue):
             shown = scope if len(scope) <= _SHOWN else f"number {place}"
             raise InvalidScope(f"{shown} is not in the catalogue (setting scopes)", field="scope")
+
+
+def known_of(scopes: Iterable[str], catalogue: Collection[str] | None) -> tuple[str, ...]:
+    """Those that `check_known` lets pass."""
+    return tuple(scope for scope in scopes if catalogue is None or scope in catalogue or is_right(scope))
 
 
 def covers(held: Collection[str], wanted: Iterable[str], catalogue: Collection[str] = ()) -> bool:

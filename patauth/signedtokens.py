@@ -115,9 +115,14 @@ class SignedTokens:
 
     def _known(self, *, at_once: bool = False) -> KeySet:
         try:
-            return self._keys.keys(at_once=at_once)
+            known = self._keys.keys(at_once=at_once)
         except ConfigurationError as problem:
             raise StoreUnavailable(detail=str(problem)) from None
+        if (
+            not known and self._keys.are_missing
+        ):  # a directory that is not mounted, say: no verdict on any token
+            raise StoreUnavailable(detail="keys: there are none where there should be")
+        return known
 
     def _current(self, *, at_once: bool = False) -> Verifier:
         known, made = self._known(at_once=at_once), self._verifier

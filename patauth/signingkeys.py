@@ -18,6 +18,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -95,7 +96,8 @@ class SigningKeys:
         self._timer = timer
         # Written whole, as one object: threads that look at the same time do the same work, and no harm.
         self._seen: tuple[Stamp, KeySet] | None = None
-        self._look_at = 0.0
+        self._had_any = False
+        self._look_at = self._say_at = 0.0
 
     def now_ms(self) -> int:
         """This process's clock, ms since 1970."""
@@ -113,13 +115,26 @@ class SigningKeys:
                 try:
                     return self._read()
                 except ConfigurationError as problem:
-                    _log.error("the signing keys cannot be read, and those known stay: %s", problem)
+                    if self._timer() >= self._say_at:
+                        self._say_at = self._timer() + _LOOK_EVERY
+                        _log.error(
+                            "not all signing keys can be read; those known stay: %s",
+                            problem,
+                        )
+                    # One whose file has gone was taken away: it is used no more, whatever else is wrong.
+                    there = set(self._paths())
+                    self._seen = seen = seen[0], KeySet(one for one in seen[1] if one.path in there)
         return seen[1]
+
+    @property
+    def are_missing(self) -> bool:
+        """Whether there were keys before: where none are found now, they are only out of reach."""
+        return self._had_any
 
     def signer(self) -> Key:
         """The key that signs now; made, where there is none and it may be."""
         known = self.keys(at_once=True)  # a key that was retired must sign nothing more
-        if not known and self._makes:
+        if not known and self._makes and not self._had_any:
             self._make_first()
             known = self._read()
         if not known:
@@ -168,6 +183,9 @@ class SigningKeys:
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(fd, "wb") as file:
+                if os.geteuid() == 0:  # for whoever runs the service, who has to read it
+                    owner = os.stat(self.directory)
+                    os.fchown(fd, owner.st_uid, owner.st_gid)
                 file.write(key.pem())
                 file.flush()
                 os.fsync(fd)
@@ -230,6 +248,7 @@ class SigningKeys:
                     raise ConfigurationError(f"keys: there is no file {problem.filename}") from None
                 continue
             self._seen = stamp, found
+            self._had_any = self._had_any or bool(found)
             return found
         raise ConfigurationError(f"keys: {self.directory} keeps changing")
 
@@ -248,12 +267,15 @@ class SigningKeys:
 
     def _stamp(self) -> Stamp:
         """What changes when the keys do."""
-        return tuple(map(_stamp, self._files if self.directory is None else (self.directory,)))
+        if self.directory is None:
+            return tuple(map(_stamp, self._files))
+        return tuple(map(_stamp, (self.directory, *self._paths())))
 
     def _may_hide_another(self, stamp: Stamp) -> bool:
         """Whether it is so young that a file may have come since without changing it."""
         now = self._clock()
-        return any(one is not None and abs(now - one[0] / 1e9) < _SAME_TICK for one in stamp)
+        lists = stamp if self.directory is None else stamp[:1]
+        return any(one is not None and abs(now - one[0] / 1e9) < _SAME_TICK for one in lists)
 
     def _place(self) -> str:
         return str(self.directory or " ".join(map(str, self._files)))
@@ -278,9 +300,13 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def _read_key(path: Path) -> StoredKey:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for, for ever
+            raise ConfigurationError(f"keys: {path} is no file")
         with open(path, "rb") as file:
             data = file.read(_LARGEST)
     except FileNotFoundError:
+        if path.is_symlink():
+            raise ConfigurationError(f"keys: {path} leads to no file") from None
         raise
     except (OSError, ValueError) as problem:
         why = problem.strerror if isinstance(problem, OSError) else "that is no path"

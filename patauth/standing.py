@@ -27,7 +27,7 @@ from .pat import Owner, PersonalAccessToken, is_gone
 from .principal import Caller, Principal
 from .quota import Quota
 from .scope import Verb, allows, covers
-from .settings import Settings
+from .settings import Rule, Settings
 from .store.record import unpack
 from .store.redis import RedisStore
 
@@ -74,10 +74,11 @@ class Standing:
     settings: Settings
     store: RedisStore
     by: Caller | None
-    guests: bool = False  # callers of other tenants are let in here (setting `may_act_in`)
+    guest: Caller | None = None  # the one caller of another tenant who is let in here, and nobody else
 
     def __post_init__(self) -> None:
-        if self.by is not None and self.by.tenant != self.settings.tenant and not self.guests:
+        stranger = self.by is not None and self.by.tenant != self.settings.tenant
+        if (stranger or self.guest is not None) and self.by != self.guest:
             raise Forbidden("this is another organisation's; call yours")
 
     @property
@@ -94,7 +95,7 @@ class Standing:
         if isinstance(self.by, Principal):
             facts["byPatId"] = self.by.pat_id
         if self.by.tenant != self.settings.tenant:
-            facts["byTenant"] = self.by.tenant
+            facts |= {"byTenant": self.by.tenant, "tenant": self.settings.tenant}
         return facts
 
     def holds(self, scope: str) -> bool:
@@ -188,14 +189,21 @@ class Standing:
         return frozenset(self.settings.scopes or ())
 
     def _manages(self, owner_id: str) -> bool:
-        by, manages = self.by, self.settings.manages
-        if by is None or manages is None or not allows(by.scopes, "managed", "read", self._catalogue):
-            return False
-        try:
-            return manages(by, owner_id) is True
-        except Exception as problem:  # the host's own; its text may hold anything
-            _log.error("the callable `manages` failed, and gives no right: %s", type(problem).__name__)
-            return False
+        by = self.by
+        if by is None or self.owner is None or not allows(by.scopes, "managed", "read", self._catalogue):
+            return False  # whom a guest manages at home has only the id in common with somebody here
+        return asked(self.settings.manages, by, owner_id, "manages")
+
+
+def asked(rule: Rule | None, by: Caller, subject: str, name: str) -> bool:
+    """What a callable of the settings says of a caller and an id: nothing but True is a yes."""
+    if rule is None:
+        return False
+    try:
+        return rule(by, subject) is True
+    except Exception as problem:  # the host's own; its text may hold anything
+        _log.error("the callable `%s` failed, and gives no right: %s", name, type(problem).__name__)
+        return False
 
 
 def _subject(by: Caller) -> Owner:

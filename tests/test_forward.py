@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import shutil
 import subprocess
@@ -127,6 +128,19 @@ def _answers(url: str) -> bool:
         return False
 
 
+def raw(url: str, path: str, authorization: str) -> tuple[int, bytes]:
+    """A GET of a path exactly as it is written."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
+    try:
+        connection.putrequest("GET", path, skip_accept_encoding=True)
+        connection.putheader("Authorization", authorization)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
 if shutil.which("nginx"):  # .ci/run installs it
 
     class TestNginx:
@@ -215,6 +229,51 @@ if shutil.which("nginx"):  # .ci/run installs it
             headers = {"Authorization": f"Bearer {issued.token}, {basic_of(issued)}"}
             assert requests.get(f"{url}/", headers=headers, timeout=5).status_code == 400
             assert app.seen == []
+
+        @pytest.mark.parametrize(
+            "path",
+            [
+                "/reports/1/../../public",
+                "/reports/1/..%2f..%2fpublic",
+                "/reports/%2e%2e/x",
+                "/reports/..",
+                "//reports/1",
+                "/reports%2f1",
+                "/x/../reports/1",
+                "/reports;x/1",
+                "/x%5c..%5creports/1",
+                "/reports/.",
+                "/public/%252e%252e/reports/1",
+            ],
+        )
+        def test_no_other_reading_of_a_path_gets_around_its_scopes(
+            self, url: str, app: Echo, authority: Authority, path: str
+        ) -> None:
+            """What is let through reaches the app as the path that was judged."""
+            other = issue(authority, name="other", scope=["a"])
+            status, body = raw(url, path, basic_of(other))
+            assert status in (400, 403), body
+            assert app.seen == []
+
+        def test_the_management_apis_are_patauths_and_nothing_beside_them(
+            self, url: str, app: Echo, issued: IssuedPat
+        ) -> None:
+            ours = [
+                "/personal-access-tokens/v1",
+                "/v3/personal-access-tokens",
+                "/management/v1/users/a/pats/x",
+                "/v2/users/a/pats",
+                "/v2/users/pats/search",
+                "/zitadel.user.v2.UserService/ListPersonalAccessTokens",
+                "/openapi.json",
+            ]
+            for path in ours:
+                requests.get(f"{url}{path}", timeout=5)
+            assert app.seen == []
+            headers = {"Authorization": basic_of(issued)}
+            for path in ("/v2/users", "/v3/orders", "/management/v1/x", "/.well-known/acme"):
+                assert requests.get(f"{url}{path}", headers=headers, timeout=5).status_code == 200
+            assert len(app.seen) == 4
 
         def test_with_patauth_gone_nothing_gets_through(
             self, app: Echo, issued: IssuedPat, tmp_path: Path

@@ -324,3 +324,17 @@ class TestEndpoints:
         short = issue(authority, name="short", expires_in=timedelta(days=1))
         clock.advance(DAY)
         assert service("introspect", short.token).json == {"active": False}
+
+
+class TestRevokeWhileDisabled:
+    """Disabling an owner comes first in an incident; what is revoked then is not there after it."""
+
+    @pytest.mark.parametrize("kind", ["access token", "PAT token"])
+    def test_it_stays_revoked_when_the_owner_is_enabled_again(self, authority: Authority, kind: str) -> None:
+        issued = issue(authority)
+        token = access_of(authority, issued) if kind == "access token" else issued.token
+        authority.disable_owner("alice")
+        assert authority.introspect(token) == INACTIVE
+        assert authority.revoke(token)
+        authority.enable_owner("alice")
+        assert authority.introspect(token) == INACTIVE

@@ -338,6 +338,7 @@ def test_a_tokens_own_rights_decide_and_not_those_of_its_pat(site: Site, version
 OPEN = {
     "/.well-known/oauth-authorization-server": "what clients read before they have any credentials",
     "/.well-known/openid-configuration": "the same",
+    "/openapi.json": "how the API works, which is no secret",
 }
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 FORM = "application/x-www-form-urlencoded"

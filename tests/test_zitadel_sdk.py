@@ -17,7 +17,7 @@ from patauth.wsgi.standalone import Standalone
 from .conftest import ALICE, Make, issue
 from .wsgi import App, serving
 
-with warnings.catch_warnings(record=True):  # of authlib, which it uses, about a part of authlib
+with warnings.catch_warnings(action="ignore"):  # of authlib, which it uses, about a part of authlib
     from zitadel_client import TransportOptions, Zitadel
     from zitadel_client.auth.authenticator import Token
     from zitadel_client.exceptions import ApiError, ZitadelError

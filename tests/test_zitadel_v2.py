@@ -79,11 +79,11 @@ class TestAddAndRemove:
         ("path", "body", "named"),
         [
             ("/v2/users/alice/pats", {"userId": "bob"}, "userId: "),
-            ("/v2/users/alice/pats", {"userId": ""}, "userId: "),
             ("/v2/users/alice/pats", {"name": "x"}, "there is no field name "),
             ("/v2/users/me/pats", {}, "userId: "),
             (CONNECT + "AddPersonalAccessToken", {}, "userId: "),
             (CONNECT + "AddPersonalAccessToken", {"userId": None}, "userId: "),
+            ("/v2/users/alice/pats", {"userId": ""}, "userId: "),
             (CONNECT + "AddPersonalAccessToken", {"userId": ""}, "userId: "),
             (CONNECT + "AddPersonalAccessToken", {"userId": "me"}, "userId: "),
             (CONNECT + "AddPersonalAccessToken", {"userId": 1}, "userId: "),

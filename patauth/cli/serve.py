@@ -117,8 +117,10 @@ def _settings(bind: str) -> Settings:
         )
     open_store(settings).close()
     own_url = _own_url(bind)
-    # Behind a proxy, clients use another URL than this one.
-    if "PATAUTH_ISSUER" not in os.environ and own_url is not None and settings.trusted_proxies == 0:
+    # Behind a proxy, clients use another URL than this one. What stands in signed tokens must be known to all
+    # who read them, such as other commands.
+    derived = settings.trusted_proxies == 0 and not settings.signs_tokens
+    if "PATAUTH_ISSUER" not in os.environ and own_url is not None and derived:
         settings = replace(settings, issuer=own_url + settings.path_prefix)
     open_signed_tokens(settings)  # raises, where they are asked for and cannot be had
     return settings

@@ -10,6 +10,7 @@ from .options import Command, Group, open_authority, options, read_secret_line
 from .output import print_changed, print_facts, print_json
 
 if TYPE_CHECKING:
+    from ..authority import Authority
     from ..principal import Principal
 
 
@@ -65,7 +66,7 @@ def introspect() -> None:
       patauth token introspect --output json < token | jq .active
     """
     with open_authority() as authority:
-        found = authority.introspect(read_secret_line("token"))
+        found = authority.introspect(_readable(authority, read_secret_line("token")))
         members = found.members(authority.settings.issuer)
     if options().json:
         print_json(members)
@@ -87,9 +88,18 @@ def revoke() -> None:
       patauth token revoke < token
     """
     with open_authority() as authority:
-        text = read_secret_line("token")
-        ended = authority.revoke(text)
+        ended = authority.revoke(_readable(authority, read_secret_line("token")))
     print_changed(int(ended), [])
+
+
+def _readable(authority: Authority, token: str) -> str:
+    """The token; unless it is signed, and these settings have no say on signed ones."""
+    if token.count(".") == 2 and not authority.reads_jwts:
+        raise click.UsageError(
+            "this is a signed token, and these settings cannot read those; set PATAUTH_ISSUER,"
+            " PATAUTH_ACCESS_TOKEN_FORMAT and PATAUTH_KEYS as the service has them"
+        )
+    return token
 
 
 @click.command(cls=Command, short_help="Say who an Authorization value is.")

@@ -30,7 +30,7 @@ def metadata(settings: Settings) -> dict[str, Any] | None:
     """
     if settings.issuer is None:
         return None
-    prefix = "" if _ends_in_prefix(settings) else settings.path_prefix
+    prefix = "" if ends_in_prefix(settings) else settings.path_prefix
     found: dict[str, Any] = {
         "issuer": settings.issuer,
         "token_endpoint": f"{settings.issuer}{prefix}/oauth/token",
@@ -59,7 +59,7 @@ def routes(settings: Settings) -> dict[str, Callable[[WSGIEnvironment], Answer]]
     found = metadata(settings)
     if found is None:
         return {}
-    inside = settings.path_prefix if _ends_in_prefix(settings) else ""
+    inside = settings.path_prefix if ends_in_prefix(settings) else ""
     path = urlsplit(settings.issuer or "").path
     answer = partial(_answer, json_answer(200, found), settings.realm)
     return {
@@ -69,7 +69,7 @@ def routes(settings: Settings) -> dict[str, Callable[[WSGIEnvironment], Answer]]
     }
 
 
-def _ends_in_prefix(settings: Settings) -> bool:
+def ends_in_prefix(settings: Settings) -> bool:
     """Whether the issuer's path leads to patauth's routes, and not only to the application around them."""
     return urlsplit(settings.issuer or "").path.endswith(settings.path_prefix)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..authority import Authority
-from ..errors import InsufficientScope, PatAuthError
+from ..errors import InsufficientScope, InvalidRequest, PatAuthError
 from ..scope import covers, parse
 from .bodies import query
 from .caller import authorization
@@ -37,7 +37,10 @@ def verify(environ: WSGIEnvironment, authority: Authority) -> Answer:
     decision = None
     try:
         # Read first: a front server that is set up wrongly must fail for everybody, and not only for some.
-        required = parse(query(environ).get("scope", ""))
+        asked = query(environ)
+        if asked.keys() - {"scope"}:
+            raise InvalidRequest("this takes scope and nothing else")
+        required = parse(asked.get("scope", ""))
         address = client_address(environ, settings.trusted_proxies)
         principal, decision = authority.admit(authorization(environ), address=address)
         if not covers(principal.scopes, required, settings.scopes or ()):

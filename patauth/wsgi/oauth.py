@@ -122,6 +122,8 @@ def _client(
     if authorization:
         if client_secret is not None:
             raise InvalidRequest("send the client's secret once: as Basic or in the body, not both")
+        if "access_token" in form:  # RFC 6750 §2
+            raise InvalidRequest("send credentials once: in the Authorization header, and not in the body")
         credentials = authority.format.parse(authorization, form_encoded=True)
         if client_id is not None and client_id != credentials.pat_id:
             raise InvalidRequest("client_id differs from the user name of Basic")

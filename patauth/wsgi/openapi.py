@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..authority import Authority
 from ..settings import Settings
 from .descriptions.parts import HEADERS, RESPONSES, SCHEMAS, SHARED, Description, answer, words
+from .discovery import ends_in_prefix
 from .errors import Answer, MethodNotAllowed, json_answer, oauth_error
 
 if TYPE_CHECKING:
@@ -127,5 +128,5 @@ def _joined(parts: Any) -> dict[str, Any]:
 def _server(settings: Settings) -> str:
     """Where the application is mounted, as paths have `path_prefix`: by the issuer, or as seen from here."""
     if settings.issuer is not None:
-        return settings.issuer.removesuffix(settings.path_prefix) or "/"
+        return settings.issuer.removesuffix(settings.path_prefix if ends_in_prefix(settings) else "")
     return "/".join([".."] * settings.path_prefix.count("/")) or "."

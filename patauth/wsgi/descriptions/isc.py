@@ -60,7 +60,10 @@ _CREATE: dict[str, Schema] = {
     },
 }
 _SHORT = {**DATE, "description": "In the future. Null or left out, and at most: 6 months from creation."}
-_LONG = {**DATE, "description": "In the future. Null or left out: never, and the next has to be true."}
+_LONG = {
+    **DATE,
+    "description": "In the future. Null or left out: never, where policy allows it; the next has to be true.",
+}
 _AWARE = {"description": "Acknowledges that it never expires; changes nothing by itself."}
 
 
@@ -79,7 +82,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
         "OwnerToBe": {
             "id": OWNER_ID,
             "name": {**NAME, "description": "Null or left out: the id."},
-            "type": {"enum": list(owner_types), "description": "Null or left out: IDENTITY."},
+            "type": {"enum": list(owner_types), "description": "Null or left out: IDENTITY, if that may be."},
         },
         "BulkUpdate": {
             "ids": {

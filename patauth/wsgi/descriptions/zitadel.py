@@ -42,7 +42,7 @@ _ALWAYS = ("400", "401", "403", "415", "429", "500", "503")
 
 # -- requests ----------------------------------------------------------------------------------------------
 
-_EXPIRY: Schema = {"description": "In the future. Null or left out: never."}
+_EXPIRY: Schema = {"description": "In the future. Null or left out: never, where policy allows it."}
 _USER: Schema = {"description": "The user's id.", **OWNER_ID}
 
 
@@ -107,7 +107,7 @@ _ORGANISATION = parameter(
     "header",
     "x-zitadel-orgid",
     "The organisation to act in. Left out: the caller's own.",
-    {"type": "string", **OWNER_ID},
+    {"type": "string", **OWNER_ID, "pattern": OWNER_ID["pattern"].replace("!-.", "!-+\\-.")},  # no comma
 )
 _PATH = {
     "userId": parameter("path", "userId", "The user's id.", {"type": "string", **OWNER_ID}),

@@ -22,7 +22,8 @@ from ...expiry import Expiry
 from ...filters import Filter, Sorter
 from ...listing import Listing
 from ...manage import NewPat
-from ...pat import IssuedPat, Owner, PersonalAccessToken, check_id
+from ...management import Management
+from ...pat import IssuedPat, PersonalAccessToken, check_id
 from ...principal import Caller, Principal
 from ..bodies import read_json
 from ..errors import Answer, UnsupportedMediaType
@@ -49,10 +50,10 @@ Timestamp = Annotated[
 
 
 class Call(NamedTuple):
-    """One admitted request. `authority` is that of the organisation it names; ids are as in the path."""
+    """One admitted request. `authority` has the verbs where it wants to act; ids are as in the path."""
 
     environ: WSGIEnvironment
-    authority: Authority
+    authority: Management
     caller: Caller
     user_id: str  # "" where the path has none
     token_id: str
@@ -82,12 +83,13 @@ def admitted(environ: WSGIEnvironment, authority: Authority, caller: Caller, ids
             "gRPC, gRPC-web, Connect streams and protobuf are not served here; send application/json"
         )
     organisation = environ.get("HTTP_X_ZITADEL_ORGID")
+    acting: Management = authority
     if organisation is not None:
         # A server joins a field that was sent twice by commas.
         if "," in organisation:
             raise InvalidRequest("name one organisation, and once", field="tenant")
-        authority = authority.acting_in(check_id(organisation, "tenant"), caller)
-    return Call(environ, authority, caller, *ids)
+        acting = authority.acting_in(check_id(organisation, "tenant"), caller)
+    return Call(environ, acting, caller, *ids)
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -129,6 +131,8 @@ def _renamed(value: Any, camel: Mapping[str, str]) -> Any:
         return value
     found: dict[str, Any] = {}
     for name, item in value.items():
+        if item is None:  # as good as nothing
+            continue
         wire = camel.get(name, name)
         if wire in found:
             raise InvalidRequest("this is given in both spellings; give it once", field=wire)
@@ -167,7 +171,7 @@ def add(call: Call, user_id: str, expires: str | None) -> IssuedPat:
     check_id(user_id, "userId")
     expires_ms = None if expires is None else dates.parse_ms(expires, "expirationDate")
     new = NewPat(
-        owner=None if call.is_own(user_id) else Owner(user_id),
+        owner=user_id,
         name=lambda pat_id: f"zitadel-{pat_id[-8:]}",
         scope=None,
         expiry=Expiry(at_ms=expires_ms),
