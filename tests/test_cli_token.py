@@ -129,3 +129,12 @@ def test_a_terminal_is_asked_and_does_not_show_what_is_typed(url: str, run: Run,
     code, stdout = terminal.end()
     assert (code, json.loads(stdout)["token_type"]) == (0, "Bearer")
     assert "pats_" not in terminal.shown
+
+
+def test_a_signed_token_is_not_called_unknown_by_settings_that_cannot_read_it(run: Run, owner: str) -> None:
+    token = "e30.e30." + "A" * 86
+    for command in ("introspect", "revoke"):
+        refused = run("token", command, input=token)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "PATAUTH_ISSUER" in refused.stderr
+        assert token not in refused.stderr

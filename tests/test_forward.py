@@ -72,6 +72,9 @@ class TestVerify:
             ("?scope=a&scope=reports:read", 400),
             ("?scope=a++reports:read", 400),
             ("?access_token=x", 400),
+            ("?scopes=a", 400),
+            ("?SCOPE=a", 400),
+            ("?scope=a&reports:write", 400),
         ],
     )
     def test_it_demands_the_scopes_of_the_query(

@@ -422,3 +422,82 @@ def run(works: list[Callable[[], None]]) -> None:
     for one in threads:
         one.join()
     assert problems == []
+
+
+class TestLost:
+    """Keys that go while tokens are out: taken away is taken away, and out of reach is no verdict."""
+
+    def test_a_key_that_is_taken_away_is_used_no_more_whatever_else_cannot_be_read(
+        self, place: SigningKeys, moment: Time
+    ) -> None:
+        old, _ = place.rotate()
+        new, _ = place.rotate()
+        assert place.directory is not None
+        (place.directory / "junk.pem").write_text("no key")
+        old.path.unlink()
+        moment.seconds += 2
+        assert kids(place) == [new.key.kid]
+        assert place.signer().kid == new.key.kid
+        new.path.unlink()
+        moment.seconds += 2
+        assert kids(place) == []
+        with pytest.raises(ConfigurationError):
+            place.signer()
+
+    def test_a_directory_that_has_gone_is_an_outage_and_nothing_counts_as_revoked(
+        self, make_at: Make, tmp_path: Path
+    ) -> None:
+        key_directory = tmp_path / "keys"
+        SigningKeys(key_directory).rotate()
+        authority = make_at(**JWT_MODE, keys=str(key_directory))
+        token = access_of(authority, issue(authority))
+        away = key_directory.rename(key_directory.with_name("away"))
+        time.sleep(1.1)  # a second at most, the keys are as they were
+        for verb in (authority.verify_bearer, authority.introspect, authority.revoke):
+            with pytest.raises(StoreUnavailable):
+                verb(token)
+        away.rename(key_directory)
+        time.sleep(1.1)
+        assert authority.verify_bearer(token).method == "access_token"
+        assert authority.revoke(token)
+
+    def test_a_key_that_is_overwritten_in_its_place_is_noticed(
+        self, place: SigningKeys, moment: Time
+    ) -> None:
+        first, _ = place.rotate()
+        other = Key.generate("ES256")
+        moment.seconds += 60
+        assert kids(place) == [first.key.kid]
+        first.path.write_bytes(other.pem())
+        moment.seconds += 60
+        assert kids(place) == [other.kid]
+
+    def test_a_pipe_is_not_waited_for(self, place: SigningKeys, moment: Time) -> None:
+        place.rotate()
+        assert place.directory is not None
+        os.mkfifo(place.directory / "x.pem")
+        with pytest.raises(ConfigurationError, match="no file"):
+            SigningKeys(place.directory, clock=moment).keys()
+
+
+def test_one_failed_fetch_does_not_double_the_life_of_a_key_that_was_retired(
+    make_at: Make, tmp_path: Path
+) -> None:
+    SigningKeys(tmp_path / "keys").rotate()
+    authority = make_at(**JWT_MODE, keys=str(tmp_path / "keys"))
+    token = access_of(authority, issue(authority))
+    moment, down = [0.0], [False]
+
+    def fetch() -> dict[str, Any]:
+        if down[0]:
+            raise OSError("the network")
+        return authority.jwks()
+
+    verifier = JWTVerifier(fetch, issuer=ISSUER, max_age=300, interval=10, timer=lambda: moment[0])
+    verifier.verify(token)
+    authority._signed._keys.rotate(retire=True)  # type: ignore[union-attr]
+    moment[0], down[0] = 300.0, True
+    verifier.verify(token)
+    moment[0], down[0] = 311.0, False
+    with pytest.raises(InvalidToken):
+        verifier.verify(token)

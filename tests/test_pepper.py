@@ -82,6 +82,16 @@ def with_peppers(make: Make, clock: Clock) -> Any:
     return make_one
 
 
+def test_another_key_under_the_same_id_is_an_outage_and_names_the_pepper(with_peppers: Any) -> None:
+    """The tag was right, so the secret is: to say 401 would send its owner looking for another."""
+    issued = issue(with_peppers(A))
+    mistaken = with_peppers(Pepper(A.id, b"z" * 32))
+    for _ in range(30):
+        with pytest.raises(StoreUnavailable) as caught:
+            mistaken.authenticate(basic_of(issued), address="203.0.113.9")
+        assert str(caught.value.detail).startswith("pepper: ")
+
+
 # -- a dump of the store ------------------------------------------------------------------------------------
 
 
