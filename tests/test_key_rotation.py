@@ -447,16 +447,16 @@ class TestLost:
     def test_a_directory_that_has_gone_is_an_outage_and_nothing_counts_as_revoked(
         self, make_at: Make, tmp_path: Path
     ) -> None:
-        key_directory = tmp_path / "keys"
-        SigningKeys(key_directory).rotate()
-        authority = make_at(**JWT_MODE, keys=str(key_directory))
+        directory = tmp_path / "keys"
+        SigningKeys(directory).rotate()
+        authority = make_at(**JWT_MODE, keys=str(directory))
         token = access_of(authority, issue(authority))
-        away = key_directory.rename(key_directory.with_name("away"))
+        away = directory.rename(directory.with_name("away"))
         time.sleep(1.1)  # a second at most, the keys are as they were
         for verb in (authority.verify_bearer, authority.introspect, authority.revoke):
             with pytest.raises(StoreUnavailable):
                 verb(token)
-        away.rename(key_directory)
+        away.rename(directory)
         time.sleep(1.1)
         assert authority.verify_bearer(token).method == "access_token"
         assert authority.revoke(token)

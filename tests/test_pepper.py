@@ -82,6 +82,7 @@ def with_peppers(make: Make, clock: Clock) -> Any:
     return make_one
 
 
+@shared_engines
 def test_another_key_under_the_same_id_is_an_outage_and_names_the_pepper(with_peppers: Any) -> None:
     """The tag was right, so the secret is: to say 401 would send its owner looking for another."""
     issued = issue(with_peppers(A))
