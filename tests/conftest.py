@@ -92,7 +92,9 @@ def maker(default_url: str, prefix: str) -> Iterator[Make]:
     made: list[Authority] = []
 
     def make_one(*, clock: Clock | None = None, url: str = default_url, **given: Any) -> Authority:
-        values = {"key_prefix": prefix, "hash_profile": PROFILES["testing"], **given}
+        # As patient as the deadline of a request: a busy machine stalls for longer than the default.
+        patient = {"connect_timeout": 0.5, "command_timeout": 0.5}
+        values = {"key_prefix": prefix, "hash_profile": PROFILES["testing"], **patient, **given}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "store 'memory:'")
             authority = Authority(Settings.of(store_url=url, **values), _clock=clock)
