@@ -46,7 +46,12 @@ class Clock:
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
     """One server of each kind for the whole run; tests are kept apart by key_prefix."""
-    running = {name: Server(binary, tmp_path_factory.mktemp(name)) for name, binary in binaries().items()}
+    # What they keep is for nobody: rewriting a file that grows with each test, and waiting for a busy disk,
+    # would only stall a test now and then for longer than a request may take.
+    idle = ("--appendfsync", "no", "--auto-aof-rewrite-percentage", "0")
+    running = {
+        name: Server(binary, tmp_path_factory.mktemp(name), *idle) for name, binary in binaries().items()
+    }
     yield running
     for server in running.values():
         server.stop()
