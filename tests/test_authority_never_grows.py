@@ -406,7 +406,9 @@ class Growth(RuleBasedStateMachine):
                 operations.append({"op": "replace", "path": "/expirationDate", "value": date})
         if self.expired(pat) or (end is not None and end != pat.expires and end <= self.clock.now):
             refusals.add(InvalidRequest)
-        added = [scope for scope in scopes if not self.covered(pat.scopes, [scope])]
+        # Beside `sp:scopes:all`, a scope of the catalogue is pinned, and so added, though covered today.
+        today = () if "sp:scopes:all" in scopes else self.catalogue or ()
+        added = [scope for scope in scopes if not covered(pat.scopes, [scope], today)]
         grows = bool(added) or not within(end, pat.expires)
         if self.unknown(added):
             refusals.add(InvalidScope)
