@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 from . import audit
@@ -19,10 +20,11 @@ from .pat import PersonalAccessToken, use_is_due
 from .pepper import NO_PEPPER
 from .principal import Method, Principal
 from .proofs import Proofs
-from .quota import Decision, Quota
+from .quota import Decision
 from .settings import Settings
 from .store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
-from .store.redis import LIMITED, REFUSED, ROTATED_AWAY, RedisStore, Verdict
+from .store.redis import RedisStore
+from .store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Verdict
 
 _log = logging.getLogger("patauth")
 
@@ -32,6 +34,11 @@ class Admission(NamedTuple):
 
     principal: Principal
     decision: Decision
+
+
+# What NamedTuple makes to make one is written in Python, and takes twice as long.
+_admission = partial(tuple.__new__, Admission)
+_decision = partial(tuple.__new__, Decision)
 
 
 class Proven(NamedTuple):
@@ -44,12 +51,18 @@ class Proven(NamedTuple):
     decision: Decision
     deadline: float
 
+    @property
+    def use_is_due(self) -> bool:
+        """Whether lastUsed is to be written."""
+        return use_is_due(self.record.pat.last_used_ms, self.verdict.now)
+
 
 class Authenticator:
     """Checks credentials against the store; safe for many threads."""
 
     def __init__(self, settings: Settings, store: RedisStore, proofs: Proofs, failures: Failures) -> None:
         self._store = store
+        self._verdicts = store.verdicts(settings.request_quota, settings.exchange_quota)
         self._proofs = proofs
         self._failures = failures
         self._tenant = settings.tenant
@@ -61,26 +74,19 @@ class Authenticator:
 
         Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`, `StoreUnavailable`.
         """
-        if isinstance(credentials, AccessToken):
-            return self._admit_token(credentials, address)
-        proven = self.prove(credentials, address)
-        self.note_use(proven)
-        return Admission(_pat_principal(proven.verdict.pat, credentials.method), proven.decision)
-
-    def _admit_token(self, token: AccessToken, address: str | None) -> Admission:
-        store = self._store
-        verdict = store.authenticate(
-            token.pat_id, token=token.digest, quota=self._requests, deadline=store.deadline()
-        )
-        if verdict.verdict == REFUSED:
-            self._refuse_token(token, address, verdict.now)
-        principal = _token_principal(verdict.pat, verdict.token or b"")
-        claims, record = token.claims, unpack(verdict.pat)
-        if claims is not None and not agree(claims, record.pat, unpack_token(verdict.token or b"")):
-            self._refuse_token(token, address, verdict.now)
-        if principal.tenant != self._tenant:
-            self._refuse_token(token, address, verdict.now)
-        return Admission(principal, self._within(verdict, record, exchange=False))
+        if isinstance(credentials, PatCredentials):
+            proven = self.prove(credentials, address)
+            if proven.use_is_due:
+                self.note_use(proven)
+            return _admission((_by_secret(proven.verdict.pat, credentials.method), proven.decision))
+        verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, self._store.deadline())
+        if verdict.token is None:  # refused
+            self._refuse_token(credentials, address, verdict.now)
+        principal, record, access = _by_token(verdict.pat, verdict.token)
+        claims = credentials.claims
+        if principal.tenant != self._tenant or (claims is not None and not agree(claims, record.pat, access)):
+            self._refuse_token(credentials, address, verdict.now)
+        return _admission((principal, self._within(verdict, record)))
 
     def prove(self, credentials: PatCredentials, address: str | None, *, exchange: bool = False) -> Proven:
         """Check an id and secret in full; charge the request quota, or with `exchange` that of exchanges.
@@ -91,8 +97,7 @@ class Authenticator:
         pat_id = credentials.pat_id
         deadline = store.deadline()
         tag = store.keyring(deadline).secret_tag(pat_id, credentials.secret)
-        quota = self._exchanges if exchange else self._requests
-        verdict = store.authenticate(pat_id, tag=tag, quota=quota, exchange=exchange, deadline=deadline)
+        verdict = self._verdicts.of_secret(pat_id, tag, deadline, exchange=exchange)
         if verdict.verdict == REFUSED:
             self._refuse(credentials, address)
         if verdict.verdict == ROTATED_AWAY:
@@ -100,9 +105,10 @@ class Authenticator:
         record = unpack(verdict.pat)
         if record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
-        decision = self._within(verdict, record, exchange)
+        decision = self._within(verdict, record, exchange=exchange)
         slot = self.check_secret(credentials, address, record, tag, verdict.now)
-        self._rehash(credentials, slot, deadline)
+        if self._proofs.is_due(slot.digest):
+            self._rehash(credentials, slot, deadline)
         return Proven(record, slot, tag, verdict, decision, deadline)
 
     def check_secret(
@@ -154,30 +160,23 @@ class Authenticator:
         return record.pat
 
     def note_use(self, proven: Proven) -> None:
-        """Write lastUsed when a UTC day has passed; a failure is logged and costs the request nothing."""
-        pat, now = proven.record.pat, proven.verdict.now
-        if use_is_due(pat.last_used_ms, now):
-            try:
-                self._store.touch(pat.id, now, deadline=proven.deadline)
-            except PatAuthError as problem:
-                _log.warning("lastUsed of PAT %s not written: %s", pat.id, problem.detail or problem)
+        """Write lastUsed, unless this UTC day has one; a failure is logged and costs the request nothing."""
+        pat_id = proven.record.pat.id
+        try:
+            self._store.touch(pat_id, proven.verdict.now, deadline=proven.deadline)
+        except PatAuthError as problem:
+            _log.warning("lastUsed of PAT %s not written: %s", pat_id, problem.detail or problem)
 
-    def _within(self, verdict: Verdict, record: PatRecord, exchange: bool) -> Decision:
-        allowed = verdict.verdict != LIMITED
-        backlog, wait = (verdict.micros, 0) if allowed else (0, verdict.micros)
-        if exchange:
-            decision = Decision(allowed, "exchanges", self._exchanges, backlog, wait)
-        else:
-            quota: Quota = record.pat.request_quota or self._requests
-            decision = Decision(allowed, "requests", quota, backlog, wait)
-        if not allowed:
-            raise RateLimited(decision.retry_after, decision=decision)
-        return decision
+    def _within(self, verdict: Verdict, record: PatRecord, *, exchange: bool = False) -> Decision:
+        name = "exchanges" if exchange else "requests"
+        quota = self._exchanges if exchange else record.pat.request_quota or self._requests
+        if verdict.verdict != LIMITED:
+            return _decision((True, name, quota, verdict.micros, 0))
+        decision = Decision(False, name, quota, 0, verdict.micros)
+        raise RateLimited(decision.retry_after, decision=decision)
 
     def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: float) -> None:
         """Hash a right secret anew under another profile or pepper; a failure costs the request nothing."""
-        if not self._proofs.is_due(slot.digest):
-            return
         pat_id = credentials.pat_id
         try:
             digest = self._proofs.renew(bytes.fromhex(pat_id), credentials.secret)
@@ -218,15 +217,17 @@ def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
 
 
 @remembered
-def _pat_principal(pat: bytes, method: Method) -> Principal:
+def _by_secret(pat: bytes, method: Method) -> Principal:
     found = unpack(pat).pat
     return Principal(found.owner, frozenset(found.scope), found.id, found.tenant, method, found.expires_ms)
 
 
 @remembered
-def _token_principal(pat: bytes, token: bytes) -> Principal:
-    found, access = unpack(pat).pat, unpack_token(token)
-    scopes, expires_ms = frozenset(access.scopes), access.expires_ms
+def _by_token(pat: bytes, token: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
+    record, access = unpack(pat), unpack_token(token)
+    found, expires_ms = record.pat, access.expires_ms
     if found.expires_ms is not None:
         expires_ms = min(expires_ms, found.expires_ms)  # the PAT's may have been moved since
-    return Principal(found.owner, scopes, found.id, found.tenant, "access_token", expires_ms)
+    scopes = frozenset(access.scopes)
+    principal = Principal(found.owner, scopes, found.id, found.tenant, "access_token", expires_ms)
+    return principal, record, access

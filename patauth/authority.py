@@ -95,7 +95,11 @@ class Authority(Management):
 
     def admit(self, authorization: str, *, address: str | None = None) -> Admission:
         """As `authenticate`, with the quota's `decision` beside the `principal`."""
-        credentials = self.read(lambda: self.format.parse(authorization), address)
+        try:
+            credentials = self.format.parse(authorization)
+        except PatAuthError as refusal:
+            _note_unread(refusal, address)
+            raise
         return self._authenticator.admit(credentials, address)
 
     def admit_credentials(
@@ -179,11 +183,8 @@ class Authority(Management):
         """What `form` reads of `self.format`; credentials that are refused there go into the audit trail."""
         try:
             return form()
-        except InvalidToken:  # a JWT, by its signature or claims
-            audit.record("credentials.refused", reason="access token", address=address)
-            raise
-        except PatAuthError:
-            audit.record("credentials.refused", reason="malformed", address=address)
+        except PatAuthError as refusal:
+            _note_unread(refusal, address)
             raise
 
     # -- managing ---------------------------------------------------------------------------------------
@@ -257,3 +258,10 @@ class Authority(Management):
             return {"keys": []}
         self._store.deadline()  # DIR of `local:DIR` is there from then on, and nobody else's
         return self._signed.jwks()
+
+
+def _note_unread(refusal: PatAuthError, address: str | None) -> None:
+    if isinstance(refusal, InvalidToken):  # a JWT, by its signature or claims
+        audit.record("credentials.refused", reason="access token", address=address)
+    else:
+        audit.record("credentials.refused", reason="malformed", address=address)

@@ -22,7 +22,7 @@ import re
 import secrets
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -37,8 +37,9 @@ MAX_AUTHORIZATION = 1024  # characters of an Authorization value without a JWT; 
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]  # two digits at a time: half the steps
-_PAIR_VALUES = {pair: value for value, pair in enumerate(_PAIRS)}
+_BYTE_PAIRS = [pair.encode() for pair in _PAIRS]
 _BASE2 = len(_PAIRS)
+_VALUES = bytes.maketrans(_ALPHABET.encode(), bytes(range(62)))
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _COMBINED = re.compile(r",[ \t]*(?:basic|bearer)[ \t]", re.IGNORECASE)
@@ -101,10 +102,12 @@ class Format:
         self._pat_prefixes = frozenset(triple.pat for triple in triples)
         secret_names = "|".join(triple.secret for triple in triples)
         bearer_names = "|".join(name for triple in triples for name in (triple.pat, triple.access))
-        self._secret = re.compile(rf"((?:{secret_names})_([0-9A-Za-z]{{43}}))([0-9A-Za-z]{{6}})")
-        self._bearer = re.compile(
-            rf"(({bearer_names})_([0-9a-f]{{32}})_([0-9A-Za-z]{{43}}))([0-9A-Za-z]{{6}})"
-        )
+        secret = rf"(?:{secret_names})_[0-9A-Za-z]{{49}}"
+        self._secret = re.compile(secret)
+        self._pair = re.compile(rf"([0-9a-f]{{32}}):({secret})")
+        bearer = rf"(({bearer_names})_([0-9a-f]{{32}})_[0-9A-Za-z]{{49}})"
+        self._bearer = re.compile(bearer)
+        self._authorization = re.compile(rf"(?i:bearer) {bearer}")
 
     def patterns(self) -> dict[str, str]:
         """One regular expression for each kind of secret, for secret scanners and log filters.
@@ -130,6 +133,9 @@ class Format:
         """
         if not isinstance(value, str):
             raise InvalidCredentials
+        match = self._authorization.fullmatch(value)
+        if match is not None:  # as nearly all requests have it
+            return self._of_bearer(match)
         if len(value) > MAX_AUTHORIZATION and (self._jwt is None or len(value) > MAX_JWT + len("Bearer ")):
             raise InvalidCredentials("the Authorization value is too long")
         scheme, _, rest = value.partition(" ")
@@ -138,7 +144,12 @@ class Format:
             if scheme == "bearer":
                 return self.bearer(rest.lstrip(" "))
             if scheme == "basic":
-                pat_id, secret = split_basic(rest.lstrip(" "))
+                text = read_basic(rest.lstrip(" "))
+                match = self._pair.fullmatch(text)
+                if match is not None:
+                    pat_id, secret = match.groups()
+                    return PatCredentials(pat_id, _random_bytes(secret.encode()), "basic")
+                pat_id, secret = split_basic(text)
                 if form_encoded and ("%" in pat_id or "%" in secret):
                     pat_id, secret = _form_decoded(pat_id), _form_decoded(secret)
                 return self.basic(pat_id, secret)
@@ -152,11 +163,9 @@ class Format:
         """Check the shape of a PAT id and a PAT secret."""
         if not isinstance(pat_id, str) or not isinstance(secret, str):
             raise InvalidCredentials  # what a request library leaves out may come as None
-        match = self._secret.fullmatch(secret)
-        if match is None or _PAT_ID.fullmatch(pat_id) is None:
+        if self._secret.fullmatch(secret) is None or _PAT_ID.fullmatch(pat_id) is None:
             raise InvalidCredentials
-        checked, random, check = match.groups()
-        return PatCredentials(pat_id, _random_bytes(checked, random, check), "basic")
+        return PatCredentials(pat_id, _random_bytes(secret.encode()), "basic")
 
     def bearer(self, token: str) -> PatCredentials | AccessToken:
         """Check the shape of a PAT token or an access token; of a JWT, its signature and claims, too."""
@@ -167,12 +176,16 @@ class Format:
             if self._jwt is not None and len(token) <= MAX_JWT and token.count(".") == 2:
                 return self._jwt(token)
             raise InvalidCredentials
-        checked, prefix, pat_id, random, check = match.groups()
+        return self._of_bearer(match)
+
+    def _of_bearer(self, match: re.Match[str]) -> PatCredentials | AccessToken:
+        token, prefix, pat_id = match.groups()
+        text = token.encode()
         if prefix in self._pat_prefixes:
-            return PatCredentials(pat_id, _random_bytes(checked, random, check), "pat")
-        if _digits(crc32(checked.encode()), 6) != check or random > _MAX_RANDOM:
+            return PatCredentials(pat_id, _random_bytes(text), "pat")
+        if not _is_checked(text):
             raise InvalidCredentials
-        return AccessToken(pat_id, sha256(token.encode()).digest())
+        return AccessToken(pat_id, sha256(text).digest())
 
     # -- minting --------------------------------------------------------------------------------------
 
@@ -206,20 +219,26 @@ def mint_secret() -> bytes:
     return secrets.token_bytes(32)
 
 
-def split_basic(token68: str) -> tuple[str, str]:
-    """The user name and password of a Basic credential (RFC 7617 §2).
+def read_basic(token68: str) -> str:
+    """The text of a Basic credential (RFC 7617 §2): user name, colon, password.
 
-    Canonical base64 only (padding and trailing bits as an encoder writes them), UTF-8 or refused, no
-    control characters, split at the first colon.
+    Canonical base64 only (padding and trailing bits as an encoder writes them), UTF-8 or refused.
     """
     text = None
-    # Raised outside of `suppress`: an error that is kept from sight holds what could not be decoded.
-    with suppress(Base64Error, ValueError):  # ValueError: text that is not ASCII, bytes that are not UTF-8
+    try:
         decoded = a2b_base64(token68, strict_mode=True)
         if b2a_base64(decoded, newline=False).decode() == token68:
             text = decoded.decode()
+    except (Base64Error, ValueError):  # ValueError: text that is not ASCII, bytes that are not UTF-8
+        pass
+    # Raised here: an error that is kept from sight would hold what could not be decoded.
     if text is None:
         raise InvalidCredentials
+    return text
+
+
+def split_basic(text: str) -> tuple[str, str]:
+    """User name and password, split at the first colon; no control characters."""
     user, colon, password = text.partition(":")
     if not colon or _CONTROLS.search(text):
         raise InvalidCredentials
@@ -253,18 +272,46 @@ def _digits(value: int, width: int) -> str:
     return "".join(pairs)
 
 
-_MAX_RANDOM = _digits(2**256 - 1, 43)
+_MAX_RANDOM = _digits(2**256 - 1, 43).encode()
+
+
+def _check(text: bytes) -> bytes:
+    """The six digits that say `text` was not mistyped."""
+    rest, last = divmod(crc32(text), _BASE2)
+    first, middle = divmod(rest, _BASE2)
+    return _BYTE_PAIRS[first] + _BYTE_PAIRS[middle] + _BYTE_PAIRS[last]
 
 
 def _with_check(text: str) -> str:
-    return text + _digits(crc32(text.encode()), 6)
+    return text + _check(text.encode()).decode()
 
 
-def _random_bytes(checked: str, random: str, check: str) -> bytes:
-    """The 32 bytes that 43 digits spell, if the checksum of `checked` is right and the value fits."""
-    if _digits(crc32(checked.encode()), 6) != check or random > _MAX_RANDOM:
+def _is_checked(text: bytes) -> bool:
+    """Whether the checksum at the end is right, and the 43 digits before it spell no more than 32 bytes."""
+    return text[-6:] == _check(text[:-6]) and text[-49:-6] <= _MAX_RANDOM
+
+
+def _steps() -> Iterator[tuple[int, int, int]]:
+    # Before the first step each digit stands in 8 bits of its own; after each, twice as many digits stand in
+    # twice as many bits.
+    for step in range(6):
+        bits = 8 << step
+        lanes = sum(((1 << bits) - 1) << at for at in range(0, 512, 2 * bits))
+        yield bits, lanes, (1 << bits) - 62 ** (1 << step)
+
+
+_STEPS = tuple(_steps())
+
+
+def _random_bytes(text: bytes) -> bytes:
+    """The 32 bytes that a credential's digits spell. Raises `InvalidCredentials` if it is mistyped.
+
+    Each of the six steps joins all neighbours at once: high * 2^bits + low becomes high * 62^digits + low. A
+    loop over the digits takes twice as long.
+    """
+    if not _is_checked(text):
         raise InvalidCredentials
-    value = _PAIR_VALUES["0" + random[0]]
-    for at in range(1, 43, 2):
-        value = value * _BASE2 + _PAIR_VALUES[random[at : at + 2]]
+    value = int.from_bytes(text[-49:-6].translate(_VALUES))
+    for bits, lanes, excess in _STEPS:
+        value -= (value >> bits & lanes) * excess
     return value.to_bytes(32)

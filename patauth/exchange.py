@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from . import audit
 from .authenticate import Authenticator, Proven
 from .credentials import PatCredentials
@@ -69,10 +71,11 @@ class Exchanger:
                 raise InvalidCredentials
             record, now = unpack(changed), proven.verdict.now
             slot = self._authenticator.check_secret(credentials, address, record, proven.tag, now)
-            proven = proven._replace(record=record, slot=slot, verdict=proven.verdict._replace(pat=changed))
+            proven = proven._replace(record=record, slot=slot, verdict=replace(proven.verdict, pat=changed))
         else:
             raise StoreUnavailable(detail=f"PAT {credentials.pat_id} kept changing")
-        self._authenticator.note_use(proven)
+        if proven.use_is_due:
+            self._authenticator.note_use(proven)
         seconds = (token.expires_ms - proven.verdict.now) // 1000
         audit.record(
             "token.exchange", patId=token.pat_id, scope=list(token.scopes), expiresIn=seconds, address=address

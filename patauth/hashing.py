@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from .errors import ConfigurationError, Overloaded, StoreUnavailable
 from .pepper import NO_PEPPER, Pepper
@@ -95,6 +97,7 @@ class Hasher:
         self._peppers = {pepper.mark: pepper for pepper in peppers if pepper is not None}
         newest = peppers[-1] if peppers else None
         self._newest = NO_PEPPER if newest is None else newest.mark
+        self._making = (profile.memory_kib, profile.time_cost, profile.parallelism, self._newest)
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -113,9 +116,8 @@ class Hasher:
 
     def is_due(self, stored: Digest) -> bool:
         """Whether a digest has other costs than the profile, or not the newest pepper: to be made anew."""
-        costs = (stored.memory_kib, stored.time_cost, stored.parallelism)
-        now = (self.profile.memory_kib, self.profile.time_cost, self.profile.parallelism)
-        return costs != now or stored.pepper != self._newest
+        made = (stored.memory_kib, stored.time_cost, stored.parallelism, stored.pepper)
+        return made != self._making
 
     def verify(self, secret: bytes, stored: Digest) -> bool:
         """Whether `stored` is a digest of `secret`; compared in constant time.
@@ -178,15 +180,29 @@ def _argon2id(secret: bytes, salt: bytes, memory_kib: int, time_cost: int, paral
     from argon2.exceptions import HashingError
     from argon2.low_level import Type, hash_secret_raw
 
+    compute = partial(
+        hash_secret_raw,
+        secret,
+        salt,
+        time_cost=time_cost,
+        memory_cost=memory_kib,
+        parallelism=parallelism,
+        hash_len=DIGEST_BYTES,
+        type=Type.ID,
+    )
     try:
-        return hash_secret_raw(
-            secret,
-            salt,
-            time_cost=time_cost,
-            memory_cost=memory_kib,
-            parallelism=parallelism,
-            hash_len=DIGEST_BYTES,
-            type=Type.ID,
-        )
+        return _in_a_real_thread(compute)
     except HashingError as error:  # in practice: no memory or no thread to be had
         raise Overloaded(retry_after=1, detail=f"argon2: {error}") from error
+
+
+def _in_a_real_thread(compute: Callable[[], bytes]) -> bytes:
+    """Compute here; where gevent has replaced threads, in one of its pool of real ones.
+
+    A greenlet gives way only where it waits, so a hash would hold up all the others of its worker.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return compute()
+    found: bytes = sys.modules["gevent"].get_hub().threadpool.apply(compute)
+    return found

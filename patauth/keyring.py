@@ -5,18 +5,25 @@ from __future__ import annotations
 import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import sha256
 from typing import Any
 
 
 class Keyring:
     """What a store key makes: owner tags, secret tags, the check value, the key of CSRF tokens."""
 
-    __slots__ = ("_owner_tag_key", "_secret_tag_key", "check_value", "csrf_key", "store_key")
+    __slots__ = (
+        "_owner_tag_key", "_secret_tag_inner", "_secret_tag_outer", "check_value", "csrf_key", "store_key",
+    )  # fmt: skip
 
     def __init__(self, store_key: bytes) -> None:
         self.store_key = store_key
         self._owner_tag_key = self._derive("owner tag")
-        self._secret_tag_key = self._derive("secret tag")
+        # HMAC with its key taken in once (RFC 2104 §4): a tag is made on each request with a secret, and the
+        # `hmac` module takes three times as long.
+        key = self._derive("secret tag").ljust(64, b"\0")
+        self._secret_tag_inner = sha256(bytes(byte ^ 0x36 for byte in key))
+        self._secret_tag_outer = sha256(bytes(byte ^ 0x5C for byte in key))
         self.csrf_key = self._derive("csrf")  # signs what people's browsers send back (wsgi/caller.py)
         self.check_value = self._derive("check")[:16]  # tells keys apart, and nothing about them
 
@@ -33,7 +40,10 @@ class Keyring:
 
     def secret_tag(self, pat_id: str, secret: bytes) -> bytes:
         """16 bytes that let the store refuse a wrong secret without a hash."""
-        return hmac.digest(self._secret_tag_key, bytes.fromhex(pat_id) + secret, "sha256")[:16]
+        inner, outer = self._secret_tag_inner.copy(), self._secret_tag_outer.copy()
+        inner.update(bytes.fromhex(pat_id) + secret)
+        outer.update(inner.digest())
+        return outer.digest()[:16]
 
 
 def read_key(value: Any) -> bytes:

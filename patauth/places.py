@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
+from time import monotonic
 
 
 class Place:
@@ -25,9 +27,10 @@ class Places:
         self._limit = limit
         self._queue = queue
         self._lock = threading.Lock()
-        self._freed = threading.Condition(self._lock)
         self._held: weakref.WeakSet[Place] = weakref.WeakSet()
-        self._waiting: weakref.WeakSet[Place] = weakref.WeakSet()
+        # Who waits, first come first, each for a bell of its own: `threading.Condition` takes its lock back
+        # after a wait, and a gevent.Timeout that comes just then leaves it released twice.
+        self.waiters: OrderedDict[weakref.ref[Place], threading.Lock] = OrderedDict()
 
     def take(self, seconds: float, unless: Callable[[], bool] | None = None) -> Place | None:
         """A place, waited for at most so long; None if there is none, or `unless` came true meanwhile.
@@ -35,19 +38,43 @@ class Places:
         A newcomer may overtake those who wait, as with any semaphore; `seconds` bounds what that can cost.
         """
         place = Place()
+        if unless is not None and unless():
+            return None
+        if self._enter(place):
+            return place
+        if self._queue is not None and len(self.waiters) >= self._queue:
+            return None
+        end = monotonic() + seconds
+        while (left := end - monotonic()) > 0:
+            bell = threading.Lock()
+            bell.acquire()
+            waiter = weakref.ref(place, self._forget)
+            self.waiters[waiter] = bell
+            try:
+                # Looked once more: what came free before this one could be told of it.
+                if unless is not None and unless():
+                    return None
+                if self._enter(place):
+                    return place
+                bell.acquire(timeout=left)
+            except BaseException:
+                self.tell()  # the bell may have rung for this one, which goes away: the next
+                raise
+            finally:
+                self._forget(waiter)
+        if (unless is not None and unless()) or not self._enter(place):
+            return None
+        return place
+
+    def _enter(self, place: Place) -> bool:
         with self._lock:
             if len(self._held) >= self._limit:
-                if self._queue is not None and len(self._waiting) >= self._queue:
-                    return None
-                self._waiting.add(place)
-                self._freed.wait_for(
-                    lambda: len(self._held) < self._limit or (unless is not None and unless()), seconds
-                )
-                self._waiting.discard(place)
-            if (unless is not None and unless()) or len(self._held) >= self._limit:
-                return None
+                return False
             self._held.add(place)
-        return place
+            return True
+
+    def _forget(self, waiter: weakref.ref[Place]) -> None:
+        self.waiters.pop(waiter, None)
 
     def give_back(self, place: Place) -> None:
         """End a place now."""
@@ -56,9 +83,11 @@ class Places:
 
     def tell(self) -> None:
         """Wake one who waits: a place has come free, or `unless` may have come true."""
-        if self._waiting:
-            with self._lock:
-                self._freed.notify()
+        try:
+            _, bell = self.waiters.popitem(last=False)
+        except KeyError:
+            return
+        bell.release()
 
     @property
     def held(self) -> int:
@@ -68,4 +97,4 @@ class Places:
     @property
     def waiting(self) -> int:
         """How many wait for one."""
-        return len(self._waiting)
+        return len(self.waiters)

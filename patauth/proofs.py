@@ -16,11 +16,10 @@ import secrets
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from weakref import WeakValueDictionary
-
-from cachetools import TTLCache
 
 from .errors import ConfigurationError, Overloaded, PatAuthError
 from .hashing import Digest, Hasher
@@ -59,13 +58,10 @@ class Proofs:
         """
         self._lock = threading.Lock()
         self._mac = blake2b(key=secrets.token_bytes(_KEY_BYTES), digest_size=32)
-        self._forget()
+        self._verdicts = _Recent(self._entries, self._ttl, self._timer)
+        self._renewed = _Recent(self._entries, _RENEWAL, self._timer)
         # Weak: a leader that is stopped from outside at a bad moment takes its flight with it.
         self._flights: WeakValueDictionary[bytes, _Flight] = WeakValueDictionary()
-
-    def _forget(self) -> None:
-        self._verdicts: TTLCache[bytes, bool] = TTLCache(self._entries, self._ttl, timer=self._timer)
-        self._renewed: TTLCache[bytes, bool] = TTLCache(self._entries, _RENEWAL, timer=self._timer)
 
     def check(self, pat_id: bytes, secret: bytes, stored: Digest) -> bool:
         """Whether `stored`, the digest in the record of `pat_id`, is one of `secret`.
@@ -76,19 +72,15 @@ class Proofs:
             key = self._key(pat_id, secret, stored)
         except struct.error:  # a number that no record of ours has; the hasher has the words for it
             return self._hasher.verify(secret, stored)
-        try:
-            with self._lock:  # reading moves an entry to the young end, so it takes the lock too
-                return self._verdicts[key]
-        except (KeyError, AttributeError):  # not there; or in pieces, see below
-            pass
-        return self._compute_once(key, secret, stored)
+        verdict = self._verdicts.get(key)
+        return self._compute_once(key, secret, stored) if verdict is None else verdict
 
     def _key(self, pat_id: bytes, secret: bytes, stored: Digest) -> bytes:
-        parts = (pat_id, stored.salt, stored.digest, stored.pepper)
-        costs = (stored.memory_kib, stored.time_cost, stored.parallelism)
-        head = _HEAD.pack(*map(len, parts), *costs)
+        salt, digest, pepper = stored.salt, stored.digest, stored.pepper
+        lengths = (len(pat_id), len(salt), len(digest), len(pepper))
+        head = _HEAD.pack(*lengths, stored.memory_kib, stored.time_cost, stored.parallelism)
         mac = self._mac.copy()  # keyed once: a copy takes half the time of keying anew
-        mac.update(b"".join((head, *parts, secret)))
+        mac.update(b"".join((head, pat_id, salt, digest, pepper, secret)))
         return mac.digest()
 
     def is_due(self, stored: Digest) -> bool:
@@ -102,32 +94,19 @@ class Proofs:
         the other does. Raises `Overloaded`.
         """
         with self._lock:
-            try:
-                if pat_id in self._renewed:
-                    return None
-                self._renewed[pat_id] = True
-            except (KeyError, AttributeError):
-                self._forget()  # as in `_compute_once`
+            if self._renewed.get(pat_id):
+                return None
+            self._renewed.put(pat_id, True)
         digest = self._hasher.hash(secret)
         key = self._key(pat_id, secret, digest)
         with self._lock:
-            self._remember(key, True)
+            self._verdicts.put(key, True)
         return digest
-
-    def _remember(self, key: bytes, verdict: bool) -> None:
-        try:
-            self._verdicts[key] = verdict
-        except (KeyError, AttributeError):
-            self._forget()
 
     def _compute_once(self, key: bytes, secret: bytes, stored: Digest) -> bool:
         """The first thread to come hashes; those who come meanwhile get its verdict or its error."""
         with self._lock:
-            try:
-                verdict = self._verdicts.get(key)  # it may have landed since the caller looked
-            except AttributeError:
-                self._forget()  # an exception from outside has left the cache in pieces
-                verdict = None
+            verdict = self._verdicts.get(key)  # it may have landed since the caller looked
             if verdict is not None:
                 return verdict
             flight = self._flights.get(key)
@@ -145,8 +124,46 @@ class Proofs:
             mine.landed.set()
             with self._lock:
                 if mine.verdict is not None:
-                    self._remember(key, mine.verdict)
+                    self._verdicts.put(key, mine.verdict)
                 self._flights.pop(key, None)
+
+
+class _Recent:
+    """At most `entries` values, each for `ttl` seconds; what was unused longest makes room.
+
+    cachetools' TTLCache does this in Python under a lock, which takes longer than all else in `check`, and an
+    exception from outside can leave it in pieces. Here each step is a single one of a dict.
+    """
+
+    def __init__(self, entries: int, ttl: float, timer: Callable[[], float]) -> None:
+        self._entries = entries
+        self._ttl = ttl
+        self._timer = timer
+        self._kept: OrderedDict[bytes, tuple[float, bool]] = OrderedDict()  # until when, value
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._kept)
+
+    def get(self, key: bytes) -> bool | None:
+        """The value of a key, or None."""
+        found = self._kept.get(key)
+        if found is None or self._timer() >= found[0]:
+            return None
+        try:
+            self._kept.move_to_end(key)
+        except KeyError:  # another thread has made room
+            pass
+        return found[1]
+
+    def put(self, key: bytes, value: bool) -> None:
+        """Keep a value; one thread at a time."""
+        self._kept.pop(key, None)  # a new one goes to the young end
+        self._kept[key] = (self._timer() + self._ttl, value)
+        while len(self._kept) > self._entries:
+            self._kept.popitem(last=False)
 
 
 class _Flight:

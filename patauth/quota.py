@@ -20,7 +20,7 @@ The fields are those of draft-ietf-httpapi-ratelimit-headers-10, in the syntax o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -39,25 +39,21 @@ class Quota:
 
     count: int
     seconds: int
+    # Microseconds that one request uses up, rounded up: never more passes than was promised.
+    emission_us: int = field(init=False, repr=False, compare=False)
+    # Microseconds that tat may run ahead of the clock: `count` requests at once, and not one more.
+    tolerance_us: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_COUNT or not 1 <= self.seconds <= MAX_SECONDS:
             raise ConfigurationError(
                 f"a quota is 1 to {MAX_COUNT} requests in 1 to {MAX_SECONDS} seconds, such as 100/10"
             )
+        object.__setattr__(self, "emission_us", -(-self.seconds * _SECOND // self.count))
+        object.__setattr__(self, "tolerance_us", self.count * self.emission_us)
 
     def __str__(self) -> str:
         return f"{self.count}/{self.seconds}"
-
-    @property
-    def emission_us(self) -> int:
-        """Microseconds that one request uses up, rounded up: never more passes than was promised."""
-        return -(-self.seconds * _SECOND // self.count)
-
-    @property
-    def tolerance_us(self) -> int:
-        """Microseconds that tat may run ahead of the clock: `count` requests at once, and not one more."""
-        return self.count * self.emission_us
 
 
 def parse(text: str) -> Quota:
@@ -93,8 +89,7 @@ def admit(tat_us: int | None, now_us: int, quota: Quota) -> Step:
     return Step(True, after, after - now_us, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What a quota said to one request; `fields` tells the client."""
 
     allowed: bool
@@ -140,7 +135,8 @@ class Decision:
 
 def _whole_seconds(us: int) -> int:
     """Rounded up, so that who waits so long has waited long enough; at least 1."""
-    return max(1, -(-us // _SECOND))
+    seconds = -(-us // _SECOND)
+    return seconds if seconds > 1 else 1
 
 
 @lru_cache(maxsize=1024)

@@ -381,6 +381,21 @@ def test_after_some_failures_callers_are_refused_at_once(make_at: Make, own: Ser
     own.thaw()
 
 
+def test_a_deadline_that_passed_in_our_own_process_is_not_the_servers_fault(make_at: Make) -> None:
+    """A thread that got no turn for half a second: its connection is kept, and nobody else is refused."""
+    authority = make_at()
+    authority.ping()
+    transport = authority._store._transport
+    assert isinstance(transport, Connections)
+    before = list(transport._idle)
+    for _ in range(2 * connection_module.BREAKER_FAILURES):
+        with pytest.raises(StoreUnavailable) as caught:
+            transport.call([("PING",)], time.monotonic() - 0.001)
+        assert "deadline" in (caught.value.detail or "")
+    assert list(transport._idle) == before
+    authority.ping()
+
+
 def test_an_address_where_nobody_listens_is_unavailable(make_at: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

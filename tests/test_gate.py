@@ -224,10 +224,9 @@ def test_strangers_paths_do_not_grow_memory() -> None:
     gate = Gate()
     for number in range(3 * module._REMEMBERED):
         gate.decide("GET", "", f"/{number}")
-    gate.decide("GET", "", "/" + "x" * 1000)
-    info = gate._remembered.cache_info()
-    assert info.currsize == info.maxsize == module._REMEMBERED
-    assert info.misses == 3 * module._REMEMBERED
+        gate.decide("GET", "", "/" + "x" * 1000)
+        assert len(gate._remembered) <= module._REMEMBERED
+    assert ("GET", "", "/" + "x" * 1000) not in gate._remembered
 
 
 # configuration

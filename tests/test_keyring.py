@@ -55,9 +55,18 @@ def test_another_store_key_makes_everything_else_another(one, other):
 @given(secrets)
 def test_each_purpose_has_a_key_of_its_own_and_none_is_the_store_key(key):
     ring = Keyring(key)
-    derived = {ring._owner_tag_key, ring._secret_tag_key, ring.csrf_key, ring._derive("check"), key}
+    purposes = ("owner tag", "secret tag", "csrf", "check")
+    derived = {key, *(ring._derive(purpose) for purpose in purposes)}
     assert len(derived) == 5
+    assert (ring._owner_tag_key, ring.csrf_key) == (ring._derive("owner tag"), ring._derive("csrf"))
     assert {len(one) for one in derived} == {32}
+
+
+@given(secrets, st.binary(max_size=200))
+def test_a_secret_tag_is_hmac_sha256_of_id_and_secret(key, secret):
+    """By the standard library's HMAC, whose way of keying once is written out in the product."""
+    expected = hmac.digest(hmac.digest(key, b"patauth secret tag 1", "sha256"), bytes(16) + secret, "sha256")
+    assert Keyring(key).secret_tag("0" * 32, secret) == expected[:16]
 
 
 def test_the_check_value_is_only_half_of_a_key_that_nothing_else_uses():
@@ -66,6 +75,6 @@ def test_the_check_value_is_only_half_of_a_key_that_nothing_else_uses():
 
 
 def test_no_repr_shows_a_key():
-    for key in (KEY, RING._owner_tag_key, RING._secret_tag_key, RING.csrf_key):
+    for key in (KEY, RING._owner_tag_key, RING._derive("secret tag"), RING.csrf_key):
         assert key.hex() not in repr(RING)
         assert repr(key)[2:-1] not in repr(RING)

@@ -264,17 +264,6 @@ class TestRenewal:
         cache.after_fork()
         assert cache.renew(PAT, SECRET)
 
-    @pytest.mark.parametrize("broken", ["_renewed", "_verdicts"])
-    def test_a_cache_that_an_exception_from_outside_left_in_pieces_is_made_anew(self, broken):
-        clock = Clock()
-        cache, _ = self.renewing(timer=clock)
-        cache.renew(b"a", SECRET)
-        getattr(cache, broken)._TTLCache__links.clear()
-        clock.now = 901.0  # the next one to enter finds what is to leave, and its place gone
-        cache.renew(b"b", SECRET)
-        assert cache.check(b"c", SECRET, cache.renew(b"c", SECRET))
-        assert cache.renew(b"c", SECRET) is None
-
     def test_only_other_costs_than_the_profiles_are_due(self):
         cache, hasher = self.renewing()
         assert not cache.is_due(hasher.hash(SECRET))

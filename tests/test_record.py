@@ -308,12 +308,13 @@ class TestExpiry:
 class TestPrelude:
     """The scripts read the fixed part themselves; both sides must mean the same bytes."""
 
-    text = (files("patauth.store") / "lua" / "prelude.lua").read_text("utf-8")
+    folder = files("patauth.store") / "lua"
+    text = (folder / "layout.lua").read_text("utf-8") + (folder / "prelude.lua").read_text("utf-8")
 
     @pytest.fixture(scope="class")
     @staticmethod
     def lua():
-        """prelude.lua as a function of `now` and the record, with what it defines as results."""
+        """layout.lua and prelude.lua as a function of `now` and the record; results: what they define."""
         lua = LuaRuntime(encoding=None)
         body = TestPrelude.text.encode() + b"return {now, now_us, u48, current, byte, sub}"
         run = lua.eval(b"function(ARGV, redis) " + body + b" end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socketserver
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from patauth import ConfigurationError
+from patauth.store import wire as wire_module
 from patauth.store.wire import Closed, ErrorReply, OutOfStep, Wire, redis_connection
 
 from .servers import Server, serving
@@ -67,6 +69,47 @@ def test_a_server_that_hangs_up_is_told_from_one_that_is_slow(tmp_path: Path) ->
         with pytest.raises(TimeoutError):
             wire.exchange([("PING",)], soon())
         assert time.monotonic() - start < 0.3
+        wire.close()
+
+
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_whoever_keeps_time_a_wait_ends_with_the_deadline_and_the_next_one_is_as_long_as_ever(
+    tmp_path: Path, by_kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel on a plain socket, Python on any other; a wait cut short by one request's deadline is no
+    other's, and patience is added to it."""
+    if not by_kernel:
+        monkeypatch.setattr(wire_module, "_let_the_kernel_wait", lambda connected, seconds: False)
+    answers = iter([b"", b"+ONE\r\n", b"+TWO\r\n"])
+
+    def slow(_: bytes) -> bytes:
+        time.sleep(0.15)
+        return next(answers) or b":"
+
+    with serving(tmp_path / "s", answering(slow)) as url:
+        wire = Wire(url, 1, 0.5)
+        assert wire._kernel_waits is by_kernel
+        assert (wire._socket.gettimeout() is None) is by_kernel
+        with pytest.raises(TimeoutError):
+            wire.exchange([("PING",)], time.monotonic() + 0.05)
+        wire.close()
+        wire = Wire(url, 1, 0.1)
+        assert wire.exchange([("PING",)], soon(), patience=0.4) == [b"ONE"]
+        with pytest.raises(TimeoutError):
+            wire.exchange([("PING",)], soon())
+        wire.close()
+
+
+def test_a_handler_that_raises_ends_a_wait_of_the_kernels(server: Server) -> None:
+    wire = Wire(server.url, 1, 5)
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wire.exchange([("BLPOP", "nothing", 3)], time.monotonic() + 5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
         wire.close()
 
 

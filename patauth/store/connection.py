@@ -13,12 +13,12 @@ outcome is unknown, and costs twice a round trip. Here every option is explicit:
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from os import getpid
 from typing import Any, Protocol
 
 import hiredis
@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 from ..errors import ConfigurationError, StoreUnavailable
 from ..forks import after_fork_in_child
 from ..places import Places
-from .wire import Command, ErrorReply, Wire
+from .wire import Command, ErrorReply, TooLate, Wire, pack
 
 REQUEST_DEADLINE = 0.5  # s, for all store calls of one request
 POOL_WAIT = 0.05  # s to wait for a connection when all are in use
@@ -38,7 +38,7 @@ BREAKER_PAUSE = 0.25  # s between two tries while it is open
 _ELSEWHERE = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MOVED", "ASK", "NOAUTH")
 
 
-class ScriptMissing(Exception):
+class ScriptMissing(StoreUnavailable):
     """The server does not know the script's digest: send its text. The connection is still good."""
 
 
@@ -53,6 +53,11 @@ class Transport(Protocol):
         `deadline` is a `time.monotonic()` instant. `retry`: sending twice is harmless. `patience`: seconds
         that the server may wait on purpose. Raises `StoreUnavailable`, or `ScriptMissing`.
         """
+
+    def send(
+        self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
+    ) -> list[Any]:
+        """The same for so many commands that are packed already (RESP)."""
 
     def close(self) -> None:
         """Give back whatever is open."""
@@ -85,7 +90,7 @@ class Connections:
 
     def _start_afresh(self) -> None:
         # In a child, redis-py closes the inherited sockets without shutting them down for the parent.
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._idle: deque[Wire] = deque()
         self._places = Places(self._limit)
         self._lock = threading.Lock()  # of the breaker
@@ -96,28 +101,40 @@ class Connections:
         self, commands: Sequence[Command], deadline: float, *, retry: bool = False, patience: float = 0.0
     ) -> list[Any]:
         """See `Transport.call`."""
-        if self._pid != os.getpid():  # forked by other means than os.fork: no hook has run
+        return self.send(pack(commands), len(commands), deadline, retry=retry, patience=patience)
+
+    def send(
+        self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
+    ) -> list[Any]:
+        """See `Transport.send`."""
+        if self._pid != getpid():  # forked by other means than os.fork: no hook has run
             self._start_afresh()
         if self._failures >= BREAKER_FAILURES:
             self._refuse_while_broken()
-        wire = self._checkout(deadline)
         try:
-            replies = wire.exchange(commands, deadline, patience)
+            wire = self._idle.pop()
+        except IndexError:
+            wire = self._checkout(deadline)
+        try:
+            replies = wire.send(packed, count, deadline, patience)
         except ConnectionError as problem:
             # It was closed: all that are idle probably are, after a restart of the server.
             self._drop(wire)
             self._drop_idle()
             if not retry:
                 raise self._unanswered(problem) from None
-            return self.call(commands, deadline, patience=patience)
+            return self.send(packed, count, deadline, patience=patience)
         except ErrorReply as problem:
             if str(problem).startswith(_ELSEWHERE):
                 self._drop(wire)
                 raise self._failed(problem) from None
             # The server is well, and out of memory, say: who removes something must get through.
             self._release(wire)
-            if commands[0][0] == "EVALSHA" and str(problem).startswith("NOSCRIPT"):
-                raise ScriptMissing from None
+            if str(problem).startswith("NOSCRIPT"):
+                raise ScriptMissing(detail=str(problem)) from None
+            raise unavailable(problem) from None
+        except TooLate as problem:  # our own time was up, and the server is not to blame
+            self._keep(wire)
             raise unavailable(problem) from None
         except (RedisError, OSError, hiredis.HiredisError) as problem:
             self._drop(wire)
@@ -180,8 +197,12 @@ class Connections:
 
     def _release(self, wire: Wire) -> None:
         self._failures = 0
+        self._keep(wire)
+
+    def _keep(self, wire: Wire) -> None:
         self._idle.append(wire)
-        self._places.tell()
+        if self._places.waiters:
+            self._places.tell()
 
     def _drop(self, wire: Wire) -> None:
         wire.close()

@@ -37,6 +37,11 @@ class Keys:
         self._tenant = tenant
         self.store_key = head + b"store}:key"
         self.store_check = head + b"store}:check"
+        # With gaps for the owner tag and the rest of the PAT id, or the digest; no prefix holds a "%".
+        self.pat_form = head + b"%b}:p:%b"
+        self.requests_form = head + b"%b}:q:%b"
+        self.exchanges_form = head + b"%b}:x:%b"
+        self.access_token_form = head + b"%b}:t:%b"
         # A pattern for SCAN, exact to the byte: an owner's id may look like the rest of a key. No prefix
         # holds a special character of it.
         self.access_tokens = head + b"[0-9a-f]" * 8 + b"}:t:" + b"?" * 32
@@ -54,19 +59,19 @@ class Keys:
 
     def pat(self, pat_id: str) -> bytes:
         """The PAT record."""
-        return b"%b%b}:p:%b" % (self._head, pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
+        return self.pat_form % (pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
 
     def requests(self, pat_id: str) -> bytes:
         """The request quota of a PAT and its access tokens."""
-        return b"%b%b}:q:%b" % (self._head, pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
+        return self.requests_form % (pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
 
     def exchanges(self, pat_id: str) -> bytes:
         """The exchange quota of a PAT."""
-        return b"%b%b}:x:%b" % (self._head, pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
+        return self.exchanges_form % (pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
 
     def access_token(self, pat_id: str, digest: bytes) -> bytes:
         """The record of an access token, by the SHA-256 of its text."""
-        return b"%b%b}:t:%b" % (self._head, pat_id[:8].encode(), digest)
+        return self.access_token_form % (pat_id[:8].encode(), digest)
 
     def owner(self, tag: str, owner_id: str) -> bytes:
         """The owner record."""

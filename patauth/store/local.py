@@ -73,27 +73,38 @@ class LocalEngine:
         if address is not None and self._starter is None:
             return address
         deadline = time.monotonic() + self._start_timeout
-        with self._mutex:
-            self._reap_starter(0)
-            if self._address is not None:
+        # Tried again and again, not waited for: where gevent replaced threads after this lock was made, a
+        # wait for it would stop the greenlet that holds it, too.
+        while not self._mutex.acquire(blocking=False):
+            if self._address is not None and self._starter is None:
                 return self._address
-            while not self._hold():  # a supervisor looks whether it is used, or ends since it was not
-                if time.monotonic() >= deadline:
-                    raise StoreUnavailable(
-                        detail=f"{self.directory}: {USERS_LOCK} is held by another process"
-                    )
-                time.sleep(0.005)
-            address = self._short_address()
-            try:
-                self._wait_for_engine(address, deadline)
-            except ConfigurationError:
-                self._drop()
-                raise
-            except StoreUnavailable:
-                self._address = address  # we keep the lock: a long load goes on, and later calls do not wait
-                raise
-            self._address = address
-            return address
+            if time.monotonic() >= deadline:
+                raise StoreUnavailable(detail=f"{self.directory}: the engine is still being started")
+            time.sleep(0.005)
+        try:
+            return self._acquire(deadline)
+        finally:
+            self._mutex.release()
+
+    def _acquire(self, deadline: float) -> str:
+        self._reap_starter(0)
+        if self._address is not None:
+            return self._address
+        while not self._hold():  # a supervisor looks whether it is used, or ends since it was not
+            if time.monotonic() >= deadline:
+                raise StoreUnavailable(detail=f"{self.directory}: {USERS_LOCK} is held by another process")
+            time.sleep(0.005)
+        address = self._short_address()
+        try:
+            self._wait_for_engine(address, deadline)
+        except ConfigurationError:
+            self._drop()
+            raise
+        except StoreUnavailable:
+            self._address = address  # we keep the lock: a long load goes on, and later calls do not wait
+            raise
+        self._address = address
+        return address
 
     def revive(self) -> None:
         """Start a supervisor if none lives. For whoever failed to connect; takes at most some 50 ms.

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import hiredis
 from redis.exceptions import NoScriptError, RedisError
 
 from ..errors import ConfigurationError
@@ -37,9 +38,17 @@ class MemoryTransport:
             try:
                 return [self._redis.execute_command(*command) for command in commands]
             except NoScriptError:
-                raise ScriptMissing from None
+                raise ScriptMissing(detail="NOSCRIPT") from None
             except RedisError as problem:
                 raise unavailable(problem) from None
+
+    def send(
+        self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
+    ) -> list[Any]:
+        """See `Transport.send`."""
+        reader = hiredis.Reader()
+        reader.feed(packed)
+        return self.call([tuple(reader.gets()) for _ in range(count)], deadline)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -17,7 +17,7 @@ from ..errors import StoreUnavailable
 from ..pat import PersonalAccessToken
 from .connection import REQUEST_DEADLINE, Unanswered
 from .keys import Keys
-from .record import not_understood, pack_expiry
+from .record import check_id_of, not_understood, pack_expiry
 from .scripts import Call, NotDurable, Script, Scripts, understood
 from .tenantindex import TenantIndex
 
@@ -243,16 +243,21 @@ class Pats:
         """The clock (ms) and PAT records of one owner tag, None where there is none."""
         names = [self._keys.pat(pat_id) for pat_id in pat_ids]
         now, *found = self._scripts.run(self._read, names, (), deadline)
-        if len(found) != len(names) or not all(isinstance(record, bytes | None) for record in found):
+        if len(found) != len(names):
             raise not_understood("records", "of another form")
+        for pat_id, record in zip(pat_ids, found, strict=True):
+            check_id_of(record, pat_id)
         return now, found
 
     def pat_ids_of(self, owner_id: str, tag: str, *, deadline: float) -> list[str]:
         """The ids of an owner's PATs, in no order."""
         index = self._keys.owner_index(tag, owner_id)
         (entries,) = self._scripts.call([("HVALS", index)], deadline, retry=True)
-        if not isinstance(entries, list) or not all(isinstance(entry, bytes) for entry in entries):
-            raise not_understood("owner index", "of another form")
+        near = bytes.fromhex(tag)
+        if not isinstance(entries, list) or not all(
+            isinstance(entry, bytes) and entry[:4] == near for entry in entries
+        ):
+            raise not_understood("owner index", "of another form, or another owner's")
         return [entry[:16].hex() for entry in entries]
 
     def _confirm(self, tag: str, call: Call) -> None:

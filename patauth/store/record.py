@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
@@ -41,6 +42,7 @@ from ..quota import Quota
 SCHEMA = b"1"
 NEVER = 2**48 - 1
 
+ID_AT, TOKEN_ID_AT = 30, 10
 _SLOTS_AT = 46
 _SLOT = 77
 _TOKEN_HEAD = 26
@@ -69,8 +71,11 @@ class PatRecord:
 
     def slot_of(self, tag: bytes, now: int) -> SecretSlot | None:
         """The slot whose secret tag this is: the current one, or the previous one in its overlap."""
-        for slot in self.secrets if now < self.overlap_end_ms else self.secrets[:1]:
-            if slot.tag == tag:
+        current, *previous = self.secrets
+        if current.tag == tag:
+            return current
+        for slot in previous:
+            if slot.tag == tag and now < self.overlap_end_ms:
                 return slot
         return None
 
@@ -154,10 +159,14 @@ def remembered(read: Callable[P, T]) -> Callable[P, T]:
     anew: Callable[..., T] = read
     cached = lru_cache(maxsize=4096)(anew)
 
-    def get(*data: Any) -> T:
-        return (cached if sum(map(len, data)) <= _SMALL else anew)(*data)
+    def get(data: bytes, other: Any = b"") -> T:
+        small = len(data) + len(other) <= _SMALL
+        return (cached if small else anew)(data, other)
 
-    return cast(Callable[P, T], wraps(read)(get))
+    def get_one(data: bytes) -> T:
+        return (cached if len(data) <= _SMALL else anew)(data)
+
+    return cast(Callable[P, T], wraps(read)(get if len(signature(read).parameters) == 2 else get_one))
 
 
 @remembered
@@ -254,6 +263,15 @@ def unpack_token(data: bytes) -> TokenRecord:
         return TokenRecord(data[10:26].hex(), int.from_bytes(data[1:4]), expires_ms, scopes)
     except ValueError as problem:
         raise not_understood("access token record", problem) from None
+
+
+def check_id_of(data: Any, pat_id: str, at: int = ID_AT) -> None:
+    """Refuse an answer that is neither None nor bytes with this PAT id: another caller's, say.
+
+    Belt and braces: a reply that went astray must not lend its identity. Raises `StoreUnavailable`.
+    """
+    if data is not None and not (isinstance(data, bytes) and data[at : at + 16] == bytes.fromhex(pat_id)):
+        raise not_understood("records", "another PAT's, or of another form")
 
 
 def _check_instant(ms: int) -> None:

@@ -6,11 +6,11 @@ caller could see: it moves records and verdicts. Everything that goes wrong is `
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
-from typing import Any, NamedTuple
+from time import monotonic
+from typing import Any
 
 from ..errors import ConfigurationError, StoreUnavailable
 from ..keyring import Keyring
@@ -19,24 +19,14 @@ from .connection import REQUEST_DEADLINE, Transport
 from .keys import Keys
 from .local import LocalEngine
 from .pats import Pats
-from .record import SecretSlot, not_understood, pack_slot
+from .record import TOKEN_ID_AT, SecretSlot, check_id_of, not_understood, pack_slot
 from .scripts import Call, Script, Scripts, understood
 from .storekey import StoreKey
 from .tenantindex import TenantIndex
+from .verdicts import Verdicts
 from .wire import Command
 
-REFUSED, ADMITTED, LIMITED, ROTATED_AWAY = 0, 1, 2, 4  # verdicts of lua/authenticate.lua
 ISSUED, CHANGED = 1, 2  # of lua/issue.lua
-
-
-class Verdict(NamedTuple):
-    """What the store says of one request."""
-
-    verdict: int
-    now: int  # ms, the store's clock
-    micros: int  # admitted: the quota's backlog; limited: the wait
-    pat: bytes  # PAT record
-    token: bytes | None  # access token record
 
 
 class RedisStore(Pats):
@@ -63,7 +53,6 @@ class RedisStore(Pats):
         self._key = StoreKey(keys, secret_key)
         self.engine = engine
         self._until: float | None = None
-        self._authenticate = Script("authenticate")
         self._issue = Script("issue")
         self._touch = Script("touch")
         self._rehash = Script("rehash")
@@ -94,11 +83,12 @@ class RedisStore(Pats):
         """
         if self._until is not None:
             return self._until
-        try:
-            self.start()
-        except ConfigurationError as problem:
-            raise StoreUnavailable(detail=str(problem)) from None  # of a path: no caller's business
-        return time.monotonic() + REQUEST_DEADLINE
+        if self.engine is not None:
+            try:
+                self.engine.acquire()
+            except ConfigurationError as problem:
+                raise StoreUnavailable(detail=str(problem)) from None  # of a path: no caller's business
+        return monotonic() + REQUEST_DEADLINE
 
     def start(self) -> None:
         """Start a `local:` engine, and wait for it. Raises `ConfigurationError` where there can be none."""
@@ -113,49 +103,9 @@ class RedisStore(Pats):
 
     # -- the way of a request -------------------------------------------------------------------------
 
-    def authenticate(
-        self,
-        pat_id: str,
-        *,
-        tag: bytes = b"",
-        token: bytes | None = None,
-        quota: Quota,
-        exchange: bool = False,
-        deadline: float,
-    ) -> Verdict:
-        """One round trip: is this secret tag, or the access token of this digest, good, and within quota?
-
-        `exchange` charges the exchange quota in place of the request quota.
-        """
-        keys = self._keys
-        charged = keys.exchanges(pat_id) if exchange else keys.requests(pat_id)
-        names = [keys.pat(pat_id), charged]
-        if token is not None:
-            names.append(keys.access_token(pat_id, token))
-        override = b"" if exchange else b"1"
-        arguments = (tag, quota.emission_us, quota.tolerance_us, override)
-        reply = self._scripts.run(self._authenticate, names, arguments, deadline)
-        try:
-            verdict, now = reply[0], reply[1]
-            if verdict in (REFUSED, ROTATED_AWAY) and type(now) is int:
-                return Verdict(verdict, now, 0, b"", None)
-            if (
-                (verdict != ADMITTED and verdict != LIMITED)
-                or type(now) is not int
-                or type(reply[2]) is not int
-            ):
-                raise ValueError(f"verdict {verdict!r}")
-            pat = reply[3]
-            # Belt and braces: a reply that belongs to another caller must not lend its identity.
-            if pat[30:46] != bytes.fromhex(pat_id):
-                raise ValueError("the record of another PAT")
-            if token is None:
-                return Verdict(verdict, now, reply[2], pat, None)
-            if reply[4][10:26] != pat[30:46]:
-                raise ValueError("the access token of another PAT")
-            return Verdict(*reply)
-        except (TypeError, ValueError, IndexError, AttributeError) as problem:
-            raise not_understood("verdict", problem) from None
+    def verdicts(self, requests: Quota, exchanges: Quota) -> Verdicts:
+        """What decides over the credentials of requests, under these quotas."""
+        return Verdicts(self._scripts, self._keys, requests, exchanges)
 
     def issue(
         self, pat_id: str, seen: bytes, digest: bytes, token: bytes, *, deadline: float
@@ -167,7 +117,9 @@ class RedisStore(Pats):
         names = [self._keys.pat(pat_id), self._keys.access_token(pat_id, digest)]
         reply = self._scripts.run(self._issue, names, (seen, token), deadline)
         if reply[0] == CHANGED:
-            return CHANGED, understood(reply, int, int, bytes)[2]
+            changed = understood(reply, int, int, bytes)[2]
+            check_id_of(changed, pat_id)
+            return CHANGED, changed
         return reply[0], b""
 
     def touch(self, pat_id: str, used_ms: int, *, deadline: float) -> bool:
@@ -189,8 +141,10 @@ class RedisStore(Pats):
         """The clock (ms), PAT record and access token record, by the SHA-256 of its text."""
         names = [self._keys.pat(pat_id), self._keys.access_token(pat_id, digest)]
         now, *found = self._scripts.run(self._read, names, (), deadline)
-        if len(found) != 2 or not all(isinstance(record, bytes | None) for record in found):
+        if len(found) != 2:
             raise not_understood("records", "of another form")
+        check_id_of(found[0], pat_id)
+        check_id_of(found[1], pat_id, TOKEN_ID_AT)
         return now, found[0], found[1]
 
     def delete_token(self, pat_id: str, digest: bytes, *, deadline: float) -> bool:

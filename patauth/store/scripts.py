@@ -18,16 +18,45 @@ Arguments = Sequence[bytes | str | int]
 
 
 class Script:
-    """A Lua script with the prelude before it."""
+    """A Lua script with the layout of records and the prelude before it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, prelude: bool = True) -> None:
         folder = files(__package__) / "lua"
-        self.text = (folder / "prelude.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
+        parts = ("layout", "prelude", name) if prelude else ("layout", name)
+        self.text = b"".join([(folder / f"{part}.lua").read_bytes() for part in parts])
         self.digest = sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
     def in_full(self, command: Command) -> Command:
         """The same command with the script's text in place of its digest."""
         return ("EVAL", self.text, *command[2:])
+
+
+class Prepared:
+    """A script's call as it goes over the wire (RESP), ready but for gaps of fixed sizes.
+
+    `keys` and `arguments` may hold `%b`, and no other percent sign; the n-th stands for `sizes[n]` bytes.
+    """
+
+    __slots__ = ("_head", "_script", "form", "size")
+
+    def __init__(
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], sizes: Sequence[int]
+    ) -> None:
+        self._script = script
+        left = iter(sizes)
+        words: list[bytes] = []
+        for word in (b"EVALSHA", script.digest, b"%d" % len(keys), *keys, *arguments):
+            gaps = sum([next(left) - len(b"%b") for _ in range(word.count(b"%b"))])
+            words.append(b"$%d\r\n%b\r\n" % (len(word) + gaps, word))
+        self.form = b"*%d\r\n%b" % (len(words), b"".join(words))
+        self.size = len(self.form) + sum(sizes) - len(b"%b") * len(sizes)
+        self._head = len(b"".join(words[:2]))
+
+    def in_full(self, filled: bytes) -> bytes:
+        """A filled call with the script's text in place of its digest."""
+        count, end, rest = filled.partition(b"\r\n")
+        text = self._script.text
+        return b"%b%b$4\r\nEVAL\r\n$%d\r\n%b\r\n%b" % (count, end, len(text), text, rest[self._head :])
 
 
 def understood(reply: Any, *kinds: type) -> list[Any]:
@@ -94,6 +123,32 @@ class Scripts:
         except ScriptMissing:
             (reply,) = self._transport.call((script.in_full(command),), deadline, retry=True)
         return understood(reply, int)
+
+    def prepare(
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], sizes: Sequence[int]
+    ) -> Prepared:
+        """A call of a script that may be sent twice, and that takes the clock as its last argument, if any.
+
+        As `Prepared`; arguments at the end that are empty are left out.
+        """
+        if self._clock is not None:
+            return Prepared(script, keys, (*arguments, b"%b"), (*sizes, 13))
+        given = len(arguments)
+        while given and not arguments[given - 1]:
+            given -= 1
+        return Prepared(script, keys, arguments[:given], sizes)
+
+    def ask(self, call: Prepared, gaps: tuple[bytes, ...], deadline: float) -> Any:
+        """The answer to a prepared call, whatever it is."""
+        if self._clock is not None:
+            gaps = (*gaps, b"%013d" % self._clock())
+        filled = call.form % gaps
+        if len(filled) != call.size:
+            raise ValueError("the gaps of a prepared call are filled with other sizes")
+        try:
+            return self._transport.send(filled, 1, deadline, retry=True)[0]
+        except ScriptMissing:
+            return self._transport.send(call.in_full(filled), 1, deadline, retry=True)[0]
 
     def run_durably(
         self, script: Script, keys: Sequence[bytes], arguments: Arguments, deadline: float

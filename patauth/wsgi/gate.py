@@ -24,7 +24,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -81,13 +80,19 @@ class Gate:
         self._public = _Paths(_patterns("public", public))
         self._rules = _rules(require)
         self._ruled = _Paths(rule.pattern for rule in self._rules)
-        self._remembered = lru_cache(_REMEMBERED)(self._decide)
+        self._remembered: dict[tuple[str, str, str], Verdict] = {}
 
     def decide(self, method: str, script_name: str, path_info: str) -> Verdict:
         """Judge one request. `script_name` and `path_info` are the environ's, `method` is case-sensitive."""
-        if len(method) + len(script_name) + len(path_info) > _SHORT:
-            return self._decide(method, script_name, path_info)
-        return self._remembered(method, script_name, path_info)
+        request = method, script_name, path_info
+        verdict = self._remembered.get(request)
+        if verdict is None:
+            verdict = self._decide(*request)
+            if len(method) + len(script_name) + len(path_info) <= _SHORT:
+                if len(self._remembered) >= _REMEMBERED:
+                    self._remembered.clear()  # whoever asks for ever new paths costs others a moment each
+                self._remembered[request] = verdict
+        return verdict
 
     def _decide(self, method: str, script: str, info: str) -> Verdict:
         whole = script + info

@@ -68,16 +68,14 @@ class Routes:
 
             self._fixed.update(openapi.routes(authority, surfaces))
         self._beginnings = tuple(one for beginnings in self._dialects for one in beginnings)
+        # The route of a PATH_INFO, or None: the application's. All requests to the application come by here.
+        self.find: Callable[[str], Route | None] = self._find if self._dialects else self._fixed.get
 
     def _add(self, dialect: Dialect) -> None:
         self._fixed.update(dialect.fixed)
         self._dialects[dialect.beginnings] = dialect
 
-    def find(self, path: str) -> Route | None:
-        """The route of a PATH_INFO, or None: the application's.
-
-        All requests to the application come by here, so for theirs this is one look-up and one comparison.
-        """
+    def _find(self, path: str) -> Route | None:
         route = self._fixed.get(path)
         if route is None and path.startswith(self._beginnings):
             for beginnings, dialect in self._dialects.items():

@@ -1,4 +1,4 @@
--- Stands before every script. Reads the clock, and the fixed part of records (store/record.py).
+-- Stands before every script but authenticate.lua, after layout.lua. Reads the clock, and the fixed part of records.
 --   ARGV[1]  now, ms; empty: the server's clock (tests give one)
 --   now, now_us  this instant in ms and µs; never concatenated: numbers of 14 digits lose some in text
 local byte, sub, floor = string.byte, string.sub, math.floor
@@ -11,10 +11,6 @@ else
   now_us = ARGV[1] * 1000
 end
 local now = floor(now_us / 1000)
-
--- offsets in a PAT record, from 1
-local SCHEMA, STATE, SLOTS, EXPIRY, USED, GENERATION, OVERLAP, QUOTA = 49, 2, 3, 4, 10, 16, 19, 25
-local SLOT, SLOT_SIZE, TAG = 47, 77, 3
 
 local function u48(text, at)
   local a, b, c, d, e, f = byte(text, at, at + 5)

@@ -1,0 +1,155 @@
+"""patauth as it is timed: the gate with a scope rule before the bare application, and the calls beside it.
+
+All is on but what would keep a benchmark from running: each quota is a million requests in a second, so that
+it is charged and never used up, and RateLimit fields go out with each answer. Secrets are hashed with the
+profile of production, once; from then on a proof is cached, as for any client that comes back.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
+from patauth.credentials import mint_secret
+from patauth.hashing import PROFILES, Hasher
+from patauth.signingkeys import SigningKeys
+
+from .calls import PATH, SCOPE, App, Calling, answers, bare, environ_of
+from .measure import Case
+
+MUCH = "1000000/1"
+BARE = "bare WSGI app"
+TOKEN = "access token"
+BASIC = "Basic, proof cached"
+PAT = "PAT token, proof cached"
+JWT = "access token, JWT"
+EXCHANGE = "Authority.exchange"
+EXCHANGE_HTTP = "POST /oauth/token"
+ARGON2 = "argon2 once (owasp)"
+ONE_TRIP = (TOKEN, BASIC, PAT, JWT)
+
+REQUIRE = {f"GET {PATH}": SCOPE}
+_FORM = b"grant_type=client_credentials"
+
+
+def basic(pat_id: str, secret: str) -> str:
+    """The Authorization value of a PAT id and secret."""
+    return "Basic " + b64encode(f"{pat_id}:{secret}".encode()).decode()
+
+
+def authority_at(url: str, **settings: Any) -> Authority:
+    """One with quotas that are charged and never used up; its access tokens last longer than any run."""
+    lasting: dict[str, Any] = {
+        "request_quota": MUCH,
+        "exchange_quota": MUCH,
+        "failure_quota": MUCH,
+        "access_token_ttl": 43_200,  # s
+        # Patient on a busy machine; but at 0.5, the deadline of a request, each would set its socket anew.
+        "connect_timeout": 0.4,
+        "command_timeout": 0.4,
+    }
+    return Authority.from_url(url, **{**lasting, **settings})
+
+
+def issue(authority: Authority, name: str = "bench", **given: Any) -> IssuedPat:
+    """A PAT with the scope that the application asks for."""
+    return authority.create(
+        owner=Owner("alice", name="Alice"), name=name, scope=[SCOPE], never_expires=True, **given
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to be let in: credentials, and the Authority that knows them."""
+
+    authority: Authority
+    authorization: str
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the Authority, beyond its store
+
+    def gate(self) -> App:
+        """A gate before the bare application."""
+        return PatAuthMiddleware(bare, self.authority, require=REQUIRE)
+
+
+class PatauthCases:
+    """An opaque and a signing Authority on one server, a PAT in each, and the requests that are timed."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        SigningKeys(folder / "keys").rotate()
+        signing = {
+            "key_prefix": "signing",
+            "access_token_format": "jwt",
+            "issuer": "https://pats.example",
+            "keys": str(folder / "keys"),
+        }
+        self._authority = authority = authority_at(url)
+        self._signing = authority_at(url, **signing)
+        self._issued = issued = issue(authority)
+        self._limited = issue(authority, "limited", request_quota="1/86400")
+        self.ways = {
+            TOKEN: Way(authority, _access(authority, issued)),
+            BASIC: Way(authority, basic(issued.pat.id, issued.secret)),
+            PAT: Way(authority, f"Bearer {issued.token}"),
+            JWT: Way(self._signing, _access(self._signing, issue(self._signing)), signing),
+        }
+        self._app = self.ways[TOKEN].gate()
+        unknown, _ = authority.format.mint_access_token(issued.pat.id)
+        wrong = authority.format.token_text(issued.pat.id, mint_secret())
+        self._refusals = {
+            "refused: malformed token": ("Bearer pata_malformed", 401),
+            "refused: unknown access token": (f"Bearer {unknown}", 401),
+            "refused: wrong secret": (f"Bearer {wrong}", 401),
+            "refused: over the quota": (f"Bearer {self._limited.token}", 429),
+        }
+
+    def requests(self) -> list[Case]:
+        """Those that are counted as well as timed."""
+        pat_id, secret = self._issued.pat.id, self._issued.secret
+        token = self.ways[TOKEN].authorization
+        exchange = environ_of(basic(pat_id, secret), method="POST", path="/oauth/token", body=_FORM)
+        return [
+            *(
+                Case(name, Calling(way.gate(), [environ_of(way.authorization)], 200))
+                for name, way in self.ways.items()
+            ),
+            Case("authority.authenticate", lambda: self._authority.authenticate(token)),
+            Case(EXCHANGE, lambda: self._authority.exchange(pat_id, secret)),
+            Case(EXCHANGE_HTTP, Calling(self._app, [exchange], 200)),
+            *(
+                Case(name, Calling(self._app, [environ_of(value)], status), share=0.5)
+                for name, (value, status) in self._refusals.items()
+            ),
+        ]
+
+    def cases(self) -> list[Case]:
+        """All that are timed."""
+        hasher = Hasher(PROFILES["owasp"], slots=1, queue=0)
+        secret = mint_secret()
+        digest = hasher.hash(secret)
+        return [
+            Case(BARE, Calling(bare, [environ_of()], 200)),
+            *self.requests(),
+            Case(ARGON2, lambda: hasher.verify(secret, digest), share=0.005),
+        ]
+
+    def check(self) -> None:
+        """Each is answered as it should be, and the limit limits. Raises `WrongAnswer`."""
+        for way in self.ways.values():
+            answers(way.gate(), way.authorization, 200)
+        answers(self._app, None, 401)
+        answers(self._app, f"Bearer {self._limited.token}", 200)
+        for value, status in self._refusals.values():
+            answers(self._app, value, status)
+
+    def close(self) -> None:
+        """Close both."""
+        self._authority.close()
+        self._signing.close()
+
+
+def _access(authority: Authority, issued: IssuedPat) -> str:
+    return f"Bearer {authority.exchange(issued.pat.id, issued.secret).value}"

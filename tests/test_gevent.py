@@ -1,0 +1,224 @@
+"""Under gevent: few connections for many greenlets, no mix-ups, no deadlock; each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from patauth import Authority, Owner
+from patauth.hashing import PROFILES
+from patauth.store.local import LocalEngine
+
+from .callers import PROMISED, SETTINGS, Caller, gather
+from .conftest import Make
+from .servers import Server, binaries, until
+from .test_gunicorn import bearer
+from .test_no_mixups import LIMIT, SECONDS, TIMEOUT, Proxy, proxying, waiting_at_once
+
+GREENLETS = 2000
+WAYS = ["pat", "basic"]  # each caller's first one today: more than one round trip
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, server: Server) -> Iterator[Proxy]:
+    with proxying(tmp_path, server) as running:
+        yield running
+
+
+class Program:
+    """tests/gevent_user.py. That it answers at all says that nothing waits for itself."""
+
+    def __init__(self, what: str, callers: list[Caller], **given: Any) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.gevent_user", what],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._timer = threading.Timer(60 + given["seconds"], self._process.kill)
+        self._timer.start()
+        self.say(json.dumps({**given, "callers": [caller.as_json() for caller in callers]}))
+
+    def say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        print("\nunder gevent:", line)
+        return json.loads(line)
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._timer.cancel()
+
+
+def numerous(authority: Authority) -> list[Caller]:
+    """As many callers as there are greenlets, each of them with a PAT of their own, not used yet today."""
+    callers = []
+    for number in range(GREENLETS):
+        issued = authority.create(owner=Owner(f"owner-{number}"), name="ci", scope=["a"], never_expires=True)
+        callers.append(
+            Caller(
+                f"owner-{number}", issued.pat.id, issued.secret, issued.token, ["a"], [], deque(["unused"])
+            )
+        )
+    return callers
+
+
+def test_2000_greenlets_share_64_connections(make_at: Make, server: Server, prefix: str) -> None:
+    """Not one each: those who come when all are in use wait for one, or are told to come back; each gets
+    their own answer in the end."""
+    authority = make_at(**SETTINGS)
+    callers = numerous(authority)
+    settings: dict[str, Any] = {}
+    with Program(
+        "crowd", callers, url=server.url, prefix=prefix, settings=settings, seconds=20, ways=WAYS
+    ) as program:
+        found = program.answer()
+    assert found["wrong"] == []
+    assert sum(found["statuses"].get(f"{way} 200", 0) for way in WAYS) == GREENLETS
+    assert set(found["statuses"]) <= {f"{way} {status}" for way in WAYS for status in PROMISED}
+    assert 32 <= found["open"] <= 64
+
+
+def test_greenlets_get_their_own_replies_however_late_cut_or_stopped(
+    make_at: Make, proxy: Proxy, prefix: str
+) -> None:
+    """gevent.Timeout ends a call at any wait in it; the reply that it waited for reaches nobody (F17)."""
+    authority = make_at(**SETTINGS)
+    callers = gather(authority, 24)
+    proxy.say("storm")
+    settings = {"max_connections": LIMIT, "command_timeout": TIMEOUT}
+    with Program(
+        "stopped", callers, url=proxy.url, prefix=prefix, settings=settings, seconds=SECONDS, greenlets=200
+    ) as program:
+        found = program.answer()
+        print(proxy.say("calm"))
+        program.say("go on")
+        until(lambda: waiting_at_once(proxy, LIMIT) == LIMIT)  # none is lost, and there is none too many
+        later = program.answer()
+    assert found["wrong"] == later["wrong"] == []
+    assert {what.split()[1] for what in found["statuses"]} <= {str(status) for status in PROMISED}
+    assert sum(count for what, count in found["statuses"].items() if what.endswith(" 200")) > 20 * SECONDS
+    assert found["stopped"] > 10 * SECONDS
+    assert later["statuses"]["bearer 200"] > LIMIT
+    assert later["open"] <= LIMIT
+
+
+HASHING = """
+from gevent import monkey; monkey.patch_all()
+import gevent
+from patauth.hashing import PROFILES, Hasher
+hasher, turns = Hasher(PROFILES["owasp"], slots=2, queue=9, max_wait=30), 0
+def others():
+    global turns
+    while True:
+        gevent.sleep(0.001)
+        turns += 1
+def hash():
+    return hasher.verify(b"secret", hasher.hash(b"secret"))
+other = gevent.spawn(others)
+right = [one.get() for one in [gevent.spawn(hash) for _ in range(4)]]
+print(right == [True] * 4 and turns > 10)
+"""
+
+
+def test_a_hash_does_not_hold_up_the_other_greenlets() -> None:
+    """Four of argon2's, some 20 ms each: others go on meanwhile."""
+    done = subprocess.run([sys.executable, "-c", HASHING], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+class Gunicorn:
+    """tests/gevent_app.py, preloaded, in two workers of the class gevent."""
+
+    def __init__(self, folder: Path, url: str, prefix: str, first: Caller) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = folder / "gunicorn.log"
+        command = [
+            sys.executable, "-m", "gunicorn", "--worker-class", "gevent", "--workers", "2", "--preload",
+            "--graceful-timeout", "2", "--bind", f"127.0.0.1:{port}", "--no-control-socket",
+            "tests.gevent_app:app",
+        ]  # fmt: skip
+        environ = {
+            **os.environ,
+            "PATAUTH_STORE_URL": url,
+            "PATAUTH_KEY_PREFIX": prefix,
+            "FIRST_CALLER": f"Bearer {first.token}",
+        }
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=log)
+        until(lambda: "Booting worker" in self.log.read_text(), 30)
+
+    def asked_by(self, caller: Caller) -> str:
+        """What one who calls is answered, in a word."""
+        try:
+            answer = requests.get(f"{self.url}/who", headers=bearer(caller.access[0]), timeout=3)
+        except requests.RequestException as problem:
+            return type(problem).__name__
+        if answer.status_code != 200:
+            return str(answer.status_code)
+        return "right" if answer.json()[1] == caller.pat_id else "wrong"
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+
+
+@pytest.mark.parametrize("store", ["unix", "local"])
+def test_workers_serve_whom_they_are_asked_by_after_a_preload(
+    tmp_path: Path, prefix: str, store: str
+) -> None:
+    """The Authority was made and used before gevent's patch and the fork, and the server is slow as the first
+    requests come, all at once: no worker waits for itself, and each caller is told apart."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = Server(binaries()["valkey"], folder) if store == "unix" else None
+    url = server.url if server is not None else f"local:{tmp_path / 'store'}"
+    with Authority.from_url(
+        url, key_prefix=prefix, hash_profile=PROFILES["testing"], **SETTINGS
+    ) as authority:
+        callers = gather(authority, 12)
+        running = Gunicorn(tmp_path, url, prefix, callers[0])
+        try:
+            pid = server.process.pid if server is not None else engine_of(tmp_path / "store")
+            os.kill(pid, signal.SIGSTOP)
+            with ThreadPoolExecutor(48) as pool:
+                asked = [pool.submit(running.asked_by, caller) for caller in callers * 2]
+                time.sleep(0.4)
+                os.kill(pid, signal.SIGCONT)
+                first = {one.result() for one in asked}
+                assert first <= {"right", "503"}
+                until(lambda: set(pool.map(running.asked_by, callers)) == {"right"})
+        finally:
+            running.stop()
+            if server is not None:
+                server.stop()
+            else:
+                LocalEngine(tmp_path / "store").stop()
+    assert "Traceback" not in running.log.read_text()
+
+
+def engine_of(folder: Path) -> int:
+    return int((folder / "engine.pid").read_text().split()[0])

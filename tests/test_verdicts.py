@@ -1,0 +1,144 @@
+"""A request's one command: prepared once, filled in exactly, and its answer believed only if it fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hiredis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patauth import StoreUnavailable
+from patauth.quota import Quota
+from patauth.store.connection import ScriptMissing
+from patauth.store.keys import Keys
+from patauth.store.scripts import Script, Scripts
+from patauth.store.verdicts import ADMITTED, LIMITED, REFUSED, ROTATED_AWAY, Verdicts
+
+KEYS = Keys("p", "default")
+REQUESTS, EXCHANGES = Quota(100, 10), Quota(60, 60)
+ID = "0123abcd" + "5e" * 12
+PAT = b"1" + bytes(29) + bytes.fromhex(ID) + bytes(100)
+TOKEN = b"1" + bytes(9) + bytes.fromhex(ID)
+
+
+class Line:
+    """A transport that notes what is sent, and answers what it is told to."""
+
+    def __init__(self, reply: Any = None, *, misses: int = 0) -> None:
+        self.reply = reply
+        self.misses = misses
+        self.sent: list[list[bytes]] = []
+
+    def send(self, packed: bytes, count: int, deadline: float, **options: Any) -> list[Any]:
+        reader = hiredis.Reader()
+        reader.feed(packed)
+        self.sent.append(reader.gets())
+        assert not reader.has_data()
+        assert (count, options) == (1, {"retry": True})
+        if len(self.sent) <= self.misses:
+            raise ScriptMissing(detail="NOSCRIPT")
+        return [self.reply]
+
+    def call(self, *_: Any, **__: Any) -> list[Any]:
+        raise AssertionError
+
+    def close(self) -> None: ...
+
+
+def verdicts(line: Line, clock: Any = None) -> Verdicts:
+    return Verdicts(Scripts(line, clock, None, 0.0), KEYS, REQUESTS, EXCHANGES)
+
+
+pat_ids = st.binary(min_size=16, max_size=16).map(bytes.hex)
+
+
+@given(pat_ids, st.binary(min_size=32, max_size=32), st.binary(min_size=16, max_size=16))
+def test_what_is_sent_is_one_command_with_the_keys_of_a_pat(pat_id: str, digest: bytes, tag: bytes) -> None:
+    """Whatever bytes stand in the gaps, line ends and percent signs too."""
+    line = Line([REFUSED, 1])
+    asked = verdicts(line)
+    asked.of_token(pat_id, digest, 1.0)
+    asked.of_secret(pat_id, tag, 1.0)
+    asked.of_secret(pat_id, tag, 1.0, exchange=True)
+    sha = Script("authenticate", prelude=False).digest
+    pat, requests, exchanges = KEYS.pat(pat_id), KEYS.requests(pat_id), KEYS.exchanges(pat_id)
+    token = KEYS.access_token(pat_id, digest)
+    assert line.sent == [
+        [b"EVALSHA", sha, b"3", pat, requests, token, b"100000", b"10000000"],
+        [b"EVALSHA", sha, b"2", pat, requests, b"100000", b"10000000", tag],
+        [b"EVALSHA", sha, b"2", pat, exchanges, b"1000000", b"60000000", tag, b"exchange"],
+    ]
+
+
+def test_a_clock_that_is_given_is_the_last_of_all_arguments() -> None:
+    line = Line([REFUSED, 1])
+    asked = verdicts(line, clock=lambda: 1_893_456_000_000)
+    asked.of_token(ID, bytes(32), 1.0)
+    asked.of_secret(ID, bytes(16), 1.0)
+    asked.of_secret(ID, bytes(16), 1.0, exchange=True)
+    assert [sent[-3:] for sent in line.sent] == [
+        [b"", b"", b"1893456000000"],
+        [bytes(16), b"", b"1893456000000"],
+        [bytes(16), b"exchange", b"1893456000000"],
+    ]
+
+
+@pytest.mark.parametrize(("pat_id", "digest"), [(ID, bytes(31)), (ID, bytes(33)), (ID + "00", bytes(32))])
+def test_a_gap_of_another_size_sends_nothing(pat_id: str, digest: bytes) -> None:
+    """The lengths stand in the command already: a longer value would be read as further commands."""
+    line = Line([REFUSED, 1])
+    with pytest.raises(ValueError, match="sizes"):
+        verdicts(line).of_token(pat_id, digest, 1.0)
+    assert line.sent == []
+
+
+def test_a_server_without_the_script_is_sent_its_text_and_the_same_arguments() -> None:
+    line = Line([REFUSED, 1], misses=1)
+    verdicts(line).of_token(ID, b"\r\n" * 16, 1.0)
+    by_digest, in_full = line.sent
+    script = Script("authenticate", prelude=False)
+    assert by_digest[:2] == [b"EVALSHA", script.digest]
+    assert in_full == [b"EVAL", script.text, *by_digest[2:]]
+
+
+def test_answers_that_are_understood() -> None:
+    line = Line()
+    asked = verdicts(line)
+    for verdict in (ADMITTED, LIMITED):
+        line.reply = [verdict, 7, 9, PAT, TOKEN]
+        found = asked.of_token(ID, bytes(32), 1.0)
+        assert (found.verdict, found.now, found.micros, found.pat, found.token) == (verdict, 7, 9, PAT, TOKEN)
+        line.reply = [verdict, 7, 9, PAT]
+        found = asked.of_secret(ID, bytes(16), 1.0)
+        assert (found.pat, found.token) == (PAT, None)
+    for verdict in (REFUSED, ROTATED_AWAY):
+        line.reply = [verdict, 7]
+        found = asked.of_secret(ID, bytes(16), 1.0)
+        assert (found.verdict, found.now, found.pat, found.token) == (verdict, 7, b"", None)
+
+
+OTHER_PAT, OTHER_TOKEN = PAT.replace(b"^", b"_"), TOKEN.replace(b"^", b"_")
+ODD: list[Any] = [None, True, -1, 5, 1.5, b"1", "1", [], [1], {}, {1: 1}, b"x" * 200, PAT, TOKEN]
+NOT_UNDERSTOOD: list[Any] = [
+    *ODD,
+    [3, 7],
+    [ADMITTED, 7, 9],
+    [ADMITTED, b"7", 9, PAT, TOKEN],
+    [ADMITTED, 7, b"9", PAT, TOKEN],
+    [ADMITTED, 7, 9, OTHER_PAT, TOKEN],
+    [ADMITTED, 7, 9, PAT, OTHER_TOKEN],
+    [ADMITTED, 7, 9, OTHER_PAT, OTHER_TOKEN],
+    *([ADMITTED, 7, 9, PAT, odd] for odd in ODD if odd is not TOKEN),
+    *([ADMITTED, 7, 9, odd, TOKEN] for odd in ODD if odd is not PAT),
+    *([odd, 7, 9, PAT, TOKEN] for odd in ODD if odd is not True),
+    *([REFUSED, odd] for odd in ODD if type(odd) is not int),
+]
+
+
+@pytest.mark.parametrize("reply", NOT_UNDERSTOOD, ids=lambda reply: repr(reply)[:40])
+def test_an_answer_that_does_not_fit_is_unavailable_and_nobodys_identity(reply: Any) -> None:
+    """Never "unknown token", and never another PAT's record (REQUIREMENTS F10)."""
+    with pytest.raises(StoreUnavailable):
+        verdicts(Line(reply)).of_token(ID, bytes(32), 1.0)
