@@ -4,6 +4,9 @@ A PAT is an id and a secret that a person or a service account keeps. patauth ve
 Valkey, exchanges it for a short-lived access token with its scopes, limits requests, and revokes at once.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .authority import Authority
 from .errors import (
     ConfigurationError,
@@ -21,14 +24,16 @@ from .errors import (
     RateLimited,
     StoreUnavailable,
 )
-from .jwtverifier import JWTVerifier
-from .listing import Listing
 from .pat import IssuedPat, Owner, PersonalAccessToken
 from .principal import Person, Principal
 from .quota import Quota
 from .settings import Settings
 from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
+
+if TYPE_CHECKING:
+    from .jwtverifier import JWTVerifier
+    from .listing import Listing
 
 __version__ = "0.1.0"
 
@@ -60,3 +65,12 @@ __all__ = [
     "StoreUnavailable",
     "require_scope",
 ]
+
+_LATE = {"JWTVerifier": ".jwtverifier", "Listing": ".listing"}  # what few need, from where
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_LATE[name], __name__), name)
+    return found

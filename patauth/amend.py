@@ -21,13 +21,13 @@ _DATE, _ACKNOWLEDGED = "/expirationDate", "/userAwareTokenNeverExpires"
 
 
 class PatPatch:
-    """A JSON Patch (RFC 6902) of a PAT's members `fields`, checked, to be applied to any PAT.
+    """A JSON Patch (RFC 6902) of a PAT's members `fields` (None: all), checked, to be applied to any PAT.
 
     A date's `value` may be missing: clients that never send a null mean one. Raises `InvalidRequest`.
     """
 
-    def __init__(self, operations: object, fields: Collection[str]) -> None:
-        self._fields = [name for name in PATCHABLE if name in fields]
+    def __init__(self, operations: object, fields: Collection[str] | None) -> None:
+        self._fields = [name for name in PATCHABLE if fields is None or name in fields]
         self._operations = patch.check(operations, self._fields, value_may_be_missing=("expirationDate",))
         for operation in self._operations:
             if operation["path"] == _DATE and isinstance(operation.get("value"), str):

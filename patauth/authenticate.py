@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from . import audit
-from .claims import EXPIRED, Claims
 from .credentials import AccessToken, PatCredentials
-from .errors import InvalidCredentials, InvalidToken, PatAuthError, RateLimited, StoreUnavailable
+from .errors import EXPIRED, InvalidCredentials, InvalidToken, PatAuthError, RateLimited, StoreUnavailable
 from .failures import Failures
 from .pat import PersonalAccessToken, use_is_due
 from .pepper import NO_PEPPER
@@ -25,6 +24,9 @@ from .settings import Settings
 from .store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
 from .store.redis import RedisStore
 from .store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Verdict
+
+if TYPE_CHECKING:
+    from .claims import Claims
 
 _log = logging.getLogger("patauth")
 

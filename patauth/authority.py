@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import audit
 from .authenticate import Admission, Authenticator
 from .credentials import AccessToken, Format, PatCredentials
 from .errors import Forbidden, InvalidCredentials, InvalidToken, PatAuthError
-from .exchange import Access, Exchanger
 from .failures import Failures
 from .forks import after_fork_in_child
 from .hashing import Hasher
-from .introspect import INACTIVE, Introspection, Introspector
 from .keyring import Keyring
 from .management import Management
 from .pat import check_id
 from .principal import Caller, Principal
 from .proofs import Proofs
 from .settings import Settings
-from .signedtokens import open_signed_tokens
-from .standing import asked
 from .store.engine import open_store
+
+# As in management: imported at their first use.
+if TYPE_CHECKING:
+    from .exchange import Access, Exchanger
+    from .introspect import Introspection, Introspector
+    from .signedtokens import SignedTokens
 
 C = TypeVar("C")
 
@@ -45,16 +48,26 @@ class Authority(Management):
             peppers=settings.pepper,
         )
         super().__init__(settings, open_store(settings, _clock), hasher)
-        self._signed = signed = open_signed_tokens(settings)
+        self._signed = signed = _signed_tokens(settings)
         self.format = Format(settings.credential_prefixes, jwt=signed.read if signed else None)
         proofs = Proofs(hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
         failures = Failures(settings.failure_quota, entries=settings.failure_entries)
         for part in (hasher, proofs, failures):
             after_fork_in_child(part.after_fork)
         self._authenticator = Authenticator(settings, self._store, proofs, failures)
-        signing = signed if settings.signs_tokens else None
-        self._exchanger = Exchanger(settings, self._store, self._authenticator, signing)
-        self._introspector = Introspector(settings, self._store, self._authenticator, self._manager)
+
+    @cached_property
+    def _exchanger(self) -> Exchanger:
+        from .exchange import Exchanger
+
+        signing = self._signed if self.settings.signs_tokens else None
+        return Exchanger(self.settings, self._store, self._authenticator, signing)
+
+    @cached_property
+    def _introspector(self) -> Introspector:
+        from .introspect import Introspector
+
+        return Introspector(self.settings, self._store, self._authenticator, self._manager)
 
     @classmethod
     def from_url(cls, store_url: str, **settings: Any) -> Authority:
@@ -154,6 +167,8 @@ class Authority(Management):
         With `by`: of their own, and with the scope `oauth:introspect` every access token of the tenant; all
         else is not active. Raises `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
         """
+        from .introspect import INACTIVE
+
         standing = self._standing(by)
         try:
             credentials = self.format.bearer(token)
@@ -195,6 +210,8 @@ class Authority(Management):
         There, they serve nobody but `by`, who has the rights and limits of home and no PATs of their own; the
         policy of this Authority's settings holds. Raises `Forbidden`.
         """
+        from .standing import asked
+
         if tenant == self.settings.tenant:
             return self
         check_id(tenant, "tenant")
@@ -258,6 +275,14 @@ class Authority(Management):
             return {"keys": []}
         self._store.deadline()  # DIR of `local:DIR` is there from then on, and nobody else's
         return self._signed.jwks()
+
+
+def _signed_tokens(settings: Settings) -> SignedTokens | None:
+    if settings.issuer is None and not settings.signs_tokens:
+        return None  # none can be read without an issuer
+    from .signedtokens import open_signed_tokens
+
+    return open_signed_tokens(settings)
 
 
 def _note_unread(refusal: PatAuthError, address: str | None) -> None:

@@ -49,7 +49,7 @@ class Changer:
         self._retention_ms = settings.retention * 1000
 
     def patch(
-        self, standing: Standing, pat_id: str, operations: object, fields: Collection[str]
+        self, standing: Standing, pat_id: str, operations: object, fields: Collection[str] | None
     ) -> PersonalAccessToken:
         """Apply a JSON Patch (RFC 6902) to a PAT, all of it or nothing; the PAT as it is then.
 

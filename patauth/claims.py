@@ -24,12 +24,11 @@ from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn
 
 from . import scope as scopes
+from .credentials import MAX_JWT
 from .errors import InvalidScope, InvalidToken
 from .pat import ID
 
-MAX_JWT = 8192  # characters; looked at before anything is decoded
 LONGEST_LIFE = 43_200  # s, of any access token
-EXPIRED = "JWT validation failed: JWT is expired"  # the management API's words, for one that is well signed
 ALGORITHMS = ("ES256", "EdDSA")
 
 _PLAIN_TENANT = "default"

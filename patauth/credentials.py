@@ -26,13 +26,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 from zlib import crc32
 
-from .claims import MAX_JWT, Claims
 from .errors import ConfigurationError, InvalidCredentials, InvalidRequest
 
+if TYPE_CHECKING:
+    from .claims import Claims
+
+MAX_JWT = 8192  # characters; looked at before anything is decoded
 MAX_AUTHORIZATION = 1024  # characters of an Authorization value without a JWT; the longest is under 150
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from .quota import Decision
 
+EXPIRED = "JWT validation failed: JWT is expired"  # the management API's words, for one that is well signed
+
 
 class PatAuthError(Exception):
     """Base of every error that patauth raises.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -14,9 +15,11 @@ from .errors import InvalidCredentials, StoreUnavailable
 from .quota import Decision
 from .scope import check, narrow, parse
 from .settings import Settings
-from .signedtokens import SignedTokens
 from .store.record import TokenRecord, pack_token, unpack
 from .store.redis import CHANGED, ISSUED, RedisStore
+
+if TYPE_CHECKING:
+    from .signedtokens import SignedTokens
 
 _TRIES = 3  # a PAT that changes between verification and issue is looked at again
 

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from cachetools import LRUCache
-
 from .errors import ConfigurationError
 from .quota import Decision, Quota, admit
 
@@ -83,6 +81,8 @@ class Failures:
 
     def after_fork(self) -> None:
         """In a child: a free lock and an empty table; a thread of the parent may have been changing it."""
+        from cachetools import LRUCache
+
         self._lock = threading.Lock()
         self._tats: LRUCache[str, int] = LRUCache(self._entries)
 

@@ -97,7 +97,6 @@ class Hasher:
         self._peppers = {pepper.mark: pepper for pepper in peppers if pepper is not None}
         newest = peppers[-1] if peppers else None
         self._newest = NO_PEPPER if newest is None else newest.mark
-        self._making = (profile.memory_kib, profile.time_cost, profile.parallelism, self._newest)
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -116,8 +115,13 @@ class Hasher:
 
     def is_due(self, stored: Digest) -> bool:
         """Whether a digest has other costs than the profile, or not the newest pepper: to be made anew."""
-        made = (stored.memory_kib, stored.time_cost, stored.parallelism, stored.pepper)
-        return made != self._making
+        profile = self.profile
+        return (
+            stored.memory_kib != profile.memory_kib
+            or stored.time_cost != profile.time_cost
+            or stored.parallelism != profile.parallelism
+            or stored.pepper != self._newest
+        )
 
     def verify(self, secret: bytes, stored: Digest) -> bool:
         """Whether `stored` is a digest of `secret`; compared in constant time.

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .claims import EXPIRED, Claims, refuse
-from .errors import ConfigurationError, InvalidRequest, InvalidToken, Overloaded, PatAuthError
+from .claims import Claims, refuse
+from .errors import EXPIRED, ConfigurationError, InvalidRequest, InvalidToken, Overloaded, PatAuthError
 from .forks import after_fork_in_child
 from .jwt import Key, UnknownKey, Verifier
 from .pat import Owner, check_id

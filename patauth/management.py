@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from .amend import PATCHABLE
-from .change import Changer
 from .errors import InvalidRequest
-from .expiry import Expiry
-from .filters import Filter, Sorter
 from .hashing import Hasher
-from .listing import Lister, Listing
-from .manage import Manager, NewPat
 from .pat import IssuedPat, Owner, PersonalAccessToken
 from .principal import Caller, Person, Principal
 from .quota import Quota
 from .settings import Settings
-from .standing import Standing
 from .store.redis import RedisStore
+
+# The verbs are imported at their first use: an app that only verifies does without them.
+if TYPE_CHECKING:
+    from .change import Changer
+    from .filters import Filter, Sorter
+    from .listing import Lister, Listing
+    from .manage import Manager, NewPat
+    from .standing import Standing
 
 
 class Management:
@@ -36,9 +39,24 @@ class Management:
         self._store = store
         self._hasher = hasher
         self._guest = guest
-        self._manager = Manager(settings, store, hasher)
-        self._changer = Changer(settings, store, hasher)
-        self._lister = Lister(settings, store)
+
+    @cached_property
+    def _manager(self) -> Manager:
+        from .manage import Manager
+
+        return Manager(self.settings, self._store, self._hasher)
+
+    @cached_property
+    def _changer(self) -> Changer:
+        from .change import Changer
+
+        return Changer(self.settings, self._store, self._hasher)
+
+    @cached_property
+    def _lister(self) -> Lister:
+        from .listing import Lister
+
+        return Lister(self.settings, self._store)
 
     def create(
         self,
@@ -60,6 +78,9 @@ class Management:
         "count/seconds" in place of the setting. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the
         name, or too many PATs), `Forbidden` (no right to it, or the owner is disabled), `Overloaded`.
         """
+        from .expiry import Expiry
+        from .manage import NewPat
+
         if not isinstance(owner, Owner | None):
             raise InvalidRequest("give a patauth.Owner", field="owner")
         if [expires_in is not None, expires_at is not None, never_expires].count(True) != 1:
@@ -115,15 +136,15 @@ class Management:
         pat_id: str,
         operations: object,
         *,
-        fields: Collection[str] = PATCHABLE,
+        fields: Collection[str] | None = None,
         by: Caller | None = None,
     ) -> PersonalAccessToken:
         """Change a PAT by a JSON Patch (RFC 6902), all of it or nothing; the PAT as it is then.
 
         `operations` such as `[{"op": "replace", "path": "/name", "value": "ci"}]`, on the members `name`,
-        `scope`, `expirationDate` and `userAwareTokenNeverExpires`, of which only `fields` may be touched. An
-        expiry of null needs `userAwareTokenNeverExpires: true` in the same patch. Access tokens keep their
-        scopes. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
+        `scope`, `expirationDate` and `userAwareTokenNeverExpires`; with `fields`, only on these. An expiry of
+        null needs `userAwareTokenNeverExpires: true` in the same patch. Access tokens keep their scopes.
+        Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
         """
         return self._changer.patch(self._standing(by), pat_id, operations, fields)
 
@@ -169,6 +190,8 @@ class Management:
         return self._store.now(self._store.deadline())
 
     def _standing(self, by: Caller | None) -> Standing:
+        from .standing import Standing
+
         if not isinstance(by, Principal | Person | None):
             raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
         return Standing(self.settings, self._store.for_request(), by, self._guest)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from . import jwt
-from .claims import MAX_JWT, Claims, refuse
-from .credentials import AccessToken
+from .claims import Claims, refuse
+from .credentials import MAX_JWT, AccessToken
 from .errors import ConfigurationError, InvalidScope, InvalidToken, StoreUnavailable
 from .jwt import UnknownKey, Verifier
 from .settings import Settings

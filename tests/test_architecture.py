@@ -47,7 +47,7 @@ FLOORS = {
     "filters": GROUND,
     "expiry": GROUND,
     "settings": SETTINGS,
-    "places": FIRST,  # threads, not time: who waits says how long
+    "places": FIRST,
     "hashing": FIRST,
     "proofs": FIRST,
     "failures": FIRST,
@@ -133,6 +133,7 @@ NO_TEST_MODULE = {
     "store/binary": "test_local.py: it is where LocalEngine finds its server",
     "store/supervisor": "test_local.py: it is the other half of store/local, in a process of its own",
     "wsgi/__init__": "empty",
+    "wsgi/presented": "test_middleware.py and test_failures.py: what it reads, they send",
     "wsgi/descriptions/__init__": "empty",
     "wsgi/descriptions/isc": "test_openapi.py: all of them are parts of one document",
     "wsgi/descriptions/isc_answers": "test_openapi.py",

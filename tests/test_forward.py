@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from patauth import Authority, IssuedPat, Owner, StoreUnavailable
-from patauth.store.redis import RedisStore
+from patauth.store.verdicts import Verdicts
 from patauth.wsgi.standalone import Standalone
 
 from .conftest import Make, basic_of, issue, wrong_secret
@@ -221,7 +221,7 @@ if shutil.which("nginx"):  # .ci/run installs it
             def down(*_: Any, **__: Any) -> None:
                 raise StoreUnavailable(3, detail="down")
 
-            monkeypatch.setattr(RedisStore, "authenticate", down)
+            monkeypatch.setattr(Verdicts, "of_secret", down)
             answer = requests.get(f"{url}/", headers={"Authorization": basic_of(issued)}, timeout=5)
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "3")
             assert app.seen == []

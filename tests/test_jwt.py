@@ -28,7 +28,7 @@ from patauth import (
     StoreUnavailable,
     jwt,
 )
-from patauth.claims import EXPIRED
+from patauth.errors import EXPIRED
 from patauth.introspect import INACTIVE
 from patauth.jwt import Key
 from patauth.store.record import TokenRecord, pack_token
@@ -366,7 +366,7 @@ class TestOneWay:
         def down(*_: object, **__: object) -> None:
             raise StoreUnavailable(detail="down")
 
-        monkeypatch.setattr(signed._store, "authenticate", down)
+        monkeypatch.setattr(signed._authenticator._verdicts, "of_token", down)
         with pytest.raises(StoreUnavailable):
             signed.verify_bearer(token)
 

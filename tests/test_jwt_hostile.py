@@ -19,8 +19,8 @@ from joserfc.jws import JWSRegistry
 
 from patauth import Authority, InvalidToken, JWTVerifier, PatAuthError, Principal
 from patauth import claims as reading
-from patauth.claims import EXPIRED, MAX_JWT
-from patauth.credentials import AccessToken
+from patauth.credentials import MAX_JWT, AccessToken
+from patauth.errors import EXPIRED
 from patauth.wsgi.standalone import Standalone
 
 from .conftest import maker

@@ -16,7 +16,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
 from patauth import Authority, ConfigurationError, InvalidToken, JWTVerifier, Overloaded, Owner, jwt
-from patauth.claims import EXPIRED, Claims
+from patauth.claims import Claims
+from patauth.errors import EXPIRED
 from patauth.jwt import Key
 from patauth.signingkeys import SigningKeys
 from patauth.wsgi.standalone import Standalone

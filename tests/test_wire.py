@@ -12,7 +12,7 @@ import pytest
 
 from patauth import ConfigurationError
 from patauth.store import wire as wire_module
-from patauth.store.wire import Closed, ErrorReply, OutOfStep, Wire, redis_connection
+from patauth.store.wire import Closed, ErrorReply, OutOfStep, TooLate, Wire, redis_connection
 
 from .servers import Server, serving
 
@@ -122,7 +122,7 @@ def test_a_deadline_that_has_passed_sends_nothing(tmp_path: Path) -> None:
 
     with serving(tmp_path / "s", answering(note)) as url:
         wire = Wire(url, 1, 1)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TooLate):
             wire.exchange([("PING",)], time.monotonic() - 0.001)
         assert wire.exchange([("PING",)], soon()) == [b"PONG"]
         assert len(asked) == 1

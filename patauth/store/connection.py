@@ -22,12 +22,11 @@ from os import getpid
 from typing import Any, Protocol
 
 import hiredis
-from redis.exceptions import RedisError
 
 from ..errors import ConfigurationError, StoreUnavailable
 from ..forks import after_fork_in_child
 from ..places import Places
-from .wire import Command, ErrorReply, TooLate, Wire, pack
+from .wire import Command, ErrorReply, TooLate, Wire, WireError, pack
 
 REQUEST_DEADLINE = 0.5  # s, for all store calls of one request
 POOL_WAIT = 0.05  # s to wait for a connection when all are in use
@@ -136,7 +135,7 @@ class Connections:
         except TooLate as problem:  # our own time was up, and the server is not to blame
             self._keep(wire)
             raise unavailable(problem) from None
-        except (RedisError, OSError, hiredis.HiredisError) as problem:
+        except (WireError, OSError, hiredis.HiredisError) as problem:
             self._drop(wire)
             raise self._unanswered(problem) from None
         except BaseException:
@@ -182,7 +181,7 @@ class Connections:
             wire = Wire(url, min(self._connect_timeout, left), self._command_timeout)
             if self.on_connect is not None:
                 self.on_connect(partial(wire.exchange, deadline=deadline))
-        except (RedisError, OSError, hiredis.HiredisError) as problem:
+        except (WireError, OSError, hiredis.HiredisError) as problem:
             if wire is not None:
                 wire.close()
             failure = self._failed(problem)

@@ -11,8 +11,6 @@ from ..forks import after_fork_in_child
 from ..settings import Settings
 from .connection import Connections
 from .keys import Keys
-from .local import LocalEngine
-from .memory import MemoryTransport
 from .redis import RedisStore
 from .wire import Command, redis_connection
 
@@ -30,6 +28,8 @@ def open_store(settings: Settings, clock: Callable[[], int] | None = None) -> Re
     if settings.durability and url.startswith(("memory:", "local:")):
         raise ConfigurationError("durability: 'replicas:N' is for a server; this store has none")
     if url in ("memory:", "memory://"):
+        from .memory import MemoryTransport
+
         warnings.warn("store 'memory:': all tokens vanish when this process ends", stacklevel=4)
         return RedisStore(MemoryTransport(), keys, secret_key=settings.secret_key, clock=clock)
 
@@ -37,6 +37,8 @@ def open_store(settings: Settings, clock: Callable[[], int] | None = None) -> Re
     wait: Command | None = None
     engine = None
     if url.startswith("local:"):
+        from .local import LocalEngine
+
         engine = LocalEngine(directory_of(url))
         patience = max(patience, _DISK_PATIENCE)
         after_fork_in_child(engine.after_fork)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..errors import StoreUnavailable
 from ..pat import PersonalAccessToken
@@ -19,7 +19,9 @@ from .connection import REQUEST_DEADLINE, Unanswered
 from .keys import Keys
 from .record import check_id_of, not_understood, pack_expiry
 from .scripts import Call, NotDurable, Script, Scripts, understood
-from .tenantindex import TenantIndex
+
+if TYPE_CHECKING:
+    from .tenantindex import TenantIndex
 
 _TRIES = 50  # for what must see all PATs of an owner at once; the deadline comes first
 
@@ -55,7 +57,13 @@ class Pats:
         self._owner_state = Script("owner_state")
         self._revoke_owner = Script("revoke_owner")
         self._barrier = Script("barrier")
-        self.tenant = TenantIndex(scripts, keys)
+
+    @cached_property
+    def tenant(self) -> TenantIndex:
+        """The tenant's indexes; a request that only verifies does without them."""
+        from .tenantindex import TenantIndex
+
+        return TenantIndex(self._scripts, self._keys)
 
     def left(self, deadline: float) -> float:
         """How many seconds of a deadline are left."""

@@ -10,21 +10,22 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, StoreUnavailable
 from ..keyring import Keyring
 from ..quota import Quota
 from .connection import REQUEST_DEADLINE, Transport
 from .keys import Keys
-from .local import LocalEngine
 from .pats import Pats
 from .record import TOKEN_ID_AT, SecretSlot, check_id_of, not_understood, pack_slot
 from .scripts import Call, Script, Scripts, understood
 from .storekey import StoreKey
-from .tenantindex import TenantIndex
 from .verdicts import Verdicts
 from .wire import Command
+
+if TYPE_CHECKING:
+    from .local import LocalEngine
 
 ISSUED, CHANGED = 1, 2  # of lua/issue.lua
 
@@ -62,7 +63,7 @@ class RedisStore(Pats):
         """The same store, as another tenant sees it."""
         other = copy(self)
         other._keys = self._keys.for_tenant(tenant)
-        other.tenant = TenantIndex(self._scripts, other._keys)
+        other.__dict__.pop("tenant", None)  # the indexes of this one
         return other
 
     def for_request(self) -> RedisStore:

@@ -13,17 +13,16 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import hiredis
-from redis.backoff import NoBackoff
-from redis.connection import Connection, parse_url
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from ..errors import ConfigurationError
 from ..places import Place
+
+if TYPE_CHECKING:
+    from redis.connection import Connection
 
 Command = tuple[Any, ...]
 
@@ -31,7 +30,15 @@ _TIMEVAL = struct.Struct("@ll")  # struct timeval: seconds, microseconds
 _UNFINISHED = object()  # hiredis says so in place of a reply; None and False are replies
 
 
-class ErrorReply(RedisError):
+class WireError(Exception):
+    """What can go wrong on a connection, `OSError` apart."""
+
+
+class Unconnected(WireError):
+    """There is no connection to be had; the words are redis-py's."""
+
+
+class ErrorReply(WireError):
     """The server answered with an error, such as OOM, READONLY or LOADING."""
 
 
@@ -39,18 +46,18 @@ class Closed(ConnectionError):
     """The server has closed the connection."""
 
 
-class TooLate(RedisError):
+class TooLate(WireError):
     """The deadline had passed before anything was sent: the connection is as good as before."""
 
 
-class OutOfStep(RedisError):
+class OutOfStep(WireError):
     """More came back than was asked for: whose it is cannot be told."""
 
 
 class Wire:
     """A connection, connected. After an `ErrorReply` it can be used again; after any other error, close it.
 
-    Raises `OSError` (with `TimeoutError`, `ConnectionError`) or `RedisError`.
+    Raises `OSError` (with `TimeoutError`, `ConnectionError`), `WireError`, `hiredis.HiredisError`.
     """
 
     __slots__ = (
@@ -62,7 +69,12 @@ class Wire:
 
     def __init__(self, url: str, connect_timeout: float, command_timeout: float) -> None:
         self._connection = redis_connection(url, connect_timeout, command_timeout)
-        self._connection.connect()
+        from redis.exceptions import RedisError
+
+        try:
+            self._connection.connect()
+        except RedisError as problem:
+            raise Unconnected(f"{type(problem).__name__}: {problem}") from None
         connected: Any = self._connection._sock
         self._socket = connected
         self._send, self._receive = connected.sendall, connected.recv_into
@@ -169,6 +181,12 @@ def redis_connection(url: str, connect_timeout: float, command_timeout: float) -
 
     RESP2 and no driver information: connecting costs no command of its own, and every engine speaks it.
     """
+    # Imported with the first store that is opened: it takes as long as all the rest of patauth.
+    from redis.backoff import NoBackoff
+    from redis.connection import Connection, parse_url
+    from redis.exceptions import RedisError
+    from redis.retry import Retry
+
     # What redis-py says of a wrong URL may hold a part of its password, so that is neither said nor kept.
     problem = ConfigurationError(
         "store_url: cannot be read; check host, port, database and options, and percent-encode # / ? @"

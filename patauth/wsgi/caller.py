@@ -19,11 +19,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..authority import Authority
-from ..errors import Forbidden, InvalidRequest, MissingCredentials, PatAuthError
+from ..errors import Forbidden, MissingCredentials, PatAuthError
 from ..keyring import Keyring
 from ..principal import Person, Principal
 from ..quota import Decision
-from .oauth import client_address
+from .presented import authorization, client_address
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -51,16 +51,6 @@ class Admitted(NamedTuple):
     caller: Principal | Person
     decision: Decision | None
     csrf_token: str | None
-
-
-def authorization(environ: WSGIEnvironment) -> str:
-    """The Authorization value; a token in the URL is never read, and refused beside another (RFC 6750 §2)."""
-    value: str = environ.get("HTTP_AUTHORIZATION", "")
-    if value and "&access_token=" in "&" + environ.get("QUERY_STRING", ""):
-        raise InvalidRequest("send credentials once: in the Authorization header, and never in the URL")
-    if not value:
-        raise MissingCredentials
-    return value
 
 
 def identify_caller(

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..claims import EXPIRED
 from ..errors import (
+    EXPIRED,
     Conflict,
     InsufficientScope,
     InvalidCredentials,
@@ -30,7 +30,6 @@ from ..errors import (
     RateLimited,
 )
 from ..quota import Decision
-from . import languages
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -187,6 +186,8 @@ def isc_error(
         realm = _realm(environ)
     if isinstance(error, InvalidCredentials):
         return json_answer(401, {"error": _refused(error)}, [*quota, *_challenges(error, realm)])
+
+    from . import languages
 
     status = 400 if isinstance(error, Conflict) else error.status
     if status not in _DETAIL_CODES:

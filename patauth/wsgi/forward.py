@@ -23,9 +23,8 @@ from ..authority import Authority
 from ..errors import InsufficientScope, InvalidRequest, PatAuthError
 from ..scope import covers, parse
 from .bodies import query
-from .caller import authorization
 from .errors import Answer, gate_error, json_answer
-from .oauth import client_address
+from .presented import authorization, client_address
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

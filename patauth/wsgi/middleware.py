@@ -18,14 +18,15 @@ from ..errors import ConfigurationError, InsufficientScope, InvalidRequest, PatA
 from ..quota import Decision
 from ..scope import check, covers
 from ..settings import read_surfaces
-from .caller import Identify, authorization
 from .errors import gate_error
 from .gate import Gate, Kind, Requirement
-from .oauth import client_address
+from .presented import authorization, client_address
 from .routes import Routes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .caller import Identify
 
 _log = logging.getLogger("patauth")
 

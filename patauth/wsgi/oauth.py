@@ -25,9 +25,9 @@ from ..authenticate import Admission
 from ..authority import Authority
 from ..credentials import AccessToken, PatCredentials
 from ..errors import InvalidCredentials, InvalidRequest
-from ..failures import forwarded_address
 from .bodies import query, read_form
 from .errors import Answer, MethodNotAllowed, UnsupportedGrantType, json_answer
+from .presented import client_address
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -106,14 +106,6 @@ def _form(environ: WSGIEnvironment) -> dict[str, str]:
     if not _IN_BODY_ONLY.isdisjoint(name for name, value in query(environ).items() if value):
         raise InvalidRequest("send credentials in the body or as Basic, never in the URL")
     return form
-
-
-def client_address(environ: WSGIEnvironment, trusted_proxies: int) -> str | None:
-    """The client's address as far as it can be believed (setting `trusted_proxies`)."""
-    address = environ.get("REMOTE_ADDR")
-    if trusted_proxies < 1:
-        return address
-    return forwarded_address(address, environ.get("HTTP_X_FORWARDED_FOR"), trusted_proxies)
 
 
 def _client(

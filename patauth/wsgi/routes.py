@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..authority import Authority
 from ..errors import PatAuthError
-from . import discovery, oauth
-from .caller import Identify
 from .errors import Answer, oauth_error
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+    from .caller import Identify
 
 Route = Callable[["WSGIEnvironment"], Answer]
 
@@ -48,13 +48,15 @@ class Routes:
         self._fixed: dict[str, Route] = {}
         # By the beginnings of their paths.
         self._dialects: dict[tuple[str, ...], Dialect] = {}
+        # Imported late: an app that is only wrapped does without most of them.
         if "oauth" in surfaces:
+            from . import discovery, oauth
+
             for endpoint in (oauth.token, oauth.introspect, oauth.revoke):
                 self._fixed[f"{prefix}/oauth/{endpoint.__name__}"] = partial(_oauth, endpoint, authority)
             if authority.publishes_keys:
                 self._fixed[f"{prefix}/oauth/jwks"] = partial(_oauth, oauth.jwks, authority)
             self._fixed.update(discovery.routes(settings))
-        # Imported late: an app that is only wrapped does without them.
         if "isc" in surfaces:
             from .dialects import isc
 
