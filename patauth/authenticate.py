@@ -11,6 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+import msgspec
+
 from . import audit
 from .credentials import AccessToken, PatCredentials
 from .errors import EXPIRED, InvalidCredentials, InvalidToken, PatAuthError, RateLimited, StoreUnavailable
@@ -43,7 +45,7 @@ _admission = partial(tuple.__new__, Admission)
 _decision = partial(tuple.__new__, Decision)
 
 
-class Proven(NamedTuple):
+class Proven(msgspec.Struct, frozen=True):
     """A PAT whose secret has been checked in full, as it was at `verdict.now`."""
 
     record: PatRecord

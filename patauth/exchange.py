@@ -74,7 +74,7 @@ class Exchanger:
                 raise InvalidCredentials
             record, now = unpack(changed), proven.verdict.now
             slot = self._authenticator.check_secret(credentials, address, record, proven.tag, now)
-            proven = proven._replace(record=record, slot=slot, verdict=replace(proven.verdict, pat=changed))
+            proven = replace(proven, record=record, slot=slot, verdict=replace(proven.verdict, pat=changed))
         else:
             raise StoreUnavailable(detail=f"PAT {credentials.pat_id} kept changing")
         if proven.use_is_due:

@@ -119,18 +119,17 @@ class Decision(NamedTuple):
         draft-ietf-httpapi-ratelimit-headers-10 §3.1 and §4.1: `t` is the time until additional quota is made
         available, so on a refusal it equals Retry-After. No partition key (`pk`): it would name the PAT.
         """
-        policy, item = _policy(self.name, self.quota.count, self.quota.seconds)
-        remaining, reset_seconds = self._service_limit()
-        return [policy, ("RateLimit", f"{item};r={remaining};t={reset_seconds}")]
+        quota = self.quota
+        return [*_fields(self.name, quota.count, quota.seconds, *self._service_limit())]
 
     def _service_limit(self) -> tuple[int, int]:
         """`remaining` and `reset_seconds` in one go: this runs on every answer."""
         if not self.allowed:
             return 0, self.retry_after
-        emission = self.quota.emission_us
+        quota, backlog = self.quota, self.backlog_us
         # A backlog of n emission intervals, the last one begun, is n requests taken; that one ends first.
-        taken = -(-self.backlog_us // emission)
-        return self.quota.count - taken, _whole_seconds(self.backlog_us - (taken - 1) * emission)
+        taken = -(-backlog // quota.emission_us)
+        return quota.count - taken, _whole_seconds(backlog - (taken - 1) * quota.emission_us)
 
 
 def _whole_seconds(us: int) -> int:
@@ -139,8 +138,12 @@ def _whole_seconds(us: int) -> int:
     return seconds if seconds > 1 else 1
 
 
-@lru_cache(maxsize=1024)
-def _policy(name: str, count: int, seconds: int) -> tuple[tuple[str, str], str]:
-    """What all answers under one quota share: the policy field, and the item that `RateLimit` begins with."""
-    item = f'"{name}"'  # an sf-string; the names are ours and need no escapes
-    return ("RateLimit-Policy", f"{item};q={count};w={seconds}"), item
+@lru_cache(maxsize=4096)
+def _fields(
+    name: str, count: int, seconds: int, remaining: int, reset_seconds: int
+) -> tuple[tuple[str, str], tuple[str, str]]:
+    # An sf-string; the names are ours and need no escapes. Few of them differ, and each answer has them.
+    return (
+        ("RateLimit-Policy", f'"{name}";q={count};w={seconds}'),
+        ("RateLimit", f'"{name}";r={remaining};t={reset_seconds}'),
+    )

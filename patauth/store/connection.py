@@ -132,8 +132,8 @@ class Connections:
             if str(problem).startswith("NOSCRIPT"):
                 raise ScriptMissing(detail=str(problem)) from None
             raise unavailable(problem) from None
-        except TooLate as problem:  # our own time was up, and the server is not to blame
-            self._keep(wire)
+        except TooLate as problem:  # our own time was up, and the server is neither well nor to blame
+            self._release(wire, well=False)
             raise unavailable(problem) from None
         except (WireError, OSError, hiredis.HiredisError) as problem:
             self._drop(wire)
@@ -194,11 +194,9 @@ class Connections:
             raise
         return wire
 
-    def _release(self, wire: Wire) -> None:
-        self._failures = 0
-        self._keep(wire)
-
-    def _keep(self, wire: Wire) -> None:
+    def _release(self, wire: Wire, *, well: bool = True) -> None:
+        if well:
+            self._failures = 0
         self._idle.append(wire)
         if self._places.waiters:
             self._places.tell()

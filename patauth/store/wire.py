@@ -98,6 +98,7 @@ class Wire:
             if left <= 0:
                 raise TooLate("the deadline of the request has passed")
             self._wait_at_most(min(left, self._command_timeout) + patience)
+        failed: ErrorReply | None = None
         replies: list[Any] = []
         reader, buffer = self._reader, self._buffer
         try:
@@ -109,21 +110,19 @@ class Wire:
                 reader.feed(buffer, 0, size)
                 reply = reader.gets()
                 while reply is not _UNFINISHED:
+                    if isinstance(reply, ErrorReply):
+                        failed = failed or reply
                     replies.append(reply)
                     if len(replies) == count:
-                        return self._checked(replies)
+                        if reader.has_data():
+                            raise OutOfStep("more replies than commands")
+                        if failed is not None:
+                            raise failed
+                        return replies
                     reply = reader.gets()
                 self._wait_at_most(min(deadline - monotonic(), self._command_timeout) + patience)
         except BlockingIOError:  # what the kernel says of a wait that it has ended
             raise TimeoutError("timed out") from None
-
-    def _checked(self, replies: list[Any]) -> list[Any]:
-        if self._reader.has_data():
-            raise OutOfStep("more replies than commands")
-        for reply in replies:
-            if isinstance(reply, ErrorReply):
-                raise reply
-        return replies
 
     def _wait_at_most(self, seconds: float) -> None:
         if seconds <= 0:

@@ -30,13 +30,15 @@ class Options:
     seconds: int
     workers: tuple[int, ...]
     owners: int
+    appendonly: bool  # whether the server writes an append-only file
 
     @contextmanager
     def server(self, *options: str) -> Iterator[tuple[Server, Path]]:
         """A server and its folder, which serves a part too; both gone afterwards."""
         folder = Path(tempfile.mkdtemp(prefix="patauth-bench-"))
         try:
-            server = Server(self.binary, folder, "--auto-aof-rewrite-percentage", "0", *options)
+            file = ("--appendonly", "yes" if self.appendonly else "no", "--auto-aof-rewrite-percentage", "0")
+            server = Server(self.binary, folder, *file, *options)
             try:
                 yield server, folder
             finally:
@@ -84,7 +86,7 @@ def _scale(options: Options) -> Part:
     from . import scale
 
     def server(stack: ExitStack) -> Server:
-        return stack.enter_context(options.server("--appendonly", "no"))[0]
+        return stack.enter_context(options.server())[0]
 
     return scale.run(server, options.pats, options.pinning, rounds=options.rounds, calls=options.calls)
 
@@ -126,6 +128,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3, help="throughput: of each run of wrk; default: 3")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="throughput: of gunicorn")
     parser.add_argument("--owners", type=int, default=100_000, help="slots; default: 100000")
+    parser.add_argument("--appendonly", action="store_true", help="the server writes a file (everysec)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--smoke", action="store_true", help="tiny: shows that it runs, and measures nothing")
     given = parser.parse_args()
@@ -145,6 +148,7 @@ def main() -> None:
         seconds=1 if small else given.seconds,
         workers=(1,) if small else tuple(given.workers),
         owners=2000 if small else given.owners,
+        appendonly=given.appendonly,
     )
     facts = machine()
     print(header(facts), flush=True)

@@ -45,7 +45,7 @@ def run(server: Server, folder: Path, pinning: Pinning, *, rounds: int, calls: i
     goals.sort(key=lambda goal: goal.name)
     engine = engine_of(server)
     method = (
-        f"{engine} on a unix socket, append-only file on (everysec); {pinning}. {rounds} rounds in which all"
+        f"{engine}, on a unix socket; {pinning}. {rounds} rounds in which all"
         f" cases take turns, {calls} calls of each in a round (fewer of slow ones). µs: the median of the"
         " rounds; spread: the distance between their quartiles. WSGI callables are called as a server would"
         " call them, with an environ of their own each time, and the answer is consumed."

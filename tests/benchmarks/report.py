@@ -111,12 +111,13 @@ def header(facts: dict[str, str]) -> str:
 
 
 def engine_of(server: Server) -> str:
-    """The name and version of a running server."""
+    """The name and version of a running server, and whether it writes a file."""
     with server.client() as client:
-        info: dict[str, Any] = client.info("server")
-    if "valkey_version" in info:
-        return f"Valkey {info['valkey_version']}"
-    return f"Redis {info['redis_version']}"
+        info: dict[str, Any] = client.info()
+    name = (
+        f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
+    )
+    return f"{name}, append-only file {'on (everysec)' if info['aof_enabled'] else 'off'}"
 
 
 def write_json(path: Path, facts: dict[str, str], parts: Iterable[Part]) -> None:

@@ -23,8 +23,8 @@ from .measure import show_progress
 from .report import ROOT, Part, Table, engine_of
 from .served import AUTHLIB_PEER, BARE, BARE_FLASK, FLASK_PEER, PATAUTH, SOCKET, WHICH
 
-THREADS = 8  # of each worker
-CONNECTIONS = 16
+THREADS = 4  # of each worker: two for each core, where gunicorn's documentation begins
+CONNECTIONS = 8
 NAMES = {
     BARE: "bare WSGI app",
     PATAUTH: "patauth, access token",
