@@ -136,9 +136,15 @@ class Format:
         """
         if not isinstance(value, str):
             raise InvalidCredentials
+        # What is right is told from its shape alone. All else gets the words to refuse it with.
         match = self._authorization.fullmatch(value)
-        if match is not None:  # as nearly all requests have it
+        if match is not None:
             return self._of_bearer(match)
+        if value.startswith("Basic ") and len(value) <= MAX_AUTHORIZATION:
+            match = self._pair.fullmatch(_decoded(value[6:]) or "")
+            if match is not None:
+                pat_id, secret = match.groups()
+                return PatCredentials(pat_id, _random_bytes(secret.encode()), "basic")
         if len(value) > MAX_AUTHORIZATION and (self._jwt is None or len(value) > MAX_JWT + len("Bearer ")):
             raise InvalidCredentials("the Authorization value is too long")
         scheme, _, rest = value.partition(" ")
@@ -147,12 +153,7 @@ class Format:
             if scheme == "bearer":
                 return self.bearer(rest.lstrip(" "))
             if scheme == "basic":
-                text = read_basic(rest.lstrip(" "))
-                match = self._pair.fullmatch(text)
-                if match is not None:
-                    pat_id, secret = match.groups()
-                    return PatCredentials(pat_id, _random_bytes(secret.encode()), "basic")
-                pat_id, secret = split_basic(text)
+                pat_id, secret = split_basic(rest.lstrip(" "))
                 if form_encoded and ("%" in pat_id or "%" in secret):
                     pat_id, secret = _form_decoded(pat_id), _form_decoded(secret)
                 return self.basic(pat_id, secret)
@@ -222,30 +223,28 @@ def mint_secret() -> bytes:
     return secrets.token_bytes(32)
 
 
-def read_basic(token68: str) -> str:
-    """The text of a Basic credential (RFC 7617 §2): user name, colon, password.
+def split_basic(token68: str) -> tuple[str, str]:
+    """The user name and password of a Basic credential (RFC 7617 §2).
 
-    Canonical base64 only (padding and trailing bits as an encoder writes them), UTF-8 or refused.
+    Canonical base64 only (padding and trailing bits as an encoder writes them), UTF-8 or refused, no
+    control characters, split at the first colon.
     """
-    text = None
-    try:
-        decoded = a2b_base64(token68, strict_mode=True)
-        if b2a_base64(decoded, newline=False).decode() == token68:
-            text = decoded.decode()
-    except (Base64Error, ValueError):  # ValueError: text that is not ASCII, bytes that are not UTF-8
-        pass
-    # Raised here: an error that is kept from sight would hold what could not be decoded.
-    if text is None:
-        raise InvalidCredentials
-    return text
-
-
-def split_basic(text: str) -> tuple[str, str]:
-    """User name and password, split at the first colon; no control characters."""
-    user, colon, password = text.partition(":")
-    if not colon or _CONTROLS.search(text):
+    user, colon, password = (_decoded(token68) or "").partition(":")
+    if not colon or _CONTROLS.search(user + password):
         raise InvalidCredentials
     return user, password
+
+
+def _decoded(token68: str) -> str | None:
+    # An error that is kept from sight would hold what could not be decoded: no error is raised in here.
+    try:
+        decoded = a2b_base64(token68, strict_mode=True)
+        # Without padding there are no trailing bits, and only one spelling.
+        if token68[-1:] == "=" and b2a_base64(decoded, newline=False).decode() != token68:
+            return None
+        return decoded.decode()
+    except (Base64Error, ValueError):  # ValueError: text that is not ASCII, bytes that are not UTF-8
+        return None
 
 
 def _refuse_combined(value: str, scheme: str) -> None:

@@ -10,8 +10,11 @@ import os
 import weakref
 from collections.abc import Callable
 from threading import Lock
+from types import MethodType
+from typing import Any
 
-_hooks: dict[int, weakref.WeakMethod[Callable[[], None]]] = {}  # by their own id, in order of registration
+# What to call of which object; by the id of its reference, in order of registration.
+_hooks: dict[int, tuple[weakref.ref[Any], Callable[[Any], None]]] = {}
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 _acquired: list[Lock] = []  # while a fork is under way
 
@@ -20,8 +23,11 @@ def after_fork_in_child(method: Callable[[], None]) -> None:
     """Call a bound method in each forked child, as long as its object lives."""
     # Single steps on a dict, no lock: two threads that register at once lose nothing, and none is left locked
     # by a fork in between.
-    hook = weakref.WeakMethod(method, lambda dead: _hooks.pop(id(dead), None))
-    _hooks[id(hook)] = hook
+    # No WeakMethod: as the interpreter ends it can outlive itself, and says so on stderr.
+    assert isinstance(method, MethodType)
+    hooks = _hooks
+    ours = weakref.ref(method.__self__, lambda dead: hooks.pop(id(dead), None))
+    hooks[id(ours)] = ours, method.__func__
 
 
 def hold_over_fork(lock: Lock) -> None:
@@ -43,11 +49,11 @@ def _release() -> None:
 def _run() -> None:
     _release()
     failed = None
-    for hook in list(_hooks.values()):  # a copy: an object may die meanwhile
-        method = hook()
+    for reference, function in list(_hooks.values()):  # a copy: an object may die meanwhile
+        ours = reference()
         try:
-            if method is not None:
-                method()
+            if ours is not None:
+                function(ours)
         except Exception as problem:  # the others must run all the same: theirs are the shared sockets
             failed = problem
     if failed is not None:
