@@ -69,8 +69,13 @@ __all__ = [
 _LATE = {"JWTVerifier": ".jwtverifier", "Listing": ".listing"}  # what few need, from where
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_LATE[name], __name__), name)
-    return found
+if not TYPE_CHECKING:  # else every name would be one, to who checks types
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_LATE[name], __name__), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LATE})

@@ -55,6 +55,9 @@ class Proven(msgspec.Struct, frozen=True):
     decision: Decision
     deadline: float
 
+    def __repr__(self) -> str:
+        return f"<Proven {self.record.pat.id}>"
+
     @property
     def use_is_due(self) -> bool:
         """Whether lastUsed is to be written."""

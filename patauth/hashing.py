@@ -14,13 +14,13 @@ from __future__ import annotations
 import hmac
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Any
 
 from .errors import ConfigurationError, Overloaded, StoreUnavailable
 from .pepper import NO_PEPPER, Pepper
-from .places import Places
+from .places import Place, Places
 
 SALT_BYTES = 16  # RFC 9106 §4: 128 bits
 DIGEST_BYTES = 32  # RFC 9106 §4: 256 bits
@@ -158,12 +158,17 @@ class Hasher:
         if slot is None:
             detail = f"no hash slot came free in {self.max_wait} s, or {self._queue} threads wait already"
             raise Overloaded(retry_after=1, detail=detail)
-        try:
-            digest = _argon2id(secret, salt, memory_kib, time_cost, parallelism)
-            self.computed += 1  # for tests and metrics: may miss one when threads meet
-            return digest
-        finally:
+        pool = _real_threads()
+        if pool is None:
+            try:
+                digest = _argon2id(secret, salt, memory_kib, time_cost, parallelism)
+            finally:
+                self._slots.give_back(slot)
+        else:
+            digest = _computed_in(pool, slot, secret, salt, memory_kib, time_cost, parallelism)
             self._slots.give_back(slot)
+        self.computed += 1  # for tests and metrics: may miss one when threads meet
+        return digest
 
 
 def _out_of_bounds(memory_kib: int, time_cost: int, parallelism: int) -> str:
@@ -184,29 +189,43 @@ def _argon2id(secret: bytes, salt: bytes, memory_kib: int, time_cost: int, paral
     from argon2.exceptions import HashingError
     from argon2.low_level import Type, hash_secret_raw
 
-    compute = partial(
-        hash_secret_raw,
-        secret,
-        salt,
-        time_cost=time_cost,
-        memory_cost=memory_kib,
-        parallelism=parallelism,
-        hash_len=DIGEST_BYTES,
-        type=Type.ID,
-    )
     try:
-        return _in_a_real_thread(compute)
+        return hash_secret_raw(
+            secret,
+            salt,
+            time_cost=time_cost,
+            memory_cost=memory_kib,
+            parallelism=parallelism,
+            hash_len=DIGEST_BYTES,
+            type=Type.ID,
+        )
     except HashingError as error:  # in practice: no memory or no thread to be had
         raise Overloaded(retry_after=1, detail=f"argon2: {error}") from error
 
 
-def _in_a_real_thread(compute: Callable[[], bytes]) -> bytes:
-    """Compute here; where gevent has replaced threads, in one of its pool of real ones.
+def _real_threads() -> Any:
+    """gevent's pool of real threads, where gevent has replaced threads; else None.
 
     A greenlet gives way only where it waits, so a hash would hold up all the others of its worker.
     """
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
-        return compute()
-    found: bytes = sys.modules["gevent"].get_hub().threadpool.apply(compute)
+        return None
+    return sys.modules["gevent"].get_hub().threadpool
+
+
+def _computed_in(pool: Any, slot: Place, secret: bytes, salt: bytes, *costs: int) -> bytes:
+    """The digest, computed in a thread of `pool`."""
+
+    # A function of its own, with nothing given to it, that does not raise: gevent prints what fails in its
+    # pool, arguments and all. It holds the slot while it runs, also when its greenlet has given up meanwhile.
+    def compute(held: Place = slot) -> bytes | Exception:
+        try:
+            return _argon2id(secret, salt, *costs)
+        except Exception as problem:
+            return problem
+
+    found: bytes | Exception = pool.apply(compute)
+    if isinstance(found, Exception):
+        raise found
     return found

@@ -42,14 +42,18 @@ class Places:
             return None
         if self._enter(place):
             return place
-        if self._queue is not None and len(self.waiters) >= self._queue:
-            return None
         end = monotonic() + seconds
+        queued = False
         while (left := end - monotonic()) > 0:
             bell = threading.Lock()
             bell.acquire()
             waiter = weakref.ref(place, self._forget)
-            self.waiters[waiter] = bell
+            with self._lock:
+                if self._queue is not None and len(self.waiters) >= self._queue and not queued:
+                    return None
+                self.waiters[waiter] = bell
+            queued = True
+            settled = True  # unless it comes to waiting
             try:
                 # Looked once more: what came free before this one could be told of it.
                 if unless is not None and unless():
@@ -57,11 +61,11 @@ class Places:
                 if self._enter(place):
                     return place
                 bell.acquire(timeout=left)
-            except BaseException:
-                self.tell()  # the bell may have rung for this one, which goes away: the next
-                raise
+                settled = False
             finally:
-                self._forget(waiter)
+                # The bell that rang for this one, which needs it no more, is the next one's.
+                if self.waiters.pop(waiter, None) is None and settled:
+                    self.tell()
         if (unless is not None and unless()) or not self._enter(place):
             return None
         return place
@@ -74,7 +78,10 @@ class Places:
             return True
 
     def _forget(self, waiter: weakref.ref[Place]) -> None:
-        self.waiters.pop(waiter, None)
+        try:
+            self.waiters.pop(waiter, None)
+        except TypeError:  # it died before it was entered
+            pass
 
     def give_back(self, place: Place) -> None:
         """End a place now."""

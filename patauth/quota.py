@@ -20,7 +20,7 @@ The fields are those of draft-ietf-httpapi-ratelimit-headers-10, in the syntax o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -33,16 +33,21 @@ _SECOND = 1_000_000  # µs
 _QUOTA = re.compile(r"([1-9][0-9]{0,6})/([1-9][0-9]{0,4})")
 
 
+class _Gcra:
+    """A quota in GCRA's words, in µs."""
+
+    __slots__ = ("emission_us", "tolerance_us")
+
+    emission_us: int  # what one request uses up, rounded up: never more passes than was promised
+    tolerance_us: int  # how far tat may run ahead of the clock: `count` requests at once, and not one more
+
+
 @dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(_Gcra):
     """`count` requests (1-1 000 000) in `seconds` seconds (1-86 400). Raises `ConfigurationError`."""
 
     count: int
     seconds: int
-    # Microseconds that one request uses up, rounded up: never more passes than was promised.
-    emission_us: int = field(init=False, repr=False, compare=False)
-    # Microseconds that tat may run ahead of the clock: `count` requests at once, and not one more.
-    tolerance_us: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_COUNT or not 1 <= self.seconds <= MAX_SECONDS:

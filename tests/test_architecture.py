@@ -375,6 +375,11 @@ class TestPublic:
         assert patauth.__all__ == sorted(patauth.__all__)
         assert all(hasattr(patauth, name) for name in PUBLIC)
 
+    def test_every_name_is_listed_and_no_other_one_is_found(self):
+        assert set(PUBLIC) <= set(dir(patauth))
+        with pytest.raises(AttributeError, match="Authoritee"):
+            patauth.Authoritee  # noqa: B018
+
     def test_what_the_contract_names_is_public(self):
         assert set(PUBLIC) >= {
             "Authority",

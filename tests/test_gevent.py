@@ -144,8 +144,67 @@ print(right == [True] * 4 and turns > 10)
 
 def test_a_hash_does_not_hold_up_the_other_greenlets() -> None:
     """Four of argon2's, some 20 ms each: others go on meanwhile."""
-    done = subprocess.run([sys.executable, "-c", HASHING], capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    assert run(HASHING) == ("True\n", "")
+
+
+FAILING = """
+from gevent import monkey; monkey.patch_all()
+import gevent, argon2.low_level
+from patauth import Overloaded
+from patauth.hashing import PROFILES, Hasher
+def fail(*_, **__):
+    raise argon2.exceptions.HashingError("no memory")
+argon2.low_level.hash_secret_raw = fail
+try:
+    Hasher(PROFILES["owasp"], slots=2, queue=9).hash(b"THE-SECRET-BYTES")
+except Overloaded as refused:
+    print("refused", repr(refused))
+"""
+
+GIVING_UP = """
+from gevent import monkey; monkey.patch_all()
+import gevent, threading, time, argon2.low_level
+from patauth import Overloaded
+from patauth.hashing import PROFILES, Hasher
+running, most, lock = 0, 0, monkey.get_original("threading", "Lock")()
+def slow(*_, **__):
+    global running, most
+    with lock:
+        running += 1; most = max(most, running)
+    monkey.get_original("time", "sleep")(0.2)
+    with lock:
+        running -= 1
+    return bytes(32)
+argon2.low_level.hash_secret_raw = slow
+hasher = Hasher(PROFILES["owasp"], slots=1, queue=99, max_wait=0.05)
+def client():
+    with gevent.Timeout(0.002, False):
+        try:
+            hasher.hash(b"secret")
+        except Overloaded:
+            pass
+gevent.joinall([gevent.spawn(client) for _ in range(20)])
+held = hasher._slots.held
+gevent.sleep(0.5)
+print(most, held, hasher._slots.held, hasher.hash(b"secret") is not None)
+"""
+
+
+def run(program: str) -> tuple[str, str]:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    return done.stdout, done.stderr
+
+
+def test_a_hash_that_fails_shows_nothing_of_the_secret() -> None:
+    """gevent prints what fails in its pool, with what it was given (REQUIREMENTS S1)."""
+    out, err = run(FAILING)
+    assert out.startswith("refused")
+    assert "SECRET" not in out + err
+
+
+def test_who_gives_up_leaves_the_slot_to_the_hash_that_goes_on() -> None:
+    """20 clients that wait for 2 ms buy one hash at a time, and the slot comes back when it is done (F13)."""
+    assert run(GIVING_UP) == ("1 1 0 True\n", "")
 
 
 class Gunicorn:

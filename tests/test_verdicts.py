@@ -85,11 +85,23 @@ def test_a_clock_that_is_given_is_the_last_of_all_arguments() -> None:
     ]
 
 
-@pytest.mark.parametrize(("pat_id", "digest"), [(ID, bytes(31)), (ID, bytes(33)), (ID + "00", bytes(32))])
+@pytest.mark.parametrize(
+    ("pat_id", "digest"),
+    [
+        (ID, bytes(31)),
+        (ID, bytes(33)),
+        (ID + "00", bytes(32)),
+        (ID + "00", bytes(30)),
+        (ID[:-2], bytes(34)),
+        (ID[:-2] + "  ", bytes(32)),
+        (ID + " ", bytes(32)),
+        ("", bytes(32)),
+    ],
+)
 def test_a_gap_of_another_size_sends_nothing(pat_id: str, digest: bytes) -> None:
     """The lengths stand in the command already: a longer value would be read as further commands."""
     line = Line([REFUSED, 1])
-    with pytest.raises(ValueError, match="sizes"):
+    with pytest.raises(ValueError, match="no credential has"):
         verdicts(line).of_token(pat_id, digest, 1.0)
     assert line.sent == []
 
@@ -120,7 +132,24 @@ def test_answers_that_are_understood() -> None:
 
 
 OTHER_PAT, OTHER_TOKEN = PAT.replace(b"^", b"_"), TOKEN.replace(b"^", b"_")
-ODD: list[Any] = [None, True, -1, 5, 1.5, b"1", "1", [], [1], {}, {1: 1}, b"x" * 200, PAT, TOKEN]
+ODD: list[Any] = [
+    {0: 0, 1: 5},
+    b"\x00\x05",
+    None,
+    True,
+    -1,
+    5,
+    1.5,
+    b"1",
+    "1",
+    [],
+    [1],
+    {},
+    {1: 1},
+    b"x" * 200,
+    PAT,
+    TOKEN,
+]
 NOT_UNDERSTOOD: list[Any] = [
     *ODD,
     [3, 7],

@@ -100,6 +100,40 @@ def test_whoever_keeps_time_a_wait_ends_with_the_deadline_and_the_next_one_is_as
         wire.close()
 
 
+def test_a_large_command_to_a_server_that_reads_slowly_keeps_to_the_deadline(tmp_path: Path) -> None:
+    """The kernel's limit is one for each piece that it takes; the deadline is one for all."""
+
+    class Slow(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while self.request.recv(65_536):
+                time.sleep(0.05)
+
+    with serving(tmp_path / "s", Slow) as url:
+        wire = Wire(url, 1, 0.25)
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            wire.exchange([("ECHO", b"x" * 4_000_000)], start + 0.5)
+        assert time.monotonic() - start < 1
+        wire.close()
+
+
+def test_under_a_timer_python_keeps_time(server: Server) -> None:
+    """A handler that returns would begin a wait of the kernel's anew, each time."""
+    previous = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        wire = Wire(server.url, 1, 0.2)
+        assert not wire._kernel_waits
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            wire.exchange([("BLPOP", "nothing", 3)], start + 5)
+        assert time.monotonic() - start < 1
+        wire.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
 def test_a_handler_that_raises_ends_a_wait_of_the_kernels(server: Server) -> None:
     wire = Wire(server.url, 1, 5)
     previous = signal.signal(signal.SIGALRM, signal.default_int_handler)

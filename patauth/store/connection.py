@@ -181,6 +181,10 @@ class Connections:
             wire = Wire(url, min(self._connect_timeout, left), self._command_timeout)
             if self.on_connect is not None:
                 self.on_connect(partial(wire.exchange, deadline=deadline))
+        except TooLate as problem:
+            if wire is not None:
+                wire.close()
+            raise unavailable(problem) from None
         except (WireError, OSError, hiredis.HiredisError) as problem:
             if wire is not None:
                 wire.close()

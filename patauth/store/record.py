@@ -1,7 +1,7 @@
 """Records: PATs and access tokens as the bytes that Redis holds. Pure.
 
 PAT record, schema 1. All numbers are big-endian; the scripts read the fixed part at the same offsets
-(lua/prelude.lua names them, and a test holds the two together).
+(lua/layout.lua names them, and a test holds the two together).
 
     at  bytes
      0  1   schema "1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any
@@ -18,26 +18,32 @@ Arguments = Sequence[bytes | str | int]
 
 
 class Script:
-    """A Lua script with the layout of records and the prelude before it."""
+    """A Lua script with the layout of records before it, and, unless it does without, the prelude."""
 
     def __init__(self, name: str, *, prelude: bool = True) -> None:
-        folder = files(__package__) / "lua"
-        parts = ("layout", "prelude", name) if prelude else ("layout", name)
-        self.text = b"".join([(folder / f"{part}.lua").read_bytes() for part in parts])
-        self.digest = sha1(self.text, usedforsecurity=False).hexdigest().encode()
+        self.text, self.digest = _read(name, prelude)
 
     def in_full(self, command: Command) -> Command:
         """The same command with the script's text in place of its digest."""
         return ("EVAL", self.text, *command[2:])
 
 
+@cache
+def _read(name: str, prelude: bool) -> tuple[bytes, bytes]:
+    folder = files(__package__) / "lua"
+    parts = ("layout", "prelude", name) if prelude else ("layout", name)
+    text = b"".join([(folder / f"{part}.lua").read_bytes() for part in parts])
+    return text, sha1(text, usedforsecurity=False).hexdigest().encode()
+
+
 class Prepared:
     """A script's call as it goes over the wire (RESP), ready but for gaps of fixed sizes.
 
-    `keys` and `arguments` may hold `%b`, and no other percent sign; the n-th stands for `sizes[n]` bytes.
+    `keys` and `arguments` may hold `%b`, and no other percent sign; the n-th stands for `sizes[n]` bytes. Who
+    fills `form` sees to the sizes: they stand in it already.
     """
 
-    __slots__ = ("_head", "_script", "form", "size")
+    __slots__ = ("_head", "_script", "form")
 
     def __init__(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], sizes: Sequence[int]
@@ -49,7 +55,6 @@ class Prepared:
             gaps = sum([next(left) - len(b"%b") for _ in range(word.count(b"%b"))])
             words.append(b"$%d\r\n%b\r\n" % (len(word) + gaps, word))
         self.form = b"*%d\r\n%b" % (len(words), b"".join(words))
-        self.size = len(self.form) + sum(sizes) - len(b"%b") * len(sizes)
         self._head = len(b"".join(words[:2]))
 
     def in_full(self, filled: bytes) -> bytes:
@@ -127,9 +132,9 @@ class Scripts:
     def prepare(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], sizes: Sequence[int]
     ) -> Prepared:
-        """A call of a script that may be sent twice, and that takes the clock as its last argument, if any.
+        """A call of a script that may be sent twice. As `Prepared`.
 
-        As `Prepared`; arguments at the end that are empty are left out.
+        Arguments at the end that are empty are left out. A clock that is given (tests do) is one more.
         """
         if self._clock is not None:
             return Prepared(script, keys, (*arguments, b"%b"), (*sizes, 13))
@@ -143,8 +148,6 @@ class Scripts:
         if self._clock is not None:
             gaps = (*gaps, b"%013d" % self._clock())
         filled = call.form % gaps
-        if len(filled) != call.size:
-            raise ValueError("the gaps of a prepared call are filled with other sizes")
         try:
             return self._transport.send(filled, 1, deadline, retry=True)[0]
         except ScriptMissing:

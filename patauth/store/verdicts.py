@@ -25,6 +25,9 @@ class Verdict(msgspec.Struct, frozen=True):
     pat: bytes  # PAT record; empty when refused
     token: bytes | None  # access token record
 
+    def __repr__(self) -> str:
+        return f"<Verdict {self.verdict}>"  # the records hold digests
+
 
 class Verdicts:
     """Asks for verdicts, each of which charges a quota unless it refuses.
@@ -37,7 +40,6 @@ class Verdicts:
         script = Script("authenticate", prelude=False)
         pat, requested, exchanged = keys.pat_form, keys.requests_form, keys.exchanges_form
         limit = _arguments(requests)
-        # All gaps are fixed in size: each id and digest was read from a credential of exact shape.
         two = (_TAG, _ID) * 2
         self._token = scripts.prepare(
             script, (pat, requested, keys.access_token_form), (*limit, b"", b""), (*two, _TAG, _DIGEST)
@@ -51,6 +53,8 @@ class Verdicts:
         """Whether the access token of this digest is good; the request quota."""
         tag, whole = pat_id[:8].encode(), bytes.fromhex(pat_id)
         own = whole[4:]
+        if len(pat_id) != 32 or len(own) != _ID or len(digest) != _DIGEST:
+            raise ValueError("a PAT id or digest that no credential has")
         reply = self._scripts.ask(self._token, (tag, own, tag, own, tag, digest), deadline)
         return _read(reply, whole, by_token=True)
 
@@ -63,6 +67,8 @@ class Verdicts:
         """
         tag, whole = pat_id[:8].encode(), bytes.fromhex(pat_id)
         own = whole[4:]
+        if len(pat_id) != 32 or len(own) != _ID or len(secret_tag) != _SECRET_TAG:
+            raise ValueError("a PAT id or secret tag that no credential has")
         call = self._exchange if exchange else self._secret
         reply = self._scripts.ask(call, (tag, own, tag, own, secret_tag), deadline)
         return _read(reply, whole, by_token=False)
@@ -76,8 +82,8 @@ def _read(reply: Any, pat_id: bytes, *, by_token: bool) -> Verdict:
     """A reply, if it can be understood and speaks of this PAT; else `StoreUnavailable`."""
     try:
         verdict, now = reply[0], reply[1]
-        if type(now) is not int:
-            raise ValueError("no clock")
+        if type(reply) is not list or type(now) is not int:
+            raise ValueError("no list, or without a clock")
         if verdict in (ADMITTED, LIMITED):
             micros, pat, token = reply[2], reply[3], None
             # Belt and braces: a reply that belongs to another caller must not lend its identity.

@@ -8,6 +8,7 @@ the deadline. It uses one private name, `Connection._sock`: hence redis < 9 in p
 from __future__ import annotations
 
 import _socket
+import signal
 import socket
 import struct
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Command = tuple[Any, ...]
 
+_AT_ONCE = 16_384  # bytes that a socket takes without waiting for the other side
 _TIMEVAL = struct.Struct("@ll")  # struct timeval: seconds, microseconds
 _UNFINISHED = object()  # hiredis says so in place of a reply; None and False are replies
 
@@ -55,7 +57,7 @@ class OutOfStep(WireError):
 
 
 class Wire:
-    """A connection, connected. After an `ErrorReply` it can be used again; after any other error, close it.
+    """A connection, connected. After `ErrorReply` and `TooLate` it can be used again; else, close it.
 
     Raises `OSError` (with `TimeoutError`, `ConnectionError`), `WireError`, `hiredis.HiredisError`.
     """
@@ -102,7 +104,10 @@ class Wire:
         replies: list[Any] = []
         reader, buffer = self._reader, self._buffer
         try:
-            self._send(packed)
+            if len(packed) <= _AT_ONCE:
+                self._send(packed)
+            else:
+                self._send_piece_by_piece(packed, deadline, patience)
             while True:
                 size = self._receive(buffer)
                 if size == 0:
@@ -124,6 +129,13 @@ class Wire:
         except BlockingIOError:  # what the kernel says of a wait that it has ended
             raise TimeoutError("timed out") from None
 
+    def _send_piece_by_piece(self, packed: bytes, deadline: float, patience: float) -> None:
+        # The kernel's limit is one for each time that it waits for room, and it may wait often.
+        left = memoryview(packed)
+        while left:
+            left = left[self._socket.send(left[:_AT_ONCE]) :]
+            self._wait_at_most(min(deadline - monotonic(), self._command_timeout) + patience)
+
     def _wait_at_most(self, seconds: float) -> None:
         if seconds <= 0:
             raise TimeoutError("the deadline of the request has passed")
@@ -143,10 +155,13 @@ def _let_the_kernel_wait(connected: Any, seconds: float) -> bool:
     """Have the kernel end each wait on a plain socket; otherwise, Python asks for readiness before each call.
 
     That saves two system calls for each request. Not where gevent or TLS stand in between: they keep time
-    themselves. A signal's handler that returns begins the wait anew, as Python repeats what it interrupted.
+    themselves. And not under a profiler's timer: when a signal's handler returns, Python repeats what it
+    interrupted, and the kernel's wait begins anew.
     """
     connected.settimeout(seconds)
     if type(connected) is not socket.socket or not isinstance(connected, _socket.socket):
+        return False
+    if signal.getitimer(signal.ITIMER_REAL)[1] > 0:
         return False
     try:
         _set_kernel_timeout(connected, seconds)

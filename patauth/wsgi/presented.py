@@ -23,7 +23,4 @@ def authorization(environ: WSGIEnvironment) -> str:
 
 def client_address(environ: WSGIEnvironment, trusted_proxies: int) -> str | None:
     """The client's address as far as it can be believed (setting `trusted_proxies`)."""
-    address = environ.get("REMOTE_ADDR")
-    if trusted_proxies < 1:
-        return address
-    return forwarded_address(address, environ.get("HTTP_X_FORWARDED_FOR"), trusted_proxies)
+    return forwarded_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), trusted_proxies)
