@@ -23,9 +23,9 @@ from .measure import Case, Pinning, Timing, take_turns
 from .recorder import recorder_before
 from .report import Part, Table, engine_of
 
-READING, PACKING, REPLAY, ADMIT, FIELDS, GATE = (
-    "reading the Authorization value", "packing the command", "the same bytes on a raw socket",
-    "authority.admit", "RateLimit fields", "the whole gate",
+READING, REPLAY, ADMIT, FIELDS, GATE = (
+    "reading the Authorization value", "the same bytes on a raw socket", "authority.admit",
+    "RateLimit fields", "the whole gate",
 )  # fmt: skip
 _SHOWN = 40  # functions
 
@@ -80,14 +80,13 @@ def run(server: Server, folder: Path, pinning: Pinning, *, rounds: int, calls: i
 def _cases(way: Way, name: str, sent: bytes, exchange: Callable[[bytes], Any]) -> list[Case]:
     reader = hiredis.Reader()
     reader.feed(sent)
-    words = tuple(reader.gets())
+    reader.gets()
     if reader.gets() is not False:
         raise SystemExit(f"{name} sends more than one command: the stages would say nothing")
     exchange(sent)
     decision = way.authority.admit(way.authorization).decision
     timed: dict[str, Callable[[], object]] = {
         READING: partial(way.authority.format.parse, way.authorization),
-        PACKING: partial(hiredis.pack_command, words),
         REPLAY: partial(exchange, sent),
         ADMIT: partial(way.authority.admit, way.authorization),
         FIELDS: decision.fields,
@@ -104,13 +103,11 @@ def _stages(name: str, timings: Mapping[str, Timing]) -> dict[str, float]:
     return {
         "the bare application, and asking it": bare,
         READING: at(READING),
-        PACKING: at(PACKING),
         "a round trip with a no-op script (kernel, server, hiredis)": noop,
         "the script and its larger command and reply, beyond that": at(REPLAY) - noop,
-        "rest of `admit`: keys, connection, records, proof": (
-            at(ADMIT) - at(READING) - at(PACKING) - at(REPLAY)
-        ),
+        "rest of `admit`: command, connection, records, proof": at(ADMIT) - at(READING) - at(REPLAY),
         FIELDS: at(FIELDS),
         "rest of the gate: rules, scopes, environ": at(GATE) - at(ADMIT) - at(FIELDS) - bare,
         "all": at(GATE),
+        "for comparison, the same bytes on a raw socket": at(REPLAY),
     }
