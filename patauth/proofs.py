@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import blake2b
 from weakref import WeakValueDictionary
 
@@ -140,12 +140,6 @@ class _Recent:
         self._ttl = ttl
         self._timer = timer
         self._kept: OrderedDict[bytes, tuple[float, bool]] = OrderedDict()  # until when, value
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._kept)
 
     def get(self, key: bytes) -> bool | None:
         """The value of a key, or None."""

@@ -96,7 +96,7 @@ class TestMemory:
         cache = make(Asked(), entries=10)
         for number in range(200):
             cache.check(PAT, number.to_bytes(32), STORED)
-        assert len(cache._verdicts) == 10
+        assert len(cache._verdicts._kept) == 10
         assert not cache._flights
 
     def test_errors_are_not_remembered(self):
@@ -183,7 +183,7 @@ class TestKeys:
         one, two = make(Asked()), make(Asked())
         one.check(PAT, SECRET, STORED)
         two.check(PAT, SECRET, STORED)
-        assert set(one._verdicts) != set(two._verdicts)
+        assert set(one._verdicts._kept) != set(two._verdicts._kept)
 
     @pytest.mark.parametrize(
         "claim", [{"memory_kib": 2**70}, {"time_cost": -1}, {"salt": bytes(300)}], ids=str
@@ -208,7 +208,7 @@ class TestKeys:
             if not isinstance(thing, Asked):
                 todo.extend(gc.get_referents(thing))
         assert len(seen) > 10
-        assert "canary" not in repr(cache._verdicts) + repr(vars(cache))
+        assert "canary" not in repr(cache._verdicts._kept) + repr(vars(cache))
 
 
 class TestRenewal:
@@ -256,7 +256,7 @@ class TestRenewal:
         cache, _ = self.renewing(entries=10)
         for number in range(50):
             cache.renew(number.to_bytes(16), SECRET)
-        assert len(cache._renewed) == len(cache._verdicts) == 10
+        assert len(cache._renewed._kept) == len(cache._verdicts._kept) == 10
 
     def test_a_child_knows_of_no_renewal(self):
         cache, _ = self.renewing()
@@ -292,7 +292,7 @@ class TestRenewal:
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
                 cache.check(PAT, SECRET, stored)
-        assert hasher.computed == len(cache._verdicts) == 0
+        assert hasher.computed == len(cache._verdicts._kept) == 0
 
     def test_of_many_threads_one_hashes_anew(self):
         cache, hasher = self.renewing()
@@ -380,7 +380,7 @@ class TestSingleFlight:
         hasher = Asked(False)
         cache = make(hasher)
         cache.check(PAT, SECRET, STORED)
-        (key,) = cache._verdicts
+        (key,) = cache._verdicts._kept
         assert cache._compute_once(key, SECRET, STORED) is False
         assert len(hasher.questions) == 1
 

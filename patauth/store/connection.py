@@ -110,10 +110,7 @@ class Connections:
             self._start_afresh()
         if self._failures >= BREAKER_FAILURES:
             self._refuse_while_broken()
-        try:
-            wire = self._idle.pop()
-        except IndexError:
-            wire = self._checkout(deadline)
+        wire = self._checkout(deadline)
         try:
             replies = wire.send(packed, count, deadline, patience)
         except ConnectionError as problem:
