@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from http.client import HTTPConnection
+from itertools import chain
 from pathlib import Path
 
 from ..servers import Server, until
@@ -24,7 +25,7 @@ from .report import ROOT, Part, Table, engine_of
 from .served import AUTHLIB_PEER, BARE, BARE_FLASK, FLASK_PEER, PATAUTH, SOCKET, WHICH
 
 THREADS = 4  # of each worker: two for each core, where gunicorn's documentation begins
-CONNECTIONS = 8
+CONNECTIONS = 8  # to each worker
 NAMES = {
     BARE: "bare WSGI app",
     PATAUTH: "patauth, access token",
@@ -37,16 +38,20 @@ NO_WRK = "wrk is not on PATH; Debian and Ubuntu have it: apt-get install wrk"
 
 
 class Gunicorn:
-    """One of the applications, served on a port of 127.0.0.1."""
+    """One worker with one of the applications, on a port of 127.0.0.1.
 
-    def __init__(self, which: str, server: Server, workers: int, folder: Path) -> None:
+    Of several workers on one port, one may get all connections that are kept, and the others none: so each
+    worker has a port, and a wrk, of its own.
+    """
+
+    def __init__(self, which: str, server: Server, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self._port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}"
-        self._log = folder / f"{which}.log"
+        self._log = folder / f"{which}-{self._port}.log"
         command = [
             sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self._port}", "--no-control-socket",
-            "--worker-class", "gthread", "--workers", str(workers), "--threads", str(THREADS),
+            "--worker-class", "gthread", "--workers", "1", "--threads", str(THREADS),
             "--keep-alive", "30", "tests.benchmarks.served:app()",
         ]  # fmt: skip
         environ = {**os.environ, WHICH: which, SOCKET: server.socket}
@@ -80,17 +85,18 @@ def _listens(port: int) -> bool:
     return True
 
 
-def wrk(url: str, authorization: str | None, seconds: int) -> float:
-    """Requests per second; each answer was 200."""
+def wrk(urls: Sequence[str], authorization: str | None, seconds: int) -> float:
+    """Requests per second of all workers, asked at the same time; each answer was 200."""
     fields = [] if authorization is None else ["-H", f"Authorization: {authorization}"]
-    done = subprocess.run(
-        ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", *fields, url + PATH],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    found = re.search(r"^Requests/sec:\s*([0-9.]+)", done.stdout, re.MULTILINE)
-    if found is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        raise SystemExit(f"not every request was answered with 200:\n{done.stdout}")
-    return float(found[1])
+    command = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", *fields]
+    running = [subprocess.Popen([*command, url + PATH], stdout=subprocess.PIPE, text=True) for url in urls]
+    rate = 0.0
+    for printed in [one.communicate()[0] for one in running]:
+        found = re.search(r"^Requests/sec:\s*([0-9.]+)", printed, re.MULTILINE)
+        if found is None or "Non-2xx" in printed or "Socket errors" in printed:
+            raise SystemExit(f"not every request was answered with 200:\n{printed}")
+        rate += float(found[1])
+    return rate
 
 
 def run(server: Server, folder: Path, *, rounds: int, seconds: int, workers: Sequence[int]) -> Part:
@@ -110,8 +116,8 @@ def run(server: Server, folder: Path, *, rounds: int, seconds: int, workers: Seq
     rates = {number: _rates(server, folder, credentials, number, rounds, seconds) for number in workers}
     engine = engine_of(server)
     method = (
-        f"gunicorn with workers of class gthread, {THREADS} threads each, on 127.0.0.1; wrk with"
-        f" {CONNECTIONS} connections that are kept; {engine} on a unix socket; all on the same"
+        f"gunicorn with workers of class gthread, {THREADS} threads each, on ports of 127.0.0.1; for each a"
+        f" wrk with {CONNECTIONS} connections that are kept; {engine}, on a unix socket; all on the same"
         f" {os.cpu_count()} CPUs, not pinned. Medians of {rounds} rounds of {seconds} s, in which the"
         " applications take turns."
     )
@@ -148,16 +154,18 @@ def _rates(
     seconds: int,
 ) -> dict[str, float]:
     with ExitStack() as stack:
-        services = {}
-        for which in credentials:
-            services[which] = Gunicorn(which, server, workers, folder)
-            stack.callback(services[which].stop)
-        for service in services.values():
+        services: dict[str, list[Gunicorn]] = {which: [] for which in credentials}
+        for which, started in services.items():
+            for _ in range(workers):
+                started.append(Gunicorn(which, server, folder))
+                stack.callback(started[-1].stop)
+        for service in chain.from_iterable(services.values()):
             service.wait()
         rates: dict[str, list[float]] = {which: [] for which in credentials}
         for number in range(rounds):
             for which, authorization in credentials.items():
                 show_progress(f"{workers} workers, round {number + 1} of {rounds}: {NAMES[which]}")
-                rates[which].append(wrk(services[which].url, authorization, seconds))
+                urls = [service.url for service in services[which]]
+                rates[which].append(wrk(urls, authorization, seconds))
         show_progress("")
     return {which: statistics.median(found) for which, found in rates.items()}
