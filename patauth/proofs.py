@@ -131,8 +131,8 @@ class Proofs:
 class _Recent:
     """At most `entries` values, each for `ttl` seconds; what was unused longest makes room.
 
-    cachetools' TTLCache needs a lock to be read, takes about three times as long, and an exception from outside
-    can leave it in pieces. Here each step is a single one of a dict.
+    cachetools' TTLCache needs a lock to be read, takes about three times as long, and an exception from
+    outside can leave it in pieces. Here each step is a single one of a dict.
     """
 
     def __init__(self, entries: int, ttl: float, timer: Callable[[], float]) -> None:
