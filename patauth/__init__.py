@@ -7,6 +7,7 @@ Valkey, exchanges it for a short-lived access token with its scopes, limits requ
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__ as __version__
 from .authority import Authority
 from .errors import (
     ConfigurationError,
@@ -24,18 +25,16 @@ from .errors import (
     RateLimited,
     StoreUnavailable,
 )
-from .pat import IssuedPat, Owner, PersonalAccessToken
-from .principal import Person, Principal
-from .quota import Quota
+from .model.caller import Person, Principal
+from .model.pat import IssuedPat, Owner, PersonalAccessToken
+from .model.quota import Quota
 from .settings import Settings
 from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
 
 if TYPE_CHECKING:
-    from .jwtverifier import JWTVerifier
-    from .listing import Listing
-
-__version__ = "0.1.0"
+    from .jwt.verifier import JWTVerifier
+    from .operations.listing import Listing
 
 __all__ = [
     "Authority",
@@ -66,7 +65,7 @@ __all__ = [
     "require_scope",
 ]
 
-_LATE = {"JWTVerifier": ".jwtverifier", "Listing": ".listing"}  # what few need, from where
+_LATE = {"JWTVerifier": ".jwt.verifier", "Listing": ".operations.listing"}  # what few need, from where
 
 
 if not TYPE_CHECKING:  # else every name would be one, to who checks types

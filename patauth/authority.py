@@ -7,26 +7,26 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import audit
-from .authenticate import Admission, Authenticator
-from .credentials import AccessToken, Format, PatCredentials
+from . import events
+from .concurrency.forks import after_fork_in_child
+from .crypto.hashing import Hasher
+from .crypto.keyring import Keyring
+from .crypto.proof_cache import Proofs
 from .errors import Forbidden, InvalidCredentials, InvalidToken, PatAuthError
-from .failures import Failures
-from .forks import after_fork_in_child
-from .hashing import Hasher
-from .keyring import Keyring
-from .management import Management
-from .pat import check_id
-from .principal import Caller, Principal
-from .proofs import Proofs
+from .model.caller import Caller, Principal
+from .model.credentials import AccessToken, Format, PatCredentials
+from .model.pat import check_id
+from .operations.authenticate import Admission, Authenticator
+from .operations.failures import Failures
+from .operations.management import Management
 from .settings import Settings
-from .store.engine import open_store
+from .store.factory import open_store
 
 # As in management: imported at their first use.
 if TYPE_CHECKING:
-    from .exchange import Access, Exchanger
-    from .introspect import Introspection, Introspector
-    from .signedtokens import SignedTokens
+    from .jwt.issuer import SignedTokens
+    from .operations.exchange import Access, Exchanger
+    from .operations.introspect import Introspection, Introspector
 
 C = TypeVar("C")
 
@@ -58,14 +58,14 @@ class Authority(Management):
 
     @cached_property
     def _exchanger(self) -> Exchanger:
-        from .exchange import Exchanger
+        from .operations.exchange import Exchanger
 
         signing = self._signed if self.settings.signs_tokens else None
         return Exchanger(self.settings, self._store, self._authenticator, signing)
 
     @cached_property
     def _introspector(self) -> Introspector:
-        from .introspect import Introspector
+        from .operations.introspect import Introspector
 
         return Introspector(self.settings, self._store, self._authenticator, self._manager)
 
@@ -167,7 +167,7 @@ class Authority(Management):
         With `by`: of their own, and with the scope `oauth:introspect` every access token of the tenant; all
         else is not active. Raises `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
         """
-        from .introspect import INACTIVE
+        from .operations.introspect import INACTIVE
 
         standing = self._standing(by)
         try:
@@ -210,7 +210,7 @@ class Authority(Management):
         There, they serve nobody but `by`, who has the rights and limits of home and no PATs of their own; the
         policy of this Authority's settings holds. Raises `Forbidden`.
         """
-        from .standing import asked
+        from .operations.permissions import asked
 
         if tenant == self.settings.tenant:
             return self
@@ -280,13 +280,13 @@ class Authority(Management):
 def _signed_tokens(settings: Settings) -> SignedTokens | None:
     if settings.issuer is None and not settings.signs_tokens:
         return None  # none can be read without an issuer
-    from .signedtokens import open_signed_tokens
+    from .jwt.issuer import open_signed_tokens
 
     return open_signed_tokens(settings)
 
 
 def _note_unread(refusal: PatAuthError, address: str | None) -> None:
     if isinstance(refusal, InvalidToken):  # a JWT, by its signature or claims
-        audit.record("credentials.refused", reason="access token", address=address)
+        events.record("credentials.refused", reason="access token", address=address)
     else:
-        audit.record("credentials.refused", reason="malformed", address=address)
+        events.record("credentials.refused", reason="malformed", address=address)

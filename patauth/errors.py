@@ -15,7 +15,7 @@
     └── Overloaded                503 no hash slot in time
         └── StoreUnavailable      503 the store did not answer, or not in a way we understand
 
-An error carries a status hint and a code, and never writes HTTP: `patauth.wsgi.errors` is the one place
+An error carries a status hint and a code, and never writes HTTP: `patauth.wsgi.answers` is the one place
 that renders it. `str(error)` is for the caller and fits an `error_description` (RFC 6750 §3.1);
 `error.detail` is for the operator's log. Neither ever holds a secret.
 """
@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from .quota import Decision
+    from .model.quota import Decision
 
 EXPIRED = "JWT validation failed: JWT is expired"  # the management API's words, for one that is well signed
 

@@ -36,9 +36,9 @@ from werkzeug.local import LocalProxy
 
 from .authority import Authority
 from .errors import ConfigurationError
-from .principal import Person, Principal
+from .model.caller import Person, Principal
 from .settings import Settings
-from .wsgi.caller import Identify
+from .wsgi.api.caller import Identify
 from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
 

@@ -16,16 +16,16 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from .credentials import Format, Prefixes
+from .crypto.hashing import PROFILES, Profile
+from .crypto.keyring import read_key
+from .crypto.pepper import Peppers, read_peppers
 from .errors import ConfigurationError, InvalidRequest
-from .hashing import PROFILES, Profile
-from .keyring import read_key
-from .pat import OWNER_TYPES, check_id
-from .pepper import Peppers, read_peppers
-from .principal import Caller
-from .quota import Quota, parse
-from .scope import DEFAULT_IGNORED
-from .scope import check as check_scopes
+from .model.caller import Caller
+from .model.credentials import Format, Prefixes
+from .model.pat import OWNER_TYPES, check_id
+from .model.quota import Quota, parse
+from .model.scopes import DEFAULT_IGNORED
+from .model.scopes import check as check_scopes
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
 SURFACES = ("oauth", "isc", "zitadel", "openapi")

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from patauth.cli import program
-from patauth.store.local import LocalEngine
+from patauth.store.local.engine import LocalEngine
 
 Run = Callable[..., Result]
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from patauth import Authority, IssuedPat, Owner, Settings
-from patauth.hashing import PROFILES
+from patauth.crypto.hashing import PROFILES
 
 from .servers import Server, binaries
 
@@ -158,6 +158,6 @@ def basic_of(issued: IssuedPat) -> str:
 
 def wrong_secret(authority: Authority) -> str:
     """A secret of the right shape and checksum that opens nothing."""
-    from patauth import credentials
+    from patauth.model import credentials
 
     return authority.format.secret_text(credentials.mint_secret())

@@ -7,7 +7,7 @@ standard input does, without giving the lock back by hand.
 import sys
 
 from patauth.errors import PatAuthError
-from patauth.store.local import LocalEngine
+from patauth.store.local.engine import LocalEngine
 
 engine = LocalEngine(sys.argv[1], start_timeout=20)
 try:

@@ -3,7 +3,7 @@
 import os
 
 from patauth import Authority, PatAuthMiddleware
-from patauth.hashing import PROFILES
+from patauth.crypto.hashing import PROFILES
 
 from .callers import SETTINGS, echo
 

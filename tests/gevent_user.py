@@ -22,7 +22,7 @@ import gevent  # noqa: E402
 import gevent.socket  # noqa: E402
 
 from patauth import Authority, Settings  # noqa: E402
-from patauth.hashing import PROFILES  # noqa: E402
+from patauth.crypto.hashing import PROFILES  # noqa: E402
 
 from .callers import SETTINGS, Caller, Crowd, Tally  # noqa: E402
 

@@ -1,6 +1,6 @@
 """Who may do what, written down a second time: the oracle for tests of rights.
 
-Nothing here is computed as `patauth.scope` computes it. What each right is worth is spelled out word by word,
+Nothing here is computed as `patauth.model.scopes` computes it. What each right is worth is spelled out word by word,
 and what each call takes is the table of the management API.
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from patauth import Authority, IssuedPat, JWTVerifier
-from patauth.signingkeys import SigningKeys
+from patauth.jwt.key_files import SigningKeys
 
 from .conftest import Clock, Make
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth import Owner, PersonalAccessToken, Settings
-from patauth.amend import PATCHABLE, PatPatch
-from patauth.dates import DAY, format_ms
 from patauth.errors import InvalidRequest, InvalidScope, PatAuthError
-from patauth.scope import covers
-from patauth.standing import NO_LIMIT, Limit
+from patauth.model.dates import DAY, format_ms
+from patauth.model.scopes import covers
+from patauth.operations.pat_patch import PATCHABLE, PatPatch
+from patauth.operations.permissions import NO_LIMIT, Limit
 
 NOW = 1_893_456_000_000  # 2030-01-01T00:00:00Z
 DATED = PersonalAccessToken(

@@ -10,10 +10,10 @@ import pytest
 
 from patauth import Authority, InvalidRequest
 from patauth.errors import PatAuthError
-from patauth.principal import Caller
-from patauth.quota import Decision
-from patauth.wsgi.dialects.answering import respond
-from patauth.wsgi.errors import Answer, MethodNotAllowed, json_answer
+from patauth.model.caller import Caller
+from patauth.model.quota import Decision
+from patauth.wsgi.answers import Answer, MethodNotAllowed, json_answer
+from patauth.wsgi.api.respond import respond
 
 from .conftest import Clock, basic_of, issue, maker
 

@@ -21,12 +21,12 @@ import pytest
 
 import patauth
 from patauth import Owner, PersonalAccessToken, Principal, Quota, Settings
-from patauth.authenticate import Admission
-from patauth.credentials import Format
-from patauth.exchange import Access
-from patauth.keyring import Keyring
-from patauth.pat import IssuedPat
-from patauth.quota import Decision
+from patauth.crypto.keyring import Keyring
+from patauth.model.credentials import Format
+from patauth.model.pat import IssuedPat
+from patauth.model.quota import Decision
+from patauth.operations.authenticate import Admission
+from patauth.operations.exchange import Access
 
 PACKAGE = Path(patauth.__file__).parent
 TESTS = Path(__file__).parent

@@ -7,7 +7,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from patauth import audit
+from patauth import events
 
 facts = st.dictionaries(
     st.sampled_from(["patId", "name", "address", "reason", "scope"]),
@@ -32,7 +32,7 @@ def recorded(event: str, level: int = logging.INFO, **known) -> list[str]:
     logger.addHandler(handler)
     logger.setLevel(level)
     try:
-        audit.record(event, **known)
+        events.record(event, **known)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)

@@ -19,7 +19,7 @@ from patauth import (
     RateLimited,
     StoreUnavailable,
 )
-from patauth.keyring import Keyring
+from patauth.crypto.keyring import Keyring
 
 from .conftest import ALICE, DAY, MINUTE, NOW, Clock, Make, basic_of, issue, shared_engines, wrong_secret
 

@@ -39,8 +39,8 @@ from patauth import (
     PatAuthError,
     Person,
     Principal,
-    dates,
 )
+from patauth.model import dates
 
 from .conftest import DAY, MINUTE, Clock, maker
 from .rights import ALL_MANAGE, ALL_READ, EVERYTHING, MANAGED_MANAGE, MY_MANAGE, MY_READ, covered, powers

@@ -9,11 +9,17 @@ from typing import Any
 import pytest
 
 from patauth import Authority, InvalidCredentials, InvalidRequest, Owner, PatAuthMiddleware
+from patauth.crypto.keyring import Keyring
 from patauth.errors import Forbidden, MissingCredentials, PatAuthError
-from patauth.keyring import Keyring
-from patauth.principal import Person, Principal
-from patauth.wsgi import caller
-from patauth.wsgi.caller import CSRF_LIFE, check_csrf_token, check_origin, identify_caller, make_csrf_token
+from patauth.model.caller import Person, Principal
+from patauth.wsgi.api import caller
+from patauth.wsgi.api.caller import (
+    CSRF_LIFE,
+    check_csrf_token,
+    check_origin,
+    identify_caller,
+    make_csrf_token,
+)
 
 from .conftest import Clock, basic_of, issue, maker
 from .wsgi import Echo, request

@@ -37,14 +37,14 @@ from patauth import (
     Settings,
     StoreUnavailable,
 )
-from patauth.dates import format_ms
-from patauth.hashing import PROFILES, Profile
-from patauth.keyring import Keyring
-from patauth.principal import Person, Principal
-from patauth.store.connection import Unanswered
+from patauth.crypto.hashing import PROFILES, Profile
+from patauth.crypto.keyring import Keyring
+from patauth.model.caller import Person, Principal
+from patauth.model.dates import format_ms
 from patauth.store.keys import Keys
 from patauth.store.record import PatRecord, pack, unpack
 from patauth.store.scripts import NotDurable
+from patauth.store.transport.pool import Unanswered
 
 from .conftest import ALICE, DAY, MINUTE, NOW, Clock, Make, basic_of, issue, shared_engines, wrong_secret
 from .servers import Server

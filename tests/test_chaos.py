@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from patauth import Authority, IssuedPat, NotFound, Owner, StoreUnavailable
-from patauth.store.local import LocalEngine
+from patauth.store.local.engine import LocalEngine
 
 from .conftest import basic_of
 from .servers import until

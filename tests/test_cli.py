@@ -19,8 +19,8 @@ import patauth
 from patauth import Authority, PatAuthError
 from patauth.cli import program
 from patauth.cli.output import print_facts, print_table
-from patauth.dates import format_ms
-from patauth.store.local import LocalEngine
+from patauth.model.dates import format_ms
+from patauth.store.local.engine import LocalEngine
 
 from .cli import DATE, NOBODY, Run, create, own_owner, plain_environment, runner, shared_store  # noqa: F401
 

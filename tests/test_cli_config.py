@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from patauth import Settings
 from patauth.cli import program
 from patauth.cli.config import masked_url
-from patauth.store.local import LocalEngine
+from patauth.store.local.engine import LocalEngine
 
 from .cli import Run, plain_environment, runner, shared_store  # noqa: F401
 from .servers import Server

@@ -12,7 +12,7 @@ import pytest
 from joserfc.jwk import ECKey
 
 from patauth import Authority, Owner
-from patauth.signingkeys import SigningKeys
+from patauth.jwt.key_files import SigningKeys
 
 from .cli import DATE, Run, plain_environment, runner, shared_store  # noqa: F401
 from .signing import ISSUER, JWT_MODE, parts_of

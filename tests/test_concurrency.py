@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from patauth import Authority, Conflict, InvalidCredentials, Owner, PatAuthError, RateLimited, Settings
-from patauth.hashing import PROFILES
+from patauth.crypto.hashing import PROFILES
 
 from .conftest import Make, basic_of, issue
 from .servers import Server

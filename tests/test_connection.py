@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from patauth import Authority, InvalidCredentials, Overloaded, StoreUnavailable
-from patauth.store import connection as connection_module
-from patauth.store.connection import Connections
+from patauth.store.transport import pool as connection_module
+from patauth.store.transport.pool import Connections
 
 from .conftest import Make, basic_of, issue
 from .servers import Server, binaries, serving, until

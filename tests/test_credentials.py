@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth.credentials import (
+from patauth.errors import ConfigurationError, InvalidCredentials, InvalidRequest, PatAuthError
+from patauth.model.credentials import (
     MAX_AUTHORIZATION,
     AccessToken,
     Format,
@@ -25,7 +26,6 @@ from patauth.credentials import (
     mint_secret,
     split_basic,
 )
-from patauth.errors import ConfigurationError, InvalidCredentials, InvalidRequest, PatAuthError
 
 FORMAT = Format()
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase

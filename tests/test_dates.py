@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth.dates import DAY, EARLIEST, LATEST, format_ms, parse_ms, to_datetime, to_ms
 from patauth.errors import InvalidRequest
+from patauth.model.dates import DAY, EARLIEST, LATEST, format_ms, parse_ms, to_datetime, to_ms
 
 instants = st.integers(EARLIEST, LATEST)
 NEW_YEAR = 1_735_689_600_000  # 2025-01-01T00:00:00Z

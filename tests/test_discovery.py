@@ -10,10 +10,10 @@ import pytest
 
 from patauth import Authority, Settings
 from patauth.errors import PatAuthError
-from patauth.wsgi import oauth
-from patauth.wsgi.discovery import metadata, routes
-from patauth.wsgi.errors import Answer, oauth_error
-from patauth.wsgi.standalone import Standalone
+from patauth.wsgi.answers import Answer, oauth_error
+from patauth.wsgi.oauth import endpoints
+from patauth.wsgi.oauth.metadata import metadata, routes
+from patauth.wsgi.service.app import Standalone
 
 from .conftest import Make, basic_of, issue
 from .wsgi import request
@@ -46,7 +46,7 @@ def served(authority: Authority) -> Any:
         path = environ["PATH_INFO"]
         try:
             if path == authority.settings.path_prefix + "/oauth/token":
-                answer = oauth.token(environ, authority)
+                answer = endpoints.token(environ, authority)
             else:
                 answer = known[path](environ) if path in known else Answer(404, [], b"")
         except PatAuthError as error:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from gunicorn.config import Config
 from werkzeug.test import Client
 
 import patauth
-from patauth import Authority, Owner, Settings, change, filters, listing, patch, scope
-from patauth.amend import PATCHABLE
+from patauth import Authority, Owner, Settings
 from patauth.cli import _EXIT_CODES, program
-from patauth.credentials import Format
+from patauth.model import filters, scopes
+from patauth.model.credentials import Format
+from patauth.operations import json_patch, listing, update
+from patauth.operations.pat_patch import PATCHABLE
 from patauth.settings import (
     _NOT_SETTINGS,
     _READERS,
@@ -33,12 +36,14 @@ from patauth.settings import (
     MAX_ACCESS_TOKEN_TTL,
     MIN_ACCESS_TOKEN_TTL,
 )
-from patauth.store import record, supervisor
+from patauth.store import record
 from patauth.store.keys import Keys
-from patauth.store.local import LocalEngine
-from patauth.wsgi import bodies, caller, errors, languages
-from patauth.wsgi.dialects import isc
+from patauth.store.local import supervisor
+from patauth.store.local.engine import LocalEngine
+from patauth.wsgi import answers, bodies
+from patauth.wsgi.api import caller
 from patauth.wsgi.gate import Gate, Kind
+from patauth.wsgi.isc import languages, routes
 
 from .servers import Server
 from .wsgi import serving
@@ -153,7 +158,7 @@ def test_the_readme_has_the_two_commands_and_extras_that_exist() -> None:
     for name in DOCUMENTS:
         for extras in re.findall(r"pip install (?:-e )?'(?:patauth|\.)\[([a-z,]+)\]'", read(name)):
             assert set(extras.split(",")) <= set(project["optional-dependencies"])
-    assert project["version"] == patauth.__version__
+    assert version("patauth") == patauth.__version__
     assert f"## [{patauth.__version__}]" in read("CHANGELOG.md")
 
 
@@ -164,7 +169,7 @@ def test_the_errors_of_the_readme_are_those_of_the_package() -> None:
         for name in patauth.__all__
         if isinstance(getattr(patauth, name), type) and issubclass(getattr(patauth, name), Exception)
     }
-    assert listed.keys() == errors.keys()
+    assert listed.keys() == answers.keys()
     assert listed.pop("ConfigurationError") == ["", ""]
     assert listed == {
         name: [str(errors[name].status), f"`{errors[name].code}`"]
@@ -272,7 +277,7 @@ def test_the_operations_are_those_of_the_api(server: Server) -> None:
     answered = set()
     with Authority.from_url(server.url, surfaces=["isc"]) as authority:
         client = Client(patauth.PatAuthMiddleware(app, authority, public=["/*"]))
-        for version in isc.VERSIONS.values():
+        for version in routes.VERSIONS.values():
             inside = ["", "/{id}", *(["/bulk-update", "/{id}/rotate", "/self"] if version.full else [])]
             for path in (version.path + part for part in inside):
                 for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
@@ -286,23 +291,23 @@ def test_the_operations_are_those_of_the_api(server: Server) -> None:
 def test_the_versions_and_bodies_are_as_written() -> None:
     *_, differences = tables(section(MANAGEMENT, "Operations"))
     old, new = ([text.strip() for text in cell.split(",")] for cell in cells(differences[0])[1:])
-    assert {*old, *new} == isc.VERSIONS.keys()
-    for name, version in isc.VERSIONS.items():
+    assert {*old, *new} == routes.VERSIONS.keys()
+    for name, version in routes.VERSIONS.items():
         assert version.months == (6 if name in old else None)
         assert version.patchable == (("name", "scope") if name in old else PATCHABLE)
     listed = {row[0].strip("`") for row in rows("\n".join(tables(section(MANAGEMENT, "Operations"))[1]))}
-    assert listed == {field.encode_name for field in msgspec.structs.fields(isc.CreateOrNever)}
+    assert listed == {field.encode_name for field in msgspec.structs.fields(routes.CreateOrNever)}
     text = prose(MANAGEMENT)
     assert f"at most {bodies.MAX_JSON // 1024} KiB" in text
     assert f"{MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL}" in text
-    assert f"1 to {patch.MAX_OPERATIONS} operations" in text
-    assert f"1 to {change.MAX_BULK} ids" in text
-    assert f"0 to {change.MAX_OVERLAP // timedelta(seconds=1)} (7 days), 3600 unless given" in text
+    assert f"1 to {json_patch.MAX_OPERATIONS} operations" in text
+    assert f"1 to {update.MAX_BULK} ids" in text
+    assert f"0 to {update.MAX_OVERLAP // timedelta(seconds=1)} (7 days), 3600 unless given" in text
     assert f"good for {caller.CSRF_LIFE // 3600} hours" in text
     of_errors = section(MANAGEMENT, "Errors")
     assert set(re.findall(r"`([a-z]{2}(?:-[A-Z]{2})?)`", of_errors)) == set(languages.LOCALES)
     statuses = rows(of_errors)[0][0]
-    assert {int(status) for status in statuses.split(",")} == errors._DETAIL_CODES.keys()
+    assert {int(status) for status in statuses.split(",")} == answers._DETAIL_CODES.keys()
 
 
 def tables(text: str) -> list[list[str]]:
@@ -312,24 +317,24 @@ def tables(text: str) -> list[list[str]]:
 def test_the_list_takes_what_is_written() -> None:
     text = section(MANAGEMENT, "Lists")
     parameters, operators = (rows("\n".join(table)) for table in tables(text))
-    assert [row[0].strip("`") for row in parameters] == list(isc._PARAMETERS)
+    assert [row[0].strip("`") for row in parameters] == list(routes._PARAMETERS)
     written: dict[str, set[str]] = {}
     for fields_, words, _ in operators:
         for field in re.findall(r"`(\w+)`", fields_):
             written.setdefault(field, set()).update(re.findall(r"`(\w+)`", words))
     assert written == {field: set(words) for field, words in filters._OPERATORS.items()}
-    named = dict(zip(isc._PARAMETERS, parameters, strict=True))
+    named = dict(zip(routes._PARAMETERS, parameters, strict=True))
     assert re.findall(r"`(\w+)`", named["sorters"][1]) == list(filters.SORTABLE)
     assert f"1 to {filters.MAX_SORTERS} of" in named["sorters"][1]
     assert f"up to {filters.MAX_BYTES} bytes" in named["filters"][1]
-    assert named["limit"][1].startswith(f"0 to {isc.MAX_LIMIT};")
+    assert named["limit"][1].startswith(f"0 to {routes.MAX_LIMIT};")
     assert f"{listing.MOST:,}".replace(",", " ") in named["limit"][1]
     (example,) = blocks(MANAGEMENT, "")
     assert filters.parse(example.strip())
 
 
 def test_the_rights_are_those_of_the_code() -> None:
-    verbs: dict[str, tuple[str, list[scope.Verb]]] = {
+    verbs: dict[str, tuple[str, list[scopes.Verb]]] = {
         "list, get": ("my", ["read"]),
         "list, get, of people one manages": ("managed", ["read"]),
         "create, patch, rotate": ("my", ["manage"]),
@@ -345,11 +350,11 @@ def test_the_rights_are_those_of_the_code() -> None:
             enough = set(re.findall(r"`(\S+)`", cell))
             for right in enough:
                 for spelt in (right, right.replace("idn:", "sp:")):
-                    assert all(scope.allows([spelt], at, verb) for verb in wanted), (call, spelt)  # type: ignore[arg-type]
+                    assert all(scopes.allows([spelt], at, verb) for verb in wanted), (call, spelt)  # type: ignore[arg-type]
             for verb in wanted:
                 weaker = {"sp:scopes:all", "idn:my-personal-access-tokens:read"} - enough
                 if verb != "read" and cell:
-                    assert not any(scope.allows([one], at, verb) for one in weaker), (call, at)  # type: ignore[arg-type]
+                    assert not any(scopes.allows([one], at, verb) for one in weaker), (call, at)  # type: ignore[arg-type]
 
 
 # -- commands -----------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 
 from patauth import Authority, Settings
 from patauth.cli import program
-from patauth.cli.diagnosis import judge_server, judge_settings
-from patauth.cli.finding import Finding
-from patauth.cli.webserver import judge_gunicorn
-from patauth.store.facts import ServerFacts, read_facts
+from patauth.cli.doctor.finding import Finding
+from patauth.cli.doctor.gunicorn import judge_gunicorn
+from patauth.cli.doctor.judgements import judge_server, judge_settings
+from patauth.store.server_facts import ServerFacts, read_facts
 
 from .cli import Run, plain_environment, runner, shared_store  # noqa: F401
 from .servers import Server, binaries

@@ -19,7 +19,7 @@ from patauth.errors import (
     RateLimited,
     StoreUnavailable,
 )
-from patauth.quota import Decision, Quota
+from patauth.model.quota import Decision, Quota
 
 # RFC 6750 §3.1: what an error_description may hold.
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
@@ -115,7 +115,7 @@ def test_a_rate_limit_says_how_long_to_wait():
     ],
 )
 def test_a_copy_says_the_same(remake, error):
-    """`patauth.proofs` copies an error for each waiting thread; multiprocessing pickles."""
+    """`patauth.crypto.proof_cache` copies an error for each waiting thread; multiprocessing pickles."""
     made = remake(error)
     assert type(made) is type(error)
     assert str(made) == str(error)

@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from patauth import Authority, IssuedPat, Owner
-from patauth.store.local import LocalEngine
+from patauth.store.local.engine import LocalEngine
 
 from .conftest import basic, basic_of
 from .servers import until

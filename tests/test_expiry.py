@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth.dates import DAY, LATEST, add_months, parse_ms, to_datetime
 from patauth.errors import InvalidRequest
-from patauth.expiry import Expiry
+from patauth.model.dates import DAY, LATEST, add_months, parse_ms, to_datetime
+from patauth.model.expiry import Expiry
 
 NOW = 1_893_456_000_000  # 2030-01-01T00:00:00Z
 EARLIER = NOW - 10 * DAY  # when it was made, where that is not now

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth.errors import ConfigurationError
-from patauth.failures import Failures, client_network, forwarded_address
-from patauth.quota import Quota
+from patauth.model.quota import Quota
+from patauth.operations.failures import Failures, client_network, forwarded_address
 
 from .test_hashing import in_threads
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from patauth.dates import LATEST, format_ms
 from patauth.errors import InvalidRequest
-from patauth.filters import (
+from patauth.model.dates import LATEST, format_ms
+from patauth.model.filters import (
     MAX_BYTES,
     MAX_DEPTH,
     NEVER,
@@ -23,7 +23,7 @@ from patauth.filters import (
     parse_sorters,
     sort_pats,
 )
-from patauth.pat import Owner, PersonalAccessToken
+from patauth.model.pat import Owner, PersonalAccessToken
 
 # RFC 6750 §3.1: what an error_description may hold.
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 import patauth.flask
 from patauth import Authority, ConfigurationError, IssuedPat, Owner
 from patauth.flask import PatAuth, current_principal, require_scope
-from patauth.principal import Person
+from patauth.model.caller import Person
 
 from .conftest import basic_of, issue
 

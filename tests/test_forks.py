@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from patauth import forks
+from patauth.concurrency import forks
 
 from .conftest import basic_of, issue, maker
 

@@ -16,7 +16,7 @@ import requests
 
 from patauth import Authority, IssuedPat, Owner, StoreUnavailable
 from patauth.store.verdicts import Verdicts
-from patauth.wsgi.standalone import Standalone
+from patauth.wsgi.service.app import Standalone
 
 from .conftest import Make, basic_of, issue, wrong_secret
 from .servers import until

@@ -20,8 +20,8 @@ import pytest
 import requests
 
 from patauth import Authority, Owner
-from patauth.hashing import PROFILES
-from patauth.store.local import LocalEngine
+from patauth.crypto.hashing import PROFILES
+from patauth.store.local.engine import LocalEngine
 
 from .callers import PROMISED, SETTINGS, Caller, gather
 from .conftest import Make

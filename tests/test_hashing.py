@@ -14,10 +14,10 @@ from argon2.low_level import Type, verify_secret
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth import hashing
+from patauth.crypto import hashing
+from patauth.crypto.hashing import PROFILES, Digest, Hasher, Profile
+from patauth.crypto.pepper import NO_PEPPER, Pepper
 from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
-from patauth.hashing import PROFILES, Digest, Hasher, Profile
-from patauth.pepper import NO_PEPPER, Pepper
 
 SECRET = b"a secret of thirty-two bytes....."[:32]
 TESTING = PROFILES["testing"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from patauth import Authority, PatAuthMiddleware
-from patauth.signingkeys import SigningKeys
+from patauth.jwt.key_files import SigningKeys
 
 from .conftest import Make, basic_of, issue
 from .servers import Server

@@ -12,9 +12,9 @@ import pytest
 from werkzeug.test import TestResponse
 
 from patauth import Authority, IssuedPat, Owner, RateLimited, StoreUnavailable
-from patauth.introspect import INACTIVE
-from patauth.store.redis import RedisStore
-from patauth.wsgi.standalone import Standalone
+from patauth.operations.introspect import INACTIVE
+from patauth.store.store import RedisStore
+from patauth.wsgi.service.app import Standalone
 
 from .conftest import ALICE, DAY, MINUTE, Clock, Make, basic_of, issue
 from .wsgi import request

@@ -11,12 +11,12 @@ import pytest
 from werkzeug.test import TestResponse
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
-from patauth.wsgi.dialects import isc
+from patauth.wsgi.isc import routes
 
 from .conftest import DAY, Clock, Make, basic, basic_of, issue, wrong_secret
 from .wsgi import Echo, request
 
-VERSIONS = {name: version.path for name, version in isc.VERSIONS.items()}
+VERSIONS = {name: version.path for name, version in routes.VERSIONS.items()}
 SHORT, LONG = ["v3", "v2024"], ["v1", "v2025", "v2026"]  # lived: six months at most, or for ever
 V1 = VERSIONS["v1"]
 ID = re.compile(r"[0-9a-f]{32}")

@@ -26,14 +26,14 @@ from patauth import (
     PatAuthMiddleware,
     RateLimited,
     StoreUnavailable,
-    jwt,
 )
 from patauth.errors import EXPIRED
-from patauth.introspect import INACTIVE
-from patauth.jwt import Key
+from patauth.jwt import signature
+from patauth.jwt.signature import Key
+from patauth.operations.introspect import INACTIVE
 from patauth.store.record import TokenRecord, pack_token
-from patauth.wsgi.serve import Redacting
-from patauth.wsgi.standalone import Standalone
+from patauth.wsgi.service.app import Standalone
+from patauth.wsgi.service.gunicorn import Redacting
 
 from .conftest import ALICE, DAY, NOW, Clock, Make, basic_of, issue, shared_engines
 from .servers import Server
@@ -387,11 +387,11 @@ class TestOneWay:
 
     def test_what_is_remembered_is_bounded_and_holds_no_token(self, signed: Authority) -> None:
         assert signed._signed is not None
-        for _ in range(2 * jwt._REMEMBERED + 10):
+        for _ in range(2 * signature._REMEMBERED + 10):
             text, _ = signed._signed.sign("0" * 32, "alice", (), NOW, NOW)
             signed.format.bearer(text)
         memory = signed._signed._current()
-        assert len(memory._young) + len(memory._old) <= 2 * jwt._REMEMBERED
+        assert len(memory._young) + len(memory._old) <= 2 * signature._REMEMBERED
         assert text not in repr(vars(memory))
 
     def test_refusals_are_in_the_audit_trail_and_no_token_is(

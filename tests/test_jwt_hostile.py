@@ -17,10 +17,10 @@ from joserfc.jwk import ECKey, KeySet, OKPKey
 from joserfc.jws import JWSRegistry
 
 from patauth import Authority, InvalidToken, JWTVerifier, PatAuthError, Principal
-from patauth import claims as reading
-from patauth.credentials import MAX_JWT, AccessToken
 from patauth.errors import EXPIRED
-from patauth.wsgi.standalone import Standalone
+from patauth.jwt import claims as reading
+from patauth.model.credentials import MAX_JWT, AccessToken
+from patauth.wsgi.service.app import Standalone
 
 from .conftest import maker
 from .wsgi import request

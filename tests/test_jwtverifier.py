@@ -15,12 +15,13 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
-from patauth import Authority, ConfigurationError, InvalidToken, JWTVerifier, Overloaded, Owner, jwt
-from patauth.claims import Claims
+from patauth import Authority, ConfigurationError, InvalidToken, JWTVerifier, Overloaded, Owner
 from patauth.errors import EXPIRED
-from patauth.jwt import Key
-from patauth.signingkeys import SigningKeys
-from patauth.wsgi.standalone import Standalone
+from patauth.jwt import signature
+from patauth.jwt.claims import Claims
+from patauth.jwt.key_files import SigningKeys
+from patauth.jwt.signature import Key
+from patauth.wsgi.service.app import Standalone
 
 from .conftest import NOW, Clock, Make, issue
 from .signing import (  # noqa: F401
@@ -61,7 +62,7 @@ class World:
         """A token of this issuer's form by a key of somebody's own."""
         now = self.clock.now // 1000
         claims = Claims(ISSUER, (ISSUER,), "alice", "0" * 32, ("a",), now, now + 900, "j" * 32)
-        return jwt.sign(claims, Key.generate("ES256"))
+        return signature.sign(claims, Key.generate("ES256"))
 
     def seconds_pass_and_verify(self) -> None:
         self.seconds += 10

@@ -21,10 +21,10 @@ from patauth import (
     InvalidToken,
     JWTVerifier,
     StoreUnavailable,
-    signingkeys,
 )
-from patauth.jwt import Key
-from patauth.signingkeys import KEPT, SigningKeys
+from patauth.jwt import key_files
+from patauth.jwt.key_files import KEPT, SigningKeys
+from patauth.jwt.signature import Key
 
 from .conftest import Make, issue
 from .servers import Server
@@ -229,7 +229,7 @@ class TestReload:
         os.utime(place.directory, (1_000_000, 1_000_000))
         other = SigningKeys(place.directory)
         known = other.keys()
-        monkeypatch.setattr(signingkeys, "_read_key", lambda path: pytest.fail("read"))
+        monkeypatch.setattr(key_files, "_read_key", lambda path: pytest.fail("read"))
         for _ in range(10):
             assert other.keys(at_once=True) is known
 
@@ -313,7 +313,7 @@ class TestAuthorities:
         self, pair: list[Authority], keys: Path, server: Server
     ) -> None:
         """F24. Threads of two Authorities exchange and verify what others got; strangers' tokens besides."""
-        from patauth.wsgi.standalone import Standalone
+        from patauth.wsgi.service.app import Standalone
 
         issued = issue(pair[0])
         app = Standalone(pair[0])
@@ -402,7 +402,7 @@ class TestAuthorities:
 
 
 def encoded_header(kid: str) -> str:
-    from patauth.claims import encoded
+    from patauth.jwt.claims import encoded
 
     return encoded(f'{{"typ":"at+jwt","alg":"ES256","kid":"{kid}"}}'.encode())
 

@@ -6,7 +6,7 @@ import re
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from patauth.keyring import Keyring
+from patauth.crypto.keyring import Keyring
 
 KEY = bytes(range(32))
 RING = Keyring(KEY)

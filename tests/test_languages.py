@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth.wsgi.languages import _TEXTS, DEFAULT, LOCALES, choose, text
+from patauth.wsgi.isc.languages import _TEXTS, DEFAULT, LOCALES, choose, text
 
 STATUSES = {400, 403, 404, 405, 409, 413, 415, 429, 500, 503}
 

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from patauth import Authority, Forbidden, InvalidRequest, IssuedPat, Owner, PatAuthError, listing
-from patauth.dates import format_ms
-from patauth.filters import MAX_BYTES, index_value, parse, parse_sorters, sort_pats
-from patauth.keyring import Keyring
-from patauth.listing import Listing
-from patauth.pat import PersonalAccessToken, is_gone
-from patauth.store import tenantindex
+from patauth import Authority, Forbidden, InvalidRequest, IssuedPat, Owner, PatAuthError
+from patauth.crypto.keyring import Keyring
+from patauth.model.dates import format_ms
+from patauth.model.filters import MAX_BYTES, index_value, parse, parse_sorters, sort_pats
+from patauth.model.pat import PersonalAccessToken, is_gone
+from patauth.operations import listing
+from patauth.operations.listing import Listing
+from patauth.store import tenant_index
 from patauth.store.record import PatRecord, pack, unpack
 
 from .conftest import DAY, MINUTE, NOW, Clock, Make, issue, shared_engines
@@ -168,7 +169,7 @@ def test_a_listing_is_what_a_plain_list_of_pats_gives(
 ) -> None:
     """Filtered, sorted, counted and cut into pages, after whatever has happened."""
     monkeypatch.setattr(listing, "_PIECE", 3)
-    monkeypatch.setattr(tenantindex, "_AT_ONCE", 2)
+    monkeypatch.setattr(tenant_index, "_AT_ONCE", 2)
     clock = Clock()
     with make(clock=clock, tenant=f"t{next(_tenants)}", retention="2d") as authority:
         model = Model(authority, clock)

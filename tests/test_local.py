@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 
 from patauth.errors import ConfigurationError, StoreUnavailable
-from patauth.store import local, supervisor
-from patauth.store.binary import find_engine
-from patauth.store.local import LocalEngine
+from patauth.store.local import engine as engine_module
+from patauth.store.local import supervisor
+from patauth.store.local.binary import find_engine
+from patauth.store.local.engine import LocalEngine
 
 from .servers import binaries
 
@@ -284,7 +285,7 @@ def test_a_directory_with_a_long_path_can_be_reached(
     directory: Path, proc: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not proc:
-        monkeypatch.setattr(local.sys, "platform", "darwin")
+        monkeypatch.setattr(engine_module.sys, "platform", "darwin")
     engine = LocalEngine(directory / ("long" * 50) / "a b")
     address = engine.acquire()
     assert len(address) < 104
@@ -490,7 +491,7 @@ def test_a_child_that_ends_leaves_the_parents_lock_alone(home: Path) -> None:
         engine.after_fork()
         os._exit(0)
     os.waitpid(child, 0)
-    assert supervisor.take_lock(str(home / "data" / supervisor.USERS_LOCK), local.fcntl.LOCK_EX) is None
+    assert supervisor.take_lock(str(home / "data" / supervisor.USERS_LOCK), engine.fcntl.LOCK_EX) is None
     engine.release()
 
 

@@ -22,7 +22,7 @@ from patauth import (
     Quota,
     StoreUnavailable,
 )
-from patauth.store.connection import Unanswered
+from patauth.store.transport.pool import Unanswered
 
 from .conftest import ALICE, Make, issue
 from .test_change import put

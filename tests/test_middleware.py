@@ -14,7 +14,7 @@ import pytest
 from werkzeug.http import parse_list_header
 
 from patauth import Authority, ConfigurationError, IssuedPat, Owner, PatAuthMiddleware, Principal
-from patauth.principal import Person
+from patauth.model.caller import Person
 
 from .conftest import Clock, Make, basic, basic_of, issue, wrong_secret
 from .wsgi import Echo, request

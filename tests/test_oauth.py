@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from patauth import Authority, IssuedPat, PatAuthMiddleware
-from patauth.credentials import Format
+from patauth.model.credentials import Format
 
 from .conftest import Clock, Make, basic, basic_of, issue, wrong_secret
 from .wsgi import Echo, request

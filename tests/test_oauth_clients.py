@@ -30,8 +30,8 @@ from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
-from patauth.signingkeys import SigningKeys
-from patauth.wsgi.standalone import Standalone
+from patauth.jwt.key_files import SigningKeys
+from patauth.wsgi.service.app import Standalone
 
 from .conftest import Make, basic_of, issue, wrong_secret
 from .wsgi import App, Echo, serving

@@ -35,17 +35,16 @@ from patauth import (
     Quota,
     Settings,
     StoreUnavailable,
-    filters,
-    patch,
-    scope,
 )
-from patauth.jwt import Algorithm, Key
-from patauth.pat import check_id, check_name
+from patauth.jwt.signature import Algorithm, Key
+from patauth.model import filters, scopes
+from patauth.model.pat import check_id, check_name
+from patauth.operations import json_patch
 from patauth.settings import SURFACES
-from patauth.wsgi import openapi
-from patauth.wsgi.descriptions import parts
-from patauth.wsgi.descriptions.isc import patch_schema
-from patauth.wsgi.routes import Routes
+from patauth.wsgi.isc.description import patch_schema
+from patauth.wsgi.openapi import document as openapi
+from patauth.wsgi.openapi import parts
+from patauth.wsgi.surfaces import Routes
 
 from .conftest import Make, basic_of, issue, maker
 from .rights import ALL_MANAGE
@@ -497,7 +496,7 @@ def test_an_owners_id_is_described_as_it_is_read(text: str) -> None:
 @example(["a"] * 257)
 def test_scopes_are_described_as_they_are_read(found: list[str]) -> None:
     assume(not any("\n" in one for one in found))
-    assert is_valid(parts.SCOPES, found) == passes(lambda: scope.check(found) or scope.parse("\n"))
+    assert is_valid(parts.SCOPES, found) == passes(lambda: scopes.check(found) or scopes.parse("\n"))
 
 
 members = ["name", "scope", "expirationDate", "owner"]
@@ -507,7 +506,7 @@ pointers = st.lists(st.sampled_from([*members, "0", "-", "~0", "~2", ""]), max_s
 one_operation = st.fixed_dictionaries(
     {},
     optional={
-        "op": st.sampled_from([*patch.NEEDS, "nothing"]),
+        "op": st.sampled_from([*json_patch.NEEDS, "nothing"]),
         "path": pointers | st.sampled_from(["", "name", "/expirationDate", "/name" + "/a" * 16]),
         "from": pointers,
         "value": st.sampled_from([None, "x", ["a"], True]),
@@ -526,7 +525,7 @@ def test_a_patch_is_described_as_it_is_read(found: list[dict[str, Any]]) -> None
 
     def read() -> None:
         try:
-            patch.check(found, fields, value_may_be_missing=["expirationDate"])
+            json_patch.check(found, fields, value_may_be_missing=["expirationDate"])
         except InvalidRequest as error:
             if "into itself" not in str(error):  # how one path stands to another, no schema can say
                 raise

@@ -22,7 +22,7 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth import Settings as PatauthSettings
-from patauth.hashing import PROFILES
+from patauth.crypto.hashing import PROFILES
 from patauth.store.keys import Keys
 
 from .conftest import Clock, Make, basic_of, issue

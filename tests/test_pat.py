@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth.dates import DAY, LATEST
 from patauth.errors import InvalidRequest
-from patauth.pat import (
+from patauth.model.dates import DAY, LATEST
+from patauth.model.pat import (
     OWNER_TYPES,
     IssuedPat,
     Owner,

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from patauth.errors import InvalidRequest
-from patauth.patch import MAX_DEPTH, MAX_OPERATIONS, MAX_SIZE, apply, check
+from patauth.operations.json_patch import MAX_DEPTH, MAX_OPERATIONS, MAX_SIZE, apply, check
 
 VECTORS = Path(__file__).parent / "data" / "json-patch-tests"
 SAFE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")  # what an error_description may have, RFC 6750 §3.1

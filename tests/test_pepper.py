@@ -30,9 +30,9 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth.cli.config import _values
-from patauth.hashing import Digest
-from patauth.keyring import Keyring
-from patauth.pepper import NO_PEPPER, Pepper
+from patauth.crypto.hashing import Digest
+from patauth.crypto.keyring import Keyring
+from patauth.crypto.pepper import NO_PEPPER, Pepper
 from patauth.store.record import PatRecord, unpack
 
 from .conftest import Clock, Make, basic_of, issue, shared_engines, wrong_secret

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from patauth.places import Place, Places
+from patauth.concurrency.slots import Place, Places
 
 from .servers import until
 

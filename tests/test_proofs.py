@@ -8,11 +8,11 @@ from itertools import combinations_with_replacement
 
 import pytest
 
-from patauth import proofs
+from patauth.crypto import proof_cache
+from patauth.crypto.hashing import PROFILES, Digest, Hasher
+from patauth.crypto.pepper import Pepper
+from patauth.crypto.proof_cache import Proofs
 from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
-from patauth.hashing import PROFILES, Digest, Hasher
-from patauth.pepper import Pepper
-from patauth.proofs import Proofs
 
 from .test_hashing import in_threads, until
 
@@ -167,7 +167,7 @@ class TestKeys:
         hasher = Asked()
         cache = make(hasher)
         cache.check(PAT, SECRET, STORED)
-        head = proofs._HEAD.pack(len(PAT), 16, 32, 4, 8, 1, 1)
+        head = proof_cache._HEAD.pack(len(PAT), 16, 32, 4, 8, 1, 1)
         nothing = Digest(b"", b"", 8, 1, 1, b"")
         parts = PAT + STORED.salt + STORED.digest + STORED.pepper
         cache.check(b"", parts + SECRET, nothing)
@@ -177,7 +177,7 @@ class TestKeys:
     def test_all_parts_of_ours_fit_into_one_block_of_the_mac(self):
         stored = Digest(bytes(16), bytes(32), 19_456, 2, 1)
         parts = (bytes(16), stored.salt, stored.digest, stored.pepper, bytes(32))
-        assert proofs._HEAD.size + sum(map(len, parts)) <= blake2b().block_size
+        assert proof_cache._HEAD.size + sum(map(len, parts)) <= blake2b().block_size
 
     def test_two_processes_never_use_the_same_key(self):
         one, two = make(Asked()), make(Asked())
@@ -310,14 +310,14 @@ class TestSingleFlight:
     @pytest.fixture
     def joined(self, monkeypatch):
         """Counts the followers, who then wait as they always do."""
-        count, lock, real = [], threading.Lock(), proofs._Flight.join
+        count, lock, real = [], threading.Lock(), proof_cache._Flight.join
 
         def join(flight, timeout):
             with lock:
                 count.append(timeout)
             return real(flight, 10)
 
-        monkeypatch.setattr(proofs._Flight, "join", join)
+        monkeypatch.setattr(proof_cache._Flight, "join", join)
         return count
 
     def ask(self, verdict, joined):
@@ -374,7 +374,7 @@ class TestSingleFlight:
 
     def test_a_follower_waits_for_the_slot_and_the_hash_and_no_longer(self, joined):
         self.ask(True, joined)
-        assert set(joined) == {Asked.max_wait + proofs._LONGEST_HASH}
+        assert set(joined) == {Asked.max_wait + proof_cache._LONGEST_HASH}
 
     def test_who_comes_as_the_verdict_lands_does_not_hash_again(self):
         hasher = Asked(False)
@@ -386,7 +386,7 @@ class TestSingleFlight:
 
     def test_a_follower_whose_leader_is_stuck_gives_up(self):
         with pytest.raises(Overloaded) as caught:
-            proofs._Flight().join(0)
+            proof_cache._Flight().join(0)
         assert caught.value.retry_after == 1
 
     def test_sixty_four_threads_compute_one_real_hash(self):

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth import quota
 from patauth.errors import ConfigurationError
-from patauth.quota import Decision, Quota, admit
+from patauth.model import quota
+from patauth.model.quota import Decision, Quota, admit
 
 SECOND = 1_000_000  # µs
 NOW = 1_750_000_000 * SECOND

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lupa.lua51 import LuaRuntime
 
-from patauth.dates import LATEST
+from patauth.crypto.hashing import Digest
 from patauth.errors import InvalidRequest, StoreUnavailable
-from patauth.hashing import Digest
-from patauth.pat import OWNER_TYPES, Owner, PersonalAccessToken, check_name
-from patauth.quota import MAX_COUNT, MAX_SECONDS, Quota
+from patauth.model.dates import LATEST
+from patauth.model.pat import OWNER_TYPES, Owner, PersonalAccessToken, check_name
+from patauth.model.quota import MAX_COUNT, MAX_SECONDS, Quota
 from patauth.store.record import (
     NEVER,
     PatRecord,

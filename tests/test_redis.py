@@ -22,12 +22,12 @@ from patauth import (
     Owner,
     RateLimited,
     StoreUnavailable,
-    credentials,
 )
-from patauth.quota import Quota, admit
-from patauth.store.connection import Unanswered
+from patauth.model import credentials
+from patauth.model.quota import Quota, admit
 from patauth.store.keys import Keys
 from patauth.store.record import SCHEMA
+from patauth.store.transport.pool import Unanswered
 
 from .conftest import NOW, Clock, Make, basic_of, issue, shared_engines, wrong_secret
 from .servers import Server, binaries, until

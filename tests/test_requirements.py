@@ -47,10 +47,10 @@ from patauth import (
     PatAuthMiddleware,
     Settings,
 )
-from patauth.credentials import split_basic
-from patauth.signingkeys import SigningKeys
-from patauth.wsgi.serve import Redacting
-from patauth.wsgi.standalone import Standalone
+from patauth.jwt.key_files import SigningKeys
+from patauth.model.credentials import split_basic
+from patauth.wsgi.service.app import Standalone
+from patauth.wsgi.service.gunicorn import Redacting
 
 from .conftest import Clock, Make, basic, basic_of, issue, wrong_secret
 from .wsgi import Echo, request

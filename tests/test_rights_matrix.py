@@ -17,8 +17,8 @@ from werkzeug.test import TestResponse
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware, Person
 from patauth.settings import SURFACES
-from patauth.wsgi.caller import make_csrf_token
-from patauth.wsgi.routes import Routes
+from patauth.wsgi.api.caller import make_csrf_token
+from patauth.wsgi.surfaces import Routes
 
 from . import rights
 from .conftest import Clock, Make, basic, basic_of, issue, wrong_secret

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from patauth import Authority, PatAuthMiddleware
-from patauth.wsgi.routes import Routes
+from patauth.wsgi.surfaces import Routes
 
 from .conftest import Clock, Make, maker
 from .wsgi import Echo, request

@@ -17,8 +17,8 @@ from schemathesis import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from patauth import Authority, IssuedPat, Owner
-from patauth.pat import ID
-from patauth.wsgi.standalone import Standalone
+from patauth.model.pat import ID
+from patauth.wsgi.service.app import Standalone
 
 from .conftest import Make, basic_of, issue
 from .rights import ALL_MANAGE

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth import scope
 from patauth.errors import InvalidScope
-from patauth.scope import DEFAULT_IGNORED, EVERYTHING
+from patauth.model import scopes
+from patauth.model.scopes import DEFAULT_IGNORED, EVERYTHING
 
 from . import rights
 
@@ -26,14 +26,14 @@ scope_sets = st.frozensets(few, max_size=5)
 
 class TestParse:
     def test_an_empty_parameter_counts_as_omitted(self):
-        assert scope.parse("") == ()
+        assert scopes.parse("") == ()
 
     def test_order_is_kept_and_doubles_are_dropped(self):
-        assert scope.parse("b a b c a") == ("b", "a", "c")
+        assert scopes.parse("b a b c a") == ("b", "a", "c")
 
     @given(st.lists(tokens, min_size=1, max_size=20))
     def test_every_list_that_the_grammar_allows_is_read(self, scopes):
-        assert scope.parse(" ".join(scopes)) == tuple(dict.fromkeys(scopes))
+        assert scopes.parse(" ".join(scopes)) == tuple(dict.fromkeys(scopes))
 
     @pytest.mark.parametrize(
         "text",
@@ -61,44 +61,44 @@ class TestParse:
     )
     def test_what_the_grammar_or_the_limits_forbid_is_refused(self, text):
         with pytest.raises(InvalidScope) as caught:
-            scope.parse(text)
+            scopes.parse(text)
         assert DESCRIPTION.fullmatch(str(caught.value))
 
     def test_the_limits_themselves_are_allowed(self):
         scopes = [f"{n:0128d}" for n in range(256)]
-        assert scope.parse(" ".join(scopes)) == tuple(scopes)
+        assert scopes.parse(" ".join(scopes)) == tuple(scopes)
 
     @given(st.text(max_size=60))
     def test_any_text_is_read_or_refused_with_a_text_fit_for_a_header(self, text):
         pieces = text.split(" ")
         if not text or all(re.fullmatch(r"[!#-\[\]-~]+", piece) for piece in pieces):
-            assert set(scope.parse(text)) == set(pieces) - {""}
+            assert set(scopes.parse(text)) == set(pieces) - {""}
         else:
             with pytest.raises(InvalidScope) as caught:
-                scope.parse(text)
+                scopes.parse(text)
             assert DESCRIPTION.fullmatch(str(caught.value))
 
 
 class TestCheck:
     @given(st.lists(tokens, max_size=20))
     def test_a_list_follows_the_same_rules_as_a_text(self, scopes):
-        assert scope.check(scopes) == scope.parse(" ".join(scopes))
+        assert scopes.check(scopes) == scopes.parse(" ".join(scopes))
 
     def test_any_iterable_will_do(self):
-        assert scope.check(name for name in ("a", "b")) == ("a", "b")
-        assert scope.check({"a"}) == ("a",)
+        assert scopes.check(name for name in ("a", "b")) == ("a", "b")
+        assert scopes.check({"a"}) == ("a",)
 
     @pytest.mark.parametrize("value", ["reports:read", "", b"a", {"a": 1}, None, 5])
     def test_what_is_no_list_is_refused_with_an_example(self, value):
         with pytest.raises(InvalidScope, match=r"give a list of texts, such as \['reports:read'"):
-            scope.check(value)
+            scopes.check(value)
 
     @pytest.mark.parametrize(
         "value", [["a", 1], ["a", None], ["a", ["b"]], ["a", "b c"], ["a", ""], ["a", b"b"]]
     )
     def test_the_message_gives_the_place_of_the_wrong_entry(self, value):
         with pytest.raises(InvalidScope, match=r"^scope 2 "):
-            scope.check(value)
+            scopes.check(value)
 
     def test_an_endless_list_is_refused_at_the_limit(self):
         def endless():
@@ -106,7 +106,7 @@ class TestCheck:
                 yield "a"
 
         with pytest.raises(InvalidScope, match="more than 256"):
-            scope.check(endless())
+            scopes.check(endless())
 
 
 class TestCovers:
@@ -115,27 +115,27 @@ class TestCovers:
         self, held, wanted, catalogue
     ):
         reach = held | (catalogue if EVERYTHING in held else set())
-        assert scope.covers(held, wanted, catalogue) == (set(wanted) <= reach)
+        assert scopes.covers(held, wanted, catalogue) == (set(wanted) <= reach)
 
     @given(scope_sets, scope_sets)
     def test_wanting_everything_takes_holding_it_by_name(self, held, catalogue):
-        assert scope.covers(held, [EVERYTHING], catalogue) == (EVERYTHING in held)
+        assert scopes.covers(held, [EVERYTHING], catalogue) == (EVERYTHING in held)
 
     def test_everything_without_a_catalogue_covers_only_itself(self):
-        assert not scope.covers({EVERYTHING}, ["reports:read"])
+        assert not scopes.covers({EVERYTHING}, ["reports:read"])
 
     def test_nothing_wanted_is_always_covered(self):
-        assert scope.covers((), ())
+        assert scopes.covers((), ())
 
     @pytest.mark.parametrize(
         "arguments", [("ab", ["a"]), ({"a"}, "a"), ({"a"}, ""), ({EVERYTHING}, ["a"], "ab")]
     )
     def test_a_plain_text_is_never_taken_for_a_collection_of_scopes(self, arguments):
         with pytest.raises(TypeError):
-            scope.covers(*arguments)
+            scopes.covers(*arguments)
 
     def test_the_catalogue_may_be_the_mapping_of_the_settings(self):
-        assert scope.covers((EVERYTHING,), ["reports:read"], {"reports:read": "Read reports"})
+        assert scopes.covers((EVERYTHING,), ["reports:read"], {"reports:read": "Read reports"})
 
 
 class TestNarrow:
@@ -145,41 +145,41 @@ class TestNarrow:
     ):
         asked = [name for name in requested if name not in ("openid", "urn:zitadel:iam:x")]
         held = tuple(held)
-        if scope.covers(held, asked, catalogue):
-            issued = scope.narrow(requested, held, catalogue, DEFAULT_IGNORED)
+        if scopes.covers(held, asked, catalogue):
+            issued = scopes.narrow(requested, held, catalogue, DEFAULT_IGNORED)
             assert issued == (tuple(dict.fromkeys(asked)) or held)
-            assert scope.covers(held, issued, catalogue)
+            assert scopes.covers(held, issued, catalogue)
         else:
             with pytest.raises(InvalidScope):
-                scope.narrow(requested, held, catalogue, DEFAULT_IGNORED)
+                scopes.narrow(requested, held, catalogue, DEFAULT_IGNORED)
 
     def test_zitadels_own_request_gets_all_that_the_pat_holds(self):
-        requested = scope.parse("openid urn:zitadel:iam:org:project:id:zitadel:aud")
-        assert scope.narrow(requested, ("a", "b"), (), DEFAULT_IGNORED) == ("a", "b")
+        requested = scopes.parse("openid urn:zitadel:iam:org:project:id:zitadel:aud")
+        assert scopes.narrow(requested, ("a", "b"), (), DEFAULT_IGNORED) == ("a", "b")
 
     def test_an_ignored_scope_is_matched_whole_unless_it_ends_in_a_star(self):
         with pytest.raises(InvalidScope):
-            scope.narrow(["openid2"], ("a",), (), DEFAULT_IGNORED)
+            scopes.narrow(["openid2"], ("a",), (), DEFAULT_IGNORED)
         with pytest.raises(InvalidScope):
-            scope.narrow(["urn:zitadel"], ("a",), (), DEFAULT_IGNORED)
+            scopes.narrow(["urn:zitadel"], ("a",), (), DEFAULT_IGNORED)
 
     def test_with_an_empty_ignore_list_nothing_is_ignored(self):
         with pytest.raises(InvalidScope):
-            scope.narrow(["openid"], ("a",), (), ())
+            scopes.narrow(["openid"], ("a",), (), ())
 
     def test_the_error_names_up_to_three_scopes_that_are_missing(self):
         with pytest.raises(InvalidScope, match=r"personal access token: b c d and 2 more$"):
-            scope.narrow(["a", "b", "c", "d", "e", "f"], ("a",), (), ())
+            scopes.narrow(["a", "b", "c", "d", "e", "f"], ("a",), (), ())
 
     def test_a_scope_that_is_malformed_is_refused_and_not_repeated(self):
         with pytest.raises(InvalidScope, match=r"^scope 1 has a") as caught:
-            scope.narrow(['x"\r\n'], ("a",), (), ())
+            scopes.narrow(['x"\r\n'], ("a",), (), ())
         assert DESCRIPTION.fullmatch(str(caught.value))
 
     @given(st.lists(tokens, min_size=1, max_size=5))
     def test_whatever_is_missing_the_text_is_fit_for_a_header(self, requested):
         with pytest.raises(InvalidScope) as caught:
-            scope.narrow([f"x{name}"[:128] for name in requested], (), (), ())
+            scopes.narrow([f"x{name}"[:128] for name in requested], (), (), ())
         assert DESCRIPTION.fullmatch(str(caught.value))
 
 
@@ -206,143 +206,146 @@ class TestAllows:
         may = rights.powers(held, catalogue)
         for reach in REACHES:
             for verb in VERBS:
-                assert scope.allows(held, reach, verb, catalogue) == (f"{verb} {reach}" in may), (reach, verb)
+                assert scopes.allows(held, reach, verb, catalogue) == (f"{verb} {reach}" in may), (
+                    reach,
+                    verb,
+                )
 
     def test_so_it_is_for_each_right_beside_each_that_is_listed(self):
         for held, catalogue in itertools.product(FEW, LISTED):
             may = rights.powers(held, catalogue)
             for reach, verb in itertools.product(REACHES, VERBS):
-                assert scope.allows(held, reach, verb, catalogue) == (f"{verb} {reach}" in may), held
+                assert scopes.allows(held, reach, verb, catalogue) == (f"{verb} {reach}" in may), held
 
     @pytest.mark.parametrize("reach", REACHES)
     @pytest.mark.parametrize("verb", ["read", "manage"])
     def test_both_spellings_are_the_same_right(self, reach, verb):
         right = f"{reach}-personal-access-tokens:{verb}"
         for held, wanted in (("idn:", "sp:"), ("sp:", "idn:"), ("idn:", "idn:"), ("sp:", "sp:")):
-            assert scope.covers({held + right}, [wanted + right])
-            assert scope.allows({held + right}, reach, verb)
+            assert scopes.covers({held + right}, [wanted + right])
+            assert scopes.allows({held + right}, reach, verb)
 
     @pytest.mark.parametrize("catalogue", [(), ("reports:read",), tuple(rights.RIGHTS), rights.LOOK_ALIKES])
     def test_everything_reads_and_deletes_ones_own_and_never_makes_any(self, catalogue):
-        assert scope.allows({EVERYTHING}, "my", "read", catalogue)
-        assert scope.allows({EVERYTHING}, "my", "delete", catalogue)
+        assert scopes.allows({EVERYTHING}, "my", "read", catalogue)
+        assert scopes.allows({EVERYTHING}, "my", "delete", catalogue)
         for reach in REACHES:
-            assert not scope.allows({EVERYTHING}, reach, "manage", catalogue)
+            assert not scopes.allows({EVERYTHING}, reach, "manage", catalogue)
             if reach != "my":
-                assert not scope.allows({EVERYTHING}, reach, "delete", catalogue)
+                assert not scopes.allows({EVERYTHING}, reach, "delete", catalogue)
 
     @pytest.mark.parametrize("right", rights.RIGHTS)
     def test_everything_stands_for_a_right_to_read_that_the_catalogue_lists(self, right):
         for reach in REACHES[1:]:
             expected = right in rights.READING and f"read {reach}" in rights.RIGHTS[right]
-            assert scope.allows({EVERYTHING}, reach, "read", {right}) == expected
+            assert scopes.allows({EVERYTHING}, reach, "read", {right}) == expected
 
     @pytest.mark.parametrize("scope_", rights.LOOK_ALIKES)
     def test_what_only_looks_like_a_right_is_none(self, scope_):
-        assert not scope.is_right(scope_)
+        assert not scopes.is_right(scope_)
         for reach in REACHES:
             for verb in VERBS:
-                assert not scope.allows({scope_}, reach, verb, {scope_})
+                assert not scopes.allows({scope_}, reach, verb, {scope_})
 
     @given(word_sets, word_sets, catalogues)
     def test_more_scopes_never_allow_less(self, held, more, catalogue):
         for reach in REACHES:
             for verb in VERBS:
-                if scope.allows(held, reach, verb, catalogue):
-                    assert scope.allows(held | more, reach, verb, catalogue | more)
+                if scopes.allows(held, reach, verb, catalogue):
+                    assert scopes.allows(held | more, reach, verb, catalogue | more)
 
 
 class TestCoversRights:
     @given(word_sets, word_sets, catalogues)
     def test_it_is_what_the_oracle_says(self, held, wanted, catalogue):
-        assert scope.covers(held, wanted, catalogue) == rights.covered(held, wanted, catalogue)
+        assert scopes.covers(held, wanted, catalogue) == rights.covered(held, wanted, catalogue)
 
     def test_so_it_is_for_each_right_beside_each_that_is_listed(self):
         for held, catalogue in itertools.product(FEW, LISTED):
             for wanted in [*rights.RIGHTS, EVERYTHING]:
                 expected = rights.covered(held, [wanted], catalogue)
-                assert scope.covers(held, [wanted], catalogue) == expected, (held, wanted, catalogue)
+                assert scopes.covers(held, [wanted], catalogue) == expected, (held, wanted, catalogue)
 
     @given(word_sets, word_sets, words, catalogues)
     def test_who_covers_what_covers_a_scope_covers_that_too(self, held, between, last, catalogue):
         """Transitive: by no chain of makers does anybody come to more than the first one held."""
-        between = {one for one in between if scope.covers(held, [one], catalogue)}
-        if scope.covers(between, [last], catalogue):
-            assert scope.covers(held, [last], catalogue)
+        between = {one for one in between if scopes.covers(held, [one], catalogue)}
+        if scopes.covers(between, [last], catalogue):
+            assert scopes.covers(held, [last], catalogue)
 
     def test_so_it_is_by_each_right_beside_each_that_is_listed(self):
         for held, catalogue in itertools.product(FEW, LISTED):
             for between, last in itertools.product([*rights.RIGHTS, EVERYTHING], repeat=2):
-                if scope.covers(held, [between], catalogue) and scope.covers([between], [last], catalogue):
-                    assert scope.covers(held, [last], catalogue), (held, between, last, catalogue)
+                if scopes.covers(held, [between], catalogue) and scopes.covers([between], [last], catalogue):
+                    assert scopes.covers(held, [last], catalogue), (held, between, last, catalogue)
 
     @given(word_sets, word_sets, word_sets, catalogues, catalogues)
     def test_more_held_or_more_listed_never_covers_less(self, held, more, wanted, catalogue, listed):
-        if scope.covers(held, wanted, catalogue):
-            assert scope.covers(held | more, wanted, catalogue | listed)
-            assert all(scope.covers(held, [one], catalogue) for one in wanted)
+        if scopes.covers(held, wanted, catalogue):
+            assert scopes.covers(held | more, wanted, catalogue | listed)
+            assert all(scopes.covers(held, [one], catalogue) for one in wanted)
         else:
-            assert not all(scope.covers(held, [one], catalogue) for one in wanted)
+            assert not all(scopes.covers(held, [one], catalogue) for one in wanted)
 
     @given(word_sets, word_sets, catalogues)
     def test_what_is_covered_allows_nothing_that_its_holder_may_not_do(self, held, passed_on, catalogue):
-        if scope.covers(held, passed_on, catalogue):
+        if scopes.covers(held, passed_on, catalogue):
             assert rights.powers(passed_on, catalogue) <= rights.powers(held, catalogue)
             for reach in REACHES:
                 for verb in VERBS:
-                    if scope.allows(passed_on, reach, verb, catalogue):
-                        assert scope.allows(held, reach, verb, catalogue)
+                    if scopes.allows(passed_on, reach, verb, catalogue):
+                        assert scopes.allows(held, reach, verb, catalogue)
 
     def test_everything_covers_no_right_to_manage_even_if_the_catalogue_lists_it(self):
         for right in rights.RIGHTS:
-            assert scope.covers({EVERYTHING}, [right], rights.RIGHTS) == (right in rights.READING)
-            assert not scope.covers({EVERYTHING}, [right])
+            assert scopes.covers({EVERYTHING}, [right], rights.RIGHTS) == (right in rights.READING)
+            assert not scopes.covers({EVERYTHING}, [right])
 
     def test_no_set_of_rights_covers_everything_or_a_scope_of_the_application(self):
         for wanted in (EVERYTHING, "reports:read", "oauth:introspect"):
-            assert not scope.covers(set(rights.RIGHTS), [wanted], {wanted})
+            assert not scopes.covers(set(rights.RIGHTS), [wanted], {wanted})
 
 
 class TestNarrowRights:
     def test_an_exchange_goes_from_more_to_less_and_never_back(self):
         most, least = rights.ALL_MANAGE, "sp:my-personal-access-tokens:read"
-        assert scope.narrow([least], (most,), (), DEFAULT_IGNORED) == (least,)
+        assert scopes.narrow([least], (most,), (), DEFAULT_IGNORED) == (least,)
         with pytest.raises(InvalidScope):
-            scope.narrow([most], (least,), (), DEFAULT_IGNORED)
+            scopes.narrow([most], (least,), (), DEFAULT_IGNORED)
 
     @pytest.mark.parametrize("asked", rights.RIGHTS)
     @pytest.mark.parametrize("held", rights.RIGHTS)
     def test_of_each_two_rights_it_is_granted_if_the_one_is_worth_the_other(self, held, asked):
         if rights.RIGHTS[asked] <= rights.RIGHTS[held]:
-            assert scope.narrow([asked], (held,), (), DEFAULT_IGNORED) == (asked,)
+            assert scopes.narrow([asked], (held,), (), DEFAULT_IGNORED) == (asked,)
         else:
             with pytest.raises(InvalidScope):
-                scope.narrow([asked], (held,), (), DEFAULT_IGNORED)
+                scopes.narrow([asked], (held,), (), DEFAULT_IGNORED)
 
     @pytest.mark.parametrize("right", rights.RIGHTS)
     def test_everything_is_narrowed_to_rights_to_read_that_are_listed_alone(self, right):
         if right in rights.READING:
-            assert scope.narrow([right], (EVERYTHING,), {right}, ()) == (right,)
+            assert scopes.narrow([right], (EVERYTHING,), {right}, ()) == (right,)
         for catalogue in ((), {right} - rights.READING):
             with pytest.raises(InvalidScope):
-                scope.narrow([right], (EVERYTHING,), catalogue, ())
+                scopes.narrow([right], (EVERYTHING,), catalogue, ())
 
 
 class TestCheckKnown:
     def test_without_a_catalogue_every_scope_is_known(self):
-        scope.check_known(["anything", *rights.LOOK_ALIKES], None)
+        scopes.check_known(["anything", *rights.LOOK_ALIKES], None)
 
     @given(word_sets, catalogues)
     def test_with_one_each_scope_is_in_it_or_a_right(self, scopes, catalogue):
         known = catalogue | rights.RIGHTS.keys() | {EVERYTHING, "oauth:introspect"}
         if scopes <= known:
-            scope.check_known(scopes, catalogue)
+            scopes.check_known(scopes, catalogue)
         else:
             with pytest.raises(InvalidScope, match="is not in the catalogue"):
-                scope.check_known(scopes, catalogue)
+                scopes.check_known(scopes, catalogue)
 
     def test_an_empty_catalogue_is_one_and_has_no_scopes(self):
-        scope.check_known(rights.RIGHTS, {})
+        scopes.check_known(rights.RIGHTS, {})
         with pytest.raises(InvalidScope, match=r"^scope: reports:read is not") as caught:
-            scope.check_known(["reports:read"], {})
+            scopes.check_known(["reports:read"], {})
         assert DESCRIPTION.fullmatch(str(caught.value))

@@ -26,7 +26,7 @@ from sailpoint.personal_access_tokens.exceptions import (
 )
 
 from patauth import Authority, IssuedPat, Owner
-from patauth.wsgi.standalone import Standalone
+from patauth.wsgi.service.app import Standalone
 
 from .conftest import ALICE, Make, issue
 from .wsgi import serving

@@ -26,9 +26,9 @@ from patauth import Authority, IssuedPat, Owner, Settings
 from patauth.cli import program
 from patauth.cli.serve import _settings
 from patauth.settings import SURFACES
-from patauth.store.local import LocalEngine
-from patauth.wsgi.serve import Redacting, Server, ServiceLog
-from patauth.wsgi.standalone import Standalone
+from patauth.store.local.engine import LocalEngine
+from patauth.wsgi.service.app import Standalone
+from patauth.wsgi.service.gunicorn import Redacting, Server, ServiceLog
 
 from .cli import plain_environment  # noqa: F401
 from .conftest import Make, basic_of, issue
@@ -325,7 +325,7 @@ def test_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_engine_is_5_and_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("patauth.store.binary._engines", lambda: iter(()))
+    monkeypatch.setattr("patauth.store.local.binary._engines", lambda: iter(()))
     code, said = serve()
     assert code == 5
     assert "pip install 'patauth[local]'" in said
@@ -333,7 +333,7 @@ def test_no_engine_is_5_and_names_the_extra(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_no_gunicorn_is_2_and_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "patauth.wsgi.serve")
+    monkeypatch.delitem(sys.modules, "patauth.wsgi.service.gunicorn")
     for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gunicorn", None)
@@ -401,7 +401,7 @@ def test_where_clients_would_need_an_issuer_it_says_so(
     issuer: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("Server.run", "log_to_stderr"):
-        monkeypatch.setattr(f"patauth.wsgi.serve.{name}", lambda *_, **__: None)
+        monkeypatch.setattr(f"patauth.wsgi.service.gunicorn.{name}", lambda *_, **__: None)
     if issuer is not None:
         monkeypatch.setenv("PATAUTH_ISSUER", issuer)
     store = f"unix://{tmp_path}/nobody"

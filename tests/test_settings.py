@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from patauth import ConfigurationError, Quota, Settings
-from patauth.credentials import Prefixes
-from patauth.hashing import PROFILES, Profile
-from patauth.pepper import Pepper
+from patauth.crypto.hashing import PROFILES, Profile
+from patauth.crypto.pepper import Pepper
+from patauth.model.credentials import Prefixes
 from patauth.settings import _READERS, SURFACES, parse_duration
 
 URL = "redis://user:hunter2@db.example:6379/0"

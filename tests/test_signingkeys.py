@@ -14,8 +14,8 @@ from joserfc.jwk import ECKey, OKPKey
 
 import patauth
 from patauth import Authority, ConfigurationError, StoreUnavailable
-from patauth.jwt import Key
-from patauth.signingkeys import SigningKeys
+from patauth.jwt.key_files import SigningKeys
+from patauth.jwt.signature import Key
 
 from .conftest import ALICE, Make, issue
 from .servers import Server

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from patauth import StoreUnavailable
-from patauth.keyring import Keyring
+from patauth.crypto.keyring import Keyring
 from patauth.store.keys import Keys
-from patauth.store.storekey import OUTSIDE, StoreKey
-from patauth.store.wire import Command
+from patauth.store.store_key import OUTSIDE, StoreKey
+from patauth.store.transport.wire import Command
 
 from .conftest import Make, issue
 from .servers import Server

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from patauth import InvalidRequest
-from patauth.wsgi.dialects.structs import as_struct, unknown
+from patauth.wsgi.api.structs import as_struct, unknown
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True):

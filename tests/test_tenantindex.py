@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from patauth import Authority, Conflict, IssuedPat, Owner, PersonalAccessToken, StoreUnavailable
-from patauth.dates import format_ms
-from patauth.filters import NEVER, index_value, parse
-from patauth.store import tenantindex
+from patauth.model.dates import format_ms
+from patauth.model.filters import NEVER, index_value, parse
+from patauth.store import tenant_index
 from patauth.store.keys import Keys
-from patauth.store.tenantindex import Index
+from patauth.store.tenant_index import Index
 
 from .conftest import ALICE, DAY, MINUTE, NOW, Clock, issue
 from .test_redis import far
@@ -282,8 +282,8 @@ def test_more_marks_than_one_look_takes_are_mended_by_and_by(
     authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of each millisecond, three at a look: no mark goes before what it points at was looked at."""
-    monkeypatch.setattr(tenantindex, "_SUSPECTS", 3)
-    monkeypatch.setattr(tenantindex, "_AT_ONCE", 2)
+    monkeypatch.setattr(tenant_index, "_SUSPECTS", 3)
+    monkeypatch.setattr(tenant_index, "_AT_ONCE", 2)
     for number in range(8):
         issued = issue(authority, str(number))
         with pytest.MonkeyPatch.context() as patched:
@@ -302,7 +302,7 @@ def test_more_creations_under_way_than_are_looked_for_are_found_on_the_way(
     authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their entries stay for 60 s, and the page that meets them is right."""
-    monkeypatch.setattr(tenantindex, "_YOUNG", 1)
+    monkeypatch.setattr(tenant_index, "_YOUNG", 1)
     pats = [issue(authority, name).pat.id for name in ("a", "b")]
     forged = {forge(authority, clock.now - 30_000 + number, number) for number in range(3)}
     for sort in (None, *INDEXES):

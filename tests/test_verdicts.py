@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth import StoreUnavailable
-from patauth.quota import Quota
-from patauth.store.connection import ScriptMissing
+from patauth.model.quota import Quota
 from patauth.store.keys import Keys
 from patauth.store.scripts import Script, Scripts
+from patauth.store.transport.pool import ScriptMissing
 from patauth.store.verdicts import ADMITTED, LIMITED, REFUSED, ROTATED_AWAY, Verdicts
 
 KEYS = Keys("p", "default")

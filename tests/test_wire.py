@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from patauth import ConfigurationError
-from patauth.store import wire as wire_module
-from patauth.store.wire import Closed, ErrorReply, OutOfStep, TooLate, Wire, redis_connection
+from patauth.store.transport import wire as wire_module
+from patauth.store.transport.wire import Closed, ErrorReply, OutOfStep, TooLate, Wire, redis_connection
 
 from .servers import Server, serving
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth import Authority, errors
-from patauth.quota import Decision, Quota
-from patauth.wsgi.errors import (
+from patauth.model.quota import Decision, Quota
+from patauth.wsgi.answers import (
     ISC_NAMES,
     ZITADEL_NAMES,
     Answer,
@@ -28,7 +28,7 @@ from patauth.wsgi.errors import (
     oauth_error,
     zitadel_error,
 )
-from patauth.wsgi.languages import LOCALES, text
+from patauth.wsgi.isc.languages import LOCALES, text
 
 from .conftest import Clock, Make, basic, basic_of, issue, wrong_secret
 from .wsgi import request

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
 from patauth.errors import Forbidden, NotFound, StoreUnavailable
-from patauth.principal import Caller, Person
+from patauth.model.caller import Caller, Person
 
 from .conftest import ALICE, DAY, MINUTE, Clock, Make, basic, basic_of, issue, shared_engines, wrong_secret
 from .wsgi import Echo, request

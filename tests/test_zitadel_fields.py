@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth import InvalidRequest, dates
-from patauth.wsgi.dialects import zitadel, zitadel_v2
-from patauth.wsgi.dialects.zitadel_fields import (
+from patauth import InvalidRequest
+from patauth.model import dates
+from patauth.wsgi.zitadel import v1, v2
+from patauth.wsgi.zitadel.fields import (
     MAX_UINT64,
     NEVER_MS,
     Page,
@@ -25,7 +26,7 @@ from patauth.wsgi.dialects.zitadel_fields import (
 
 STRUCTS = [
     kind
-    for module in (zitadel, zitadel_v2)
+    for module in (v1, v2)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 ]

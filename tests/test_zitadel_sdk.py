@@ -12,7 +12,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from patauth import Authority, IssuedPat, Owner
-from patauth.wsgi.standalone import Standalone
+from patauth.wsgi.service.app import Standalone
 
 from .conftest import ALICE, Make, issue
 from .wsgi import App, serving

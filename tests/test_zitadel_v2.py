@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from patauth import Authority, Owner
-from patauth.wsgi.dialects import zitadel_v2
+from patauth.wsgi.zitadel import v2
 
 from .conftest import Clock, Make, issue
 from .test_zitadel import ALL, BAD_NUMBERS, CODES, CONNECT, JUNE, MY, NEVER, NOW, WORDS, Api
@@ -271,9 +271,9 @@ class TestList:
 
 def test_every_method_and_column_of_the_table_is_known() -> None:
     """The list of the vendor's SDK is compared in test_zitadel_sdk.py."""
-    assert zitadel_v2._METHODS[0] == "EQUALS"
-    assert next(iter(zitadel_v2._COLUMNS)) == "UNSPECIFIED"
-    assert list(zitadel_v2.CONNECT) == [
+    assert v2._METHODS[0] == "EQUALS"
+    assert next(iter(v2._COLUMNS)) == "UNSPECIFIED"
+    assert list(v2.CONNECT) == [
         "AddPersonalAccessToken",
         "RemovePersonalAccessToken",
         "ListPersonalAccessTokens",

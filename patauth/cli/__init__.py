@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from .. import __version__
+from .._version import __version__
 from ..errors import (
     ConfigurationError,
     Forbidden,
@@ -25,8 +25,8 @@ from ..errors import (
 )
 from .completion import completion
 from .config import config
-from .demo import demo
-from .doctor import doctor
+from .demo.command import demo
+from .doctor.command import doctor
 from .keys import keys
 from .options import Failure, Group
 from .output import printable

@@ -45,7 +45,7 @@ def _duration(text: str) -> timedelta:
 
 
 def _date_time(text: str) -> datetime:
-    from ..dates import parse_ms, to_datetime
+    from ..model.dates import parse_ms, to_datetime
 
     return to_datetime(parse_ms(text))
 
@@ -106,7 +106,7 @@ def create(
     """
     if [expires_in is not None, expires_at is not None, never_expires].count(True) != 1:
         raise click.UsageError("give exactly one of --expires-in, --expires-at and --never-expires")
-    from ..pat import Owner
+    from ..model.pat import Owner
 
     require_stdout("nothing was made")
     owner = Owner(owner_id, name=owner_name, type=owner_type)
@@ -158,8 +158,8 @@ def update(
             "nothing to change: give --name, --scope,"
             " or one of --expires-in, --expires-at and --never-expires"
         )
-    from ..dates import format_ms
-    from ..expiry import Expiry
+    from ..model.dates import format_ms
+    from ..model.expiry import Expiry
 
     members: dict[str, Any] = {}
     if name is not None:

@@ -62,9 +62,9 @@ def check() -> None:
     """
     from pathlib import Path
 
-    from ..signedtokens import open_signed_tokens
-    from ..store.binary import find_engine
-    from ..store.engine import open_store
+    from ..jwt.issuer import open_signed_tokens
+    from ..store.factory import open_store
+    from ..store.local.binary import find_engine
 
     settings = named_settings()
     with warnings_as_messages():
@@ -98,8 +98,8 @@ def _values(settings: Settings) -> dict[str, Any]:
 def _plain(name: str, value: Any) -> Any:
     from collections.abc import Mapping
 
-    from ..hashing import Profile
-    from ..quota import Quota
+    from ..crypto.hashing import Profile
+    from ..model.quota import Quota
 
     if name == "store_url":
         return masked_url(value)

@@ -18,7 +18,7 @@ from .options import (
 from .output import format_date, message, print_json, print_table
 
 if TYPE_CHECKING:
-    from ..signingkeys import SigningKeys, State, StoredKey
+    from ..jwt.key_files import SigningKeys, State, StoredKey
 
 _COLUMNS = ("KID", "ALGORITHM", "STATE", "SIGNS FROM", "FILE")
 _LONGEST_DELAY = 30 * 86_400  # s
@@ -116,8 +116,8 @@ def rotate(algorithm: Any, delay: str, retire: bool, yes: bool) -> None:
 
 def _place(*, make: bool = False) -> SigningKeys:
     """Where the keys are, by the settings; with `make`, fit for the first one."""
-    from ..jwt import require_joserfc
-    from ..signedtokens import signing_keys
+    from ..jwt.issuer import signing_keys
+    from ..jwt.signature import require_joserfc
 
     settings = named_settings()
     require_joserfc()
@@ -128,7 +128,7 @@ def _place(*, make: bool = False) -> SigningKeys:
         )
     directory = local_directory(settings.store_url)
     if make and settings.keys is None and directory is not None:
-        from ..store.local import make_private
+        from ..store.local.engine import make_private
 
         try:
             make_private(str(directory.resolve()))

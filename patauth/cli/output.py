@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ..pat import IssuedPat, PersonalAccessToken
+    from ..model.pat import IssuedPat, PersonalAccessToken
 
 
 def message(text: str) -> None:
@@ -183,6 +183,6 @@ def format_date(ms: int | None) -> str:
 
 
 def _date(ms: int | None) -> str | None:
-    from ..dates import format_ms
+    from ..model.dates import format_ms
 
     return None if ms is None else format_ms(ms)

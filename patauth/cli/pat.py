@@ -141,8 +141,8 @@ def purge(pat_ids: tuple[str, ...], yes: bool) -> None:
       patauth pat purge --yes
       patauth pat purge 1c9ae4ac109beb19a0243df4debc2d2f --yes
     """
-    from ..credentials import is_pat_id
     from ..errors import NotFound
+    from ..model.credentials import is_pat_id
 
     for place, pat_id in enumerate(pat_ids, 1):
         if not is_pat_id(pat_id):  # not repeated: it may be a secret, given by mistake

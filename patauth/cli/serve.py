@@ -52,7 +52,7 @@ def serve(bind: str, workers: int, threads: int) -> None:
       patauth serve --bind 0.0.0.0:8000 --workers 4 --store redis://127.0.0.1:6379/0
     """
     try:
-        from ..wsgi.serve import Server, log_to_stderr
+        from ..wsgi.service.gunicorn import Server, log_to_stderr
     except ImportError as problem:
         if (problem.name or "").partition(".")[0] != "gunicorn":
             raise
@@ -104,9 +104,9 @@ def _own_url(bind: str) -> str | None:
 def _settings(bind: str) -> Settings:
     """The settings to serve with, which can be used as far as that shows without the store."""
     from ..errors import ConfigurationError
+    from ..jwt.issuer import open_signed_tokens
     from ..settings import SURFACES
-    from ..signedtokens import open_signed_tokens
-    from ..store.engine import open_store
+    from ..store.factory import open_store
 
     given = {} if "PATAUTH_SURFACES" in os.environ else {"surfaces": SURFACES}
     settings = named_settings(DEFAULT_STORE, **given)
@@ -133,7 +133,7 @@ def _start_engine(settings: Settings) -> None:
     """
     from ..authority import Authority
     from ..errors import ConfigurationError
-    from ..store.binary import find_engine
+    from ..store.local.binary import find_engine
 
     directory = local_directory(settings.store_url)
     if directory is None:

@@ -68,7 +68,7 @@ def stats() -> None:
 def _stats(settings: Settings) -> dict[str, Any]:
     if settings.store_url in MEMORY:
         return {"reachable": True, "kind": "memory"}
-    from ..store.facts import read_facts
+    from ..store.server_facts import read_facts
 
     facts = read_facts(settings)
     number, limit = facts.number, facts.memory_limit
@@ -115,7 +115,7 @@ def stop() -> None:
     directory = local_directory(named_settings().store_url)
     if directory is None:
         raise Failure("only a local: store has an engine that patauth runs; stop this one where it runs", 2)
-    from ..store.local import LocalEngine
+    from ..store.local.engine import LocalEngine
 
     stopped = LocalEngine(directory).stop()
     if options().json:

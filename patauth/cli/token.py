@@ -11,7 +11,7 @@ from .output import print_changed, print_facts, print_json
 
 if TYPE_CHECKING:
     from ..authority import Authority
-    from ..principal import Principal
+    from ..model.caller import Principal
 
 
 @click.group(cls=Group)
@@ -133,7 +133,7 @@ def verify() -> None:
 
 
 def _principal_object(principal: Principal) -> dict[str, Any]:
-    from ..dates import format_ms
+    from ..model.dates import format_ms
 
     subject, expires_ms = principal.subject, principal.expires_ms
     return {

@@ -14,14 +14,14 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..errors import StoreUnavailable
-from ..pat import PersonalAccessToken
-from .connection import REQUEST_DEADLINE, Unanswered
+from ..model.pat import PersonalAccessToken
 from .keys import Keys
 from .record import check_id_of, not_understood, pack_expiry
 from .scripts import Call, NotDurable, Script, Scripts, understood
+from .transport.pool import REQUEST_DEADLINE, Unanswered
 
 if TYPE_CHECKING:
-    from .tenantindex import TenantIndex
+    from .tenant_index import TenantIndex
 
 _TRIES = 50  # for what must see all PATs of an owner at once; the deadline comes first
 
@@ -61,7 +61,7 @@ class Pats:
     @cached_property
     def tenant(self) -> TenantIndex:
         """The tenant's indexes; a request that only verifies does without them."""
-        from .tenantindex import TenantIndex
+        from .tenant_index import TenantIndex
 
         return TenantIndex(self._scripts, self._keys)
 

@@ -33,11 +33,11 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
 
-from ..dates import LATEST
+from ..crypto.hashing import Digest
 from ..errors import StoreUnavailable
-from ..hashing import Digest
-from ..pat import Owner, PersonalAccessToken
-from ..quota import Quota
+from ..model.dates import LATEST
+from ..model.pat import Owner, PersonalAccessToken
+from ..model.quota import Quota
 
 SCHEMA = b"1"
 NEVER = 2**48 - 1

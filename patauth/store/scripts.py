@@ -9,9 +9,9 @@ from importlib.resources import files
 from typing import Any
 
 from ..errors import StoreUnavailable
-from .connection import ScriptMissing, Transport
 from .record import not_understood
-from .wire import Command
+from .transport.pool import ScriptMissing, Transport
+from .transport.wire import Command
 
 Call = Callable[[Sequence[Command]], list[Any]]  # sends commands, and returns their replies
 Arguments = Sequence[bytes | str | int]

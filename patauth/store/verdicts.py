@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ..quota import Quota
+from ..model.quota import Quota
 from .keys import Keys
 from .record import ID_AT, TOKEN_ID_AT, not_understood
 from .scripts import Script, Scripts

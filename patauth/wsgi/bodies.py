@@ -26,7 +26,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.wsgi import get_input_stream
 
 from ..errors import InvalidRequest
-from .errors import TooLarge, UnsupportedMediaType
+from .answers import TooLarge, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

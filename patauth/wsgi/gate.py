@@ -28,7 +28,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from ..errors import ConfigurationError, InvalidScope
-from ..scope import check
+from ..model.scopes import check
 
 Requirement = str | Iterable[str]
 

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..authority import Authority
 from ..errors import ConfigurationError, InsufficientScope, InvalidRequest, PatAuthError
-from ..quota import Decision
-from ..scope import check, covers
+from ..model.quota import Decision
+from ..model.scopes import check, covers
 from ..settings import read_surfaces
-from .errors import gate_error
+from .answers import gate_error
 from .gate import Gate, Kind, Requirement
-from .presented import authorization, client_address
-from .routes import Routes
+from .request import authorization, client_address
+from .surfaces import Routes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from .caller import Identify
+    from .api.caller import Identify
 
 _log = logging.getLogger("patauth")
 

@@ -7,8 +7,8 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from ..errors import InsufficientScope, MissingCredentials, PatAuthError
-from ..scope import check, covers
-from .errors import Answer, gate_error
+from ..model.scopes import check, covers
+from .answers import Answer, gate_error
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

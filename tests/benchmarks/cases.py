@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
-from patauth.credentials import mint_secret
-from patauth.hashing import PROFILES, Hasher
-from patauth.signingkeys import SigningKeys
+from patauth.crypto.hashing import PROFILES, Hasher
+from patauth.jwt.key_files import SigningKeys
+from patauth.model.credentials import mint_secret
 
 from .calls import PATH, SCOPE, App, Calling, answers, bare, environ_of
 from .measure import Case

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from patauth import Owner
-from patauth.hashing import PROFILES
+from patauth.crypto.hashing import PROFILES
 from patauth.store.keys import Keys
 
 from ..servers import Server

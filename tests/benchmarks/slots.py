@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from patauth.keyring import Keyring
+from patauth.crypto.keyring import Keyring
 from patauth.store.keys import Keys
 
 from .report import Part, Table

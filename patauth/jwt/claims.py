@@ -1,0 +1,218 @@
+"""The text of a signed access token (RFC 9068): segments, header and claims, read strictly. Pure.
+
+    BASE64URL(header) . BASE64URL(claims) . BASE64URL(signature)          RFC 7515 §7.1
+
+    header   typ "at+jwt", alg "ES256" or "EdDSA", kid; nothing besides: no crit, jwk, jku, x5u, x5c, b64, zip
+    claims   iss, sub (the owner's id), aud, client_id (the PAT's id), exp, iat, jti, scope; all required.
+             tenant, where it is another than "default"
+
+patauth reads no JWT but its own, so whatever it would never write is refused: each token has one spelling. An
+unknown claim alone is passed over (RFC 7519 §4), so that later versions can add one.
+
+What is read here is worth nothing before its signature is checked (jwt.py). Errors are `InvalidToken`, all
+with one text; `detail` says what is wrong, and repeats nothing of the token.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, NamedTuple, NoReturn
+
+from ..errors import InvalidScope, InvalidToken
+from ..model import scopes as scopes
+from ..model.credentials import MAX_JWT
+from ..model.pat import ID
+
+LONGEST_LIFE = 43_200  # s, of any access token
+ALGORITHMS = ("ES256", "EdDSA")
+
+_PLAIN_TENANT = "default"
+_TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068 §4; media types ignore case
+_HEADER = {"typ", "alg", "kid"}
+# Signatures of both algorithms have 64 bytes.
+_SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86})", re.ASCII)
+_KID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_JTI = re.compile(r"[A-Za-z0-9_-]{22,128}")  # 128 bits at least
+_PAT_ID = re.compile(r"[0-9a-f]{32}")
+_LATEST = 253_402_300_799  # s, the year 9999
+# Both restrict a token in ways that are not looked into here: RFC 7519 §4.1.5, RFC 7800 §3.
+_NOT_OURS = ("nbf", "cnf")
+
+
+class Jws(NamedTuple):
+    """A JWT taken apart; nothing of it is believed yet."""
+
+    alg: str
+    kid: str
+    payload: bytes
+    signed: bytes  # what the signature is about
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a signed access token says. Instants are whole seconds since 1970."""
+
+    issuer: str
+    audience: tuple[str, ...]
+    subject: str  # the owner's id
+    pat_id: str
+    scope: tuple[str, ...]
+    issued: int
+    expires: int
+    jti: str = field(repr=False)
+    tenant: str = _PLAIN_TENANT
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the jti, under which the token's record is kept."""
+        return sha256(self.jti.encode()).digest()
+
+
+def split(text: str) -> Jws:
+    """Take a JWT apart. Raises `InvalidToken`; what is too long or of another shape, before decoding it."""
+    if len(text) > MAX_JWT:
+        refuse("too long")
+    match = _SHAPE.fullmatch(text)
+    if match is None:
+        refuse("not three segments of base64url, the last of 64 bytes")
+    header, payload, signature = match.groups()
+    found = _object(_decoded(header), "header")
+    if found.keys() != _HEADER:
+        refuse("the header has other members than typ, alg and kid")
+    kind, alg, kid = (found[name] for name in ("typ", "alg", "kid"))
+    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+        refuse("typ is not at+jwt")
+    if not isinstance(alg, str) or alg not in ALGORITHMS:
+        refuse("alg is not on the list")
+    if not isinstance(kid, str) or not _KID.fullmatch(kid):
+        refuse("kid is not one of ours")
+    return Jws(alg, kid, _decoded(payload), f"{header}.{payload}".encode(), _decoded(signature))
+
+
+def read(payload: bytes, issuer: str, audience: Collection[str]) -> Claims:
+    """The claims, as they must be: each there, of its type, of this issuer, and for one of `audience`.
+
+    Whether it has expired is for who has a clock. Raises `InvalidToken`.
+    """
+    found = _object(payload, "claims")
+    for name in _NOT_OURS:
+        if name in found:
+            refuse(f"{name} is not ours")
+    if _text(found, "iss") != issuer:
+        refuse("another issuer")
+    aud = found.get("aud")
+    meant = (aud,) if isinstance(aud, str) else tuple(aud) if isinstance(aud, list) else ()
+    if not meant or not all(isinstance(one, str) for one in meant) or len(set(meant)) != len(meant):
+        refuse("aud is neither a text nor a list of texts")
+    if not any(one in audience for one in meant):
+        refuse("another audience")
+    subject, pat_id, jti = (_text(found, name) for name in ("sub", "client_id", "jti"))
+    tenant = _text(found, "tenant") if "tenant" in found else _PLAIN_TENANT
+    for name, value, pattern in (
+        ("sub", subject, ID),
+        ("client_id", pat_id, _PAT_ID),
+        ("jti", jti, _JTI),
+        ("tenant", tenant, ID),
+    ):
+        if not pattern.fullmatch(value):
+            refuse(f"{name} is not one of ours")
+    issued, expires = _seconds(found, "iat"), _seconds(found, "exp")
+    if not 0 <= expires - issued <= LONGEST_LIFE:
+        refuse("exp is before iat, or too long after")
+    return Claims(issuer, meant, subject, pat_id, _scope(found), issued, expires, jti, tenant)
+
+
+def write(claims: Claims, alg: str, kid: str) -> bytes:
+    """The header and claims as they are signed."""
+    header = {"typ": "at+jwt", "alg": alg, "kid": kid}
+    content: dict[str, Any] = {
+        "iss": claims.issuer,
+        "sub": claims.subject,
+        "aud": claims.audience[0] if len(claims.audience) == 1 else list(claims.audience),
+        "client_id": claims.pat_id,
+        "exp": claims.expires,
+        "iat": claims.issued,
+        "jti": claims.jti,
+        "scope": " ".join(claims.scope),
+    }
+    if claims.tenant != _PLAIN_TENANT:
+        content["tenant"] = claims.tenant
+    parts = (json.dumps(part, separators=(",", ":")).encode() for part in (header, content))
+    return ".".join(map(encoded, parts)).encode()
+
+
+def encoded(data: bytes) -> str:
+    """Base64url without padding (RFC 7515 §2)."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def refuse(detail: str) -> NoReturn:
+    """One text for all tokens that are refused; `detail` is for the log."""
+    raise InvalidToken(detail=f"JWT: {detail}")
+
+
+# -- strict base64url and JSON -----------------------------------------------------------------------------
+
+
+def _decoded(segment: str) -> bytes:
+    data = None
+    if len(segment) % 4 != 1:
+        data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    if data is None or encoded(data) != segment:  # spare bits that an encoder leaves at zero
+        refuse("not base64url as an encoder writes it")
+    return data
+
+
+def _object(data: bytes, what: str) -> dict[str, Any]:
+    """A JSON object by RFC 8259, without what Python reads besides, and with each name once."""
+    found = None
+    try:
+        found = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):  # not UTF-8, no JSON, a name twice, thousands of digits or levels
+        pass
+    if not isinstance(found, dict):
+        refuse(f"the {what} is no JSON object")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are no JSON")
+
+
+def _text(found: dict[str, Any], name: str) -> str:
+    value = found.get(name)
+    if not isinstance(value, str):
+        refuse(f"{name} is missing or no text")
+    return value
+
+
+def _seconds(found: dict[str, Any], name: str) -> int:
+    value = found.get(name)
+    if type(value) is not int or not 0 < value <= _LATEST:  # True is an int, too
+        refuse(f"{name} is missing or no instant in whole seconds")
+    return value
+
+
+def _scope(found: dict[str, Any]) -> tuple[str, ...]:
+    text = _text(found, "scope")
+    read: tuple[str, ...] | None = None
+    try:
+        read = scopes.parse(text)
+    except InvalidScope:
+        pass
+    if read is None or " ".join(read) != text:
+        refuse("scope is no list of scopes with single spaces between")
+    return read

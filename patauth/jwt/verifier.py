@@ -1,0 +1,169 @@
+"""`patauth.JWTVerifier`: signed access tokens, verified by who has the public keys and no store."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..concurrency.forks import after_fork_in_child
+from ..errors import EXPIRED, ConfigurationError, InvalidRequest, InvalidToken, Overloaded, PatAuthError
+from ..model.caller import Principal
+from ..model.pat import Owner, check_id
+from .claims import Claims, refuse
+from .signature import Key, UnknownKey, Verifier
+
+_log = logging.getLogger("patauth")
+
+_UNAVAILABLE = "the keys that verify tokens are not to be had; try again shortly"
+
+
+class JWTVerifier:
+    """Verifies the signed access tokens of a patauth elsewhere (RFC 9068 §4), without a store.
+
+    It checks signature, issuer, audience, tenant, expiry and the form of every claim. It knows nothing of
+    what happens after a token was issued: one that was revoked, or whose PAT or owner was, passes until it
+    expires, and no quota is charged. Where that matters, ask the store (`Authority`) or `/oauth/introspect`.
+
+    `jwks`: a JWK Set (RFC 7517 §5), as `/oauth/jwks` answers it, or a callable that returns one, with a time
+    limit of its own. It is called at the first use, then for a token by an unknown key, at most every
+    `interval` seconds, and every `max_age` seconds; while it fails, the keys known stay. `issuer`: as the
+    token service has it. `audience`: this service's names, None: the issuer. `leeway`: seconds that clocks
+    may be apart. Safe for many threads and after a fork. Needs joserfc (extra `jwt`). Raises
+    `ConfigurationError`.
+    """
+
+    def __init__(
+        self,
+        jwks: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+        *,
+        issuer: str,
+        audience: str | Iterable[str] | None = None,
+        tenant: str = "default",
+        leeway: float = 30,
+        interval: float = 10,
+        max_age: float = 300,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not isinstance(issuer, str) or not issuer:
+            raise ConfigurationError("issuer: give the URL that the token service has for one")
+        audience = issuer if audience is None else audience
+        names = (audience,) if isinstance(audience, str) else tuple(audience)
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise ConfigurationError("audience: give a text, or several")
+        for name, value in (("leeway", leeway), ("interval", interval), ("max_age", max_age)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
+                raise ConfigurationError(f"{name}: give seconds, from 0 to 86400")
+        self._issuer = issuer
+        self._audience = names
+        try:
+            self._tenant = check_id(tenant, "tenant")
+        except InvalidRequest as problem:
+            raise ConfigurationError(str(problem)) from None
+        self._leeway = leeway
+        self._interval = interval
+        self._max_age = max_age
+        self._clock = clock
+        self._timer = timer
+        self._fetch = jwks if callable(jwks) else None
+        self._verifier = None if callable(jwks) else self._made(jwks)
+        self._asked_at = -float("inf")  # by `timer`
+        self._fetched_at = -float("inf")  # by `timer`
+        self._after_fork()
+        after_fork_in_child(self._after_fork)
+
+    def verify(self, token: str) -> Principal:
+        """Who sends an access token, and with which scopes; `subject` has an id alone, which is its name too.
+
+        Raises `InvalidToken`, for an expired one with a text that says so, and `Overloaded` while the keys
+        cannot be fetched.
+        """
+        if not isinstance(token, str):
+            raise InvalidToken
+        try:
+            verifier = self._fresh()
+            try:
+                claims = verifier.verify(token)
+            except UnknownKey:
+                claims = self._fetched(verifier).verify(token)
+        except UnknownKey as problem:
+            raise InvalidToken(detail=problem.detail) from None
+        return self._principal(claims)
+
+    def _principal(self, claims: Claims) -> Principal:
+        now = self._clock()
+        if claims.tenant != self._tenant:
+            refuse("another tenant")
+        if claims.issued > now + self._leeway:
+            refuse("iat lies ahead")
+        if now >= claims.expires + self._leeway:
+            raise InvalidToken(EXPIRED)
+        return Principal(
+            subject=Owner(claims.subject),
+            scopes=frozenset(claims.scope),
+            pat_id=claims.pat_id,
+            tenant=claims.tenant,
+            method="access_token",
+            expires_ms=claims.expires * 1000,
+        )
+
+    # -- keys -----------------------------------------------------------------------------------------------
+
+    def _fresh(self) -> Verifier:
+        """With the keys that are known; fetched, where there are none or they have aged."""
+        known = self._verifier
+        if known is None:
+            return self._fetched(None)
+        now = self._timer()
+        if (
+            self._fetch is None
+            or now < self._fetched_at + self._max_age
+            or now < self._asked_at + self._interval
+        ):
+            return known
+        if not self._lock.acquire(blocking=False):  # one asks, and the others go on with what is known
+            return known
+        try:
+            return self._ask(self._fetch) or known
+        finally:
+            self._lock.release()
+
+    def _fetched(self, known: Verifier | None) -> Verifier:
+        """With newer keys than `known` has, if there are any; whoever comes meanwhile waits for them."""
+        if self._fetch is None:
+            assert known is not None
+            return known
+        with self._lock:
+            newer = self._verifier
+            if newer is known and self._timer() >= self._asked_at + self._interval:
+                newer = self._ask(self._fetch) or known
+        if newer is None:
+            raise Overloaded(description=_UNAVAILABLE)
+        return newer
+
+    def _ask(self, fetch: Callable[[], Mapping[str, Any]]) -> Verifier | None:
+        try:
+            self._verifier = self._made(fetch())
+            self._fetched_at = self._timer()
+        except Exception as problem:  # whatever a network can do; its text may hold a password
+            why = str(problem) if isinstance(problem, PatAuthError) else type(problem).__name__
+            _log.warning("the keys that verify tokens could not be fetched: %s", why)
+            return None
+        finally:
+            self._asked_at = self._timer()  # once it is over: a slow one is not followed by the next at once
+        return self._verifier
+
+    def _made(self, jwks: object) -> Verifier:
+        entries = jwks.get("keys") if isinstance(jwks, Mapping) else None
+        if not isinstance(entries, list | tuple):
+            raise ConfigurationError("jwks: give a JWK Set, {'keys': […]}, or a callable that returns one")
+        keys = [key for key in map(Key.public, entries) if key is not None]
+        if not keys:
+            raise ConfigurationError("jwks: there is no key for ES256 or EdDSA with a kid in it")
+        return Verifier(keys, self._issuer, self._audience)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()

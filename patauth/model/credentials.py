@@ -1,0 +1,319 @@
+"""Credentials: what a caller sends, read strictly; what patauth hands out, minted.
+
+    PAT id        32 lower-case hex: 8 of the owner tag, 24 random       Basic user name, OAuth client_id
+    PAT secret    pats_ RANDOM CHECK                                     Basic password, OAuth client_secret
+    PAT token     pat_  PAT-ID _ RANDOM CHECK                            Bearer: id and secret in one string
+    access token  pata_ PAT-ID _ RANDOM CHECK                            Bearer: short-lived
+                  or a JWT, which is read in claims.py and jwt.py
+
+    RANDOM = 43 digits of 0-9A-Za-z: 32 random bytes as one big-endian number, left-padded with "0"
+    CHECK  =  6 such digits: CRC-32 (zlib) of all ASCII before it, prefix included
+
+The alphabet is in ASCII order, so equally long numbers compare as their texts do. A wrong shape, checksum
+or base64 spelling is refused here, without a store call and without a hash; so each credential has exactly
+one accepted spelling, and whatever is keyed on it is keyed on the decoded value.
+
+This module is pure: no I/O, no clock. It raises `InvalidCredentials`, `InvalidRequest` and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal, NamedTuple
+from urllib.parse import unquote_to_bytes
+from zlib import crc32
+
+from ..errors import ConfigurationError, InvalidCredentials, InvalidRequest
+
+if TYPE_CHECKING:
+    from ..jwt.claims import Claims
+
+MAX_JWT = 8192  # characters; looked at before anything is decoded
+MAX_AUTHORIZATION = 1024  # characters of an Authorization value without a JWT; the longest is under 150
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]  # two digits at a time: half the steps
+_BYTE_PAIRS = [pair.encode() for pair in _PAIRS]
+_BASE2 = len(_PAIRS)
+_VALUES = bytes.maketrans(_ALPHABET.encode(), bytes(range(62)))
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_COMBINED = re.compile(r",[ \t]*(?:basic|bearer)[ \t]", re.IGNORECASE)
+_PAT_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(slots=True)
+class PatCredentials:
+    """A PAT id and the 32 bytes of its secret, by Basic or as a PAT token; shape and checksum are right."""
+
+    pat_id: str
+    secret: bytes = field(repr=False)
+    method: Literal["basic", "pat"]
+
+
+@dataclass(slots=True)
+class AccessToken:
+    """An access token: the PAT that it names, and the SHA-256 of its text, which is its key.
+
+    Of a JWT, the SHA-256 of its jti, and what it claims: its signature is right, and its record has the last
+    word.
+    """
+
+    pat_id: str
+    digest: bytes = field(repr=False)
+    claims: Claims | None = None
+
+
+class Prefixes(NamedTuple):
+    """The three prefixes of one brand of credentials; the setting `credential_prefixes`."""
+
+    pat: str = "pat"
+    secret: str = "pats"  # noqa: S105 - the prefix, not a secret
+    access: str = "pata"
+
+
+class Format:
+    """The spelling of credentials under one or more triples of prefixes, newest first.
+
+    The first triple is issued, all are accepted, so that a brand can be changed while old PATs live on.
+    `jwt` reads what looks like a JWT, and raises `InvalidToken`; without it, each is refused.
+    """
+
+    def __init__(
+        self,
+        prefixes: Iterable[Prefixes] = (Prefixes(),),
+        *,
+        jwt: Callable[[str], AccessToken] | None = None,
+    ) -> None:
+        self._jwt = jwt
+        self._prefixes = triples = tuple(prefixes)
+        names = [name for triple in triples for name in triple]
+        if not triples or not all(re.fullmatch(r"[a-z][a-z0-9]{0,15}", name) for name in names):
+            raise ConfigurationError(
+                "give three prefixes 'pat,secret,access', each of 1-16 letters a-z and digits, a letter first"
+            )
+        if len(set(names)) != len(names):
+            raise ConfigurationError("each prefix of credentials must differ from all others")
+        self.issued = triples[0]
+        self._pat_prefixes = frozenset(triple.pat for triple in triples)
+        secret_names = "|".join(triple.secret for triple in triples)
+        bearer_names = "|".join(name for triple in triples for name in (triple.pat, triple.access))
+        secret = rf"(?:{secret_names})_[0-9A-Za-z]{{49}}"
+        self._secret = re.compile(secret)
+        self._pair = re.compile(rf"([0-9a-f]{{32}}):({secret})")
+        bearer = rf"(({bearer_names})_([0-9a-f]{{32}})_[0-9A-Za-z]{{49}})"
+        self._bearer = re.compile(bearer)
+        self._authorization = re.compile(rf"(?i:bearer) {bearer}")
+
+    def patterns(self) -> dict[str, str]:
+        """One regular expression for each kind of secret, for secret scanners and log filters.
+
+        All prefixes that are accepted. No word boundaries: in a log `%3A` or `\\n` may stand before a secret,
+        whose last characters are word characters too.
+        """
+        pat, secret, access = (f"(?:{'|'.join(names)})" for names in zip(*self._prefixes, strict=True))
+        return {
+            "secret": rf"{secret}_[0-9A-Za-z]{{49}}",
+            "token": rf"{pat}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}",
+            "access_token": rf"{access}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}",
+        }
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def parse(self, value: str, *, form_encoded: bool = False) -> PatCredentials | AccessToken:
+        """Read an Authorization value, `Basic …` or `Bearer …` (RFC 7617 §2, RFC 6750 §2.1).
+
+        `form_encoded` also accepts the form-urlencoded spelling of id and secret (RFC 6749 §2.3.1).
+        Raises `InvalidRequest` for several values joined into one (RFC 9110 §5.3), `InvalidCredentials`
+        for everything else that is not a well-formed credential of ours.
+        """
+        if not isinstance(value, str):
+            raise InvalidCredentials
+        # What is right is told from its shape alone. All else gets the words to refuse it with.
+        match = self._authorization.fullmatch(value)
+        if match is not None:
+            return self._of_bearer(match)
+        if value.startswith("Basic ") and len(value) <= MAX_AUTHORIZATION:
+            match = self._pair.fullmatch(_decoded(value[6:]) or "")
+            if match is not None:
+                pat_id, secret = match.groups()
+                return PatCredentials(pat_id, _random_bytes(secret.encode()), "basic")
+        if len(value) > MAX_AUTHORIZATION and (self._jwt is None or len(value) > MAX_JWT + len("Bearer ")):
+            raise InvalidCredentials("the Authorization value is too long")
+        scheme, _, rest = value.partition(" ")
+        scheme = scheme.lower()
+        try:
+            if scheme == "bearer":
+                return self.bearer(rest.lstrip(" "))
+            if scheme == "basic":
+                pat_id, secret = split_basic(rest.lstrip(" "))
+                if form_encoded and ("%" in pat_id or "%" in secret):
+                    pat_id, secret = _form_decoded(pat_id), _form_decoded(secret)
+                return self.basic(pat_id, secret)
+        except InvalidCredentials:
+            _refuse_combined(value, scheme)
+            raise
+        _refuse_combined(value, scheme)
+        raise InvalidCredentials("the Authorization value must be 'Basic …' or 'Bearer …'")
+
+    def basic(self, pat_id: str, secret: str) -> PatCredentials:
+        """Check the shape of a PAT id and a PAT secret."""
+        if not isinstance(pat_id, str) or not isinstance(secret, str):
+            raise InvalidCredentials  # what a request library leaves out may come as None
+        if self._secret.fullmatch(secret) is None or _PAT_ID.fullmatch(pat_id) is None:
+            raise InvalidCredentials
+        return PatCredentials(pat_id, _random_bytes(secret.encode()), "basic")
+
+    def bearer(self, token: str) -> PatCredentials | AccessToken:
+        """Check the shape of a PAT token or an access token; of a JWT, its signature and claims, too."""
+        if not isinstance(token, str):
+            raise InvalidCredentials
+        match = self._bearer.fullmatch(token)
+        if match is None:
+            if self._jwt is not None and len(token) <= MAX_JWT and token.count(".") == 2:
+                return self._jwt(token)
+            raise InvalidCredentials
+        return self._of_bearer(match)
+
+    def _of_bearer(self, match: re.Match[str]) -> PatCredentials | AccessToken:
+        token, prefix, pat_id = match.groups()
+        text = token.encode()
+        if prefix in self._pat_prefixes:
+            return PatCredentials(pat_id, _random_bytes(text), "pat")
+        if not _is_checked(text):
+            raise InvalidCredentials
+        return AccessToken(pat_id, sha256(text).digest())
+
+    # -- minting --------------------------------------------------------------------------------------
+
+    def secret_text(self, secret: bytes) -> str:
+        """The PAT secret for 32 secret bytes."""
+        return _with_check(f"{self.issued.secret}_{_digits(int.from_bytes(secret), 43)}")
+
+    def token_text(self, pat_id: str, secret: bytes) -> str:
+        """The PAT token (id and secret in one string) for 32 secret bytes."""
+        return _with_check(f"{self.issued.pat}_{pat_id}_{_digits(int.from_bytes(secret), 43)}")
+
+    def mint_access_token(self, pat_id: str) -> tuple[str, bytes]:
+        """A new access token of a PAT: its text, and the SHA-256 that is its key."""
+        random = _digits(int.from_bytes(secrets.token_bytes(32)), 43)
+        text = _with_check(f"{self.issued.access}_{pat_id}_{random}")
+        return text, sha256(text.encode()).digest()
+
+
+def mint_pat_id(owner_tag: str) -> str:
+    """A new PAT id under an owner tag (8 hex)."""
+    return owner_tag + secrets.token_hex(12)
+
+
+def is_pat_id(text: str) -> bool:
+    """Whether a text has the shape of a PAT id."""
+    return _PAT_ID.fullmatch(text) is not None
+
+
+def mint_secret() -> bytes:
+    """32 new secret bytes."""
+    return secrets.token_bytes(32)
+
+
+def split_basic(token68: str) -> tuple[str, str]:
+    """The user name and password of a Basic credential (RFC 7617 §2).
+
+    Canonical base64 only (padding and trailing bits as an encoder writes them), UTF-8 or refused, no
+    control characters, split at the first colon.
+    """
+    user, colon, password = (_decoded(token68) or "").partition(":")
+    if not colon or _CONTROLS.search(user + password):
+        raise InvalidCredentials
+    return user, password
+
+
+def _decoded(token68: str) -> str | None:
+    # An error that is kept from sight would hold what could not be decoded: no error is raised in here.
+    try:
+        decoded = a2b_base64(token68, strict_mode=True)
+        # Without padding there are no trailing bits, and only one spelling.
+        if token68[-1:] == "=" and b2a_base64(decoded, newline=False).decode() != token68:
+            return None
+        return decoded.decode()
+    except (Base64Error, ValueError):  # ValueError: text that is not ASCII, bytes that are not UTF-8
+        return None
+
+
+def _refuse_combined(value: str, scheme: str) -> None:
+    # Servers join repeated header lines with a comma. No credential of Basic or Bearer contains one; other
+    # schemes do, so there only a following Basic or Bearer tells.
+    if (scheme in ("basic", "bearer") and "," in value) or _COMBINED.search(value):
+        raise InvalidRequest("more than one Authorization value was sent; send exactly one")
+
+
+def _form_decoded(text: str) -> str:
+    with suppress(UnicodeDecodeError):
+        return unquote_to_bytes(text.replace("+", " ")).decode()
+    raise InvalidCredentials
+
+
+# -- base 62 ----------------------------------------------------------------------------------------------
+
+
+def _digits(value: int, width: int) -> str:
+    pairs = []
+    for _ in range(width // 2):
+        value, rest = divmod(value, _BASE2)
+        pairs.append(_PAIRS[rest])
+    if width % 2:
+        pairs.append(_ALPHABET[value])
+    pairs.reverse()
+    return "".join(pairs)
+
+
+_MAX_RANDOM = _digits(2**256 - 1, 43).encode()
+
+
+def _check(text: bytes) -> bytes:
+    """The six digits that say `text` was not mistyped."""
+    rest, last = divmod(crc32(text), _BASE2)
+    first, middle = divmod(rest, _BASE2)
+    return _BYTE_PAIRS[first] + _BYTE_PAIRS[middle] + _BYTE_PAIRS[last]
+
+
+def _with_check(text: str) -> str:
+    return text + _check(text.encode()).decode()
+
+
+def _is_checked(text: bytes) -> bool:
+    """Whether the checksum at the end is right, and the 43 digits before it spell no more than 32 bytes."""
+    return text[-6:] == _check(text[:-6]) and text[-49:-6] <= _MAX_RANDOM
+
+
+def _steps() -> Iterator[tuple[int, int, int]]:
+    # Before the first step each digit stands in 8 bits of its own; after each, twice as many digits stand in
+    # twice as many bits.
+    for step in range(6):
+        bits = 8 << step
+        lanes = sum(((1 << bits) - 1) << at for at in range(0, 512, 2 * bits))
+        yield bits, lanes, (1 << bits) - 62 ** (1 << step)
+
+
+_STEPS = tuple(_steps())
+
+
+def _random_bytes(text: bytes) -> bytes:
+    """The 32 bytes that a credential's digits spell. Raises `InvalidCredentials` if it is mistyped.
+
+    Each of the six steps joins all neighbours at once: high * 2^bits + low becomes high * 62^digits + low. A
+    loop over the digits takes twice as long.
+    """
+    if not _is_checked(text):
+        raise InvalidCredentials
+    value = int.from_bytes(text[-49:-6].translate(_VALUES))
+    for bits, lanes, excess in _STEPS:
+        value -= (value >> bits & lanes) * excess
+    return value.to_bytes(32)

@@ -1,0 +1,247 @@
+"""Who calls: the way of a request from credentials to a principal, straight down.
+
+credentials (pure) -> one script: record, secret tag or token, expiry, revocation, owner, quota
+                   -> for a secret: proof or argon2 -> state -> lastUsed, if a UTC day has passed
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+import msgspec
+
+from .. import events
+from ..crypto.pepper import NO_PEPPER
+from ..crypto.proof_cache import Proofs
+from ..errors import (
+    EXPIRED,
+    InvalidCredentials,
+    InvalidToken,
+    PatAuthError,
+    RateLimited,
+    StoreUnavailable,
+)
+from ..model.caller import Method, Principal
+from ..model.credentials import AccessToken, PatCredentials
+from ..model.pat import PersonalAccessToken, use_is_due
+from ..model.quota import Decision
+from ..settings import Settings
+from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
+from ..store.store import RedisStore
+from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Verdict
+from .failures import Failures
+
+if TYPE_CHECKING:
+    from ..jwt.claims import Claims
+
+_log = logging.getLogger("patauth")
+
+
+class Admission(NamedTuple):
+    """A verified caller, and what is left of the quota that was charged."""
+
+    principal: Principal
+    decision: Decision
+
+
+# What NamedTuple makes to make one is written in Python, and takes twice as long.
+_admission = partial(tuple.__new__, Admission)
+_decision = partial(tuple.__new__, Decision)
+
+
+class Proven(msgspec.Struct, frozen=True):
+    """A PAT whose secret has been checked in full, as it was at `verdict.now`."""
+
+    record: PatRecord
+    slot: SecretSlot
+    tag: bytes
+    verdict: Verdict
+    decision: Decision
+    deadline: float
+
+    def __repr__(self) -> str:
+        return f"<Proven {self.record.pat.id}>"
+
+    @property
+    def use_is_due(self) -> bool:
+        """Whether lastUsed is to be written."""
+        return use_is_due(self.record.pat.last_used_ms, self.verdict.now)
+
+
+class Authenticator:
+    """Checks credentials against the store; safe for many threads."""
+
+    def __init__(self, settings: Settings, store: RedisStore, proofs: Proofs, failures: Failures) -> None:
+        self._store = store
+        self._verdicts = store.verdicts(settings.request_quota, settings.exchange_quota)
+        self._proofs = proofs
+        self._failures = failures
+        self._tenant = settings.tenant
+        self._requests = settings.request_quota
+        self._exchanges = settings.exchange_quota
+
+    def admit(self, credentials: PatCredentials | AccessToken, address: str | None) -> Admission:
+        """Verify credentials and charge the request quota.
+
+        Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`, `StoreUnavailable`.
+        """
+        if isinstance(credentials, PatCredentials):
+            proven = self.prove(credentials, address)
+            if proven.use_is_due:
+                self.note_use(proven)
+            return _admission((_by_secret(proven.verdict.pat, credentials.method), proven.decision))
+        verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, self._store.deadline())
+        if verdict.token is None:  # refused
+            self._refuse_token(credentials, address, verdict.now)
+        principal, record, access = _by_token(verdict.pat, verdict.token)
+        claims = credentials.claims
+        if principal.tenant != self._tenant or (claims is not None and not agree(claims, record.pat, access)):
+            self._refuse_token(credentials, address, verdict.now)
+        return _admission((principal, self._within(verdict, record)))
+
+    def prove(self, credentials: PatCredentials, address: str | None, *, exchange: bool = False) -> Proven:
+        """Check an id and secret in full; charge the request quota, or with `exchange` that of exchanges.
+
+        What is wrong with a PAT is told only to who holds its secret.
+        """
+        store = self._store
+        pat_id = credentials.pat_id
+        deadline = store.deadline()
+        tag = store.keyring(deadline).secret_tag(pat_id, credentials.secret)
+        verdict = self._verdicts.of_secret(pat_id, tag, deadline, exchange=exchange)
+        if verdict.verdict == REFUSED:
+            self._refuse(credentials, address)
+        if verdict.verdict == ROTATED_AWAY:
+            self._refuse(credentials, address, reason="rotated away")
+        record = unpack(verdict.pat)
+        if record.pat.tenant != self._tenant:
+            self._refuse(credentials, address)
+        decision = self._within(verdict, record, exchange=exchange)
+        slot = self.check_secret(credentials, address, record, tag, verdict.now)
+        if self._proofs.is_due(slot.digest):
+            self._rehash(credentials, slot, deadline)
+        return Proven(record, slot, tag, verdict, decision, deadline)
+
+    def check_secret(
+        self, credentials: PatCredentials, address: str | None, record: PatRecord, tag: bytes, now: int
+    ) -> SecretSlot:
+        """The slot of `record` that the secret opens, once its hash and the PAT's state are right."""
+        slot = record.slot_of(tag, now)
+        if slot is None:
+            self._refuse(credentials, address)
+        self._check_hash(credentials, address, slot)
+        state = record.pat.state_at(now)
+        if state != "active":
+            events.record("credentials.refused", patId=credentials.pat_id, reason=state, address=address)
+            what = "has expired" if state == "expired" else "is disabled"
+            raise InvalidCredentials(f"the personal access token {what}")
+        return slot
+
+    def _check_hash(self, credentials: PatCredentials, address: str | None, slot: SecretSlot) -> None:
+        if self._proofs.check(bytes.fromhex(credentials.pat_id), credentials.secret, slot.digest):
+            return
+        if slot.digest.pepper != NO_PEPPER:
+            # The tag was right: not the secret is wrong, but the key that a pepper's id stands for.
+            raise StoreUnavailable(
+                detail=f"pepper: not the key that PAT {credentials.pat_id} was hashed with"
+            )
+        self._refuse(credentials, address)
+
+    def look(
+        self, credentials: PatCredentials, address: str | None, *, living: bool = True
+    ) -> PersonalAccessToken:
+        """A PAT by its secret, without a use and without any quota but that of failures. As `prove`.
+
+        Not `living`: one that is expired or disabled, too.
+        """
+        store = self._store
+        deadline = store.deadline()
+        tag = store.keyring(deadline).secret_tag(credentials.pat_id, credentials.secret)
+        now, (data,) = store.records([credentials.pat_id], deadline=deadline)
+        record = None if data is None else unpack(data)
+        if record is None or record.pat.tenant != self._tenant:
+            self._refuse(credentials, address)
+        if living:
+            self.check_secret(credentials, address, record, tag, now)
+        else:
+            slot = record.slot_of(tag, now)
+            if slot is None:
+                self._refuse(credentials, address)
+            self._check_hash(credentials, address, slot)
+        return record.pat
+
+    def note_use(self, proven: Proven) -> None:
+        """Write lastUsed, unless this UTC day has one; a failure is logged and costs the request nothing."""
+        pat_id = proven.record.pat.id
+        try:
+            self._store.touch(pat_id, proven.verdict.now, deadline=proven.deadline)
+        except PatAuthError as problem:
+            _log.warning("lastUsed of PAT %s not written: %s", pat_id, problem.detail or problem)
+
+    def _within(self, verdict: Verdict, record: PatRecord, *, exchange: bool = False) -> Decision:
+        name = "exchanges" if exchange else "requests"
+        quota = self._exchanges if exchange else record.pat.request_quota or self._requests
+        if verdict.verdict != LIMITED:
+            return _decision((True, name, quota, verdict.micros, 0))
+        decision = Decision(False, name, quota, 0, verdict.micros)
+        raise RateLimited(decision.retry_after, decision=decision)
+
+    def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: float) -> None:
+        """Hash a right secret anew under another profile or pepper; a failure costs the request nothing."""
+        pat_id = credentials.pat_id
+        try:
+            digest = self._proofs.renew(bytes.fromhex(pat_id), credentials.secret)
+            if digest is not None:
+                self._store.rehash(pat_id, slot, replace(slot, digest=digest), deadline=deadline)
+        except PatAuthError as problem:
+            _log.warning("PAT %s not hashed anew: %s", pat_id, problem.detail or problem)
+
+    def _refuse(self, credentials: PatCredentials, address: str | None, reason: str = "invalid") -> NoReturn:
+        """One answer for unknown, wrong and deleted; 429 in its place past the address's failure quota."""
+        events.record("credentials.refused", patId=credentials.pat_id, reason=reason, address=address)
+        decision = self._failures.charge(address)
+        if decision is not None and not decision.allowed:
+            raise RateLimited(decision.retry_after, decision=decision)
+        raise InvalidCredentials
+
+    def _refuse_token(self, token: AccessToken, address: str | None, now: int) -> NoReturn:
+        events.record("credentials.refused", patId=token.pat_id, reason="access token", address=address)
+        if token.claims is not None and now >= token.claims.expires * 1000:
+            raise InvalidToken(EXPIRED)
+        raise InvalidToken
+
+
+def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
+    """Whether a signed token claims what its record says, and no more.
+
+    They differ only where somebody else has the private key: the record's word is what counts.
+    """
+    return (
+        claims.subject == pat.owner.id
+        and claims.tenant == pat.tenant
+        and claims.scope == token.scopes
+        and claims.expires == token.expires_ms // 1000
+    )
+
+
+# A record's bytes say all that a principal is made of, and change seldom.
+
+
+@remembered
+def _by_secret(pat: bytes, method: Method) -> Principal:
+    found = unpack(pat).pat
+    return Principal(found.owner, frozenset(found.scope), found.id, found.tenant, method, found.expires_ms)
+
+
+@remembered
+def _by_token(pat: bytes, token: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
+    record, access = unpack(pat), unpack_token(token)
+    found, expires_ms = record.pat, access.expires_ms
+    if found.expires_ms is not None:
+        expires_ms = min(expires_ms, found.expires_ms)  # the PAT's may have been moved since
+    scopes = frozenset(access.scopes)
+    principal = Principal(found.owner, scopes, found.id, found.tenant, "access_token", expires_ms)
+    return principal, record, access

@@ -1,0 +1,104 @@
+"""The exchange: a PAT's id and secret for a short-lived access token with its scopes (RFC 6749 §4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from .. import events
+from ..errors import InvalidCredentials, StoreUnavailable
+from ..model.credentials import PatCredentials
+from ..model.quota import Decision
+from ..model.scopes import check, narrow, parse
+from ..settings import Settings
+from ..store.record import TokenRecord, pack_token, unpack
+from ..store.store import CHANGED, ISSUED, RedisStore
+from .authenticate import Authenticator, Proven
+
+if TYPE_CHECKING:
+    from ..jwt.issuer import SignedTokens
+
+_TRIES = 3  # a PAT that changes between verification and issue is looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An access token, as RFC 6749 §5.1 answers it."""
+
+    value: str = field(repr=False)
+    expires_in: int  # whole seconds, rounded down
+    scope: tuple[str, ...]  # what was granted
+    pat_id: str
+    decision: Decision  # what is left of the exchange quota
+    token_type: str = "Bearer"  # noqa: S105
+
+
+class Exchanger:
+    """Issues access tokens, with `signed` as JWTs; safe for many threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: RedisStore,
+        authenticator: Authenticator,
+        signed: SignedTokens | None = None,
+    ) -> None:
+        self._signed = signed
+        self._settings = settings
+        self._store = store
+        self._authenticator = authenticator
+        self._format = settings.format
+
+    def exchange(
+        self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
+    ) -> Access:
+        """Verify the secret, charge the exchange quota, and write a token with at most the PAT's scopes.
+
+        Raises what `Authenticator.prove` raises, and `InvalidScope`.
+        """
+        proven = self._authenticator.prove(credentials, address, exchange=True)
+        requested = parse(scope or "") if isinstance(scope, str | None) else check(scope)
+        for _ in range(_TRIES):
+            token = self._token(proven, requested)
+            text, digest = self._mint(proven, token)
+            written, changed = self._store.issue(
+                credentials.pat_id, proven.verdict.pat, digest, pack_token(token), deadline=proven.deadline
+            )
+            if written == ISSUED:
+                break
+            if written != CHANGED:
+                events.record("credentials.refused", patId=token.pat_id, reason="revoked", address=address)
+                raise InvalidCredentials
+            record, now = unpack(changed), proven.verdict.now
+            slot = self._authenticator.check_secret(credentials, address, record, proven.tag, now)
+            proven = replace(proven, record=record, slot=slot, verdict=replace(proven.verdict, pat=changed))
+        else:
+            raise StoreUnavailable(detail=f"PAT {credentials.pat_id} kept changing")
+        if proven.use_is_due:
+            self._authenticator.note_use(proven)
+        seconds = (token.expires_ms - proven.verdict.now) // 1000
+        events.record(
+            "token.exchange", patId=token.pat_id, scope=list(token.scopes), expiresIn=seconds, address=address
+        )
+        return Access(text, seconds, token.scopes, token.pat_id, proven.decision)
+
+    def _mint(self, proven: Proven, token: TokenRecord) -> tuple[str, bytes]:
+        """The text of a token, and the digest under which its record is kept."""
+        if self._signed is None:
+            return self._format.mint_access_token(token.pat_id)
+        subject, now = proven.record.pat.owner.id, proven.verdict.now
+        return self._signed.sign(token.pat_id, subject, token.scopes, now, token.expires_ms)
+
+    def _token(self, proven: Proven, requested: tuple[str, ...]) -> TokenRecord:
+        pat, settings = proven.record.pat, self._settings
+        granted = narrow(requested, pat.scope, settings.scopes or (), settings.ignored_scopes)
+        lifetime = 1000 * (pat.access_token_ttl or settings.access_token_ttl)
+        expires_ms = proven.verdict.now + lifetime
+        if pat.expires_ms is not None:
+            expires_ms = min(expires_ms, pat.expires_ms)
+        if proven.slot.generation != proven.record.secrets[0].generation:
+            expires_ms = min(expires_ms, proven.record.overlap_end_ms)  # it ends with the secret it came from
+        return TokenRecord(pat.id, proven.slot.generation, expires_ms, granted)

@@ -1,0 +1,149 @@
+"""What a server says of itself: for `patauth doctor` and `patauth store stats`, never for a request.
+
+Each question is asked by itself, over a connection of its own, since a user with few rights (ACL) may ask
+some and not others. What was not answered is None, and `denied` names the command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, unquote
+
+from redis.exceptions import RedisError, ResponseError
+
+from ..errors import StoreUnavailable
+from ..settings import Settings
+from .factory import server_url
+from .keys import Keys
+from .local.engine import LocalEngine
+from .transport.wire import redis_connection
+
+_CONFIG = "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-to-write".split()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """The answers; None where there was none."""
+
+    info: dict[str, str] = field(default_factory=dict)  # INFO, all sections
+    config: dict[str, str] = field(default_factory=dict)  # CONFIG GET of what matters here
+    keys: int | None = None  # in the database that is used
+    ahead: float | None = None  # s, the server's clock against this host's
+    unsure: float = 0.0  # s, half of the round trip in which that was measured
+    store_key: bool | None = None  # whether the store holds the store key
+    denied: tuple[str, ...] = ()  # commands that were refused
+
+    @property
+    def kind(self) -> str | None:
+        """ "valkey" or "redis"."""
+        if not self.info:
+            return None
+        return self.info.get("server_name") or ("valkey" if "valkey_version" in self.info else "redis")
+
+    @property
+    def version(self) -> str | None:
+        """Its version; Valkey also names the Redis that it is compatible with, which is not meant."""
+        return self.info.get("valkey_version") or self.info.get("redis_version")
+
+    @property
+    def append_only(self) -> bool | None:
+        """Whether there is an append-only file."""
+        if "appendonly" in self.config:
+            return self.config["appendonly"] == "yes"
+        return self.info["aof_enabled"] == "1" if "aof_enabled" in self.info else None
+
+    @property
+    def eviction(self) -> str | None:
+        """The policy for a full memory: `noeviction`, `allkeys-lru`, …"""
+        return self.config.get("maxmemory-policy") or self.info.get("maxmemory_policy")
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes; 0 for none."""
+        return _number(self.config.get("maxmemory") or self.info.get("maxmemory"))
+
+    def number(self, name: str) -> int | None:
+        """A whole number of INFO."""
+        return _number(self.info.get(name))
+
+
+def read_facts(settings: Settings) -> ServerFacts:
+    """Ask the server of `store_url`, which is not `memory:`. Raises `StoreUnavailable`, `ConfigurationError`.
+
+    A `local:` engine is started, and held while it is asked.
+    """
+    url = settings.store_url
+    if not url.startswith("local:"):
+        return _read(server_url(url), settings)
+    engine = LocalEngine(unquote(url.removeprefix("local:")))
+    try:
+        return _read("unix://" + quote(engine.acquire()), settings)
+    finally:
+        engine.release()
+
+
+def _read(url: str, settings: Settings) -> ServerFacts:
+    connection = redis_connection(url, settings.connect_timeout, settings.command_timeout)
+    denied = []
+
+    def ask(*command: Any) -> Any:
+        connection.send_command(*command)
+        try:
+            return connection.read_response()
+        except ResponseError:  # NOPERM, or a service that has renamed the command away
+            name = str(command[0])
+            if name not in denied:
+                denied.append(name)
+            return None
+
+    keys = Keys(settings.key_prefix, settings.tenant)
+    try:
+        connection.connect()
+        info = _pairs(ask("INFO"))
+        config = {
+            name: value for name in _CONFIG if (value := _setting(ask("CONFIG", "GET", name))) is not None
+        }
+        count = ask("DBSIZE")
+        found = ask("EXISTS", keys.store_key)
+        ahead, unsure = _skew(ask)
+    except (RedisError, OSError) as problem:
+        raise StoreUnavailable(detail=f"{type(problem).__name__}: {problem}") from None
+    finally:
+        connection.disconnect()
+    return ServerFacts(
+        info, config, count, ahead, unsure, None if found is None else bool(found), tuple(denied)
+    )
+
+
+def _skew(ask: Callable[..., Any]) -> tuple[float | None, float]:
+    """How far the server's clock is ahead, and how sure that is; the best of three, as NTP does it."""
+    best: tuple[float | None, float] = (None, float("inf"))
+    for _ in range(3):
+        before = time.time()
+        reply = ask("TIME")
+        after = time.time()
+        if reply is None:
+            return None, 0.0
+        unsure = (after - before) / 2
+        if 0 <= unsure < best[1]:
+            best = (int(reply[0]) + int(reply[1]) / 1e6 - (before + after) / 2, unsure)
+    return best if best[0] is not None else (None, 0.0)
+
+
+def _pairs(reply: Any) -> dict[str, str]:
+    """The `name:value` lines of INFO."""
+    text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
+    lines = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
+    return {name: value.strip() for name, colon, value in lines if colon}
+
+
+def _setting(reply: Any) -> str | None:
+    """The value in the answer to CONFIG GET of one name."""
+    return reply[1].decode(errors="replace") if isinstance(reply, list) and len(reply) == 2 else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

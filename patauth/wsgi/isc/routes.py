@@ -1,0 +1,339 @@
+"""The management API as SailPoint's Identity Security Cloud has it: fields, statuses and errors, and no rule.
+
+                     v1                                     v3, v2024, v2025, v2026
+    list, create     GET, POST  /personal-access-tokens/v1  GET, POST      /{version}/personal-access-tokens
+    patch, delete    PATCH, DELETE  .../v1/{id}             PATCH, DELETE  .../{id}
+    bulk update      PATCH, POST    .../v1/bulk-update
+    ours             GET .../v1/{id}   POST .../v1/{id}/rotate   GET, DELETE .../v1/self
+
+Source: the vendor's published OpenAPI descriptions, and its own SDK (a create has to answer 200: at 201 the
+SDK returns nothing). Who may do what, and with which limits, is decided by the verbs of `Authority`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import msgspec
+
+from ...authority import Authority
+from ...errors import InvalidRequest, PatAuthError
+from ...model import dates
+from ...model.caller import Caller
+from ...model.expiry import Expiry
+from ...model.pat import IssuedPat, Owner, PersonalAccessToken
+from ...model.quota import Decision
+from ...model.scopes import EVERYTHING
+from ...operations.lifecycle import NewPat
+from ...settings import MAX_ACCESS_TOKEN_TTL
+from ..answers import ISC_NAMES, Answer, isc_error, json_answer
+from ..api.caller import Identify
+from ..api.respond import Route, respond
+from ..api.structs import as_struct, unknown
+from ..bodies import query, read_json
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+JSON, JSON_PATCH = "application/json", "application/json-patch+json"
+MAX_LIMIT = 250  # of a list
+MAX_OFFSET = 999_999_999
+
+# The answer to a create has no null: the vendor's SDK raises on one, after the PAT was made.
+_NEVER = dates.format_ms(dates.LATEST)
+
+
+class Version(NamedTuple):
+    """What one version of the API does otherwise than others."""
+
+    path: str
+    months: int | None  # longest and usual life of a PAT; None: as long as is asked, or for ever
+    patchable: tuple[str, ...]
+    full: bool = False  # has bulk-update, and what is ours
+
+    @property
+    def knows_never(self) -> bool:
+        """Whether a PAT may live for ever here, once that is acknowledged."""
+        return self.months is None
+
+
+_FEW = ("name", "scope")
+_MORE = (*_FEW, "expirationDate", "userAwareTokenNeverExpires")
+VERSIONS = {
+    "v1": Version("/personal-access-tokens/v1", None, _MORE, full=True),
+    "v3": Version("/v3/personal-access-tokens", 6, _FEW),
+    "v2024": Version("/v2024/personal-access-tokens", 6, _FEW),
+    "v2025": Version("/v2025/personal-access-tokens", None, _MORE),
+    "v2026": Version("/v2026/personal-access-tokens", None, _MORE),
+}
+
+
+# What errors from below call a field, and what it is called here.
+_NAMES = {
+    **ISC_NAMES,
+    "never_acknowledged": "userAwareTokenNeverExpires",
+    "operations": "patch",
+    "overlap": "overlapSeconds",
+}
+
+
+class _Call(NamedTuple):
+    """One admitted request; `pat_id` is what the path has in its place, whatever that is."""
+
+    environ: WSGIEnvironment
+    authority: Authority
+    version: Version
+    caller: Caller
+    pat_id: str
+
+
+Operation = Callable[[_Call], Answer]
+
+
+class Dialect:
+    """The routes. `fixed`: by path; for a path with one of `beginnings`, `find` may know another."""
+
+    def __init__(self, authority: Authority, identify: Identify | None) -> None:
+        self._authority = authority
+        self._identify = identify
+        self.fixed: dict[str, Route] = {}
+        self._versions: dict[str, Version] = {}
+        for version in VERSIONS.values():
+            base = authority.settings.path_prefix + version.path
+            self._versions[base + "/"] = version
+            self.fixed[base] = self._route(version, _COLLECTION)
+            if version.full:
+                self.fixed[base + "/bulk-update"] = self._route(version, _BULK)
+                self.fixed[base + "/self"] = self._route(version, _PRESENTED)
+        self.beginnings = tuple(self._versions)
+
+    def find(self, path: str) -> Route | None:
+        """The route of a path with an id in it, or None."""
+        for beginning, version in self._versions.items():
+            if path.startswith(beginning):
+                pat_id, slash, rest = path[len(beginning) :].partition("/")
+                if pat_id and not slash:
+                    return self._route(version, _ONE_IN_FULL if version.full else _ONE, pat_id)
+                if pat_id and rest == "rotate" and version.full:
+                    return self._route(version, _ROTATION, pat_id)
+        return None
+
+    def _route(self, version: Version, operations: Mapping[str, Operation], pat_id: str = "") -> Route:
+        return partial(self._answer, version, operations, pat_id)
+
+    def _answer(
+        self, version: Version, operations: Mapping[str, Operation], pat_id: str, environ: WSGIEnvironment
+    ) -> Answer:
+        def call(caller: Caller) -> _Call:
+            return _Call(environ, self._authority, version, caller, pat_id)
+
+        def render(error: PatAuthError, decision: Decision | None) -> Answer:
+            return isc_error(error, environ, decision, _NAMES)
+
+        return respond(environ, self._authority, self._identify, operations, call, render)
+
+
+# -- request bodies ------------------------------------------------------------------------------------------
+
+
+class OwnerToBe(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    name: str | None = None
+    type: str | None = None
+
+
+class Create(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Of v3 and v2024."""
+
+    name: str
+    scope: list[str] | None = None
+    access_token_validity_seconds: int | None = None
+    expiration_date: str | None = None
+    owner: OwnerToBe | None = None
+
+
+class CreateOrNever(Create, forbid_unknown_fields=True, rename="camel"):
+    """Of the versions in which a PAT may live for ever."""
+
+    user_aware_token_never_expires: bool | None = None
+
+
+class Bulk(msgspec.Struct, forbid_unknown_fields=True):
+    ids: list[str]
+    patch: list[Any]
+
+
+class Rotation(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    overlap_seconds: int | None = None
+
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+def _read(call: _Call, kind: type[_S]) -> _S:
+    return as_struct(read_json(call.environ, JSON), kind)
+
+
+# -- operations ----------------------------------------------------------------------------------------------
+
+_PARAMETERS = ("owner-id", "filters", "sorters", "limit", "offset", "count")
+
+
+def _list(call: _Call) -> Answer:
+    parameters = query(call.environ)
+    for name in parameters:
+        if name not in _PARAMETERS:
+            raise unknown("parameter", name)
+    owner_id = parameters.get("owner-id")
+    if owner_id == "":
+        raise InvalidRequest("give an id or me, or leave it out", field="owner-id")
+    counted = parameters.get("count", "false")
+    if counted not in ("true", "false"):
+        raise InvalidRequest("give true or false", field="count")
+    listing = call.authority.list(
+        owner_id=owner_id,
+        filters=parameters.get("filters"),
+        sort=parameters.get("sorters"),
+        offset=_whole(parameters, "offset", MAX_OFFSET) or 0,
+        limit=_whole(parameters, "limit", MAX_LIMIT),
+        count=counted == "true",
+        by=call.caller,
+    )
+    total = [] if listing.total is None else [("X-Total-Count", str(listing.total))]
+    return json_answer(200, [_shown(call, pat) for pat in listing], total)
+
+
+def _whole(parameters: Mapping[str, str], name: str, highest: int) -> int | None:
+    text = parameters.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > highest:
+        raise InvalidRequest(f"give a whole number from 0 to {highest}", field=name)
+    return int(text)
+
+
+def _create(call: _Call) -> Answer:
+    version = call.version
+    body = _read(call, CreateOrNever if version.knows_never else Create)
+    date, seconds = body.expiration_date, body.access_token_validity_seconds
+    expires_ms = None if date is None else dates.parse_ms(date, "expirationDate")
+    new = NewPat(
+        owner=_owner(body.owner),
+        name=body.name,
+        scope=[EVERYTHING] if body.scope is None else body.scope,
+        expiry=Expiry(at_ms=expires_ms, months=version.months),
+        access_token_ttl=MAX_ACCESS_TOKEN_TTL if seconds is None else seconds,
+        never_acknowledged=isinstance(body, CreateOrNever) and bool(body.user_aware_token_never_expires),
+    )
+    return _issued(call, call.authority.create_pat(new, by=call.caller))
+
+
+def _owner(given: OwnerToBe | None) -> Owner | None:
+    if given is None:
+        return None
+    return Owner(given.id, given.name, "IDENTITY" if given.type is None else given.type)
+
+
+def _get(call: _Call) -> Answer:
+    return json_answer(200, _shown(call, call.authority.get(call.pat_id, by=call.caller)))
+
+
+def _patch(call: _Call) -> Answer:
+    operations = read_json(call.environ, JSON_PATCH)
+    fields = call.version.patchable
+    pat = call.authority.patch(call.pat_id, operations, fields=fields, by=call.caller)
+    return json_answer(200, _shown(call, pat))
+
+
+def _delete(call: _Call) -> Answer:
+    call.authority.delete(call.pat_id, by=call.caller)
+    return _nothing()
+
+
+def _bulk_update(call: _Call) -> Answer:
+    body = _read(call, Bulk)
+    pats = call.authority.patch_many(body.ids, body.patch, by=call.caller)
+    return json_answer(200, [_shown(call, pat) for pat in pats])
+
+
+def _rotate(call: _Call) -> Answer:
+    body = Rotation() if _is_empty(call.environ) else _read(call, Rotation)
+    overlap = {}
+    if body.overlap_seconds is not None:
+        # Cut to what a timedelta can hold; what is cut is refused as too long or negative all the same.
+        overlap["overlap"] = timedelta(seconds=max(-1, min(body.overlap_seconds, 10**9)))
+    return _issued(call, call.authority.rotate(call.pat_id, by=call.caller, **overlap))
+
+
+def _get_presented(call: _Call) -> Answer:
+    return json_answer(200, _shown(call, call.authority.get_presented(call.caller)))
+
+
+def _delete_presented(call: _Call) -> Answer:
+    call.authority.delete_presented(call.caller)
+    return _nothing()
+
+
+def _is_empty(environ: WSGIEnvironment) -> bool:
+    # A server may mark every input as terminated, so `wsgi.input_terminated` tells nothing here.
+    return environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ
+
+
+# By method, in the order of Allow.
+_COLLECTION: dict[str, Operation] = {"GET": _list, "POST": _create}
+_ONE: dict[str, Operation] = {"PATCH": _patch, "DELETE": _delete}
+_ONE_IN_FULL: dict[str, Operation] = {"GET": _get, **_ONE}
+_ROTATION: dict[str, Operation] = {"POST": _rotate}
+_BULK: dict[str, Operation] = {"PATCH": _bulk_update, "POST": _bulk_update}
+_PRESENTED: dict[str, Operation] = {"GET": _get_presented, "DELETE": _delete_presented}
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+
+
+def _shown(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
+    """A PAT as it is read, in the words of a version."""
+    never = None if call.version.knows_never else _NEVER
+    shown = {
+        **_base(call, pat),
+        "lastUsed": None if pat.last_used_ms is None else dates.format_ms(pat.last_used_ms),
+        "managed": False,
+        "expirationDate": never if pat.expires_ms is None else dates.format_ms(pat.expires_ms),
+    }
+    if call.version.knows_never:
+        shown["userAwareTokenNeverExpires"] = pat.never_acknowledged
+    return shown
+
+
+def _issued(call: _Call, issued: IssuedPat) -> Answer:
+    """A new secret, here and nowhere else. The same in every version."""
+    expires_ms = issued.pat.expires_ms
+    content = {
+        **_base(call, issued.pat),
+        "secret": issued.secret,
+        "expirationDate": _NEVER if expires_ms is None else dates.format_ms(expires_ms),
+    }
+    return json_answer(200, content)
+
+
+def _base(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
+    seconds = pat.access_token_ttl
+    return {
+        "id": pat.id,
+        "name": pat.name,
+        "scope": list(pat.scope),
+        "owner": {"type": pat.owner.type, "id": pat.owner.id, "name": pat.owner.name},
+        "created": dates.format_ms(pat.created_ms),
+        "accessTokenValiditySeconds": call.authority.settings.access_token_ttl
+        if seconds is None
+        else seconds,
+    }
+
+
+def _nothing() -> Answer:
+    """204: no body, so nothing that speaks of one (RFC 9110 §8.6)."""
+    return Answer(204, [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")], b"")

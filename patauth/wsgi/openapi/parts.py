@@ -1,0 +1,207 @@
+"""What the descriptions of all surfaces are built of: schemas from types, parameters, headers, answers.
+
+A description is data in the terms of OpenAPI 3.1. Its schemas come from the types that read requests. Rules
+that a type does not have stand beside it as JSON Schema, with numbers taken from where they are decided.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ...model.pat import ID, MAX_NAME, NOT_IN_NAME, OWNER_TYPES
+from ...model.scopes import MAX_LENGTH, MAX_SCOPES, SCOPE_TOKEN
+from ...settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
+
+Schema = dict[str, Any]
+
+_SCHEMAS = "#/components/schemas/"
+
+
+class Description(NamedTuple):
+    """One surface: its path items by path, and the components that they refer to."""
+
+    tag: dict[str, str]
+    paths: dict[str, dict[str, Any]]
+    schemas: Mapping[str, Schema]
+    responses: Mapping[str, dict[str, Any]]
+
+
+# -- rules of single values --------------------------------------------------------------------------------
+
+# Blanks that are left when controls are gone; a name needs something else.
+_BLANKS = r"\x20\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+# Lone surrogates are refused where JSON is read, and cannot stand in a pattern of every dialect.
+_NO_NAME = NOT_IN_NAME.pattern[1:-1].replace(r"\ud800-\udfff", "")
+
+DATE: Schema = {"format": "date-time"}
+PAT_ID: Schema = {"pattern": "^[0-9a-f]{32}$"}
+OWNER_ID: Schema = {"pattern": f"^{ID.pattern}$", "not": {"const": "me"}}
+OWNER_TYPE: Schema = {"enum": sorted(OWNER_TYPES)}
+NAME: Schema = {
+    "description": "In Unicode's form NFC, in which its length is counted. Unique per owner.",
+    "minLength": 1,
+    "maxLength": MAX_NAME,
+    "pattern": f"^[^{_NO_NAME}]*[^{_NO_NAME}{_BLANKS}][^{_NO_NAME}]*$",
+}
+SCOPE: Schema = {"format": "scope-token", "pattern": f"^{SCOPE_TOKEN.pattern}$", "maxLength": MAX_LENGTH}
+SCOPES: Schema = {"items": {"type": "string", **SCOPE}, "minItems": 1, "maxItems": MAX_SCOPES}
+SECONDS: Schema = {
+    "description": "Life of the access tokens that it is exchanged for.",
+    "minimum": MIN_ACCESS_TOKEN_TTL,
+    "maximum": MAX_ACCESS_TOKEN_TTL,
+}
+
+
+def up_to(most: int) -> str:
+    """A pattern of the decimal texts of 0 to `most`, which is at least 10."""
+    digits = str(most)
+    found = ["0", f"[1-9][0-9]{{0,{len(digits) - 2}}}"]
+    for place, digit in enumerate(digits):  # as long as `most`, the same until here, and less from here on
+        low, high = int(place == 0), int(digit) - 1
+        if low <= high:
+            found.append(f"{digits[:place]}[{low}-{high}][0-9]{{{len(digits) - place - 1}}}")
+    return f"(?:{'|'.join([*found, digits])})"
+
+
+# -- schemas -----------------------------------------------------------------------------------------------
+
+
+def ref(name: str) -> Schema:
+    """A schema of the components."""
+    return {"$ref": _SCHEMAS + name}
+
+
+def schemas(
+    types: Mapping[str, Any], rules: Mapping[str, Mapping[str, Schema]] | None = None
+) -> dict[str, Schema]:
+    """The schemas of types by their public names, and of what these are made of.
+
+    `rules`: by public name and member, what holds of it where it is not null.
+    """
+    _, found = msgspec.json.schema_components(types.values(), ref_template=_SCHEMAS + "{name}")
+    names = {kind.__name__: name for name, kind in types.items()}
+    named = {names.get(name, name.lstrip("_")): _renamed(schema, names) for name, schema in found.items()}
+    for name, members in (rules or {}).items():
+        for member, rule in members.items():
+            _not_null(named[name]["properties"][member]).update(rule)
+    return named
+
+
+def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
+    """With references by public names; without titles, which would only repeat these."""
+    if isinstance(schema, list):
+        return [_renamed(item, names) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _renamed(value, names) for key, value in schema.items() if not _is_title(key, value)}
+    if "$ref" in found:
+        name = found["$ref"].removeprefix(_SCHEMAS)
+        found["$ref"] = _SCHEMAS + names.get(name, name.lstrip("_"))
+    if "enum" in found and {"type": "null"} in found.get("anyOf", ()):
+        found["enum"] = [*found["enum"], None]  # an annotation of `... | None` is not meant to exclude it
+    return found
+
+
+def _is_title(key: str, value: Any) -> bool:
+    return key == "title" and isinstance(value, str)  # and no member that is called so
+
+
+def _not_null(schema: Schema) -> Schema:
+    for branch in schema.get("anyOf", ()):
+        if branch.get("type") != "null":
+            return branch  # type: ignore[no-any-return]
+    return schema
+
+
+# -- headers and answers -----------------------------------------------------------------------------------
+
+
+def _header(description: str, **schema: Any) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string", **schema}}
+
+
+HEADERS: Mapping[str, dict[str, Any]] = {
+    "Accept-Patch": _header("The media types that a PATCH takes (RFC 5789 §3.1)."),
+    "Content-Language": _header("The language of `messages` (RFC 9110 §8.5)."),
+    "RateLimit": _header(
+        "What is left of the quota, and in how many seconds there is more"
+        " (draft-ietf-httpapi-ratelimit-headers-10 §4.1).",
+        pattern='^"[a-z]+";r=[0-9]+;t=[0-9]+$',
+        examples=['"requests";r=99;t=1'],
+    ),
+    "RateLimit-Policy": _header(
+        "The quota: so many requests in so many seconds (the same draft, §3.1).",
+        pattern='^"[a-z]+";q=[0-9]+;w=[0-9]+$',
+        examples=['"requests";q=100;w=10'],
+    ),
+    "Retry-After": _header("Whole seconds to wait.", type="integer", minimum=1),
+    "WWW-Authenticate": _header("The challenges (RFC 9110 §11.6.1), in one line or several."),
+    "X-CSRF-Token": _header("For a signed-in person: to be sent along with what changes something."),
+    "X-Total-Count": _header("How many there are in all.", type="integer", minimum=0),
+}
+
+
+def answer(
+    about: str,
+    content: Schema | None = None,
+    *,
+    always: Iterable[str] = (),
+    maybe: Iterable[str] = (),
+    cached: str = "no-store",
+) -> dict[str, Any]:
+    """A response: JSON of a schema, or with None no content; `always` and `maybe` name its headers."""
+    found: dict[str, Any] = {"description": about, "headers": {}}
+    for name in always:
+        found["headers"][name] = {**HEADERS[name], "required": True}
+    found["headers"]["Cache-Control"] = {**_header("What caches may do.", const=cached), "required": True}
+    for name in maybe:
+        found["headers"][name] = {"$ref": f"#/components/headers/{name}"}
+    if content is not None:
+        found["content"] = {"application/json": {"schema": content}}
+    return found
+
+
+def responses(*names: str) -> dict[str, Any]:
+    """Responses of the components by their status, which their names end in: `Isc404`."""
+    return {name[-3:]: {"$ref": f"#/components/responses/{name}"} for name in names}
+
+
+QUOTA = ("RateLimit", "RateLimit-Policy")
+# Those that an answer may have or not: a reference can say nothing besides, and so not that one is required.
+SHARED = (*QUOTA, "WWW-Authenticate", "X-CSRF-Token", "X-Total-Count")
+
+SCHEMAS: Mapping[str, Schema] = {
+    "RateLimited": {
+        "type": "object",
+        "properties": {"message": {"const": " Rate Limit Exceeded "}},
+        "required": ["message"],
+        "additionalProperties": False,
+    }
+}
+RESPONSES: Mapping[str, dict[str, Any]] = {
+    "Limited429": answer("A quota is used up.", ref("RateLimited"), always=["Retry-After"], maybe=QUOTA),
+}
+
+
+# -- requests ----------------------------------------------------------------------------------------------
+
+
+def body(media_types: Mapping[str, Schema], *, required: bool = True) -> dict[str, Any]:
+    """A request body: a schema for each media type."""
+    content = {media_type: {"schema": schema} for media_type, schema in media_types.items()}
+    return {"required": required, "content": content}
+
+
+def parameter(where: str, name: str, about: str, schema: Schema, **more: Any) -> dict[str, Any]:
+    """A parameter of a path (and then required) or query."""
+    found = {"name": name, "in": where, "description": about, "schema": schema, **more}
+    return {**found, "required": True} if where == "path" else found
+
+
+def words(text: str) -> str:
+    """A text of several lines as one."""
+    return re.sub(r"\s+", " ", text).strip()

@@ -1,0 +1,204 @@
+"""What `/openapi.json` says of ZITADEL's management API (dialects/zitadel.py, zitadel_v2.py).
+
+Schemas of requests are those of the types that read them, with the rules of the verbs beside them; those of
+answers are types of zitadel_answers.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...settings import Settings
+from ..bodies import MAX_JSON
+from ..openapi.parts import (
+    OWNER_ID,
+    PAT_ID,
+    QUOTA,
+    Description,
+    Schema,
+    answer,
+    body,
+    parameter,
+    ref,
+    responses,
+    schemas,
+    up_to,
+    words,
+)
+from . import v1, v2
+from .description_answers import TYPES, errors
+from .fields import MAX_UINT64, Page
+
+_TAG = "ZITADEL users' PATs"
+_ABOUT = words(f"""
+    ZITADEL's management API, version 1, and version 2 over REST and Connect (unary, JSON). A user is the
+    owner of PATs, an organisation the tenant; rights are as in the API of Identity Security Cloud. Requests
+    and answers are protobuf's JSON mapping: null is as good as nothing, numbers of 64 bits go out as texts,
+    zero values are left out, and names are also taken as the .proto file spells them (snake_case). Unknown
+    fields are refused. A body is read up to {MAX_JSON} bytes. gRPC and gRPC-web are not served: 415.
+""")
+
+_ALWAYS = ("400", "401", "403", "415", "429", "500", "503")
+
+# -- requests ----------------------------------------------------------------------------------------------
+
+_EXPIRY: Schema = {"description": "In the future. Null or left out: never, where policy allows it."}
+_USER: Schema = {"description": "The user's id.", **OWNER_ID}
+
+
+def _request_schemas(settings: Settings) -> dict[str, Schema]:
+    most = settings.page_limit_zitadel
+    most_v2 = min(v2.MAX_LIMIT, most)
+    usual = min(v2.USUAL_LIMIT, most)
+    found = schemas(
+        {"ZitadelAdd": v1.Add, "ZitadelSearch": v1.Search, "ZitadelPage": Page},
+        {"ZitadelAdd": {"expirationDate": _EXPIRY}},
+    )
+    # In both versions the same type, but for its limits.
+    page = found.pop("ZitadelPage")
+    found["ZitadelPage"] = _page(page, most, most)
+    found |= schemas(
+        {
+            "ZitadelAddV2": v2.Add,
+            "ZitadelRemoveV2": v2.Remove,
+            "ZitadelSearchV2": v2.Search,
+            "ZitadelCriterion": v2.Criterion,
+            "ZitadelByTime": v2.ByTime,
+            "ZitadelById": v2.ById,
+            "ZitadelPageV2": Page,
+        },
+        {
+            "ZitadelAddV2": {
+                "userId": {**_USER, "description": "As in the path."},
+                "expirationDate": _EXPIRY,
+            },
+            "ZitadelRemoveV2": {"userId": _USER, "tokenId": PAT_ID},
+            "ZitadelById": {"id": OWNER_ID},
+            "ZitadelSearchV2": {"filters": {"description": "All have to match."}},
+        },
+    )
+    found["ZitadelPageV2"] = _page(page, usual, most_v2)
+    # Of null and nothing a type makes no difference, so what is to be given is said here.
+    criteria = found["ZitadelCriterion"]["properties"]
+    found["ZitadelCriterion"]["oneOf"] = [
+        {"properties": {name: {"type": "object"}}, "required": [name]} for name in criteria
+    ]
+    add = found["ZitadelAddV2"]
+    to = {**add["properties"], "userId": {"type": "string", **_USER}}
+    found["ConnectAdd"] = {**add, "properties": to, "required": ["userId"]}
+    return found
+
+
+def _page(schema: Schema, usual: int, most: int) -> Schema:
+    limits = {
+        "offset": _uint64(MAX_UINT64, "How many to leave out before the first."),
+        "limit": _uint64(most, f"How many at most. Null, 0 or left out: {usual}."),
+    }
+    return {**schema, "properties": {**schema["properties"], **limits}}
+
+
+def _uint64(most: int, about: str) -> Schema:
+    number = {"type": "integer", "minimum": 0, "maximum": most}
+    text = {"type": "string", "pattern": f"^{up_to(most)}$"}
+    return {"description": about, "anyOf": [number, text, {"type": "null"}], "default": None}
+
+
+_ORGANISATION = parameter(
+    "header",
+    "x-zitadel-orgid",
+    "The organisation to act in. Left out: the caller's own.",
+    {"type": "string", **OWNER_ID, "pattern": OWNER_ID["pattern"].replace("!-.", "!-+\\-.")},  # no comma
+)
+_PATH = {
+    "userId": parameter("path", "userId", "The user's id.", {"type": "string", **OWNER_ID}),
+    "tokenId": parameter("path", "tokenId", "The PAT's id.", {"type": "string", **PAT_ID}),
+}
+
+# -- operations --------------------------------------------------------------------------------------------
+
+
+def describe(settings: Settings) -> Description:
+    """The surface under these settings, in both versions."""
+    found = {**_request_schemas(settings), **schemas({kind.__name__: kind for kind in TYPES})}
+    users, users_v2 = f"{settings.path_prefix}/management/v1/users", f"{settings.path_prefix}/v2/users"
+    paths = {
+        f"{users}/{{userId}}/pats": _path("userId", post=_add("V1", "ZitadelAdd", "ZitadelAdded")),
+        f"{users}/{{userId}}/pats/_search": _path(
+            "userId", post=_search("V1", "ZitadelSearch", "ZitadelFound", "Newest first unless `asc`.")
+        ),
+        f"{users}/{{userId}}/pats/{{tokenId}}": _path(
+            *("userId", "tokenId"),
+            get=_operation(
+                "getUserPatV1",
+                "Look at a user's PAT",
+                answer("The PAT.", ref("ZitadelGot"), maybe=["X-CSRF-Token", *QUOTA]),
+                ["404"],
+            ),
+            delete=_remove("V1", "ZitadelRemoved"),
+        ),
+        f"{users_v2}/{{userId}}/pats": _path("userId", post=_add("V2", "ZitadelAddV2", "ZitadelAddedV2")),
+        f"{users_v2}/{{userId}}/pats/{{tokenId}}": _path(
+            "userId", "tokenId", delete=_remove("V2", "ZitadelRemovedV2")
+        ),
+        f"{users_v2}/pats/search": _path(post=_search("V2", "ZitadelSearchV2", "ZitadelFoundV2", _ORDER)),
+    }
+    connect = {
+        "AddPersonalAccessToken": _add("Connect", "ConnectAdd", "ZitadelAddedV2"),
+        "RemovePersonalAccessToken": _remove("Connect", "ZitadelRemovedV2", "ZitadelRemoveV2"),
+        "ListPersonalAccessTokens": _search("Connect", "ZitadelSearchV2", "ZitadelFoundV2", _ORDER),
+    }
+    for name, operation in connect.items():
+        paths[f"{settings.path_prefix}{v2.SERVICE}{name}"] = _path(post=operation)
+    return Description({"name": _TAG, "description": _ABOUT}, paths, found, errors())
+
+
+_ORDER = "By `sortingColumn`, else by creation; descending unless `asc`."
+
+
+def _path(*names: str, **operations: dict[str, Any]) -> dict[str, Any]:
+    return {"parameters": [*(_PATH[name] for name in names), _ORGANISATION], **operations}
+
+
+def _add(version: str, request: str, done: str) -> dict[str, Any]:
+    return _operation(
+        f"addUserPat{version}",
+        "Make a PAT for a user",
+        answer("The PAT, with its token.", ref(done), maybe=QUOTA),
+        ["409", "413"],
+        about="Its name is made, its scopes are the caller's own, and it lives no longer than the caller's.",
+        request=request,
+    )
+
+
+def _search(version: str, request: str, done: str, about: str) -> dict[str, Any]:
+    found = answer("The PATs.", ref(done), maybe=QUOTA)
+    return _operation(f"searchUserPats{version}", "List PATs", found, ["413"], about=about, request=request)
+
+
+def _remove(version: str, done: str, request: str | None = None) -> dict[str, Any]:
+    return _operation(
+        f"removeUserPat{version}",
+        "Revoke a user's PAT",
+        answer("It is gone for good, and its access tokens with it.", ref(done), maybe=QUOTA),
+        ["404", *(["413"] if request else [])],
+        request=request,
+    )
+
+
+def _operation(
+    operation: str,
+    summary: str,
+    done: dict[str, Any],
+    refusals: list[str],
+    *,
+    about: str | None = None,
+    request: str | None = None,
+) -> dict[str, Any]:
+    family = "Connect" if operation.endswith("Connect") else "Zitadel"
+    found: dict[str, Any] = {"operationId": operation, "summary": summary, "tags": [_TAG]}
+    if about:
+        found["description"] = about
+    if request:
+        found["requestBody"] = body({"application/json": ref(request)})
+    names = [family + status for status in sorted({*_ALWAYS, *refusals})]
+    return {**found, "responses": {"200": done, **responses(*names)}}

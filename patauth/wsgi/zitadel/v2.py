@@ -1,0 +1,226 @@
+"""Version 2 of ZITADEL's API: the same three operations over REST and over Connect (unary, JSON).
+
+    add      POST /v2/users/{userId}/pats                AddPersonalAccessToken
+    remove   DELETE /v2/users/{userId}/pats/{tokenId}    RemovePersonalAccessToken
+    list     POST /v2/users/pats/search                  ListPersonalAccessTokens
+
+Connect's are POST /zitadel.user.v2.UserService/{name}, with the ids in the body: what the vendor's SDK calls.
+
+Source: the vendor's SDK, and https://connectrpc.com/docs/protocol/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from ...errors import InvalidRequest
+from ...model import dates, filters
+from ...model.filters import Filter, Sorter
+from ...model.pat import PersonalAccessToken, check_id
+from ..answers import Answer, json_answer
+from .fields import (
+    NEVER_MS,
+    Call,
+    Operation,
+    Page,
+    Timestamp,
+    add,
+    expiry,
+    filled,
+    instant,
+    listed,
+    names_of,
+    page_of,
+    read,
+    remove,
+)
+
+SERVICE = "/zitadel.user.v2.UserService/"
+USUAL_LIMIT, MAX_LIMIT = 100, 1000  # of a list; the setting may make them less
+
+_METHOD = "TIMESTAMP_FILTER_METHOD_"
+_METHODS = ("EQUALS", "AFTER", "AFTER_OR_EQUALS", "BEFORE", "BEFORE_OR_EQUALS")
+_COLUMN = "PERSONAL_ACCESS_TOKEN_FIELD_NAME_"
+_COLUMNS = {
+    "UNSPECIFIED": "created",
+    "CREATED_DATE": "created",
+    "ID": "id",
+    "USER_ID": "owner",
+    "ORGANIZATION_ID": "created",  # all that are listed are of one
+    "EXPIRATION_DATE": "expirationDate",
+}
+
+
+def _enum(prefix: str, words: Sequence[str]) -> msgspec.Meta:
+    # As a schema alone: what msgspec would say of another value repeats it, whatever it is.
+    return msgspec.Meta(extra_json_schema={"enum": [prefix + word for word in words]})
+
+
+# -- request bodies ------------------------------------------------------------------------------------------
+
+
+class Add(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    user_id: str | None = None
+    expiration_date: Timestamp = None
+
+
+class Remove(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    user_id: str
+    token_id: str
+
+
+class ByTime(msgspec.Struct, forbid_unknown_fields=True):
+    timestamp: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+    method: Annotated[str | None, _enum(_METHOD, _METHODS)] = None
+
+
+class ById(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+
+
+class Criterion(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """One of these."""
+
+    created_date_filter: ByTime | None = None
+    expiration_date_filter: ByTime | None = None
+    organization_id_filter: ById | None = None
+    token_id_filter: ById | None = None
+    user_id_filter: ById | None = None
+
+
+class Search(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    pagination: Page | None = None
+    sorting_column: Annotated[str | None, _enum(_COLUMN, tuple(_COLUMNS))] = None
+    filters: list[Criterion] | None = None
+
+
+_CAMEL = names_of(Add, Remove, ByTime, ById, Criterion, Search, Page)
+
+
+# -- operations ----------------------------------------------------------------------------------------------
+
+
+def _add(call: Call) -> Answer:
+    body = read(call, Add, _CAMEL)
+    user_id = call.user_id or body.user_id or ""
+    if body.user_id is not None and body.user_id != user_id:
+        raise InvalidRequest("give the one that stands in the path, or leave it out", field="userId")
+    issued = add(call, user_id, body.expiration_date)
+    return json_answer(
+        200,
+        {"creationDate": instant(issued.pat.created_ms), "tokenId": issued.pat.id, "token": issued.token},
+    )
+
+
+def _remove(call: Call) -> Answer:
+    pat = remove(call, call.user_id, call.token_id)
+    return json_answer(200, {"deletionDate": instant(pat.read_ms)})
+
+
+def _remove_by_body(call: Call) -> Answer:
+    body = read(call, Remove, _CAMEL)
+    return _remove(call._replace(user_id=body.user_id, token_id=body.token_id))
+
+
+def _list(call: Call) -> Answer:
+    body = read(call, Search, _CAMEL)
+    setting = call.authority.settings.page_limit_zitadel
+    offset, limit = page_of(body.pagination, "pagination", min(USUAL_LIMIT, setting), min(MAX_LIMIT, setting))
+    ascending = body.pagination is not None and bool(body.pagination.asc)
+    column = _known(body.sorting_column, _COLUMN, tuple(_COLUMNS), "sortingColumn")
+    user_id, parts = _criteria(call, body.filters or [])
+    sorter = Sorter(_COLUMNS[column], not ascending)
+    pats = listed(call, user_id, filters.every(parts), sorter, offset, limit)
+    pagination = {"totalResult": str(pats.total), "appliedLimit": str(limit)}
+    return json_answer(
+        200, filled({"pagination": filled(pagination), "result": [_shown(pat) for pat in pats]})
+    )
+
+
+CONNECT: dict[str, Operation] = {
+    "AddPersonalAccessToken": _add,
+    "RemovePersonalAccessToken": _remove_by_body,
+    "ListPersonalAccessTokens": _list,
+}
+COLLECTION: dict[str, Operation] = {"POST": _add}
+SEARCH: dict[str, Operation] = {"POST": _list}
+ONE: dict[str, Operation] = {"DELETE": _remove}
+
+
+# -- filters: all of them must match -------------------------------------------------------------------------
+
+_NOTHING = filters.between("created", 1, 0)
+
+
+def _criteria(call: Call, given: Sequence[Criterion]) -> tuple[str | None, list[Filter]]:
+    """Whose PATs are asked for (None: anybody's), and which of them."""
+    users: list[str] = []
+    parts: list[Filter] = []
+    for place, one in enumerate(given):
+        field = f"filters[{place}]"
+        criteria = [(name, getattr(one, name)) for name in one.__struct_fields__]
+        match [(name, value) for name, value in criteria if value is not None]:
+            case [("created_date_filter", ByTime() as moment)]:
+                parts.append(_range("created", moment, f"{field}.createdDateFilter"))
+            case [("expiration_date_filter", ByTime() as moment)]:
+                parts.append(_range("expirationDate", moment, f"{field}.expirationDateFilter"))
+            case [("organization_id_filter", ById(wanted))]:
+                if check_id(wanted, f"{field}.organizationIdFilter.id") != call.tenant:
+                    parts.append(_NOTHING)
+            case [("token_id_filter", ById(wanted))]:
+                parts.append(filters.with_id(check_id(wanted, f"{field}.tokenIdFilter.id")))
+            case [("user_id_filter", ById(wanted))]:
+                users.append(check_id(wanted, f"{field}.userIdFilter.id"))
+            case _:
+                raise InvalidRequest("give exactly one criterion in each", field=field)
+    if len(set(users)) > 1:  # nobody is two users
+        parts.append(_NOTHING)
+    # One's own takes the least right.
+    users.sort(key=lambda user_id: not call.is_own(user_id))
+    return (users[0] if users else None), parts
+
+
+def _range(name: str, moment: ByTime, field: str) -> Filter:
+    """The PATs whose instant stands so to the one given; to the millisecond, as instants are kept.
+
+    Never is `NEVER_MS`, as it is shown; and `filters.NEVER` in an index, which is later than all.
+    """
+    ms = min(dates.parse_ms(moment.timestamp, f"{field}.timestamp"), NEVER_MS)
+    method = _known(moment.method, _METHOD, _METHODS, f"{field}.method")
+    low, high = 0, filters.NEVER
+    last = high if ms == NEVER_MS else ms
+    if method == "AFTER":
+        low = last + 1
+    elif method == "BEFORE":
+        high = ms - 1
+    else:
+        low = low if method == "BEFORE_OR_EQUALS" else max(low, ms)
+        high = high if method == "AFTER_OR_EQUALS" else last
+    return filters.between(name, low, high) if low <= high else _NOTHING
+
+
+def _known(value: str | None, prefix: str, words: Sequence[str], field: str) -> str:
+    """The word that a value of an enum ends in; the first where none is given."""
+    if value is None:
+        return words[0]
+    word = value.removeprefix(prefix)
+    if not value.startswith(prefix) or word not in words:
+        raise InvalidRequest(f"give {prefix} and one of {', '.join(words)}", field=field)
+    return word
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+
+
+def _shown(pat: PersonalAccessToken) -> dict[str, Any]:
+    return {
+        "creationDate": instant(pat.created_ms),
+        "changeDate": instant(pat.changed_ms),
+        "id": pat.id,
+        "userId": pat.owner.id,
+        "organizationId": pat.tenant,
+        "expirationDate": expiry(pat),
+    }
