@@ -1,20 +1,19 @@
 from __future__ import annotations
 
 import itertools
-import warnings
-from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
-from typing import Any
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from patauth import Authority, IssuedPat, Owner, Settings
-from patauth.crypto.hashing import PROFILES
-
-from .servers import Server, binaries
+from patauth import Authority
+from patauth.jwt.key_files import SigningKeys
+from tests.support.authorities import Make, maker
+from tests.support.clocks import Clock
+from tests.support.servers import Server, binaries
+from tests.support.signing import JWT_MODE
 
 # Each example talks to real engines: no deadline, and function-scoped fixtures are meant.
 settings.register_profile(
@@ -24,23 +23,8 @@ settings.register_profile(
 )
 settings.load_profile("engines")
 
-NOW = 1_893_456_000_000  # 2030-01-01T00:00:00Z
-MINUTE, DAY = 60_000, 86_400_000
 
 _prefixes = (f"test{number}" for number in itertools.count())
-
-
-class Clock:
-    """The store's clock in tests: milliseconds that only a test moves."""
-
-    def __init__(self, now: int = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, ms: int) -> None:
-        self.now += ms
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +47,6 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-# For claims about a store that several Authorities share, or that a test looks into.
-shared_engines = pytest.mark.parametrize("engine", list(binaries()), indirect=True)
-
-
 @pytest.fixture
 def store_url(engine: str, servers: dict[str, Server]) -> str:
     return "memory:" if engine == "memory" else servers[engine].url
@@ -83,32 +63,10 @@ def clock() -> Clock:
     return Clock()
 
 
-Make = Callable[..., Authority]
-
-
 @pytest.fixture
 def prefix() -> str:
     """A key_prefix of this test's own."""
     return next(_prefixes)
-
-
-@contextmanager
-def maker(default_url: str, prefix: str) -> Iterator[Make]:
-    made: list[Authority] = []
-
-    def make_one(*, clock: Clock | None = None, url: str = default_url, **given: Any) -> Authority:
-        # As patient as the deadline of a request: a busy machine stalls for longer than the default.
-        patient = {"connect_timeout": 0.5, "command_timeout": 0.5}
-        values = {"key_prefix": prefix, "hash_profile": PROFILES["testing"], **patient, **given}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "store 'memory:'")
-            authority = Authority(Settings.of(store_url=url, **values), _clock=clock)
-        made.append(authority)
-        return authority
-
-    yield make_one
-    for authority in made:
-        authority.close()
 
 
 @pytest.fixture
@@ -137,27 +95,27 @@ def real(make_at: Make) -> Authority:
     return make_at()
 
 
-ALICE = Owner("alice", name="Alice")
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("PATAUTH_")] + ["NO_COLOR"]:
+        monkeypatch.delenv(name, raising=False)
 
 
-def issue(authority: Authority, name: str = "ci", **given: Any) -> IssuedPat:
-    """A PAT with what a test does not care about filled in."""
-    values: dict[str, Any] = {"owner": ALICE, "scope": ["reports:read", "reports:write"]}
-    if not {"expires_in", "expires_at", "never_expires"} & set(given):
-        values["expires_in"] = timedelta(days=30)
-    return authority.create(name=name, **{**values, **given})
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A directory with one key that signs access tokens."""
+    SigningKeys(tmp_path / "keys").rotate()
+    return tmp_path / "keys"
 
 
-def basic(pat_id: str, secret: str) -> str:
-    return "Basic " + b64encode(f"{pat_id}:{secret}".encode()).decode()
+@pytest.fixture
+def signing(make: Make, keys: Path) -> Make:
+    """Makes Authorities that sign access tokens."""
+    return lambda **given: make(**{**JWT_MODE, "keys": str(keys), **given})
 
 
-def basic_of(issued: IssuedPat) -> str:
-    return basic(issued.pat.id, issued.secret)
-
-
-def wrong_secret(authority: Authority) -> str:
-    """A secret of the right shape and checksum that opens nothing."""
-    from patauth.model import credentials
-
-    return authority.format.secret_text(credentials.mint_secret())
+@pytest.fixture
+def signed(signing: Make, clock: Clock) -> Authority:
+    """An Authority that signs, on the test's clock."""
+    return signing(clock=clock)

@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..servers import Server, binaries
+from tests.support.servers import Server, binaries
+
 from .measure import Pinning
 from .report import Part, header, machine, write_json
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from ..servers import Server
+from tests.support.servers import Server
 
 _OF_COUNTING = ("info", "client")  # commands of the connections that ask
 

@@ -8,7 +8,8 @@ from typing import Any
 import hiredis
 import redis
 
-from ..servers import Server
+from tests.support.servers import Server
+
 from .measure import Case
 
 GET = "redis-py GET"

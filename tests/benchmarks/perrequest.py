@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..servers import Server
+from tests.support.servers import Server
+
 from .calls import Calling, environ_of
 from .cases import PatauthCases
 from .counts import Count, count

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..servers import Server, serving
+from tests.support.servers import Server, serving
 
 
 class Recorder:

@@ -14,9 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..servers import Server
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+from tests.support.servers import Server
 
 NOT_MEASURED = (
     "Not measured: a network between client and server, TLS, a cluster, replicas, caches that are cold, many"

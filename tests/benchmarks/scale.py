@@ -15,8 +15,8 @@ import redis
 from patauth import Owner
 from patauth.crypto.hashing import PROFILES
 from patauth.store.keys import Keys
+from tests.support.servers import Server
 
-from ..servers import Server
 from .calls import SCOPE
 from .cases import authority_at, basic
 from .fill import EACH, Known, fill

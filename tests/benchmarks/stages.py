@@ -14,7 +14,8 @@ from typing import Any
 
 import hiredis
 
-from ..servers import Server
+from tests.support.servers import Server
+
 from .calls import Calling, environ_of
 from .cases import BARE, ONE_TRIP, TOKEN, PatauthCases, Way, authority_at
 from .counts import functions_of

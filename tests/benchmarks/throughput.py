@@ -15,7 +15,8 @@ from http.client import HTTPConnection
 from itertools import chain
 from pathlib import Path
 
-from ..servers import Server, until
+from tests.support.servers import Server, until
+
 from . import peers
 from .calls import PATH
 from .cases import authority_at, issue

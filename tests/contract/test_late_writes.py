@@ -1,0 +1,111 @@
+"""A write that reaches the engine after its caller was told that it failed: it does not happen then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from patauth import Authority, InvalidCredentials, IssuedPat, StoreUnavailable
+from tests.support.authorities import Make, issue
+from tests.support.servers import Server, binaries, until
+
+AT_ONCE = timedelta(0)
+
+
+@pytest.fixture
+def engine_of_its_own(tmp_path: Path) -> Iterator[Server]:
+    server = Server(binaries()["valkey"], tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def authority(make_at: Make, engine_of_its_own: Server) -> Authority:
+    return make_at(url=engine_of_its_own.url)
+
+
+def frozen_at(authority: Authority, server: Server, script: str, call: Callable[[], object]) -> None:
+    """Freeze the engine just before a script is sent, and thaw it after the caller has given up."""
+    scripts = authority._store._scripts
+    run = scripts.run_durably
+    wanted = getattr(authority._store, f"_{script}")
+
+    def freeze(this: object, *given: object) -> object:
+        if this is wanted:
+            scripts.run_durably = run  # type: ignore[method-assign]
+            server.freeze()
+        return run(this, *given)  # type: ignore[arg-type]
+
+    scripts.run_durably = freeze  # type: ignore[method-assign, assignment]
+    try:
+        with pytest.raises(StoreUnavailable):
+            call()
+    finally:
+        time.sleep(0.5)  # as long as the request had: what was sent is late from now on
+        server.thaw()
+        until(server.answers)
+    until(lambda: _settled(authority))
+
+
+def _settled(authority: Authority) -> bool:
+    try:
+        authority.ping()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+def passes(authority: Authority, issued: IssuedPat) -> bool:
+    try:
+        authority.verify_basic(issued.pat.id, issued.secret)
+    except InvalidCredentials:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("overlap", [AT_ONCE, timedelta(hours=1)], ids=["at once", "an hour"])
+def test_a_late_rotation_leaves_the_secret_that_is_known(
+    authority: Authority, engine_of_its_own: Server, overlap: timedelta
+) -> None:
+    issued = issue(authority)
+    call = lambda: authority.rotate(issued.pat.id, overlap=overlap)  # noqa: E731
+    frozen_at(authority, engine_of_its_own, "update", call)
+    assert passes(authority, issued)
+    again = authority.rotate(issued.pat.id)
+    assert [passes(authority, one) for one in (issued, again)] == [True, True], "the repeat keeps its overlap"
+
+
+def test_a_late_creation_makes_nothing_and_can_be_repeated(
+    authority: Authority, engine_of_its_own: Server
+) -> None:
+    frozen_at(authority, engine_of_its_own, "create", lambda: issue(authority))
+    assert authority.list() == authority.list(owner_id="alice") == []
+    made = issue(authority)
+    assert passes(authority, made)
+    assert [pat.id for pat in authority.list()] == [made.pat.id]
+
+
+def test_a_late_patch_changes_nothing(authority: Authority, engine_of_its_own: Server) -> None:
+    issued = issue(authority)
+    operations = [{"op": "replace", "path": "/name", "value": "late"}]
+    frozen_at(authority, engine_of_its_own, "update", lambda: authority.patch(issued.pat.id, operations))
+    assert authority.get(issued.pat.id).name == "ci"
+
+
+def test_a_late_disable_does_not_undo_an_enable(authority: Authority, engine_of_its_own: Server) -> None:
+    issued = issue(authority)
+    frozen_at(authority, engine_of_its_own, "owner_state", lambda: authority.disable_owner("alice"))
+    authority.enable_owner("alice")
+    assert passes(authority, issued)
+    assert passes(authority, issue(authority, name="another"))
+
+
+def test_a_late_deletion_happens(authority: Authority, engine_of_its_own: Server) -> None:
+    """What was asked for: to be told that it failed is no reason to keep a PAT alive."""
+    issued = issue(authority)
+    frozen_at(authority, engine_of_its_own, "delete", lambda: authority.delete(issued.pat.id))
+    until(lambda: not passes(authority, issued))

@@ -1,0 +1,168 @@
+"""Creation on behalf of a caller, and what the trail says of changes whose outcome nobody knows."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from patauth import (
+    Authority,
+    Conflict,
+    Forbidden,
+    InvalidCredentials,
+    InvalidScope,
+    IssuedPat,
+    Owner,
+    Principal,
+    Quota,
+    StoreUnavailable,
+)
+from patauth.store.transport.pool import Unanswered
+from tests.support.authorities import ALICE, Make, issue
+from tests.support.tenants import put
+
+MANAGE = "idn:my-personal-access-tokens:manage"
+ALL = "idn:all-personal-access-tokens:manage"
+BOB = Owner("bob", name="Bob")
+
+
+def maker_of(authority: Authority, right: str = MANAGE, **given: Any) -> tuple[IssuedPat, Principal]:
+    made = issue(authority, name="maker", scope=["reports:read", right], **given)
+    return made, authority.verify_bearer(made.token)
+
+
+def during_the_hash(authority: Authority, act: Callable[[], object]) -> None:
+    """Something happens while a hash is computed, once."""
+    hasher: Any = authority._hasher
+    real = hasher.hash
+
+    def hashed(secret: bytes) -> Any:
+        hasher.hash = real
+        act()
+        return real(secret)
+
+    hasher.hash = hashed
+
+
+ENDS: dict[str, Callable[[Authority, IssuedPat], object]] = {
+    "deleted": lambda authority, maker: authority.delete(maker.pat.id),
+    "its owner disabled": lambda authority, maker: authority.disable_owner(maker.pat.owner.id),
+    "its owner revoked": lambda authority, maker: authority.revoke_owner(maker.pat.owner.id),
+}
+
+
+class TestRevokedMeanwhile:
+    """What a caller has under way when they are revoked makes nothing that outlives them."""
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_no_pat_is_made(self, authority: Authority, end: str) -> None:
+        maker, by = maker_of(authority)
+        during_the_hash(authority, lambda: ENDS[end](authority, maker))
+        with pytest.raises((InvalidCredentials, Forbidden)):
+            authority.create(name="child", scope=["reports:read"], expires_in=timedelta(days=1), by=by)
+        assert "child" not in [pat.name for pat in authority.list()]
+
+    @pytest.mark.parametrize("end", ENDS)
+    def test_no_secret_is_made(self, authority: Authority, end: str) -> None:
+        target = issue(
+            authority, owner=BOB, name="target", scope=["reports:read"], expires_in=timedelta(days=1)
+        )
+        maker, by = maker_of(authority, ALL)
+        during_the_hash(authority, lambda: ENDS[end](authority, maker))
+        with pytest.raises(InvalidCredentials):
+            authority.rotate(target.pat.id, overlap=timedelta(0), by=by)
+        assert authority.verify_bearer(target.token).subject == BOB
+
+    def test_scopes_that_are_taken_from_the_maker_are_not_passed_on(self, authority: Authority) -> None:
+        maker, by = maker_of(authority)
+        during_the_hash(authority, lambda: authority.patch(maker.pat.id, [put("/scope", [MANAGE])]))
+        with pytest.raises(InvalidScope):
+            authority.create(name="child", scope=["reports:read"], expires_in=timedelta(days=1), by=by)
+
+    @pytest.mark.parametrize("verb", ["create", "rotate"])
+    def test_the_last_word_is_the_scripts_for_ones_own(self, authority: Authority, verb: str) -> None:
+        """Between the last look at the maker and the write, there is nothing: they share a slot."""
+        maker, by = maker_of(authority)
+        own = issue(authority, name="own", scope=["reports:read"], expires_in=timedelta(days=1))
+        scripts: Any = authority._store._scripts
+        real = scripts.run_durably
+
+        def revoke_first(*given: Any) -> Any:
+            scripts.run_durably = real
+            authority.delete(maker.pat.id)
+            return real(*given)
+
+        scripts.run_durably = revoke_first
+        child: dict[str, Any] = {"scope": ["reports:read"], "expires_in": timedelta(days=1)}
+        verbs: dict[str, Callable[[], object]] = {
+            "create": lambda: authority.create(name="child", **child, by=by),
+            "rotate": lambda: authority.rotate(own.pat.id, by=by),
+        }
+        with pytest.raises(InvalidCredentials):
+            verbs[verb]()
+        assert [pat.name for pat in authority.list()] == ["own"]
+        assert authority.verify_bearer(own.token).subject == ALICE
+
+
+class TestCost:
+    def test_a_refused_creation_costs_no_hash(self, make: Make) -> None:
+        authority = make(max_pats_per_owner=1)
+        issue(authority)
+        issue(authority, owner=BOB)
+        authority.disable_owner("bob")
+        hashes = authority._hasher.computed
+        for owner, name, error in ((ALICE, "ci", Conflict), (ALICE, "x", Conflict), (BOB, "x", Forbidden)):
+            with pytest.raises(error):
+                issue(authority, owner=owner, name=name)
+        assert authority._hasher.computed == hashes
+
+
+def test_a_pat_does_not_shed_its_quota_by_making_another(authority: Authority) -> None:
+    _, by = maker_of(authority, request_quota="5/60")
+    child = authority.create(name="child", scope=["reports:read"], expires_in=timedelta(days=1), by=by)
+    assert child.pat.request_quota == Quota(5, 60)
+    assert issue(authority, name="the host's own").pat.request_quota is None
+
+
+CHANGES: dict[str, tuple[str, Callable[[Authority, IssuedPat], object]]] = {
+    "pat.delete": ("delete", lambda authority, issued: authority.delete(issued.pat.id)),
+    "owner.revoke": ("revoke_owner", lambda authority, issued: authority.revoke_owner("alice")),
+    "owner.disable": ("set_owner_state", lambda authority, issued: authority.disable_owner("alice")),
+    "owner.enable": ("set_owner_state", lambda authority, issued: authority.enable_owner("alice")),
+    "pat.patch": (
+        "update",
+        lambda authority, issued: authority.patch(issued.pat.id, [put("/name", "x")]),
+    ),
+    "pat.create": ("create", lambda authority, issued: issue(authority, name="new")),
+}
+
+
+class TestTrail:
+    """A change that was sent and not answered may have been made: restoring a copy must know of it."""
+
+    @pytest.mark.parametrize("event", CHANGES)
+    def test_it_says_that_the_outcome_is_unknown(
+        self, authority: Authority, event: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        issued = issue(authority)
+        verb, change = CHANGES[event]
+        store: Any = authority._store
+        real = getattr(store, verb)
+
+        def lost(*given: Any, **options: Any) -> Any:
+            answer = real(*given, **options)
+            if verb == "create" and not given[3]:
+                return answer  # only asks what would come of it
+            raise Unanswered(detail="the reply was lost")
+
+        setattr(store, verb, lost)
+        with caplog.at_level(logging.INFO, "patauth.audit"), pytest.raises(StoreUnavailable):
+            change(authority, issued)
+        (said,) = [json.loads(record.getMessage()) for record in caplog.records]
+        assert (said["event"], said["outcome"]) == (event, "unknown")
+        assert issued.secret not in caplog.text

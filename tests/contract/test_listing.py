@@ -1,0 +1,566 @@
+"""Listings against a model, in pages, in bounds, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from patauth import Authority, Forbidden, InvalidRequest, IssuedPat, Owner, PatAuthError
+from patauth.crypto.keyring import Keyring
+from patauth.model.dates import format_ms
+from patauth.model.filters import MAX_BYTES, index_value, parse, parse_sorters, sort_pats
+from patauth.model.pat import PersonalAccessToken, is_gone
+from patauth.operations import listing
+from patauth.operations.listing import Listing
+from patauth.store import tenant_index
+from patauth.store.record import PatRecord, pack, unpack
+from tests.support.authorities import Make, issue
+from tests.support.clocks import DAY, MINUTE, NOW, Clock
+from tests.support.filters import trees, words
+from tests.support.servers import Server, shared_engines
+from tests.support.tenants import after_reading, far, forge, keys_of, send
+
+OWNERS = [Owner("alice"), Owner("bob"), Owner("carol")]
+RETENTION = 2 * DAY
+INDEXES = ["created", "lastUsed", "expirationDate"]
+
+
+class Model:
+    """A tenant as a plain list of PATs, beside the Authority that the same is done to."""
+
+    def __init__(self, authority: Authority, clock: Clock) -> None:
+        self.authority = authority
+        self.clock = clock
+        self.issued: list[IssuedPat] = []
+        self.pats: dict[str, PersonalAccessToken] = {}
+
+    def do(self, action: str, which: int, days: int | None) -> None:
+        """One of the things that happen to PATs; what is refused changes nothing."""
+        issued = self.issued[which % len(self.issued)] if self.issued else None
+        with suppress(PatAuthError):
+            if action == "pass":
+                self.clock.advance([1, MINUTE, MINUTE + 1, DAY][which % 4])
+            elif action == "create":
+                self.create(which, days)
+            elif issued is not None:
+                getattr(self, action)(issued.pat.id, issued.secret, days)
+
+    def create(self, which: int, days: int | None) -> None:
+        expiry: dict[str, Any] = {"never_expires": True}
+        if days is not None:
+            expiry = {"expires_in": timedelta(days=days)}
+        name = ["a", "ab", "b", "\u00e9"][which % 4] + str(which // 4 % 2)
+        issued = issue(self.authority, name, owner=OWNERS[which % 3], **expiry)
+        self.issued.append(issued)
+        self.pats[issued.pat.id] = issued.pat
+
+    def use(self, pat_id: str, secret: str, _: int | None) -> None:
+        self.authority.verify_basic(pat_id, secret)
+        used = self.pats[pat_id].last_used_ms
+        if used is None or used // DAY < self.clock.now // DAY:
+            self.pats[pat_id] = replace(self.pats[pat_id], last_used_ms=self.clock.now)
+
+    def expire(self, pat_id: str, _: str, days: int | None) -> None:
+        expires_ms = None if days is None else self.clock.now + days * DAY
+        operations = [
+            {
+                "op": "replace",
+                "path": "/expirationDate",
+                "value": None if expires_ms is None else format_ms(expires_ms),
+            },
+            {"op": "replace", "path": "/userAwareTokenNeverExpires", "value": True},
+        ]
+        self.authority.patch(pat_id, operations)
+        self.pats[pat_id] = replace(self.pats[pat_id], expires_ms=expires_ms)
+
+    def delete(self, pat_id: str, _: str, __: int | None) -> None:
+        self.authority.delete(pat_id)
+        del self.pats[pat_id]
+
+    def vanish(self, pat_id: str, _: str, __: int | None) -> None:
+        """By its TTL, which the real clock counts: once its retention is over, at any time."""
+        pat = self.pats.get(pat_id)
+        if pat is not None and is_gone(pat.expires_ms, self.clock.now, RETENTION):
+            send(self.authority, ("DEL", keys_of(self.authority).pat(pat_id)))
+
+    def cut_short(self, pat_id: str, _: str, days: int | None) -> None:
+        """A creation that has written the index and then died."""
+        forge(self.authority, self.clock.now - (days or 0) * MINUTE, len(self.pats))
+
+    def living(self, owner_id: str | None) -> list[PersonalAccessToken]:
+        return [
+            pat
+            for pat in self.pats.values()
+            if not is_gone(pat.expires_ms, self.clock.now, RETENTION) and owner_id in (None, pat.owner.id)
+        ]
+
+
+def facts(pat: PersonalAccessToken) -> tuple[object, ...]:
+    return pat.id, pat.owner.id, pat.name, *(index_value(pat, index) for index in INDEXES)
+
+
+days = st.sampled_from([None, 1, 2, 4])
+actions = st.tuples(
+    st.sampled_from(
+        ["create"] * 3 + ["pass"] * 2 + ["use", "use", "expire", "delete", "vanish", "cut_short"]
+    ),
+    st.integers(0, 11),
+    days,
+)
+instants = st.builds(lambda day, ms: NOW + day * DAY + ms, st.integers(0, 6), st.sampled_from([-1, 0, 1]))
+
+
+def retimed(tree: Any, moments: Callable[[], int]) -> Any:
+    """A filter of test_filters with dates of this model in place of its own."""
+    match tree:
+        case (("and" | "or") as word, parts):
+            return word, [retimed(part, moments) for part in parts]
+        case (("not" | "()") as word, part):
+            return word, retimed(part, moments)
+        case (("created" | "lastUsed" | "expirationDate") as field, operator, ms) if ms is not None:
+            return field, operator, moments()
+    return tree
+
+
+@st.composite
+def questions(draw: Any) -> dict[str, Any]:
+    text = None
+    if draw(st.booleans()):
+        text = " ".join(words(retimed(draw(trees), lambda: draw(instants))))
+        assume(len(text.encode()) <= MAX_BYTES)
+    fields = draw(st.lists(st.sampled_from([*INDEXES, "name"]), max_size=3, unique=True))
+    sort = ",".join(draw(st.sampled_from(["", "-"])) + field for field in fields) or None
+    return {
+        "filters": text,
+        "sort": sort,
+        "owner_id": draw(st.sampled_from([None, None, "alice", "carol", "nobody"])),
+    }
+
+
+WIDE: list[dict[str, Any]] = [
+    {"filters": None, "sort": sort, "owner_id": None} for sort in (None, *INDEXES, "-lastUsed", "-name")
+]
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(actions, max_size=25),
+    st.lists(questions(), min_size=3, max_size=3),
+    st.integers(0, 6),
+    st.integers(0, 4),
+)
+@example([("create", n, 2) for n in range(9)] + [("pass", 3, None)] * 4 + [("create", 9, 4)], WIDE, 0, 1)
+@example([("create", 0, None), ("cut_short", 0, 0), ("create", 1, 1), ("create", 2, 4)], WIDE, 1, 1)
+def test_a_listing_is_what_a_plain_list_of_pats_gives(
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    done: list[tuple[str, int, int | None]],
+    asked: list[dict[str, Any]],
+    offset: int,
+    limit: int,
+) -> None:
+    """Filtered, sorted, counted and cut into pages, after whatever has happened."""
+    monkeypatch.setattr(listing, "_PIECE", 3)
+    monkeypatch.setattr(tenant_index, "_AT_ONCE", 2)
+    clock = Clock()
+    with make(clock=clock, tenant=f"t{next(_tenants)}", retention="2d") as authority:
+        model = Model(authority, clock)
+        for one in done:
+            model.do(*one)
+        for question in [*asked, WIDE[0]]:
+            text, sort = question["filters"], question["sort"]
+            expected = [
+                pat for pat in model.living(question["owner_id"]) if text is None or parse(text).matches(pat)
+            ]
+            whole = authority.list(**question, count=True)
+            assert whole.total == len(expected)
+            page = authority.list(**question, offset=offset, limit=limit, count=True)
+            assert page == whole[offset : offset + limit]
+            assert page.total == len(expected)
+            assert sorted(map(facts, whole)) == sorted(map(facts, expected))
+            sorters = () if sort is None else parse_sorters(sort)
+            sort_pats(expected, sorters)
+            for field, _ in sorters[:1] if len(sorters) == 1 else ():
+                values = [pat.name if field == "name" else index_value(pat, field) for pat in whole]
+                assert values == [
+                    pat.name if field == "name" else index_value(pat, field) for pat in expected
+                ]
+            if len(sorters) > 1 or (sorters and question["owner_id"] is not None):
+                assert [pat.id for pat in whole] == [pat.id for pat in expected]
+
+
+_tenants = iter(range(10**9))
+
+
+def test_the_model_has_what_it_is_meant_to_meet(make: Make, clock: Clock) -> None:
+    """Each action does something, so that the property above says what it seems to."""
+    with make(clock=clock, retention="2d") as authority:
+        model = Model(authority, clock)
+        for number in range(6):
+            model.do("create", number, 1)
+        assert len(model.pats) == 6
+        for action, which, change in [
+            ("use", 0, None),
+            ("expire", 1, 4),
+            ("expire", 2, None),
+            ("delete", 3, 1),
+        ]:
+            before = dict(model.pats)
+            model.do(action, which, change)
+            assert model.pats != before, action
+        assert len(authority.list()) == 5
+        model.do("cut_short", 0, 0)
+        clock.advance(3 * DAY)
+        model.do("vanish", 0, None)
+        assert len(model.living(None)) == len(authority.list()) == 2
+
+
+def seed(authority: Authority, count: int, owner: Owner | None = None) -> list[str]:
+    """So many PATs, a second apart, every other one used, each third without an expiry; made past the
+    front door, since their secrets do not matter. Their ids by creation."""
+    issued = issue(authority, "seed", owner=owner or OWNERS[0])
+    keys = keys_of(authority)
+    (data,) = send(authority, ("GET", keys.pat(issued.pat.id)))
+    record = unpack(data)
+    authority.delete(issued.pat.id)
+    ids = []
+    for number in range(count):
+        pat = replace(
+            record.pat,
+            id=issued.pat.id[:8] + f"{number * 7919 % 2**32:08x}".rjust(24, "5"),
+            name=f"pat {number}",
+            created_ms=record.pat.created_ms - (count - number) * 1000,
+            changed_ms=record.pat.created_ms,
+            last_used_ms=NOW + number % 5 * DAY if number % 2 else None,
+            expires_ms=None if number % 3 == 0 else NOW + 400 * DAY + number % 4 * DAY,
+        )
+        authority._store.tenant.enter(pat.id, pat.created_ms, pat.expires_ms, far())
+        if pat.last_used_ms is not None:
+            authority._store.tenant.used(pat.id, pat.last_used_ms, far())
+        send(authority, ("SET", keys.pat(pat.id), pack(PatRecord(pat, record.secrets))))
+        ids.append(pat.id)
+    return ids
+
+
+SORTS = [sign + index for sign in ("", "-") for index in INDEXES]
+
+
+def paged(authority: Authority, size: int, **asked: Any) -> list[str]:
+    """The ids of all pages, until one is not full."""
+    found: list[str] = []
+    while True:
+        page = authority.list(offset=len(found), limit=size, **asked)
+        found += [pat.id for pat in page]
+        if len(page) < size:
+            return found
+
+
+@pytest.mark.parametrize("sort", [None, *SORTS, "name", "-name,created"])
+@pytest.mark.parametrize(
+    "asked", [{}, {"filters": "created ge 2020-01-01T00:00:00Z"}, {"filters": 'name co "1"'}]
+)
+@pytest.mark.parametrize("lack", ["nothing", "gone by TTL", "cut short long ago", "cut short just now"])
+def test_pages_have_each_pat_once_and_are_full(
+    authority: Authority, clock: Clock, sort: str | None, asked: dict[str, Any], lack: str
+) -> None:
+    """In every order, whatever entries without a record lie between: of 20 PATs none is missed or doubled."""
+    ids = seed(authority, 20)
+    for size in (1, 2, 7):
+        for number in range(4):
+            at = NOW - size * 1000 * number  # among the others' creation
+            if lack == "cut short just now":
+                forge(authority, at, 100 * size + number)
+            elif lack == "cut short long ago":
+                forge(authority, at - 2 * MINUTE, 100 * size + number)
+            elif lack == "gone by TTL":
+                forge(authority, at - 2 * MINUTE, 100 * size + number, clock.now - 91 * DAY)
+        found = paged(authority, size, sort=sort, **asked)
+        assert len(found) == len(set(found))
+        whole = authority.list(sort=sort, count=True, **asked)
+        assert found == [pat.id for pat in whole]
+        assert whole.total == len(whole)
+        if "name" not in asked.get("filters", ""):
+            assert set(found) == set(ids)
+
+
+@pytest.mark.parametrize("asked", [{}, {"filters": "lastUsed isnull"}, {"filters": 'name sw "pat"'}])
+@pytest.mark.parametrize("sort", [None, "lastUsed", "-lastUsed", "created"])
+@pytest.mark.parametrize("count", [False, True])
+def test_who_stays_as_they_are_is_listed_once_whatever_happens_to_others_meanwhile(
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    sort: str | None,
+    count: bool,
+) -> None:
+    """Uses and deletions come between the pieces of one listing, and move what lies behind them."""
+    monkeypatch.setattr(listing, "_PIECE", 3)
+    ids = seed(authority, 20)
+    unused, moved, deleted = ids[0::2], ids[0:6:2], ids[1:5]
+    keys, tenant = keys_of(authority), authority._store.tenant
+
+    def meanwhile() -> None:
+        for pat_id in moved:
+            (data,) = send(authority, ("GET", keys.pat(pat_id)))
+            record = unpack(data)
+            tenant.used(pat_id, NOW + 9 * DAY, far())
+            changed = pack(replace(record, pat=replace(record.pat, last_used_ms=NOW + 9 * DAY)))
+            send(authority, ("SET", keys.pat(pat_id), changed))
+        for pat_id in deleted:
+            send(authority, ("DEL", keys.pat(pat_id)))
+            tenant.forget([pat_id], far())
+
+    after_reading(authority, meanwhile)
+    found = [pat.id for pat in authority.list(sort=sort, count=count, **asked)]
+    assert len(found) == len(set(found))
+    stayed = set(unused if asked.get("filters") == "lastUsed isnull" else ids) - {*moved, *deleted}
+    assert stayed <= set(found)
+
+
+def counted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that gets one line for each round trip from now on: the names of its commands."""
+    trips: list[str] = []
+    transport = authority._store._transport
+    call = transport.call
+
+    def counting(commands: Sequence[tuple[Any, ...]], *given: Any, **named: Any) -> list[Any]:
+        trips.append(" ".join(sorted({str(command[0]) for command in commands})))
+        return call(commands, *given, **named)
+
+    monkeypatch.setattr(transport, "call", counting)
+    return trips
+
+
+PAGES: list[dict[str, Any]] = [
+    *({"sort": sort} for sort in (None, *SORTS)),
+    {"count": True},
+    {"offset": 5},
+    {"filters": "lastUsed isnull"},
+    {"filters": "lastUsed le 2031-01-01T00:00:00Z or lastUsed isnull", "sort": "-lastUsed"},
+    {"filters": 'name co "pat"'},
+    {"filters": 'name co "pat" and not created lt 2020-01-01T00:00:00Z', "sort": "created"},
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_the_round_trips_of_a_page_do_not_grow_with_the_tenant(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch, page: dict[str, Any]
+) -> None:
+    found = []
+    for count in (60, 600):
+        authority = make(clock=clock, tenant=f"of-{count}")
+        seed(authority, count)
+        authority.list(**page, limit=25)  # scripts are known from now on
+        trips = counted(authority, monkeypatch)
+        assert len(authority.list(**page, limit=25)) == 25
+        found.append(list(trips))
+    assert found[0] == found[1]
+    assert len(found[0]) <= 7
+
+
+@shared_engines
+def test_nothing_is_ever_scanned_for_a_listing(
+    make: Make, engine: str, servers: dict[str, Server], clock: Clock
+) -> None:
+    """Counted by the server, within scripts too."""
+    authority = make(clock=clock)
+    seed(authority, 30)
+    forge(authority, clock.now - DAY)
+    before = servers[engine].calls()
+    for page in PAGES:
+        authority.list(**page)
+        authority.list(**page, limit=3)
+        authority.list(**page, owner_id="alice")
+    authority.list(filters='id in ("' + "0" * 32 + '")')
+    after = servers[engine].calls()
+    used = {name for name in after if after[name] != before.get(name, 0)}
+    assert not {name for name in used if "scan" in name or name in ("keys", "sort", "hgetall", "smembers")}
+    assert "zrange" in used
+
+
+class TestBounds:
+    @pytest.fixture
+    def small(self, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
+        """Twelve PATs where ten are the most that one listing reads: six used, four that never expire."""
+        monkeypatch.setattr(listing, "MOST", 10)
+        monkeypatch.setattr(listing, "_PIECE", 4)
+        seed(authority, 12)
+        return authority
+
+    @pytest.mark.parametrize(
+        ("asked", "field"),
+        [
+            pytest.param({}, "limit", id="all"),
+            pytest.param({"count": True}, "limit", id="all, counted"),
+            pytest.param({"limit": 11}, "limit", id="a page over the most"),
+            pytest.param({"offset": 1}, "limit", id="all but one"),
+            pytest.param({"sort": "-lastUsed"}, "limit", id="all in an order"),
+            pytest.param({"sort": "name", "limit": 1}, "filters", id="an order without an index"),
+            pytest.param({"sort": "created,name", "limit": 1}, "filters", id="two sorters"),
+            pytest.param({"filters": 'name co "pat"'}, "filters", id="a filter without an index"),
+            pytest.param({"filters": 'name co "pat"', "limit": 1, "count": True}, "filters", id="counted"),
+            pytest.param({"filters": 'name eq "x"', "limit": 1}, "filters", id="a filter without a match"),
+            pytest.param(
+                {"filters": "created ge 2020-01-01T00:00:00Z", "sort": "lastUsed", "limit": 1},
+                "filters",
+                id="a range that leaves too many to sort",
+            ),
+        ],
+    )
+    def test_what_would_read_too_many_is_refused_and_says_what_to_change(
+        self, small: Authority, asked: dict[str, Any], field: str
+    ) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            small.list(**asked)
+        assert refused.value.field == field
+
+    @pytest.mark.parametrize(
+        "asked", [{}, {"sort": "name", "limit": 1}, {"filters": 'name co "pat"', "count": True}], ids=str
+    )
+    def test_what_cannot_be_had_costs_no_record(
+        self, small: Authority, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+    ) -> None:
+        """Where all would have to be read, the index says beforehand that they are too many."""
+        trips = counted(small, monkeypatch)
+        with pytest.raises(InvalidRequest):
+            small.list(**asked)
+        assert trips
+        assert "GET" not in trips
+
+    @pytest.mark.parametrize(
+        ("asked", "count"),
+        [
+            pytest.param({"limit": 10}, 10, id="a page of the most"),
+            pytest.param({"limit": 10, "offset": 5, "count": True}, 7, id="counted"),
+            pytest.param({"offset": 2}, 10, id="the rest"),
+            pytest.param({"limit": 11, "offset": 2}, 10, id="a page over the most of what is left"),
+            pytest.param({"filters": 'name co "pat"', "limit": 5}, 5, id="a filter that soon has enough"),
+            pytest.param({"filters": "lastUsed isnull", "count": True}, 6, id="narrow enough"),
+            pytest.param({"filters": "lastUsed isnull", "sort": "name"}, 6, id="narrow enough to sort"),
+            pytest.param({"filters": "expirationDate isnull", "sort": "-created,name"}, 4, id="two sorters"),
+            pytest.param({"filters": "lastUsed isnull and expirationDate isnull"}, 2, id="two ranges"),
+            pytest.param(
+                {"filters": "created ge 2020-01-01T00:00:00Z and expirationDate isnull"}, 4,
+                id="the narrower of two ranges",
+            ),
+            pytest.param(
+                {"filters": "lastUsed ge 2020-01-01T00:00:00Z and not created lt 2020-01-01T00:00:00Z"}, 6,
+                id="the narrower of two ranges, the other way round",
+            ),
+            pytest.param(
+                {
+                    "filters": "(lastUsed isnull or lastUsed ge 2020-01-01T00:00:00Z)"
+                    f" and created ge {format_ms(NOW - 3000)}"
+                }, 3,
+                id="the narrower of two ranges, where the other would be too wide",
+            ),
+            pytest.param({"filters": 'id eq "x" and name sw "p"', "count": True}, 0, id="by id"),
+            pytest.param({"owner_id": "nobody", "sort": "name"}, 0, id="of an owner"),
+        ],
+    )  # fmt: skip
+    def test_narrowing_helps(self, small: Authority, asked: dict[str, Any], count: int) -> None:
+        assert len(small.list(**asked)) == count
+
+    @pytest.mark.parametrize("owner_id", [None, "alice"])
+    @pytest.mark.parametrize("filters", [None, "lastUsed isnull", 'name sw "pat"', 'id eq "x"'])
+    @pytest.mark.parametrize("sort", [None, "created", "-lastUsed", "name"])
+    def test_beyond_the_end_there_is_nothing_and_the_total_stands(
+        self, authority: Authority, owner_id: str | None, filters: str | None, sort: str | None
+    ) -> None:
+        for name in ("pat 1", "pat 2"):
+            issue(authority, name)
+        total = 0 if filters == 'id eq "x"' else 2
+        for offset, limit in [(2, None), (2, 1), (0, 0), (1, 0), (10**6, 5), (2**63, 1), (10**30, 10**30)]:
+            found = authority.list(
+                owner_id=owner_id, filters=filters, sort=sort, offset=offset, limit=limit, count=True
+            )
+            assert (found, found.total) == ([], total)
+        assert len(authority.list(owner_id=owner_id, filters=filters, sort=sort, limit=10**30)) == total
+
+    @pytest.mark.parametrize("owner_id", [None, "alice"])
+    @pytest.mark.parametrize("field", ["offset", "limit"])
+    @pytest.mark.parametrize("value", [-1, 1.0, "1", True, False, b"1", [1]], ids=repr)
+    def test_offset_and_limit_are_whole_numbers_from_nought(
+        self, authority: Authority, owner_id: str | None, field: str, value: Any
+    ) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            authority.list(owner_id=owner_id, **{field: value})
+        assert refused.value.field == field
+
+
+@pytest.mark.parametrize("owner_id", [None, "alice", "nobody"])
+def test_a_listing_is_a_list_and_has_a_total_where_that_was_asked_for(
+    authority: Authority, owner_id: str | None
+) -> None:
+    issue(authority)
+    plain = authority.list(owner_id=owner_id)
+    total = authority.list(owner_id=owner_id, count=True)
+    assert type(plain) is type(total) is Listing
+    assert isinstance(plain, list)
+    assert plain == total == list(plain)
+    assert plain.total is None
+    assert total.total == len(plain) == (0 if owner_id == "nobody" else 1)
+    assert all(pat.state == "active" for pat in plain)
+
+
+def test_me_is_nobody_where_the_host_calls(authority: Authority) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        authority.list(owner_id="me")
+    assert refused.value.field == "owner_id"
+    issued = issue(authority, scope=["idn:my-personal-access-tokens:read"])
+    issue(authority, owner=Owner("bob"))
+    by = authority.verify_basic(issued.pat.id, issued.secret)
+    assert [pat.id for pat in authority.list(owner_id="me", by=by)] == [issued.pat.id]
+    for owner_id in (None, "bob", "alice"):
+        with pytest.raises(Forbidden):
+            authority.list(owner_id=owner_id, by=by)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "", " ", "hello world", "}" * 40, "0" * 31, "AB" * 16, "0" * 40, "\u00e9" * 9]
+)
+def test_an_id_that_is_none_matches_nothing(authority: Authority, text: str) -> None:
+    issue(authority)
+    for owner_id in (None, "alice"):
+        assert authority.list(filters=f'id eq "{text}"', owner_id=owner_id) == []
+        assert authority.list(filters=f'not id eq "{text}"', owner_id=owner_id)
+
+
+@shared_engines
+def test_another_tenants_pats_never_show(make: Make, clock: Clock) -> None:
+    """One store, one owner id; even where an index names the other tenant's PAT."""
+    ours, theirs = make(clock=clock), make(clock=clock, tenant="other")
+    own, foreign = issue(ours).pat, issue(theirs).pat
+    for owner_id in (None, "alice"):
+        assert [pat.id for pat in ours.list(owner_id=owner_id)] == [own.id]
+        assert [pat.id for pat in theirs.list(owner_id=owner_id)] == [foreign.id]
+    assert ours.list(filters=f'id eq "{foreign.id}"') == []
+    ours._store.tenant.enter(foreign.id, foreign.created_ms, foreign.expires_ms, far())
+    for sort in (None, *SORTS, "name"):
+        assert [pat.id for pat in ours.list(sort=sort)] == [own.id]
+
+
+def test_owners_of_one_tag_do_not_see_each_others_pats(make: Make, clock: Clock) -> None:
+    key = bytes(32)
+    ring, seen = Keyring(key), {}
+    for number in range(10**6):
+        owner_id = f"owner-{number}"
+        other = seen.setdefault(ring.owner_tag("default", owner_id), owner_id)
+        if other != owner_id:
+            break
+    authority = make(clock=clock, secret_key=key)
+    first, second = (issue(authority, owner=Owner(one), scope=["idn:my-personal-access-tokens:read"])
+                     for one in (owner_id, other))  # fmt: skip
+    assert first.pat.id[:8] == second.pat.id[:8]
+    for issued in (first, second):
+        by = authority.verify_basic(issued.pat.id, issued.secret)
+        for asked in ({}, {"filters": 'name eq "ci"'}, {"sort": "-created", "limit": 5}):
+            assert [pat.id for pat in authority.list(owner_id="me", by=by, **asked)] == [issued.pat.id]
+    assert len(authority.list()) == 2

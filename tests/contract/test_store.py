@@ -1,0 +1,474 @@
+"""The scripts and the store key: what the store promises below an Authority."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patauth import (
+    Authority,
+    ConfigurationError,
+    InvalidCredentials,
+    InvalidToken,
+    NotFound,
+    Owner,
+    RateLimited,
+    StoreUnavailable,
+)
+from patauth.model import credentials
+from patauth.model.quota import Quota, admit
+from patauth.store.keys import Keys
+from patauth.store.record import SCHEMA
+from patauth.store.transport.pool import Unanswered
+from tests.support.authorities import Make, basic_of, issue, wrong_secret
+from tests.support.clocks import NOW, Clock
+from tests.support.servers import Server, binaries, shared_engines, until
+from tests.support.tenants import far
+
+
+@given(
+    st.integers(1, 12),
+    st.integers(600, 3600),  # slow enough that the real clock, by which keys expire, plays no part
+    st.lists(st.integers(-100_000, 900_000), min_size=1, max_size=40),
+)
+def test_the_script_counts_as_the_arithmetic_does(
+    make: Make, count: int, seconds: int, steps: list[int]
+) -> None:
+    """GCRA in Lua against `quota.admit`, the clock going back at times, and keys never expiring early."""
+    clock = Clock()
+    quota = Quota(count, seconds)
+    authority = make(clock=clock, request_quota=quota)
+    issued = issue(authority, never_expires=True)
+    value = basic_of(issued)
+    tat: int | None = None
+    for step in steps:
+        clock.advance(step)
+        expected = admit(tat, clock.now * 1000, quota)
+        tat = expected.tat_us
+        try:
+            decision = authority.admit(value).decision
+        except RateLimited as refusal:
+            assert refusal.decision is not None
+            assert not expected.allowed
+            assert refusal.decision.wait_us == expected.wait_us
+        else:
+            assert expected.allowed
+            assert decision.backlog_us == expected.backlog_us
+    authority.delete(issued.pat.id)
+
+
+def test_who_waits_as_long_as_told_and_is_alone_succeeds(make: Make, clock: Clock) -> None:
+    authority = make(clock=clock, request_quota="7/3")
+    issued = issue(authority, never_expires=True)
+    for _ in range(50):
+        try:
+            authority.admit(basic_of(issued))
+        except RateLimited as refusal:
+            clock.advance(refusal.retry_after * 1000)
+            authority.admit(basic_of(issued))
+
+
+def test_a_clock_that_goes_back_costs_at_most_one_window(make: Make, clock: Clock) -> None:
+    authority = make(clock=clock)
+    issued = issue(authority, never_expires=True)
+    for _ in range(100):
+        authority.admit(basic_of(issued))
+    clock.advance(-3_600_000)
+    passed = 0
+    for _ in range(200):
+        clock.advance(100)
+        try:
+            authority.admit(basic_of(issued))
+            passed += 1
+        except RateLimited:
+            pass
+    assert passed >= 100
+
+
+@shared_engines
+def test_one_round_trip_for_each_authenticated_request(
+    make: Make, engine: str, servers: dict[str, Server]
+) -> None:
+    """Counted by the server: Basic with a proof, PAT token, access token."""
+    authority = make(request_quota="100000/10")
+    issued = issue(authority)
+    access = authority.exchange(issued.pat.id, issued.secret)
+    values = [basic_of(issued), "Bearer " + issued.token, "Bearer " + access.value]
+    for value in values:
+        authority.authenticate(value)
+    before = servers[engine].calls()
+    for value in values:
+        for _ in range(10):
+            authority.authenticate(value)
+    after = servers[engine].calls()
+    used = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
+    own = {"info", "client|setinfo", "config|get"}  # of the client that asks for these figures
+    inside = {"mget": 30, "time": 30, "set": 30}  # called by the script, on the server
+    assert {name: count for name, count in used.items() if name not in own} == {"evalsha": 30, **inside}
+
+
+@shared_engines
+def test_a_server_that_has_lost_its_scripts_is_sent_them_again(
+    make: Make, engine: str, servers: dict[str, Server]
+) -> None:
+    authority = make()
+    issued = issue(authority)
+    authority.authenticate(basic_of(issued))
+    servers[engine].client().script_flush()
+    authority.authenticate(basic_of(issued))
+
+
+@shared_engines
+@pytest.mark.parametrize("which", ["pat", "token"])
+def test_a_record_of_an_unknown_schema_or_cut_short_decides_nothing(
+    make: Make, engine: str, servers: dict[str, Server], prefix: str, which: str
+) -> None:
+    authority = make()
+    issued = issue(authority)
+    access = authority.exchange(issued.pat.id, issued.secret)
+    keys = Keys(prefix, "default")
+    digest = authority.format.bearer(access.value).digest  # type: ignore[union-attr]
+    key = keys.pat(issued.pat.id) if which == "pat" else keys.access_token(issued.pat.id, digest)
+    client = servers[engine].client()
+    record = client.get(key)
+    assert record is not None
+    assert record[:1] == SCHEMA  # type: ignore[index]
+    client.set(key, b"9" + record[1:])  # type: ignore[index,operator]
+    with pytest.raises(StoreUnavailable):
+        authority.verify_bearer(access.value)
+    for cut in range(26 if which == "token" else len(record)):  # type: ignore[arg-type]
+        client.set(key, record[:cut])  # type: ignore[index]
+        with pytest.raises((StoreUnavailable, InvalidToken)):
+            authority.verify_bearer(access.value)
+    client.set(key, record[:-1] + b"\xff")  # type: ignore[index,operator]
+    with pytest.raises(StoreUnavailable):
+        authority.verify_bearer(access.value)
+
+
+def _recheck(token: str) -> str:
+    """The token with a right checksum."""
+    return credentials._with_check(token[:-6])
+
+
+@shared_engines
+def test_a_record_that_names_another_pat_lends_nobody_its_identity(
+    make: Make, engine: str, servers: dict[str, Server], prefix: str
+) -> None:
+    authority = make()
+    alice, bob = issue(authority), issue(authority, "b")
+    keys = Keys(prefix, "default")
+    client = servers[engine].client()
+    client.set(keys.pat(alice.pat.id), client.get(keys.pat(bob.pat.id)) or b"")
+    access = authority.exchange(bob.pat.id, bob.secret)
+    stolen = _recheck(access.value.replace(bob.pat.id, alice.pat.id))
+    for value in ("Bearer " + stolen, basic_of(alice)):
+        with pytest.raises((InvalidCredentials, StoreUnavailable)):
+            authority.authenticate(value)
+    with pytest.raises((InvalidCredentials, StoreUnavailable)):
+        authority.verify_basic(alice.pat.id, bob.secret)
+    client.set(
+        keys.access_token(alice.pat.id, authority.format.bearer(stolen).digest),  # type: ignore[union-attr]
+        client.get(keys.access_token(bob.pat.id, authority.format.bearer(access.value).digest)) or b"",  # type: ignore[union-attr]
+    )
+    for call in (
+        lambda: authority.authenticate("Bearer " + stolen),
+        lambda: authority.introspect(stolen),
+        lambda: authority.introspect(alice.token),
+        lambda: authority.revoke(stolen),
+        lambda: authority.get(alice.pat.id),
+    ):
+        with pytest.raises(StoreUnavailable):
+            call()
+
+
+@shared_engines
+def test_a_key_of_the_wrong_type_is_never_an_accept(
+    make: Make, engine: str, servers: dict[str, Server], prefix: str
+) -> None:
+    authority = make()
+    issued = issue(authority)
+    access = authority.exchange(issued.pat.id, issued.secret)
+    client = servers[engine].client()
+    for key in list(client.scan_iter(f"{prefix}:*")):
+        kept = client.dump(key)
+        client.delete(key)
+        client.rpush(key, b"x")
+        for value in ("Bearer " + access.value, basic_of(issued)):
+            try:
+                authority.authenticate(value)
+            except (InvalidCredentials, StoreUnavailable):
+                pass
+            else:
+                assert key.split(b"}:")[1][:2] != b"p:", "accepted without its PAT record"
+        client.restore(key, 0, kept or b"", replace=True)
+
+
+def test_a_stored_digest_that_asks_for_too_much_memory_is_refused_before_it_is_taken(
+    make_at: Make, server: Server, prefix: str
+) -> None:
+    """A record that says m = 4 GiB costs no memory (REQUIREMENTS C7)."""
+    import resource
+
+    authority = make_at()
+    issued = issue(authority)
+    key = Keys(prefix, "default").pat(issued.pat.id)
+    client = server.client()
+    record = client.get(key)
+    hostile = record[: 46 + 67] + (4 * 2**20).to_bytes(4) + record[46 + 71 :]  # type: ignore[index,operator]
+    client.set(key, hostile)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(StoreUnavailable):
+        make_at().authenticate(basic_of(issued))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+def test_a_pat_that_changes_before_its_token_is_written_is_looked_at_again(
+    make_at: Make, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between verification and issue: a use is no change, less scope is granted, a deletion refuses."""
+    from dataclasses import replace
+
+    from patauth.store.record import pack, unpack
+
+    authority = make_at()
+    issued = issue(authority)
+    client = server.client()
+    key = Keys(prefix, "default").pat(issued.pat.id)
+    mint = authority.format.mint_access_token
+    meanwhile: list[bytes | None] = []
+
+    def mint_late(pat_id: str) -> tuple[str, bytes]:
+        if meanwhile:
+            change = meanwhile.pop()
+            if change is None:
+                client.delete(key)
+            else:
+                client.set(key, change)
+        return mint(pat_id)
+
+    monkeypatch.setattr(authority._exchanger._format, "mint_access_token", mint_late)
+    record = unpack(client.get(key) or b"")  # type: ignore[arg-type]
+
+    meanwhile.append(pack(replace(record, pat=replace(record.pat, last_used_ms=NOW))))
+    assert authority.exchange(issued.pat.id, issued.secret).scope == ("reports:read", "reports:write")
+
+    meanwhile.append(pack(replace(record, pat=replace(record.pat, scope=("reports:read",), sequence=2))))
+    assert authority.exchange(issued.pat.id, issued.secret).scope == ("reports:read",)
+
+    meanwhile.append(pack(replace(record, pat=replace(record.pat, disabled=True))))
+    with pytest.raises(InvalidCredentials, match="disabled"):
+        authority.exchange(issued.pat.id, issued.secret)
+
+    client.set(key, pack(record))
+    meanwhile.append(None)
+    with pytest.raises(InvalidCredentials):
+        authority.exchange(issued.pat.id, issued.secret)
+
+
+def test_a_disabled_record_ends_its_tokens_and_says_so_only_to_its_secret(
+    make_at: Make, server: Server, prefix: str
+) -> None:
+    from dataclasses import replace
+
+    from patauth.store.record import pack, unpack
+
+    authority = make_at()
+    issued = issue(authority)
+    access = authority.exchange(issued.pat.id, issued.secret)
+    client = server.client()
+    key = Keys(prefix, "default").pat(issued.pat.id)
+    record = unpack(client.get(key) or b"")  # type: ignore[arg-type]
+    client.set(key, pack(replace(record, pat=replace(record.pat, disabled=True))))
+    assert authority.get(issued.pat.id).state == "disabled"
+    with pytest.raises(InvalidToken):
+        authority.verify_bearer(access.value)
+    with pytest.raises(InvalidCredentials, match="is disabled"):
+        authority.authenticate(basic_of(issued))
+    with pytest.raises(InvalidCredentials) as caught:
+        authority.verify_basic(issued.pat.id, wrong_secret(authority))
+    assert "disabled" not in str(caught.value)
+
+
+def test_a_previous_secret_passes_until_its_overlap_ends(make_at: Make, server: Server, prefix: str) -> None:
+    """The record's second slot, as a rotation will fill it: the layout is laid now."""
+    from dataclasses import replace
+
+    from patauth.store.record import PatRecord, pack, unpack
+
+    clock = Clock()
+    authority = make_at(clock=clock)
+    issued, other = issue(authority), issue(authority, "donor")
+    access = authority.exchange(issued.pat.id, issued.secret)
+    client = server.client()
+    keys = Keys(prefix, "default")
+    record = unpack(client.get(keys.pat(issued.pat.id)) or b"")  # type: ignore[arg-type]
+    secret = authority.format.basic(other.pat.id, other.secret).secret
+    ring = authority._store.keyring(far())
+    fresh = replace(
+        record.secrets[0], generation=2, tag=ring.secret_tag(issued.pat.id, secret),
+        digest=authority._hasher.hash(secret),
+    )  # fmt: skip
+    rotated = PatRecord(record.pat, (fresh, record.secrets[0]), overlap_end_ms=clock.now + 1000)
+    client.set(keys.pat(issued.pat.id), pack(rotated))
+    clock.advance(999)
+    assert authority.verify_basic(issued.pat.id, issued.secret)
+    assert authority.verify_basic(issued.pat.id, other.secret)
+    assert authority.verify_bearer(access.value)
+    late = authority.exchange(issued.pat.id, issued.secret)
+    clock.advance(1)
+    assert authority.verify_basic(issued.pat.id, other.secret)
+    for call in (
+        lambda: authority.verify_basic(issued.pat.id, issued.secret),
+        lambda: authority.verify_bearer(access.value),
+        lambda: authority.verify_bearer(late.value),
+        lambda: authority.exchange(issued.pat.id, issued.secret),
+    ):
+        with pytest.raises(InvalidCredentials):
+            call()
+    new = authority.exchange(issued.pat.id, other.secret)
+    assert authority.verify_bearer(new.value)
+
+
+@pytest.fixture
+def racing(make_at: Make, server: Server) -> list[Authority]:
+    return [make_at() for _ in range(8)]
+
+
+def test_processes_that_meet_an_empty_store_agree_on_one_store_key(racing: list[Authority]) -> None:
+    barrier = threading.Barrier(8)
+    made = []
+
+    def first_use(authority: Authority, number: int) -> None:
+        barrier.wait()
+        made.append(issue(authority, f"pat {number}"))
+
+    threads = [threading.Thread(target=first_use, args=(a, n)) for n, a in enumerate(racing)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({issued.pat.id[:8] for issued in made}) == 1
+    for authority in racing:
+        assert {pat.id for pat in authority.list(owner_id="alice")} == {issued.pat.id for issued in made}
+
+
+def test_a_removal_waits_for_the_replicas_it_was_told_of(make_at: Make, server: Server) -> None:
+    """There is none, so the removal is done but not acknowledged; once it need not wait, it is."""
+    first = make_at()
+    issued = issue(first)
+    waiting = make_at(secret_key=None, durability="replicas:1", durability_timeout=0.05)
+    with pytest.raises(StoreUnavailable, match="durable"):
+        waiting.delete(issued.pat.id)
+    with pytest.raises(InvalidCredentials):
+        first.authenticate(basic_of(issued))
+
+
+@pytest.fixture
+def primary(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+    """A server, and its replica."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    binary = binaries()["valkey"]
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first = Server(binary, tmp_path / "first", "--port", port, "--repl-diskless-sync-delay", "0")
+    second = Server(binary, tmp_path / "second", "--replicaof", f"127.0.0.1 {port}")
+    until(lambda: second.client().info("replication")["master_link_status"] == "up", 20)
+    yield first, second
+    second.stop()
+    first.stop()
+
+
+def test_a_repeated_removal_is_not_acknowledged_before_the_first_one_is_durable(
+    make_at: Make, primary: tuple[Server, Server]
+) -> None:
+    """The replica stands still. Who repeats, in a process that wrote nothing, has nothing of its own to wait
+    for; it is the first removal that counts."""
+    server, replica = primary
+
+    def another() -> Authority:
+        return make_at(url=server.url, durability="replicas:1", durability_timeout=0.05)
+
+    first = another()
+    one, two = issue(first, "one"), issue(first, "two", owner=Owner("bob"))
+    fresh = [another() for _ in range(5)]
+    for authority in fresh:
+        authority.ping()
+    replica.freeze()
+    with pytest.raises(StoreUnavailable, match="durable"):
+        first.delete(one.pat.id)
+    with pytest.raises(StoreUnavailable, match="durable"):
+        first.revoke_owner("bob")
+    with pytest.raises(StoreUnavailable, match="durable"):
+        fresh[0].delete(one.pat.id)
+    with pytest.raises(StoreUnavailable, match="durable"):
+        fresh[1].revoke_owner("bob")
+    with pytest.raises(StoreUnavailable, match="durable"):  # another has overtaken it after it was read
+        fresh[2]._store.delete(one.pat.id, "alice", deadline=far())
+    with pytest.raises(StoreUnavailable, match="durable"):
+        fresh[3].disable_owner("alice")
+    for issued in (one, two):
+        with pytest.raises(InvalidCredentials):
+            fresh[4].authenticate(basic_of(issued))
+    replica.thaw()
+    until(lambda: server.client().wait(1, 1000) == 1)
+    assert fresh[1].revoke_owner("bob") == 0
+    with pytest.raises(NotFound):
+        fresh[0].delete(one.pat.id)
+
+
+def test_the_trail_has_an_owners_revocation_even_if_it_is_not_durable_yet(
+    make_at: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make_at()
+    issue(first, "one")
+    issue(first, "two")
+    caplog.set_level("INFO", "patauth.audit")
+    with pytest.raises(StoreUnavailable):
+        make_at(durability="replicas:1", durability_timeout=0.05).revoke_owner("alice")
+    assert '"event": "owner.revoke", "ownerId": "alice", "pats": 2' in caplog.text
+
+
+def test_a_creation_that_may_have_happened_leaves_no_pat_behind(
+    make_at: Make, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reply was lost, or it was not durable in time: nobody was shown the secret, so it must not live."""
+    authority = make_at()
+    authority.ping()
+    run = authority._store._scripts.run_durably
+
+    def lose_the_reply(*given: object) -> object:
+        monkeypatch.undo()
+        run(*given)  # type: ignore[arg-type]
+        raise Unanswered(detail="the reply was lost")
+
+    monkeypatch.setattr(authority._store._scripts, "run_durably", lose_the_reply)
+    with pytest.raises(StoreUnavailable):
+        issue(authority)
+    assert authority.list(owner_id="alice") == []
+    assert list(server.client().scan_iter(f"{prefix}:*created")) == []
+    issue(authority)
+    waiting = make_at(durability="replicas:1", durability_timeout=0.05)
+    with pytest.raises(StoreUnavailable):
+        issue(waiting, "never")
+    assert [pat.name for pat in authority.list(owner_id="alice")] == ["ci"]
+
+
+@pytest.mark.parametrize("url", ["memory:", "local:./x"])
+def test_replicas_are_not_promised_where_there_are_none(make_at: Make, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="durability"):
+        make_at(url=url, durability="replicas:1")
+
+
+def test_creations_expiry_is_the_records_life(make_at: Make, server: Server, prefix: str) -> None:
+    authority = make_at(retention="1h")
+    issued = issue(authority, expires_in=timedelta(minutes=10))
+    left = server.client().pttl(Keys(prefix, "default").pat(issued.pat.id))
+    assert 69 * 60_000 < left <= 70 * 60_000

@@ -1,0 +1,240 @@
+"""Which folder may import which, and what else holds for all modules at once; read from the source by `ast`.
+
+A folder imports only folders below it. The same holds inside `store/` and `wsgi/`. Imports under
+`TYPE_CHECKING` and inside functions count like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import patauth
+from tests.support.paths import ROOT
+
+PACKAGE = Path(patauth.__file__).parent
+
+# From the lowest up: each name is a folder or a module of `patauth/`, or of the folder that the key names.
+ORDER: dict[str, tuple[str, ...]] = {
+    "": (
+        *("_version", "errors", "model", "concurrency", "crypto", "settings", "events"),
+        *("store", "jwt", "operations", "authority", "wsgi", "flask", "__init__", "cli", "__main__"),
+    ),
+    "store": (
+        *("url", "keys", "record", "transport", "scripts", "store_key", "tenant_index", "tokens", "pats"),
+        *("verdicts", "local", "store", "factory", "server_facts", "__init__"),
+    ),
+    "wsgi": (
+        *("errors", "answers", "request", "bodies", "gate", "require", "openapi", "api", "oauth", "isc"),
+        *("zitadel", "surfaces", "middleware", "service", "__init__"),
+    ),
+}
+PURE = ("errors", "model")  # the standard library only, no clock, no input or output
+USE_CASES = "operations"  # no HTTP, no Redis
+
+# Standard modules that are a clock, a source of randomness, or reach beyond the process.
+OUTSIDE = frozenset(
+    "asyncio concurrent ctypes fcntl glob http io mmap multiprocessing os pathlib select selectors shutil signal"
+    " socket sqlite3 ssl subprocess sys tempfile threading time urllib.request".split()
+)
+CLOCKS = {"now", "today", "utcnow"}  # methods of datetime and date
+OUTSIDE_BUILTINS = {"open", "print", "input"}
+
+
+def modules(below: str = "") -> list[str]:
+    """Return every module as a path without its suffix, such as `store/keys`."""
+    paths = (path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
+    return sorted(path for path in paths if path.startswith(below))
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse((PACKAGE / f"{module}.py").read_text("utf-8"))
+
+
+def imports(module: str) -> Iterator[tuple[str, set[str]]]:
+    """Yield (absolute module, names taken from it) for each import."""
+    package = ["patauth", *module.split("/")[:-1]]
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, set()
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            yield ".".join([*above, *filter(None, [node.module])]), {alias.name for alias in node.names}
+
+
+def own_imports(module: str) -> Iterator[str]:
+    """Yield the modules of patauth that a module imports, as paths."""
+    known = set(modules())
+    for name, taken in imports(module):
+        head, *rest = name.split(".")
+        if head == "patauth":
+            for inner in taken or {""}:
+                whole, deeper = "/".join(rest), "/".join([*rest, inner])
+                yield next(
+                    path
+                    for path in (deeper, f"{deeper}/__init__", whole, f"{whole}/__init__".lstrip("/"))
+                    if path in known
+                )
+
+
+def foreign_imports(module: str) -> set[str]:
+    """Return what a module imports that is neither patauth's nor the standard library's."""
+    known = {*sys.stdlib_module_names, "patauth"}
+    return {name for name, _ in imports(module) if name.split(".")[0] not in known}
+
+
+def wrong_arrows(folder: str) -> list[str]:
+    """Return the imports in a folder that lead up or sideways."""
+    order, start = ORDER[folder], f"{folder}/" if folder else ""
+    found = []
+    for module in modules(start):
+        place = module.removeprefix(start).partition("/")[0]
+        for other in own_imports(module):
+            if not other.startswith(start):
+                continue
+            target = other.removeprefix(start).partition("/")[0]
+            if target != place and order.index(target) > order.index(place):
+                found.append(f"{module} -> {other}")
+    return found
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_a_folder_imports_only_what_is_below_it(folder: str) -> None:
+    start = f"{folder}/" if folder else ""
+    assert {module.removeprefix(start).partition("/")[0] for module in modules(start)} == set(ORDER[folder])
+    assert wrong_arrows(folder) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    above: list[str] = []
+    done: set[str] = set()
+
+    def visit(module: str) -> None:
+        assert module not in above, " -> ".join([*above[above.index(module) :], module])
+        if module in done:
+            return
+        above.append(module)
+        for other in own_imports(module):
+            visit(other)
+        above.pop()
+        done.add(module)
+
+    for module in modules():
+        visit(module)
+
+
+def test_the_pure_modules_have_the_standard_library_alone_and_no_clock() -> None:
+    """Time comes in as `now`; `settings` reads the environment and files, and is pure but for that."""
+    pure = [module for module in modules() if module.partition("/")[0] in PURE]
+    assert len(pure) >= 8
+    assert {name for module in [*pure, "settings"] for name in foreign_imports(module)} == set()
+    for module in pure:
+        for name, taken in imports(module):
+            reached = {name, name.partition(".")[0], *(f"{name}.{one}" for one in taken)}
+            assert reached.isdisjoint(OUTSIDE), f"{module} imports {taken or name}"
+        for call in (node.func for node in ast.walk(tree(module)) if isinstance(node, ast.Call)):
+            called = call.id if isinstance(call, ast.Name) else getattr(call, "attr", "")
+            outside = OUTSIDE_BUILTINS if isinstance(call, ast.Name) else CLOCKS
+            assert called not in outside, f"{module} calls {ast.unparse(call)}()"
+
+
+def test_use_cases_speak_neither_http_nor_redis() -> None:
+    for module in modules(f"{USE_CASES}/"):
+        foreign = {name.partition(".")[0] for name, _ in imports(module)}
+        assert foreign.isdisjoint({"redis", "hiredis", "werkzeug", "http", "flask", "click", "argon2"}), (
+            module
+        )
+        words = {
+            ast.unparse(node).lower()
+            for node in ast.walk(tree(module))
+            if isinstance(node, ast.Name | ast.Attribute)
+        }
+        assert not [word for word in words if "environ" in word or "start_response" in word], module
+
+
+def test_nobody_touches_the_private_names_of_others() -> None:
+    """`self._x` is one's own; `other._x` is for the methods of its class and for functions of its module."""
+    found = []
+    for module in modules():
+        own = {
+            name
+            for node in ast.walk(tree(module))
+            for name in (
+                [node.attr] if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) else
+                [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else
+                [node.id] if isinstance(node, ast.Name) else []
+            )
+        }  # fmt: skip
+        for name, taken in imports(module):
+            if name.partition(".")[0] == "patauth":
+                found += [f"{module}: {name}.{one}" for one in taken if one.startswith("_") and one[1] != "_"]
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("__"):
+                if node.attr not in own:
+                    found.append(f"{module}:{node.lineno} {ast.unparse(node)}")
+    known = {
+        "os._exit",
+        "self._connection._sock",
+    }  # the process's own end; redis-py has no public name for it
+    assert [one for one in found if one.partition(" ")[2] not in known] == ["_version: x"][:0]
+
+
+def test_only_secrets_makes_random_numbers() -> None:
+    """ASVS 11.5.1: one source, and nobody can take the wrong one by mistake."""
+    wrong = {"urandom", "getrandom", "SystemRandom", "uuid4", "RAND_bytes", "/dev/urandom", "/dev/random"}
+    for module in modules():
+        for name, taken in imports(module):
+            assert name.split(".")[0] not in {"random", "uuid", "numpy"}, f"{module} imports {name}"
+            assert not taken & wrong, f"{module} imports {taken}"
+        for node in ast.walk(tree(module)):
+            assert getattr(node, "attr", None) not in wrong, module
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in wrong, module
+
+
+def test_only_the_command_line_prints() -> None:
+    for module in modules():
+        calls = [node.func for node in ast.walk(tree(module)) if isinstance(node, ast.Call)]
+        prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+        assert not prints or module.startswith("cli/"), module
+
+
+def test_every_module_says_what_it_is_and_is_no_longer_than_one_reads_at_a_time() -> None:
+    for module in modules():
+        if tree(module).body:
+            assert ast.get_docstring(tree(module)), module
+        assert len((PACKAGE / f"{module}.py").read_text("utf-8").splitlines()) <= 450, module
+
+
+def test_no_name_is_a_standard_modules_or_a_drawers() -> None:
+    drawers = {"utils", "util", "core", "helpers", "common", "misc"}
+    names = {module.partition("/")[0] for module in modules()} - {"__init__", "__main__"}
+    assert names.isdisjoint(sys.stdlib_module_names)
+    assert not [module for module in modules() if drawers & set(module.split("/"))]
+
+
+TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py"))
+
+
+def test_unit_tests_mirror_the_package() -> None:
+    """tests/unit/store/test_keys.py tests patauth/store/keys.py; a test of a whole folder has its name."""
+    for path in TESTS:
+        folder, _, name = path.rpartition("/")
+        if folder.startswith("tests/unit") and name.startswith("test_"):
+            place = "/".join([*folder.split("/")[2:], name.removeprefix("test_").removesuffix(".py")])
+            assert place in modules() or place.rpartition("/")[0].endswith(place.rpartition("/")[2]), path
+
+
+def test_no_test_module_imports_another() -> None:
+    for path in TESTS:
+        for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                named = [node.module or "", *(alias.name for alias in node.names)]
+                assert not [one for one in named if one.rpartition(".")[2].startswith("test_")], path

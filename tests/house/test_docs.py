@@ -1,0 +1,678 @@
+"""The documents against the code: what they show is run, what they list is compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import timedelta
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+from gunicorn.config import Config
+from werkzeug.test import Client
+
+import patauth
+from patauth import Authority, Owner, Settings
+from patauth.cli import _EXIT_CODES, program
+from patauth.model import filters, scopes
+from patauth.model.credentials import Format
+from patauth.operations import json_patch, listing, update
+from patauth.operations.pat_patch import PATCHABLE
+from patauth.settings import (
+    _NOT_SETTINGS,
+    _READERS,
+    _SECRETS,
+    MAX_ACCESS_TOKEN_TTL,
+    MIN_ACCESS_TOKEN_TTL,
+)
+from patauth.store import record
+from patauth.store.keys import Keys
+from patauth.store.local import supervisor
+from patauth.store.local.engine import LocalEngine
+from patauth.wsgi import answers, bodies
+from patauth.wsgi.api import caller
+from patauth.wsgi.gate import Gate, Kind
+from patauth.wsgi.isc import languages, routes
+from tests.support.paths import ROOT
+from tests.support.servers import Server
+from tests.support.wsgi import serving
+
+OURS = ["README.md", "CHANGELOG.md", "SECURITY.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
+DOCUMENTS = [*OURS, "examples/README.md"]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", read(name), re.M | re.S)
+    return [text for kind, text in found if kind == language]
+
+
+def prose(name: str) -> str:
+    """The text without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", read(name), flags=re.M | re.S)
+
+
+def section(name: str, title: str) -> str:
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", prose(name), re.M | re.S)
+    assert found, f"{name} has no section {title!r}"
+    return found[1]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all rows of tables in a text, heads and rules left out."""
+    lines = text.splitlines()
+    return [
+        cells(line)
+        for line, before, after in zip(lines, ["", *lines], [*lines[1:], ""], strict=False)
+        if line.startswith("|") and not line.startswith("|--") and not after.startswith("|--")
+    ]
+
+
+# -- README: what it shows, run -----------------------------------------------------------------------------
+
+
+def test_every_python_block_of_the_readme_runs_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PATAUTH_")]:
+        monkeypatch.delenv(name)
+    first, *others = blocks("README.md", "python")
+    names: dict[str, Any] = {"__name__": "app"}
+    try:
+        exec(compile(first, "README.md", "exec"), names)
+        app = names["app"]
+        with serving(app) as url, app.extensions["patauth"] as authority:
+            issued = authority.create(
+                owner=Owner("alice", name="Alice"),
+                name="ci",
+                scope=["reports:read"],
+                expires_in=timedelta(days=30),
+            )
+            credentials = {"PAT_ID": issued.pat.id, "PAT_SECRET": issued.secret, "PAT_TOKEN": issued.token}
+            for name, value in credentials.items():
+                monkeypatch.setenv(name, value)
+            for block in others:
+                exec(compile(block.replace("http://127.0.0.1:8000", url), "README.md", "exec"), names)
+            curl_lines(url)
+        with names["authority"], serving(names["application"]) as url:
+            told = subprocess.run(
+                ["curl", "-fsS", "-H", f"Authorization: Bearer {issued.token}", f"{url}/reports"],
+                capture_output=True, text=True, timeout=20, check=True,
+            )  # fmt: skip
+            assert told.stdout == "hello alice\n"
+    finally:
+        LocalEngine(tmp_path / "patauth-data").stop()
+    printed = capsys.readouterr().out
+    assert "{'hello': 'Alice'}" in printed
+    assert "bob pat ['reports:read']" in printed
+    assert "the access token is not valid" in printed
+    assert all(f"{kind} " in printed for kind in Format().patterns())
+
+
+def curl_lines(url: str) -> None:
+    (block,) = (block for block in blocks("README.md", "sh") if "curl" in block)
+    lines = block.replace("http://127.0.0.1:8000", url).splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        answer = subprocess.run(
+            ["sh", "-c", line.replace("curl", "curl -fsS", 1)],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+        assert "hello" in answer.stdout or "access_token" in answer.stdout
+
+
+def test_the_flask_app_of_the_readme_is_ten_lines() -> None:
+    first = blocks("README.md", "python")[0]
+    assert len([line for line in first.splitlines() if line.strip()]) == 10
+
+
+def test_the_readme_has_the_two_commands_and_extras_that_exist() -> None:
+    import tomllib
+
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert "pip install '.[demo]' && patauth demo" in read("README.md")
+    assert "pip install -e '.[test]' && pytest" in read("README.md")
+    for name in DOCUMENTS:
+        for extras in re.findall(r"pip install (?:-e )?'(?:patauth|\.)\[([a-z,]+)\]'", read(name)):
+            assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    assert version("patauth") == patauth.__version__
+    assert f"## [{patauth.__version__}]" in read("CHANGELOG.md")
+
+
+def test_the_errors_of_the_readme_are_those_of_the_package() -> None:
+    listed = {row[0].strip("`"): row[1:3] for row in rows(section("README.md", "Errors and HTTP answers"))}
+    errors = {
+        name: getattr(patauth, name)
+        for name in patauth.__all__
+        if isinstance(getattr(patauth, name), type) and issubclass(getattr(patauth, name), Exception)
+    }
+    assert listed.keys() == answers.keys()
+    assert listed.pop("ConfigurationError") == ["", ""]
+    assert listed == {
+        name: [str(errors[name].status), f"`{errors[name].code}`"]
+        for name in errors
+        if name != "ConfigurationError"
+    }
+
+
+def test_the_expressions_of_the_readme_are_the_published_ones() -> None:
+    listed = [row[1].strip("`") for row in rows(section("README.md", "Secret scanners"))]
+    assert listed == list(Format().patterns().values())
+
+
+def test_the_figures_that_are_promised_are_the_defaults() -> None:
+    defaults, promised = Settings(store_url="memory:"), section("README.md", "What is promised")
+    assert (str(defaults.request_quota), str(defaults.exchange_quota)) == ("100/10", "60/60")
+    assert (str(defaults.failure_quota), defaults.proof_ttl) == ("20/60", 900)
+    assert (defaults.access_token_ttl, defaults.retention) == (900, 30 * 86_400)
+    assert (defaults.max_pats_per_owner, defaults.hash_profile.memory_kib) == (10, 19 * 1024)
+    assert (defaults.hash_profile.time_cost, defaults.hash_profile.parallelism) == (2, 1)
+    for words in (
+        "100 requests in 10 seconds", "60 exchanges a minute", "20 refused ids and secrets a minute",
+        "live 900 seconds", "for 30 days", "19 MiB, 2 passes, 1 lane", "remembered for 15 minutes",
+    ):  # fmt: skip
+        assert words in promised
+
+
+# -- management ---------------------------------------------------------------------------------------------
+
+MANAGEMENT = "docs/management.md"
+
+
+def test_every_block_of_the_management_page_runs_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PATAUTH_")]:
+        monkeypatch.delenv(name)
+    wrapped, by, sdk, flask = blocks(MANAGEMENT, "python")
+    first, create, others = blocks(MANAGEMENT, "sh")
+    names: dict[str, Any] = {"__name__": "app"}
+    try:
+        exec(compile(wrapped, MANAGEMENT, "exec"), names)
+        with names["authority"] as authority, serving(names["application"]) as url:
+            (made,) = run(first.replace("patauth pat", f"{sys.executable} -m patauth --output json pat"))
+            monkeypatch.setenv("PAT_ID", made["pat"]["id"])
+            monkeypatch.setenv("PAT_SECRET", made["secret"])
+            (created,) = run(create, url)
+            monkeypatch.setenv("ID", created["id"])
+            page, found, one, patched, rotated = run(others, url)
+            assert [pat["name"] for pat in page] == ["ci", "maker"]
+            assert found == [one]
+            assert (one["name"], patched["name"], rotated["name"]) == ("ci", "nightly", "nightly")
+            assert rotated["secret"] != created["secret"]
+            assert [pat.name for pat in authority.list()] == ["maker"]
+            for block in (by, sdk):
+                exec(compile(block.replace("http://127.0.0.1:8000", url), MANAGEMENT, "exec"), names)
+        exec(compile(flask, MANAGEMENT, "exec"), names)
+        with names["app"].test_client() as client, names["app"].extensions["patauth"]:
+            assert client.get("/personal-access-tokens/v1?owner-id=me").status_code == 401
+            with client.session_transaction() as session:
+                session["user"] = "alice"
+            assert len(client.get("/personal-access-tokens/v1?owner-id=me").get_json()) == 2
+    finally:
+        LocalEngine(tmp_path / "patauth-data").stop()
+        for name in ("SAIL_BASE_URL", "SAIL_CLIENT_ID", "SAIL_CLIENT_SECRET"):
+            os.environ.pop(name, None)
+    printed = capsys.readouterr().out
+    assert "monthly active" in printed
+    assert re.search(r"made [0-9a-f]{32} \['maker', 'sdk'\]", printed)
+
+
+def run(block: str, url: str = "") -> list[Any]:
+    """What the commands of a block print: one JSON text each."""
+    script = block.replace("http://127.0.0.1:8000", url).replace("curl ", "curl -fsS ")
+    done = subprocess.run(
+        ["sh", "-euc", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found, text = [], done.stdout.strip()
+    while text:
+        value, end = json.JSONDecoder().raw_decode(text)
+        found.append(value)
+        text = text[end:].strip()
+    return found
+
+
+def test_the_operations_are_those_of_the_api(server: Server) -> None:
+    written = set()
+    for _, first, second, *_ in rows(section(MANAGEMENT, "Operations"))[:9]:
+        for cell in (first, second):
+            methods = re.findall(r"\b(?:GET|POST|PATCH|DELETE)\b", cell)
+            (path,) = set(re.findall(r"/[^ `]+", cell)) or {""}
+            versions = ["v3", "v2024", "v2025", "v2026"] if "{version}" in path else [""]
+            written |= {(method, path.replace("{version}", one)) for method in methods for one in versions}
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("204 No Content", [])
+        return [b""]
+
+    answered = set()
+    with Authority.from_url(server.url, surfaces=["isc"]) as authority:
+        client = Client(patauth.PatAuthMiddleware(app, authority, public=["/*"]))
+        for version in routes.VERSIONS.values():
+            inside = ["", "/{id}", *(["/bulk-update", "/{id}/rotate", "/self"] if version.full else [])]
+            for path in (version.path + part for part in inside):
+                for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+                    status = client.open(path.replace("{id}", "0" * 32), method=method).status_code
+                    assert status in (401, 405), (method, path)
+                    if status == 401:
+                        answered.add((method, path))
+    assert written == answered
+
+
+def test_the_versions_and_bodies_are_as_written() -> None:
+    *_, differences = tables(section(MANAGEMENT, "Operations"))
+    old, new = ([text.strip() for text in cell.split(",")] for cell in cells(differences[0])[1:])
+    assert {*old, *new} == routes.VERSIONS.keys()
+    for name, one in routes.VERSIONS.items():
+        assert one.months == (6 if name in old else None)
+        assert one.patchable == (("name", "scope") if name in old else PATCHABLE)
+    listed = {row[0].strip("`") for row in rows("\n".join(tables(section(MANAGEMENT, "Operations"))[1]))}
+    assert listed == {field.encode_name for field in msgspec.structs.fields(routes.CreateOrNever)}
+    text = prose(MANAGEMENT)
+    assert f"at most {bodies.MAX_JSON // 1024} KiB" in text
+    assert f"{MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL}" in text
+    assert f"1 to {json_patch.MAX_OPERATIONS} operations" in text
+    assert f"1 to {update.MAX_BULK} ids" in text
+    assert f"0 to {update.MAX_OVERLAP // timedelta(seconds=1)} (7 days), 3600 unless given" in text
+    assert f"good for {caller.CSRF_LIFE // 3600} hours" in text
+    of_errors = section(MANAGEMENT, "Errors")
+    assert set(re.findall(r"`([a-z]{2}(?:-[A-Z]{2})?)`", of_errors)) == set(languages.LOCALES)
+    statuses = rows(of_errors)[0][0]
+    assert {int(status) for status in statuses.split(",")} == answers._DETAIL_CODES.keys()
+
+
+def tables(text: str) -> list[list[str]]:
+    return [table.splitlines() for table in re.findall(r"(?:^\|.*\n)+", text, re.M)]
+
+
+def test_the_list_takes_what_is_written() -> None:
+    text = section(MANAGEMENT, "Lists")
+    parameters, operators = (rows("\n".join(table)) for table in tables(text))
+    assert [row[0].strip("`") for row in parameters] == list(routes._PARAMETERS)
+    written: dict[str, set[str]] = {}
+    for fields_, words, _ in operators:
+        for field in re.findall(r"`(\w+)`", fields_):
+            written.setdefault(field, set()).update(re.findall(r"`(\w+)`", words))
+    assert written == {field: set(words) for field, words in filters._OPERATORS.items()}
+    named = dict(zip(routes._PARAMETERS, parameters, strict=True))
+    assert re.findall(r"`(\w+)`", named["sorters"][1]) == list(filters.SORTABLE)
+    assert f"1 to {filters.MAX_SORTERS} of" in named["sorters"][1]
+    assert f"up to {filters.MAX_BYTES} bytes" in named["filters"][1]
+    assert named["limit"][1].startswith(f"0 to {routes.MAX_LIMIT};")
+    assert f"{listing.MOST:,}".replace(",", " ") in named["limit"][1]
+    (example,) = blocks(MANAGEMENT, "")
+    assert filters.parse(example.strip())
+
+
+def test_the_rights_are_those_of_the_code() -> None:
+    verbs: dict[str, tuple[str, list[scopes.Verb]]] = {
+        "list, get": ("my", ["read"]),
+        "list, get, of people one manages": ("managed", ["read"]),
+        "create, patch, rotate": ("my", ["manage"]),
+        "delete": ("my", ["delete"]),
+        "bulk update": ("all", ["manage"]),
+    }
+    for call, own, others in rows(section(MANAGEMENT, "Rights")):
+        if call not in verbs:
+            assert call == "look at or revoke the PAT that calls"
+            continue
+        reach, wanted = verbs[call]
+        for cell, at in ((own, reach), (others, "managed" if reach == "managed" else "all")):
+            enough = set(re.findall(r"`(\S+)`", cell))
+            for right in enough:
+                for spelt in (right, right.replace("idn:", "sp:")):
+                    assert all(scopes.allows([spelt], at, verb) for verb in wanted), (call, spelt)  # type: ignore[arg-type]
+            for verb in wanted:
+                weaker = {"sp:scopes:all", "idn:my-personal-access-tokens:read"} - enough
+                if verb != "read" and cell:
+                    assert not any(scopes.allows([one], at, verb) for one in weaker), (call, at)  # type: ignore[arg-type]
+
+
+# -- commands -----------------------------------------------------------------------------------------------
+
+
+def commands(name: str) -> list[list[str]]:
+    """The words of each `patauth …` that a document shows."""
+    lines = [line for block in blocks(name, "sh") for line in block.splitlines()]
+    lines += re.findall(r"`(patauth [^`]+)`", prose(name))
+    shown = [line[line.index("patauth ") :] for line in lines if re.search(r"(?:^|&& |[|] )patauth ", line)]
+    return [shlex.split(line, comments=True)[1:] for line in shown]
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "examples/flask_app.py"])
+def test_every_command_shown_exists_with_its_options(name: str) -> None:
+    for words in commands(name):
+        command: click.Command = program
+        left = list(words)
+        while left and isinstance(command, click.Group):
+            found = command.commands.get(left[0])
+            assert found is not None, f"{name}: patauth {shlex.join(words)}"
+            command = found
+            left.pop(0)
+        known = {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
+        assert {word for word in left if word.startswith("--")} <= known, f"{name}: {shlex.join(words)}"
+
+
+def test_every_command_that_exists_is_in_the_readme() -> None:
+    def all_of(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                yield from all_of(command, *path, name)
+            else:
+                yield (*path, name)
+
+    table = section("README.md", "Command line")
+    there = {f"patauth {' '.join(path)}" for path in all_of(program)}
+    assert {command for command in there if f"| `{command}" not in table} == set()
+    assert {int(code) for code in re.findall(r"(\d) (?:if|for) ", table)} >= {code for _, code in _EXIT_CODES}
+
+
+# -- settings -----------------------------------------------------------------------------------------------
+
+SETTINGS = {row[0].strip("`"): row[1:] for row in rows(read("docs/settings.md"))}
+NOT_TEXTS = {
+    "store_url": "none, required",
+    "secret_key": "none",
+    "scopes": "none",
+    "manages": "none",
+    "may_act_in": "none",
+    "owner_types": "any",
+    "path_prefix": "empty",
+    "hash_slots": "the cores this process may use",
+}
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert SETTINGS.keys() == {field.name for field in fields(Settings)}
+    assert len(rows(read("docs/settings.md"))) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_setting_has_its_environment_name_default_unit_and_meaning(name: str) -> None:
+    environment, default, unit, meaning = SETTINGS[name]
+    assert environment == f"`PATAUTH_{name.upper()}`"
+    assert unit
+    assert meaning.endswith(".")
+    if name in NOT_TEXTS:
+        assert default == NOT_TEXTS[name]
+    else:
+        # As the text would be read from the environment.
+        assert _READERS[name](default.strip("`")) == getattr(Settings(store_url="memory:"), name)
+
+
+def test_every_variable_that_the_documents_name_is_one() -> None:
+    # of Flask's configuration
+    gate = {"PATAUTH_PROTECT", "PATAUTH_PUBLIC", "PATAUTH_REQUIRE", "PATAUTH_IDENTIFY"}
+    files = {f"PATAUTH_{name.upper()}_FILE" for name in _SECRETS}
+    known = {f"PATAUTH_{name.upper()}" for name in SETTINGS} | files | gate | _NOT_SETTINGS
+    for document in DOCUMENTS:
+        assert set(re.findall(r"(?<!HTTP_)PATAUTH_[A-Z][A-Z_]*", read(document))) <= known, document
+    assert files <= set(re.findall(r"PATAUTH_[A-Z_]+", read("docs/settings.md")))
+
+
+# -- storage ------------------------------------------------------------------------------------------------
+
+
+def test_the_key_shapes_are_those_of_the_code() -> None:
+    keys, tag, id_, digest = Keys("pfx", "acme"), "0123abcd", bytes(range(12)), b"\xff" * 32
+    pat_id = tag + id_.hex()
+    made = {
+        keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id), keys.access_token(pat_id, digest),
+        keys.owner(tag, "alice"), keys.owner_index(tag, "alice"), keys.barrier(tag), keys.barrier("store"),
+        keys.tenant_created, keys.tenant_used, keys.tenant_expires, keys.tenant_marks, keys.tenant_sequence,
+        keys.store_key, keys.store_check,
+    }  # fmt: skip
+    written = set()
+    for shape, *_ in rows(section("docs/storage.md", "Keys")):
+        text = re.sub(r"^P:", "pfx:", shape.strip("`")).replace("{T}", f"{{{tag}}}")
+        text = text.replace("TENANT", "acme").replace("OWNER", "alice")
+        key = text.encode()
+        if key.endswith(b":ID"):
+            key = key.removesuffix(b"ID") + id_
+        written.add(key.replace(b"DIGEST", digest))
+    assert written == made
+
+
+def layout(text: str) -> list[tuple[int, int]]:
+    """(at, bytes) of the parts of a record whose width is fixed; they must join."""
+    parts = [(int(at), int(width)) for at, width, *_ in rows(text) if at.isdigit() and width.isdigit()]
+    for (at, width), (following, _) in pairwise(parts):
+        assert at + width == following
+    return parts
+
+
+def test_the_records_are_laid_out_as_written() -> None:
+    text = section("docs/storage.md", "PAT record")
+    head, slot = text.split("A secret slot:")
+    parts, inner = layout(head), layout(slot)
+    assert (record._SLOTS_AT, record._SLOT) in parts
+    assert parts[-1] == (record._SLOTS_AT + record._SLOT, record._SLOT)
+    assert inner[0][0] == 0
+    assert sum(inner[-1]) == record._SLOT
+    # Laid out once more in the head of the module, with the same numbers.
+    module = re.findall(r"^ +(\d+)  (\d+) ", record.__doc__ or "", re.M)
+    assert [(int(at), int(width)) for at, width in module] == parts[:-1]
+    laid_out = (Path(record.__file__).parent / "lua" / "layout.lua").read_text()
+    offsets = {
+        int(number) for number in re.findall(r"\b\d+\b", laid_out.split("local SCHEMA")[1].split("\n")[0])
+    }
+    assert offsets - {49} <= {at + 1 for at, _ in parts}  # Lua counts from 1; 49 is "1" itself
+    token = layout(section("docs/storage.md", "Access token record"))
+    assert sum(token[-1]) == record._TOKEN_HEAD
+    entry = layout(section("docs/storage.md", "Owner index entry"))
+    assert sum(entry[-1]) == 16 + len(record.pack_expiry(None))
+
+
+def test_every_script_is_listed() -> None:
+    folder = Path(record.__file__).parent / "lua"
+    listed = {row[0].strip("`") for row in rows(section("docs/storage.md", "Scripts"))}
+    there = {path.name for path in folder.glob("*.lua")}
+    before = {"layout.lua", "prelude.lua"}
+    assert listed | before == there
+
+
+# -- deployment ---------------------------------------------------------------------------------------------
+
+
+def test_the_gunicorn_settings_are_ones_that_gunicorn_takes() -> None:
+    (block,) = (block for block in blocks("docs/deployment.md", "python") if "gunicorn.conf.py" in block)
+    given: dict[str, Any] = {}
+    exec(block, given)
+    config = Config()
+    for name, value in given.items():
+        if name != "__builtins__":
+            config.set(name, value)
+    assert config.forwarder_headers == []
+    assert config.forwarded_allow_ips == ["127.0.0.1"]
+
+
+def test_a_script_name_from_outside_opens_a_public_pattern_and_no_rule() -> None:
+    gate = Gate(public=["/static/*", "/healthz"], require={"/admin*": "admin", "/kept": []})
+    assert gate.decide("GET", "", "/secret").kind is Kind.PROTECTED
+    assert gate.decide("GET", "/static", "/secret").kind is Kind.PUBLIC
+    assert gate.decide("GET", "/healthz", "/secret").kind is Kind.PROTECTED
+    for path in ("/admin", "/admin/", "/admin/users", "/kept"):
+        assert gate.decide("GET", "/static", path).kind is Kind.PROTECTED
+    narrow = Gate(require={"/admin": "admin"})
+    assert narrow.decide("GET", "", "/admin").scopes == {"admin"}
+    assert narrow.decide("GET", "", "/admin/").scopes == frozenset()
+
+
+def test_the_rights_in_the_acl_line_are_enough_and_stay_under_the_prefix(server: Server) -> None:
+    (line,) = (block for block in blocks("docs/deployment.md", "") if block.startswith("ACL SETUSER"))
+    words = line.replace("PASSWORD", "pw").split()
+    assert words[:3] == ["ACL", "SETUSER", "patauth"]
+    with server.client() as client:
+        client.execute_command(*words)
+        try:
+            use_all(f"unix://patauth:pw@{server.socket}")
+            with (
+                Authority.from_url(f"unix://patauth:pw@{server.socket}", key_prefix="other") as other,
+                pytest.raises(patauth.StoreUnavailable) as refused,
+            ):
+                other.ping()
+            assert "permission" in str(refused.value.detail)
+        finally:
+            client.acl_deluser("patauth")
+            for key in client.scan_iter("patauth:*"):
+                client.delete(key)
+
+
+def use_all(url: str) -> None:
+    """Everything that an Authority sends to a store."""
+    with Authority.from_url(url) as authority:
+        authority.ping()
+        owner = Owner("acl")
+        for number in (1, 2):
+            issued = authority.create(
+                owner=owner, name=str(number), scope=["a"], expires_in=timedelta(hours=1)
+            )
+        assert authority.verify_basic(issued.pat.id, issued.secret).subject == owner
+        access = authority.exchange(issued.pat.id, issued.secret)
+        assert authority.verify_bearer(access.value).subject == owner
+        assert authority.get(issued.pat.id).last_used is not None
+        with Authority.from_url(url, hash_profile="rfc9106_low_memory") as slower:
+            slower.verify_basic(issued.pat.id, issued.secret)  # hashed anew
+        later = {"op": "replace", "path": "/expirationDate", "value": "9000-01-01T00:00:00Z"}
+        authority.patch(issued.pat.id, [later, {"op": "replace", "path": "/name", "value": "other"}])
+        authority.rotate(issued.pat.id)
+        for sort in (None, "-created", "lastUsed", "name"):
+            for searched in (None, 'name co "t"', "lastUsed isnull", "not created lt 2030-01-01T00:00:00Z"):
+                authority.list(filters=searched, sort=sort, limit=1, count=True)
+        for pat in authority.list(owner_id=owner.id):
+            authority.delete(pat.id)
+        # One that has passed its retention is tidied away by the next creation.
+        with Authority.from_url(url, retention=0) as forgetful:
+            forgetful.create(owner=owner, name="3", scope=["a"], expires_in=timedelta(milliseconds=1))
+            issued = forgetful.create(owner=owner, name="4", scope=["a"], never_expires=True)
+            forgetful.delete(issued.pat.id)
+    with Authority.from_url(url, durability="replicas:1", durability_timeout=0.01) as waiting:
+        with pytest.raises(patauth.StoreUnavailable) as late:
+            waiting.create(owner=owner, name="5", scope=["a"], never_expires=True)
+        assert "WAIT answered" in str(late.value.detail)
+
+
+def test_a_full_server_refuses_requests_and_still_revokes(tmp_path: Path) -> None:
+    from tests.support.servers import binaries
+
+    full = Server(binaries()["valkey"], tmp_path, "--maxmemory-policy", "noeviction")
+    try:
+        with Authority.from_url(full.url) as authority, full.client() as client:
+            issued = authority.create(owner=Owner("alice"), name="ci", scope=["a"], never_expires=True)
+            client.config_set("maxmemory", "1")
+            with pytest.raises(patauth.StoreUnavailable):
+                authority.verify_bearer(issued.token)
+            authority.delete(issued.pat.id)
+            client.config_set("maxmemory", "0")
+            with pytest.raises(patauth.InvalidCredentials):
+                authority.verify_bearer(issued.token)
+    finally:
+        full.stop()
+
+
+def test_the_server_settings_exist(server: Server) -> None:
+    given = [block for block in blocks("docs/deployment.md", "") if not block.startswith("ACL")]
+    lines = [line.split() for block in given for line in block.splitlines()]
+    assert ["maxmemory-policy", "noeviction"] in lines
+    with server.client() as client:
+        for name, *_ in lines:
+            assert client.config_get(name), name
+
+
+def test_the_loggers_and_events_are_those_of_the_code() -> None:
+    source = "".join(path.read_text("utf-8") for path in Path(patauth.__file__).parent.rglob("*.py"))
+    text = section("docs/deployment.md", "Logs")
+    written = set(re.findall(r'"((?:pat|owner|token|credentials)\.[a-z]+)"', source))
+    listed = set(re.findall(r"`((?:pat|owner|token|credentials)\.[a-z]+)`", text))
+    assert listed <= written
+    assert written - listed == set()
+    named = {row[0].strip("`") for row in rows(text)}
+    assert named == set(re.findall(r'getLogger\("([a-z.]+)"\)', source))
+    (reasons,) = re.findall(r"`credentials.refused` has a `reason`: (.*?)\. ", text)
+    given = set(re.findall(r'\breason(?:: str)? ?= ?"([a-z ]+)"', source)) | {"expired", "disabled"}
+    assert set(re.findall(r"`([a-z ]+)`", reasons)) == given
+    for field in ("byOwnerId", "byPatId", "overlapSeconds"):
+        assert f"`{field}`" in text
+        assert field in source
+    assert supervisor.RECORD in read("docs/deployment.md")
+
+
+# -- architecture -------------------------------------------------------------------------------------------
+
+
+def test_every_module_in_the_diagram_of_floors_exists() -> None:
+    diagram = blocks("docs/architecture.md", "")[0]
+    package = Path(patauth.__file__).parent
+    there = {path.stem for path in package.rglob("*.py")} | {path.name for path in package.rglob("*/")}
+    for line in diagram.splitlines():
+        if line.strip().startswith("settings"):
+            continue  # the rest of that line is prose
+        for name in re.findall(r"[a-z_]{3,}", line[25:]):
+            assert name in there, name
+
+
+def test_every_module_is_in_the_diagram_of_floors() -> None:
+    diagram = blocks("docs/architecture.md", "")[0]
+    named = set(re.findall(r"[a-z_]+/?", diagram.replace("wsgi/", "")))
+    package = Path(patauth.__file__).parent
+    for path in package.rglob("*.py"):
+        folders = {f"{folder}/" for folder in path.relative_to(package).parts[:-1]}
+        if path.stem != "__init__" and not folders & {"cli/", "descriptions/", "dialects/"}:
+            assert path.stem in named, path
+    assert {"cli/", "dialects/"} <= named
+
+
+# -- all documents ------------------------------------------------------------------------------------------
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_relative_link_resolves(name: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", prose(name)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.exists(), f"{name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", prose(str(file.resolve().relative_to(ROOT))), re.M)
+            assert anchor in {slug(heading) for heading in headings}, f"{name}: {target}"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_tables_are_whole(name: str) -> None:
+    """A row with a cell too many or too few is shown wrongly, and read wrongly by the tests above."""
+    for table in re.findall(r"(?:^\|.*\n)+", prose(name), re.M):
+        assert len({len(cells(line)) for line in table.splitlines()}) == 1, table

@@ -1,0 +1,115 @@
+"""What users import: every public name is there, typed, described, and shows no secret."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import patauth
+from patauth import IssuedPat, Owner, PersonalAccessToken, Principal, Quota, Settings
+from patauth.crypto.keyring import Keyring
+from patauth.model.credentials import Format
+from patauth.model.quota import Decision
+from patauth.operations.authenticate import Admission
+from patauth.operations.exchange import Access
+
+PACKAGE = Path(patauth.__file__).parent
+PUBLIC = sorted(patauth.__all__)
+
+
+class TestPublic:
+    def test_every_name_is_there_once_and_sorted(self):
+        assert len(set(patauth.__all__)) == len(patauth.__all__)
+        assert patauth.__all__ == sorted(patauth.__all__)
+        assert all(hasattr(patauth, name) for name in PUBLIC)
+
+    def test_every_name_is_listed_and_no_other_one_is_found(self):
+        assert set(PUBLIC) <= set(dir(patauth))
+        with pytest.raises(AttributeError, match="Authoritee"):
+            patauth.Authoritee  # noqa: B018
+
+    def test_what_the_contract_names_is_public(self):
+        assert set(PUBLIC) >= {
+            "Authority",
+            "Owner",
+            "Principal",
+            "Person",
+            "PatAuthMiddleware",
+            "require_scope",
+            "Settings",
+            "PatAuthError",
+            "InvalidCredentials",
+            "InvalidToken",
+            "InsufficientScope",
+            "RateLimited",
+            "Overloaded",
+            "StoreUnavailable",
+            "InvalidRequest",
+            "NotFound",
+            "Conflict",
+            "Forbidden",
+            "ConfigurationError",
+        }
+
+    @pytest.mark.parametrize("name", PUBLIC)
+    def test_each_has_a_docstring_of_its_own(self, name):
+        """That of a base class, or the one that `dataclass` makes, says nothing."""
+        value = getattr(patauth, name)
+        assert value.__doc__
+        assert not value.__doc__.startswith(f"{name}(")
+        if inspect.isclass(value):
+            assert all(value.__doc__ != base.__doc__ for base in value.__mro__[1:])
+
+    @pytest.mark.parametrize("name", [name for name in PUBLIC if inspect.isclass(getattr(patauth, name))])
+    def test_so_has_each_public_method_and_property(self, name):
+        for attribute, value in vars(getattr(patauth, name)).items():
+            if attribute.startswith("_") or not (
+                callable(value) or isinstance(value, property | classmethod)
+            ):
+                continue
+            assert inspect.getdoc(value), f"{name}.{attribute}"
+
+    def test_the_types_are_delivered(self):
+        assert (PACKAGE / "py.typed").exists()
+
+
+def test_no_repr_of_any_object_shows_a_secret():
+    """S1: what ends in a log or a traceback is a repr."""
+    secret = bytes(range(32))
+    form, pat_id = Format(), "0123456789abcdef" * 2
+    pat = PersonalAccessToken(pat_id, "ci", ("a",), Owner("alice"), "default", 0, 0, 1)
+    issued = IssuedPat(pat, form.secret_text(secret), form.token_text(pat_id, secret))
+    text, digest = form.mint_access_token(pat_id)
+    decision = Decision(True, "requests", Quota(100, 10), 0, 0)
+    principal = Principal(pat.owner, frozenset("a"), pat_id, "default", "basic", None)
+    objects = [
+        issued,
+        form,
+        form.basic(pat_id, issued.secret),
+        form.bearer(issued.token),
+        form.bearer(text),
+        Access(text, 900, ("a",), pat_id, decision),
+        Keyring(secret),
+        Settings.of(store_url="redis://user:hunter2@db/0", secret_key=secret),
+        principal,
+        Admission(principal, decision),
+        pat,
+    ]
+    hidden = [issued.secret, issued.secret[5:48], issued.token, text, text[-49:-6], "hunter2", "user:"]
+    for raw in (secret, digest):
+        hidden += [raw.hex(), repr(raw)[2:-1]]
+    for one in objects:
+        for shown in (repr(one), str(one), f"{[one]}"):
+            assert not [part for part in hidden if part in shown], type(one)
+
+
+def test_no_repr_of_an_authority_shows_its_key():
+    key = bytes(range(32))
+    with pytest.warns(UserWarning, match="memory:"):
+        authority = patauth.Authority.from_url("memory:", secret_key=key)
+    with authority:
+        for one in (authority, authority.settings, authority._store):
+            assert key.hex() not in repr(one)
+            assert repr(key)[2:-1] not in repr(one)

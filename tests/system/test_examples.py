@@ -1,0 +1,250 @@
+"""The examples, each run as its own text says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from patauth import Authority, IssuedPat, Owner
+from patauth.store.local.engine import LocalEngine
+from tests.support.authorities import basic, basic_of
+from tests.support.paths import ROOT
+from tests.support.processes import free_port
+from tests.support.servers import until
+
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Path]:
+    """A working directory: `local:./patauth-data` of the examples is in it."""
+    yield tmp_path
+    LocalEngine(tmp_path / "patauth-data").stop()
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("PATAUTH_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def issue(work: Path, *scope: str) -> IssuedPat:
+    with Authority.from_url(f"local:{work}/patauth-data") as authority:
+        return authority.create(
+            owner=Owner("alice", name="Alice"),
+            name="+".join(scope),
+            scope=scope,
+            expires_in=timedelta(hours=1),
+        )
+
+
+@contextmanager
+def serving(work: Path, port: int, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server of an example; ends with Ctrl-C."""
+    log = work / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=work, env=environment(PORT=str(port)), stdout=output, stderr=output
+        )
+    with process:
+        try:
+            until(lambda: process.poll() is not None or call(port, "/healthz")[0] != 0)
+            assert process.poll() is None, log.read_text()
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+    assert "Exception" not in log.read_text()
+    assert "pats_" not in log.read_text()
+
+
+def gunicorn(port: int) -> list[str]:
+    """As the docstring of flask_app.py has it, on a port of its own."""
+    return [
+        sys.executable, "-m", "gunicorn", "-c", f"{EXAMPLES}/gunicorn.conf.py", "-b", f"127.0.0.1:{port}",
+        "--no-control-socket", "flask_app:app",
+    ]  # fmt: skip
+
+
+def call(port: int, path: str, authorization: str = "", data: bytes | None = None) -> tuple[int, str]:
+    """Status and body; status 0 where nobody listens."""
+    headers = {"Content-Type": "application/json"}
+    if authorization:
+        headers["Authorization"] = authorization
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except urllib.error.URLError:
+        return 0, ""
+
+
+def test_the_flask_app_runs_under_gunicorn_with_the_cli_beside_it(work: Path) -> None:
+    port = free_port()
+    reader, writer = issue(work, "reports:read"), issue(work, "reports:read", "reports:write")
+    with serving(work, port, *gunicorn(port)):
+        assert call(port, "/")[0] == call(port, "/healthz")[0] == 200
+        assert call(port, "/me")[0] == 401
+        assert json.loads(call(port, "/me", f"Bearer {reader.token}")[1]) == {
+            "owner": "alice", "method": "pat", "scopes": ["reports:read"],
+        }  # fmt: skip
+        assert json.loads(call(port, "/reports", basic_of(reader))[1])["for"] == "Alice"
+        assert call(port, "/reports", basic_of(reader), b"{}")[0] == 403
+        assert call(port, "/reports", basic_of(writer), b'{"q": 3}')[0] == 201
+        subprocess.run(
+            [sys.executable, "-m", "patauth", "pat", "revoke", reader.pat.id, "--yes",
+             "--store", "local:./patauth-data"],
+            cwd=work, env=environment(), check=True, capture_output=True,
+        )  # fmt: skip
+        # More requests than there are workers: whichever answers has heard of it.
+        assert {call(port, "/reports", basic_of(reader))[0] for _ in range(12)} == {401}
+        assert call(port, "/reports", basic_of(writer))[0] == 200
+
+
+def test_people_who_are_signed_in_manage_their_pats(work: Path) -> None:
+    """By the requests of its docstring, which is what a page of the app would send."""
+    port = free_port()
+    documentation = ast.get_docstring(ast.parse((EXAMPLES / "flask_identify.py").read_text("utf-8"))) or ""
+    indented = [line[4:] for line in documentation.splitlines() if line.startswith("    ")]
+    script = "\n".join(indented).replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("curl ", "curl -fsS ")
+    with serving(work, port, sys.executable, str(EXAMPLES / "flask_identify.py")):
+        done = subprocess.run(
+            ["sh", "-euc", script], cwd=work, env=environment(), capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        signed_in, made = map(json.loads, done.stdout.replace("}{", "}\n{").splitlines())
+        assert signed_in == {"user": "alice"}
+        assert made["owner"] == {"type": "IDENTITY", "id": "alice", "name": "Alice"}
+        assert json.loads((work / "pats.json").read_text()) == []
+        opened = call(port, "/reports", basic(made["id"], made["secret"]))
+        assert json.loads(opened[1]) == {"reports": ["Q1", "Q2"], "for": "Alice"}
+        with requests.Session() as browser:
+            check_what_a_person_may_not(browser, f"http://127.0.0.1:{port}")
+
+
+def check_what_a_person_may_not(browser: requests.Session, url: str) -> None:
+    api = f"{url}/personal-access-tokens/v1"
+    assert browser.get(f"{api}?owner-id=me").status_code == 401
+    assert browser.post(f"{url}/login", data={"name": "mallory"}).status_code == 403
+    assert browser.post(f"{url}/login", data={"name": "bob"}).ok
+    seen = browser.get(f"{api}?owner-id=me")
+    assert seen.json() == [], "alice's are not bob's"
+    assert browser.get(api).status_code == 403, "nor are all"
+    assert browser.get(f"{url}/reports").status_code == 401, "a person opens no route of the app"
+    right = {"Origin": url, "X-CSRF-Token": seen.headers["X-CSRF-Token"]}
+    new = {"name": "ci", "scope": ["reports:read"], "userAwareTokenNeverExpires": True}
+    for headers in ({}, {**right, "X-CSRF-Token": ""}, {**right, "Origin": "https://other.example"}):
+        assert browser.post(api, json=new, headers=headers).status_code == 403
+    assert browser.post(api, json={**new, "scope": ["admin"]}, headers=right).status_code == 400
+    assert browser.post(api, json=new, headers=right).status_code == 200
+    assert browser.post(f"{url}/logout").ok
+    assert browser.post(api, json={**new, "name": "late"}, headers=right).status_code == 401
+
+
+def test_the_client_exchanges_and_calls_without_a_secret_among_its_arguments(work: Path) -> None:
+    port = free_port()
+    issued = issue(work, "reports:read")
+    with serving(work, port, sys.executable, str(EXAMPLES / "flask_app.py")):
+        done = client(port, "/reports", ID=issued.pat.id, SECRET=issued.secret)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout) == {"reports": ["Q1", "Q2"], "for": "Alice"}
+        # A curl before the real one on PATH writes down its arguments.
+        witness = work / "bin" / "curl"
+        witness.parent.mkdir()
+        real = shutil.which("curl")
+        witness.write_text(f'#!/bin/sh\necho "$@" >> {work}/arguments\nexec {real} "$@"\n')
+        witness.chmod(0o755)
+        path = f"{witness.parent}:{os.environ['PATH']}"
+        watched = client(port, "/me", ID=issued.pat.id, SECRET=issued.secret, PATH=path)
+        assert json.loads(watched.stdout)["method"] == "access_token"
+        arguments = (work / "arguments").read_text()
+        assert arguments.count("--config -") == 2
+        assert "pats_" not in arguments
+        assert "pata_" not in arguments
+
+        refused = client(port, "/reports", ID=issued.pat.id, SECRET="pats_wrong")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "invalid_client" in refused.stderr
+        assert client(port, "/reports", SECRET="x").returncode != 0
+
+
+def client(port: int, path: str, **credentials: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(EXAMPLES / "client.sh"), path],
+        env=environment(BASE_URL=f"http://127.0.0.1:{port}", **credentials),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_the_plain_wsgi_app_runs(work: Path) -> None:
+    port = free_port()
+    reader, writer = issue(work, "reports:read"), issue(work, "reports:read", "reports:write")
+    with serving(work, port, sys.executable, str(EXAMPLES / "plain_wsgi.py")):
+        assert json.loads(call(port, "/healthz")[1]) == {"path": "/healthz", "caller": None}
+        assert call(port, "/reports/1")[0] == 401
+        assert json.loads(call(port, "/reports/1", basic_of(reader))[1])["caller"] == "alice"
+        assert call(port, "/reports/1", basic_of(reader), b"{}")[0] == 403
+        assert call(port, "/reports/1", basic_of(writer), b"{}")[0] == 200
+
+
+def test_the_django_app_runs(work: Path) -> None:
+    port = free_port()
+    reader, other = issue(work, "reports:read"), issue(work, "other")
+    with serving(work, port, sys.executable, str(EXAMPLES / "django_wsgi.py")):
+        assert json.loads(call(port, "/healthz")[1]) == {"ok": True}
+        assert call(port, "/reports")[0] == 401
+        assert json.loads(call(port, "/reports", basic_of(reader))[1]) == {
+            "for": "Alice", "scopes": ["reports:read"],
+        }  # fmt: skip
+        assert call(port, "/reports", basic_of(other))[0] == 403
+        assert call(port, "/reports", basic_of(reader), b"{}")[0] == 403  # no rule for POST
+        assert call(port, "/nothing", basic_of(reader))[0] == 404  # Django's own
+
+
+def test_the_standalone_check_says_who_it_is_or_refuses(work: Path) -> None:
+    issued = issue(work, "b", "a")
+
+    def verify(text: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(EXAMPLES / "standalone_verify.py")],
+            input=text, cwd=work, env=environment(**more), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    assert verify(f"Bearer {issued.token}\n").stdout == "alice by pat, may: a b\n"
+    assert verify(basic_of(issued)).stdout == "alice by basic, may: a b\n"
+    refused = verify(f"Bearer {issued.token}x")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("refused: ")
+    down = verify(f"Bearer {issued.token}", PATAUTH_STORE_URL="unix:///nonexistent/socket")
+    assert (down.returncode, down.stdout) == (1, "")
+    assert "not decided" in down.stderr
+
+
+def test_every_example_is_run_here_and_listed_in_its_readme() -> None:
+    readme = (EXAMPLES / "README.md").read_text()
+    tests = Path(__file__).read_text() + Path(__file__).with_name("test_forward.py").read_text()
+    for path in EXAMPLES.iterdir():
+        if path.is_file() and path.name != "README.md":
+            assert f"`{path.name}`" in readme
+            if path.name not in {"Caddyfile", "traefik.yml"}:  # their servers are in no package
+                assert path.name in tests or path.stem in tests

@@ -1,0 +1,139 @@
+"""`patauth token` and `patauth verify`: credentials on standard input."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+
+import pytest
+
+from patauth import Authority, Owner
+from tests.support.cli import DATE, NOBODY, Run, create
+from tests.support.processes import Terminal
+
+
+def basic(made: dict) -> str:
+    return "Basic " + b64encode(f"{made['pat']['id']}:{made['secret']}".encode()).decode()
+
+
+def test_exchange_prints_the_answer_of_rfc_6749(run: Run, owner: str, url: str) -> None:
+    made = create(run, owner)
+    line = f"{made['pat']['id']}:{made['secret']}\n"
+    answer = json.loads(run("token", "exchange", "--output", "json", input=line).stdout)
+    assert list(answer) == ["access_token", "token_type", "expires_in", "scope"]
+    assert (answer["token_type"], answer["expires_in"], answer["scope"]) == ("Bearer", 900, "a:b")
+    with Authority.from_url(url) as authority:
+        assert authority.verify_bearer(answer["access_token"]).method == "access_token"
+    table = run("token", "exchange", input=line.rstrip())
+    assert [row.split()[0] for row in table.stdout.splitlines()] == list(answer)
+    assert "pats_" not in table.output
+
+
+def test_exchange_narrows_to_the_scopes_that_are_asked_for(run: Run, url: str, owner: str) -> None:
+    with Authority.from_url(url) as authority:
+        made = authority.create(owner=Owner(owner), name="ci", scope=["a", "b", "c"], never_expires=True)
+    line = f"{made.pat.id}:{made.secret}"
+    words = ("token", "exchange", "--output", "json", "--scope", "c", "--scope", "a")
+    assert set(json.loads(run(*words, input=line).stdout)["scope"].split()) == {"a", "c"}
+    more = run(*words, "--scope", "d", input=line)
+    assert (more.exit_code, more.stdout) == (2, "")
+
+
+def test_introspect_prints_the_members_of_rfc_7662(run: Run, owner: str, url: str) -> None:
+    made = create(run, owner)
+    with Authority.from_url(url) as authority:
+        access = authority.exchange(made["pat"]["id"], made["secret"]).value
+    for token in (access, made["token"]):
+        found = json.loads(run("token", "introspect", "--output", "json", input=token + "\n").stdout)
+        assert (found["active"], found["sub"], found["client_id"]) == (True, owner, made["pat"]["id"])
+    assert "active" in run("token", "introspect", input=access).stdout
+    for line in ("pata_x", made["secret"]):
+        gone = run("token", "introspect", "--output", "json", input=line)
+        assert (gone.exit_code, json.loads(gone.stdout)) == (0, {"active": False})
+
+
+def test_revoke_ends_a_token_once(run: Run, owner: str, url: str) -> None:
+    made = create(run, owner)
+    with Authority.from_url(url) as authority:
+        access = authority.exchange(made["pat"]["id"], made["secret"]).value
+    for token in (access, made["token"]):
+        counts = [
+            json.loads(run("token", "revoke", "--output", "json", input=token).stdout)["changed"]
+            for _ in "ab"
+        ]
+        assert counts == [1, 0]
+    assert json.loads(run("pat", "list", "--owner-id", owner, "--output", "json").stdout)["pats"] == []
+
+
+def test_verify_prints_the_principal(run: Run, owner: str) -> None:
+    made = create(run, owner)
+    found = json.loads(run("verify", "--output", "json", input=basic(made) + "\n").stdout)["principal"]
+    assert list(found) == ["subject", "scopes", "patId", "tenant", "method", "expiresAt"]
+    assert found["subject"] == {"id": owner, "name": owner, "type": "IDENTITY"}
+    assert (found["scopes"], found["tenant"], found["method"]) == (["a:b"], "default", "basic")
+    assert found["patId"] == made["pat"]["id"]
+    assert DATE.fullmatch(found["expiresAt"])
+    table = run("verify", input=f"bearer {made['token']}")
+    assert [owner in table.stdout, "method   pat" in table.stdout] == [True, True]
+
+
+def test_a_pat_that_never_expires_says_null(run: Run, owner: str) -> None:
+    made = create(run, owner, "--never-expires")
+    value = f"Bearer {made['token']}"
+    assert json.loads(run("verify", "--output", "json", input=value).stdout)["principal"]["expiresAt"] is None
+    assert "expires  never" in run("verify", input=value).stdout
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "\n", "nonsense", "Basic", "Bearer x", f"{NOBODY}:pats_{'0' * 49}", "\x00", "a" * 20_000,
+     "\udcff:\udcff"],
+    ids=["none", "empty", "word", "scheme", "short", "checksum", "NUL", "long", "no UTF-8"],
+)  # fmt: skip
+def test_what_is_refused_is_4_without_output_and_is_not_repeated(run: Run, line: str) -> None:
+    for words in (("verify",), ("token", "exchange")):
+        refused = run(*words, input=line.encode(errors="surrogateescape"))
+        assert (refused.exit_code, refused.stdout) == (4, "")
+        assert "nonsense" not in refused.stderr
+        assert "pats_" not in refused.stderr
+
+
+def test_a_wrong_secret_is_4_and_a_pat_token_is_not_exchanged(run: Run, owner: str) -> None:
+    made, other = create(run, owner), create(run, owner, name="other")
+    for line in (f"{made['pat']['id']}:{other['secret']}", made["token"], f":{made['secret']}"):
+        refused = run("token", "exchange", input=line)
+        assert (refused.exit_code, refused.stdout) == (4, "")
+
+
+@pytest.mark.parametrize("words", [("verify",), ("token", "exchange")])
+def test_an_unreachable_store_is_5_and_never_4(run: Run, owner: str, words: tuple[str, ...]) -> None:
+    made = create(run, owner)
+    line = basic(made) if words == ("verify",) else f"{made['pat']['id']}:{made['secret']}"
+    down = run(*words, "--store", "unix:///nonexistent/socket", input=line)
+    assert (down.exit_code, down.stdout) == (5, "")
+
+
+@pytest.mark.parametrize(
+    "words", [("verify",), ("token", "exchange"), ("token", "exchange", "--scope", "a:b")]
+)
+def test_credentials_are_not_taken_as_arguments(run: Run, words: tuple[str, ...]) -> None:
+    assert run(*words, "Bearer x").exit_code == 2
+
+
+def test_a_terminal_is_asked_and_does_not_show_what_is_typed(url: str, run: Run, owner: str) -> None:
+    made = create(run, owner)
+    terminal = Terminal("token", "exchange", "--store", url, "--output", "json")
+    terminal.wait_for("ID:SECRET: ")
+    terminal.type(f"{made['pat']['id']}:{made['secret']}\n")
+    code, stdout = terminal.end()
+    assert (code, json.loads(stdout)["token_type"]) == (0, "Bearer")
+    assert "pats_" not in terminal.shown
+
+
+def test_a_signed_token_is_not_called_unknown_by_settings_that_cannot_read_it(run: Run, owner: str) -> None:
+    token = "e30.e30." + "A" * 86
+    for command in ("introspect", "revoke"):
+        refused = run("token", command, input=token)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "PATAUTH_ISSUER" in refused.stderr
+        assert token not in refused.stderr

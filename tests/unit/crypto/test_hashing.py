@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import resource
+import sys
+import threading
+from dataclasses import replace
+
+import pytest
+from argon2.exceptions import HashingError
+from argon2.low_level import Type, verify_secret
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patauth.crypto import hashing
+from patauth.crypto.hashing import PROFILES, Digest, Hasher, Profile
+from patauth.crypto.pepper import NO_PEPPER, Pepper
+from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
+from tests.support.servers import until
+from tests.support.threads import in_threads
+
+SECRET = b"a secret of thirty-two bytes....."[:32]
+TESTING = PROFILES["testing"]
+A, B = Pepper("a", b"a" * 32), Pepper("b", b"b" * 32)
+
+
+def make(slots=2, queue=32, **more):
+    return Hasher(TESTING, slots=slots, queue=queue, **more)
+
+
+class Blocked:
+    """Stands in for argon2: holds each hash until `go`, and counts those inside at the same time."""
+
+    def __init__(self, monkeypatch):
+        self.go = threading.Event()
+        self.inside = self.most = 0
+        self._lock = threading.Lock()
+        monkeypatch.setattr(hashing, "_argon2id", self)
+
+    def __call__(self, *_):
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        assert self.go.wait(10)
+        with self._lock:
+            self.inside -= 1
+        return bytes(32)
+
+
+class TestDigests:
+    def test_the_right_secret_verifies_and_others_do_not(self):
+        hasher = make()
+        stored = hasher.hash(SECRET)
+        assert hasher.verify(SECRET, stored) is True
+        assert hasher.verify(SECRET[:-1], stored) is False
+        assert hasher.verify(SECRET + b"\0", stored) is False
+        assert hasher.verify(stored.digest, stored) is False
+        assert hasher.computed == 5
+
+    @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+    def test_argon2s_own_verifier_accepts_the_digest_under_the_costs_that_it_claims(self, profile):
+        stored = Hasher(profile, slots=1, queue=0).hash(SECRET)
+        salt, digest = (base64.b64encode(part).rstrip(b"=") for part in (stored.salt, stored.digest))
+        costs = f"m={stored.memory_kib},t={stored.time_cost},p={stored.parallelism}".encode()
+        assert verify_secret(b"$argon2id$v=19$%s$%s$%s" % (costs, salt, digest), SECRET, Type.ID)
+
+    def test_ten_thousand_digests_of_one_secret_have_as_many_salts(self):
+        hasher = make()
+        digests = [hasher.hash(SECRET) for _ in range(10_000)]
+        assert (
+            len({stored.salt for stored in digests}) == len({stored.digest for stored in digests}) == 10_000
+        )
+        assert {(len(stored.salt), len(stored.digest)) for stored in digests} == {(16, 32)}
+
+    def test_repr_shows_the_costs_and_nothing_of_salt_or_digest(self):
+        assert repr(make().hash(SECRET)) == "Digest(memory_kib=8, time_cost=1, parallelism=1)"
+
+    def test_a_digest_of_another_profile_still_verifies(self):
+        stored = Hasher(Profile("old", 64, 2, 2), slots=1, queue=0).hash(SECRET)
+        assert make().verify(SECRET, stored)
+
+
+class TestProfiles:
+    def test_all_but_the_one_for_tests_meet_owasps_minimum(self):
+        for name, profile in PROFILES.items():
+            assert profile.name == name
+            if name != "testing":
+                assert profile.memory_kib >= 19 * 1024
+                assert profile.time_cost >= 2
+
+    @pytest.mark.parametrize(
+        "costs", [(65_537, 1, 1), (64, 11, 1), (64, 1, 5), (7, 1, 1), (8, 0, 1), (8, 1, 0)]
+    )
+    def test_a_profile_that_verify_would_refuse_cannot_be_used(self, costs):
+        with pytest.raises(ConfigurationError):
+            Hasher(Profile("odd", *costs), slots=1, queue=0)
+
+    @pytest.mark.parametrize(("slots", "queue"), [(0, 1), (-1, 1), (1, -1)])
+    def test_without_a_slot_there_is_no_hasher(self, slots, queue):
+        with pytest.raises(ConfigurationError):
+            make(slots, queue)
+
+
+class TestDue:
+    """Which digests are to be made anew: those of other costs than the profile's, higher or lower."""
+
+    @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+    def test_a_profiles_own_digests_never_are(self, profile):
+        hasher = Hasher(profile, slots=1, queue=0)
+        assert not hasher.is_due(hasher.hash(SECRET))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"memory_kib": 63},
+            {"memory_kib": 65},
+            {"time_cost": 1},
+            {"time_cost": 3},
+            {"parallelism": 1},
+            {"parallelism": 3},
+        ],
+        ids=str,
+    )
+    def test_one_other_cost_is_enough_and_salt_and_digest_are_none(self, change):
+        hasher = Hasher(Profile("any", memory_kib=64, time_cost=2, parallelism=2), slots=1, queue=0)
+        stored = hasher.hash(SECRET)
+        assert hasher.is_due(replace(stored, **change))
+        assert not hasher.is_due(replace(stored, salt=b"another", digest=b"other"))
+
+
+class TestPepper:
+    """C5: before argon2, a secret is keyed with the newest of the peppers; the digest says with which."""
+
+    def test_argon2_gets_the_hmac_of_the_secret_and_never_the_secret(self, monkeypatch):
+        """By another implementation of HMAC (RFC 2104), so that stores are readable for years."""
+        got = []
+
+        def note(secret, *_):
+            got.append(secret)
+            return bytes(32)
+
+        monkeypatch.setattr(hashing, "_argon2id", note)
+        hasher = make(peppers=[A])
+        hasher.verify(SECRET, hasher.hash(SECRET))
+        pads = [bytes(byte ^ pad for byte in A.key.ljust(64, b"\0")) for pad in (0x36, 0x5C)]
+        inner = hashlib.sha256(pads[0] + SECRET).digest()
+        assert got == [hashlib.sha256(pads[1] + inner).digest()] * 2
+
+    def test_the_mark_is_the_start_of_sha_256_of_the_id(self):
+        assert make(peppers=[A]).hash(SECRET).pepper == A.mark == hashlib.sha256(b"a").digest()[:4]
+        assert make().hash(SECRET).pepper == make(peppers=[A, None]).hash(SECRET).pepper == NO_PEPPER
+
+    @pytest.mark.parametrize(
+        "peppers", [[], [A], [A, B], [B, A], [A, B, None]], ids=lambda peppers: f"{len(peppers)}"
+    )
+    def test_all_that_are_known_verify_and_only_digests_of_the_newest_are_not_due(self, peppers):
+        hasher = make(peppers=peppers)
+        newest = peppers[-1] if peppers else None
+        for used in {None, *peppers}:
+            stored = make(peppers=[used]).hash(SECRET)
+            assert hasher.verify(SECRET, stored) is True
+            assert hasher.verify(SECRET[::-1], stored) is False
+            assert hasher.is_due(stored) is (used != newest)
+
+    def test_each_digest_verifies_by_its_own_mark_and_key_alone(self):
+        for used in (None, A, B):
+            stored = make(peppers=[used]).hash(SECRET)
+            for other in {None, A, B} - {used}:
+                mark = other.mark if other else NO_PEPPER
+                assert make(peppers=[A, B]).verify(SECRET, replace(stored, pepper=mark)) is False
+        assert make(peppers=[Pepper("a", B.key)]).verify(SECRET, make(peppers=[A]).hash(SECRET)) is False
+
+    @pytest.mark.parametrize("mark", [B.mark, b"\0\0\0\1", b"", A.mark + b"\0"], ids=bytes.hex)
+    def test_a_pepper_that_is_not_there_is_an_outage_and_no_verdict(self, mark):
+        """401 would tell a client to give up a secret that is right."""
+        hasher = make(peppers=[A])
+        for secret in (SECRET, b"wrong"):
+            with pytest.raises(StoreUnavailable) as caught:
+                hasher.verify(secret, replace(hasher.hash(SECRET), pepper=mark))
+            assert caught.value.detail.startswith("pepper: ")
+            assert caught.value.detail.endswith(f" {mark.hex()}")
+            assert "pepper" not in str(caught.value), "the client need not know"
+        assert hasher.computed == 2, "nothing but the two that were stored"
+
+    def test_neither_pepper_nor_digest_shows_a_key(self):
+        assert repr([A, make(peppers=[A]).hash(SECRET)]) == (
+            "[Pepper(id='a'), Digest(memory_kib=8, time_cost=1, parallelism=1)]"
+        )
+
+
+class TestCaps:
+    """What a record claims never makes a hash cost more than the caps (fact C7)."""
+
+    @pytest.mark.parametrize(
+        "claim",
+        [
+            {"memory_kib": 4 * 1024 * 1024},
+            {"memory_kib": 65_537},
+            {"memory_kib": 2**70},
+            {"memory_kib": 7},
+            {"memory_kib": 31, "parallelism": 4},
+            {"memory_kib": -1},
+            {"time_cost": 11},
+            {"time_cost": 0},
+            {"parallelism": 5},
+            {"parallelism": 0},
+            {"salt": b""},
+            {"salt": bytes(15)},
+            {"digest": b""},
+            {"digest": bytes(4)},
+            {"digest": bytes(64)},
+        ],
+        ids=str,
+    )
+    def test_a_record_that_cannot_be_ours_is_an_outage_and_no_verdict(self, claim):
+        hasher = make()
+        stored = replace(Digest(bytes(16), bytes(32), 8, 1, 1), **claim)
+        with pytest.raises(StoreUnavailable) as caught:
+            hasher.verify(SECRET, stored)
+        assert hasher.computed == 0
+        assert caught.value.detail.startswith("a stored argon2 digest is refused: ")
+        assert "argon2" not in str(caught.value)
+
+    def test_the_caps_themselves_are_allowed(self, monkeypatch):
+        Blocked(monkeypatch).go.set()
+        assert make().verify(SECRET, Digest(bytes(16), bytes(32), 65_536, 10, 4))
+
+    def test_no_memory_is_taken_for_a_claim_of_four_gibibytes(self):
+        unit = 1 if sys.platform == "darwin" else 1024
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        for _ in range(5):
+            with pytest.raises(StoreUnavailable):
+                make().verify(SECRET, Digest(bytes(16), bytes(32), 4 * 1024 * 1024, 1, 1))
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before < 64 * 1024 * 1024
+
+    @given(
+        st.builds(
+            Digest,
+            st.binary(max_size=40),
+            st.binary(max_size=40),
+            st.integers(),
+            st.integers(),
+            st.integers(),
+            st.binary(max_size=5),
+        )
+    )
+    def test_any_record_gives_a_verdict_or_an_outage(self, stored):
+        try:
+            assert make().verify(SECRET, stored) is False
+        except StoreUnavailable:
+            pass
+
+
+class TestSlots:
+    def test_at_most_so_many_hash_at_the_same_time(self, monkeypatch):
+        argon2 = Blocked(monkeypatch)
+        hasher = make(slots=3, queue=32, max_wait=10)
+        threads, outcomes = in_threads(lambda: hasher.hash(SECRET), 20)
+        until(lambda: hasher._slots.waiting == 17)
+        assert argon2.inside == 3
+        argon2.go.set()
+        for thread in threads:
+            thread.join()
+        assert argon2.most == 3
+        assert hasher.computed == len(outcomes) == 20
+
+    def test_who_finds_the_queue_full_is_told_at_once_to_come_back(self, monkeypatch):
+        argon2 = Blocked(monkeypatch)
+        hasher = make(slots=1, queue=2, max_wait=10)
+        threads, outcomes = in_threads(lambda: hasher.hash(SECRET), 3)
+        until(lambda: hasher._slots.waiting == 2)
+        with pytest.raises(Overloaded) as caught:
+            hasher.hash(SECRET)
+        assert caught.value.retry_after == 1
+        assert "2 threads wait already" in caught.value.detail
+        argon2.go.set()
+        for thread in threads:
+            thread.join()
+        assert all(isinstance(outcome, Digest) for outcome in outcomes)
+        assert hasher.hash(SECRET)  # and all is free again
+
+    def test_who_waits_too_long_is_told_to_come_back_and_leaves_the_queue(self, monkeypatch):
+        argon2 = Blocked(monkeypatch)
+        hasher = make(slots=1, queue=1, max_wait=0.005)
+        threads, _ = in_threads(lambda: hasher.hash(SECRET), 1)
+        until(lambda: argon2.inside == 1)
+        for _ in range(3):
+            with pytest.raises(Overloaded, match="busy") as caught:
+                hasher.verify(SECRET, Digest(bytes(16), bytes(32), 8, 1, 1))
+            assert "no hash slot came free" in caught.value.detail
+        argon2.go.set()
+        threads[0].join()
+        assert hasher.hash(SECRET)
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError(), MemoryError()], ids=repr)
+    def test_a_slot_comes_back_when_the_hash_raises(self, monkeypatch, error):
+        def fail(*_):
+            raise error
+
+        hasher = make(slots=1, queue=0)
+        with monkeypatch.context() as patch:
+            patch.setattr(hashing, "_argon2id", fail)
+            for _ in range(3):
+                with pytest.raises(type(error)):
+                    hasher.hash(SECRET)
+        assert hasher.computed == 0
+        assert hasher.hash(SECRET)
+
+    def test_argon2_without_memory_is_an_overload(self, monkeypatch):
+        def fail(*_, **__):
+            raise HashingError("Memory allocation error")
+
+        hasher = make(slots=1, queue=0)
+        with monkeypatch.context() as patch:
+            patch.setattr("argon2.low_level.hash_secret_raw", fail)
+            with pytest.raises(Overloaded) as caught:
+                hasher.hash(SECRET)
+        assert caught.value.detail == "argon2: Memory allocation error"
+        assert hasher.hash(SECRET)
+
+    def test_a_child_starts_with_all_slots_whoever_held_them_in_the_parent(self):
+        hasher = make(slots=1, queue=0)
+        held = hasher._slots.take(0)
+        hasher._slots._lock.acquire()
+        hasher.after_fork()
+        assert held is not None
+        assert hasher.hash(SECRET)

@@ -1,0 +1,225 @@
+"""The private keys: files that are read, and files that are made."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey, OKPKey
+
+import patauth
+from patauth import Authority, ConfigurationError, StoreUnavailable
+from patauth.jwt.key_files import SigningKeys
+from patauth.jwt.signature import Key
+from tests.support.authorities import ALICE, Make, issue
+from tests.support.servers import Server
+from tests.support.signing import ISSUER, JWT_MODE, access_of, parts_of, verifier
+
+
+def jwk_with(**members: Any) -> bytes:
+    """A private key that says something more of itself."""
+    return json.dumps({**ECKey.generate_key("P-256").as_dict(private=True), **members}).encode()
+
+
+def refuse_as_key(tmp_path: Path, data: bytes) -> str:
+    (tmp_path / "bad.pem").write_bytes(data)
+    with pytest.raises(ConfigurationError) as refused:
+        SigningKeys(None, [tmp_path / "bad.pem"]).keys()
+    return str(refused.value)
+
+
+class TestKeyFiles:
+    @pytest.mark.parametrize("alg", ["ES256", "EdDSA"])
+    @pytest.mark.parametrize("form", ["pem", "jwk", "jwk with more", "sec1"])
+    def test_pem_and_jwk_are_read(self, signing: Make, tmp_path: Path, alg: str, form: str) -> None:
+        key = ECKey.generate_key("P-256") if alg == "ES256" else OKPKey.generate_key("Ed25519")
+        path = tmp_path / "mine"
+        if form == "sec1":
+            if alg == "EdDSA":
+                return
+            from cryptography.hazmat.primitives import serialization as ser
+
+            path.write_bytes(
+                key.private_key.private_bytes(
+                    ser.Encoding.PEM, ser.PrivateFormat.TraditionalOpenSSL, ser.NoEncryption()
+                )
+            )
+        elif form == "pem":
+            path.write_bytes(key.as_pem(private=True))
+        else:
+            more = {"kid": "my own", "use": "sig", "alg": alg, "key_ops": ["sign"]} if "more" in form else {}
+            path.write_text(json.dumps({**key.as_dict(private=True), **more}))
+        authority = signing(keys=str(path))
+        token = access_of(authority, issue(authority))
+        assert parts_of(token)[0] == {"typ": "at+jwt", "alg": alg, "kid": key.thumbprint()}
+        assert authority.verify_bearer(token)
+        assert verifier(authority).verify(token)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            pytest.param(b"", id="nothing"),
+            pytest.param(b"hunter2", id="a word"),
+            pytest.param(b"{}", id="an empty object"),
+            pytest.param(b'{"kty":"oct","k":"aHVudGVyMg"}', id="symmetric"),
+            pytest.param(
+                b"-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n", id="a broken PEM"
+            ),
+            pytest.param(ECKey.generate_key("P-384").as_pem(private=True), id="P-384"),
+            pytest.param(ECKey.generate_key("secp256k1").as_pem(private=True), id="secp256k1"),
+            pytest.param(OKPKey.generate_key("Ed448").as_pem(private=True), id="Ed448"),
+            pytest.param(OKPKey.generate_key("X25519").as_pem(private=True), id="X25519"),
+            pytest.param(ECKey.generate_key("P-256").as_pem(private=False), id="public"),
+            pytest.param(
+                ECKey.generate_key("P-256").as_pem(private=True, password="hunter2"), id="encrypted"
+            ),
+            pytest.param(jwk_with(use="enc"), id="for encryption"),
+            pytest.param(jwk_with(alg="ES384"), id="for another algorithm"),
+            pytest.param(jwk_with(key_ops=["deriveKey"]), id="for another operation"),
+            pytest.param(
+                jwk_with(d=ECKey.generate_key("P-256").as_dict(private=True)["d"]), id="halves of two"
+            ),
+            pytest.param(b"\xff" * 100_000, id="anything"),
+        ],
+    )
+    def test_what_is_no_private_key_for_signing_is_said_and_not_shown(
+        self, tmp_path: Path, data: bytes
+    ) -> None:
+        said = refuse_as_key(tmp_path, data)
+        assert said.startswith(f"keys: {tmp_path}/bad.pem: ")
+        assert "hunter2" not in said
+        assert not [line for line in data.decode("latin-1").splitlines() if len(line) > 30 and line in said]
+
+    def test_they_are_used_in_the_order_in_which_they_are_named(self, signing: Make, tmp_path: Path) -> None:
+        pairs = [ECKey.generate_key("P-256") for _ in range(3)]
+        for number, key in enumerate(pairs):
+            (tmp_path / f"{number}").write_bytes(key.as_pem(private=True))
+        for order in ((0, 1, 2), (2, 1, 0), (1, 0)):
+            authority = signing(keys=" ".join(str(tmp_path / f"{number}") for number in order))
+            token = access_of(authority, issue(authority, f"{order}"))
+            assert parts_of(token)[0]["kid"] == pairs[order[-1]].thumbprint()
+            assert [one["kid"] for one in authority.jwks()["keys"]] == [
+                pairs[one].thumbprint() for one in order
+            ]
+
+    def test_names_of_ones_own_come_first_and_hidden_or_other_files_are_left_alone(
+        self, tmp_path: Path
+    ) -> None:
+        place = tmp_path / "keys"
+        made, _ = SigningKeys(place).rotate()
+        own = ECKey.generate_key("P-256")
+        (place / "zzz.pem").write_bytes(own.as_pem(private=True))
+        for name in (".draft.pem", "README", "key.pem.bak"):
+            (place / name).write_text("hunter2")
+        known = SigningKeys(place).keys()
+        assert [one.key.kid for one in known] == [own.thumbprint(), made.key.kid]
+        assert known.states(SigningKeys(place).now_ms()) == ["verifying", "signing"]
+
+    def test_no_private_key_is_in_the_store(
+        self, make_at: Make, server: Server, keys: Path, prefix: str
+    ) -> None:
+        authority = make_at(access_token_format="jwt", issuer=ISSUER, keys=str(keys))
+        access_of(authority, issue(authority))
+        (path,) = keys.iterdir()
+        secret = ECKey.import_key(path.read_bytes()).as_dict(private=True)["d"]
+        assert isinstance(secret, str)
+        with server.client() as client:
+            for name in client.scan_iter(f"{prefix}:*"):
+                data = client.dump(name)
+                assert isinstance(data, bytes)
+                assert secret.encode() not in data
+                assert secret not in repr(data)
+
+
+def first_use(directory: str, barrier: Any, kids: Any) -> None:
+    given = JWT_MODE
+    with Authority.from_url(f"local:{directory}", **given) as authority:
+        barrier.wait()
+        kids.put([one["kid"] for one in authority.jwks()["keys"]])
+
+
+class TestMadeUnderLocal:
+    def test_a_key_is_made_once_with_modes_for_nobody_else(self, tmp_path: Path) -> None:
+        given = JWT_MODE
+        directory = tmp_path / "data"
+        with Authority.from_url(f"local:{directory}", **given) as authority:
+            assert not directory.exists(), "nothing is made before it is needed"
+            token = access_of(authority, issue(authority))
+            assert authority.verify_bearer(token)
+        (path,) = (directory / "keys").iterdir()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE((directory / "keys").stat().st_mode) == 0o700
+        with Authority.from_url(f"local:{directory}", **given) as again:
+            assert again.verify_bearer(token).subject == ALICE
+        assert list((directory / "keys").iterdir()) == [path]
+        with Authority.from_url(f"local:{directory}", issuer=ISSUER) as opaque:
+            assert opaque.verify_bearer(token).subject == ALICE, "the format was switched back"
+
+    def test_opaque_makes_none(self, tmp_path: Path) -> None:
+        with Authority.from_url(f"local:{tmp_path / 'data'}", issuer=ISSUER) as authority:
+            access_of(authority, issue(authority))
+            with pytest.raises(patauth.InvalidCredentials):
+                authority.verify_bearer("a.b." + "c" * 86)
+            assert authority.jwks() == {"keys": []}
+        assert not (tmp_path / "data" / "keys").exists()
+
+    def test_ping_makes_it_so_that_a_server_starts_with_one(self, tmp_path: Path) -> None:
+        given = JWT_MODE
+        with Authority.from_url(f"local:{tmp_path / 'data'}", **given) as authority:
+            authority.ping()
+            assert len(list((tmp_path / "data" / "keys").iterdir())) == 1
+
+    def test_processes_that_start_at_the_same_moment_make_one(self, tmp_path: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        with Authority.from_url(f"local:{tmp_path / 'data'}") as keeper:
+            keeper.ping()
+            kids, barrier = context.SimpleQueue(), context.Barrier(6)
+            several = [
+                context.Process(target=first_use, args=(str(tmp_path / "data"), barrier, kids))
+                for _ in range(6)
+            ]
+            for one in several:
+                one.start()
+            found = [kids.get() for _ in several]
+            for one in several:
+                one.join()
+                assert one.exitcode == 0
+        assert len(found[0]) == 1
+        assert found == [found[0]] * 6
+        assert len(list((tmp_path / "data" / "keys").iterdir())) == 1
+
+    def test_threads_that_start_at_the_same_moment_make_one(self, tmp_path: Path) -> None:
+        barrier = threading.Barrier(16)
+        found = []
+
+        def work() -> None:
+            place = SigningKeys(tmp_path / "keys", makes=True)
+            barrier.wait()
+            found.append(place.signer().kid)
+
+        threads = [threading.Thread(target=work) for _ in range(16)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert len(set(found)) == 1
+        assert len(found) == 16
+
+    def test_a_place_that_cannot_be_written_is_503_to_a_request(
+        self, signing: Make, keys: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        authority = signing()
+        issued = issue(authority)
+
+        def fail(self: SigningKeys) -> Key:
+            raise ConfigurationError("keys: cannot write into /secret/place")
+
+        monkeypatch.setattr(SigningKeys, "signer", fail)
+        with pytest.raises(StoreUnavailable) as refused:
+            authority.exchange(issued.pat.id, issued.secret)
+        assert "/secret/place" not in str(refused.value)

@@ -1,0 +1,326 @@
+"""Signed access tokens, verified by others: `JWTVerifier`, and libraries that know nothing of patauth."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
+from joserfc import jwt as joserfc_jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeySet
+
+from patauth import Authority, ConfigurationError, InvalidToken, JWTVerifier, Overloaded, Owner
+from patauth.errors import EXPIRED
+from patauth.jwt import signature
+from patauth.jwt.claims import Claims
+from patauth.jwt.key_files import SigningKeys
+from patauth.jwt.signature import Key
+from patauth.wsgi.service.app import Standalone
+from tests.support.authorities import Make, issue
+from tests.support.clocks import NOW, Clock
+from tests.support.signing import ISSUER, PLAIN, access_of
+from tests.support.wsgi import request
+
+
+class World:
+    """A token service, and a verifier that fetches its keys."""
+
+    def __init__(self, authority: Authority, clock: Clock) -> None:
+        self.authority, self.clock = authority, clock
+        self.issued = issue(authority)
+        self.seconds, self.fetches = 1000.0, 0
+        self.problem: Exception | None = None
+        self.check = JWTVerifier(
+            self.fetch, issuer=ISSUER, clock=lambda: clock.now / 1000, timer=lambda: self.seconds
+        )
+
+    def fetch(self) -> dict[str, Any]:
+        self.fetches += 1
+        if self.problem is not None:
+            raise self.problem
+        time.sleep(0.01)
+        return self.authority.jwks()
+
+    def verify(self) -> None:
+        assert self.check.verify(access_of(self.authority, self.issued)).subject.id == "alice"
+
+    def stranger(self) -> str:
+        """A token of this issuer's form by a key of somebody's own."""
+        now = self.clock.now // 1000
+        claims = Claims(ISSUER, (ISSUER,), "alice", "0" * 32, ("a",), now, now + 900, "j" * 32)
+        return signature.sign(claims, Key.generate("ES256"))
+
+    def seconds_pass_and_verify(self) -> None:
+        self.seconds += 10
+        try:
+            self.check.verify(self.stranger())
+        except InvalidToken:
+            sys.exit(0)
+        sys.exit(1)
+
+
+class TestOthersVerifyIt:
+    """With nothing of patauth's: what is issued is a JWT access token to anybody."""
+
+    @pytest.fixture(params=["ES256", "EdDSA"])
+    def alg(self, request: pytest.FixtureRequest, keys: Path) -> str:
+        alg = str(request.param)
+        SigningKeys(keys).rotate(algorithm=alg, retire=True)  # type: ignore[arg-type]
+        return alg
+
+    @pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")
+    def test_joserfc(self, alg: str, make_at: Make, keys: Path) -> None:
+        authority = make_at(access_token_format="jwt", issuer=ISSUER, keys=str(keys))
+        issued = issue(authority)
+        app = Standalone(authority)
+        found = KeySet.import_key_set(request(app, "/oauth/jwks").json)
+        token = joserfc_jwt.decode(access_of(authority, issued), found, algorithms=[alg])
+        assert token.header["typ"] == "at+jwt"
+        rules = joserfc_jwt.JWTClaimsRegistry(
+            leeway=0,
+            iss={"essential": True, "value": ISSUER},
+            aud={"essential": True, "value": ISSUER},
+            sub={"essential": True, "value": "alice"},
+            client_id={"essential": True, "value": issued.pat.id},
+            exp={"essential": True},
+            iat={"essential": True},
+            jti={"essential": True},
+        )
+        rules.validate(token.claims)
+        with pytest.raises(JoseError):
+            joserfc_jwt.decode(access_of(authority, issued)[:-4] + "AAAA", found, algorithms=[alg])
+
+    def test_authlib(self, make_at: Make, keys: Path) -> None:
+        authority = make_at(access_token_format="jwt", issuer=ISSUER, keys=str(keys))
+        found = KeySet.import_key_set(authority.jwks())
+
+        class Validator(JWTBearerTokenValidator):  # type: ignore[misc, name-defined]
+            def get_jwks(self) -> Any:
+                return found
+
+        check = Validator(issuer=ISSUER, resource_server=ISSUER)
+        token = access_of(authority, issue(authority))
+        claims = check.authenticate_token(token)
+        assert claims is not None
+        check.validate_token(claims, ["reports:read"], None)
+        with pytest.raises(Exception, match="insufficient_scope"):
+            check.validate_token(claims, ["admin"], None)
+        other = Validator(issuer=ISSUER, resource_server="https://other.example")
+        with pytest.raises(Exception, match="invalid"):
+            other.validate_token(other.authenticate_token(token), ["reports:read"], None)
+
+
+class TestVerifier:
+    def test_it_needs_no_store_and_knows_no_revocation(self, signed: Authority, clock: Clock) -> None:
+        issued = issue(signed)
+        token = access_of(signed, issued, scope="reports:read")
+        check = JWTVerifier(signed.jwks(), issuer=ISSUER, clock=lambda: clock.now / 1000)
+        found = check.verify(token)
+        assert (found.subject, found.scopes) == (Owner("alice"), {"reports:read"})
+        assert (found.pat_id, found.tenant, found.method) == (issued.pat.id, "default", "access_token")
+        assert found.expires_ms == clock.now + 900_000
+        signed.delete(issued.pat.id)
+        assert check.verify(token) == found, "its documentation says so"
+        assert "revoked" in (JWTVerifier.__doc__ or "")
+
+    def test_it_expires_with_a_leeway(self, signed: Authority, clock: Clock) -> None:
+        token = access_of(signed, issue(signed))
+        for leeway in (0, 30):
+            ticking = Clock(NOW + 900_000 + leeway * 1000 - 1)
+            check = JWTVerifier(
+                signed.jwks(), issuer=ISSUER, leeway=leeway, clock=lambda t=ticking: t.now / 1000
+            )
+            assert check.verify(token)
+            ticking.advance(1)
+            with pytest.raises(InvalidToken) as refused:
+                check.verify(token)
+            assert str(refused.value) == EXPIRED, "though it was verified before"
+
+    def test_it_is_not_good_before_it_is_issued(self, signed: Authority, clock: Clock) -> None:
+        token = access_of(signed, issue(signed))
+        for early, good in ((30, True), (31, False)):
+            check = JWTVerifier(
+                signed.jwks(), issuer=ISSUER, clock=lambda early=early: clock.now / 1000 - early
+            )
+            if good:
+                assert check.verify(token)
+            else:
+                with pytest.raises(InvalidToken, match=PLAIN):
+                    check.verify(token)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"issuer": ""},
+            {"issuer": None},
+            {"audience": []},
+            {"audience": [""]},
+            {"audience": [1]},
+            {"leeway": -1},
+            {"leeway": True},
+            {"leeway": "30"},
+            {"interval": float("nan")},
+            {"tenant": "a b"},
+        ],
+        ids=str,
+    )
+    def test_what_it_cannot_work_with_is_a_configuration_error(
+        self, signed: Authority, given: dict[str, Any]
+    ) -> None:
+        with pytest.raises(ConfigurationError):
+            JWTVerifier(signed.jwks(), **{"issuer": ISSUER, **given})
+
+    @pytest.mark.parametrize(
+        "jwks",
+        [
+            {},
+            {"keys": []},
+            {"keys": {}},
+            [],
+            {"keys": [None, 1, "x", {}]},
+            {"keys": [{"kty": "oct", "kid": "a", "k": "aaaa"}]},
+            {"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "AA", "y": "AA"}]},
+            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False)}]},
+            {"keys": [{**ECKey.generate_key("P-384").as_dict(private=False), "kid": "a"}]},
+            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": "a", "use": "enc"}]},
+            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": "a", "alg": "HS256"}]},
+            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": 1}]},
+        ],
+        ids=lambda jwks: str(jwks)[:60],
+    )
+    def test_a_set_without_a_key_for_this_is_a_configuration_error(self, jwks: Any) -> None:
+        with pytest.raises(ConfigurationError, match="jwks: "):
+            JWTVerifier(jwks, issuer=ISSUER)
+        with pytest.raises(Overloaded):
+            JWTVerifier(lambda: jwks, issuer=ISSUER).verify(f"{'e' * 9}.{'e' * 9}.{'e' * 86}")
+
+    def test_keys_of_other_kinds_in_the_set_are_passed_over(self, signed: Authority, clock: Clock) -> None:
+        token = access_of(signed, issue(signed))
+        (key,) = signed.jwks()["keys"]
+        others = [
+            {"kty": "RSA", "kid": "r", "n": "AQAB", "e": "AQAB"},
+            {"kty": "oct", "kid": key["kid"], "k": "aaaa"},
+            "x",
+        ]
+        check = JWTVerifier({"keys": [*others, key, *others]}, issuer=ISSUER, clock=lambda: clock.now / 1000)
+        assert check.verify(token)
+
+    def test_a_private_part_in_the_set_is_not_taken_over(self) -> None:
+        key = ECKey.generate_key("P-256").as_dict(private=True)
+        found = Key.public({**key, "kid": "a"})
+        assert found is not None
+        assert "d" not in found.jwk()
+        with pytest.raises(Exception, match=r"private|sign"):
+            found.sign(b"x")
+
+    @pytest.mark.parametrize("token", [None, b"a.b.c", 1, ["a"]])
+    def test_what_is_no_text_is_refused(self, signed: Authority, token: Any) -> None:
+        with pytest.raises(InvalidToken):
+            JWTVerifier(signed.jwks(), issuer=ISSUER).verify(token)
+
+
+class TestFetching:
+    """A callable for the keys: asked when it helps, and not more often."""
+
+    @pytest.fixture
+    def world(self, signed: Authority, clock: Clock) -> World:
+        return World(signed, clock)
+
+    def test_nothing_is_fetched_before_the_first_use_and_then_once(self, world: World) -> None:
+        assert world.fetches == 0
+        for _ in range(5):
+            world.verify()
+        assert world.fetches == 1
+
+    def test_an_unknown_key_is_asked_for_at_most_every_interval(self, world: World) -> None:
+        world.verify()
+        stranger = world.stranger()
+        for seconds, fetches in ((0, 1), (9.9, 1), (0.1, 2), (0, 2), (5, 2), (5, 3)):
+            world.seconds += seconds
+            with pytest.raises(InvalidToken, match=PLAIN) as refused:
+                world.check.verify(stranger)
+            assert type(refused.value) is InvalidToken
+            assert world.fetches == fetches
+
+    def test_a_new_key_is_taken_up_without_waiting_for_anything(self, world: World, keys: Path) -> None:
+        world.verify()
+        SigningKeys(keys).rotate()
+        world.seconds += 10
+        world.verify()
+        assert world.fetches == 2
+
+    def test_they_are_fetched_anew_when_they_have_aged(self, world: World, keys: Path) -> None:
+        """So a key that was retired stops verifying, though no token asks for another one."""
+        old = access_of(world.authority, world.issued)
+        world.check.verify(old)
+        SigningKeys(keys).rotate(retire=True)
+        world.seconds += 299
+        assert world.check.verify(old)
+        world.seconds += 1
+        with pytest.raises(InvalidToken):
+            world.check.verify(old)
+
+    def test_while_it_fails_the_keys_known_stay(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+        world.verify()
+        world.problem = OSError("https://user:hunter2@host/")
+        world.seconds += 301
+        world.verify()
+        assert world.fetches == 2
+        world.verify()
+        assert world.fetches == 2, "it is not asked again at once"
+        assert "OSError" in caplog.text
+        assert "hunter2" not in caplog.text
+        world.problem = None
+        world.seconds += 301
+        world.verify()
+        assert world.fetches == 3
+
+    def test_where_none_were_ever_fetched_it_is_overloaded_and_never_a_yes(self, world: World) -> None:
+        world.problem = TimeoutError()
+        token = access_of(world.authority, world.issued)
+        for _ in range(3):
+            with pytest.raises(Overloaded) as refused:
+                world.check.verify(token)
+        assert world.fetches == 1
+        assert refused.value.status == 503
+        world.problem = None
+        world.seconds += 10
+        assert world.check.verify(token)
+
+    def test_many_threads_with_one_unknown_key_fetch_once(self, world: World, keys: Path) -> None:
+        world.verify()
+        SigningKeys(keys).rotate()
+        world.seconds += 10
+        token, failed = access_of(world.authority, world.issued), []
+        barrier = threading.Barrier(16)
+
+        def work() -> None:
+            barrier.wait()
+            try:
+                world.check.verify(token)
+            except Exception as problem:
+                failed.append(problem)
+
+        threads = [threading.Thread(target=work) for _ in range(16)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert failed == []
+        assert world.fetches == 2
+
+    def test_a_forked_child_does_not_wait_for_a_thread_that_is_not_there(self, world: World) -> None:
+        world.verify()
+        world.check._lock.acquire()
+        context = multiprocessing.get_context("fork")
+        child = context.Process(target=lambda: world.seconds_pass_and_verify())
+        child.start()
+        child.join(10)
+        world.check._lock.release()
+        assert child.exitcode == 0

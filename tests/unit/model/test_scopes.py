@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patauth.errors import InvalidScope
+from patauth.model import scopes
+from patauth.model.scopes import DEFAULT_IGNORED, EVERYTHING
+from tests.support import rights
+
+# RFC 6750 §3.1: what an error_description may hold.
+DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
+
+tokens = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"\\'), min_size=1, max_size=128
+)
+few = st.sampled_from(["a", "b", "c", "reports:read", EVERYTHING, "openid", "urn:zitadel:iam:x"])
+scope_lists = st.lists(few, max_size=6)
+scope_sets = st.frozensets(few, max_size=5)
+
+
+class TestParse:
+    def test_an_empty_parameter_counts_as_omitted(self):
+        assert scopes.parse("") == ()
+
+    def test_order_is_kept_and_doubles_are_dropped(self):
+        assert scopes.parse("b a b c a") == ("b", "a", "c")
+
+    @given(st.lists(tokens, min_size=1, max_size=20))
+    def test_every_list_that_the_grammar_allows_is_read(self, scopes):
+        assert scopes.parse(" ".join(scopes)) == tuple(dict.fromkeys(scopes))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            pytest.param("a  b", id="double space"),
+            pytest.param(" a", id="leading space"),
+            pytest.param("a ", id="trailing space"),
+            pytest.param(" ", id="only a space"),
+            pytest.param("a\tb", id="tab"),
+            pytest.param("a\n", id="trailing line feed"),
+            pytest.param("a\r\nX-Evil: 1", id="line break"),
+            pytest.param('a"b', id="quote"),
+            pytest.param("a\\b", id="backslash"),
+            pytest.param("a\x00", id="NUL"),
+            pytest.param("a\x7f", id="DEL"),
+            pytest.param("é", id="Latin-1"),
+            pytest.param("а", id="Cyrillic a"),
+            pytest.param("a\u00a0b", id="no-break space"),
+            pytest.param("\ud800", id="lone surrogate"),
+            pytest.param("a" * 129, id="129 characters"),
+            pytest.param(" ".join(f"s{n}" for n in range(257)), id="257 scopes"),
+            pytest.param(" ".join(["a"] * 257), id="257 scopes, all the same"),
+            pytest.param("a" * 1_000_000, id="a megabyte"),
+        ],
+    )
+    def test_what_the_grammar_or_the_limits_forbid_is_refused(self, text):
+        with pytest.raises(InvalidScope) as caught:
+            scopes.parse(text)
+        assert DESCRIPTION.fullmatch(str(caught.value))
+
+    def test_the_limits_themselves_are_allowed(self):
+        scopes = [f"{n:0128d}" for n in range(256)]
+        assert scopes.parse(" ".join(scopes)) == tuple(scopes)
+
+    @given(st.text(max_size=60))
+    def test_any_text_is_read_or_refused_with_a_text_fit_for_a_header(self, text):
+        pieces = text.split(" ")
+        if not text or all(re.fullmatch(r"[!#-\[\]-~]+", piece) for piece in pieces):
+            assert set(scopes.parse(text)) == set(pieces) - {""}
+        else:
+            with pytest.raises(InvalidScope) as caught:
+                scopes.parse(text)
+            assert DESCRIPTION.fullmatch(str(caught.value))
+
+
+class TestCheck:
+    @given(st.lists(tokens, max_size=20))
+    def test_a_list_follows_the_same_rules_as_a_text(self, scopes):
+        assert scopes.check(scopes) == scopes.parse(" ".join(scopes))
+
+    def test_any_iterable_will_do(self):
+        assert scopes.check(name for name in ("a", "b")) == ("a", "b")
+        assert scopes.check({"a"}) == ("a",)
+
+    @pytest.mark.parametrize("value", ["reports:read", "", b"a", {"a": 1}, None, 5])
+    def test_what_is_no_list_is_refused_with_an_example(self, value):
+        with pytest.raises(InvalidScope, match=r"give a list of texts, such as \['reports:read'"):
+            scopes.check(value)
+
+    @pytest.mark.parametrize(
+        "value", [["a", 1], ["a", None], ["a", ["b"]], ["a", "b c"], ["a", ""], ["a", b"b"]]
+    )
+    def test_the_message_gives_the_place_of_the_wrong_entry(self, value):
+        with pytest.raises(InvalidScope, match=r"^scope 2 "):
+            scopes.check(value)
+
+    def test_an_endless_list_is_refused_at_the_limit(self):
+        def endless():
+            while True:
+                yield "a"
+
+        with pytest.raises(InvalidScope, match="more than 256"):
+            scopes.check(endless())
+
+
+class TestCovers:
+    @given(scope_sets, scope_lists, scope_sets)
+    def test_each_wanted_scope_is_held_or_in_the_catalogue_of_who_holds_everything(
+        self, held, wanted, catalogue
+    ):
+        reach = held | (catalogue if EVERYTHING in held else set())
+        assert scopes.covers(held, wanted, catalogue) == (set(wanted) <= reach)
+
+    @given(scope_sets, scope_sets)
+    def test_wanting_everything_takes_holding_it_by_name(self, held, catalogue):
+        assert scopes.covers(held, [EVERYTHING], catalogue) == (EVERYTHING in held)
+
+    def test_everything_without_a_catalogue_covers_only_itself(self):
+        assert not scopes.covers({EVERYTHING}, ["reports:read"])
+
+    def test_nothing_wanted_is_always_covered(self):
+        assert scopes.covers((), ())
+
+    @pytest.mark.parametrize(
+        "arguments", [("ab", ["a"]), ({"a"}, "a"), ({"a"}, ""), ({EVERYTHING}, ["a"], "ab")]
+    )
+    def test_a_plain_text_is_never_taken_for_a_collection_of_scopes(self, arguments):
+        with pytest.raises(TypeError):
+            scopes.covers(*arguments)
+
+    def test_the_catalogue_may_be_the_mapping_of_the_settings(self):
+        assert scopes.covers((EVERYTHING,), ["reports:read"], {"reports:read": "Read reports"})
+
+
+class TestNarrow:
+    @given(scope_lists, scope_sets, scope_sets)
+    def test_what_is_issued_is_what_was_asked_and_is_held_or_all_that_is_held(
+        self, requested, held, catalogue
+    ):
+        asked = [name for name in requested if name not in ("openid", "urn:zitadel:iam:x")]
+        held = tuple(held)
+        if scopes.covers(held, asked, catalogue):
+            issued = scopes.narrow(requested, held, catalogue, DEFAULT_IGNORED)
+            assert issued == (tuple(dict.fromkeys(asked)) or held)
+            assert scopes.covers(held, issued, catalogue)
+        else:
+            with pytest.raises(InvalidScope):
+                scopes.narrow(requested, held, catalogue, DEFAULT_IGNORED)
+
+    def test_zitadels_own_request_gets_all_that_the_pat_holds(self):
+        requested = scopes.parse("openid urn:zitadel:iam:org:project:id:zitadel:aud")
+        assert scopes.narrow(requested, ("a", "b"), (), DEFAULT_IGNORED) == ("a", "b")
+
+    def test_an_ignored_scope_is_matched_whole_unless_it_ends_in_a_star(self):
+        with pytest.raises(InvalidScope):
+            scopes.narrow(["openid2"], ("a",), (), DEFAULT_IGNORED)
+        with pytest.raises(InvalidScope):
+            scopes.narrow(["urn:zitadel"], ("a",), (), DEFAULT_IGNORED)
+
+    def test_with_an_empty_ignore_list_nothing_is_ignored(self):
+        with pytest.raises(InvalidScope):
+            scopes.narrow(["openid"], ("a",), (), ())
+
+    def test_the_error_names_up_to_three_scopes_that_are_missing(self):
+        with pytest.raises(InvalidScope, match=r"personal access token: b c d and 2 more$"):
+            scopes.narrow(["a", "b", "c", "d", "e", "f"], ("a",), (), ())
+
+    def test_a_scope_that_is_malformed_is_refused_and_not_repeated(self):
+        with pytest.raises(InvalidScope, match=r"^scope 1 has a") as caught:
+            scopes.narrow(['x"\r\n'], ("a",), (), ())
+        assert DESCRIPTION.fullmatch(str(caught.value))
+
+    @given(st.lists(tokens, min_size=1, max_size=5))
+    def test_whatever_is_missing_the_text_is_fit_for_a_header(self, requested):
+        with pytest.raises(InvalidScope) as caught:
+            scopes.narrow([f"x{name}"[:128] for name in requested], (), (), ())
+        assert DESCRIPTION.fullmatch(str(caught.value))
+
+
+words = st.one_of(
+    st.just(EVERYTHING),
+    st.sampled_from(list(rights.RIGHTS)),
+    st.sampled_from(["oauth:introspect", "reports:read", "reports:write"]),
+    st.sampled_from(rights.LOOK_ALIKES),
+)
+word_sets = st.frozensets(words, max_size=4)
+catalogues = st.frozensets(words, max_size=4)
+
+REACHES, VERBS = ["my", "managed", "all"], ["read", "delete", "manage"]
+# Each right alone and beside everything, with each right alone in the catalogue.
+FEW = [{*named, *more} for named in [(), *zip(rights.RIGHTS)] for more in [(), (EVERYTHING,)]]
+LISTED = [set(), *({right} for right in rights.RIGHTS)]
+
+
+class TestAllows:
+    """Rights, against an oracle that spells out what each is worth."""
+
+    @given(word_sets, catalogues)
+    def test_it_is_what_the_oracle_says_for_each_reach_and_verb(self, held, catalogue):
+        may = rights.powers(held, catalogue)
+        for reach in REACHES:
+            for verb in VERBS:
+                assert scopes.allows(held, reach, verb, catalogue) == (f"{verb} {reach}" in may), (
+                    reach,
+                    verb,
+                )
+
+    def test_so_it_is_for_each_right_beside_each_that_is_listed(self):
+        for held, catalogue in itertools.product(FEW, LISTED):
+            may = rights.powers(held, catalogue)
+            for reach, verb in itertools.product(REACHES, VERBS):
+                assert scopes.allows(held, reach, verb, catalogue) == (f"{verb} {reach}" in may), held
+
+    @pytest.mark.parametrize("reach", REACHES)
+    @pytest.mark.parametrize("verb", ["read", "manage"])
+    def test_both_spellings_are_the_same_right(self, reach, verb):
+        right = f"{reach}-personal-access-tokens:{verb}"
+        for held, wanted in (("idn:", "sp:"), ("sp:", "idn:"), ("idn:", "idn:"), ("sp:", "sp:")):
+            assert scopes.covers({held + right}, [wanted + right])
+            assert scopes.allows({held + right}, reach, verb)
+
+    @pytest.mark.parametrize("catalogue", [(), ("reports:read",), tuple(rights.RIGHTS), rights.LOOK_ALIKES])
+    def test_everything_reads_and_deletes_ones_own_and_never_makes_any(self, catalogue):
+        assert scopes.allows({EVERYTHING}, "my", "read", catalogue)
+        assert scopes.allows({EVERYTHING}, "my", "delete", catalogue)
+        for reach in REACHES:
+            assert not scopes.allows({EVERYTHING}, reach, "manage", catalogue)
+            if reach != "my":
+                assert not scopes.allows({EVERYTHING}, reach, "delete", catalogue)
+
+    @pytest.mark.parametrize("right", rights.RIGHTS)
+    def test_everything_stands_for_a_right_to_read_that_the_catalogue_lists(self, right):
+        for reach in REACHES[1:]:
+            expected = right in rights.READING and f"read {reach}" in rights.RIGHTS[right]
+            assert scopes.allows({EVERYTHING}, reach, "read", {right}) == expected
+
+    @pytest.mark.parametrize("scope_", rights.LOOK_ALIKES)
+    def test_what_only_looks_like_a_right_is_none(self, scope_):
+        assert not scopes.is_right(scope_)
+        for reach in REACHES:
+            for verb in VERBS:
+                assert not scopes.allows({scope_}, reach, verb, {scope_})
+
+    @given(word_sets, word_sets, catalogues)
+    def test_more_scopes_never_allow_less(self, held, more, catalogue):
+        for reach in REACHES:
+            for verb in VERBS:
+                if scopes.allows(held, reach, verb, catalogue):
+                    assert scopes.allows(held | more, reach, verb, catalogue | more)
+
+
+class TestCoversRights:
+    @given(word_sets, word_sets, catalogues)
+    def test_it_is_what_the_oracle_says(self, held, wanted, catalogue):
+        assert scopes.covers(held, wanted, catalogue) == rights.covered(held, wanted, catalogue)
+
+    def test_so_it_is_for_each_right_beside_each_that_is_listed(self):
+        for held, catalogue in itertools.product(FEW, LISTED):
+            for wanted in [*rights.RIGHTS, EVERYTHING]:
+                expected = rights.covered(held, [wanted], catalogue)
+                assert scopes.covers(held, [wanted], catalogue) == expected, (held, wanted, catalogue)
+
+    @given(word_sets, word_sets, words, catalogues)
+    def test_who_covers_what_covers_a_scope_covers_that_too(self, held, between, last, catalogue):
+        """Transitive: by no chain of makers does anybody come to more than the first one held."""
+        between = {one for one in between if scopes.covers(held, [one], catalogue)}
+        if scopes.covers(between, [last], catalogue):
+            assert scopes.covers(held, [last], catalogue)
+
+    def test_so_it_is_by_each_right_beside_each_that_is_listed(self):
+        for held, catalogue in itertools.product(FEW, LISTED):
+            for between, last in itertools.product([*rights.RIGHTS, EVERYTHING], repeat=2):
+                if scopes.covers(held, [between], catalogue) and scopes.covers([between], [last], catalogue):
+                    assert scopes.covers(held, [last], catalogue), (held, between, last, catalogue)
+
+    @given(word_sets, word_sets, word_sets, catalogues, catalogues)
+    def test_more_held_or_more_listed_never_covers_less(self, held, more, wanted, catalogue, listed):
+        if scopes.covers(held, wanted, catalogue):
+            assert scopes.covers(held | more, wanted, catalogue | listed)
+            assert all(scopes.covers(held, [one], catalogue) for one in wanted)
+        else:
+            assert not all(scopes.covers(held, [one], catalogue) for one in wanted)
+
+    @given(word_sets, word_sets, catalogues)
+    def test_what_is_covered_allows_nothing_that_its_holder_may_not_do(self, held, passed_on, catalogue):
+        if scopes.covers(held, passed_on, catalogue):
+            assert rights.powers(passed_on, catalogue) <= rights.powers(held, catalogue)
+            for reach in REACHES:
+                for verb in VERBS:
+                    if scopes.allows(passed_on, reach, verb, catalogue):
+                        assert scopes.allows(held, reach, verb, catalogue)
+
+    def test_everything_covers_no_right_to_manage_even_if_the_catalogue_lists_it(self):
+        for right in rights.RIGHTS:
+            assert scopes.covers({EVERYTHING}, [right], rights.RIGHTS) == (right in rights.READING)
+            assert not scopes.covers({EVERYTHING}, [right])
+
+    def test_no_set_of_rights_covers_everything_or_a_scope_of_the_application(self):
+        for wanted in (EVERYTHING, "reports:read", "oauth:introspect"):
+            assert not scopes.covers(set(rights.RIGHTS), [wanted], {wanted})
+
+
+class TestNarrowRights:
+    def test_an_exchange_goes_from_more_to_less_and_never_back(self):
+        most, least = rights.ALL_MANAGE, "sp:my-personal-access-tokens:read"
+        assert scopes.narrow([least], (most,), (), DEFAULT_IGNORED) == (least,)
+        with pytest.raises(InvalidScope):
+            scopes.narrow([most], (least,), (), DEFAULT_IGNORED)
+
+    @pytest.mark.parametrize("asked", rights.RIGHTS)
+    @pytest.mark.parametrize("held", rights.RIGHTS)
+    def test_of_each_two_rights_it_is_granted_if_the_one_is_worth_the_other(self, held, asked):
+        if rights.RIGHTS[asked] <= rights.RIGHTS[held]:
+            assert scopes.narrow([asked], (held,), (), DEFAULT_IGNORED) == (asked,)
+        else:
+            with pytest.raises(InvalidScope):
+                scopes.narrow([asked], (held,), (), DEFAULT_IGNORED)
+
+    @pytest.mark.parametrize("right", rights.RIGHTS)
+    def test_everything_is_narrowed_to_rights_to_read_that_are_listed_alone(self, right):
+        if right in rights.READING:
+            assert scopes.narrow([right], (EVERYTHING,), {right}, ()) == (right,)
+        for catalogue in ((), {right} - rights.READING):
+            with pytest.raises(InvalidScope):
+                scopes.narrow([right], (EVERYTHING,), catalogue, ())
+
+
+class TestCheckKnown:
+    def test_without_a_catalogue_every_scope_is_known(self):
+        scopes.check_known(["anything", *rights.LOOK_ALIKES], None)
+
+    @given(word_sets, catalogues)
+    def test_with_one_each_scope_is_in_it_or_a_right(self, scopes, catalogue):
+        known = catalogue | rights.RIGHTS.keys() | {EVERYTHING, "oauth:introspect"}
+        if scopes <= known:
+            scopes.check_known(scopes, catalogue)
+        else:
+            with pytest.raises(InvalidScope, match="is not in the catalogue"):
+                scopes.check_known(scopes, catalogue)
+
+    def test_an_empty_catalogue_is_one_and_has_no_scopes(self):
+        scopes.check_known(rights.RIGHTS, {})
+        with pytest.raises(InvalidScope, match=r"^scope: reports:read is not") as caught:
+            scopes.check_known(["reports:read"], {})
+        assert DESCRIPTION.fullmatch(str(caught.value))

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import ipaddress
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patauth.errors import ConfigurationError
+from patauth.model.quota import Quota
+from patauth.operations.failures import Failures, client_network, forwarded_address
+from tests.support.threads import in_threads
+
+v4 = st.ip_addresses(v=4)
+v6 = st.ip_addresses(v=6).filter(lambda address: address.ipv4_mapped is None)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class TestClientNetwork:
+    @given(v4)
+    def test_an_ipv4_address_is_one_client_in_every_spelling(self, address):
+        spellings = [
+            f"{address}",
+            f"{address}:5678",
+            f"::ffff:{address}",
+            f"[::FFFF:{address}]",
+            f"[::ffff:{address}]:80",
+            f"::ffff:{int(address) >> 16:x}:{int(address) & 0xFFFF:x}",
+        ]
+        assert {client_network(text) for text in spellings} == {str(address)}
+
+    @given(v6, st.integers(0, 2**64 - 1))
+    def test_a_64_of_ipv6_is_one_client_in_every_spelling(self, address, other_half):
+        neighbour = ipaddress.IPv6Address(int(address) >> 64 << 64 | other_half)
+        if neighbour.ipv4_mapped is not None:
+            return
+        spellings = [
+            f"{address}",
+            address.exploded.upper(),
+            f"[{address}]",
+            f"[{address}]:443",
+            f"{address}%eth0",
+            f"[{address}%25eth0]:443",
+            f"{neighbour}",
+        ]
+        expected = str(ipaddress.IPv6Network((address, 64), strict=False))
+        assert {client_network(text) for text in spellings} == {expected}
+
+    @given(v6, v6)
+    def test_two_64s_are_two_clients(self, one, two):
+        same = int(one) >> 64 == int(two) >> 64
+        assert (client_network(str(one)) == client_network(str(two))) == same
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            *(None, "", " ", "unknown", "unix:", "unix:@", "/run/app.sock", "localhost", "_hidden", "12345"),
+            *("1.2.3", "256.1.1.1", "1.2.3.4.5", "01.2.3.4", "1.2.3.4/8", "1.2.3.4:", "1.2.3.4:x", "١.2.3.4"),
+            *("1.2.3.4, 5.6.7.8", "1.2.3.4\n", "[1.2.3.4]:80", "::1/128", "[::1", "::1]", ":::", "::1\n"),
+            *("1:2:3:4:5:6:7:8:9", "::" * 5000),
+        ],
+    )
+    def test_anything_else_is_unknown(self, address):
+        assert client_network(address) is None
+
+    @given(st.text(max_size=50) | st.text("0123456789abcdef:.[]%/", max_size=50))
+    def test_any_text_is_a_client_or_unknown_and_a_clients_name_is_its_own(self, text):
+        network = client_network(text)
+        if network is not None:
+            assert client_network(network.removesuffix("/64")) == network
+
+
+class TestForwardedAddress:
+    @pytest.mark.parametrize("header", [None, "", "6.6.6.6", "6.6.6.6, 7.7.7.7"])
+    def test_without_trusted_proxies_headers_are_not_looked_at(self, header):
+        assert forwarded_address("10.0.0.1", header, 0) == "10.0.0.1"
+
+    @pytest.mark.parametrize(
+        ("header", "proxies", "expected"),
+        [
+            ("203.0.113.9", 1, "203.0.113.9"),
+            ("6.6.6.6, 203.0.113.9", 1, "203.0.113.9"),
+            ("6.6.6.6,203.0.113.9 , 10.0.0.2", 2, "203.0.113.9"),
+            (",,,203.0.113.9", 1, "203.0.113.9"),
+            ("203.0.113.9,10.0.0.3\t,10.0.0.2", 3, "203.0.113.9"),
+        ],
+    )
+    def test_the_nth_entry_from_the_right_is_the_client(self, header, proxies, expected):
+        assert forwarded_address("10.0.0.1", header, proxies) == expected
+
+    @pytest.mark.parametrize(
+        ("header", "proxies"),
+        [(None, 1), ("", 1), (" ", 1), ("6.6.6.6", 2), ("6.6.6.6,", 1), ("6.6.6.6,,9.9.9.9", 2)],
+    )
+    def test_with_too_few_entries_or_an_empty_one_it_is_the_peer(self, header, proxies):
+        assert forwarded_address("198.51.100.1", header, proxies) == "198.51.100.1"
+
+    @given(st.lists(st.text("0123456789.:, ", max_size=20), max_size=5), st.lists(v4, min_size=1, max_size=4))
+    def test_nothing_that_a_client_sends_moves_its_own_address(self, sent, appended):
+        """`appended` is what the trusted proxies add, the outermost first: the client it was called from."""
+        header = ",".join([*sent, *map(str, appended)])
+        assert forwarded_address("10.0.0.1", header, len(appended)) == str(appended[0])
+
+
+class TestFailures:
+    def test_so_many_are_refused_plainly_and_then_told_to_wait(self):
+        clock = Clock()
+        failures = Failures(Quota(20, 60), entries=10, timer=clock)
+        decisions = [failures.charge("203.0.113.9") for _ in range(25)]
+        assert [decision.allowed for decision in decisions] == [True] * 20 + [False] * 5
+        assert {decision.name for decision in decisions} == {"failures"}
+        assert [decision.remaining for decision in decisions[:20]] == list(range(19, -1, -1))
+        clock.now += decisions[-1].retry_after
+        assert failures.charge("203.0.113.9").allowed
+
+    def test_addresses_do_not_share_a_quota_and_a_64_does(self):
+        failures = Failures(Quota(1, 60), entries=10, timer=Clock())
+        assert failures.charge("2001:db8::1").allowed
+        assert not failures.charge("[2001:db8::2]:99").allowed
+        assert failures.charge("2001:db8:0:1::1").allowed
+        assert failures.charge("203.0.113.9").allowed
+        assert not failures.charge("::ffff:203.0.113.9").allowed
+
+    @pytest.mark.parametrize("address", [None, "", "unknown", "/run/app.sock"])
+    def test_an_unknown_address_is_not_limited(self, address):
+        failures = Failures(Quota(1, 60), entries=10)
+        assert [failures.charge(address) for _ in range(5)] == [None] * 5
+
+    def test_the_table_is_bounded_and_forgets_the_address_that_was_quiet_longest(self):
+        failures = Failures(Quota(1, 60), entries=3, timer=Clock())
+        failures.charge("10.0.0.1")
+        failures.charge("10.0.0.2")
+        assert not failures.charge("10.0.0.1").allowed  # refused, and the youngest again
+        for last in range(3, 5):
+            failures.charge(f"10.0.0.{last}")
+        assert len(failures._tats) == 3
+        assert not failures.charge("10.0.0.1").allowed
+        assert failures.charge("10.0.0.2").allowed
+
+    def test_a_thousand_addresses_leave_no_more_than_the_entries(self):
+        failures = Failures(Quota(20, 60), entries=100)
+        for number in range(1000):
+            failures.charge(str(ipaddress.IPv4Address(number)))
+        assert len(failures._tats) == 100
+
+    def test_threads_together_get_no_more_than_the_quota(self):
+        failures = Failures(Quota(100, 60), entries=10, timer=Clock())
+        together = threading.Barrier(16)
+
+        def charge():
+            together.wait()
+            return sum(failures.charge("203.0.113.9").allowed for _ in range(50))
+
+        threads, outcomes = in_threads(charge, 16)
+        for thread in threads:
+            thread.join()
+        assert sum(outcomes) == 100
+
+    def test_a_child_starts_with_an_empty_table_and_a_free_lock(self):
+        failures = Failures(Quota(1, 60), entries=10)
+        failures.charge("203.0.113.9")
+        failures._lock.acquire()
+        failures.after_fork()
+        assert failures.charge("203.0.113.9").allowed
+
+    def test_a_table_without_entries_is_a_configuration_error(self):
+        with pytest.raises(ConfigurationError):
+            Failures(Quota(1, 60), entries=0)

@@ -1,0 +1,209 @@
+"""One connection: its options, its deadline, and replies that are one's own or nobody's."""
+
+from __future__ import annotations
+
+import signal
+import socketserver
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from patauth import ConfigurationError
+from patauth.store.transport import wire as wire_module
+from patauth.store.transport.wire import Closed, ErrorReply, OutOfStep, TooLate, Wire, redis_connection
+from tests.support.servers import Server, serving
+
+
+def soon() -> float:
+    return time.monotonic() + 1
+
+
+def answering(reply: Callable[[bytes], bytes]) -> type[socketserver.BaseRequestHandler]:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while asked := self.request.recv(65536):
+                answer = reply(asked)
+                if not answer:
+                    return
+                self.request.sendall(answer)
+
+    return Handler
+
+
+def test_commands_sent_at_once_are_answered_in_order(server: Server) -> None:
+    wire = Wire(server.url, 1, 1)
+    assert wire.exchange([("ECHO", b"a"), ("ECHO", "b"), ("ECHO", 3)], soon()) == [b"a", b"b", b"3"]
+    with pytest.raises(ErrorReply, match="unknown command"):
+        wire.exchange([("PING",), ("NOTHING",)], soon())
+    wire.close()
+
+
+def test_an_answer_larger_than_the_buffer_arrives_whole(server: Server) -> None:
+    wire = Wire(server.url, 1, 1)
+    large = b"x" * 1_000_000
+    assert wire.exchange([("ECHO", large)], soon()) == [large]
+    wire.close()
+
+
+def test_a_reply_too_many_is_given_to_nobody(tmp_path: Path) -> None:
+    """Two answers to one command: the second would be the next caller's."""
+    with serving(tmp_path / "s", answering(lambda _: b"+PONG\r\n+PONG\r\n")) as url:
+        wire = Wire(url, 1, 1)
+        with pytest.raises(OutOfStep):
+            wire.exchange([("PING",)], soon())
+        wire.close()
+
+
+def test_a_server_that_hangs_up_is_told_from_one_that_is_slow(tmp_path: Path) -> None:
+    with serving(tmp_path / "s", answering(lambda _: b"")) as url:
+        wire = Wire(url, 1, 1)
+        with pytest.raises(Closed):
+            wire.exchange([("PING",)], soon())
+        wire.close()
+    with serving(tmp_path / "t", answering(lambda _: b"$5\r\nab")) as url:
+        wire = Wire(url, 1, 0.05)
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            wire.exchange([("PING",)], soon())
+        assert time.monotonic() - start < 0.3
+        wire.close()
+
+
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_whoever_keeps_time_a_wait_ends_with_the_deadline_and_the_next_one_is_as_long_as_ever(
+    tmp_path: Path, by_kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel on a plain socket, Python on any other; a wait cut short by one request's deadline is no
+    other's, and patience is added to it."""
+    if not by_kernel:
+        monkeypatch.setattr(wire_module, "_let_the_kernel_wait", lambda connected, seconds: False)
+    answers = iter([b"", b"+ONE\r\n", b"+TWO\r\n"])
+
+    def slow(_: bytes) -> bytes:
+        time.sleep(0.15)
+        return next(answers) or b":"
+
+    with serving(tmp_path / "s", answering(slow)) as url:
+        wire = Wire(url, 1, 0.5)
+        assert wire._kernel_waits is by_kernel
+        assert (wire._socket.gettimeout() is None) is by_kernel
+        with pytest.raises(TimeoutError):
+            wire.exchange([("PING",)], time.monotonic() + 0.05)
+        wire.close()
+        wire = Wire(url, 1, 0.1)
+        assert wire.exchange([("PING",)], soon(), patience=0.4) == [b"ONE"]
+        with pytest.raises(TimeoutError):
+            wire.exchange([("PING",)], soon())
+        wire.close()
+
+
+def test_a_large_command_to_a_server_that_reads_slowly_keeps_to_the_deadline(tmp_path: Path) -> None:
+    """The kernel's limit is one for each piece that it takes; the deadline is one for all."""
+
+    class Slow(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while self.request.recv(65_536):
+                time.sleep(0.05)
+
+    with serving(tmp_path / "s", Slow) as url:
+        wire = Wire(url, 1, 0.25)
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            wire.exchange([("ECHO", b"x" * 4_000_000)], start + 0.5)
+        assert time.monotonic() - start < 1
+        wire.close()
+
+
+def test_under_a_timer_python_keeps_time(server: Server) -> None:
+    """A handler that returns would begin a wait of the kernel's anew, each time."""
+    previous = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        wire = Wire(server.url, 1, 0.2)
+        assert not wire._kernel_waits
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            wire.exchange([("BLPOP", "nothing", 3)], start + 5)
+        assert time.monotonic() - start < 1
+        wire.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def test_a_handler_that_raises_ends_a_wait_of_the_kernels(server: Server) -> None:
+    wire = Wire(server.url, 1, 5)
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wire.exchange([("BLPOP", "nothing", 3)], time.monotonic() + 5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        wire.close()
+
+
+def test_a_deadline_that_has_passed_sends_nothing(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def note(command: bytes) -> bytes:
+        asked.append(command)
+        return b"+PONG\r\n"
+
+    with serving(tmp_path / "s", answering(note)) as url:
+        wire = Wire(url, 1, 1)
+        with pytest.raises(TooLate):
+            wire.exchange([("PING",)], time.monotonic() - 0.001)
+        assert wire.exchange([("PING",)], soon()) == [b"PONG"]
+        assert len(asked) == 1
+        wire.close()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "rediss://127.0.0.1:1/0", "unix:///s?db=2"])
+def test_no_option_of_redis_py_is_left_to_its_default_that_matters(url: str) -> None:
+    """REQUIREMENTS facts 1-3: no retry, no five seconds, whatever the URL says."""
+    for spelling in (url, url + ("&" if "?" in url else "?") + "socket_timeout=30&retry_on_timeout=true"):
+        connection = redis_connection(spelling, 0.2, 0.25)
+        assert connection.socket_timeout == 0.25
+        assert connection.socket_connect_timeout == 0.2
+        assert connection.retry.get_retries() == 0
+        assert connection.health_check_interval == 0
+        assert connection.protocol == 2
+
+
+def test_connecting_sends_no_command(tmp_path: Path) -> None:
+    """A server that is stopped accepts a connection and would leave a greeting unanswered."""
+    asked: list[bytes] = []
+
+    def note(command: bytes) -> bytes:
+        asked.append(command)
+        return b"+PONG\r\n"
+
+    with serving(tmp_path / "s", answering(note)) as url:
+        wire = Wire(url, 1, 1)
+        wire.exchange([("PING",)], soon())
+        wire.close()
+    assert asked == [b"*1\r\n$4\r\nPING\r\n"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host:port/x",
+        "redis://:s3cr3t#x@host:6379/0",
+        "redis://:s3cr3t/x@host:6379/0",
+        "redis://host/0?foo=1",
+        "redis://host/0?max_connections=5",
+        "rediss://host/0?ssl_cert_reqs=bogus",
+        "http://host",
+        "redis://host/abc",
+        "unix://",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_a_configuration_error_that_repeats_nothing(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="store_url") as caught:
+        redis_connection(url, 1, 1)
+    assert "s3cr3t" not in f"{caught.value} {caught.value.__context__!r} {caught.value.__cause__!r}"

@@ -1,0 +1,203 @@
+"""`patauth.flask`: configuration, factories, `current_principal`, `require_scope`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask, request, session
+from flask.testing import FlaskClient
+
+import patauth.flask
+from patauth import Authority, ConfigurationError, IssuedPat, Owner
+from patauth.flask import PatAuth, current_principal, require_scope
+from patauth.model.caller import Person
+from tests.support.authorities import basic_of, issue
+
+pytestmark = pytest.mark.filterwarnings("ignore:store 'memory.:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PATAUTH_STORE_URL", "PATAUTH_REALM"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def make_app(**config: Any) -> Flask:
+    app = Flask(__name__)
+    app.config["PATAUTH_STORE_URL"] = "memory:"
+    app.config.update(config)
+    PatAuth(app)
+
+    @app.get("/who")
+    def who() -> dict[str, Any]:
+        if not current_principal:
+            return {"id": None}
+        return {"id": current_principal.subject.id, "scopes": sorted(current_principal.scopes)}
+
+    @app.route("/reports", methods=["GET", "POST"])
+    @require_scope("reports:admin")
+    def reports() -> dict[str, Any]:
+        return {"ok": True}
+
+    return app
+
+
+def issued_by(app: Flask, **more: Any) -> tuple[FlaskClient, IssuedPat, dict[str, str]]:
+    authority: Authority = app.extensions["patauth"]
+    issued = issue(authority, **more)
+    return app.test_client(), issued, {"Authorization": basic_of(issued)}
+
+
+def test_an_app_is_protected_and_knows_its_caller() -> None:
+    client, issued, headers = issued_by(make_app())
+    assert client.get("/who").status_code == 401
+    for value in (headers["Authorization"], f"Bearer {issued.token}"):
+        answer = client.get("/who", headers={"Authorization": value})
+        assert answer.get_json() == {"id": "alice", "scopes": ["reports:read", "reports:write"]}
+        assert answer.headers["RateLimit"]
+
+
+def test_the_token_endpoint_is_in_the_app() -> None:
+    client, issued, _ = issued_by(make_app())
+    form = {"grant_type": "client_credentials", "client_id": issued.pat.id, "client_secret": issued.secret}
+    access = client.post("/oauth/token", data=form).get_json()["access_token"]
+    assert client.get("/who", headers={"Authorization": f"Bearer {access}"}).status_code == 200
+
+
+def test_an_app_factory_may_use_one_object_for_several_apps() -> None:
+    pat_auth = PatAuth()
+    apps = []
+    for realm in ("one", "two"):
+        app = Flask(realm)
+        app.config.update(PATAUTH_STORE_URL="memory:", PATAUTH_REALM=realm)
+        pat_auth.init_app(app)
+        apps.append(app)
+    assert apps[0].extensions["patauth"] is not apps[1].extensions["patauth"]
+    for app in apps:
+        assert f'realm="{app.name}"' in app.test_client().get("/").headers["WWW-Authenticate"]
+
+
+def test_require_scope_guards_a_view() -> None:
+    app = make_app()
+    client, _, headers = issued_by(app)
+    refused = client.get("/reports", headers=headers)
+    assert refused.status_code == 403
+    assert refused.get_json()["scope"] == "reports:admin"
+    _, _, headers = issued_by(app, name="admin", scope=["reports:admin"])
+    assert client.post("/reports", headers=headers).get_json() == {"ok": True}
+    assert patauth.flask.require_scope is patauth.require_scope
+
+
+def test_on_a_public_route_the_principal_is_absent_and_a_scope_cannot_be_had() -> None:
+    client, _, headers = issued_by(make_app(PATAUTH_PUBLIC=["/*"]))
+    assert client.get("/who", headers=headers).get_json() == {"id": None}
+    assert client.get("/reports", headers=headers).status_code == 401
+
+
+def test_outside_of_a_request_the_principal_is_like_none() -> None:
+    assert not current_principal
+    assert current_principal == None  # noqa: E711 - a proxy is equal to None, and never None itself
+    with pytest.raises(AttributeError):
+        _ = current_principal.subject
+
+
+def test_the_gate_is_configured_as_the_middleware_is() -> None:
+    app = make_app(
+        PATAUTH_PROTECT=["/who"], PATAUTH_PUBLIC=["/reports"], PATAUTH_REQUIRE={"GET /who": "reports:admin"}
+    )
+    client, _, headers = issued_by(app)
+    assert client.get("/nowhere").status_code == 404
+    assert client.get("/who", headers=headers).status_code == 403
+
+
+def test_require_may_be_a_callable() -> None:
+    app = make_app(PATAUTH_REQUIRE=lambda environ: None if environ["PATH_INFO"] == "/who" else ())
+    client, _, headers = issued_by(app)
+    assert client.get("/who", headers=headers).status_code == 403
+    assert client.get("/nowhere", headers=headers).status_code == 404
+
+
+def test_settings_come_from_the_config_first_and_then_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATAUTH_REALM", "environment")
+    monkeypatch.setenv("PATAUTH_REQUEST_QUOTA", "7/10")
+    settings = make_app(PATAUTH_REALM="config", PATAUTH_REQUEST_QUOTA=None).extensions["patauth"].settings
+    assert (settings.realm, str(settings.request_quota)) == ("config", "7/10")
+
+
+def test_the_store_may_be_named_by_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATAUTH_STORE_URL", "memory:")
+    assert make_app(PATAUTH_STORE_URL=None).extensions["patauth"].settings.store_url == "memory:"
+
+
+def test_without_a_store_the_app_does_not_start() -> None:
+    with pytest.raises(ConfigurationError, match="PATAUTH_STORE_URL"):
+        make_app(PATAUTH_STORE_URL=None)
+
+
+def test_a_wrong_value_does_not_start_either_and_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="access_token_ttl"):
+        make_app(PATAUTH_ACCESS_TOKEN_TTL=5)
+
+
+def test_a_misspelt_key_is_warned_of_where_it_was_made() -> None:
+    with pytest.warns(UserWarning, match="PATAUTH_PROTEKT") as caught:
+        make_app(PATAUTH_PROTEKT=["/*"])
+    assert {warning.filename for warning in caught if "PROTEKT" in str(warning.message)} == {__file__}
+
+
+def test_an_app_is_not_wrapped_twice() -> None:
+    app = make_app()
+    with pytest.raises(ConfigurationError, match="already"):
+        PatAuth(app)
+
+
+def test_a_failed_start_leaves_the_app_as_it_was() -> None:
+    app = Flask(__name__)
+    before = app.wsgi_app
+    app.config.update(PATAUTH_STORE_URL="memory:", PATAUTH_PROTECT=["no-slash"])
+    with pytest.raises(ConfigurationError):
+        PatAuth(app)
+    assert app.wsgi_app == before
+    assert "patauth" not in app.extensions
+
+
+def test_a_signed_in_person_manages_their_pats_by_the_apps_own_session() -> None:
+    """PATAUTH_IDENTIFY runs in a request context, and opens none of the app's views."""
+
+    def identify(environ: dict[str, Any]) -> Person | None:
+        assert request.environ is environ
+        name = session.get("name")
+        return None if name is None else Person(Owner(name), ["idn:my-personal-access-tokens:manage"])
+
+    app = make_app(
+        SECRET_KEY="x",
+        PATAUTH_SURFACES=["oauth", "isc"],
+        PATAUTH_PUBLIC=["/login"],
+        PATAUTH_IDENTIFY=identify,
+    )
+
+    @app.post("/login")
+    def login() -> dict[str, Any]:
+        session["name"] = "alice"
+        return {}
+
+    client = app.test_client()
+    mine = "/personal-access-tokens/v1?owner-id=me"
+    assert client.get(mine).status_code == 401
+    client.post("/login")
+    listed = client.get(mine)
+    assert (listed.status_code, listed.get_json()) == (200, [])
+    body = {"name": "ci", "scope": ["idn:my-personal-access-tokens:read"], "userAwareTokenNeverExpires": True}
+    headers = {"X-CSRF-Token": listed.headers["X-CSRF-Token"], "Origin": "http://localhost"}
+    made = client.post("/personal-access-tokens/v1", json=body, headers=headers)
+    assert made.get_json()["owner"]["id"] == "alice"
+    assert client.post("/personal-access-tokens/v1", json=body).status_code == 403
+    assert client.get("/who").status_code == 401
+
+
+def test_an_identify_that_cannot_be_called_is_refused_at_start() -> None:
+    with pytest.raises(ConfigurationError, match="identify"):
+        make_app(PATAUTH_IDENTIFY="alice")

@@ -1,0 +1,68 @@
+"""`require_scope` at a single application or view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+
+import patauth
+from patauth import Authority, InvalidScope, PatAuthMiddleware
+from tests.support.authorities import basic_of, issue
+from tests.support.wsgi import Echo, request
+
+
+def challenge(response: Any) -> str:
+    return str(response.headers.getlist("WWW-Authenticate")[-1])
+
+
+def test_it_guards_a_wsgi_application_behind_the_gate(real: Authority) -> None:
+    issued = issue(real)
+    guarded = patauth.require_scope("reports:read")(Echo())
+    gate = PatAuthMiddleware(guarded, real, public=["/open"])
+    assert request(gate, "/x", authorization=basic_of(issued)).status_code == 200
+    assert request(gate, "/open").status_code == 401
+    other = PatAuthMiddleware(patauth.require_scope("reports:read", "admin")(Echo()), real)
+    response = request(other, "/x", authorization=basic_of(issued))
+    assert response.status_code == 403
+    assert 'scope="admin reports:read"' in challenge(response)
+
+
+def test_it_guards_a_flask_view_with_the_values_of_its_url(real: Authority) -> None:
+    issued = issue(real)
+    app = Flask(__name__)
+
+    @app.get("/reports/<int:number>/<kind>")
+    @patauth.require_scope("reports:read")
+    def report(number: int, kind: str) -> dict[str, Any]:
+        """A report."""
+        return {"number": number, "kind": kind}
+
+    @app.get("/admin")
+    @patauth.require_scope("admin")
+    def admin() -> str:
+        return "never"
+
+    assert report.__doc__ == "A report."
+    gate = PatAuthMiddleware(app.wsgi_app, real, public=["/admin"])
+    assert request(gate, "/reports/7/x", authorization=basic_of(issued)).json == {"number": 7, "kind": "x"}
+    assert request(gate, "/admin", authorization=basic_of(issued)).status_code == 401, (
+        "public: nobody is known"
+    )
+    closed = PatAuthMiddleware(app.wsgi_app, real)
+    response = request(closed, "/admin", authorization=basic_of(issued))
+    assert (response.status_code, response.json["error"]) == (403, "insufficient_scope")
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_without_the_gate_it_lets_nobody_through() -> None:
+    guarded = patauth.require_scope("reports:read")(Echo())
+    with pytest.raises(RuntimeError, match="PatAuthMiddleware"):
+        guarded({"REQUEST_METHOD": "GET"}, lambda *_: None)
+
+
+@pytest.mark.parametrize("scope", ["", "a b", 'a"', "\u00e9", "a\n"])
+def test_a_malformed_scope_is_refused_where_it_is_written(scope: str) -> None:
+    with pytest.raises(InvalidScope):
+        patauth.require_scope(scope)
