@@ -24,10 +24,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from .model.quota import Decision
+from typing import Any, ClassVar
 
 EXPIRED = "JWT validation failed: JWT is expired"  # the management API's words, for one that is well signed
 
@@ -135,16 +132,23 @@ class Conflict(PatAuthError):
 
 
 class RateLimited(PatAuthError):
-    """A quota is used up. `retry_after` is whole seconds, at least 1; `decision` says which quota."""
+    """A quota is used up. `retry_after` is whole seconds, at least 1.
+
+    `quota` names the quota: "requests", "exchanges" or "failures"; it allows `count` in `seconds` seconds.
+    """
 
     status = 429
     code = "rate_limited"
     default = "too many requests"
 
-    def __init__(self, retry_after: int, *, decision: Decision | None = None) -> None:
+    def __init__(
+        self, retry_after: int, *, quota: str | None = None, count: int = 0, seconds: int = 0
+    ) -> None:
         super().__init__(f"too many requests; try again in {retry_after} s")
         self.retry_after = retry_after
-        self.decision = decision
+        self.quota = quota
+        self.count = count
+        self.seconds = seconds
 
 
 class Overloaded(PatAuthError):

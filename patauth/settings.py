@@ -16,9 +16,9 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from .crypto.hashing import PROFILES, Profile
 from .crypto.keyring import read_key
 from .crypto.pepper import Peppers, read_peppers
+from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
 from .model.caller import Caller
 from .model.credentials import Format, Prefixes

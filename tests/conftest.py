@@ -12,6 +12,7 @@ from patauth import Authority
 from patauth.jwt.key_files import SigningKeys
 from tests.support.authorities import Make, maker
 from tests.support.clocks import Clock
+from tests.support.paths import ROOT
 from tests.support.servers import Server, binaries
 from tests.support.signing import JWT_MODE
 
@@ -22,6 +23,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("engines")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in tests/system/, which `pytest -m system` runs."""
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "system"):
+            item.add_marker("system")
 
 
 _prefixes = (f"test{number}" for number in itertools.count())

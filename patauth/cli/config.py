@@ -98,7 +98,7 @@ def _values(settings: Settings) -> dict[str, Any]:
 def _plain(name: str, value: Any) -> Any:
     from collections.abc import Mapping
 
-    from ..crypto.hashing import Profile
+    from ..crypto.profiles import Profile
     from ..model.quota import Quota
 
     if name == "store_url":

@@ -18,41 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..concurrency.slots import Place, Places
+from ..concurrency.slots import Slot, Slots
 from ..errors import ConfigurationError, Overloaded, StoreUnavailable
 from .pepper import NO_PEPPER, Pepper
+from .profiles import Profile, out_of_bounds
 
 SALT_BYTES = 16  # RFC 9106 §4: 128 bits
 DIGEST_BYTES = 32  # RFC 9106 §4: 256 bits
-
-# What a stored digest may ask of us at most. argon2 itself would take 4 TiB if a record said so.
-MAX_MEMORY_KIB = 65_536  # RFC 9106 §4, its second choice
-MAX_TIME_COST = 10
-MAX_PARALLELISM = 4
-_MIN_KIB_PER_LANE = 8  # RFC 9106 §3.1
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """A named choice of argon2id's costs."""
-
-    name: str
-    memory_kib: int
-    time_cost: int  # passes over the memory
-    parallelism: int  # lanes, each a thread of its own while hashing
-
-
-PROFILES = {
-    profile.name: profile
-    for profile in (
-        # OWASP Password Storage Cheat Sheet: its minimum configuration of argon2id.
-        Profile("owasp", memory_kib=19_456, time_cost=2, parallelism=1),
-        # RFC 9106 §4, second recommended option. About nine times the time of "owasp".
-        Profile("rfc9106_low_memory", memory_kib=65_536, time_cost=3, parallelism=4),
-        # For tests only: protects nothing.
-        Profile("testing", memory_kib=8, time_cost=1, parallelism=1),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +56,7 @@ class Hasher:
         max_wait: float = 0.1,
         peppers: Sequence[Pepper | None] = (),
     ) -> None:
-        problem = _out_of_bounds(profile.memory_kib, profile.time_cost, profile.parallelism)
+        problem = out_of_bounds(profile.memory_kib, profile.time_cost, profile.parallelism)
         if problem:
             raise ConfigurationError(f"hash profile {profile.name}: {problem}")
         if slots < 1 or queue < 0 or max_wait < 0:
@@ -101,7 +73,7 @@ class Hasher:
 
     def after_fork(self) -> None:
         """In a child: all slots free. Whoever held one, or a lock, stayed behind in the parent."""
-        self._slots = Places(self._limit, self._queue)
+        self._slots = Slots(self._limit, self._queue)
 
     def hash(self, secret: bytes) -> Digest:
         """A digest of `secret` with a fresh random salt, at the profile's costs, with the newest pepper.
@@ -129,7 +101,7 @@ class Hasher:
         Raises `Overloaded`, and `StoreUnavailable` if the record cannot be one of ours, or needs a pepper
         that is not there: that is found before any memory is taken, and is no verdict on the secret.
         """
-        problem = _out_of_bounds(stored.memory_kib, stored.time_cost, stored.parallelism)
+        problem = out_of_bounds(stored.memory_kib, stored.time_cost, stored.parallelism)
         # A digest cut to a few bytes would be matched by chance, so lengths are as exact as costs.
         if not problem and (len(stored.salt) != SALT_BYTES or len(stored.digest) != DIGEST_BYTES):
             problem = f"salt and digest of {len(stored.salt)} and {len(stored.digest)} bytes"
@@ -171,18 +143,6 @@ class Hasher:
         return digest
 
 
-def _out_of_bounds(memory_kib: int, time_cost: int, parallelism: int) -> str:
-    """What is wrong with these costs, for the operator; empty if nothing is."""
-    if not 1 <= parallelism <= MAX_PARALLELISM:
-        return f"parallelism {parallelism} is not within 1 to {MAX_PARALLELISM}"
-    if not 1 <= time_cost <= MAX_TIME_COST:
-        return f"time cost {time_cost} is not within 1 to {MAX_TIME_COST}"
-    lowest = _MIN_KIB_PER_LANE * parallelism
-    if not lowest <= memory_kib <= MAX_MEMORY_KIB:
-        return f"memory of {memory_kib} KiB is not within {lowest} to {MAX_MEMORY_KIB} KiB"
-    return ""
-
-
 def _argon2id(secret: bytes, salt: bytes, memory_kib: int, time_cost: int, parallelism: int) -> bytes:
     """The raw digest (RFC 9106, version 0x13). argon2-cffi releases the GIL meanwhile."""
     # Imported at the first hash: it takes as long as a hash, and many processes never compute one.
@@ -214,12 +174,12 @@ def _real_threads() -> Any:
     return sys.modules["gevent"].get_hub().threadpool
 
 
-def _computed_in(pool: Any, slot: Place, secret: bytes, salt: bytes, *costs: int) -> bytes:
+def _computed_in(pool: Any, slot: Slot, secret: bytes, salt: bytes, *costs: int) -> bytes:
     """The digest, computed in a thread of `pool`."""
 
     # A function of its own, with nothing given to it, that does not raise: gevent prints what fails in its
     # pool, arguments and all. It holds the slot while it runs, also when its greenlet has given up meanwhile.
-    def compute(held: Place = slot) -> bytes | Exception:
+    def compute(held: Slot = slot) -> bytes | Exception:
         try:
             return _argon2id(secret, salt, *costs)
         except Exception as problem:

@@ -19,19 +19,16 @@ import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import InvalidScope, InvalidToken
 from ..model import scopes as scopes
-from ..model.credentials import MAX_JWT
+from ..model.credentials import DEFAULT_TENANT, MAX_JWT, Claims
 from ..model.pat import ID
 
 LONGEST_LIFE = 43_200  # s, of any access token
 ALGORITHMS = ("ES256", "EdDSA")
 
-_PLAIN_TENANT = "default"
 _TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068 §4; media types ignore case
 _HEADER = {"typ", "alg", "kid"}
 # Signatures of both algorithms have 64 bytes.
@@ -52,26 +49,6 @@ class Jws(NamedTuple):
     payload: bytes
     signed: bytes  # what the signature is about
     signature: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a signed access token says. Instants are whole seconds since 1970."""
-
-    issuer: str
-    audience: tuple[str, ...]
-    subject: str  # the owner's id
-    pat_id: str
-    scope: tuple[str, ...]
-    issued: int
-    expires: int
-    jti: str = field(repr=False)
-    tenant: str = _PLAIN_TENANT
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of the jti, under which the token's record is kept."""
-        return sha256(self.jti.encode()).digest()
 
 
 def split(text: str) -> Jws:
@@ -113,7 +90,7 @@ def read(payload: bytes, issuer: str, audience: Collection[str]) -> Claims:
     if not any(one in audience for one in meant):
         refuse("another audience")
     subject, pat_id, jti = (_text(found, name) for name in ("sub", "client_id", "jti"))
-    tenant = _text(found, "tenant") if "tenant" in found else _PLAIN_TENANT
+    tenant = _text(found, "tenant") if "tenant" in found else DEFAULT_TENANT
     for name, value, pattern in (
         ("sub", subject, ID),
         ("client_id", pat_id, _PAT_ID),
@@ -141,7 +118,7 @@ def write(claims: Claims, alg: str, kid: str) -> bytes:
         "jti": claims.jti,
         "scope": " ".join(claims.scope),
     }
-    if claims.tenant != _PLAIN_TENANT:
+    if claims.tenant != DEFAULT_TENANT:
         content["tenant"] = claims.tenant
     parts = (json.dumps(part, separators=(",", ":")).encode() for part in (header, content))
     return ".".join(map(encoded, parts)).encode()

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, InvalidScope, InvalidToken, StoreUnavailable
-from ..model.credentials import MAX_JWT, AccessToken
+from ..model.credentials import MAX_JWT, AccessToken, Claims
 from ..settings import Settings
 from ..store.factory import directory_of
 from . import signature
-from .claims import Claims, refuse
+from .claims import refuse
 from .key_files import KeySet, SigningKeys
 from .signature import UnknownKey, Verifier
 

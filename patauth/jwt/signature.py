@@ -12,8 +12,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ConfigurationError, InvalidToken
+from ..model.credentials import Claims
 from . import claims
-from .claims import Claims, Jws, refuse
+from .claims import Jws, refuse
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey, OKPKey

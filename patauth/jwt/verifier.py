@@ -11,8 +11,9 @@ from typing import Any
 from ..concurrency.forks import after_fork_in_child
 from ..errors import EXPIRED, ConfigurationError, InvalidRequest, InvalidToken, Overloaded, PatAuthError
 from ..model.caller import Principal
+from ..model.credentials import Claims
 from ..model.pat import Owner, check_id
-from .claims import Claims, refuse
+from .claims import refuse
 from .signature import Key, UnknownKey, Verifier
 
 _log = logging.getLogger("patauth")

@@ -26,15 +26,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 from zlib import crc32
 
 from ..errors import ConfigurationError, InvalidCredentials, InvalidRequest
 
-if TYPE_CHECKING:
-    from ..jwt.claims import Claims
-
+DEFAULT_TENANT = "default"
 MAX_JWT = 8192  # characters; looked at before anything is decoded
 MAX_AUTHORIZATION = 1024  # characters of an Authorization value without a JWT; the longest is under 150
 
@@ -47,6 +45,26 @@ _VALUES = bytes.maketrans(_ALPHABET.encode(), bytes(range(62)))
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _COMBINED = re.compile(r",[ \t]*(?:basic|bearer)[ \t]", re.IGNORECASE)
 _PAT_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a signed access token says. Instants are whole seconds since 1970."""
+
+    issuer: str
+    audience: tuple[str, ...]
+    subject: str  # the owner's id
+    pat_id: str
+    scope: tuple[str, ...]
+    issued: int
+    expires: int
+    jti: str = field(repr=False)
+    tenant: str = DEFAULT_TENANT
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the jti, under which the token's record is kept."""
+        return sha256(self.jti.encode()).digest()
 
 
 @dataclass(slots=True)

@@ -14,17 +14,15 @@ t seconds sees at most count + t * count / seconds. There is no window to reset,
 
 All arithmetic is in whole microseconds, which Lua's doubles hold exactly (2^53 µs is the year 2255): the
 store's script does the same steps on the server's clock, and `admit` is what it is tested against.
-The fields are those of draft-ietf-httpapi-ratelimit-headers-10, in the syntax of RFC 9651.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, RateLimited
 
 MAX_COUNT = 1_000_000
 MAX_SECONDS = 86_400
@@ -95,7 +93,7 @@ def admit(tat_us: int | None, now_us: int, quota: Quota) -> Step:
 
 
 class Decision(NamedTuple):
-    """What a quota said to one request; `fields` tells the client."""
+    """What a quota said to one request; `patauth.wsgi.answers` tells it to the client."""
 
     allowed: bool
     name: str  # "requests", "exchanges" or "failures"
@@ -106,29 +104,25 @@ class Decision(NamedTuple):
     @property
     def remaining(self) -> int:
         """How many more requests would pass right now."""
-        return self._service_limit()[0]
+        return self.service_limit()[0]
 
     @property
     def reset_seconds(self) -> int:
         """Whole seconds until more of the quota is there (the draft's `t`), rounded up, at least 1."""
-        return self._service_limit()[1]
+        return self.service_limit()[1]
 
     @property
     def retry_after(self) -> int:
         """Whole seconds until a request passes, if nobody else takes it (RFC 9110 §10.2.3); at least 1."""
         return _whole_seconds(self.wait_us)
 
-    def fields(self) -> list[tuple[str, str]]:
-        """`RateLimit-Policy: "requests";q=100;w=10` and `RateLimit: "requests";r=99;t=1`.
-
-        draft-ietf-httpapi-ratelimit-headers-10 §3.1 and §4.1: `t` is the time until additional quota is made
-        available, so on a refusal it equals Retry-After. No partition key (`pk`): it would name the PAT.
-        """
+    def refusal(self) -> RateLimited:
+        """Return the error that tells a caller of this refusal."""
         quota = self.quota
-        return [*_fields(self.name, quota.count, quota.seconds, *self._service_limit())]
+        return RateLimited(self.retry_after, quota=self.name, count=quota.count, seconds=quota.seconds)
 
-    def _service_limit(self) -> tuple[int, int]:
-        """`remaining` and `reset_seconds` in one go: this runs on every answer."""
+    def service_limit(self) -> tuple[int, int]:
+        """Return `remaining` and `reset_seconds` in one go: this runs on every answer."""
         if not self.allowed:
             return 0, self.retry_after
         quota, backlog = self.quota, self.backlog_us
@@ -141,14 +135,3 @@ def _whole_seconds(us: int) -> int:
     """Rounded up, so that who waits so long has waited long enough; at least 1."""
     seconds = -(-us // _SECOND)
     return seconds if seconds > 1 else 1
-
-
-@lru_cache(maxsize=4096)
-def _fields(
-    name: str, count: int, seconds: int, remaining: int, reset_seconds: int
-) -> tuple[tuple[str, str], tuple[str, str]]:
-    # An sf-string; the names are ours and need no escapes. Few of them differ, and each answer has them.
-    return (
-        ("RateLimit-Policy", f'"{name}";q={count};w={seconds}'),
-        ("RateLimit", f'"{name}";r={remaining};t={reset_seconds}'),
-    )

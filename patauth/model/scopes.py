@@ -13,11 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
-from typing import Literal, cast
 
 from ..errors import InvalidScope
+from .rights import implies, is_right
 
-EVERYTHING = "sp:scopes:all"  # covers what the catalogue lists, and nothing else
 # What OpenID Connect clients and ZITADEL's SDKs ask for as a matter of protocol, whatever they want to do.
 DEFAULT_IGNORED = ("openid", "profile", "offline_access", "urn:zitadel:*")
 
@@ -93,58 +92,10 @@ def covers(held: Collection[str], wanted: Iterable[str], catalogue: Collection[s
         raise TypeError("covers() takes collections of scopes, not a text")
     # A loop and not all(...): the generator alone would take longer, on every request.
     for scope in wanted:
-        if scope in held or _implied(scope, held, catalogue):
+        if scope in held or implies(held, scope, catalogue):
             continue
         return False
     return True
-
-
-# -- rights: scopes that let their holder look at PATs, or manage them ------------------------------------
-
-Reach = Literal["my", "managed", "all"]  # each includes those before it
-Verb = Literal["read", "delete", "manage"]
-
-_RIGHT = re.compile(r"(?:idn|sp):(my|managed|all)-personal-access-tokens:(read|manage)")
-_WIDTH = {"my": 0, "managed": 1, "all": 2}
-_ALLOWED_BY = {"read": ("read",), "manage": ("read", "delete", "manage")}
-
-
-def allows(held: Collection[str], reach: Reach, verb: Verb, catalogue: Collection[str] = ()) -> bool:
-    """Whether `held` gives the right to `verb` PATs: one's own, those of people one manages, or anyone's.
-
-    `idn:` and `sp:` spell the same right; `:manage` includes `:read`; `all` includes `managed` includes `my`.
-    `sp:scopes:all` stands for reading and deleting one's own, and for what `catalogue` lists; but never for
-    making or changing PATs: that takes a `:manage` right by name.
-    """
-    for scope in held:
-        right = _RIGHT.fullmatch(scope)
-        if right and _WIDTH[right[1]] >= _WIDTH[reach] and verb in _ALLOWED_BY[right[2]]:
-            return True
-    if EVERYTHING not in held:
-        return False
-    if reach == "my" and verb != "manage":
-        return True
-    return verb == "read" and allows([scope for scope in catalogue if _is_reading(scope)], reach, "read")
-
-
-def is_right(scope: str) -> bool:
-    """Whether a scope lets its holder manage or look at PATs: those need no entry in a catalogue."""
-    return scope in (EVERYTHING, "oauth:introspect") or _RIGHT.fullmatch(scope) is not None
-
-
-def _implied(scope: str, held: Collection[str], catalogue: Collection[str]) -> bool:
-    right = _RIGHT.fullmatch(scope)
-    if right is None:
-        return EVERYTHING in held and scope in catalogue
-    rights = [scope for scope in held if scope != EVERYTHING]
-    if EVERYTHING in held:
-        rights += [scope for scope in catalogue if _is_reading(scope)]
-    return allows(rights, cast(Reach, right[1]), cast(Verb, right[2]))
-
-
-def _is_reading(scope: str) -> bool:
-    right = _RIGHT.fullmatch(scope)
-    return right is not None and right[2] == "read"
 
 
 def narrow(

@@ -21,7 +21,6 @@ from ..errors import (
     InvalidCredentials,
     InvalidToken,
     PatAuthError,
-    RateLimited,
     StoreUnavailable,
 )
 from ..model.caller import Method, Principal
@@ -35,7 +34,7 @@ from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Verdict
 from .failures import Failures
 
 if TYPE_CHECKING:
-    from ..jwt.claims import Claims
+    from ..model.credentials import Claims
 
 _log = logging.getLogger("patauth")
 
@@ -186,8 +185,7 @@ class Authenticator:
         quota = self._exchanges if exchange else record.pat.request_quota or self._requests
         if verdict.verdict != LIMITED:
             return _decision((True, name, quota, verdict.micros, 0))
-        decision = Decision(False, name, quota, 0, verdict.micros)
-        raise RateLimited(decision.retry_after, decision=decision)
+        raise Decision(False, name, quota, 0, verdict.micros).refusal()
 
     def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: float) -> None:
         """Hash a right secret anew under another profile or pepper; a failure costs the request nothing."""
@@ -204,7 +202,7 @@ class Authenticator:
         events.record("credentials.refused", patId=credentials.pat_id, reason=reason, address=address)
         decision = self._failures.charge(address)
         if decision is not None and not decision.allowed:
-            raise RateLimited(decision.retry_after, decision=decision)
+            raise decision.refusal()
         raise InvalidCredentials
 
     def _refuse_token(self, token: AccessToken, address: str | None, now: int) -> NoReturn:

@@ -14,6 +14,7 @@ from ..errors import InvalidCredentials, NotFound
 from ..model.caller import Method
 from ..model.credentials import AccessToken, PatCredentials
 from ..model.pat import Owner, PersonalAccessToken
+from ..model.rights import INTROSPECT
 from ..settings import Settings
 from ..store.record import unpack, unpack_token
 from ..store.scripts import NotDurable
@@ -21,8 +22,6 @@ from ..store.store import RedisStore
 from .authenticate import Authenticator, agree
 from .lifecycle import Manager
 from .permissions import Standing
-
-INTROSPECT = "oauth:introspect"  # the scope of resource servers
 
 
 @dataclass(frozen=True, slots=True)

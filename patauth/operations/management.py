@@ -124,10 +124,10 @@ class Management:
         """PATs of an owner, of `by` ("me"), or with None of the tenant; expired ones within their retention
         too.
 
-        `filters` in the grammar of `patauth.model.filters`; `sort` such as "name" or "-created,name"; without it an
-        owner's come by creation, and a tenant's in no particular but steady order. `limit` None: all, up to
-        10 000. With `count`, `.total` of the answer is how many there are in all. Raises `InvalidRequest`
-        (also when it would have to read over 10 000 PATs), `Forbidden`.
+        `filters` in the grammar of `patauth.model.filters`; `sort` such as "name" or "-created,name"; without
+        it an owner's come by creation, and a tenant's in no particular but steady order. `limit` None: all,
+        up to 10 000. With `count`, `.total` of the answer is how many there are in all. Raises
+        `InvalidRequest` (also when it would have to read over 10 000 PATs), `Forbidden`.
         """
         return self._lister.list_for(self._standing(by), owner_id, filters, sort, offset, limit, count)
 

@@ -11,8 +11,9 @@ from ..model import dates
 from ..model.expiry import FIELD as EXPIRY
 from ..model.expiry import Expiry
 from ..model.pat import PersonalAccessToken, check_name
-from ..model.scopes import EVERYTHING, check_known, covers
+from ..model.rights import EVERYTHING
 from ..model.scopes import check as check_scopes
+from ..model.scopes import check_known, covers
 from ..settings import Settings
 from . import json_patch
 from .permissions import Limit

@@ -26,7 +26,8 @@ from ..model.caller import Caller, Principal
 from ..model.credentials import is_pat_id
 from ..model.pat import Owner, PersonalAccessToken, is_gone
 from ..model.quota import Quota
-from ..model.scopes import Verb, allows, covers
+from ..model.rights import Verb, allows
+from ..model.scopes import covers
 from ..settings import Rule, Settings
 from ..store.record import unpack
 from ..store.store import RedisStore

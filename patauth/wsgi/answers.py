@@ -15,6 +15,7 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -112,8 +113,38 @@ def json_answer(status: int, content: dict[str, Any] | list[Any], fields: Fields
     return answer(status, json.dumps(content).encode(), fields)
 
 
-def gate_error(error: PatAuthError, realm: str, decision: Decision | None = None) -> Answer:
-    """An error as the gate and forward-auth answer it. `decision`: of a quota charged before it failed."""
+def with_quota(answer: Answer, decision: Decision | None) -> Answer:
+    """Return the answer with the fields of the quota that was charged; a 429 has those of its own."""
+    if decision is None or answer.status == RateLimited.status:
+        return answer
+    return answer._replace(fields=[*answer.fields, *quota_fields(decision)])
+
+
+def quota_fields(of: Decision | RateLimited) -> Fields:
+    """Return `RateLimit-Policy: "requests";q=100;w=10` and `RateLimit: "requests";r=99;t=1`.
+
+    draft-ietf-httpapi-ratelimit-headers-10 §3.1 and §4.1, in the syntax of RFC 9651: `t` is the time until
+    additional quota is made available, so on a refusal it equals Retry-After. No partition key (`pk`): it
+    would name the PAT. An error that no quota of ours caused has no fields.
+    """
+    if isinstance(of, RateLimited):
+        return [] if of.quota is None else [*_quota_fields(of.quota, of.count, of.seconds, 0, of.retry_after)]
+    return [*_quota_fields(of.name, of.quota.count, of.quota.seconds, *of.service_limit())]
+
+
+@lru_cache(maxsize=4096)  # few of them differ, and each answer has them
+def _quota_fields(
+    name: str, count: int, seconds: int, remaining: int, reset_seconds: int
+) -> tuple[tuple[str, str], tuple[str, str]]:
+    # The name is an sf-string; the names are ours and need no escapes.
+    return (
+        ("RateLimit-Policy", f'"{name}";q={count};w={seconds}'),
+        ("RateLimit", f'"{name}";r={remaining};t={reset_seconds}'),
+    )
+
+
+def gate_error(error: PatAuthError, realm: str) -> Answer:
+    """An error as the gate and forward-auth answer it."""
     if isinstance(error, RateLimited):
         return _limited(error)
     description = _description(error)
@@ -122,7 +153,7 @@ def gate_error(error: PatAuthError, realm: str, decision: Decision | None = None
         content = {"error": error.code}
     if isinstance(error, InsufficientScope) and error.required:
         content["scope"] = " ".join(error.required)
-    fields = [*_common(error), *(decision.fields() if decision else ()), *_challenges(error, realm)]
+    fields = [*_common(error), *_challenges(error, realm)]
     return json_answer(error.status, content, fields)
 
 
@@ -181,7 +212,7 @@ def isc_error(
     """
     if isinstance(error, RateLimited):
         return _limited(error)
-    quota = decision.fields() if decision else []
+    quota = quota_fields(decision) if decision else []
     if realm is None:
         realm = _realm(environ)
     if isinstance(error, InvalidCredentials):
@@ -267,7 +298,7 @@ def zitadel_error(
 
     if isinstance(error, RateLimited):
         return json_answer(status, content, _limits(error))
-    fields = [*(decision.fields() if decision else ()), *_of_class(error)]
+    fields = [*(quota_fields(decision) if decision else ()), *_of_class(error)]
     if isinstance(error, InvalidCredentials | InsufficientScope):
         fields += _challenges(error, _realm(environ) if realm is None else realm)
     return json_answer(status, content, fields)
@@ -321,7 +352,7 @@ def _limited(error: RateLimited) -> Answer:
 
 
 def _limits(error: RateLimited) -> Fields:
-    return [("Retry-After", str(error.retry_after)), *(error.decision.fields() if error.decision else ())]
+    return [("Retry-After", str(error.retry_after)), *quota_fields(error)]
 
 
 def _common(error: PatAuthError) -> Fields:

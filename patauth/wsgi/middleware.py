@@ -18,7 +18,7 @@ from ..errors import ConfigurationError, InsufficientScope, InvalidRequest, PatA
 from ..model.quota import Decision
 from ..model.scopes import check, covers
 from ..settings import read_surfaces
-from .answers import gate_error
+from .answers import gate_error, quota_fields, with_quota
 from .gate import Gate, Kind, Requirement
 from .request import authorization, client_address
 from .surfaces import Routes
@@ -103,7 +103,7 @@ class PatAuthMiddleware:
             if required is None or not covers(principal.scopes, required, self._catalogue):
                 raise InsufficientScope(required or ())
         except PatAuthError as error:
-            return gate_error(error, self._realm, decision)(environ, start_response)
+            return with_quota(gate_error(error, self._realm), decision)(environ, start_response)
 
         environ["patauth.principal"] = principal
         environ["patauth.scopes"] = principal.scopes
@@ -151,4 +151,4 @@ def _start_with(
     exc_info: Any = None,
 ) -> Callable[[bytes], object]:
     """`start_response` with the quota's fields added to the application's."""
-    return start_response(status, [*headers, *decision.fields()], exc_info)
+    return start_response(status, [*headers, *quota_fields(decision)], exc_info)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
-from patauth.crypto.hashing import PROFILES, Hasher
+from patauth.crypto.hashing import Hasher
+from patauth.crypto.profiles import PROFILES
 from patauth.jwt.key_files import SigningKeys
 from patauth.model.credentials import mint_secret
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import click
 
 from patauth import Authority, Owner, Settings
-from patauth.crypto.hashing import PROFILES
+from patauth.crypto.profiles import PROFILES
 
 from .calls import SCOPE
 from .cases import MUCH

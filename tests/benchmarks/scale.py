@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from patauth import Owner
-from patauth.crypto.hashing import PROFILES
+from patauth.crypto.profiles import PROFILES
 from patauth.store.keys import Keys
 from tests.support.servers import Server
 

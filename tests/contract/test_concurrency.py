@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from patauth import Authority, Conflict, InvalidCredentials, Owner, PatAuthError, RateLimited, Settings
-from patauth.crypto.hashing import PROFILES
+from patauth.crypto.profiles import PROFILES
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.servers import Server
 

@@ -22,7 +22,7 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth import Settings as PatauthSettings
-from patauth.crypto.hashing import PROFILES
+from patauth.crypto.profiles import PROFILES
 from patauth.store.keys import Keys
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.clocks import Clock

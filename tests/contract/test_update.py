@@ -37,8 +37,8 @@ from patauth import (
     Settings,
     StoreUnavailable,
 )
-from patauth.crypto.hashing import PROFILES, Profile
 from patauth.crypto.keyring import Keyring
+from patauth.crypto.profiles import PROFILES, Profile
 from patauth.model.caller import Person, Principal
 from patauth.model.dates import format_ms
 from patauth.store.keys import Keys

@@ -25,7 +25,7 @@ from werkzeug.test import Client
 import patauth
 from patauth import Authority, Owner, Settings
 from patauth.cli import _EXIT_CODES, program
-from patauth.model import filters, scopes
+from patauth.model import filters, rights
 from patauth.model.credentials import Format
 from patauth.operations import json_patch, listing, update
 from patauth.operations.pat_patch import PATCHABLE
@@ -168,7 +168,7 @@ def test_the_errors_of_the_readme_are_those_of_the_package() -> None:
         for name in patauth.__all__
         if isinstance(getattr(patauth, name), type) and issubclass(getattr(patauth, name), Exception)
     }
-    assert listed.keys() == answers.keys()
+    assert listed.keys() == errors.keys()
     assert listed.pop("ConfigurationError") == ["", ""]
     assert listed == {
         name: [str(errors[name].status), f"`{errors[name].code}`"]
@@ -333,7 +333,7 @@ def test_the_list_takes_what_is_written() -> None:
 
 
 def test_the_rights_are_those_of_the_code() -> None:
-    verbs: dict[str, tuple[str, list[scopes.Verb]]] = {
+    verbs: dict[str, tuple[str, list[rights.Verb]]] = {
         "list, get": ("my", ["read"]),
         "list, get, of people one manages": ("managed", ["read"]),
         "create, patch, rotate": ("my", ["manage"]),
@@ -349,11 +349,11 @@ def test_the_rights_are_those_of_the_code() -> None:
             enough = set(re.findall(r"`(\S+)`", cell))
             for right in enough:
                 for spelt in (right, right.replace("idn:", "sp:")):
-                    assert all(scopes.allows([spelt], at, verb) for verb in wanted), (call, spelt)  # type: ignore[arg-type]
+                    assert all(rights.allows([spelt], at, verb) for verb in wanted), (call, spelt)  # type: ignore[arg-type]
             for verb in wanted:
                 weaker = {"sp:scopes:all", "idn:my-personal-access-tokens:read"} - enough
                 if verb != "read" and cell:
-                    assert not any(scopes.allows([one], at, verb) for one in weaker), (call, at)  # type: ignore[arg-type]
+                    assert not any(rights.allows([one], at, verb) for one in weaker), (call, at)  # type: ignore[arg-type]
 
 
 # -- commands -----------------------------------------------------------------------------------------------

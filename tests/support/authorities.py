@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from patauth import Authority, IssuedPat, Owner, Settings
-from patauth.crypto.hashing import PROFILES
+from patauth.crypto.profiles import PROFILES
 from tests.support.clocks import Clock
 
 Make = Callable[..., Authority]

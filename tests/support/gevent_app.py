@@ -3,7 +3,7 @@
 import os
 
 from patauth import Authority, PatAuthMiddleware
-from patauth.crypto.hashing import PROFILES
+from patauth.crypto.profiles import PROFILES
 from tests.support.callers import SETTINGS, echo
 
 authority = Authority.from_env(hash_profile=PROFILES["testing"], **SETTINGS)

@@ -1,4 +1,4 @@
-"""A user of patauth under gevent, in a process of its own: `python -m tests.gevent_user crowd|stopped`.
+"""A user of patauth under gevent: `python -m tests.support.gevent_user crowd|stopped`, a process of its own.
 
 The first line of standard input holds JSON: `url`, `prefix`, `callers` and what else is asked for below.
 Standard output gets a line of JSON: what came back. `stopped` then waits for another line, and tells whether
@@ -22,7 +22,7 @@ import gevent  # noqa: E402
 import gevent.socket  # noqa: E402
 
 from patauth import Authority, Settings  # noqa: E402
-from patauth.crypto.hashing import PROFILES  # noqa: E402
+from patauth.crypto.profiles import PROFILES  # noqa: E402
 from tests.support.callers import SETTINGS, Caller, Crowd, Tally  # noqa: E402
 
 connected: weakref.WeakSet[socket.socket] = weakref.WeakSet()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Literal
 
+from hypothesis import strategies as st
+
 EVERYTHING = "sp:scopes:all"
 
 # What each right is worth, whichever way it is spelled.
@@ -144,3 +146,19 @@ HELD: dict[str, list[str]] = {
     "every right but one": sorted(set(RIGHTS) - {ALL_MANAGE, ALL_MANAGE.replace("idn", "sp")}),
     "look-alikes": LOOK_ALIKES,
 }
+
+
+# Scopes, rights among them, as properties draw them.
+words = st.one_of(
+    st.just(EVERYTHING),
+    st.sampled_from(list(RIGHTS)),
+    st.sampled_from(["oauth:introspect", "reports:read", "reports:write"]),
+    st.sampled_from(LOOK_ALIKES),
+)
+word_sets = st.frozensets(words, max_size=4)
+catalogues = st.frozensets(words, max_size=4)
+
+REACHES, VERBS = ["my", "managed", "all"], ["read", "delete", "manage"]
+# Each right alone and beside everything, with each right alone in the catalogue.
+FEW = [{*named, *more} for named in [(), *zip(RIGHTS)] for more in [(), (EVERYTHING,)]]
+LISTED = [set(), *({right} for right in RIGHTS)]

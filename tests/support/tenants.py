@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from patauth import (
-    Authority,
-)
+from patauth import Authority
 from patauth.model.filters import NEVER
 from patauth.store.keys import Keys
 

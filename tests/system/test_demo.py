@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from patauth import Authority
 from patauth.cli import program
+from patauth.cli.demo import story as story_module
 from patauth.cli.demo.command import KEY_PREFIX
 from patauth.cli.demo.story import Reply, Request, Story
 from tests.support.paths import ROOT
@@ -245,7 +246,7 @@ def test_a_step_that_did_not_happen_as_told_is_named_and_ends_with_1(
 
 
 def test_a_quota_that_never_ends_is_noticed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("patauth.cli.demo.story.SMALL_QUOTA", "1000/10")
+    monkeypatch.setattr(story_module, "SMALL_QUOTA", "1000/10")
     result = CliRunner().invoke(program, ["demo", "--once"])
     assert result.exit_code == 1
     assert "step 8" in result.stderr

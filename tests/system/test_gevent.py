@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from patauth import Authority, Owner
-from patauth.crypto.hashing import PROFILES
+from patauth.crypto.profiles import PROFILES
 from patauth.store.local.engine import LocalEngine
 from tests.support.authorities import Make
 from tests.support.callers import PROMISED, SETTINGS, Caller, gather
@@ -126,7 +126,8 @@ def test_greenlets_get_their_own_replies_however_late_cut_or_stopped(
 HASHING = """
 from gevent import monkey; monkey.patch_all()
 import gevent
-from patauth.hashing import PROFILES, Hasher
+from patauth.crypto.hashing import Hasher
+from patauth.crypto.profiles import PROFILES
 hasher, turns = Hasher(PROFILES["owasp"], slots=2, queue=9, max_wait=30), 0
 def others():
     global turns
@@ -150,7 +151,8 @@ FAILING = """
 from gevent import monkey; monkey.patch_all()
 import gevent, argon2.low_level
 from patauth import Overloaded
-from patauth.hashing import PROFILES, Hasher
+from patauth.crypto.hashing import Hasher
+from patauth.crypto.profiles import PROFILES
 def fail(*_, **__):
     raise argon2.exceptions.HashingError("no memory")
 argon2.low_level.hash_secret_raw = fail
@@ -164,7 +166,8 @@ GIVING_UP = """
 from gevent import monkey; monkey.patch_all()
 import gevent, threading, time, argon2.low_level
 from patauth import Overloaded
-from patauth.hashing import PROFILES, Hasher
+from patauth.crypto.hashing import Hasher
+from patauth.crypto.profiles import PROFILES
 running, most, lock = 0, 0, monkey.get_original("threading", "Lock")()
 def slow(*_, **__):
     global running, most

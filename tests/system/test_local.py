@@ -490,7 +490,9 @@ def test_a_child_that_ends_leaves_the_parents_lock_alone(home: Path) -> None:
         engine.after_fork()
         os._exit(0)
     os.waitpid(child, 0)
-    assert supervisor.take_lock(str(home / "data" / supervisor.USERS_LOCK), engine.fcntl.LOCK_EX) is None
+    assert (
+        supervisor.take_lock(str(home / "data" / supervisor.USERS_LOCK), engine_module.fcntl.LOCK_EX) is None
+    )
     engine.release()
 
 

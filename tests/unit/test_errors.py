@@ -19,7 +19,6 @@ from patauth.errors import (
     RateLimited,
     StoreUnavailable,
 )
-from patauth.model.quota import Decision, Quota
 
 # RFC 6750 §3.1: what an error_description may hold.
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
@@ -33,7 +32,7 @@ EXAMPLES = [
     pytest.param(InvalidCredentials(), id="with the default text"),
     pytest.param(InsufficientScope(["b", "a"]), id="with scopes"),
     pytest.param(
-        RateLimited(3, decision=Decision(False, "requests", Quota(100, 10), 0, 2_500_000)),
+        RateLimited(3, quota="requests", count=100, seconds=10),
         id="with a decision",
     ),
     pytest.param(Overloaded(retry_after=7, detail="queue full"), id="with a time to wait"),

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from patauth import ConfigurationError, Quota, Settings
-from patauth.crypto.hashing import PROFILES, Profile
 from patauth.crypto.pepper import Pepper
+from patauth.crypto.profiles import PROFILES, Profile
 from patauth.model.credentials import Prefixes
 from patauth.settings import _READERS, SURFACES, parse_duration
 

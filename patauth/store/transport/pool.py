@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import hiredis
 
 from ...concurrency.forks import after_fork_in_child
-from ...concurrency.slots import Places
+from ...concurrency.slots import Slots
 from ...errors import ConfigurationError, StoreUnavailable
 from .wire import Command, ErrorReply, TooLate, Wire, WireError, pack
 
@@ -91,7 +91,7 @@ class Connections:
         # In a child, redis-py closes the inherited sockets without shutting them down for the parent.
         self._pid = getpid()
         self._idle: deque[Wire] = deque()
-        self._places = Places(self._limit)
+        self._slots = Slots(self._limit)
         self._lock = threading.Lock()  # of the breaker
         self._failures = 0
         self._next_try = 0.0
@@ -148,8 +148,8 @@ class Connections:
             return self._idle.pop()
         except IndexError:
             pass
-        place = self._places.take(POOL_WAIT, unless=self._has_idle)
-        if place is None:
+        slot = self._slots.take(POOL_WAIT, unless=self._has_idle)
+        if slot is None:
             try:
                 return self._idle.pop()
             except IndexError:
@@ -157,9 +157,9 @@ class Connections:
         try:
             wire = self._connect(deadline)
         except BaseException:
-            self._places.give_back(place)
+            self._slots.give_back(slot)
             raise
-        wire.place = place
+        wire.slot = slot
         return wire
 
     def _has_idle(self) -> bool:
@@ -199,13 +199,13 @@ class Connections:
         if well:
             self._failures = 0
         self._idle.append(wire)
-        if self._places.waiters:
-            self._places.tell()
+        if self._slots.waiters:
+            self._slots.tell()
 
     def _drop(self, wire: Wire) -> None:
         wire.close()
-        if wire.place is not None:
-            self._places.give_back(wire.place)
+        if wire.slot is not None:
+            self._slots.give_back(wire.slot)
 
     def _drop_idle(self) -> None:
         while True:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import hiredis
 
-from ...concurrency.slots import Place
+from ...concurrency.slots import Slot
 from ...errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class Wire:
 
     __slots__ = (
         "_buffer", "_command_timeout", "_connection", "_kernel_waits", "_reader", "_receive", "_send",
-        "_socket", "_timeout", "place",
+        "_socket", "_timeout", "slot",
     )  # fmt: skip
 
-    place: Place | None  # among the connections that may be open
+    slot: Slot | None  # among the connections that may be open
 
     def __init__(self, url: str, connect_timeout: float, command_timeout: float) -> None:
         self._connection = redis_connection(url, connect_timeout, command_timeout)
@@ -84,7 +84,7 @@ class Wire:
         self._buffer: Any = bytearray(16_384)  # hiredis reads it, though its types say bytes
         self._command_timeout = self._timeout = command_timeout
         self._kernel_waits = _let_the_kernel_wait(connected, command_timeout)
-        self.place = None
+        self.slot = None
 
     def exchange(self, commands: Sequence[Command], deadline: float, patience: float = 0.0) -> list[Any]:
         """The replies to commands sent at once; the first that is an error is raised.

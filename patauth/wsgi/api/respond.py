@@ -14,7 +14,7 @@ from ...authority import Authority
 from ...errors import PatAuthError
 from ...model.caller import Caller
 from ...model.quota import Decision
-from ..answers import Answer, MethodNotAllowed
+from ..answers import Answer, MethodNotAllowed, quota_fields
 from .caller import CSRF_FIELD, Identify, identify_caller, log_failure
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def respond(
     except Exception as problem:
         log_failure("a request to the management API failed", problem)
         return render(PatAuthError(detail=type(problem).__name__), decision)
-    fields = [*answer.fields, *(decision.fields() if decision else ())]
+    fields = [*answer.fields, *(quota_fields(decision) if decision else ())]
     if csrf_token is not None:
         fields.append((CSRF_FIELD, csrf_token))
     return answer._replace(fields=fields)

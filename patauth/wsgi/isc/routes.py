@@ -27,7 +27,7 @@ from ...model.caller import Caller
 from ...model.expiry import Expiry
 from ...model.pat import IssuedPat, Owner, PersonalAccessToken
 from ...model.quota import Decision
-from ...model.scopes import EVERYTHING
+from ...model.rights import EVERYTHING
 from ...operations.lifecycle import NewPat
 from ...settings import MAX_ACCESS_TOKEN_TTL
 from ..answers import ISC_NAMES, Answer, isc_error, json_answer

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ...model.rights import INTROSPECT
 from ...model.scopes import SCOPE_TOKEN
-from ...operations.introspect import INTROSPECT
 from ...settings import Settings
 from ..bodies import MAX_FORM, MAX_PARAMETERS, MAX_PARTS
 from ..openapi.parts import PAT_ID, QUOTA, Description, answer, body, ref, responses, schemas, words

@@ -25,7 +25,7 @@ from ...authority import Authority
 from ...errors import InvalidCredentials, InvalidRequest
 from ...model.credentials import AccessToken, PatCredentials
 from ...operations.authenticate import Admission
-from ..answers import Answer, MethodNotAllowed, UnsupportedGrantType, json_answer
+from ..answers import Answer, MethodNotAllowed, UnsupportedGrantType, json_answer, quota_fields
 from ..bodies import query, read_form
 from ..request import client_address
 
@@ -56,21 +56,21 @@ def token(environ: WSGIEnvironment, authority: Authority) -> Answer:
         "expires_in": access.expires_in,
         "scope": " ".join(access.scope),
     }
-    return json_answer(200, content, access.decision.fields())
+    return json_answer(200, content, quota_fields(access.decision))
 
 
 def introspect(environ: WSGIEnvironment, authority: Authority) -> Answer:
     """Answer an introspection request (RFC 7662 §2). Raises as `token`."""
     asked, admission, address = _about_a_token(environ, authority)
     found = authority.introspect(asked, by=admission.principal, address=address)
-    return json_answer(200, found.members(authority.settings.issuer), admission.decision.fields())
+    return json_answer(200, found.members(authority.settings.issuer), quota_fields(admission.decision))
 
 
 def revoke(environ: WSGIEnvironment, authority: Authority) -> Answer:
     """Answer a revocation request (RFC 7009 §2): 200 once what it asks is durably so. Raises as `token`."""
     asked, admission, address = _about_a_token(environ, authority)
     authority.revoke(asked, by=admission.principal, address=address)
-    return json_answer(200, {}, admission.decision.fields())
+    return json_answer(200, {}, quota_fields(admission.decision))
 
 
 def jwks(environ: WSGIEnvironment, authority: Authority) -> Answer:

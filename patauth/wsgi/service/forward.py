@@ -22,7 +22,7 @@ from urllib.parse import quote
 from ...authority import Authority
 from ...errors import InsufficientScope, InvalidRequest, PatAuthError
 from ...model.scopes import covers, parse
-from ..answers import Answer, gate_error, json_answer
+from ..answers import Answer, gate_error, json_answer, quota_fields, with_quota
 from ..bodies import query
 from ..request import authorization, client_address
 
@@ -45,12 +45,12 @@ def verify(environ: WSGIEnvironment, authority: Authority) -> Answer:
         if not covers(principal.scopes, required, settings.scopes or ()):
             raise InsufficientScope(required)
     except PatAuthError as error:
-        return gate_error(error, settings.realm, decision)
+        return with_quota(gate_error(error, settings.realm), decision)
     fields = [
         ("X-Auth-Subject", quote(principal.subject.id, safe="")),
         ("X-Auth-Scopes", " ".join(sorted(principal.scopes))),
         ("X-Auth-Pat-Id", principal.pat_id),
         ("X-Auth-Method", principal.method),
-        *decision.fields(),
+        *quota_fields(decision),
     ]
     return json_answer(200, {"active": True}, fields)

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth.crypto import hashing
-from patauth.crypto.hashing import PROFILES, Digest, Hasher, Profile
+from patauth.crypto.hashing import Digest, Hasher
 from patauth.crypto.pepper import NO_PEPPER, Pepper
+from patauth.crypto.profiles import PROFILES, Profile
 from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
 from tests.support.servers import until
 from tests.support.threads import in_threads

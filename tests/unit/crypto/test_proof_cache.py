@@ -9,8 +9,9 @@ from itertools import combinations_with_replacement
 import pytest
 
 from patauth.crypto import proof_cache
-from patauth.crypto.hashing import PROFILES, Digest, Hasher
+from patauth.crypto.hashing import Digest, Hasher
 from patauth.crypto.pepper import Pepper
+from patauth.crypto.profiles import PROFILES
 from patauth.crypto.proof_cache import Proofs
 from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
 from tests.support.servers import until

@@ -18,9 +18,9 @@ from joserfc.jwk import ECKey, KeySet
 from patauth import Authority, ConfigurationError, InvalidToken, JWTVerifier, Overloaded, Owner
 from patauth.errors import EXPIRED
 from patauth.jwt import signature
-from patauth.jwt.claims import Claims
 from patauth.jwt.key_files import SigningKeys
 from patauth.jwt.signature import Key
+from patauth.model.credentials import Claims
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import Make, issue
 from tests.support.clocks import NOW, Clock

@@ -96,7 +96,7 @@ class TestMint:
 
     def test_a_forked_child_does_not_mint_what_its_parent_mints(self):
         code = (
-            "import os, sys; from patauth.credentials import mint_secret; mint_secret()\n"
+            "import os, sys; from patauth.model.credentials import mint_secret; mint_secret()\n"
             "if os.fork() == 0: os.write(1, mint_secret().hex().encode() + b'\\n'); os._exit(0)\n"
             "os.wait(); print(mint_secret().hex())"
         )

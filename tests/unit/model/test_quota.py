@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import http_sf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,28 +146,15 @@ class TestAdmit:
 
 
 class TestDecision:
-    def test_the_fields_are_those_of_the_draft(self):
-        assert decide(admit(None, NOW, Quota(100, 10)), Quota(100, 10)).fields() == [
-            ("RateLimit-Policy", '"requests";q=100;w=10'),
-            ("RateLimit", '"requests";r=99;t=1'),
-        ]
-
-    @given(quotas, tats, st.sampled_from(["requests", "exchanges", "failures"]))
-    def test_an_independent_parser_of_structured_fields_reads_them(self, of, tat, name):
-        decision = decide(admit(tat, NOW, of), of, name)
-        fields = {field: http_sf.parse(value.encode(), tltype="list") for field, value in decision.fields()}
-        assert fields == {
-            "RateLimit-Policy": [(name, {"q": of.count, "w": of.seconds})],
-            "RateLimit": [(name, {"r": decision.remaining, "t": decision.reset_seconds})],
-        }
-
     @given(quotas, tats)
     def test_on_a_refusal_nothing_remains_and_retry_after_is_t(self, of, tat):
         decision = decide(admit(tat, NOW, of), of)
         if not decision.allowed:
             assert decision.remaining == 0
             assert decision.retry_after == decision.reset_seconds >= 1
-            assert decision.fields()[1][1].endswith(f";r=0;t={decision.retry_after}")
+            refusal = decision.refusal()
+            assert (refusal.retry_after, refusal.quota) == (decision.retry_after, "requests")
+            assert (refusal.count, refusal.seconds) == (of.count, of.seconds)
 
     @given(small, tats)
     def test_as_many_more_pass_as_it_says_remain(self, of, tat):

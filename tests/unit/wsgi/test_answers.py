@@ -8,6 +8,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
+import http_sf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from patauth.wsgi.answers import (
     isc_error,
     json_answer,
     oauth_error,
+    quota_fields,
     zitadel_error,
 )
 from patauth.wsgi.isc.languages import LOCALES, text
@@ -79,7 +81,7 @@ def test_a_503_and_a_429_say_when_to_come_back() -> None:
     for render in (gate_error, oauth_error):
         assert dict(render(errors.Overloaded(retry_after=3), "x").fields)["Retry-After"] == "3"
         refused = Decision(False, "requests", Quota(5, 10), 0, 2_500_000)
-        limited = render(errors.RateLimited(3, decision=refused), "x")
+        limited = render(refused.refusal(), "x")
         assert dict(limited.fields)["Retry-After"] == "3"
         assert dict(limited.fields)["RateLimit"] == '"requests";r=0;t=3'
         assert limited.body == b'{"message":" Rate Limit Exceeded "}'
@@ -227,13 +229,13 @@ def test_a_405_a_415_and_a_503_say_what_would_do() -> None:
 
 def test_a_429_has_the_body_that_all_dialects_share() -> None:
     refused = Decision(False, "requests", Quota(5, 10), 0, 2_500_000)
-    limited = errors.RateLimited(3, decision=refused)
+    limited = refused.refusal()
     assert isc(limited) == gate_error(limited, "patauth")
 
 
 @pytest.mark.parametrize("error", [errors.NotFound(), errors.InvalidCredentials(), errors.PatAuthError()])
 def test_a_quota_that_was_charged_is_told(error: errors.PatAuthError) -> None:
-    assert set(ALLOWED.fields()) <= set(isc(error, decision=ALLOWED).fields)
+    assert set(quota_fields(ALLOWED)) <= set(isc(error, decision=ALLOWED).fields)
     assert "RateLimit" not in dict(isc(error).fields)
 
 
@@ -385,7 +387,7 @@ def test_its_message_names_the_field_as_its_wire_does(ours: str, wire: str) -> N
 def test_its_429_says_when_to_come_back() -> None:
     refused = Decision(False, "requests", Quota(5, 10), 0, 2_500_000)
     for connect in (False, True):
-        fields = dict(zitadel_error(errors.RateLimited(3, decision=refused), {}, None, connect).fields)
+        fields = dict(zitadel_error(refused.refusal(), {}, None, connect).fields)
         assert (fields["Retry-After"], fields["RateLimit"]) == ("3", '"requests";r=0;t=3')
 
 
@@ -426,3 +428,32 @@ def test_each_of_zitadels_errors_is_a_wsgi_response(error: errors.PatAuthError, 
     response = request(lambda environ, start: zitadel_error(error, environ)(environ, start), method=method)
     assert response.headers["Content-Type"] == "application/json"
     assert bool(response.data) == (method == "GET")
+
+
+# -- the fields of a quota ----------------------------------------------------------------------------------
+
+
+def test_the_fields_of_a_quota_are_those_of_the_draft() -> None:
+    assert quota_fields(Decision(True, "requests", Quota(100, 10), 100_000, 0)) == [
+        ("RateLimit-Policy", '"requests";q=100;w=10'),
+        ("RateLimit", '"requests";r=99;t=1'),
+    ]
+
+
+@given(
+    st.integers(1, 10**6), st.integers(1, 86_400), st.integers(0, 10**9), st.booleans(),
+    st.sampled_from(["requests", "exchanges", "failures"]),
+)  # fmt: skip
+def test_an_independent_parser_of_structured_fields_reads_them(
+    count: int, seconds: int, micros: int, allowed: bool, name: str
+) -> None:
+    of = Quota(count, seconds)
+    backlog = min(micros, of.tolerance_us)
+    decision = Decision(allowed, name, of, backlog if allowed else 0, 0 if allowed else micros)
+    expected = {
+        "RateLimit-Policy": [(name, {"q": count, "w": seconds})],
+        "RateLimit": [(name, {"r": decision.remaining, "t": decision.reset_seconds})],
+    }
+    for one in (decision, *([] if allowed else [decision.refusal()])):
+        fields = {field: http_sf.parse(value.encode(), tltype="list") for field, value in quota_fields(one)}
+        assert fields == expected

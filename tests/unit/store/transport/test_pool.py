@@ -213,7 +213,7 @@ def test_exceptions_from_outside_at_any_moment_leave_everything_usable(make_at: 
     assert time.monotonic() - start < 1
     transport = authority._store._transport
     assert isinstance(transport, Connections)
-    assert transport._places.held <= 4
+    assert transport._slots.held <= 4
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_64_threads_share_one_connection_without_deadlock(make_at: Make, server:
     assert outcomes.count(True) > 0
     transport = authority._store._transport
     assert isinstance(transport, Connections)
-    assert (transport._places.held, len(transport._idle), transport._places.waiting) == (1, 1, 0)
+    assert (transport._slots.held, len(transport._idle), transport._slots.waiting) == (1, 1, 0)
 
 
 def test_after_some_failures_callers_are_refused_at_once(make_at: Make, own: Server) -> None:
