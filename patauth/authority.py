@@ -1,77 +1,53 @@
-"""The public object: what an application holds. Thin; the verbs are in authenticate, exchange and manage."""
+"""`Authority`: the object that an application holds to verify, exchange and manage PATs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from . import events
-from .concurrency.forks import after_fork_in_child
-from .crypto.hashing import Hasher
-from .crypto.keyring import Keyring
-from .crypto.proof_cache import Proofs
-from .errors import Forbidden, InvalidCredentials, InvalidToken, PatAuthError
+from .errors import InvalidRequest
 from .model.caller import Caller, Principal
-from .model.credentials import AccessToken, Format, PatCredentials
-from .model.pat import check_id
-from .operations.authenticate import Admission, Authenticator
-from .operations.failures import Failures
-from .operations.management import Management
+from .model.expiry import Expiry
+from .model.pat import IssuedPat, Owner, PersonalAccessToken
+from .model.quota import Quota
+from .operations.create import NewPat
+from .operations.exchange import Access
+from .operations.introspect import Introspection
+from .operations.listing import Listing
+from .operations.operations import Operations
+from .operations.pat_change import PatChange
+from .operations.rotate import DEFAULT_OVERLAP
 from .settings import Settings
-from .store.factory import open_store
-
-# As in management: imported at their first use.
-if TYPE_CHECKING:
-    from .jwt.issuer import SignedTokens
-    from .operations.exchange import Access, Exchanger
-    from .operations.introspect import Introspection, Introspector
-
-C = TypeVar("C")
+from .store.deadline import REQUEST_SECONDS
 
 
-class Authority(Management):
+class Authority:
     """Makes, verifies, exchanges and removes the PATs of one tenant in one store.
 
     One Authority serves a whole process: it is safe for many threads and after a fork, and connects at its
     first use. Make it with `from_url` or `from_env`; close it with `close()` or a `with` block.
 
+    Methods that manage PATs take `by`: on whose behalf, a `Principal` or a `Person`. Their rights then
+    decide, and their own authority limits what they make. Without it the application itself asks, and may do
+    everything.
+
     Every method may raise `StoreUnavailable` (the store did not answer; nothing was decided).
     """
 
-    def __init__(self, settings: Settings, *, _clock: Callable[[], int] | None = None) -> None:
-        hasher = Hasher(
-            settings.hash_profile,
-            slots=settings.hash_slots,
-            queue=settings.hash_queue,
-            peppers=settings.pepper,
-        )
-        super().__init__(settings, open_store(settings, _clock), hasher)
-        self._signed = signed = _signed_tokens(settings)
-        self.format = Format(settings.credential_prefixes, jwt=signed.read if signed else None)
-        proofs = Proofs(hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
-        failures = Failures(settings.failure_quota, entries=settings.failure_entries)
-        for part in (hasher, proofs, failures):
-            after_fork_in_child(part.after_fork)
-        self._authenticator = Authenticator(settings, self._store, proofs, failures)
-
-    @cached_property
-    def _exchanger(self) -> Exchanger:
-        from .operations.exchange import Exchanger
-
-        signing = self._signed if self.settings.signs_tokens else None
-        return Exchanger(self.settings, self._store, self._authenticator, signing)
-
-    @cached_property
-    def _introspector(self) -> Introspector:
-        from .operations.introspect import Introspector
-
-        return Introspector(self.settings, self._store, self._authenticator, self._manager)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        _clock: Callable[[], int] | None = None,
+        _request_seconds: float = REQUEST_SECONDS,
+    ) -> None:
+        self.settings = settings
+        self.operations = Operations(settings, clock=_clock, request_seconds=_request_seconds)
 
     @classmethod
     def from_url(cls, store_url: str, **settings: Any) -> Authority:
-        """An Authority over `memory:`, `local:DIR`, `redis://…`, `rediss://…` or `unix://…`.
+        """Return an Authority over `memory:`, `local:DIR`, `redis://…`, `rediss://…` or `unix://…`.
 
         Further settings by keyword, see `Settings`. Raises `ConfigurationError`.
         """
@@ -79,7 +55,7 @@ class Authority(Management):
 
     @classmethod
     def from_env(cls, **settings: Any) -> Authority:
-        """An Authority from `PATAUTH_STORE_URL` and further `PATAUTH_<NAME>`; keywords win.
+        """Return an Authority from `PATAUTH_STORE_URL` and further `PATAUTH_<NAME>`; keywords win.
 
         Raises `ConfigurationError`; warns of `PATAUTH_*` names that are no settings.
         """
@@ -87,7 +63,7 @@ class Authority(Management):
 
     def close(self) -> None:
         """Close connections, and give a `local:` engine back: it stops when nobody uses it."""
-        self._store.close()
+        self.operations.close()
 
     def __enter__(self) -> Authority:
         return self
@@ -95,41 +71,36 @@ class Authority(Management):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def ping(self) -> None:
+        """Reach the store, start a `local:` engine if need be, and check the store key and the signing keys.
+
+        Raises `ConfigurationError` where an engine or a key cannot be had; to a request, that is
+        `StoreUnavailable`.
+        """
+        self.operations.ping()
+
     # -- verifying --------------------------------------------------------------------------------------
 
     def authenticate(self, authorization: str, *, address: str | None = None) -> Principal:
-        """The principal of an Authorization value, `Basic …` or `Bearer …`.
+        """Return the principal of an Authorization value, `Basic …` or `Bearer …`.
 
         `address` is the client's, for the failure quota; without one, refusals are not limited. Raises
         `InvalidRequest` (several values in one), `InvalidCredentials`, `InvalidToken`, `RateLimited`,
         `Overloaded`.
         """
-        return self.admit(authorization, address=address).principal
-
-    def admit(self, authorization: str, *, address: str | None = None) -> Admission:
-        """As `authenticate`, with the quota's `decision` beside the `principal`."""
-        try:
-            credentials = self.format.parse(authorization)
-        except PatAuthError as refusal:
-            _note_unread(refusal, address)
-            raise
-        return self._authenticator.admit(credentials, address)
-
-    def admit_credentials(
-        self, credentials: PatCredentials | AccessToken, *, address: str | None = None
-    ) -> Admission:
-        """As `admit`, for credentials that `Format` has read."""
-        return self._authenticator.admit(credentials, address)
+        return self.operations.authenticate(authorization, address).principal
 
     def verify_basic(self, pat_id: str, secret: str, *, address: str | None = None) -> Principal:
-        """The principal of a PAT id and PAT secret. Raises as `authenticate`."""
-        credentials = self.read(lambda: self.format.basic(pat_id, secret), address)
-        return self._authenticator.admit(credentials, address).principal
+        """Return the principal of a PAT id and PAT secret. Raises as `authenticate`."""
+        operations = self.operations
+        credentials = operations.read(lambda: operations.format.basic(pat_id, secret), address)
+        return operations.admit(credentials, address).principal
 
     def verify_bearer(self, token: str, *, address: str | None = None) -> Principal:
-        """The principal of a PAT token or an access token. Raises as `authenticate`."""
-        credentials = self.read(lambda: self.format.bearer(token), address)
-        return self._authenticator.admit(credentials, address).principal
+        """Return the principal of a PAT token or an access token. Raises as `authenticate`."""
+        operations = self.operations
+        credentials = operations.read(lambda: operations.format.bearer(token), address)
+        return operations.admit(credentials, address).principal
 
     def exchange(
         self,
@@ -139,86 +110,160 @@ class Authority(Management):
         scope: str | Iterable[str] | None = None,
         address: str | None = None,
     ) -> Access:
-        """An access token for a PAT id and secret (RFC 6749 §4.4).
+        """Return an access token for a PAT id and secret (RFC 6749 §4.4).
 
         `scope`: a list, or one space-separated text; None or empty: all of the PAT's. Raises as
         `authenticate`, and `InvalidScope` for a scope that the PAT does not hold.
         """
-        credentials = self.read(lambda: self.format.basic(pat_id, secret), address)
-        return self.exchange_credentials(credentials, scope=scope, address=address)
-
-    def exchange_credentials(
-        self,
-        credentials: PatCredentials,
-        *,
-        scope: str | Iterable[str] | None = None,
-        address: str | None = None,
-    ) -> Access:
-        """As `exchange`, for credentials that `Format` has read. A PAT token is no client secret."""
-        if credentials.method != "basic":
-            raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
-        return self._exchanger.exchange(credentials, scope, address)
+        operations = self.operations
+        credentials = operations.read(lambda: operations.format.basic(pat_id, secret), address)
+        return operations.exchange(credentials, scope, address)
 
     def introspect(
         self, token: str, *, by: Caller | None = None, address: str | None = None
     ) -> Introspection:
-        """What an access token or a PAT token is worth now (RFC 7662). It is no use of it.
+        """Return what an access token or a PAT token is worth now (RFC 7662). It is no use of the token.
 
         With `by`: of their own, and with the scope `oauth:introspect` every access token of the tenant; all
-        else is not active. Raises `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
+        others are not active. Raises `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
         """
-        from .operations.introspect import INACTIVE
-
-        standing = self._standing(by)
-        try:
-            credentials = self.format.bearer(token)
-        except InvalidCredentials:
-            return INACTIVE
-        return self._introspector.introspect(standing, credentials, address)
+        return self.operations.introspect(token, by=by, address=address)
 
     def revoke(self, token: str, *, by: Caller | None = None, address: str | None = None) -> bool:
-        """End an access token, or with a PAT token its PAT, for good (RFC 7009). Whether this call did.
+        """End an access token, or with a PAT token its PAT, for good (RFC 7009); return whether it was there.
 
-        With `by`: only their own; to all else, nothing happens. Returns only once it is durable; else raises
+        With `by`: only their own; nothing happens to others. Returns only once it is durable; else raises
         `StoreUnavailable`, and is safe to repeat. Raises as `introspect`.
         """
-        standing = self._standing(by)
-        try:
-            credentials = self.format.bearer(token)
-        except InvalidCredentials:
-            return False
-        return self._introspector.revoke(standing, credentials, address)
+        return self.operations.revoke(token, by=by, address=address)
 
-    @property
-    def reads_jwts(self) -> bool:
-        """Whether the settings let it read signed tokens; without, all of them are unknown to it."""
-        return self._signed is not None
-
-    def read(self, form: Callable[[], C], address: str | None) -> C:
-        """What `form` reads of `self.format`; credentials that are refused there go into the audit trail."""
-        try:
-            return form()
-        except PatAuthError as refusal:
-            _note_unread(refusal, address)
-            raise
+    def jwks(self) -> dict[str, Any]:
+        """Return the public keys that verify signed access tokens, as a JWK Set (RFC 7517 §5)."""
+        return self.operations.jwks()
 
     # -- managing ---------------------------------------------------------------------------------------
 
-    def acting_in(self, tenant: str, by: Caller) -> Management:
-        """The verbs of management for `by` in a tenant: this Authority's, or one that `may_act_in` allows.
+    def create(
+        self,
+        *,
+        owner: Owner | None = None,
+        name: str,
+        scope: Iterable[str],
+        expires_in: timedelta | None = None,
+        expires_at: datetime | None = None,
+        never_expires: bool = False,
+        access_token_ttl: int | None = None,
+        request_quota: Quota | str | None = None,
+        by: Caller | None = None,
+    ) -> IssuedPat:
+        """Make a PAT. Its secret is in the answer and nowhere else.
 
-        There, they serve nobody but `by`, who has the rights and limits of home and no PATs of their own; the
-        policy of this Authority's settings holds. Raises `Forbidden`.
+        `owner`: None is `by`'s own. `name` is unique per owner. Exactly one of `expires_in`, `expires_at`
+        (with a time zone) and `never_expires=True`. `access_token_ttl`: 15-43200 s. `request_quota`:
+        "count/seconds" in place of the setting. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the
+        name, or too many PATs), `Forbidden` (no right to it, or the owner is disabled), `Overloaded`.
         """
-        from .operations.permissions import asked
+        if not isinstance(owner, Owner | None):
+            raise InvalidRequest("give a patauth.Owner", field="owner")
+        expiry = Expiry.of_keywords(expires_in, expires_at, never_expires)
+        if expiry is None:
+            raise InvalidRequest(
+                "give exactly one of expires_in, expires_at and never_expires=True", field="expiry"
+            )
+        new = NewPat(
+            owner=owner,
+            name=name,
+            scope=scope,
+            expiry=expiry,
+            access_token_ttl=access_token_ttl,
+            request_quota=request_quota,
+            never_acknowledged=never_expires,
+        )
+        return self.operations.management.create(new, by=by)
 
-        if tenant == self.settings.tenant:
-            return self
-        check_id(tenant, "tenant")
-        if not asked(self.settings.may_act_in, by, tenant, "may_act_in"):
-            raise Forbidden("you may not act in that organisation")
-        settings = replace(self.settings, tenant=tenant)
-        return Management(settings, self._store.for_tenant(tenant), self._hasher, guest=by)
+    def get(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
+        """Return one PAT, also an expired one within its retention. Raises `NotFound`, `Forbidden`."""
+        return self.operations.management.get(pat_id, by=by)
+
+    def list(
+        self,
+        *,
+        owner_id: str | None = None,
+        filters: str | None = None,
+        sort: str | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+        count: bool = False,
+        by: Caller | None = None,
+    ) -> Listing:
+        """Return PATs of an owner, of `by` ("me"), or with None of the tenant.
+
+        Expired ones are in it within their retention. `filters` in the grammar of `patauth.model.filters`;
+        `sort` such as "name" or "-created,name"; without it an owner's come by creation, and a tenant's in no
+        particular but steady order. `limit` None: all, up to 10 000. With `count`, `.total` of the answer is
+        how many there are in all. Raises `InvalidRequest` (also when it would have to read over 10 000 PATs),
+        `Forbidden`.
+        """
+        return self.operations.management.list(
+            owner_id=owner_id, filters=filters, sort=sort, offset=offset, limit=limit, count=count, by=by
+        )
+
+    def update(
+        self,
+        pat_id: str,
+        *,
+        name: str | None = None,
+        scope: Iterable[str] | None = None,
+        expires_in: timedelta | None = None,
+        expires_at: datetime | None = None,
+        never_expires: bool = False,
+        by: Caller | None = None,
+    ) -> PersonalAccessToken:
+        """Change a PAT's name, scopes or expiry, all of it or nothing; return the PAT as it is then.
+
+        What is not given stays as it is. At most one of `expires_in` (from now), `expires_at` (with a time
+        zone) and `never_expires=True`. Access tokens that are out already keep their scopes. Raises
+        `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
+        """
+        change = PatChange(
+            name=name,
+            scope=scope,
+            expiry=Expiry.of_keywords(expires_in, expires_at, never_expires),
+            never_acknowledged=True if never_expires else None,
+        )
+        return self.operations.management.update(pat_id, change, by=by)
+
+    def patch(
+        self, pat_id: str, operations: Sequence[Any], *, by: Caller | None = None
+    ) -> PersonalAccessToken:
+        """Change a PAT by a JSON Patch (RFC 6902), all of it or nothing; return the PAT as it is then.
+
+        `operations` such as `[{"op": "replace", "path": "/name", "value": "ci"}]`, on the members `name`,
+        `scope`, `expirationDate` and `userAwareTokenNeverExpires`. An expiry of null needs
+        `userAwareTokenNeverExpires: true` in the same patch. Access tokens keep their scopes. Raises as
+        `update`.
+        """
+        return self.operations.management.patch(pat_id, operations, fields=None, by=by)
+
+    def rotate(
+        self, pat_id: str, *, overlap: timedelta = DEFAULT_OVERLAP, by: Caller | None = None
+    ) -> IssuedPat:
+        """Give a PAT a new secret, shown here and never again; id, name, scopes and expiry stay.
+
+        The secret until now passes for `overlap` too, at most 7 days and never past the expiry, and the
+        access tokens that came from it end with it; `timedelta(0)` ends them at once. Raises `NotFound`,
+        `Forbidden` (no right to it, the owner is disabled, or the PAT can do more than `by`),
+        `InvalidRequest`, `Overloaded`.
+        """
+        return self.operations.management.rotate(pat_id, overlap=overlap, by=by)
+
+    def delete(self, pat_id: str, *, by: Caller | None = None) -> None:
+        """Revoke a PAT for good: it and its access tokens are refused from the next request on.
+
+        Returns only once that is durable (setting `durability`); else raises `StoreUnavailable`, and is
+        safe to repeat. Raises `NotFound`, `Forbidden`.
+        """
+        self.operations.management.delete(pat_id, by=by)
 
     def disable_owner(self, owner_id: str) -> int:
         """Refuse all of an owner's PATs and access tokens from the next request on; none can be made.
@@ -226,15 +271,15 @@ class Authority(Management):
         Returns how many PATs there are, once it is durable; else raises `StoreUnavailable`, and is safe to
         repeat. An owner without PATs is disabled all the same.
         """
-        return self._manager.set_owner_state(owner_id, disabled=True)
+        return self.operations.management.set_owner_state(owner_id, disabled=True)
 
     def enable_owner(self, owner_id: str) -> int:
-        """Undo `disable_owner`: what has not expired meanwhile passes again. How many PATs there are."""
-        return self._manager.set_owner_state(owner_id, disabled=False)
+        """Undo `disable_owner`: what has not expired meanwhile passes again. Return how many PATs exist."""
+        return self.operations.management.set_owner_state(owner_id, disabled=False)
 
     def revoke_owner(self, owner_id: str) -> int:
         """Delete all PATs of an owner for good, and return how many; durable and repeatable as `delete`."""
-        return len(self._manager.revoke_owner(owner_id))
+        return self.operations.management.revoke_owner(owner_id)
 
     def purge_access_tokens(self) -> int:
         """Remove every access token under `key_prefix`, of all tenants, and return how many.
@@ -242,51 +287,4 @@ class Authority(Management):
         After an old copy of the store was restored: tokens that had been revoked since are in it again. PATs
         stay; delete those that were revoked since by `delete`. Reads the whole key space, a piece at a time.
         """
-        return sum(self.iter_purge_access_tokens())
-
-    def iter_purge_access_tokens(self) -> Iterator[int]:
-        """The same a step at a time, for who shows progress: how many went; nothing goes unless asked."""
-        return self._manager.purge_access_tokens()
-
-    def keyring(self) -> Keyring:
-        """The keys that are derived from the store key."""
-        return self._store.keyring(self._store.deadline())
-
-    def ping(self) -> None:
-        """Reach the store, start a `local:` engine if need be, and check the store key and the signing keys.
-
-        Raises `ConfigurationError` where an engine or a key cannot be had; to a request, that is
-        `StoreUnavailable`.
-        """
-        self._store.start()
-        self._store.settle_key(self._store.deadline())
-        if self._signed is not None and self.settings.signs_tokens:
-            self._signed.prepare()
-
-    @property
-    def publishes_keys(self) -> bool:
-        """Whether there are keys to publish: where access tokens are signed, or with the setting `keys`."""
-        settings = self.settings
-        return self._signed is not None and (settings.signs_tokens or settings.keys is not None)
-
-    def jwks(self) -> dict[str, Any]:
-        """The public keys that verify signed access tokens, as a JWK Set (RFC 7517 §5)."""
-        if self._signed is None or not self.publishes_keys:
-            return {"keys": []}
-        self._store.deadline()  # DIR of `local:DIR` is there from then on, and nobody else's
-        return self._signed.jwks()
-
-
-def _signed_tokens(settings: Settings) -> SignedTokens | None:
-    if settings.issuer is None and not settings.signs_tokens:
-        return None  # none can be read without an issuer
-    from .jwt.issuer import open_signed_tokens
-
-    return open_signed_tokens(settings)
-
-
-def _note_unread(refusal: PatAuthError, address: str | None) -> None:
-    if isinstance(refusal, InvalidToken):  # a JWT, by its signature or claims
-        events.record("credentials.refused", reason="access token", address=address)
-    else:
-        events.record("credentials.refused", reason="malformed", address=address)
+        return sum(self.operations.management.purge_access_tokens())

@@ -24,9 +24,9 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-EXPIRED = "JWT validation failed: JWT is expired"  # the management API's words, for one that is well signed
+State = Literal["expired", "disabled"]  # for which right credentials are refused
 
 
 class PatAuthError(Exception):
@@ -76,11 +76,20 @@ class InvalidScope(InvalidRequest):
 
 
 class InvalidCredentials(PatAuthError):
-    """The id and secret are refused. One text for unknown, wrong and deleted: they cannot be told apart."""
+    """The credentials are refused. One text for unknown, wrong and deleted: they cannot be told apart.
+
+    `state` is set where right credentials are refused for their state, which only their holder is told.
+    """
 
     status = 401
     code = "invalid_token"
     default = "the credentials are not valid"
+
+    def __init__(
+        self, description: str | None = None, *, state: State | None = None, detail: str | None = None
+    ) -> None:
+        super().__init__(description, detail=detail)
+        self.state = state
 
 
 class MissingCredentials(InvalidCredentials):
@@ -94,6 +103,11 @@ class InvalidToken(InvalidCredentials):
     """The access token is refused: unknown, expired, revoked, or its PAT is gone (RFC 6750 §3.1)."""
 
     default = "the access token is not valid"
+
+
+def expired_token() -> InvalidToken:
+    """Return the error for a signed access token that has expired; its signature is right."""
+    return InvalidToken("the access token has expired", state="expired")
 
 
 class Forbidden(PatAuthError):

@@ -22,7 +22,8 @@ from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
 from .model.caller import Caller
 from .model.credentials import Format, Prefixes
-from .model.pat import OWNER_TYPES, check_id
+from .model.owner_types import OWNER_TYPES
+from .model.pat import check_id
 from .model.quota import Quota, parse
 from .model.scopes import DEFAULT_IGNORED
 from .model.scopes import check as check_scopes

@@ -1,9 +1,9 @@
-"""The command line: the tree of commands, and what their failures are worth.
+"""The command line: the tree of commands, and the exit codes of their errors.
 
-    0 done    1 failure    2 usage (no store named included)    3 not found
-    4 authentication or rights    5 store unreachable            130 Ctrl-C
+    0 done    1 failure    2 wrong usage, or no store named    3 not found
+    4 authentication or rights    5 store unreachable           130 Ctrl-C
 
-Data goes to stdout, everything else to stderr. What is heavy is imported by the command that needs it.
+Data goes to stdout and everything else to stderr. A command imports slow modules only when it runs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..errors import (
 )
 from .completion import completion
 from .config import config
+from .context import Failure, printable
 from .demo.command import demo
 from .doctor.command import doctor
 from .keys import keys
-from .options import Failure, Group
-from .output import printable
+from .options import Group
 from .owner import owner
 from .pat import pat
 from .serve import serve
@@ -44,17 +44,17 @@ _EXIT_CODES: tuple[tuple[type[PatAuthError], int], ...] = (
     (Forbidden, 4),
     (StoreUnavailable, 5),
 )
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 class Program(Group):
-    """The root: errors of patauth become messages and exit codes here, and nowhere else."""
+    """The root of the commands, and the only place where errors become messages and exit codes."""
 
     group_class = Group
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
-        if os.environ.get("NO_COLOR"):  # https://no-color.org: whatever its value, unless empty
+        """Run the command that is asked for."""
+        if os.environ.get("NO_COLOR"):  # https://no-color.org: any value except the empty one
             ctx.color = False
         try:
             return super().invoke(ctx)
@@ -65,14 +65,14 @@ class Program(Group):
             _end(f"{error} ({error.detail})" if error.detail else str(error), code)
         except KeyboardInterrupt:
             _end(None, _INTERRUPTED)
-        except click.Abort as abort:  # what click's prompts make of Ctrl-C and of the end of input
+        except click.Abort as abort:  # click's prompts raise it for Ctrl-C and for the end of input
             if not isinstance(abort.__context__, KeyboardInterrupt):
                 raise
             _end(None, _INTERRUPTED)
 
 
 def _end(text: str | None, code: int) -> NoReturn:
-    # Without a text: the line after the terminal's ^C.
+    """Exit with a code. Without a text, only end the line on which the terminal shows ^C."""
     click.echo("" if text is None else f"Error: {printable(text)}", err=True)
     raise click.exceptions.Exit(code) from None
 
@@ -80,29 +80,21 @@ def _end(text: str | None, code: int) -> NoReturn:
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="patauth %(version)s")
 def program() -> None:
-    """Personal access tokens (PATs) for WSGI apps: verified, exchanged, limited and revoked.
+    """Create, verify, exchange, limit and revoke personal access tokens (PATs) for WSGI apps.
 
-    A store holds them: --store URL, or PATAUTH_STORE_URL in the environment. `local:./patauth-data` is a real
-    server in that directory, which patauth starts and stops by itself; `redis://…`, `rediss://…` and
-    `unix://…` name a Redis or Valkey of yours. Other settings come from PATAUTH_<NAME> in the environment.
+    PATs are kept in a store. Name it with --store URL, or with PATAUTH_STORE_URL in the environment.
+    `local:./patauth-data` is a real server in that directory, which patauth starts and stops for you.
+    `redis://…`, `rediss://…` and `unix://…` name a Redis or Valkey server of your own. All other settings
+    come from PATAUTH_<NAME> in the environment.
 
     \b
     See it at work first:
       patauth demo
-    Then make a token of your own:
+    Then create a PAT of your own:
       export PATAUTH_STORE_URL=local:./patauth-data
       patauth pat create --owner-id alice --name ci --scope reports:read --expires-in 30d
     """
 
 
-program.add_command(demo)
-program.add_command(serve)
-program.add_command(pat)
-program.add_command(owner)
-program.add_command(token)
-program.add_command(verify)
-program.add_command(store)
-program.add_command(keys)
-program.add_command(config)
-program.add_command(doctor)
-program.add_command(completion)
+for command in (demo, serve, pat, owner, token, verify, store, keys, config, doctor, completion):
+    program.add_command(command)

@@ -1,28 +1,30 @@
-"""`patauth config`: the settings in effect, where each comes from, and whether they can be used."""
+"""`patauth config`: the settings in effect, where each comes from, and whether they are usable."""
 
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 import click
 
-from .options import Group, local_directory, named_settings, options, warnings_as_messages
-from .output import print_facts, print_json, print_table
-
-if TYPE_CHECKING:
-    from ..settings import Settings
-
-_HIDDEN = "***"
+from ..crypto.profiles import Profile
+from ..model.quota import Quota
+from ..settings import Settings
+from ..store.factory import open_store
+from ..store.url import HIDDEN, StoreUrl, masked
+from .context import named_settings, options, warnings_as_messages
+from .options import Group
+from .output import print_facts, print_table
 
 
 @click.group(cls=Group)
 def config() -> None:
     """Show and check the settings.
 
-    They come from PATAUTH_<NAME> in the environment; --store wins over PATAUTH_STORE_URL. What an application
-    sets in its own code is not seen here.
+    They come from PATAUTH_<NAME> in the environment; --store wins over PATAUTH_STORE_URL. Settings that an
+    application makes in its own code are not visible here.
 
     \b
     Example:
@@ -32,51 +34,46 @@ def config() -> None:
 
 @config.command()
 def show() -> None:
-    """Show all settings in effect, and where each comes from. Secrets are masked.
+    """Show all settings, and where each comes from. Secrets are masked.
 
-    Durations are in seconds. The store is not asked.
+    Durations are in seconds. The store is not contacted.
 
     \b
     Examples:
       patauth config show
       patauth config show --output json | jq -r .settings.request_quota.value
     """
-    settings = named_settings()
-    found = {name: {"value": value, "from": _source(name)} for name, value in _values(settings).items()}
-    if options().json:
-        print_json({"settings": found})
-    else:
-        rows = [(name, _text(each["value"]), str(each["from"])) for name, each in found.items()]
-        print_table(("NAME", "VALUE", "FROM"), rows)
+    found = {name: (value, _source(name)) for name, value in _values(named_settings()).items()}
+    print_table(
+        {"settings": {name: {"value": value, "from": source} for name, (value, source) in found.items()}},
+        ("NAME", "VALUE", "FROM"),
+        [(name, _text(value), source) for name, (value, source) in found.items()],
+    )
 
 
 @config.command()
 def check() -> None:
-    """Check that the settings are valid and what they name is installed; the store is not asked.
+    """Check that the settings can be used.
 
-    Exit code 2, and the reason on stderr, if not. `patauth doctor` looks at the store, too.
+    They must be valid, and what they need must be installed. The store is not contacted; `patauth doctor`
+    does that. If something is wrong, the exit code is 2
+    and the reason is on stderr.
 
     \b
     Example:
       patauth config check --store local:./patauth-data
     """
-    from pathlib import Path
-
     from ..jwt.issuer import open_signed_tokens
-    from ..store.factory import open_store
     from ..store.local.binary import find_engine
 
     settings = named_settings()
     with warnings_as_messages():
         open_store(settings).close()
         open_signed_tokens(settings)
-    directory = local_directory(settings.store_url)
+    directory = StoreUrl.read(settings.store_url).directory
     if directory is not None:
-        find_engine(Path(directory))
-    if options().json:
-        print_json({"valid": True})
-    else:
-        print_facts([("valid", "yes")])
+        find_engine(directory)
+    print_facts({"valid": True}, [("valid", "yes")])
 
 
 def _source(name: str) -> str:
@@ -89,26 +86,19 @@ def _source(name: str) -> str:
 
 
 def _values(settings: Settings) -> dict[str, Any]:
-    """The settings by name, as they would be written: numbers, texts, lists; secrets masked."""
-    from dataclasses import fields
-
+    """Return the settings by name, as the environment would spell them; secrets are masked."""
     return {field.name: _plain(field.name, getattr(settings, field.name)) for field in fields(settings)}
 
 
 def _plain(name: str, value: Any) -> Any:
-    from collections.abc import Mapping
-
-    from ..crypto.profiles import Profile
-    from ..model.quota import Quota
-
     if name == "store_url":
-        return masked_url(value)
+        return masked(value)
     if name == "durability":
         return "engine" if value is None else f"replicas:{value}"
     if isinstance(value, bytes):  # secret_key
-        return _HIDDEN
+        return HIDDEN
     if name == "pepper":
-        return [f"{pepper.id}:{_HIDDEN}" if pepper else "none" for pepper in value]
+        return [f"{pepper.id}:{HIDDEN}" if pepper else "none" for pepper in value]
     if isinstance(value, Quota):
         return str(value)
     if isinstance(value, Profile):
@@ -126,12 +116,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return " ".join(value) if isinstance(value, list | dict) else str(value)
-
-
-def masked_url(url: str) -> str:
-    """A store URL that can be shown: its password, wherever it may stand, is masked."""
-    if local_directory(url) is not None:
-        return url
-    # Up to the last "@": a password may hold "@" and "/" that should have been escaped.
-    url = re.sub(r"(?s)^([^:/]+://[^:@/]*):.*@", rf"\1:{_HIDDEN}@", url)
-    return re.sub(r"(?i)([?&][^=&#]*password[^=&#]*=)[^&#]*", rf"\1{_HIDDEN}", url)

@@ -1,4 +1,4 @@
-"""`patauth keys`: the private keys that sign access tokens, where these are JWTs."""
+"""`patauth keys`: the private keys that sign access tokens, when those are JWTs."""
 
 from __future__ import annotations
 
@@ -6,30 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import (
-    Failure,
-    Group,
-    confirm,
-    local_directory,
-    named_settings,
-    options,
-    require_yes_without_terminal,
-)
-from .output import format_date, message, print_json, print_table
+from ..store.url import StoreUrl
+from .context import Failure, message, named_settings, options
+from .options import SECONDS, Group, confirm, require_yes
+from .output import format_date, json_date, print_table
 
 if TYPE_CHECKING:
     from ..jwt.key_files import SigningKeys, State, StoredKey
 
 _COLUMNS = ("KID", "ALGORITHM", "STATE", "SIGNS FROM", "FILE")
-_LONGEST_DELAY = 30 * 86_400  # s
+_LONGEST_DELAY = 30 * 86_400  # seconds
 
 
 @click.group(cls=Group)
 def keys() -> None:
-    """List and rotate the keys that sign access tokens (setting access_token_format `jwt`).
+    """List and rotate the keys that sign access tokens.
 
-    They are files: in the directory that PATAUTH_KEYS names, or in DIR/keys of a local:DIR store. They are
-    never in the store.
+    Access tokens are signed if the setting access_token_format is `jwt`. The keys are files: in the directory
+    that PATAUTH_KEYS names, or in DIR/keys of a local:DIR store. They are never in the store itself.
 
     \b
     Example:
@@ -39,9 +33,10 @@ def keys() -> None:
 
 @keys.command(name="list")
 def list_keys() -> None:
-    """List the keys, oldest first: the one that signs, those that only verify, and those that are next.
+    """List the keys, oldest first.
 
-    No part of a private key is shown.
+    The state of a key is `verifying` (it only verifies), `signing`, or `next` (it will sign later). No part
+    of a private key is shown.
 
     \b
     Examples:
@@ -51,71 +46,64 @@ def list_keys() -> None:
     place = _place()
     known = place.keys()
     found = list(zip(known, known.states(place.now_ms()), strict=True))
-    if options().json:
-        print_json({"keys": [_object(one, state) for one, state in found]})
-    else:
-        print_table(_COLUMNS, [_row(one, state) for one, state in found])
+    print_table(
+        {"keys": [_object(key, state) for key, state in found]},
+        _COLUMNS,
+        [_row(key, state) for key, state in found],
+    )
 
 
 @keys.command()
 @click.option(
     "--algorithm",
     type=click.Choice(["ES256", "EdDSA"]),
-    help="Of the new key.  [default: that of the last one, else ES256]",
+    help="The algorithm of the new key.  [default: that of the newest key, or ES256]",
 )
 @click.option(
     "--delay",
+    type=SECONDS,
     default="0s",
-    metavar="DURATION",
-    help="Until it signs, such as 15m; it is published and verifies at once.  [default: 0s]",
+    show_default=True,
+    help="The time until the new key signs, such as 15m. It is published and verifies at once.",
 )
-@click.option(
-    "--retire", is_flag=True, help="Remove all other keys now: every signed token that is out ends."
-)
-@click.option("--yes", is_flag=True, help="With --retire: do not ask; required where there is no terminal.")
-def rotate(algorithm: Any, delay: str, retire: bool, yes: bool) -> None:
-    """Add a key that signs from now on; those before it go on verifying.
+@click.option("--retire", is_flag=True, help="Remove all other keys now. Every signed token is then refused.")
+@click.option("--yes", is_flag=True, help="With --retire: do not ask. Required when there is no terminal.")
+def rotate(algorithm: Any, delay: int, retire: bool, yes: bool) -> None:
+    """Add a key that signs from now on. Older keys still verify.
 
-    Processes that share the directory take it up without a restart, and no request is refused meanwhile.
-    Where services elsewhere verify with a copy of /oauth/jwks, give them time to fetch it: --delay 15m. Keys
-    whose last token has expired are removed. --retire is for a key that others may have seen.
+    Processes that use the directory take up the new key without a restart, and no request is refused. If
+    other services verify tokens with a copy of /oauth/jwks, give them time to fetch it: --delay 15m. Keys are
+    removed when the last token that they signed has expired. Use --retire if somebody may have seen a key.
 
     \b
     Examples:
-      patauth keys rotate --store local:./patauth-data
+      patauth keys rotate
       patauth keys rotate --delay 15m --algorithm EdDSA --output json
       patauth keys rotate --retire --yes
     """
-    from ..settings import parse_duration
-
-    try:
-        seconds = parse_duration(delay)
-    except ValueError as problem:
-        raise click.BadParameter(str(problem), param_hint="--delay") from None
-    if seconds > _LONGEST_DELAY:
-        raise click.BadParameter("give 30 days at most", param_hint="--delay")
-    if retire and seconds:
+    if delay > _LONGEST_DELAY:
+        raise click.BadParameter("give at most 30 days", param_hint="'--delay'")
+    if retire and delay:
         raise click.UsageError("--retire leaves one key, which has to sign at once: leave out --delay")
     if retire:
-        require_yes_without_terminal(yes)
-    place = _place(make=True)
+        require_yes(yes)
+    place = _place(create=True)
     if retire and not yes and (count := len(place.keys())):
-        what = "the key" if count == 1 else f"all {count} keys"
-        confirm(f"Remove {what} that there {'is' if count == 1 else 'are'}, and end all signed tokens?")
-    made, removed = place.rotate(algorithm=algorithm, delay=seconds, retire=retire)
+        which = "the key" if count == 1 else f"all {count} keys"
+        confirm(f"Remove {which}, and end all signed tokens?")
+    made, removed = place.rotate(algorithm=algorithm, delay=delay, retire=retire)
     known = place.keys()
-    states = dict(zip((one.path for one in known), known.states(place.now_ms()), strict=True))
+    states = dict(zip((key.path for key in known), known.states(place.now_ms()), strict=True))
     state = states.get(made.path, "next")
-    if options().json:
-        print_json({"key": _object(made, state), "removed": [one.key.kid for one in removed]})
-        return
-    print_table(_COLUMNS, [_row(made, state)])
-    for one in removed:
-        message(f"Removed: {one.key.kid}")
+    kids = [one.key.kid for one in removed]
+    print_table({"key": _object(made, state), "removed": kids}, _COLUMNS, [_row(made, state)])
+    if not options().json:
+        for kid in kids:
+            message(f"Removed: {kid}")
 
 
-def _place(*, make: bool = False) -> SigningKeys:
-    """Where the keys are, by the settings; with `make`, fit for the first one."""
+def _place(*, create: bool = False) -> SigningKeys:
+    """Return the keys that the settings name; with `create`, the directory for a first one exists."""
     from ..jwt.issuer import signing_keys
     from ..jwt.signature import require_joserfc
 
@@ -124,10 +112,10 @@ def _place(*, make: bool = False) -> SigningKeys:
     found = signing_keys(settings)
     if found is None:
         raise Failure(
-            "no place for keys is known: set PATAUTH_KEYS to a directory, or name a local: store", 2
+            "there is no place for keys: set PATAUTH_KEYS to a directory, or name a local: store", 2
         )
-    directory = local_directory(settings.store_url)
-    if make and settings.keys is None and directory is not None:
+    directory = StoreUrl.read(settings.store_url).directory
+    if create and settings.keys is None and directory is not None:
         from ..store.local.engine import make_private
 
         try:
@@ -137,17 +125,17 @@ def _place(*, make: bool = False) -> SigningKeys:
     return found
 
 
-def _object(one: StoredKey, state: State) -> dict[str, Any]:
+def _object(stored: StoredKey, state: State) -> dict[str, Any]:
     return {
-        "kid": one.key.kid,
-        "algorithm": one.key.alg,
+        "kid": stored.key.kid,
+        "algorithm": stored.key.alg,
         "state": state,
-        "signsFrom": format_date(one.signs_from_ms) if one.signs_from_ms else None,
-        "file": str(one.path),
+        "signsFrom": json_date(stored.signs_from_ms or None),
+        "file": str(stored.path),
     }
 
 
-def _row(one: StoredKey, state: State) -> tuple[str, ...]:
-    """As `_COLUMNS` has it."""
-    since = format_date(one.signs_from_ms) if one.signs_from_ms else "any time"
-    return (one.key.kid, one.key.alg, state, since, str(one.path))
+def _row(stored: StoredKey, state: State) -> tuple[str, ...]:
+    """Return the cells of a key, in the order of `_COLUMNS`."""
+    since = format_date(stored.signs_from_ms) if stored.signs_from_ms else "any time"
+    return (stored.key.kid, stored.key.alg, state, since, str(stored.path))

@@ -1,107 +1,65 @@
-"""What all commands share: the global options, at any level, and the Authority that they lead to."""
+"""How commands read their options: the global ones, those that several commands share, values and secrets."""
 
 from __future__ import annotations
 
-import os
+import functools
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from ..errors import PatAuthError
-from .output import message
+from ..errors import InvalidCredentials, InvalidRequest, PatAuthError
+from ..model.dates import parse_ms, to_datetime
+from ..settings import parse_duration
+from .context import Failure, Options
 
-if TYPE_CHECKING:
-    from ..authority import Authority
-    from ..settings import Settings
-
-MEMORY = ("memory:", "memory://")
-# What the library calls by another name than the options do.
+# Fields of the library whose options have another name.
 _OPTIONS_OF = {
     "expiry": ("--expires-in", "--expires-at", "--never-expires"),
     "filters": ("--filter",),
     "sorters": ("--sort",),
 }
-_LONGEST_LINE = 8192  # bytes of a credential on standard input; what is longer is refused
+_LONGEST_LINE = 8192  # bytes read of a credential on standard input; a longer one is refused
 
 
-@dataclass
-class Options:
-    """The global options, as given; a later one wins."""
-
-    store: str | None = None
-    output: str = "table"
-    quiet: bool = False
-
-    @property
-    def json(self) -> bool:
-        """Whether data is wanted as JSON."""
-        return self.output == "json"
-
-
-class Failure(Exception):
-    """Ends the program with a message on stderr and an exit code; `Program.invoke` sees to it."""
-
-    def __init__(self, text: str, exit_code: int = 1) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
-
-
-def options() -> Options:
-    """The global options of the command that runs."""
-    return click.get_current_context().ensure_object(Options)
+# -- commands and their global options ---------------------------------------------------------------------
 
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    given = ctx.ensure_object(Options)
-    assert parameter.name is not None
     if _is_given(ctx, parameter):
-        setattr(given, parameter.name, value)
+        setattr(ctx.ensure_object(Options), parameter.name or "", value)
 
 
 def _global_options() -> list[click.Parameter]:
+    given: dict[str, dict[str, Any]] = {
+        "--store": {
+            "metavar": "URL",
+            "help": "The token store, such as local:./patauth-data or redis://127.0.0.1:6379/0."
+            "  [default: PATAUTH_STORE_URL]",
+        },
+        "--output": {
+            "type": click.Choice(["table", "json"]),
+            "help": "How to print data.  [default: table]",
+        },
+        "--quiet": {"is_flag": True, "help": "Print only data and errors, no notes and no warnings."},
+    }
     return [
-        click.Option(
-            ["--store"],
-            metavar="URL",
-            callback=_remember,
-            expose_value=False,
-            help="The token store, such as local:./patauth-data or redis://127.0.0.1:6379/0; else"
-            " PATAUTH_STORE_URL.",
-        ),
-        click.Option(
-            ["--output"],
-            type=click.Choice(["table", "json"]),
-            callback=_remember,
-            expose_value=False,
-            help="How data is printed; table unless json is asked for.",
-        ),
-        click.Option(
-            ["--quiet"],
-            is_flag=True,
-            callback=_remember,
-            expose_value=False,
-            help="Data and errors only: no notes, no warnings.",
-        ),
+        click.Option([name], callback=_remember, expose_value=False, **more) for name, more in given.items()
     ]
 
 
 class Command(click.Command):
-    """A command that takes the global options, too."""
+    """A command that takes the global options."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _global_options()
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it. What an error of the library is about, it calls by the option's name."""
+        """Run the command. An error of the library about a field is reported by the option's name."""
         try:
             return super().invoke(ctx)
         except PatAuthError as error:
@@ -110,22 +68,8 @@ class Command(click.Command):
             raise
 
 
-def _option_of(ctx: click.Context, field: str | None) -> str | None:
-    """The option of this command that gives what the library calls `field`; None if there is none."""
-    if field is None:
-        return None
-    names = _OPTIONS_OF.get(field, ("--" + field.replace("_", "-").replace(" ", "-"),))
-    there = [parameter for parameter in ctx.command.params if not set(names).isdisjoint(parameter.opts)]
-    there.sort(key=lambda parameter: not _is_given(ctx, parameter))  # it is one of those that were given
-    return there[0].opts[0] if there else None
-
-
-def _is_given(ctx: click.Context, parameter: click.Parameter) -> bool:
-    return ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-
-
 class Group(click.Group):
-    """A group that takes the global options, and whose commands do."""
+    """A group that takes the global options, and whose commands take them."""
 
     command_class = Command
 
@@ -134,99 +78,116 @@ class Group(click.Group):
         self.params += _global_options()
 
 
-def named_settings(default_store: str | None = None, **given: Any) -> Settings:
-    """The settings of the environment, with the store that was named, or else the default one.
-
-    A usage error where there is none. `given` wins over the environment.
-    """
-    from ..settings import Settings
-
-    url = options().store
-    named = any(os.environ.get(f"PATAUTH_STORE_URL{suffix}") for suffix in ("", "_FILE"))
-    if url is None and not named:
-        url = default_store
-    if url == "" or (url is None and not named):
-        raise click.UsageError(
-            "no store is named: give --store URL or set PATAUTH_STORE_URL,"
-            " for example --store local:./patauth-data"
-        )
-    with warnings_as_messages():
-        return Settings.from_env(**given) if url is None else Settings.from_env(store_url=url, **given)
+def _option_of(ctx: click.Context, field: str | None) -> str | None:
+    """Return the option of this command that sets the library's `field`; None if there is none."""
+    if field is None:
+        return None
+    names = _OPTIONS_OF.get(field, ("--" + field.replace("_", "-").replace(" ", "-"),))
+    found = [parameter for parameter in ctx.command.params if not set(names).isdisjoint(parameter.opts)]
+    found.sort(key=lambda parameter: not _is_given(ctx, parameter))  # the one that was given comes first
+    return found[0].opts[0] if found else None
 
 
-@contextmanager
-def open_authority() -> Iterator[Authority]:
-    """The Authority over the store that was named, with the settings of the environment."""
-    from ..authority import Authority
-
-    settings = named_settings()
-    with warnings_as_messages():
-        if settings.store_url in MEMORY:
-            message(
-                "Warning: a memory: store begins empty and ends with this command, so nothing can be found in"
-                " it or lasts. Name another, for example --store local:./patauth-data"
-            )
-        elif is_new_directory(settings.store_url):
-            message(f"Note: {settings.store_url} does not exist yet; a new, empty store is made there.")
-        authority = Authority(settings)
-    with authority:
-        yield authority
+def _is_given(ctx: click.Context, parameter: click.Parameter) -> bool:
+    return ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
 
 
-def local_directory(store_url: str) -> Path | None:
-    """The directory of a `local:` store; None for other stores."""
-    return Path(unquote(store_url.removeprefix("local:"))) if store_url.startswith("local:") else None
+# -- values ------------------------------------------------------------------------------------------------
 
 
-def is_new_directory(store_url: str) -> bool:
-    """Whether a `local:` store is about to be made: often meant, now and then a slip of the pen."""
-    directory = local_directory(store_url)
-    return directory is not None and not directory.exists()
+class Value(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click
+    """An option's value, read by a function that raises `ValueError` or `InvalidRequest` if it is wrong."""
 
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name = name
+        self._read = read
 
-@contextmanager
-def warnings_as_messages() -> Iterator[None]:
-    """What the library warns of, said in one line each; of memory: each command speaks in its own words."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value that a text stands for."""
         try:
-            yield
-        finally:
-            for warning in caught:
-                if warning.category is UserWarning and "'memory:'" not in str(warning.message):
-                    message(f"Warning: {warning.message}")
+            return self._read(value)
+        except InvalidRequest as error:
+            self.fail(error.problem, param, ctx)
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+        except OverflowError:
+            self.fail("this is too far away for a date", param, ctx)
 
 
-def require_yes_without_terminal(yes: bool) -> None:
-    """For what cannot be undone: a usage error where it was not said, and there is nobody to ask."""
+def _read_duration(text: str) -> timedelta:
+    if text.strip().isdigit() and text.strip() != "0":  # somebody who writes 30 means days, not seconds
+        raise ValueError("give an integer and one of s m h d w, such as 30d or 12h")
+    return timedelta(seconds=parse_duration(text))
+
+
+DURATION = Value("duration", _read_duration)  # a timedelta; the unit is required
+SECONDS = Value("duration", parse_duration)  # an int; without a unit, seconds
+DATE_TIME = Value("date-time", lambda text: to_datetime(parse_ms(text)))  # RFC 3339
+
+
+# -- options that several commands share -------------------------------------------------------------------
+
+
+def expiry_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --expires-in, --expires-at and --never-expires.
+
+    The command gets `expiry`, which holds those that are given as `Authority.create` takes them.
+    """
+
+    @click.option(
+        "--expires-in",
+        type=DURATION,
+        help="The time until it expires: an integer and one of s m h d w, such as 30d.",
+    )
+    @click.option(
+        "--expires-at",
+        type=DATE_TIME,
+        help="The time when it expires, with its offset from UTC, such as 2030-01-31T12:00:00Z.",
+    )
+    @click.option("--never-expires", is_flag=True, default=None, help="The PAT works until it is revoked.")
+    @functools.wraps(command)
+    def with_expiry(**given: Any) -> None:
+        expiry = {name: given.pop(name) for name in ("expires_in", "expires_at", "never_expires")}
+        command(expiry={name: value for name, value in expiry.items() if value is not None}, **given)
+
+    return with_expiry
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask. Required when there is no terminal.")
+
+
+# -- the terminal and standard input -----------------------------------------------------------------------
+
+
+def require_yes(yes: bool) -> None:
+    """Raise `click.UsageError` if --yes is not given and there is no terminal to ask on."""
     if not yes and not on_terminal():
-        raise click.UsageError("this cannot be undone, and there is no terminal to ask: add --yes")
+        raise click.UsageError("this cannot be undone, and there is no terminal to ask on: add --yes")
 
 
 def confirm(question: str) -> None:
-    """Ask on the terminal, and end with exit code 1 unless the answer is yes."""
+    """Ask on the terminal. Raises `Failure` unless the answer is yes."""
     if not click.confirm(question, err=True):
         raise Failure("nothing was changed")
 
 
 def on_terminal() -> bool:
-    """Whether there is someone to ask."""
+    """Return whether standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
 def read_secret_line(what: str) -> str:
-    """One line of standard input, which is no argument because others could read it in `ps`.
+    """Read one line of standard input. A terminal is asked for it and does not show what is typed.
 
-    A terminal is asked, and shows nothing of what is typed. Raises `InvalidCredentials` where there is none.
+    Secrets are never arguments, because other users can read those in `ps`. Raises `InvalidCredentials` if
+    there is no line.
     """
-    from ..errors import InvalidCredentials
-
     if on_terminal():
         line: str = click.prompt(what, hide_input=True, err=True)
     else:
         data = b"" if sys.stdin is None else sys.stdin.buffer.readline(_LONGEST_LINE)
-        line = data.decode(errors="replace")  # what is not UTF-8 is refused by whoever reads it
+        line = data.decode(errors="replace")  # text that is not UTF-8 is refused later
     line = line.rstrip("\r\n")
     if not line:
-        raise InvalidCredentials(f"nothing was given: write {what} on standard input, in one line")
+        raise InvalidCredentials(f"nothing was given: write {what} to standard input, in one line")
     return line

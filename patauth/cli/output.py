@@ -1,7 +1,7 @@
-"""What the commands print: tables and JSON to stdout, messages to stderr.
+"""How data is printed to stdout: tables, JSON, PATs, and the progress of long work on stderr.
 
-No text from a store reaches a terminal raw: JSON is ASCII, and in tables whatever cannot be printed, such as
-the characters that turn the direction of writing, is shown as its escape.
+Text from a store never reaches a terminal unescaped: JSON is ASCII, and tables show an escape for every
+character that is invisible, moves the cursor or turns the direction of writing.
 """
 
 from __future__ import annotations
@@ -10,20 +10,13 @@ import json
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from ..model.pat import IssuedPat, PersonalAccessToken
-
-
-def message(text: str) -> None:
-    """Say something on stderr, unless --quiet."""
-    from .options import options
-
-    if not options().quiet:
-        click.echo(printable(text), err=True)
+from ..model.dates import format_ms
+from ..model.pat import IssuedPat, PersonalAccessToken
+from .context import message, options, printable
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -31,40 +24,39 @@ def print_json(content: dict[str, Any]) -> None:
     click.echo(json.dumps(content, indent=2))
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their heads, each column as wide as its widest cell."""
-    lines = [tuple(head), *(tuple(printable(cell) for cell in row) for row in rows)]
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(head))]
+def print_table(content: dict[str, Any], heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print `content` if JSON is asked for; otherwise rows under heads, in columns as wide as they need."""
+    if options().json:
+        print_json(content)
+        return
+    lines = [tuple(heads), *(tuple(printable(cell) for cell in row) for row in rows)]
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(heads))]
     for number, line in enumerate(lines):
         cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
         click.secho("  ".join(cells).rstrip(), bold=number == 0)
 
 
-def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print names and values, one pair a line."""
+def print_facts(content: dict[str, Any], facts: Iterable[tuple[str, object]]) -> None:
+    """Print `content` if JSON is asked for; otherwise names and values, one pair on each line."""
+    if options().json:
+        print_json(content)
+        return
     facts = list(facts)
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        click.echo(f"{name:{width}}  {printable(value)}")
+        click.echo(f"{name:{width}}  {printable(str(value))}")
 
 
 def print_changed(count: int, ids: Sequence[str]) -> None:
-    """Print what a command changed: how many, and which PATs."""
-    from .options import options
-
-    if options().json:
-        print_json({"changed": count, "ids": list(ids)})
-    else:
-        print_facts([("changed", str(count)), ("ids", " ".join(ids) or "none")])
+    """Print how many things a command changed, and the ids of the PATs among them."""
+    print_facts({"changed": count, "ids": list(ids)}, [("changed", count), ("ids", " ".join(ids) or "none")])
 
 
 def progress(counts: Iterable[int], label: str) -> Iterator[int]:
-    """Pass counts of long work on, with a bar on stderr if that is a terminal, and not --quiet.
+    """Yield the counts of long work, and show a bar if stderr is a terminal and --quiet is not given.
 
-    How much there is to do shows only when it is done: the bar goes to and fro beside what is done so far.
+    The total is unknown until the end, so the bar moves to and fro and shows what is done so far.
     """
-    from .options import options
-
     if options().quiet or not sys.stderr.isatty():
         yield from counts
         return
@@ -77,15 +69,8 @@ def progress(counts: Iterable[int], label: str) -> Iterator[int]:
             yield count
 
 
-def printable(text: str) -> str:
-    """The text with escapes such as \\u202e for all that moves the cursor, or is not seen."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def _width(text: str) -> int:
-    """Columns on a terminal: wide characters take two, combining ones none (Unicode TR11)."""
+    """Return the columns on a terminal: wide characters take two, combining ones none (Unicode TR11)."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
@@ -99,70 +84,64 @@ _COLUMNS = ("ID", "NAME", "OWNER", "STATE", "SCOPE", "CREATED", "LAST USED", "EX
 
 def print_pat(pat: PersonalAccessToken) -> None:
     """Print one PAT."""
-    from .options import options
-
-    if options().json:
-        print_json({"pat": pat_object(pat)})
-    else:
-        print_facts(_facts(pat))
+    print_facts({"pat": _pat_object(pat)}, _pat_facts(pat))
 
 
-def print_pats(pats: Iterable[PersonalAccessToken], *, with_owner: bool) -> None:
-    """Print PATs as a table; whose they are if not all are of one owner."""
-    lines = [_COLUMNS, *map(_row, pats)]
+def print_pats(pats: Sequence[PersonalAccessToken], *, total: int | None, with_owner: bool) -> None:
+    """Print PATs: in JSON with `total`, as a table with a column of owners only if `with_owner` is true."""
+    lines = [_COLUMNS, *map(_pat_row, pats)]
     if not with_owner:
         place = _COLUMNS.index("OWNER")
         lines = [line[:place] + line[place + 1 :] for line in lines]
-    print_table(lines[0], lines[1:])
+    print_table({"pats": [_pat_object(pat) for pat in pats], "total": total}, lines[0], lines[1:])
 
 
 def require_stdout(outcome: str) -> None:
-    """Fail, and tell the outcome, where a secret could not be shown, because standard output is closed."""
+    """Raise `click.ClickException` with the outcome if standard output is closed and can show no secret."""
     if sys.stdout is None:
-        raise click.ClickException(f"standard output is closed, so the secret could not be shown; {outcome}")
+        raise click.ClickException(f"standard output is closed, so the secret cannot be shown; {outcome}")
 
 
 def print_issued(issued: IssuedPat, *, done: str, remedy: str) -> None:
-    """Print a PAT with its new secret; fail where it cannot be written: what was done, and what helps."""
-    from .options import options
+    """Print a PAT with its new secret and token.
 
+    Raises `click.ClickException`, which says what was done and how to remedy it, if they cannot be written.
+    """
+    once = {"secret": issued.secret, "token": issued.token}
     try:
-        if options().json:
-            print_json({"pat": pat_object(issued.pat), "secret": issued.secret, "token": issued.token})
-        else:
-            print_facts([*_facts(issued.pat), ("secret", issued.secret), ("token", issued.token)])
+        print_facts({"pat": _pat_object(issued.pat), **once}, [*_pat_facts(issued.pat), *once.items()])
         sys.stdout.flush()
-    except OSError as problem:  # also a reader that has gone away
-        sys.stdout = None  # else Python tries again at exit, and tells of it
+    except OSError as problem:  # a full disk, or a reader that went away
+        sys.stdout = None  # otherwise Python flushes it again at exit and reports the error
         raise click.ClickException(
             f"the PAT {issued.pat.id} was {done}, but its secret could not be written ({problem.strerror}):"
             f" {remedy}"
         ) from None
-    message("Keep the secret and the token now, and keep them safe: they are not shown again.")
+    message("Store the secret and the token now, in a safe place: they are not shown again.")
 
 
-def pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
-    """A PAT as JSON, by the field names of the management API; null where a date is never."""
+def _pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
+    """Return a PAT as JSON with the field names of the management API; a date that is never is null."""
     return {
         "id": pat.id,
         "name": pat.name,
         "scope": list(pat.scope),
         "owner": {"type": pat.owner.type, "id": pat.owner.id, "name": pat.owner.name},
-        "created": _date(pat.created_ms),
-        "lastUsed": _date(pat.last_used_ms),
-        "expirationDate": _date(pat.expires_ms),
+        "created": json_date(pat.created_ms),
+        "lastUsed": json_date(pat.last_used_ms),
+        "expirationDate": json_date(pat.expires_ms),
         "accessTokenValiditySeconds": pat.access_token_ttl,
         "state": pat.state,
     }
 
 
-def _row(pat: PersonalAccessToken) -> tuple[str, ...]:
-    """As `_COLUMNS` has it."""
+def _pat_row(pat: PersonalAccessToken) -> tuple[str, ...]:
+    """Return the cells of a PAT, in the order of `_COLUMNS`."""
     created, used, expires = map(format_date, (pat.created_ms, pat.last_used_ms, pat.expires_ms))
     return (pat.id, pat.name, pat.owner.id, pat.state, " ".join(pat.scope), created, used, expires)
 
 
-def _facts(pat: PersonalAccessToken) -> list[tuple[str, str]]:
+def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
     ttl = pat.access_token_ttl
     return [
         ("id", pat.id),
@@ -178,11 +157,10 @@ def _facts(pat: PersonalAccessToken) -> list[tuple[str, str]]:
 
 
 def format_date(ms: int | None) -> str:
-    """An instant for people."""
-    return _date(ms) or "never"
+    """Return a time, given in milliseconds, for people; "never" for None."""
+    return "never" if ms is None else format_ms(ms)
 
 
-def _date(ms: int | None) -> str | None:
-    from ..model.dates import format_ms
-
+def json_date(ms: int | None) -> str | None:
+    """Return a time, given in milliseconds, for JSON."""
     return None if ms is None else format_ms(ms)

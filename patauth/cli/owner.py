@@ -1,18 +1,19 @@
-"""`patauth owner`: all PATs of one owner at once."""
+"""`patauth owner`: disable, enable and revoke all PATs of an owner."""
 
 from __future__ import annotations
 
 import click
 
-from .options import Group, confirm, open_authority, require_yes_without_terminal
-from .output import message, print_changed
+from .context import message, open_authority
+from .options import Group, confirm, require_yes, yes_option
+from .output import print_changed
 
 
 @click.group(cls=Group)
 def owner() -> None:
-    """Disable, enable and revoke all PATs of an owner at once.
+    """Disable, enable or revoke all PATs of an owner at once.
 
-    An owner is who a PAT acts for, by your application's own id.
+    An owner is who a PAT acts for: a user of your application, by the id that the application uses.
 
     \b
     Example:
@@ -23,10 +24,10 @@ def owner() -> None:
 @owner.command()
 @click.argument("owner_id", metavar="ID")
 def disable(owner_id: str) -> None:
-    """Refuse all PATs and access tokens of an owner, until they are enabled again.
+    """Refuse all PATs and access tokens of an owner until you enable them again.
 
-    It holds from the very next request on, and no PAT can be made for the owner meanwhile. An owner without
-    PATs is disabled all the same.
+    They are refused from the next request on, and no PAT can be created for the owner in the meantime. You
+    can disable an owner who has no PATs.
 
     \b
     Example:
@@ -41,7 +42,7 @@ def disable(owner_id: str) -> None:
 @owner.command()
 @click.argument("owner_id", metavar="ID")
 def enable(owner_id: str) -> None:
-    """Undo `owner disable`: PATs and access tokens that have not expired meanwhile pass again.
+    """Undo `owner disable`: PATs and access tokens work again, unless they have expired.
 
     \b
     Example:
@@ -55,25 +56,24 @@ def enable(owner_id: str) -> None:
 
 @owner.command()
 @click.argument("owner_id", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask; required where there is no terminal.")
+@yes_option
 def revoke(owner_id: str, yes: bool) -> None:
     """Revoke all PATs of an owner for good.
 
-    They and their access tokens are refused from the very next request on. This cannot be undone. New PATs
-    can be made for the owner; `patauth owner disable` prevents that.
+    The PATs and their access tokens are refused from the next request on. This cannot be undone. New PATs can
+    still be created for the owner; to prevent that, use `patauth owner disable`.
 
     \b
     Example:
       patauth owner revoke alice --yes
     """
-    require_yes_without_terminal(yes)
+    require_yes(yes)
     with open_authority() as authority:
         ids = [pat.id for pat in authority.list(owner_id=owner_id)]
         if not yes and ids:
-            confirm(
-                f"Revoke {'the PAT' if len(ids) == 1 else f'all {len(ids)} PATs'} of {owner_id}, for good?"
-            )
-        # Without any, too: it makes sure that earlier removals, whose outcome may be unknown, are durable.
+            pats = "the PAT" if len(ids) == 1 else f"all {len(ids)} PATs"
+            confirm(f"Revoke {pats} of {owner_id}, for good?")
+        # Also when there are none: an earlier removal may have ended unknown, and this makes it durable.
         count = authority.revoke_owner(owner_id)
     if not count:
         message(f"{owner_id} has no PATs.")

@@ -1,21 +1,36 @@
-"""`patauth pat`: list, show, revoke and purge personal access tokens; `change` makes and changes them."""
+"""`patauth pat`: create, update, rotate, list, show, revoke and purge personal access tokens."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import click
 
-from .change import create, rotate, update
-from .options import Group, confirm, open_authority, options, require_yes_without_terminal
-from .output import message, pat_object, print_changed, print_json, print_pat, print_pats, progress
+from ..errors import NotFound
+from ..model.pat import Owner
+from ..model.pat_id import PatId
+from .context import message, open_authority, options
+from .options import DURATION, SECONDS, Group, confirm, expiry_options, require_yes, yes_option
+from .output import (
+    format_date,
+    print_changed,
+    print_issued,
+    print_pat,
+    print_pats,
+    progress,
+    require_stdout,
+)
 
-_MANY = 10**9  # more than there are; the library counts no further than machine words do
+_MANY = 10**9  # more PATs than any store has; the library takes no larger --limit or --offset
 
 
 @click.group(cls=Group)
 def pat() -> None:
-    """Make, list, show, change, rotate, revoke and purge personal access tokens.
+    """Create, list, change and revoke personal access tokens.
 
-    A PAT is an id and a secret that somebody keeps; it acts for its owner, within its scopes.
+    A PAT is an id and a secret. A script or a person keeps both, and acts by them for the PAT's owner, within
+    the PAT's scopes.
 
     \b
     Example:
@@ -23,32 +38,140 @@ def pat() -> None:
     """
 
 
-pat.add_command(create)
-pat.add_command(update)
-pat.add_command(rotate)
+@pat.command()
+@click.option("--owner-id", required=True, help="Who the PAT acts for: the id that your application uses.")
+@click.option("--owner-name", help="The owner's name as people know it.  [default: the id]")
+@click.option("--owner-type", default="IDENTITY", show_default=True, help="The kind of owner.")
+@click.option("--name", required=True, help="What the PAT is for. An owner's PATs have different names.")
+@click.option("--scope", "scopes", multiple=True, required=True, help="What it may do; repeat for several.")
+@expiry_options
+@click.option(
+    "--access-token-ttl",
+    type=SECONDS,
+    help="How long its access tokens live, 15s to 12h; 900 means 900s.  [default: the setting]",
+)
+def create(
+    owner_id: str,
+    owner_name: str | None,
+    owner_type: str,
+    name: str,
+    scopes: tuple[str, ...],
+    expiry: dict[str, Any],
+    access_token_ttl: int | None,
+) -> None:
+    """Create a PAT, and print its secret and its token. They are shown only once.
+
+    Use the id and the secret for HTTP Basic, or as client_id and client_secret at /oauth/token. The token is
+    both in one string, for `Authorization: Bearer`. Say when the PAT expires by exactly one of --expires-in,
+    --expires-at and --never-expires.
+
+    \b
+    Example:
+      patauth pat create --owner-id alice --name ci --scope reports:read --expires-in 30d
+    """
+    if len(expiry) != 1:
+        raise click.UsageError("give exactly one of --expires-in, --expires-at and --never-expires")
+    require_stdout("no PAT was created")
+    with open_authority() as authority:
+        issued = authority.create(
+            owner=Owner(owner_id, name=owner_name, type=owner_type),
+            name=name,
+            scope=scopes,
+            access_token_ttl=access_token_ttl,
+            **expiry,
+        )
+    print_issued(
+        issued,
+        done="created",
+        remedy=f"revoke it with 'patauth pat revoke {issued.pat.id} --yes', and create another",
+    )
+
+
+@pat.command()
+@click.argument("pat_id", metavar="ID")
+@click.option("--name", help="What the PAT is for. An owner's PATs have different names.")
+@click.option("--scope", "scopes", multiple=True, help="All that it may do from now on; repeat for several.")
+@expiry_options
+def update(pat_id: str, name: str | None, scopes: tuple[str, ...], expiry: dict[str, Any]) -> None:
+    """Change the name, the scopes or the expiry of a PAT.
+
+    Options that you leave out change nothing, and the secret stays. Either all changes are made or none.
+    Access tokens that exist already keep their scopes; `patauth pat rotate --overlap 0s` ends them. A PAT
+    that has expired cannot be changed.
+
+    \b
+    Examples:
+      patauth pat update 1c9ae4ac109beb19a0243df4debc2d2f --name nightly --expires-in 90d
+      patauth pat update 1c9ae4ac109beb19a0243df4debc2d2f --scope reports:read --scope reports:write
+    """
+    if len(expiry) > 1:
+        raise click.UsageError("give only one of --expires-in, --expires-at and --never-expires")
+    if name is None and not scopes and not expiry:
+        raise click.UsageError(
+            "nothing to change: give --name, --scope,"
+            " or one of --expires-in, --expires-at and --never-expires"
+        )
+    with open_authority() as authority:
+        changed = authority.update(pat_id, name=name, scope=scopes or None, **expiry)
+    print_pat(changed)
+
+
+@pat.command()
+@click.argument("pat_id", metavar="ID")
+@click.option(
+    "--overlap",
+    type=DURATION,
+    default="1h",
+    show_default=True,
+    help="How long the old secret still works, 0s to 7d: an integer and one of s m h d w.",
+)
+def rotate(pat_id: str, overlap: timedelta) -> None:
+    """Give a PAT a new secret, and print it with the new token. They are shown only once.
+
+    Id, name, scopes and expiry stay. The old secret and the old token still work during the overlap, but
+    never after the PAT has expired; use that time to hand out the new ones. Access tokens end with the secret
+    that they were exchanged for. A secret that still works because of an earlier rotation ends at once.
+
+    If a secret has leaked, use --overlap 0s: then only the new secret works.
+
+    \b
+    Examples:
+      patauth pat rotate 1c9ae4ac109beb19a0243df4debc2d2f --overlap 1d
+      patauth pat rotate 1c9ae4ac109beb19a0243df4debc2d2f --overlap 0s
+    """
+    require_stdout("nothing was changed")
+    with open_authority() as authority:
+        issued = authority.rotate(pat_id, overlap=overlap)
+    rotated = issued.pat
+    end = rotated.read_ms + overlap // timedelta(milliseconds=1)
+    end = end if rotated.expires_ms is None else min(end, rotated.expires_ms)
+    works = f"works until {format_date(end)}" if overlap else "no longer works"
+    again = f"rotate again with 'patauth pat rotate {rotated.id} --overlap 0s'"
+    print_issued(issued, done="rotated", remedy=f"the old one {works}; {again}, after which neither works")
+    message(f"The old secret {works}.")
 
 
 @pat.command("list")
-@click.option("--owner-id", help="Whose PATs.  [default: all owners']")
-@click.option("--filter", "filters", metavar="TEXT", help="Only those that it is true of: 'lastUsed isnull'.")
+@click.option("--owner-id", help="The owner of the PATs.  [default: all owners]")
+@click.option("--filter", "filters", metavar="TEXT", help="Only PATs that match, such as 'lastUsed isnull'.")
 @click.option(
     "--sort",
     metavar="FIELDS",
     help="By name, created, lastUsed, expirationDate; '-' descends: name,-created.",
 )
-@click.option("--limit", type=int, metavar="N", help="At most so many.  [default: all, up to 10000]")
+@click.option("--limit", type=int, metavar="N", help="At most N PATs.  [default: all, up to 10000]")
 @click.option("--offset", type=int, default=0, metavar="N", help="Leave out the first N.")
 def list_(
     owner_id: str | None, filters: str | None, sort: str | None, limit: int | None, offset: int
 ) -> None:
-    """List PATs, of an owner or of all.
+    """List the PATs of one owner or of all owners.
 
-    Expired ones, too, for 30 days (setting retention). An owner's come the oldest first, and those of all
-    owners in no particular but steady order, unless --sort says which. `total` in JSON is how many there are
-    without --limit and --offset.
+    Expired PATs are listed for 30 days (setting retention). Without --sort, the PATs of one owner come oldest
+    first; those of all owners come in an arbitrary but stable order. `total` in JSON counts the PATs as if
+    --limit and --offset were not given.
 
     \b
-    A filter compares, joined by and, or, not and parentheses:
+    A filter is one comparison, or several joined by and, or, not and parentheses:
       created, lastUsed, expirationDate   lt, le, gt, ge and a date-time: 2030-01-31T12:00:00Z
       lastUsed, expirationDate            isnull: never used, never expires
       name                                eq, sw (starts with), co (contains) and a "text"
@@ -61,21 +184,17 @@ def list_(
       patauth pat list --filter 'name sw "ci-"' --sort name,-created --limit 20
       patauth pat list --owner-id alice --output json | jq -r '.pats[].id'
     """
-    as_json = options().json
-    limit = None if limit is None else min(limit, _MANY)
     with open_authority() as authority:
         pats = authority.list(
             owner_id=owner_id,
             filters=filters,
             sort=sort,
             offset=min(offset, _MANY),
-            limit=limit,
-            count=as_json,
+            limit=None if limit is None else min(limit, _MANY),
+            count=options().json,
         )
-    if as_json:
-        print_json({"pats": [pat_object(pat) for pat in pats], "total": pats.total})
-    elif pats:
-        print_pats(pats, with_owner=owner_id is None)
+    if pats or options().json:
+        print_pats(pats, total=pats.total, with_owner=owner_id is None)
     else:
         whose = "There are" if owner_id is None else f"{owner_id} has"
         matching = "" if filters is None else " that match"
@@ -86,7 +205,7 @@ def list_(
 @pat.command()
 @click.argument("pat_id", metavar="ID")
 def show(pat_id: str) -> None:
-    """Show one PAT, by its id. Its secret and token are not kept and cannot be shown.
+    """Show one PAT. Its secret and token are not stored and cannot be shown.
 
     \b
     Example:
@@ -99,24 +218,22 @@ def show(pat_id: str) -> None:
 
 @pat.command()
 @click.argument("pat_id", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask; required where there is no terminal.")
+@yes_option
 def revoke(pat_id: str, yes: bool) -> None:
-    """Revoke a PAT for good, by its id.
+    """Revoke a PAT for good.
 
-    It and its access tokens are refused from the very next request on. This cannot be undone.
+    The PAT and its access tokens are refused from the next request on. This cannot be undone.
 
     \b
     Example:
       patauth pat revoke 1c9ae4ac109beb19a0243df4debc2d2f --yes
     """
-    require_yes_without_terminal(yes)
-    from ..errors import NotFound
-
+    require_yes(yes)
     with open_authority() as authority:
         if not yes:
             try:
                 found = authority.get(pat_id)
-            except NotFound:  # delete says so, too, and first makes sure that its absence is durable
+            except NotFound:  # delete raises it too, after it has made sure that the removal is durable
                 pass
             else:
                 confirm(f"Revoke the PAT {found.name!r} of {found.owner.id}, for good?")
@@ -126,38 +243,38 @@ def revoke(pat_id: str, yes: bool) -> None:
 
 @pat.command()
 @click.argument("pat_ids", metavar="[ID]...", nargs=-1)
-@click.option("--yes", is_flag=True, help="Do not ask; required where there is no terminal.")
+@yes_option
 def purge(pat_ids: tuple[str, ...], yes: bool) -> None:
-    """Remove all access tokens, and the PATs that are named, for good.
+    """Remove all access tokens, and the PATs whose ids you give, for good.
 
-    For the time after an old copy of the store was restored: PATs and access tokens that were revoked since
-    are in it again. Name those PATs, and all access tokens go with them, of every tenant under the key
-    prefix; their holders get new ones by the next exchange. It is safe to repeat.
+    Use it after you have restored an old copy of the store: that copy holds PATs and access tokens that have
+    been revoked since. Give the ids of those PATs. All access tokens are removed with them, of every tenant
+    under the key prefix; clients get new ones by their next exchange. You can repeat this safely.
 
-    `changed` counts access tokens and PATs, and `ids` are the PATs; one that is not there is only mentioned.
+    `changed` counts access tokens and PATs; `ids` are the PATs. A PAT that does not exist is only mentioned.
 
     \b
     Examples:
       patauth pat purge --yes
       patauth pat purge 1c9ae4ac109beb19a0243df4debc2d2f --yes
     """
-    from ..errors import NotFound
-    from ..model.credentials import is_pat_id
-
     for place, pat_id in enumerate(pat_ids, 1):
-        if not is_pat_id(pat_id):  # not repeated: it may be a secret, given by mistake
-            raise click.UsageError(f"argument {place} is no PAT id; nothing was changed")
-    require_yes_without_terminal(yes)
+        if PatId.read(pat_id) is None:  # the text is not repeated, because it may be a secret
+            raise click.UsageError(f"argument {place} is not a PAT id; nothing was changed")
+    require_yes(yes)
     removed = []
     with open_authority() as authority:
         if not yes:
-            confirm(f"Remove all access tokens{f' and {len(pat_ids)} PATs' if pat_ids else ''}, for good?")
+            pats = {0: "", 1: " and the PAT"}.get(len(pat_ids), f" and {len(pat_ids)} PATs")
+            confirm(f"Remove all access tokens{pats}, for good?")
         for pat_id in dict.fromkeys(pat_ids):
             try:
                 authority.delete(pat_id)
             except NotFound:
-                message(f"Note: the PAT {pat_id} is not there.")
+                message(f"Note: there is no PAT {pat_id}.")
             else:
                 removed.append(pat_id)
-        tokens = sum(progress(authority.iter_purge_access_tokens(), "Removing access tokens"))
+        tokens = sum(
+            progress(authority.operations.management.purge_access_tokens(), "Removing access tokens")
+        )
     print_changed(tokens + len(removed), removed)

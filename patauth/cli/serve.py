@@ -1,4 +1,4 @@
-"""`patauth serve`: the token service alone, on a production WSGI server."""
+"""`patauth serve`: the token service without an application, on a production WSGI server."""
 
 from __future__ import annotations
 
@@ -6,45 +6,50 @@ import os
 import socket
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from .config import masked_url
-from .options import MEMORY, Command, Failure, local_directory, named_settings, options
-from .output import message
-
-if TYPE_CHECKING:
-    from ..settings import Settings
+from ..authority import Authority
+from ..errors import ConfigurationError
+from ..settings import SURFACES, Settings, is_loopback
+from ..store.factory import open_store
+from ..store.url import StoreUrl, masked
+from .context import Failure, message, named_settings, options
+from .options import Command
 
 DEFAULT_STORE = "local:./patauth-data"
 _UNREACHABLE = 5
 
 
-@click.command(cls=Command, short_help="Serve patauth's own routes alone, on gunicorn.")
+@click.command(cls=Command, short_help="Serve patauth's own routes on gunicorn.")
 @click.option(
     "--bind",
     metavar="ADDRESS",
     default="127.0.0.1:8000",
     show_default=True,
-    help="HOST:PORT, [IPV6]:PORT or unix:PATH to listen on.",
+    help="The address to listen on: HOST:PORT, [IPV6]:PORT or unix:PATH.",
 )
-@click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Processes.")
-@click.option("--threads", type=click.IntRange(1, 256), default=4, show_default=True, help="Of each process.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="How many processes."
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 256), default=4, show_default=True, help="Threads in each process."
+)
 def serve(bind: str, workers: int, threads: int) -> None:
-    """Serve patauth's own routes alone, /healthz and /readyz, on gunicorn.
+    """Serve patauth's own routes, with /healthz and /readyz, on gunicorn.
 
-    The routes are POST /oauth/token and those of all other surfaces, unless PATAUTH_SURFACES says otherwise.
-    On a loopback address, /.well-known/oauth-authorization-server tells clients of them; elsewhere, or behind
-    a proxy, set PATAUTH_ISSUER to the URL that clients use.
+    The routes are POST /oauth/token and those of all other surfaces; PATAUTH_SURFACES chooses fewer. On a
+    loopback address, clients find them at /.well-known/oauth-authorization-server. On any other address, or
+    behind a proxy, set PATAUTH_ISSUER to the URL that clients use.
 
-    The store is local:./patauth-data unless one is named. It speaks plain HTTP: before other machines reach
-    it, put a proxy with TLS in front, and set PATAUTH_TRUSTED_PROXIES to the number of proxies.
+    The store is local:./patauth-data unless you name one. The service speaks plain HTTP: before other
+    machines reach it, put a proxy with TLS in front, and set PATAUTH_TRUSTED_PROXIES to the number of
+    proxies.
 
-    The access log goes to stdout and holds no query and no credentials; messages and the audit trail go to
-    stderr. --quiet leaves warnings only. SIGTERM ends it when requests in flight are answered; SIGHUP reads
-    the environment's files (PATAUTH_..._FILE) again and replaces the workers without a gap.
+    The access log goes to stdout; it holds no query strings and no credentials. Messages and the audit trail
+    go to stderr; with --quiet, only warnings. SIGTERM stops the service after it has answered the requests in
+    flight. SIGHUP reads secret files (PATAUTH_..._FILE) again and replaces the workers without an
+    interruption.
 
     \b
     Examples:
@@ -65,20 +70,20 @@ def serve(bind: str, workers: int, threads: int) -> None:
     _start_engine(settings)
     log_to_stderr(settings, quiet=quiet)
     where = f"POST {settings.path_prefix}/oauth/token on {bind}"
-    message(f"patauth serves {where}; its store is {masked_url(settings.store_url)}.")
+    message(f"patauth serves {where}; its store is {masked(settings.store_url)}.")
     if settings.issuer is None and "PATAUTH_ISSUER" not in os.environ:
-        message("Note: for /.well-known/... set PATAUTH_ISSUER to the URL that clients use.")
+        message("Note: to publish /.well-known/..., set PATAUTH_ISSUER to the URL that clients use.")
     server.run()
 
 
 def _check_bind(bind: str) -> None:
-    """Whether one can listen there: gunicorn would try for five seconds, and end in a traceback."""
+    """Raise unless the address is free; gunicorn would retry for five seconds and end in a traceback."""
     if bind.startswith("unix:"):
         return
     host, colon, port = bind.rpartition(":")
     if not colon or not port.isdigit() or not 0 < int(port) < 65_536:
         raise click.BadParameter(
-            "give HOST:PORT (port 1 to 65535), [IPV6]:PORT or unix:PATH", param_hint="--bind"
+            "give HOST:PORT (port 1 to 65535), [IPV6]:PORT or unix:PATH", param_hint="'--bind'"
         )
     host = host.strip("[]")
     try:
@@ -86,14 +91,12 @@ def _check_bind(bind: str) -> None:
         with socket.create_server((host, int(port)), family=family):
             pass
     except OSError as problem:
-        why = f"cannot listen on {bind} ({os.strerror(problem.errno or 0)}); give another address by --bind"
-        raise Failure(why, 1) from None
+        why = os.strerror(problem.errno or 0)
+        raise Failure(f"cannot listen on {bind} ({why}); choose another address with --bind") from None
 
 
 def _own_url(bind: str) -> str | None:
-    """The URL that clients of this machine reach it by; None where others do, or nobody by a URL."""
-    from ..settings import is_loopback
-
+    """Return the URL by which clients on this machine reach the address; None if it is not loopback."""
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     if bind.startswith("unix:") or not is_loopback(host):
@@ -102,44 +105,39 @@ def _own_url(bind: str) -> str | None:
 
 
 def _settings(bind: str) -> Settings:
-    """The settings to serve with, which can be used as far as that shows without the store."""
-    from ..errors import ConfigurationError
+    """Return the settings to serve with. Raises `ConfigurationError`; the store is not contacted."""
     from ..jwt.issuer import open_signed_tokens
-    from ..settings import SURFACES
-    from ..store.factory import open_store
 
     given = {} if "PATAUTH_SURFACES" in os.environ else {"surfaces": SURFACES}
     settings = named_settings(DEFAULT_STORE, **given)
-    if settings.store_url in MEMORY:
+    if StoreUrl.read(settings.store_url).engine == "memory":
         raise ConfigurationError(
-            "store_url: memory: is another store in each worker; name one that they share,"
+            "store_url: with memory:, each worker has a store of its own; name one that they share,"
             f" such as {DEFAULT_STORE}"
         )
     open_store(settings).close()
     own_url = _own_url(bind)
-    # Behind a proxy, clients use another URL than this one. What stands in signed tokens must be known to all
-    # who read them, such as other commands.
+    # Behind a proxy, clients use another URL. Signed tokens name their issuer, which every reader of them,
+    # such as another command, has to know; so it is not derived here.
     derived = settings.trusted_proxies == 0 and not settings.signs_tokens
     if "PATAUTH_ISSUER" not in os.environ and own_url is not None and derived:
         settings = replace(settings, issuer=own_url + settings.path_prefix)
-    open_signed_tokens(settings)  # raises, where they are asked for and cannot be had
+    open_signed_tokens(settings)  # raises if tokens are to be signed and cannot be
     return settings
 
 
 def _start_engine(settings: Settings) -> None:
-    """Start a `local:` engine before the workers do: what is wrong with it is said once, and ends this.
+    """Start a `local:` engine before the workers do, so that an error is reported once and ends the program.
 
-    A server of one's own may come later: /readyz says 503 until then.
+    Other servers may start later; until then, /readyz answers 503.
     """
-    from ..authority import Authority
-    from ..errors import ConfigurationError
     from ..store.local.binary import find_engine
 
-    directory = local_directory(settings.store_url)
+    directory = StoreUrl.read(settings.store_url).directory
     if directory is None:
         return
     try:
-        find_engine(Path(directory))
+        find_engine(directory)
     except ConfigurationError as problem:
         raise Failure(str(problem), _UNREACHABLE) from problem
     with Authority(settings) as authority:

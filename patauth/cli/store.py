@@ -1,17 +1,17 @@
-"""`patauth store`: the place where the tokens are."""
+"""`patauth store`: reach the token store, show what its server says, and stop a `local:` engine."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .options import MEMORY, Failure, Group, local_directory, named_settings, open_authority, options
-from .output import print_facts, print_json
-
-if TYPE_CHECKING:
-    from ..settings import Settings
+from ..settings import Settings
+from ..store.url import StoreUrl
+from .context import Failure, named_settings, open_authority
+from .options import Group
+from .output import print_facts
 
 
 @click.group(cls=Group)
@@ -26,31 +26,33 @@ def store() -> None:
 
 @store.command()
 def ping() -> None:
-    """Reach the store, check that it is ours to use, and say how long one round trip takes.
+    """Reach the store, check its key, and measure one round trip.
 
-    A local: store is started. Exit code 5 means that it cannot be reached, or that its key is another.
+    A local: store is started for this. Exit code 5 means that the store cannot be reached, or that it was
+    made with another key (setting secret_key).
 
     \b
     Example:
       patauth store ping --store local:./patauth-data
     """
     with open_authority() as authority:
-        authority.ping()  # starts a local: engine and connects; not what is measured
+        authority.ping()  # starts a local: engine and connects, which is not measured
         began = time.perf_counter()
         authority.ping()
         milliseconds = round(1000 * (time.perf_counter() - began), 2)
-    if options().json:
-        print_json({"reachable": True, "milliseconds": milliseconds})
-    else:
-        print_facts([("reachable", "yes"), ("milliseconds", f"{milliseconds:.2f}")])
+    print_facts(
+        {"reachable": True, "milliseconds": milliseconds},
+        [("reachable", "yes"), ("milliseconds", f"{milliseconds:.2f}")],
+    )
 
 
 @store.command()
 def stats() -> None:
-    """Show what the store's server says of itself: version, memory, keys, persistence, clients.
+    """Show what the store's server says about itself.
 
-    What it does not say, or does not tell this user, is null in JSON and left out of the table.
-    `patauth doctor` judges it.
+    The facts are version, memory, keys, persistence, clients and replicas. A fact that the server does not
+    tell, or not to this user, is null in JSON and missing from the table. `patauth doctor` judges these
+    facts.
 
     \b
     Example:
@@ -59,39 +61,35 @@ def stats() -> None:
     with open_authority() as authority:
         authority.ping()
         found = _stats(authority.settings)
-    if options().json:
-        print_json(found)
-    else:
-        print_facts((_plain(name), _words(value)) for name, value in found.items() if value is not None)
+    print_facts(found, ((_plain(name), _words(value)) for name, value in found.items() if value is not None))
 
 
 def _stats(settings: Settings) -> dict[str, Any]:
-    if settings.store_url in MEMORY:
+    if StoreUrl.read(settings.store_url).engine == "memory":
         return {"reachable": True, "kind": "memory"}
-    from ..store.server_facts import read_facts
+    from ..store.server_facts import read_facts  # imports redis, which takes 80 ms
 
     facts = read_facts(settings)
-    number, limit = facts.number, facts.memory_limit
     return {
         "reachable": True,
         "kind": facts.kind,
         "version": facts.version,
-        "uptimeSeconds": number("uptime_in_seconds"),
+        "uptimeSeconds": facts.number("uptime_in_seconds"),
         "keys": facts.keys,
-        "memoryBytes": number("used_memory"),
-        "memoryLimitBytes": limit or None,
+        "memoryBytes": facts.number("used_memory"),
+        "memoryLimitBytes": facts.memory_limit or None,
         "evictionPolicy": facts.eviction,
         "appendOnlyFile": facts.append_only,
         "appendFsync": facts.config.get("appendfsync"),
         "snapshots": facts.config.get("save"),
-        "clients": number("connected_clients"),
+        "clients": facts.number("connected_clients"),
         "role": facts.info.get("role"),
-        "replicas": number("connected_slaves"),
+        "replicas": facts.number("connected_slaves"),
     }
 
 
 def _plain(name: str) -> str:
-    """`memoryBytes` as people write it: "memory bytes"."""
+    """Return a name such as `memoryBytes` in words: "memory bytes"."""
     return "".join(f" {char.lower()}" if char.isupper() else char for char in name)
 
 
@@ -103,22 +101,21 @@ def _words(value: Any) -> str:
 
 @store.command()
 def stop() -> None:
-    """Stop the engine of a local: store now, cleanly.
+    """Stop the engine of a local: store now.
 
-    It also stops by itself, some seconds after its last user has gone. Processes that still use it start it
-    again. `stopped` says whether one was running.
+    The engine also stops without this command, some seconds after its last user has gone. A process that
+    still uses it starts it again. `stopped` says whether an engine was running.
 
     \b
     Example:
       patauth store stop --store local:./patauth-data
     """
-    directory = local_directory(named_settings().store_url)
+    directory = StoreUrl.read(named_settings().store_url).directory
     if directory is None:
-        raise Failure("only a local: store has an engine that patauth runs; stop this one where it runs", 2)
+        raise Failure(
+            "patauth runs the engine of a local: store only; stop this server where you started it", 2
+        )
     from ..store.local.engine import LocalEngine
 
     stopped = LocalEngine(directory).stop()
-    if options().json:
-        print_json({"stopped": stopped})
-    else:
-        print_facts([("stopped", "yes" if stopped else "no, none was running")])
+    print_facts({"stopped": stopped}, [("stopped", "yes" if stopped else "no, none was running")])

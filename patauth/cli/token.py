@@ -1,22 +1,21 @@
-"""`patauth token` and `patauth verify`: credentials, which are read from standard input and nowhere else."""
+"""`patauth token` and `patauth verify`: credentials, which are read from standard input only."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .options import Command, Group, open_authority, options, read_secret_line
-from .output import print_changed, print_facts, print_json
-
-if TYPE_CHECKING:
-    from ..authority import Authority
-    from ..model.caller import Principal
+from ..authority import Authority
+from ..model.caller import Principal
+from .context import open_authority
+from .options import Command, Group, read_secret_line
+from .output import format_date, json_date, print_changed, print_facts
 
 
 @click.group(cls=Group)
 def token() -> None:
-    """Exchange a PAT for an access token; look at tokens, and end them.
+    """Exchange a PAT for an access token; examine and revoke tokens.
 
     \b
     Example:
@@ -26,13 +25,14 @@ def token() -> None:
 
 @token.command()
 @click.option(
-    "--scope", "scopes", multiple=True, help="What the token may do; repeat.  [default: all of the PAT's]"
+    "--scope", "scopes", multiple=True, help="What the token may do; repeat.  [default: all that the PAT may]"
 )
 def exchange(scopes: tuple[str, ...]) -> None:
-    """Exchange a PAT's id and secret for an access token, as POST /oauth/token does.
+    """Exchange a PAT's id and secret for an access token.
 
-    The line `ID:SECRET` is read from standard input; a terminal is asked for it and shows nothing. What is
-    printed is the answer of RFC 6749. Exit code 4: the id and secret are refused.
+    Write one line, `ID:SECRET`, to standard input. On a terminal you are asked for it, and what you type is
+    not shown. The output is the answer of POST /oauth/token (RFC 6749). Exit code 4 means that the id and
+    secret are refused.
 
     \b
     Examples:
@@ -48,18 +48,16 @@ def exchange(scopes: tuple[str, ...]) -> None:
         "expires_in": access.expires_in,
         "scope": " ".join(access.scope),
     }
-    if options().json:
-        print_json(answer)
-    else:
-        print_facts((name, str(value)) for name, value in answer.items())
+    print_facts(answer, answer.items())
 
 
 @token.command()
 def introspect() -> None:
-    """Say what an access token or a PAT token is worth now.
+    """Say whether a token is valid now, and what it may do.
 
-    The token is read from standard input in one line; a terminal is asked for it and shows nothing. What is
-    printed is the answer of RFC 7662. It is no use of the token, and costs none of its quota.
+    Write an access token or a PAT token to standard input, in one line. On a terminal you are asked for it,
+    and what you type is not shown. The output is the answer of RFC 7662. This does not count as a use of the
+    token, and not against its quota.
 
     \b
     Example:
@@ -68,20 +66,15 @@ def introspect() -> None:
     with open_authority() as authority:
         found = authority.introspect(_readable(authority, read_secret_line("token")))
         members = found.members(authority.settings.issuer)
-    if options().json:
-        print_json(members)
-    else:
-        print_facts(
-            (name, str(value).lower() if name == "active" else str(value)) for name, value in members.items()
-        )
+    print_facts(members, {**members, "active": str(members["active"]).lower()}.items())
 
 
 @token.command()
 def revoke() -> None:
-    """End an access token for good, or with a PAT token its PAT.
+    """Revoke an access token for good. With a PAT token, revoke its PAT.
 
-    The token is read from standard input in one line; a terminal is asked for it and shows nothing. One that
-    is unknown or has ended already is no error: `changed` is 0 then.
+    Write the token to standard input, in one line. On a terminal you are asked for it, and what you type is
+    not shown. A token that is unknown or has ended already is not an error: `changed` is then 0.
 
     \b
     Example:
@@ -93,21 +86,22 @@ def revoke() -> None:
 
 
 def _readable(authority: Authority, token: str) -> str:
-    """The token; unless it is signed, and these settings have no say on signed ones."""
-    if token.count(".") == 2 and not authority.reads_jwts:
+    """Return the token. Raises `click.UsageError` if it is signed and these settings cannot read it."""
+    if token.count(".") == 2 and not authority.operations.reads_jwts:
         raise click.UsageError(
-            "this is a signed token, and these settings cannot read those; set PATAUTH_ISSUER,"
-            " PATAUTH_ACCESS_TOKEN_FORMAT and PATAUTH_KEYS as the service has them"
+            "this is a signed token, and these settings cannot read it; set PATAUTH_ISSUER,"
+            " PATAUTH_ACCESS_TOKEN_FORMAT and PATAUTH_KEYS to the values that the service has"
         )
     return token
 
 
-@click.command(cls=Command, short_help="Say who an Authorization value is.")
+@click.command(cls=Command, short_help="Say who an Authorization value belongs to.")
 def verify() -> None:
-    """Verify an Authorization value, and say who it is and what it may do.
+    """Verify an Authorization value, and say who it belongs to and what it may do.
 
-    The value, `Basic …` or `Bearer …`, is read from standard input in one line; a terminal is asked for it
-    and shows nothing. It counts as a request: against the quota, and as a use. Exit code 4: it is refused.
+    Write the value, `Basic …` or `Bearer …`, to standard input, in one line. On a terminal you are asked for
+    it, and what you type is not shown. It counts as a request: against the quota, and as a use. Exit code 4
+    means that the value is refused.
 
     \b
     Example:
@@ -115,32 +109,27 @@ def verify() -> None:
     """
     with open_authority() as authority:
         principal = authority.authenticate(read_secret_line("Basic … or Bearer …"))
-    found = _principal_object(principal)
-    if options().json:
-        print_json({"principal": found})
-    else:
-        subject = found["subject"]
-        print_facts(
-            [
-                ("subject", f"{subject['id']} ({subject['name']}, {subject['type']})"),
-                ("scopes", " ".join(found["scopes"])),
-                ("PAT id", found["patId"]),
-                ("tenant", found["tenant"]),
-                ("method", found["method"]),
-                ("expires", found["expiresAt"] or "never"),
-            ]
-        )
+    subject = principal.subject
+    print_facts(
+        {"principal": _principal_object(principal)},
+        [
+            ("subject", f"{subject.id} ({subject.name}, {subject.type})"),
+            ("scopes", " ".join(sorted(principal.scopes))),
+            ("PAT id", principal.pat_id),
+            ("tenant", principal.tenant),
+            ("method", principal.method),
+            ("expires", format_date(principal.expires_ms)),
+        ],
+    )
 
 
 def _principal_object(principal: Principal) -> dict[str, Any]:
-    from ..model.dates import format_ms
-
-    subject, expires_ms = principal.subject, principal.expires_ms
+    subject = principal.subject
     return {
         "subject": {"id": subject.id, "name": subject.name, "type": subject.type},
         "scopes": sorted(principal.scopes),
         "patId": principal.pat_id,
         "tenant": principal.tenant,
         "method": principal.method,
-        "expiresAt": None if expires_ms is None else format_ms(expires_ms),
+        "expiresAt": json_date(principal.expires_ms),
     }

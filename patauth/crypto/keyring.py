@@ -8,6 +8,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 from typing import Any
 
+from ..model.pat_id import PatId
+
 
 class Keyring:
     """What a store key makes: owner tags, secret tags, the check value, the key of CSRF tokens."""
@@ -38,10 +40,10 @@ class Keyring:
         message = b"".join(len(part).to_bytes(2) + part for part in (tenant.encode(), owner_id.encode()))
         return hmac.digest(self._owner_tag_key, message, "sha256")[:4].hex()
 
-    def secret_tag(self, pat_id: str, secret: bytes) -> bytes:
+    def secret_tag(self, pat_id: PatId, secret: bytes) -> bytes:
         """16 bytes that let the store refuse a wrong secret without a hash."""
         inner, outer = self._secret_tag_inner.copy(), self._secret_tag_outer.copy()
-        inner.update(bytes.fromhex(pat_id) + secret)
+        inner.update(pat_id.raw + secret)
         outer.update(inner.digest())
         return outer.digest()[:16]
 

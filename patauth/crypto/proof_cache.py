@@ -32,7 +32,7 @@ _RENEWAL = 900.0  # s between two new hashes of one PAT's secret
 _LONGEST_HASH = 1.0  # s that a follower grants its leader beyond the wait for a slot
 
 
-class Proofs:
+class ProofCache:
     """Verdicts of a `Hasher`, each remembered for `ttl` seconds, at most `entries` of them.
 
     True and False are both remembered, errors are not. `timer` gives seconds that never step back. One per
@@ -45,6 +45,7 @@ class Proofs:
         if ttl < 0 or entries < 1:
             raise ConfigurationError("proof_ttl must be at least 0, proof_entries at least 1")
         self._hasher = hasher
+        self.is_due = hasher.is_due
         self._ttl = ttl
         self._entries = entries
         self._timer = timer
@@ -82,10 +83,6 @@ class Proofs:
         mac = self._mac.copy()  # keyed once: a copy takes half the time of keying anew
         mac.update(b"".join((head, pat_id, salt, digest, pepper, secret)))
         return mac.digest()
-
-    def is_due(self, stored: Digest) -> bool:
-        """Whether a digest is to be made anew, since the hasher's profile or newest pepper has changed."""
-        return self._hasher.is_due(stored)
 
     def renew(self, pat_id: bytes, secret: bytes) -> Digest | None:
         """A new digest of a secret that was found right; None if one was made lately.

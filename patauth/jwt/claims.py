@@ -25,6 +25,7 @@ from ..errors import InvalidScope, InvalidToken
 from ..model import scopes as scopes
 from ..model.credentials import DEFAULT_TENANT, MAX_JWT, Claims
 from ..model.pat import ID
+from ..model.pat_id import PatId
 
 LONGEST_LIFE = 43_200  # s, of any access token
 ALGORITHMS = ("ES256", "EdDSA")
@@ -35,7 +36,6 @@ _HEADER = {"typ", "alg", "kid"}
 _SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86})", re.ASCII)
 _KID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _JTI = re.compile(r"[A-Za-z0-9_-]{22,128}")  # 128 bits at least
-_PAT_ID = re.compile(r"[0-9a-f]{32}")
 _LATEST = 253_402_300_799  # s, the year 9999
 # Both restrict a token in ways that are not looked into here: RFC 7519 §4.1.5, RFC 7800 §3.
 _NOT_OURS = ("nbf", "cnf")
@@ -89,11 +89,13 @@ def read(payload: bytes, issuer: str, audience: Collection[str]) -> Claims:
         refuse("aud is neither a text nor a list of texts")
     if not any(one in audience for one in meant):
         refuse("another audience")
-    subject, pat_id, jti = (_text(found, name) for name in ("sub", "client_id", "jti"))
+    subject, jti = _text(found, "sub"), _text(found, "jti")
+    pat_id = PatId.read(_text(found, "client_id"))
+    if pat_id is None:
+        refuse("client_id is not one of ours")
     tenant = _text(found, "tenant") if "tenant" in found else DEFAULT_TENANT
     for name, value, pattern in (
         ("sub", subject, ID),
-        ("client_id", pat_id, _PAT_ID),
         ("jti", jti, _JTI),
         ("tenant", tenant, ID),
     ):

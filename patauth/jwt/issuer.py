@@ -12,8 +12,9 @@ from typing import Any
 
 from ..errors import ConfigurationError, InvalidScope, InvalidToken, StoreUnavailable
 from ..model.credentials import MAX_JWT, AccessToken, Claims
+from ..model.pat_id import PatId
 from ..settings import Settings
-from ..store.factory import directory_of
+from ..store.url import StoreUrl
 from . import signature
 from .claims import refuse
 from .key_files import KeySet, SigningKeys
@@ -29,10 +30,10 @@ def signing_keys(settings: Settings) -> SigningKeys | None:
         if len(paths) == 1 and not paths[0].is_file():
             return SigningKeys(paths[0])
         return SigningKeys(None, paths)
-    if settings.store_url.startswith("local:"):
-        directory = Path(directory_of(settings.store_url)).resolve() / "keys"
-        return SigningKeys(directory, makes=settings.signs_tokens)
-    return None
+    directory = StoreUrl.read(settings.store_url).directory
+    if directory is None:
+        return None
+    return SigningKeys(directory.resolve() / "keys", makes=settings.signs_tokens)
 
 
 def open_signed_tokens(settings: Settings) -> SignedTokens | None:
@@ -66,7 +67,7 @@ class SignedTokens:
         self._verifier: tuple[KeySet, Verifier] | None = None
 
     def sign(
-        self, pat_id: str, subject: str, scope: tuple[str, ...], now_ms: int, expires_ms: int
+        self, pat_id: PatId, subject: str, scope: tuple[str, ...], now_ms: int, expires_ms: int
     ) -> tuple[str, bytes]:
         """A new token of a PAT: its text, and the digest that is its key. Raises `InvalidScope`."""
         claims = Claims(

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..concurrency.forks import after_fork_in_child
-from ..errors import EXPIRED, ConfigurationError, InvalidRequest, InvalidToken, Overloaded, PatAuthError
+from ..errors import (
+    ConfigurationError,
+    InvalidRequest,
+    InvalidToken,
+    Overloaded,
+    PatAuthError,
+    expired_token,
+)
 from ..model.caller import Principal
 from ..model.credentials import Claims
 from ..model.pat import Owner, check_id
@@ -101,11 +108,11 @@ class JWTVerifier:
         if claims.issued > now + self._leeway:
             refuse("iat lies ahead")
         if now >= claims.expires + self._leeway:
-            raise InvalidToken(EXPIRED)
+            raise expired_token()
         return Principal(
             subject=Owner(claims.subject),
             scopes=frozenset(claims.scope),
-            pat_id=claims.pat_id,
+            pat_id=str(claims.pat_id),
             tenant=claims.tenant,
             method="access_token",
             expires_ms=claims.expires * 1000,

@@ -56,3 +56,8 @@ class Person:
 
 
 Caller = Principal | Person
+
+
+def subject_of(caller: Caller) -> Owner:
+    """Return whom a caller acts for."""
+    return caller.subject if isinstance(caller, Principal) else caller.owner

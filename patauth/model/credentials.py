@@ -31,6 +31,7 @@ from urllib.parse import unquote_to_bytes
 from zlib import crc32
 
 from ..errors import ConfigurationError, InvalidCredentials, InvalidRequest
+from .pat_id import PatId
 
 DEFAULT_TENANT = "default"
 MAX_JWT = 8192  # characters; looked at before anything is decoded
@@ -44,7 +45,6 @@ _VALUES = bytes.maketrans(_ALPHABET.encode(), bytes(range(62)))
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _COMBINED = re.compile(r",[ \t]*(?:basic|bearer)[ \t]", re.IGNORECASE)
-_PAT_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Claims:
     issuer: str
     audience: tuple[str, ...]
     subject: str  # the owner's id
-    pat_id: str
+    pat_id: PatId
     scope: tuple[str, ...]
     issued: int
     expires: int
@@ -71,7 +71,7 @@ class Claims:
 class PatCredentials:
     """A PAT id and the 32 bytes of its secret, by Basic or as a PAT token; shape and checksum are right."""
 
-    pat_id: str
+    pat_id: PatId
     secret: bytes = field(repr=False)
     method: Literal["basic", "pat"]
 
@@ -84,7 +84,7 @@ class AccessToken:
     word.
     """
 
-    pat_id: str
+    pat_id: PatId
     digest: bytes = field(repr=False)
     claims: Claims | None = None
 
@@ -162,7 +162,7 @@ class Format:
             match = self._pair.fullmatch(_decoded(value[6:]) or "")
             if match is not None:
                 pat_id, secret = match.groups()
-                return PatCredentials(pat_id, _random_bytes(secret.encode()), "basic")
+                return PatCredentials(PatId(pat_id), _random_bytes(secret.encode()), "basic")
         if len(value) > MAX_AUTHORIZATION and (self._jwt is None or len(value) > MAX_JWT + len("Bearer ")):
             raise InvalidCredentials("the Authorization value is too long")
         scheme, _, rest = value.partition(" ")
@@ -185,9 +185,10 @@ class Format:
         """Check the shape of a PAT id and a PAT secret."""
         if not isinstance(pat_id, str) or not isinstance(secret, str):
             raise InvalidCredentials  # what a request library leaves out may come as None
-        if self._secret.fullmatch(secret) is None or _PAT_ID.fullmatch(pat_id) is None:
+        known = PatId.read(pat_id)
+        if known is None or self._secret.fullmatch(secret) is None:
             raise InvalidCredentials
-        return PatCredentials(pat_id, _random_bytes(secret.encode()), "basic")
+        return PatCredentials(known, _random_bytes(secret.encode()), "basic")
 
     def bearer(self, token: str) -> PatCredentials | AccessToken:
         """Check the shape of a PAT token or an access token; of a JWT, its signature and claims, too."""
@@ -204,10 +205,10 @@ class Format:
         token, prefix, pat_id = match.groups()
         text = token.encode()
         if prefix in self._pat_prefixes:
-            return PatCredentials(pat_id, _random_bytes(text), "pat")
+            return PatCredentials(PatId(pat_id), _random_bytes(text), "pat")
         if not _is_checked(text):
             raise InvalidCredentials
-        return AccessToken(pat_id, sha256(text).digest())
+        return AccessToken(PatId(pat_id), sha256(text).digest())
 
     # -- minting --------------------------------------------------------------------------------------
 
@@ -224,16 +225,6 @@ class Format:
         random = _digits(int.from_bytes(secrets.token_bytes(32)), 43)
         text = _with_check(f"{self.issued.access}_{pat_id}_{random}")
         return text, sha256(text.encode()).digest()
-
-
-def mint_pat_id(owner_tag: str) -> str:
-    """A new PAT id under an owner tag (8 hex)."""
-    return owner_tag + secrets.token_hex(12)
-
-
-def is_pat_id(text: str) -> bool:
-    """Whether a text has the shape of a PAT id."""
-    return _PAT_ID.fullmatch(text) is not None
 
 
 def mint_secret() -> bytes:

@@ -25,15 +25,29 @@ class Expiry:
     months: int | None = None
 
     @classmethod
-    def read(cls, given: timedelta | datetime | None) -> Expiry:
-        """An expiry as Python says it; None: never. Raises `InvalidRequest`."""
-        if isinstance(given, timedelta):
-            return cls(after_ms=given // timedelta(milliseconds=1))
-        if isinstance(given, datetime):
-            return cls(at_ms=dates.to_ms(given, "expires_at"))
-        if given is None:
+    def of_keywords(
+        cls, expires_in: timedelta | None, expires_at: datetime | None, never_expires: bool
+    ) -> Expiry | None:
+        """Return what keywords ask for; None where none is given. Raises `InvalidRequest` for several."""
+        if [expires_in is not None, expires_at is not None, bool(never_expires)].count(True) > 1:
+            raise InvalidRequest(
+                "give only one of expires_in, expires_at and never_expires=True", field=FIELD
+            )
+        if never_expires:
             return cls()
-        raise InvalidRequest("give a timedelta as expires_in or a datetime as expires_at", field=FIELD)
+        if expires_in is not None:
+            if not isinstance(expires_in, timedelta):
+                raise InvalidRequest("give a timedelta as expires_in", field=FIELD)
+            return cls(after_ms=expires_in // timedelta(milliseconds=1))
+        if expires_at is not None:
+            if not isinstance(expires_at, datetime):
+                raise InvalidRequest("give a datetime as expires_at", field=FIELD)
+            return cls(at_ms=dates.to_ms(expires_at, "expires_at"))
+        return None
+
+    def instant(self, now: int) -> int | None:
+        """Return the instant that was asked for (ms), by a clock that says `now`; None where none was."""
+        return self.at_ms if self.after_ms is None else now + self.after_ms
 
     def settle(
         self, now: int, *, created: int, longest: int | None = None, ceiling: int | None = None
@@ -51,7 +65,7 @@ class Expiry:
             latest = dates.add_months(created, self.months)
             limits.append((latest, f"give an instant within {self.months} months from creation"))
         bounds = [(limit, problem) for limit, problem in limits if limit is not None]
-        asked = self.at_ms if self.after_ms is None else now + self.after_ms
+        asked = self.instant(now)
         if asked is None and self.months is not None:
             return min(limit for limit, _ in bounds)
         if asked is not None and asked <= now:

@@ -13,41 +13,10 @@ from typing import Literal
 
 from ..errors import InvalidRequest
 from . import dates
+from .owner_types import OWNER_TYPES
 from .quota import Quota
 
 State = Literal["active", "expired", "disabled"]
-
-OWNER_TYPES = frozenset(  # the DTO types of the management API
-    [
-        "ACCESS_PROFILE",
-        "ACCESS_REQUEST_APPROVAL",
-        "ACCOUNT",
-        "ACCOUNT_ACTIVITY",
-        "ACCOUNT_CORRELATION_CONFIG",
-        "APPLICATION",
-        "CAMPAIGN",
-        "CAMPAIGN_FILTER",
-        "CERTIFICATION",
-        "CLUSTER",
-        "CONNECTOR_SCHEMA",
-        "ENTITLEMENT",
-        "GOVERNANCE_GROUP",
-        "IDENTITY",
-        "IDENTITY_PROFILE",
-        "IDENTITY_REQUEST",
-        "LIFECYCLE_STATE",
-        "PASSWORD_POLICY",
-        "REPORT_RESULT",
-        "ROLE",
-        "RULE",
-        "SOD_POLICY",
-        "SOD_VIOLATION",
-        "SOURCE",
-        "TAG_CATEGORY",
-        "TASK_RESULT",
-        "WORKGROUP",
-    ]
-)
 
 ID = re.compile(r"[!-.0-~]{1,128}")  # visible ASCII without blank and "/"
 MAX_NAME = 128  # code points

@@ -1,4 +1,4 @@
-"""Who calls: the way of a request from credentials to a principal, straight down.
+"""Authentication: the way of a request from credentials to a principal, straight down.
 
 credentials (pure) -> one script: record, secret tag or token, expiry, revocation, owner, quota
                    -> for a secret: proof or argon2 -> state -> lastUsed, if a UTC day has passed
@@ -9,32 +9,25 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
-from .. import events
 from ..crypto.pepper import NO_PEPPER
-from ..crypto.proof_cache import Proofs
-from ..errors import (
-    EXPIRED,
-    InvalidCredentials,
-    InvalidToken,
-    PatAuthError,
-    StoreUnavailable,
-)
+from ..crypto.proof_cache import ProofCache
+from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
+from ..events import Events
 from ..model.caller import Method, Principal
-from ..model.credentials import AccessToken, PatCredentials
+from ..model.credentials import AccessToken, Claims, PatCredentials
 from ..model.pat import PersonalAccessToken, use_is_due
 from ..model.quota import Decision
 from ..settings import Settings
+from ..store.deadline import Deadline
 from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
-from ..store.store import RedisStore
+from ..store.store import Store
 from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Verdict
+from .conditions import require_usable
 from .failures import Failures
-
-if TYPE_CHECKING:
-    from ..model.credentials import Claims
 
 _log = logging.getLogger("patauth")
 
@@ -46,7 +39,7 @@ class Admission(NamedTuple):
     decision: Decision
 
 
-# What NamedTuple makes to make one is written in Python, and takes twice as long.
+# The constructor that NamedTuple makes is written in Python, and takes twice as long.
 _admission = partial(tuple.__new__, Admission)
 _decision = partial(tuple.__new__, Decision)
 
@@ -59,7 +52,7 @@ class Proven(msgspec.Struct, frozen=True):
     tag: bytes
     verdict: Verdict
     decision: Decision
-    deadline: float
+    deadline: Deadline
 
     def __repr__(self) -> str:
         return f"<Proven {self.record.pat.id}>"
@@ -73,11 +66,14 @@ class Proven(msgspec.Struct, frozen=True):
 class Authenticator:
     """Checks credentials against the store; safe for many threads."""
 
-    def __init__(self, settings: Settings, store: RedisStore, proofs: Proofs, failures: Failures) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, proofs: ProofCache, failures: Failures, events: Events
+    ) -> None:
         self._store = store
         self._verdicts = store.verdicts(settings.request_quota, settings.exchange_quota)
         self._proofs = proofs
         self._failures = failures
+        self._events = events
         self._tenant = settings.tenant
         self._requests = settings.request_quota
         self._exchanges = settings.exchange_quota
@@ -92,7 +88,7 @@ class Authenticator:
             if proven.use_is_due:
                 self.note_use(proven)
             return _admission((_by_secret(proven.verdict.pat, credentials.method), proven.decision))
-        verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, self._store.deadline())
+        verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, self._store.begin().at)
         if verdict.token is None:  # refused
             self._refuse_token(credentials, address, verdict.now)
         principal, record, access = _by_token(verdict.pat, verdict.token)
@@ -104,13 +100,13 @@ class Authenticator:
     def prove(self, credentials: PatCredentials, address: str | None, *, exchange: bool = False) -> Proven:
         """Check an id and secret in full; charge the request quota, or with `exchange` that of exchanges.
 
-        What is wrong with a PAT is told only to who holds its secret.
+        Only the holder of a PAT's secret is told what is wrong with the PAT. Raises as `admit`.
         """
-        store = self._store
-        pat_id = credentials.pat_id
-        deadline = store.deadline()
-        tag = store.keyring(deadline).secret_tag(pat_id, credentials.secret)
-        verdict = self._verdicts.of_secret(pat_id, tag, deadline, exchange=exchange)
+        store, pat_id = self._store, credentials.pat_id
+        deadline = store.begin()
+        ring = store.known_keyring or store.for_request(deadline).settle_key()
+        tag = ring.secret_tag(pat_id, credentials.secret)
+        verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, exchange=exchange)
         if verdict.verdict == REFUSED:
             self._refuse(credentials, address)
         if verdict.verdict == ROTATED_AWAY:
@@ -127,56 +123,51 @@ class Authenticator:
     def check_secret(
         self, credentials: PatCredentials, address: str | None, record: PatRecord, tag: bytes, now: int
     ) -> SecretSlot:
-        """The slot of `record` that the secret opens, once its hash and the PAT's state are right."""
-        slot = record.slot_of(tag, now)
-        if slot is None:
-            self._refuse(credentials, address)
-        self._check_hash(credentials, address, slot)
-        state = record.pat.state_at(now)
-        if state != "active":
-            events.record("credentials.refused", patId=credentials.pat_id, reason=state, address=address)
-            what = "has expired" if state == "expired" else "is disabled"
-            raise InvalidCredentials(f"the personal access token {what}")
+        """Return the slot of `record` that the secret opens, once its hash and the PAT's state are right."""
+        slot = self._check_hash(credentials, address, record.slot_of(tag, now))
+        try:
+            require_usable(record.pat, now)
+        except InvalidCredentials as refusal:
+            self._tell_refusal(credentials, address, str(refusal.state))
+            raise
         return slot
 
-    def _check_hash(self, credentials: PatCredentials, address: str | None, slot: SecretSlot) -> None:
-        if self._proofs.check(bytes.fromhex(credentials.pat_id), credentials.secret, slot.digest):
-            return
-        if slot.digest.pepper != NO_PEPPER:
+    def _check_hash(
+        self, credentials: PatCredentials, address: str | None, slot: SecretSlot | None
+    ) -> SecretSlot:
+        if slot is None:
+            self._refuse(credentials, address)
+        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest):
+            if slot.digest.pepper == NO_PEPPER:
+                self._refuse(credentials, address)
             # The tag was right: not the secret is wrong, but the key that a pepper's id stands for.
             raise StoreUnavailable(
                 detail=f"pepper: not the key that PAT {credentials.pat_id} was hashed with"
             )
-        self._refuse(credentials, address)
+        return slot
 
     def look(
-        self, credentials: PatCredentials, address: str | None, *, living: bool = True
+        self, store: Store, credentials: PatCredentials, address: str | None, *, usable: bool = True
     ) -> PersonalAccessToken:
-        """A PAT by its secret, without a use and without any quota but that of failures. As `prove`.
+        """Return a PAT by its secret; this is no use of it, and charges no quota but that of failures.
 
-        Not `living`: one that is expired or disabled, too.
+        `usable`: refuse one that is expired or disabled. Raises as `prove`.
         """
-        store = self._store
-        deadline = store.deadline()
-        tag = store.keyring(deadline).secret_tag(credentials.pat_id, credentials.secret)
-        now, (data,) = store.records([credentials.pat_id], deadline=deadline)
-        record = None if data is None else unpack(data)
+        tag = store.keyring.secret_tag(credentials.pat_id, credentials.secret)
+        (record,) = store.pats.read([credentials.pat_id])
         if record is None or record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
-        if living:
-            self.check_secret(credentials, address, record, tag, now)
+        if usable:
+            self.check_secret(credentials, address, record, tag, record.pat.read_ms)
         else:
-            slot = record.slot_of(tag, now)
-            if slot is None:
-                self._refuse(credentials, address)
-            self._check_hash(credentials, address, slot)
+            self._check_hash(credentials, address, record.slot_of(tag, record.pat.read_ms))
         return record.pat
 
     def note_use(self, proven: Proven) -> None:
         """Write lastUsed, unless this UTC day has one; a failure is logged and costs the request nothing."""
-        pat_id = proven.record.pat.id
+        pat_id = proven.record.pat_id
         try:
-            self._store.touch(pat_id, proven.verdict.now, deadline=proven.deadline)
+            self._store.for_request(proven.deadline).pats.touch(pat_id, proven.verdict.now)
         except PatAuthError as problem:
             _log.warning("lastUsed of PAT %s not written: %s", pat_id, problem.detail or problem)
 
@@ -187,33 +178,40 @@ class Authenticator:
             return _decision((True, name, quota, verdict.micros, 0))
         raise Decision(False, name, quota, 0, verdict.micros).refusal()
 
-    def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: float) -> None:
-        """Hash a right secret anew under another profile or pepper; a failure costs the request nothing."""
+    def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: Deadline) -> None:
+        """Hash a right secret with the present profile and pepper; a failure costs the request nothing."""
         pat_id = credentials.pat_id
         try:
-            digest = self._proofs.renew(bytes.fromhex(pat_id), credentials.secret)
+            digest = self._proofs.renew(pat_id.raw, credentials.secret)
             if digest is not None:
-                self._store.rehash(pat_id, slot, replace(slot, digest=digest), deadline=deadline)
+                self._store.for_request(deadline).pats.rehash(pat_id, slot, replace(slot, digest=digest))
         except PatAuthError as problem:
-            _log.warning("PAT %s not hashed anew: %s", pat_id, problem.detail or problem)
+            _log.warning("PAT %s not hashed again: %s", pat_id, problem.detail or problem)
+
+    # -- refusing -------------------------------------------------------------------------------------
 
     def _refuse(self, credentials: PatCredentials, address: str | None, reason: str = "invalid") -> NoReturn:
-        """One answer for unknown, wrong and deleted; 429 in its place past the address's failure quota."""
-        events.record("credentials.refused", patId=credentials.pat_id, reason=reason, address=address)
+        """Give one answer for unknown, wrong and deleted; a 429 past the address's quota of failures."""
+        self._tell_refusal(credentials, address, reason)
         decision = self._failures.charge(address)
         if decision is not None and not decision.allowed:
             raise decision.refusal()
         raise InvalidCredentials
 
     def _refuse_token(self, token: AccessToken, address: str | None, now: int) -> NoReturn:
-        events.record("credentials.refused", patId=token.pat_id, reason="access token", address=address)
+        self._tell_refusal(token, address, "access token")
         if token.claims is not None and now >= token.claims.expires * 1000:
-            raise InvalidToken(EXPIRED)
+            raise expired_token()
         raise InvalidToken
+
+    def _tell_refusal(
+        self, credentials: PatCredentials | AccessToken, address: str | None, reason: str
+    ) -> None:
+        self._events.emit("credentials.refused", patId=credentials.pat_id, reason=reason, address=address)
 
 
 def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
-    """Whether a signed token claims what its record says, and no more.
+    """Return whether a signed token claims what its record says, and no more.
 
     They differ only where somebody else has the private key: the record's word is what counts.
     """

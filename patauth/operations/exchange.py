@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from .. import events
 from ..errors import InvalidCredentials, StoreUnavailable
+from ..events import Events
+from ..jwt.issuer import SignedTokens
 from ..model.credentials import PatCredentials
 from ..model.quota import Decision
 from ..model.scopes import check, narrow, parse
 from ..settings import Settings
-from ..store.record import TokenRecord, pack_token, unpack
-from ..store.store import CHANGED, ISSUED, RedisStore
+from ..store.record import PatRecord, TokenRecord
+from ..store.store import Store
 from .authenticate import Authenticator, Proven
-
-if TYPE_CHECKING:
-    from ..jwt.issuer import SignedTokens
 
 _TRIES = 3  # a PAT that changes between verification and issue is looked at again
 
@@ -42,14 +39,16 @@ class Exchanger:
     def __init__(
         self,
         settings: Settings,
-        store: RedisStore,
+        store: Store,
         authenticator: Authenticator,
+        events: Events,
         signed: SignedTokens | None = None,
     ) -> None:
-        self._signed = signed
         self._settings = settings
         self._store = store
         self._authenticator = authenticator
+        self._events = events
+        self._signed = signed
         self._format = settings.format
 
     def exchange(
@@ -61,32 +60,34 @@ class Exchanger:
         """
         proven = self._authenticator.prove(credentials, address, exchange=True)
         requested = parse(scope or "") if isinstance(scope, str | None) else check(scope)
+        tokens = self._store.for_request(proven.deadline).tokens
         for _ in range(_TRIES):
             token = self._token(proven, requested)
             text, digest = self._mint(proven, token)
-            written, changed = self._store.issue(
-                credentials.pat_id, proven.verdict.pat, digest, pack_token(token), deadline=proven.deadline
-            )
-            if written == ISSUED:
+            issued = tokens.issue(proven.record, digest, token)
+            if issued == "issued":
                 break
-            if written != CHANGED:
-                events.record("credentials.refused", patId=token.pat_id, reason="revoked", address=address)
+            if not isinstance(issued, PatRecord):
+                self._events.emit(
+                    "credentials.refused", patId=token.pat_id, reason="revoked", address=address
+                )
                 raise InvalidCredentials
-            record, now = unpack(changed), proven.verdict.now
-            slot = self._authenticator.check_secret(credentials, address, record, proven.tag, now)
-            proven = replace(proven, record=record, slot=slot, verdict=replace(proven.verdict, pat=changed))
+            slot = self._authenticator.check_secret(
+                credentials, address, issued, proven.tag, issued.pat.read_ms
+            )
+            proven = replace(proven, record=issued, slot=slot)
         else:
             raise StoreUnavailable(detail=f"PAT {credentials.pat_id} kept changing")
         if proven.use_is_due:
             self._authenticator.note_use(proven)
         seconds = (token.expires_ms - proven.verdict.now) // 1000
-        events.record(
+        self._events.emit(
             "token.exchange", patId=token.pat_id, scope=list(token.scopes), expiresIn=seconds, address=address
         )
-        return Access(text, seconds, token.scopes, token.pat_id, proven.decision)
+        return Access(text, seconds, token.scopes, proven.record.pat.id, proven.decision)
 
     def _mint(self, proven: Proven, token: TokenRecord) -> tuple[str, bytes]:
-        """The text of a token, and the digest under which its record is kept."""
+        """Return the text of a token, and the digest under which its record is kept."""
         if self._signed is None:
             return self._format.mint_access_token(token.pat_id)
         subject, now = proven.record.pat.owner.id, proven.verdict.now
@@ -101,4 +102,4 @@ class Exchanger:
             expires_ms = min(expires_ms, pat.expires_ms)
         if proven.slot.generation != proven.record.secrets[0].generation:
             expires_ms = min(expires_ms, proven.record.overlap_end_ms)  # it ends with the secret it came from
-        return TokenRecord(pat.id, proven.slot.generation, expires_ms, granted)
+        return TokenRecord(proven.record.pat_id, proven.slot.generation, expires_ms, granted)

@@ -96,7 +96,6 @@ def apply(document: dict[str, Any], operations: list[dict[str, Any]]) -> dict[st
     at its path, a `test` fails (RFC 6902 §4.6: `true` is not 1, but 1.0 is), or more is written than
     `MAX_SIZE`. Also if the outcome is no object, or something else than JSON is handed in.
     """
-    operations = check(operations, None)
     patched, room = _read(document, 0, MAX_SIZE, "document")
     for place, operation in enumerate(operations, 1):
         where = f"operation {place}"
@@ -105,7 +104,9 @@ def apply(document: dict[str, Any], operations: list[dict[str, Any]]) -> dict[st
             # A move makes nothing larger, but maybe deeper; and to find that out is work, which counts too.
             member = NEEDS[op]
             written = operation["value"] if member == "value" else _find(patched, operation["from"], where)
-            _, room = _read(written, path.count("/"), room, f"{where} {member}")
+            copied, room = _read(written, path.count("/"), room, f"{where} {member}")
+            if member == "value":  # a copy: later operations may change it, and patches are applied again
+                operation = {**operation, "value": copied}
         try:
             patched = JsonPatch([operation]).apply(patched, in_place=True)
         except (JsonPatchException, JsonPointerException, ValueError):

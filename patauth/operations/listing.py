@@ -9,20 +9,19 @@ narrows, is refused beyond `MOST` candidates.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from ..errors import InvalidRequest
 from ..model import filters
-from ..model.credentials import is_pat_id
 from ..model.filters import Bounds, Filter, Sorter
 from ..model.pat import PersonalAccessToken, check_id, is_gone
+from ..model.pat_id import PatId
 from ..settings import Settings
-from ..store.record import PatRecord, unpack
-from ..store.store import RedisStore
+from ..store.record import PatRecord
+from ..store.store import Store
 from ..store.tenant_index import Index, Piece
-from .permissions import Standing
+from .permissions import Actor
 
 MOST = 10_000  # PATs that one listing reads
 _PIECE = 500  # read at a time
@@ -64,77 +63,71 @@ class Wanted:
         return self.filter is None or self.filter.matches(pat)
 
 
-class Lister:
-    """Reads listings; safe for many threads."""
+def list_pats(
+    actor: Actor,
+    owner_id: str | None,
+    filter_by: str | Filter | None,
+    sort: str | Sequence[Sorter] | None,
+    offset: int,
+    limit: int | None,
+    count: bool,
+    store: Store,
+) -> Listing:
+    """Return the PATs that a caller asks for: "me", an owner's by id, or with None the whole tenant's.
 
-    def __init__(self, settings: Settings, store: RedisStore) -> None:
+    `store`: one whose calls each have a deadline of their own. A page has one deadline; all of ten thousand
+    PATs take a while, and have one for each piece. Raises `InvalidRequest`, `Forbidden`.
+    """
+    if owner_id == "me":
+        actor.require_own("read")
+        if actor.owner is None:
+            raise InvalidRequest("'me' is the caller; name an owner", field="owner_id")
+        owner_id = actor.owner.id
+    elif owner_id is None:
+        actor.require_all("read")
+    else:
+        actor.require_of(check_id(owner_id, "owner_id"))
+    wanted = Wanted(
+        filters.parse(filter_by) if isinstance(filter_by, str) else filter_by,
+        filters.parse_sorters(sort) if isinstance(sort, str) else tuple(sort or ()),
+        _whole(offset, "offset"),
+        None if limit is None else _whole(limit, "limit"),
+        count,
+    )
+    lister = Lister(actor.settings, store if limit is None else actor.store)
+    return lister.of_tenant(wanted) if owner_id is None else lister.of_owner(owner_id, wanted)
+
+
+class Lister:
+    """Reads what is wanted, as far as a caller may see it."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._tenant = settings.tenant
         self._retention_ms = settings.retention * 1000
 
-    def list_for(
-        self,
-        standing: Standing,
-        owner_id: str | None,
-        filter_by: str | Filter | None,
-        sort: str | Sequence[Sorter] | None,
-        offset: int,
-        limit: int | None,
-        count: bool,
-    ) -> Listing:
-        """The PATs that a caller asks for: "me", an owner's by id, or with None the whole tenant's.
-
-        Raises `InvalidRequest`, `Forbidden`.
-        """
-        if owner_id == "me":
-            standing.require_own("read")
-            if standing.owner is None:
-                raise InvalidRequest("'me' is whoever calls; name an owner", field="owner_id")
-            owner_id = standing.owner.id
-        elif owner_id is None:
-            standing.require_all("read")
-        else:
-            standing.require_of(check_id(owner_id, "owner_id"))
-        wanted = Wanted(
-            filters.parse(filter_by) if isinstance(filter_by, str) else filter_by,
-            filters.parse_sorters(sort) if isinstance(sort, str) else tuple(sort or ()),
-            _whole(offset, "offset"),
-            None if limit is None else _whole(limit, "limit"),
-            count,
-        )
-        # A page has one deadline; all of ten thousand take a while, and have one for each piece.
-        reading = self if limit is None else self._over(standing.store)
-        return reading._of_tenant(wanted) if owner_id is None else reading._of_owner(owner_id, wanted)
-
-    def _over(self, store: RedisStore) -> Lister:
-        other = copy(self)
-        other._store = store
-        return other
-
-    def _of_owner(self, owner_id: str, wanted: Wanted) -> Listing:
-        store = self._store
-        deadline = store.deadline()
-        tag = store.keyring(deadline).owner_tag(self._tenant, owner_id)
-        pat_ids = store.pat_ids_of(owner_id, tag, deadline=deadline)
+    def of_owner(self, owner_id: str, wanted: Wanted) -> Listing:
+        """Return PATs of an owner, all of which are read."""
+        pats = self._store.pats
+        pat_ids = pats.ids_of(owner_id, self._store.keyring.owner_tag(self._tenant, owner_id))
         if not pat_ids:
             return Listing([], 0 if wanted.count else None)
         found: list[PersonalAccessToken] = []
         for at in range(0, len(pat_ids), _PIECE):
-            now, records = store.records(pat_ids[at : at + _PIECE], deadline=store.deadline())
-            found += self._living(now, [None if data is None else unpack(data) for data in records])
+            found += self._living(pats.read(pat_ids[at : at + _PIECE]))
         return _finish(filter(wanted.matches, found), wanted)
 
-    def _of_tenant(self, wanted: Wanted) -> Listing:
-        store, by = self._store, wanted.filter
-        deadline = store.deadline()
-        store.settle_key(deadline)
-        now = store.now(deadline)
+    def of_tenant(self, wanted: Wanted) -> Listing:
+        """Return PATs of the tenant, by the index that suits best."""
+        index, by = self._store.tenant_index, wanted.filter
+        self._store.settle_key()
+        now = self._store.pats.now()
         named = None if by is None else by.ids()
         if named is not None:
-            ids = sorted(filter(is_pat_id, named))
-            pats = self._living(now, store.tenant.records(ids, store.deadline())) if ids else []
+            ids = sorted(pat_id for pat_id in map(PatId.read, named) if pat_id is not None)
+            pats = self._living(index.records(ids, now)) if ids else []
             return _finish(filter(wanted.matches, pats), wanted)
-        unborn = store.tenant.mend_suspects(now, self._retention_ms, store.deadline)
+        unborn = index.mend_suspects(now, self._retention_ms)
         way = self._way(wanted)
         if way.in_order and way.exact:
             return self._range(way, wanted, unborn)
@@ -162,36 +155,35 @@ class Lister:
                     index, descending, in_order = one, sorter.descending, True
         if len(bounds) > 1 and (not in_order or not wanted.sorters):
             ranges = [(one, bound.low, bound.high) for one, bound in bounds.items()]
-            sizes = self._store.tenant.counts(ranges, self._store.deadline())
+            sizes = self._store.tenant_index.counts(ranges)
             index = min(zip(sizes, bounds, strict=True))[1]
         low, high, exact = bounds.get(index, (0, filters.NEVER, wanted.filter is None))
         return _Way(index, low, high, descending, in_order, exact)
 
-    def _range(self, way: _Way, wanted: Wanted, unborn: set[str]) -> Listing:
+    def _range(self, way: _Way, wanted: Wanted, unborn: set[PatId]) -> Listing:
         """A page that the index alone decides: what is wrong in it is mended, and the page read again."""
-        store = self._store
+        index = self._store.tenant_index
         for _ in range(_TRIES):
             size = MOST if wanted.limit is None else min(wanted.limit, MOST)
             piece = self._piece(way, wanted.offset, size, unborn)
             if size != wanted.limit and piece.total - wanted.offset > MOST:
                 raise InvalidRequest(f"there are {piece.total}; ask for a page of them", field="limit")
             pats: list[PersonalAccessToken] = []
-            wrong: list[str] = []
+            wrong: list[PatId] = []
             for living, differing in self._read(way, piece.now, piece.entries):
                 pats += living
                 wrong += differing
             if not wrong:
                 break
-            unborn = unborn | store.tenant.mend(wrong, piece.now, self._retention_ms, store.deadline)
+            unborn = unborn | index.mend(wrong, piece.now, self._retention_ms)
         return Listing(list(filter(wanted.matches, pats)), piece.total if wanted.count else None)
 
-    def _walk(self, way: _Way, unborn: set[str], *, whole: bool) -> Iterator[PersonalAccessToken]:
+    def _walk(self, way: _Way, unborn: set[PatId], *, whole: bool) -> Iterator[PersonalAccessToken]:
         """PATs by an index, each once, whatever moves meanwhile; mending it on the way.
 
         `whole`: all will be asked for. Raises `InvalidRequest` when there are more than `MOST`.
         """
-        store = self._store
-        seen: set[str] = set()
+        seen: set[PatId] = set()
         for size in (_PIECE, MOST):  # each from the start: a rank would not stay what it was
             piece = self._piece(way, 0, size, unborn)
             if whole and piece.total > MOST:
@@ -200,7 +192,7 @@ class Lister:
             seen.update(pat_id for pat_id, _ in fresh)
             for living, wrong in self._read(way, piece.now, fresh):
                 if wrong:
-                    store.tenant.mend(wrong, piece.now, self._retention_ms, store.deadline)
+                    self._store.tenant_index.mend(wrong, piece.now, self._retention_ms)
                 yield from living
             if piece.total <= size:
                 return
@@ -210,19 +202,18 @@ class Lister:
         )
 
     def _read(
-        self, way: _Way, now: int, entries: list[tuple[str, int]]
-    ) -> Iterator[tuple[list[PersonalAccessToken], list[str]]]:
+        self, way: _Way, now: int, entries: list[tuple[PatId, int]]
+    ) -> Iterator[tuple[list[PersonalAccessToken], list[PatId]]]:
         """What the records say of entries: PATs, and the ids of entries that say otherwise."""
-        store = self._store
         for at in range(0, len(entries), _PIECE):
             some = entries[at : at + _PIECE]
-            records = store.tenant.records([pat_id for pat_id, _ in some], store.deadline())
-            pats = self._living(now, records)
+            records = self._store.tenant_index.records([pat_id for pat_id, _ in some], now)
+            pats = self._living(records)
             scores = {pat.id: filters.index_value(pat, way.index) for pat in pats}
             yield pats, [pat_id for pat_id, score in some if scores.get(pat_id) != score]
 
-    def _piece(self, way: _Way, offset: int, count: int, unborn: set[str]) -> Piece:
-        return self._store.tenant.piece(
+    def _piece(self, way: _Way, offset: int, count: int, unborn: set[PatId]) -> Piece:
+        return self._store.tenant_index.piece(
             way.index,
             way.low,
             way.high,
@@ -230,15 +221,13 @@ class Lister:
             offset=offset,
             count=count,
             without=unborn,
-            deadline=self._store.deadline(),
         )
 
-    def _living(self, now: int, records: Iterable[PatRecord | None]) -> list[PersonalAccessToken]:
-        pats = [replace(record.pat, read_ms=now) for record in records if record is not None]
+    def _living(self, records: Iterable[PatRecord | None]) -> list[PersonalAccessToken]:
         return [
             pat
-            for pat in pats
-            if pat.tenant == self._tenant and not is_gone(pat.expires_ms, now, self._retention_ms)
+            for pat in (record.pat for record in records if record is not None)
+            if pat.tenant == self._tenant and not is_gone(pat.expires_ms, pat.read_ms, self._retention_ms)
         ]
 
 

@@ -27,6 +27,8 @@ Digests and ids stand as raw bytes: a million PATs are a million times these len
 
 from __future__ import annotations
 
+from ..model.pat_id import PatId
+
 
 class Keys:
     """The keys under one `key_prefix`, for one tenant."""
@@ -57,21 +59,21 @@ class Keys:
         """Those of another tenant under the same prefix."""
         return Keys(self._prefix, tenant)
 
-    def pat(self, pat_id: str) -> bytes:
+    def pat(self, pat_id: PatId) -> bytes:
         """The PAT record."""
-        return self.pat_form % (pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
+        return self.pat_form % (pat_id.tag.encode(), pat_id.raw[4:])
 
-    def requests(self, pat_id: str) -> bytes:
+    def requests(self, pat_id: PatId) -> bytes:
         """The request quota of a PAT and its access tokens."""
-        return self.requests_form % (pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
+        return self.requests_form % (pat_id.tag.encode(), pat_id.raw[4:])
 
-    def exchanges(self, pat_id: str) -> bytes:
+    def exchanges(self, pat_id: PatId) -> bytes:
         """The exchange quota of a PAT."""
-        return self.exchanges_form % (pat_id[:8].encode(), bytes.fromhex(pat_id[8:]))
+        return self.exchanges_form % (pat_id.tag.encode(), pat_id.raw[4:])
 
-    def access_token(self, pat_id: str, digest: bytes) -> bytes:
+    def access_token(self, pat_id: PatId, digest: bytes) -> bytes:
         """The record of an access token, by the SHA-256 of its text."""
-        return self.access_token_form % (pat_id[:8].encode(), digest)
+        return self.access_token_form % (pat_id.tag.encode(), digest)
 
     def owner(self, tag: str, owner_id: str) -> bytes:
         """The owner record."""

@@ -26,7 +26,7 @@ Owner index entry: 16 PAT id, 6 expiry.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
@@ -37,6 +37,7 @@ from ..crypto.hashing import Digest
 from ..errors import StoreUnavailable
 from ..model.dates import LATEST
 from ..model.pat import Owner, PersonalAccessToken
+from ..model.pat_id import PatId
 from ..model.quota import Quota
 
 SCHEMA = b"1"
@@ -63,11 +64,24 @@ class SecretSlot:
 
 @dataclass(frozen=True, slots=True)
 class PatRecord:
-    """A PAT and its secret slots: the current one first."""
+    """A PAT and its secret slots: the current one first.
+
+    `packed` holds the bytes that were read; what is written compares with them.
+    """
 
     pat: PersonalAccessToken
     secrets: tuple[SecretSlot, ...]
     overlap_end_ms: int = 0
+    packed: bytes = field(default=b"", compare=False, repr=False)
+
+    @property
+    def pat_id(self) -> PatId:
+        """The id of the PAT."""
+        return PatId(self.pat.id)
+
+    def as_read_at(self, now: int) -> PatRecord:
+        """Return the same, read at an instant of the store's clock (ms)."""
+        return replace(self, pat=replace(self.pat, read_ms=now))
 
     def slot_of(self, tag: bytes, now: int) -> SecretSlot | None:
         """The slot whose secret tag this is: the current one, or the previous one in its overlap."""
@@ -91,7 +105,7 @@ class PatRecord:
 class TokenRecord:
     """An access token: whose it is, until when, and what it may."""
 
-    pat_id: str
+    pat_id: PatId
     generation: int
     expires_ms: int
     scopes: tuple[str, ...]
@@ -132,7 +146,7 @@ def pack(record: PatRecord) -> bytes:
             record.overlap_end_ms.to_bytes(6),
             (quota.count if quota else 0).to_bytes(3),
             (quota.seconds if quota else 0).to_bytes(3),
-            bytes.fromhex(pat.id),
+            record.pat_id.raw,
         )
     )
     rest = _Rest(
@@ -200,7 +214,7 @@ def unpack(data: bytes) -> PatRecord:
         for ms in (pat.created_ms, pat.changed_ms, pat.expires_ms or 0, pat.last_used_ms or 0):
             _check_instant(ms)
         slots = tuple(_unpack_slot(data[at : at + _SLOT]) for at in range(_SLOTS_AT, end, _SLOT))
-        return PatRecord(pat, slots, int.from_bytes(data[18:24]))
+        return PatRecord(pat, slots, int.from_bytes(data[18:24]), data)
     except Exception as problem:
         raise not_understood("PAT record", problem) from None
 
@@ -248,7 +262,7 @@ def unpack_expiry(data: bytes) -> int | None:
 def pack_token(token: TokenRecord) -> bytes:
     """The bytes of an access token record."""
     head = SCHEMA + token.generation.to_bytes(3) + token.expires_ms.to_bytes(6)
-    return head + bytes.fromhex(token.pat_id) + " ".join(token.scopes).encode()
+    return head + token.pat_id.raw + " ".join(token.scopes).encode()
 
 
 @remembered
@@ -260,17 +274,17 @@ def unpack_token(data: bytes) -> TokenRecord:
         scopes = tuple(data[_TOKEN_HEAD:].decode().split())
         expires_ms = int.from_bytes(data[4:10])
         _check_instant(expires_ms)
-        return TokenRecord(data[10:26].hex(), int.from_bytes(data[1:4]), expires_ms, scopes)
+        return TokenRecord(PatId(data[10:26].hex()), int.from_bytes(data[1:4]), expires_ms, scopes)
     except ValueError as problem:
         raise not_understood("access token record", problem) from None
 
 
-def check_id_of(data: Any, pat_id: str, at: int = ID_AT) -> None:
+def check_id_of(data: Any, pat_id: PatId, at: int = ID_AT) -> None:
     """Refuse an answer that is neither None nor bytes with this PAT id: another caller's, say.
 
     Belt and braces: a reply that went astray must not lend its identity. Raises `StoreUnavailable`.
     """
-    if data is not None and not (isinstance(data, bytes) and data[at : at + 16] == bytes.fromhex(pat_id)):
+    if data is not None and not (isinstance(data, bytes) and data[at : at + 16] == pat_id.raw):
         raise not_understood("records", "another PAT's, or of another form")
 
 

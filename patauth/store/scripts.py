@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from copy import copy
+from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import StoreUnavailable
+from .deadline import Deadline
 from .record import not_understood
 from .transport.pool import ScriptMissing, Transport
 from .transport.wire import Command
 
 Call = Callable[[Sequence[Command]], list[Any]]  # sends commands, and returns their replies
 Arguments = Sequence[bytes | str | int]
+T = TypeVar("T")
 
 
 class Script:
-    """A Lua script with the layout of records before it, and, unless it does without, the prelude."""
+    """A Lua script after the layout of records and, unless it does without, the prelude."""
 
     def __init__(self, name: str, *, prelude: bool = True) -> None:
         self.text, self.digest = _read(name, prelude)
 
     def in_full(self, command: Command) -> Command:
-        """The same command with the script's text in place of its digest."""
+        """Return the command with the script's text in place of its digest."""
         return ("EVAL", self.text, *command[2:])
 
 
@@ -36,11 +39,14 @@ def _read(name: str, prelude: bool) -> tuple[bytes, bytes]:
     return text, sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
+_BARRIER = Script("barrier")
+
+
 class Prepared:
     """A script's call as it goes over the wire (RESP), ready but for gaps of fixed sizes.
 
-    `keys` and `arguments` may hold `%b`, and no other percent sign; the n-th stands for `sizes[n]` bytes. Who
-    fills `form` sees to the sizes: they stand in it already.
+    `keys` and `arguments` may hold `%b`, and no other percent sign; the n-th stands for `sizes[n]` bytes.
+    The caller fills `form` with values of exactly these sizes, which stand in it already.
     """
 
     __slots__ = ("_head", "_script", "form")
@@ -58,31 +64,34 @@ class Prepared:
         self._head = len(b"".join(words[:2]))
 
     def in_full(self, filled: bytes) -> bytes:
-        """A filled call with the script's text in place of its digest."""
+        """Return a filled call with the script's text in place of its digest."""
         count, end, rest = filled.partition(b"\r\n")
         text = self._script.text
         return b"%b%b$4\r\nEVAL\r\n$%d\r\n%b\r\n%b" % (count, end, len(text), text, rest[self._head :])
 
 
 def understood(reply: Any, *kinds: type) -> list[Any]:
-    """A reply that is a list and begins with values of these kinds. Else `StoreUnavailable`."""
+    """Return a reply that is a list and begins with values of these kinds. Else raise `StoreUnavailable`."""
     if not isinstance(reply, list) or [type(value) for value in reply[: len(kinds)]] != list(kinds):
         raise not_understood("answer", f"{type(reply).__name__} of another form")
     return reply
 
 
 class NotDurable(StoreUnavailable):
-    """Written, but not known to be durable in time: safe to repeat. `answer` is the script's."""
+    """Written, but not known to be durable in time: safe to repeat.
+
+    `result`: what the call would have returned.
+    """
 
     default = "done, but not yet known to be durable; repeat the call"
 
-    def __init__(self, answer: list[Any], *, detail: str) -> None:
+    def __init__(self, result: Any, *, detail: str) -> None:
         super().__init__(detail=detail)
-        self.answer = answer
+        self.result = result
 
 
 class Scripts:
-    """Runs scripts over a transport.
+    """Runs scripts over a transport. Each call has a deadline of its own, which `begin` makes.
 
     `clock` gives ms in place of the server's clock; `wait` is the command that waits until writes are durable
     (WAIT, WAITAOF) or None, and `patience` how many seconds that may take.
@@ -94,17 +103,24 @@ class Scripts:
         clock: Callable[[], int] | None,
         wait: Command | None,
         patience: float,
+        begin: Callable[[], Deadline],
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._wait = wait
         self._patience = patience
         self._wait_is_settled = wait is None or wait[0] != "WAITAOF"
+        self._begin = self.deadline = begin
 
-    @property
-    def waits(self) -> bool:
-        """Whether there is anything to wait for."""
-        return self._wait is not None
+    def until(self, deadline: Deadline) -> Scripts:
+        """Return the same with one deadline for all calls."""
+        other = copy(self)
+        other.deadline = lambda: deadline
+        return other
+
+    def afresh(self) -> Scripts:
+        """Return the same with one new deadline for all calls."""
+        return self.until(self._begin())
 
     def learn_to_wait(self, call: Call) -> None:
         """Ask once whether the server knows WAITAOF; Redis before 7.2 does not, and is not waited for."""
@@ -114,25 +130,20 @@ class Scripts:
             self._wait_is_settled = True
 
     def run(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        arguments: Arguments,
-        deadline: float,
-        now: int | None = None,
+        self, script: Script, keys: Sequence[bytes], arguments: Arguments = (), now: int | None = None
     ) -> list[Any]:
-        """The answer of a script that may be sent twice: a list that begins with a number."""
-        command = self._command(script, keys, arguments, now)
+        """Return the answer of a script that may be sent twice: a list that begins with a number."""
+        command, at = self._command(script, keys, arguments, now), self.deadline().at
         try:
-            (reply,) = self._transport.call((command,), deadline, retry=True)
+            (reply,) = self._transport.call((command,), at, retry=True)
         except ScriptMissing:
-            (reply,) = self._transport.call((script.in_full(command),), deadline, retry=True)
+            (reply,) = self._transport.call((script.in_full(command),), at, retry=True)
         return understood(reply, int)
 
     def prepare(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], sizes: Sequence[int]
     ) -> Prepared:
-        """A call of a script that may be sent twice. As `Prepared`.
+        """Prepare a call of a script that may be sent twice, as `Prepared` says.
 
         Arguments at the end that are empty are left out. A clock that is given (tests do) is one more.
         """
@@ -143,39 +154,52 @@ class Scripts:
             given -= 1
         return Prepared(script, keys, arguments[:given], sizes)
 
-    def ask(self, call: Prepared, gaps: tuple[bytes, ...], deadline: float) -> Any:
-        """The answer to a prepared call, whatever it is."""
+    def ask(self, call: Prepared, gaps: tuple[bytes, ...], at: float) -> Any:
+        """Return the answer to a prepared call, whatever it is; `at` is the deadline."""
         if self._clock is not None:
             gaps = (*gaps, b"%013d" % self._clock())
         filled = call.form % gaps
         try:
-            return self._transport.send(filled, 1, deadline, retry=True)[0]
+            return self._transport.send(filled, 1, at, retry=True)[0]
         except ScriptMissing:
-            return self._transport.send(call.in_full(filled), 1, deadline, retry=True)[0]
+            return self._transport.send(call.in_full(filled), 1, at, retry=True)[0]
 
     def run_durably(
-        self, script: Script, keys: Sequence[bytes], arguments: Arguments, deadline: float
-    ) -> list[Any]:
-        """The answer of a script that is sent once, when what it wrote is durable. Raises `NotDurable`."""
-        return self.durably(script, keys, arguments, partial(self.call, deadline=deadline))
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Arguments,
+        read: Callable[[list[Any]], T],
+        call: Call | None = None,
+    ) -> T:
+        """Return what `read` makes of a script's answer, when what the script wrote is durable.
 
-    def durably(self, script: Script, keys: Sequence[bytes], arguments: Arguments, call: Call) -> list[Any]:
-        """The same over a given connection: on another one, the wait would mean nothing."""
+        The script is sent once. `call`: a connection to use; on another one, the wait would mean nothing.
+        Raises `NotDurable`.
+        """
+        call = call or self.call
         command = script.in_full(self._command(script, keys, arguments, None))
         if self._wait is None:
-            return understood(call([command])[0], int)
+            return read(understood(call([command])[0], int))
         reply, reached = call([command, self._wait])
         done = reached[0] if isinstance(reached, list) and reached else reached  # WAITAOF: [local, replicas]
-        answer = understood(reply, int)
+        result = read(understood(reply, int))
         if not isinstance(done, int) or done < self._wait[1]:
-            raise NotDurable(answer, detail=f"{self._wait[0]} answered {reached!r}")
-        return answer
+            raise NotDurable(result, detail=f"{self._wait[0]} answered {reached!r}")
+        return result
 
-    def call(self, commands: Sequence[Command], deadline: float, retry: bool = False) -> list[Any]:
-        """Plain commands, with patience for a wait among them."""
-        return self._transport.call(
-            commands, deadline, retry=retry, patience=self._patience if self._wait else 0.0
-        )
+    def confirm(self, barrier: bytes, call: Call | None = None) -> None:
+        """Wait until earlier writes are durable, by whichever connection they were made.
+
+        WAIT and WAITAOF alone see the writes of their own connection, so the key `barrier` is written first.
+        """
+        if self._wait is not None:
+            self.run_durably(_BARRIER, [barrier], (), lambda _: None, call)
+
+    def call(self, commands: Sequence[Command], retry: bool = False) -> list[Any]:
+        """Return the replies to plain commands, with patience for a wait among them."""
+        patience = self._patience if self._wait else 0.0
+        return self._transport.call(commands, self.deadline().at, retry=retry, patience=patience)
 
     def _command(
         self, script: Script, keys: Sequence[bytes], arguments: Arguments, now: int | None

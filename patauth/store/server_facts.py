@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from redis.exceptions import RedisError, ResponseError
 
 from ..errors import StoreUnavailable
 from ..settings import Settings
-from .factory import server_url
 from .keys import Keys
 from .local.engine import LocalEngine
 from .transport.wire import redis_connection
+from .url import StoreUrl
 
 _CONFIG = "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-to-write".split()
 
@@ -75,10 +75,10 @@ def read_facts(settings: Settings) -> ServerFacts:
 
     A `local:` engine is started, and held while it is asked.
     """
-    url = settings.store_url
-    if not url.startswith("local:"):
-        return _read(server_url(url), settings)
-    engine = LocalEngine(unquote(url.removeprefix("local:")))
+    url = StoreUrl.read(settings.store_url)
+    if url.directory is None:
+        return _read(url.server, settings)
+    engine = LocalEngine(url.directory)
     try:
         return _read("unix://" + quote(engine.acquire()), settings)
     finally:

@@ -14,6 +14,7 @@ from .keys import Keys
 from .scripts import Call, Script, understood
 
 OUTSIDE = b"outside"
+_STORE_KEY = Script("store_key")
 
 
 class StoreKey:
@@ -22,7 +23,6 @@ class StoreKey:
     def __init__(self, keys: Keys, secret_key: bytes | None) -> None:
         self._names = (keys.store_key, keys.store_check)
         self._given = Keyring(secret_key) if secret_key is not None else None
-        self._script = Script("store_key")
         self.keyring: Keyring | None = None
 
     def settle(self, call: Call) -> tuple[Keyring, bool]:
@@ -35,7 +35,7 @@ class StoreKey:
         for _ in range(2):  # a key without its check value is taken over first, and confirmed then
             offered = OUTSIDE if self._given else mine.store_key
             arguments = (b"", offered, mine.check_value)  # the clock is not used
-            command = self._script.in_full(("EVALSHA", b"", 2, *self._names, *arguments))
+            command = _STORE_KEY.in_full(("EVALSHA", b"", 2, *self._names, *arguments))
             wrote, key, check = understood(call([command])[0], int, bytes, bytes)[:3]
             wrote_any = wrote_any or wrote == 1
             if self._given is not None:

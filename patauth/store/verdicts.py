@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ..model.pat_id import PatId
 from ..model.quota import Quota
 from .keys import Keys
 from .record import ID_AT, TOKEN_ID_AT, not_understood
@@ -49,28 +50,26 @@ class Verdicts:
             script, (pat, exchanged), (*_arguments(exchanges), b"%b", b"exchange"), (*two, _SECRET_TAG)
         )
 
-    def of_token(self, pat_id: str, digest: bytes, deadline: float) -> Verdict:
+    def of_token(self, pat_id: PatId, digest: bytes, at: float) -> Verdict:
         """Whether the access token of this digest is good; the request quota."""
-        tag, whole = pat_id[:8].encode(), bytes.fromhex(pat_id)
+        tag, whole = pat_id.tag.encode(), pat_id.raw
         own = whole[4:]
-        if len(pat_id) != 32 or len(own) != _ID or len(digest) != _DIGEST:
+        if len(own) != _ID or len(digest) != _DIGEST:  # their sizes stand in the command already
             raise ValueError("a PAT id or digest that no credential has")
-        reply = self._scripts.ask(self._token, (tag, own, tag, own, tag, digest), deadline)
+        reply = self._scripts.ask(self._token, (tag, own, tag, own, tag, digest), at)
         return _read(reply, whole, by_token=True)
 
-    def of_secret(
-        self, pat_id: str, secret_tag: bytes, deadline: float, *, exchange: bool = False
-    ) -> Verdict:
+    def of_secret(self, pat_id: PatId, secret_tag: bytes, at: float, *, exchange: bool = False) -> Verdict:
         """Whether this is the secret tag of the PAT; the request quota, or with `exchange` that of exchanges.
 
         Hash and state are still to be checked.
         """
-        tag, whole = pat_id[:8].encode(), bytes.fromhex(pat_id)
+        tag, whole = pat_id.tag.encode(), pat_id.raw
         own = whole[4:]
-        if len(pat_id) != 32 or len(own) != _ID or len(secret_tag) != _SECRET_TAG:
+        if len(own) != _ID or len(secret_tag) != _SECRET_TAG:  # their sizes stand in the command already
             raise ValueError("a PAT id or secret tag that no credential has")
         call = self._exchange if exchange else self._secret
-        reply = self._scripts.ask(call, (tag, own, tag, own, secret_tag), deadline)
+        reply = self._scripts.ask(call, (tag, own, tag, own, secret_tag), at)
         return _read(reply, whole, by_token=False)
 
 

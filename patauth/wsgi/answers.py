@@ -20,11 +20,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import (
-    EXPIRED,
     Conflict,
     InsufficientScope,
     InvalidCredentials,
     InvalidRequest,
+    InvalidToken,
     MissingCredentials,
     Overloaded,
     PatAuthError,
@@ -193,7 +193,6 @@ _DETAIL_CODES = {
     503: "503 Service unavailable",
 }
 # Said to the right secret or signature alone (authenticate.py); all other refused credentials have one text.
-_OF_STATE = ("the personal access token has expired", "the personal access token is disabled", EXPIRED)
 
 
 def isc_error(
@@ -309,8 +308,13 @@ def _realm(environ: WSGIEnvironment) -> str:
     return "patauth" if authority is None else str(authority.settings.realm)
 
 
+_EXPIRED_TOKEN = "JWT validation failed: JWT is expired"  # noqa: S105 - the management API's words
+
+
 def _refused(error: InvalidCredentials) -> str:
-    known = isinstance(error, MissingCredentials) or str(error) in _OF_STATE
+    if isinstance(error, InvalidToken) and error.state == "expired":
+        return _EXPIRED_TOKEN
+    known = isinstance(error, MissingCredentials) or error.state is not None
     return str(error) if known else InvalidCredentials.default
 
 

@@ -68,6 +68,7 @@ class PatAuthMiddleware:
         settings = authority.settings
         self._app = app
         self._authority = authority
+        self._operations = authority.operations
         self._require = require if callable(require) else None
         self._gate = Gate(protect, public, {} if callable(require) else require or {})
         self._catalogue = settings.scopes or ()
@@ -96,8 +97,8 @@ class PatAuthMiddleware:
 
         decision = None
         try:
-            principal, decision = self._authority.admit(
-                authorization(environ), address=client_address(environ, self._trusted_proxies)
+            principal, decision = self._operations.authenticate(
+                authorization(environ), client_address(environ, self._trusted_proxies)
             )
             required = rule.scopes if self._require is None else self._ask(self._require, environ)
             if required is None or not covers(principal.scopes, required, self._catalogue):

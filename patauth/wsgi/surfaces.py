@@ -54,7 +54,7 @@ class Routes:
 
             for endpoint in (endpoints.token, endpoints.introspect, endpoints.revoke):
                 self._fixed[f"{prefix}/oauth/{endpoint.__name__}"] = partial(_oauth, endpoint, authority)
-            if authority.publishes_keys:
+            if authority.operations.publishes_keys:
                 self._fixed[f"{prefix}/oauth/jwks"] = partial(_oauth, endpoints.jwks, authority)
             self._fixed.update(metadata.routes(settings))
         if "isc" in surfaces:

@@ -98,8 +98,8 @@ class PatauthCases:
             JWT: Way(self._signing, _access(self._signing, issue(self._signing)), signing),
         }
         self._app = self.ways[TOKEN].gate()
-        unknown, _ = authority.format.mint_access_token(issued.pat.id)
-        wrong = authority.format.token_text(issued.pat.id, mint_secret())
+        unknown, _ = authority.operations.format.mint_access_token(issued.pat.id)
+        wrong = authority.operations.format.token_text(issued.pat.id, mint_secret())
         self._refusals = {
             "refused: malformed token": ("Bearer pata_malformed", 401),
             "refused: unknown access token": (f"Bearer {unknown}", 401),

@@ -14,6 +14,7 @@ import redis
 
 from patauth import Owner
 from patauth.crypto.profiles import PROFILES
+from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
 from tests.support.servers import Server
 
@@ -70,8 +71,8 @@ class Store:
             }
             indexes = (keys.tenant_created, keys.tenant_used, keys.tenant_expires)
             return {
-                RECORD: mean(lambda one: keys.pat(one.pat_id)),
-                TOKEN_RECORD: mean(lambda one: keys.access_token(one.pat_id, digests[one.pat_id])),
+                RECORD: mean(lambda one: keys.pat(PatId(one.pat_id))),
+                TOKEN_RECORD: mean(lambda one: keys.access_token(PatId(one.pat_id), digests[one.pat_id])),
                 "owner index, per PAT": mean(lambda one: keys.owner_index(one.pat_id[:8], one.owner_id))
                 / EACH,
                 "owner record, per PAT": mean(lambda one: keys.owner(one.pat_id[:8], one.owner_id)) / EACH,

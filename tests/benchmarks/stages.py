@@ -14,6 +14,7 @@ from typing import Any
 
 import hiredis
 
+from tests.support.authorities import admit
 from tests.support.servers import Server
 
 from .calls import Calling, environ_of
@@ -85,7 +86,7 @@ def _cases(way: Way, name: str, sent: bytes, exchange: Callable[[bytes], Any]) -
     if reader.gets() is not False:
         raise SystemExit(f"{name} sends more than one command: the stages would say nothing")
     exchange(sent)
-    decision = way.authority.admit(way.authorization).decision
+    decision = admit(way.authority, way.authorization).decision
     timed: dict[str, Callable[[], object]] = {
         READING: partial(way.authority.format.parse, way.authorization),
         REPLAY: partial(exchange, sent),

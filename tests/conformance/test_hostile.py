@@ -191,7 +191,7 @@ def test_wrong_shapes_cost_no_store_call_and_no_hash(make_at: Make) -> None:
     for value in ("Basic Og==", "Bearer x", "Basic " + "a" * 400, basic("0" * 32, "pats_" + "0" * 49)):
         with pytest.raises(InvalidCredentials):
             authority.authenticate(value)
-    assert authority._hasher.computed == 0
+    assert authority.operations._hasher.computed == 0
 
 
 def test_no_secret_stands_in_any_log_repr_error_or_traceback(
@@ -214,11 +214,17 @@ def test_no_secret_stands_in_any_log_repr_error_or_traceback(
     secrets += ["5e" * 32, basic_of(issued)[10:], issued.secret[5:48]]
     sinks = [
         repr(thing)
-        for thing in (issued, access, authority, authority.settings, authority.format.bearer(access.value))
+        for thing in (
+            issued,
+            access,
+            authority,
+            authority.settings,
+            authority.operations.format.bearer(access.value),
+        )
     ]
     sinks += [
-        repr(vars(authority._store)),
-        repr(authority.format.basic(issued.pat.id, issued.secret)),
+        repr(vars(authority.operations._store)),
+        repr(authority.operations.format.basic(issued.pat.id, issued.secret)),
         str(issued),
     ]
     other = make_at(url="unix:///nonexistent/socket", secret_key="5e" * 32)
@@ -293,7 +299,7 @@ def test_the_store_holds_no_secret_and_nothing_in_it_is_one(make_at: Make, serve
             stored += [part for pair in client.hgetall(key).items() for part in pair]
         elif kind == b"zset":
             stored += client.zrange(key, 0, -1)
-    raw = authority.format.basic(issued.pat.id, issued.secret).secret
+    raw = authority.operations.format.basic(issued.pat.id, issued.secret).secret
     for secret in (issued.secret.encode(), issued.token.encode(), access.value.encode(), raw):
         assert not [value for value in stored if secret in value or secret[5:] in value]
     for value in stored:

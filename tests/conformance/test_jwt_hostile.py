@@ -16,12 +16,12 @@ from joserfc.jwk import ECKey, KeySet, OKPKey
 from joserfc.jws import JWSRegistry
 
 from patauth import Authority, InvalidToken, JWTVerifier, PatAuthError, Principal
-from patauth.errors import EXPIRED
 from patauth.jwt import claims as reading
 from patauth.model.credentials import MAX_JWT, AccessToken
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import maker
 from tests.support.paths import DATA
+from tests.support.signing import EXPIRED
 from tests.support.wsgi import request
 
 DATA = json.loads((DATA / "hostile-jwts.json").read_text("utf-8"))
@@ -112,7 +112,7 @@ def test_a_good_one_passes(authority: Authority, why: str) -> None:
     assert isinstance(principal, Principal)
     assert (principal.subject.id, principal.method, principal.tenant) == ("alice", "access_token", "default")
     assert is_signed(GOOD[why])
-    read = authority.format.bearer(GOOD[why])
+    read = authority.operations.format.bearer(GOOD[why])
     assert isinstance(read, AccessToken)
     assert read.pat_id == principal.pat_id
 
@@ -132,9 +132,9 @@ def test_a_hostile_one_is_refused(authority: Authority, why: str) -> None:
             authority.verify_bearer(text)
         return
     for way in (
-        lambda: authority.format.bearer(text),
+        lambda: authority.operations.format.bearer(text),
         # More than one blank behind the scheme is right (RFC 9110 section 11.4), and no part of the token.
-        lambda: authority.format.parse(f"Bearer x{text}" if text[:1] == " " else f"Bearer {text}"),
+        lambda: authority.operations.format.parse(f"Bearer x{text}" if text[:1] == " " else f"Bearer {text}"),
         lambda: authority.verify_bearer(text),
     ):
         with pytest.raises(PatAuthError) as problem:
@@ -217,7 +217,7 @@ class TestMutations:
         with pytest.raises(InvalidToken):
             check.verify(text)
         with pytest.raises(PatAuthError):
-            authority.format.bearer(text)
+            authority.operations.format.bearer(text)
 
 
 class TestSize:
@@ -236,7 +236,7 @@ class TestSize:
     def test_it_is_not_decoded(self, authority: Authority, size: int) -> None:
         text = "e" * (size - 200) + "." + "e" * 112 + "." + "e" * 86
         assert len(text) == size
-        for way in (verifier().verify, authority.format.bearer, authority.verify_bearer):
+        for way in (verifier().verify, authority.operations.format.bearer, authority.verify_bearer):
             with pytest.raises(PatAuthError):
                 way(text)
         with pytest.raises(PatAuthError):
@@ -247,7 +247,7 @@ class TestSize:
         text = f"{ES256.split('.')[0]}.{'e' * (MAX_JWT - 88 - len(ES256.split('.')[0]))}.{'e' * 86}"
         assert len(text) == MAX_JWT
         with pytest.raises(InvalidToken) as refused:
-            authority.format.parse(f"Bearer {text}")
+            authority.operations.format.parse(f"Bearer {text}")
         assert refused.value.detail != "JWT: too long"
 
     def test_without_signed_tokens_the_cap_of_all_others_holds(self) -> None:
@@ -262,7 +262,7 @@ def test_neither_recursion_nor_digits_get_further(authority: Authority) -> None:
     for payload in (b"[" * 5500, b'{"a":' * 1100, b"9" * 5500, b'{"exp":' + b"9" * 5000 + b"}"):
         text = f"{header}.{reading.encoded(payload)}.{signature}"
         with pytest.raises(InvalidToken):
-            authority.format.bearer(text)
+            authority.operations.format.bearer(text)
         with pytest.raises(InvalidToken):
             reading.read(payload, DATA["issuer"], [DATA["audience"]])
     assert sys.getrecursionlimit() == before

@@ -660,7 +660,7 @@ def test_i2_what_is_not_active_has_one_answer(
     clock.advance(900_000)
     revoked, foreign = access_of(authority, issued), access_of(authority, bob)
     authority.revoke(revoked)
-    unknown = authority.format.mint_access_token(issued.pat.id)[0]
+    unknown = authority.operations.format.mint_access_token(issued.pat.id)[0]
     found = [about(app, "introspect", text, issued) for text in (expired, revoked, foreign, unknown, "x")]
     assert {(one.status_code, one.data) for one in found} == {(200, b'{"active": false}')}
 
@@ -680,7 +680,7 @@ def test_i4_guessing_secrets_there_is_counted_as_at_the_gate(make_at: Make, cloc
     """RFC 7662 §4, product: wrong PAT tokens and wrong Basic secrets share one failure quota."""
     authority = make_at(clock=clock, failure_quota="4/60")
     app, issued = gate_of(authority), issue(authority)
-    wrong = authority.format.token_text(issued.pat.id, bytes(32))
+    wrong = authority.operations.format.token_text(issued.pat.id, bytes(32))
     bad = basic(issued.pat.id, wrong_secret(authority))
     for _ in range(2):
         assert about(app, "introspect", wrong, issued).json == {"active": False}
@@ -710,7 +710,7 @@ def test_v2_an_unknown_token_is_200_with_the_same_body(
     app: PatAuthMiddleware, authority: Authority, issued: IssuedPat, access: str
 ) -> None:
     """RFC 7009 §2.2: what is not there is revoked already."""
-    unknown = authority.format.mint_access_token(issued.pat.id)[0]
+    unknown = authority.operations.format.mint_access_token(issued.pat.id)[0]
     found = [about(app, "revoke", text, issued) for text in (access, access, unknown, "x", "ä")]
     assert len({(one.status_code, one.data) for one in found}) == 1
     assert found[0].status_code == 200

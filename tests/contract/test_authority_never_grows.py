@@ -41,7 +41,7 @@ from patauth import (
     Principal,
 )
 from patauth.model import dates
-from tests.support.authorities import maker
+from tests.support.authorities import maker, patch_many
 from tests.support.clocks import DAY, MINUTE, Clock
 from tests.support.rights import (
     ALL_MANAGE,
@@ -427,7 +427,7 @@ class Growth(RuleBasedStateMachine):
                 refusals.add(InvalidRequest)
         by = None if caller is None else caller.by
         if many:
-            answer = self.attempt(refusals, lambda: self.authority.patch_many([pat.id], operations, by=by))
+            answer = self.attempt(refusals, lambda: patch_many(self.authority, [pat.id], operations, by=by))
         else:
             answer = self.attempt(refusals, lambda: self.authority.patch(pat.id, operations, by=by))
         if answer is not None:
@@ -486,7 +486,7 @@ class Growth(RuleBasedStateMachine):
         if caller is None or caller.pat is None:
             return
         refusals = {NotFound} if self.gone(caller.pat) else set()
-        if self.attempt(refusals, lambda: self.authority.delete_presented(caller.by)):
+        if self.attempt(refusals, lambda: self.authority.operations.management.delete_self(caller.by)):
             caller.pat.deleted = True
         self.check_of(caller.pat)
 

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from patauth import Authority, IssuedPat, Owner, RateLimited, StoreUnavailable
 from patauth.operations.introspect import INACTIVE
-from patauth.store.store import RedisStore
+from patauth.store.tokens import Tokens
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import ALICE, Make, basic_of, issue
 from tests.support.clocks import DAY, MINUTE, Clock
@@ -121,7 +121,7 @@ class TestIntrospect:
     def test_wrong_pat_tokens_are_counted_as_refused_credentials(self, make: Make, clock: Clock) -> None:
         authority = make(clock=clock, failure_quota="2/60")
         issued, decoy = issue(authority), issue(authority, name="decoy")
-        wrong = authority.format.token_text(issued.pat.id, bytes(32))
+        wrong = authority.operations.format.token_text(issued.pat.id, bytes(32))
         assert decoy.token != wrong
         for _ in range(2):
             assert authority.introspect(wrong, address="203.0.113.7") == INACTIVE
@@ -235,7 +235,7 @@ class TestEndpoints:
     ) -> None:
         revoked, old = access_of(authority, alice), access_of(authority, alice)
         authority.revoke(revoked)
-        unknown = authority.format.mint_access_token(alice.pat.id)[0]
+        unknown = authority.operations.format.mint_access_token(alice.pat.id)[0]
         clock.advance(901_000)
         foreign = access_of(authority, other)
         tokens = [revoked, old, unknown, foreign, other.token, "no token at all", old[:-1], alice.secret]
@@ -258,8 +258,8 @@ class TestEndpoints:
         def down(*_: object, **__: object) -> None:
             raise StoreUnavailable(detail="down")
 
-        monkeypatch.setattr(RedisStore, "token", down)
-        token = service.app._authority.format.mint_access_token(alice.pat.id)[0]
+        monkeypatch.setattr(Tokens, "read", down)
+        token = service.app._authority.operations.format.mint_access_token(alice.pat.id)[0]
         for endpoint in ("introspect", "revoke"):
             answer = service(endpoint, token)
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -312,7 +312,7 @@ class TestEndpoints:
         authority = make_at(clock=clock, failure_quota="3/60", surfaces=["oauth"])
         alice = issue(authority)
         service = Service(authority, alice)
-        wrong = authority.format.token_text(alice.pat.id, bytes(32))
+        wrong = authority.operations.format.token_text(alice.pat.id, bytes(32))
         statuses = [service("introspect", wrong).status_code, service("revoke", wrong).status_code]
         statuses += [service("introspect", wrong).status_code for _ in range(2)]
         assert statuses == [200, 200, 200, 429]

@@ -494,7 +494,7 @@ def test_one_failed_fetch_does_not_double_the_life_of_a_key_that_was_retired(
 
     verifier = JWTVerifier(fetch, issuer=ISSUER, max_age=300, interval=10, timer=lambda: moment[0])
     verifier.verify(token)
-    authority._signed._keys.rotate(retire=True)  # type: ignore[union-attr]
+    authority.operations._signed._keys.rotate(retire=True)  # type: ignore[union-attr]
     moment[0], down[0] = 300.0, True
     verifier.verify(token)
     moment[0], down[0] = 311.0, False

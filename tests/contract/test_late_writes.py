@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from patauth import Authority, InvalidCredentials, IssuedPat, StoreUnavailable
-from tests.support.authorities import Make, issue
+from patauth.store.scripts import Script, Scripts
+from tests.support.authorities import AS_INSTALLED, Make, issue
+from tests.support.interventions import standing_in
 from tests.support.servers import Server, binaries, until
 
 AT_ONCE = timedelta(0)
@@ -25,24 +28,22 @@ def engine_of_its_own(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def authority(make_at: Make, engine_of_its_own: Server) -> Authority:
-    return make_at(url=engine_of_its_own.url)
+    return make_at(url=engine_of_its_own.url, **AS_INSTALLED)
 
 
 def frozen_at(authority: Authority, server: Server, script: str, call: Callable[[], object]) -> None:
     """Freeze the engine just before a script is sent, and thaw it after the caller has given up."""
-    scripts = authority._store._scripts
-    run = scripts.run_durably
-    wanted = getattr(authority._store, f"_{script}")
+    wanted = Script(script).digest
+    frozen = []
 
-    def freeze(this: object, *given: object) -> object:
-        if this is wanted:
-            scripts.run_durably = run  # type: ignore[method-assign]
+    def freeze(real: Callable[..., Any], scripts: Scripts, this: Script, *given: Any) -> Any:
+        if this.digest == wanted and not frozen:
+            frozen.append(this)
             server.freeze()
-        return run(this, *given)  # type: ignore[arg-type]
+        return real(scripts, this, *given)
 
-    scripts.run_durably = freeze  # type: ignore[method-assign, assignment]
     try:
-        with pytest.raises(StoreUnavailable):
+        with standing_in(Scripts, "run_durably", freeze), pytest.raises(StoreUnavailable):
             call()
     finally:
         time.sleep(0.5)  # as long as the request had: what was sent is late from now on

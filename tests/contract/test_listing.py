@@ -17,6 +17,7 @@ from patauth.crypto.keyring import Keyring
 from patauth.model.dates import format_ms
 from patauth.model.filters import MAX_BYTES, index_value, parse, parse_sorters, sort_pats
 from patauth.model.pat import PersonalAccessToken, is_gone
+from patauth.model.pat_id import PatId
 from patauth.operations import listing
 from patauth.operations.listing import Listing
 from patauth.store import tenant_index
@@ -25,7 +26,7 @@ from tests.support.authorities import Make, issue
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
 from tests.support.filters import trees, words
 from tests.support.servers import Server, shared_engines
-from tests.support.tenants import after_reading, far, forge, keys_of, send
+from tests.support.tenants import after_reading, forge, keys_of, send
 
 OWNERS = [Owner("alice"), Owner("bob"), Owner("carol")]
 RETENTION = 2 * DAY
@@ -88,7 +89,7 @@ class Model:
         """By its TTL, which the real clock counts: once its retention is over, at any time."""
         pat = self.pats.get(pat_id)
         if pat is not None and is_gone(pat.expires_ms, self.clock.now, RETENTION):
-            send(self.authority, ("DEL", keys_of(self.authority).pat(pat_id)))
+            send(self.authority, ("DEL", keys_of(self.authority).pat(PatId(pat_id))))
 
     def cut_short(self, pat_id: str, _: str, days: int | None) -> None:
         """A creation that has written the index and then died."""
@@ -227,7 +228,7 @@ def seed(authority: Authority, count: int, owner: Owner | None = None) -> list[s
     front door, since their secrets do not matter. Their ids by creation."""
     issued = issue(authority, "seed", owner=owner or OWNERS[0])
     keys = keys_of(authority)
-    (data,) = send(authority, ("GET", keys.pat(issued.pat.id)))
+    (data,) = send(authority, ("GET", keys.pat(PatId(issued.pat.id))))
     record = unpack(data)
     authority.delete(issued.pat.id)
     ids = []
@@ -241,11 +242,11 @@ def seed(authority: Authority, count: int, owner: Owner | None = None) -> list[s
             last_used_ms=NOW + number % 5 * DAY if number % 2 else None,
             expires_ms=None if number % 3 == 0 else NOW + 400 * DAY + number % 4 * DAY,
         )
-        authority._store.tenant.enter(pat.id, pat.created_ms, pat.expires_ms, far())
+        authority.operations._store.tenant_index.enter(PatId(pat.id), pat.created_ms, pat.expires_ms)
         if pat.last_used_ms is not None:
-            authority._store.tenant.used(pat.id, pat.last_used_ms, far())
-        send(authority, ("SET", keys.pat(pat.id), pack(PatRecord(pat, record.secrets))))
-        ids.append(pat.id)
+            authority.operations._store.tenant_index.used(PatId(pat.id), pat.last_used_ms)
+        send(authority, ("SET", keys.pat(PatId(pat.id)), pack(PatRecord(pat, record.secrets))))
+        ids.append(PatId(pat.id))
     return ids
 
 
@@ -304,18 +305,18 @@ def test_who_stays_as_they_are_is_listed_once_whatever_happens_to_others_meanwhi
     monkeypatch.setattr(listing, "_PIECE", 3)
     ids = seed(authority, 20)
     unused, moved, deleted = ids[0::2], ids[0:6:2], ids[1:5]
-    keys, tenant = keys_of(authority), authority._store.tenant
+    keys, tenant = keys_of(authority), authority.operations._store.tenant_index
 
     def meanwhile() -> None:
         for pat_id in moved:
             (data,) = send(authority, ("GET", keys.pat(pat_id)))
             record = unpack(data)
-            tenant.used(pat_id, NOW + 9 * DAY, far())
+            tenant.used(pat_id, NOW + 9 * DAY)
             changed = pack(replace(record, pat=replace(record.pat, last_used_ms=NOW + 9 * DAY)))
             send(authority, ("SET", keys.pat(pat_id), changed))
         for pat_id in deleted:
             send(authority, ("DEL", keys.pat(pat_id)))
-            tenant.forget([pat_id], far())
+            tenant.forget([pat_id])
 
     after_reading(authority, meanwhile)
     found = [pat.id for pat in authority.list(sort=sort, count=count, **asked)]
@@ -327,7 +328,7 @@ def test_who_stays_as_they_are_is_listed_once_whatever_happens_to_others_meanwhi
 def counted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A list that gets one line for each round trip from now on: the names of its commands."""
     trips: list[str] = []
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     call = transport.call
 
     def counting(commands: Sequence[tuple[Any, ...]], *given: Any, **named: Any) -> list[Any]:
@@ -542,7 +543,7 @@ def test_another_tenants_pats_never_show(make: Make, clock: Clock) -> None:
         assert [pat.id for pat in ours.list(owner_id=owner_id)] == [own.id]
         assert [pat.id for pat in theirs.list(owner_id=owner_id)] == [foreign.id]
     assert ours.list(filters=f'id eq "{foreign.id}"') == []
-    ours._store.tenant.enter(foreign.id, foreign.created_ms, foreign.expires_ms, far())
+    ours.operations._store.tenant_index.enter(PatId(foreign.id), foreign.created_ms, foreign.expires_ms)
     for sort in (None, *SORTS, "name"):
         assert [pat.id for pat in ours.list(sort=sort)] == [own.id]
 

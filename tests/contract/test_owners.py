@@ -23,6 +23,7 @@ from patauth import (
 )
 from patauth import Settings as PatauthSettings
 from patauth.crypto.profiles import PROFILES
+from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.clocks import Clock
@@ -161,7 +162,7 @@ def test_disabling_stops_at_a_record_that_it_cannot_read(make_at: Make, server: 
     """A record of a newer version: nothing is written, and nothing is said to be disabled."""
     authority = make_at()
     first, second = issue(authority, "a"), issue(authority, "b")
-    client, key = server.client(), Keys(prefix, "default").pat(second.pat.id)
+    client, key = server.client(), Keys(prefix, "default").pat(PatId(second.pat.id))
     record = client.get(key)
     client.set(key, b"2" + record[1:])
     with pytest.raises(StoreUnavailable):
@@ -175,7 +176,7 @@ def test_disabling_stops_at_a_record_that_it_cannot_read(make_at: Make, server: 
 def test_revoking_counts_what_was_there(make_at: Make, server: Server, prefix: str) -> None:
     authority = make_at()
     kept, gone = issue(authority, "a"), issue(authority, "b")
-    server.client().delete(Keys(prefix, "default").pat(gone.pat.id))
+    server.client().delete(Keys(prefix, "default").pat(PatId(gone.pat.id)))
     assert authority.revoke_owner("alice") == 1
     with pytest.raises(NotFound):
         authority.get(kept.pat.id)

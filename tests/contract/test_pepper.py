@@ -32,11 +32,13 @@ from patauth.cli.config import _values
 from patauth.crypto.hashing import Digest
 from patauth.crypto.keyring import Keyring
 from patauth.crypto.pepper import NO_PEPPER, Pepper
-from patauth.store.record import PatRecord, unpack
+from patauth.model.pat_id import PatId
+from patauth.store.record import unpack
 from tests.support.authorities import Make, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
 from tests.support.paths import DOCS
 from tests.support.servers import shared_engines, until
+from tests.support.tenants import record_of
 from tests.support.wsgi import Echo, request
 
 SECRET_KEY = bytes(range(32))
@@ -48,19 +50,12 @@ def spelt(*peppers: Pepper | None) -> str:
     return " ".join("none" if one is None else f"{one.id}:{one.key.hex()}" for one in peppers)
 
 
-def record_of(authority: Authority, pat_id: str) -> PatRecord:
-    store = authority._store
-    _, (data,) = store.records([pat_id], deadline=store.deadline())
-    assert data is not None
-    return unpack(data)
-
-
 def marks(authority: Authority, pat_id: str) -> list[bytes]:
     return [slot.digest.pepper for slot in record_of(authority, pat_id).secrets]
 
 
 def raw_secret(authority: Authority, issued: IssuedPat) -> bytes:
-    return authority.format.basic(issued.pat.id, issued.secret).secret
+    return authority.operations.format.basic(issued.pat.id, issued.secret).secret
 
 
 def argon2id(message: bytes, digest: Digest) -> bytes:
@@ -116,7 +111,7 @@ class TestDump:
         by = set()
         if any(argon2id(message, slot.digest) == slot.digest.digest for message in messages(secret, found)):
             by.add("digest")
-        if any(Keyring(key).secret_tag(pat_id, secret) == slot.tag for key in found):
+        if any(Keyring(key).secret_tag(PatId(pat_id), secret) == slot.tag for key in found):
             by.add("tag")
         return by
 
@@ -199,10 +194,10 @@ class TestRehash:
         use()
         newest = after[-1].mark if after[-1] else NO_PEPPER
         assert marks(new, issued.pat.id) == [newest]
-        hashes = new._hasher.computed
+        hashes = new.operations._hasher.computed
         assert hashes == 2, "to verify, and anew"
         use()
-        assert new._hasher.computed == hashes, "the proof of the new digest was there at once"
+        assert new.operations._hasher.computed == hashes, "the proof of the new digest was there at once"
         now = record_of(new, issued.pat.id)
         assert now.secrets[0].tag == found.secrets[0].tag
         assert (now.pat.sequence, now.pat.changed_ms) == (found.pat.sequence, found.pat.changed_ms)
@@ -256,8 +251,8 @@ class TestMissing:
             authority.exchange(issued.pat.id, issued.secret)
         assert (caught.value.detail or "").startswith("pepper: ")
         assert marks(authority, issued.pat.id) == [A.mark], "nothing was hashed anew"
-        assert authority._hasher.computed == 0
-        for sink in (caplog.text, repr(vars(authority._hasher))):
+        assert authority.operations._hasher.computed == 0
+        for sink in (caplog.text, repr(vars(authority.operations._hasher))):
             assert not re.search(rf"{issued.secret}|{A.key.hex()}|{B.key.hex()}|aaaaaaaa|bbbbbbbb", sink)
 
     def test_a_wrong_secret_is_401_as_ever_and_what_needs_no_hash_goes_on(

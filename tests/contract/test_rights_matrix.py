@@ -96,7 +96,7 @@ class Caller:
         self.given: dict[str, Any] = {}
         if way == "person":
             person = Person(SELF, scope)
-            token = make_csrf_token(site.authority.keyring(), person, int(time.time()))
+            token = make_csrf_token(site.authority.operations.keyring(), person, int(time.time()))
             self.given = {"environ": {"test.person": person, "HTTP_X_CSRF_TOKEN": token, **SITE}}
         elif way == "basic":
             self.given = {"authorization": basic_of(self.pat)}

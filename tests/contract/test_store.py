@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,14 +24,17 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth.model import credentials
-from patauth.model.quota import Quota, admit
+from patauth.model import quota as model_quota
+from patauth.model.pat_id import PatId
+from patauth.model.quota import Decision, Quota
 from patauth.store.keys import Keys
 from patauth.store.record import SCHEMA
+from patauth.store.scripts import Scripts
 from patauth.store.transport.pool import Unanswered
-from tests.support.authorities import Make, basic_of, issue, wrong_secret
+from tests.support.authorities import Make, admit, basic_of, issue, wrong_secret
 from tests.support.clocks import NOW, Clock
+from tests.support.interventions import standing_in
 from tests.support.servers import Server, binaries, shared_engines, until
-from tests.support.tenants import far
 
 
 @given(
@@ -50,14 +54,14 @@ def test_the_script_counts_as_the_arithmetic_does(
     tat: int | None = None
     for step in steps:
         clock.advance(step)
-        expected = admit(tat, clock.now * 1000, quota)
+        expected = model_quota.admit(tat, clock.now * 1000, quota)
         tat = expected.tat_us
         try:
-            decision = authority.admit(value).decision
+            decision = admit(authority, value).decision
         except RateLimited as refusal:
-            assert refusal.decision is not None
             assert not expected.allowed
-            assert refusal.decision.wait_us == expected.wait_us
+            decision = Decision(False, "requests", quota, 0, expected.wait_us)
+            assert refusal.retry_after == decision.retry_after
         else:
             assert expected.allowed
             assert decision.backlog_us == expected.backlog_us
@@ -69,23 +73,23 @@ def test_who_waits_as_long_as_told_and_is_alone_succeeds(make: Make, clock: Cloc
     issued = issue(authority, never_expires=True)
     for _ in range(50):
         try:
-            authority.admit(basic_of(issued))
+            admit(authority, basic_of(issued))
         except RateLimited as refusal:
             clock.advance(refusal.retry_after * 1000)
-            authority.admit(basic_of(issued))
+            admit(authority, basic_of(issued))
 
 
 def test_a_clock_that_goes_back_costs_at_most_one_window(make: Make, clock: Clock) -> None:
     authority = make(clock=clock)
     issued = issue(authority, never_expires=True)
     for _ in range(100):
-        authority.admit(basic_of(issued))
+        admit(authority, basic_of(issued))
     clock.advance(-3_600_000)
     passed = 0
     for _ in range(200):
         clock.advance(100)
         try:
-            authority.admit(basic_of(issued))
+            admit(authority, basic_of(issued))
             passed += 1
         except RateLimited:
             pass
@@ -134,8 +138,10 @@ def test_a_record_of_an_unknown_schema_or_cut_short_decides_nothing(
     issued = issue(authority)
     access = authority.exchange(issued.pat.id, issued.secret)
     keys = Keys(prefix, "default")
-    digest = authority.format.bearer(access.value).digest  # type: ignore[union-attr]
-    key = keys.pat(issued.pat.id) if which == "pat" else keys.access_token(issued.pat.id, digest)
+    digest = authority.operations.format.bearer(access.value).digest  # type: ignore[union-attr]
+    key = (
+        keys.pat(PatId(issued.pat.id)) if which == "pat" else keys.access_token(PatId(issued.pat.id), digest)
+    )
     client = servers[engine].client()
     record = client.get(key)
     assert record is not None
@@ -165,7 +171,7 @@ def test_a_record_that_names_another_pat_lends_nobody_its_identity(
     alice, bob = issue(authority), issue(authority, "b")
     keys = Keys(prefix, "default")
     client = servers[engine].client()
-    client.set(keys.pat(alice.pat.id), client.get(keys.pat(bob.pat.id)) or b"")
+    client.set(keys.pat(PatId(alice.pat.id)), client.get(keys.pat(PatId(bob.pat.id))) or b"")
     access = authority.exchange(bob.pat.id, bob.secret)
     stolen = _recheck(access.value.replace(bob.pat.id, alice.pat.id))
     for value in ("Bearer " + stolen, basic_of(alice)):
@@ -174,8 +180,11 @@ def test_a_record_that_names_another_pat_lends_nobody_its_identity(
     with pytest.raises((InvalidCredentials, StoreUnavailable)):
         authority.verify_basic(alice.pat.id, bob.secret)
     client.set(
-        keys.access_token(alice.pat.id, authority.format.bearer(stolen).digest),  # type: ignore[union-attr]
-        client.get(keys.access_token(bob.pat.id, authority.format.bearer(access.value).digest)) or b"",  # type: ignore[union-attr]
+        keys.access_token(PatId(alice.pat.id), authority.operations.format.bearer(stolen).digest),  # type: ignore[union-attr]
+        client.get(
+            keys.access_token(PatId(bob.pat.id), authority.operations.format.bearer(access.value).digest)
+        )
+        or b"",  # type: ignore[union-attr]
     )
     for call in (
         lambda: authority.authenticate("Bearer " + stolen),
@@ -218,7 +227,7 @@ def test_a_stored_digest_that_asks_for_too_much_memory_is_refused_before_it_is_t
 
     authority = make_at()
     issued = issue(authority)
-    key = Keys(prefix, "default").pat(issued.pat.id)
+    key = Keys(prefix, "default").pat(PatId(issued.pat.id))
     client = server.client()
     record = client.get(key)
     hostile = record[: 46 + 67] + (4 * 2**20).to_bytes(4) + record[46 + 71 :]  # type: ignore[index,operator]
@@ -240,8 +249,8 @@ def test_a_pat_that_changes_before_its_token_is_written_is_looked_at_again(
     authority = make_at()
     issued = issue(authority)
     client = server.client()
-    key = Keys(prefix, "default").pat(issued.pat.id)
-    mint = authority.format.mint_access_token
+    key = Keys(prefix, "default").pat(PatId(issued.pat.id))
+    mint = authority.operations.format.mint_access_token
     meanwhile: list[bytes | None] = []
 
     def mint_late(pat_id: str) -> tuple[str, bytes]:
@@ -253,7 +262,7 @@ def test_a_pat_that_changes_before_its_token_is_written_is_looked_at_again(
                 client.set(key, change)
         return mint(pat_id)
 
-    monkeypatch.setattr(authority._exchanger._format, "mint_access_token", mint_late)
+    monkeypatch.setattr(authority.operations._exchanger._format, "mint_access_token", mint_late)
     record = unpack(client.get(key) or b"")  # type: ignore[arg-type]
 
     meanwhile.append(pack(replace(record, pat=replace(record.pat, last_used_ms=NOW))))
@@ -283,7 +292,7 @@ def test_a_disabled_record_ends_its_tokens_and_says_so_only_to_its_secret(
     issued = issue(authority)
     access = authority.exchange(issued.pat.id, issued.secret)
     client = server.client()
-    key = Keys(prefix, "default").pat(issued.pat.id)
+    key = Keys(prefix, "default").pat(PatId(issued.pat.id))
     record = unpack(client.get(key) or b"")  # type: ignore[arg-type]
     client.set(key, pack(replace(record, pat=replace(record.pat, disabled=True))))
     assert authority.get(issued.pat.id).state == "disabled"
@@ -308,15 +317,15 @@ def test_a_previous_secret_passes_until_its_overlap_ends(make_at: Make, server: 
     access = authority.exchange(issued.pat.id, issued.secret)
     client = server.client()
     keys = Keys(prefix, "default")
-    record = unpack(client.get(keys.pat(issued.pat.id)) or b"")  # type: ignore[arg-type]
-    secret = authority.format.basic(other.pat.id, other.secret).secret
-    ring = authority._store.keyring(far())
+    record = unpack(client.get(keys.pat(PatId(issued.pat.id))) or b"")  # type: ignore[arg-type]
+    secret = authority.operations.format.basic(other.pat.id, other.secret).secret
+    ring = authority.operations._store.keyring
     fresh = replace(
-        record.secrets[0], generation=2, tag=ring.secret_tag(issued.pat.id, secret),
-        digest=authority._hasher.hash(secret),
+        record.secrets[0], generation=2, tag=ring.secret_tag(PatId(issued.pat.id), secret),
+        digest=authority.operations._hasher.hash(secret),
     )  # fmt: skip
     rotated = PatRecord(record.pat, (fresh, record.secrets[0]), overlap_end_ms=clock.now + 1000)
-    client.set(keys.pat(issued.pat.id), pack(rotated))
+    client.set(keys.pat(PatId(issued.pat.id)), pack(rotated))
     clock.advance(999)
     assert authority.verify_basic(issued.pat.id, issued.secret)
     assert authority.verify_basic(issued.pat.id, other.secret)
@@ -411,7 +420,7 @@ def test_a_repeated_removal_is_not_acknowledged_before_the_first_one_is_durable(
     with pytest.raises(StoreUnavailable, match="durable"):
         fresh[1].revoke_owner("bob")
     with pytest.raises(StoreUnavailable, match="durable"):  # another has overtaken it after it was read
-        fresh[2]._store.delete(one.pat.id, "alice", deadline=far())
+        fresh[2].operations._store.pats.delete(one.pat)
     with pytest.raises(StoreUnavailable, match="durable"):
         fresh[3].disable_owner("alice")
     for issued in (one, two):
@@ -437,20 +446,21 @@ def test_the_trail_has_an_owners_revocation_even_if_it_is_not_durable_yet(
 
 
 def test_a_creation_that_may_have_happened_leaves_no_pat_behind(
-    make_at: Make, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+    make_at: Make, server: Server, prefix: str
 ) -> None:
     """Its reply was lost, or it was not durable in time: nobody was shown the secret, so it must not live."""
     authority = make_at()
     authority.ping()
-    run = authority._store._scripts.run_durably
+    lost: list[object] = []
 
-    def lose_the_reply(*given: object) -> object:
-        monkeypatch.undo()
-        run(*given)  # type: ignore[arg-type]
+    def lose_the_reply(real: Callable[..., Any], *given: Any) -> Any:
+        result = real(*given)
+        if lost:
+            return result
+        lost.append(result)
         raise Unanswered(detail="the reply was lost")
 
-    monkeypatch.setattr(authority._store._scripts, "run_durably", lose_the_reply)
-    with pytest.raises(StoreUnavailable):
+    with standing_in(Scripts, "run_durably", lose_the_reply), pytest.raises(StoreUnavailable):
         issue(authority)
     assert authority.list(owner_id="alice") == []
     assert list(server.client().scan_iter(f"{prefix}:*created")) == []
@@ -470,5 +480,5 @@ def test_replicas_are_not_promised_where_there_are_none(make_at: Make, url: str)
 def test_creations_expiry_is_the_records_life(make_at: Make, server: Server, prefix: str) -> None:
     authority = make_at(retention="1h")
     issued = issue(authority, expires_in=timedelta(minutes=10))
-    left = server.client().pttl(Keys(prefix, "default").pat(issued.pat.id))
+    left = server.client().pttl(Keys(prefix, "default").pat(PatId(issued.pat.id)))
     assert 69 * 60_000 < left <= 70 * 60_000

@@ -15,11 +15,14 @@ import pytest
 from patauth import Authority, Conflict, IssuedPat, Owner, PersonalAccessToken, StoreUnavailable
 from patauth.model.dates import format_ms
 from patauth.model.filters import NEVER, index_value, parse
+from patauth.model.pat_id import PatId
 from patauth.store import tenant_index
-from patauth.store.tenant_index import Index
-from tests.support.authorities import ALICE, issue
+from patauth.store.scripts import Scripts
+from patauth.store.tenant_index import Index, TenantIndex
+from tests.support.authorities import ALICE, issue, patch_many
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
-from tests.support.tenants import after_reading, far, forge, keys_of, send
+from tests.support.interventions import Before, standing_in
+from tests.support.tenants import after_reading, forge, keys_of, send
 
 INDEXES: tuple[Index, ...] = ("created", "lastUsed", "expirationDate")
 BOB = Owner("bob")
@@ -52,7 +55,7 @@ def truth(authority: Authority) -> list[PersonalAccessToken]:
 @contextmanager
 def cut_after(authority: Authority, count: int) -> Iterator[list[int]]:
     """The process dies after so many commands: nothing is sent any more. Yields how many were left then."""
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     call, left = transport.call, [count]
 
     def cut(commands: Sequence[tuple[Any, ...]], deadline: float, **given: Any) -> list[Any]:
@@ -111,7 +114,7 @@ def move_expiry(authority: Authority, issued: IssuedPat, days: int | None = 60) 
         {"op": "replace", "path": "/expirationDate", "value": value},
         {"op": "replace", "path": "/userAwareTokenNeverExpires", "value": True},
     ]
-    return authority.patch_many([issued.pat.id], operations)
+    return patch_many(authority, [issued.pat.id], operations)
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -157,7 +160,7 @@ def test_what_may_be_under_way_is_left_for_sixty_seconds(
     """A mark and an entry without a record stay as they are, and the listing is right all the same."""
     issued = issue(authority)
     clock.advance(DAY)
-    authority._store.tenant.mark_expiry([issued.pat.id], clock.now, far())
+    authority.operations._store.tenant_index.mark_expiry([PatId(issued.pat.id)], clock.now)
     unborn = forge(authority, clock.now)
     for step in (0, 30_000, 29_999):
         clock.advance(step)
@@ -177,16 +180,13 @@ def test_a_creation_under_way_is_not_taken_for_one_that_was_cut_short(
     authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The listing comes between index and record; the PAT has its entries afterwards."""
-    run = authority._store._scripts.run_durably
 
-    def late(*given: Any) -> Any:
-        monkeypatch.undo()
+    def look() -> None:
         clock.advance(400)
         assert authority.list(count=True).total == 0
-        return run(*given)
 
-    monkeypatch.setattr(authority._store._scripts, "run_durably", late)
-    issued = issue(authority)
+    with Before(Scripts, "run_durably", look):
+        issued = issue(authority)
     assert [pat.id for pat in authority.list()] == [issued.pat.id]
     assert_index_is_right(authority)
 
@@ -202,9 +202,9 @@ def test_a_mark_that_is_renewed_while_a_listing_mends_is_not_lost(
         authority.revoke_owner("alice")
         clock.now = NOW
         issued = issue(authority)
-        tenant = authority._store.tenant
-        tenant.mark_expiry([issued.pat.id], clock.now, far())
-        tenant.mark_use(issued.pat.id, clock.now, far())
+        tenant = authority.operations._store.tenant_index
+        tenant.mark_expiry([PatId(issued.pat.id)], clock.now)
+        tenant.mark_use(PatId(issued.pat.id), clock.now)
         clock.advance(DAY)
         over = False
 
@@ -232,13 +232,13 @@ def test_an_expiry_that_arrives_late_in_the_index_is_mended(
 ) -> None:
     """Of two changes the earlier one reaches the index last; its mark outlives it."""
     issued = issue(authority)
-    changed = authority._store.tenant.changed
     late: list[Callable[[], None]] = []
-    monkeypatch.setattr(
-        authority._store.tenant, "changed", lambda moved, deadline: late.append(lambda: changed(moved, far()))
-    )
-    move_expiry(authority, issued, 7)
-    monkeypatch.undo()
+
+    def later(real: Callable[..., Any], *given: Any) -> None:
+        late.append(lambda: real(*given))
+
+    with standing_in(TenantIndex, "changed", later):
+        move_expiry(authority, issued, 7)
     move_expiry(authority, issued, other)
     for one in late:
         one()
@@ -255,7 +255,7 @@ def test_more_marks_than_one_look_takes_are_mended_by_and_by(
     for number in range(8):
         issued = issue(authority, str(number))
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(authority._store.tenant, "changed", lambda *_: None)
+            patched.setattr(TenantIndex, "changed", lambda *_: None)
             move_expiry(authority, issued, 3)
         clock.advance(number % 2)
     clock.advance(MINUTE + 1)
@@ -292,7 +292,7 @@ def test_pats_whose_retention_is_over_leave_the_index_though_their_record_may_be
     issue(authority, "short", expires_in=timedelta(days=1))
     gone = issue(authority, "gone by its TTL", expires_in=timedelta(days=1)).pat.id
     issue(authority, "stays", never_expires=True)
-    send(authority, ("DEL", keys_of(authority).pat(gone)))
+    send(authority, ("DEL", keys_of(authority).pat(PatId(gone))))
     clock.advance(DAY + authority.settings.retention * 1000 - 1)
     assert len(authority.list()) == 2
     clock.advance(1)

@@ -1,6 +1,6 @@
 """Which folder may import which, and what else holds for all modules at once; read from the source by `ast`.
 
-A folder imports only folders below it. The same holds inside `store/` and `wsgi/`. Imports under
+A folder imports only folders below it. The same holds inside `store/`, `wsgi/` and `cli/`. Imports under
 `TYPE_CHECKING` and inside functions count like any other.
 """
 
@@ -32,6 +32,10 @@ ORDER: dict[str, tuple[str, ...]] = {
     "wsgi": (
         *("errors", "answers", "request", "bodies", "gate", "require", "openapi", "api", "oauth", "isc"),
         *("zitadel", "surfaces", "middleware", "service", "__init__"),
+    ),
+    "cli": (
+        *("context", "options", "output", "completion", "config", "keys", "owner", "pat", "serve", "store"),
+        *("token", "demo", "doctor", "__init__"),
     ),
 }
 PURE = ("errors", "model")  # the standard library only, no clock, no input or output

@@ -110,6 +110,6 @@ def test_no_repr_of_an_authority_shows_its_key():
     with pytest.warns(UserWarning, match="memory:"):
         authority = patauth.Authority.from_url("memory:", secret_key=key)
     with authority:
-        for one in (authority, authority.settings, authority._store):
+        for one in (authority, authority.settings, authority.operations._store):
             assert key.hex() not in repr(one)
             assert repr(key)[2:-1] not in repr(one)

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import warnings
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from patauth import Authority, IssuedPat, Owner, Settings
+from patauth import Authority, IssuedPat, Owner, PersonalAccessToken, Settings
 from patauth.crypto.profiles import PROFILES
+from patauth.model.caller import Caller
+from patauth.operations.authenticate import Admission
+from patauth.store.deadline import REQUEST_SECONDS
 from tests.support.clocks import Clock
 
 Make = Callable[..., Authority]
+PATIENCE = 10.0  # s, for an answer of the store
+# The product's own patience, for tests of deadlines.
+AS_INSTALLED: dict[str, Any] = {
+    "connect_timeout": 0.2, "command_timeout": 0.25, "request_seconds": REQUEST_SECONDS
+}  # fmt: skip
 
 
 @contextmanager
 def maker(default_url: str, prefix: str) -> Iterator[Make]:
     made: list[Authority] = []
 
-    def make_one(*, clock: Clock | None = None, url: str = default_url, **given: Any) -> Authority:
-        # As patient as the deadline of a request: a busy machine stalls for longer than the default.
-        patient = {"connect_timeout": 0.5, "command_timeout": 0.5}
+    def make_one(
+        *,
+        clock: Clock | None = None,
+        url: str = default_url,
+        request_seconds: float = PATIENCE,
+        **given: Any,
+    ) -> Authority:
+        # A busy machine stalls for longer than a request may take; tests of deadlines give their own.
+        patient = {"connect_timeout": PATIENCE, "command_timeout": PATIENCE}
         values = {"key_prefix": prefix, "hash_profile": PROFILES["testing"], **patient, **given}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "store 'memory:'")
-            authority = Authority(Settings.of(store_url=url, **values), _clock=clock)
+            settings = Settings.of(store_url=url, **values)
+            authority = Authority(settings, _clock=clock, _request_seconds=request_seconds)
         made.append(authority)
         return authority
 
@@ -58,4 +73,16 @@ def wrong_secret(authority: Authority) -> str:
     """A secret of the right shape and checksum that opens nothing."""
     from patauth.model import credentials
 
-    return authority.format.secret_text(credentials.mint_secret())
+    return authority.operations.format.secret_text(credentials.mint_secret())
+
+
+def admit(authority: Authority, authorization: str) -> Admission:
+    """Verify an Authorization value; return its principal and what is left of the quota."""
+    return authority.operations.authenticate(authorization, None)
+
+
+def patch_many(
+    authority: Authority, pat_ids: Sequence[str], operations: object, *, by: Caller | None = None
+) -> Sequence[PersonalAccessToken]:
+    """Change several PATs by one JSON Patch, as the bulk update does."""
+    return authority.operations.management.patch_many(pat_ids, operations, by=by)

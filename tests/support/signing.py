@@ -11,7 +11,7 @@ from patauth import Authority, IssuedPat, JWTVerifier
 from tests.support.clocks import Clock
 
 ISSUER = "https://pats.example"
-PLAIN = "the access token is not valid"
+PLAIN, EXPIRED = "the access token is not valid", "the access token has expired"
 JWT_MODE: dict[str, Any] = {"access_token_format": "jwt", "issuer": ISSUER}
 
 

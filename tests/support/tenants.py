@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +9,15 @@ import pytest
 
 from patauth import Authority
 from patauth.model.filters import NEVER
+from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
-
-
-def far() -> float:
-    return time.monotonic() + 60
+from patauth.store.record import PatRecord
+from patauth.store.tenant_index import TenantIndex
 
 
 def send(authority: Authority, *commands: tuple[Any, ...]) -> list[Any]:
     """Commands of the test's own, past everything."""
-    return authority._store._scripts.call(commands, far())
+    return authority.operations._store._scripts.call(commands)
 
 
 def keys_of(authority: Authority) -> Keys:
@@ -28,15 +26,14 @@ def keys_of(authority: Authority) -> Keys:
 
 def forge(authority: Authority, created_ms: int, number: int = 0, expires_ms: int = NEVER) -> str:
     """An entry without a record, as a creation that was cut short leaves it."""
-    pat_id = f"{number:08x}" + "ab" * 12
-    authority._store.tenant.enter(pat_id, created_ms, expires_ms, far())
+    pat_id = PatId(f"{number:08x}" + "ab" * 12)
+    authority.operations._store.tenant_index.enter(pat_id, created_ms, expires_ms)
     return pat_id
 
 
 def after_reading(authority: Authority, event: Callable[[], object]) -> None:
     """Once, as soon as a listing of the tenant has read records, this happens."""
-    tenant = authority._store.tenant
-    records = tenant.records
+    records = TenantIndex.records
     patched = pytest.MonkeyPatch()
 
     def read(*given: Any) -> Any:
@@ -45,8 +42,15 @@ def after_reading(authority: Authority, event: Callable[[], object]) -> None:
         event()
         return found
 
-    patched.setattr(tenant, "records", read)
+    patched.setattr(TenantIndex, "records", read)
 
 
 def put(path: str, value: Any) -> dict[str, Any]:
     return {"op": "replace", "path": path, "value": value}
+
+
+def record_of(authority: Authority, pat_id: str) -> PatRecord:
+    """The record of a PAT, as it is in the store."""
+    (record,) = authority.operations._store.pats.read([PatId(pat_id)])
+    assert record is not None
+    return record

@@ -7,11 +7,13 @@ import shlex
 import socket
 import subprocess
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from patauth import Authority, NotFound, Owner
+from patauth import Authority, InvalidCredentials, NotFound, Owner
+from patauth.model.dates import format_ms
 from tests.support.processes import PATAUTH, Terminal, environment, into_a_full_disk, processes
 
 
@@ -72,7 +74,7 @@ def test_a_secret_that_cannot_be_shown_is_not_lost_in_silence(url: str) -> None:
     closed = subprocess.run(
         shell, shell=True, env=environment(), stderr=subprocess.PIPE, text=True, timeout=30, check=False
     )
-    assert (closed.returncode, "nothing was made" in closed.stderr) == (1, True)
+    assert (closed.returncode, "no PAT was created" in closed.stderr) == (1, True)
     with Authority.from_url(url) as authority:
         assert authority.list(owner_id="carol") == [made]
 
@@ -164,3 +166,57 @@ def test_what_is_not_there_is_not_asked_about(url: str) -> None:
     terminal = Terminal("pat", "revoke", "0" * 32, "--store", url)
     assert terminal.end() == (3, "")
     assert "[y/N]" not in terminal.shown
+
+
+def test_a_new_secret_that_cannot_be_shown_is_not_lost_in_silence(url: str) -> None:
+    """A full disk: it says until when the old one works, and what to do. Nothing to write to: no change."""
+    with Authority.from_url(url) as authority:
+        made = authority.create(owner=Owner("dora"), name="ci", scope=["a"], expires_in=timedelta(minutes=30))
+        pat_id = made.pat.id
+        words = [*PATAUTH, "pat", "rotate", pat_id, "--store", url]
+        closed = subprocess.run(
+            f"{shlex.join(words)} >&-", shell=True, env=environment(), stderr=subprocess.PIPE, text=True,
+            timeout=30, check=False,
+        )  # fmt: skip
+        assert closed.returncode == 1
+        assert "nothing was changed" in closed.stderr
+        assert authority.get(pat_id).sequence == 1
+        full = into_a_full_disk(words)
+        assert full.returncode == 1
+        assert f"the PAT {pat_id} was rotated, but its secret could not be written" in full.stderr
+        assert made.pat.expires_ms is not None
+        assert f"the old one works until {format_ms(made.pat.expires_ms)}" in full.stderr
+        assert f"rotate again with 'patauth pat rotate {pat_id} --overlap 0s'" in full.stderr
+        assert "Traceback" not in full.stderr
+        assert authority.get(pat_id).sequence == 2
+        authority.verify_bearer(made.token)
+        ended = into_a_full_disk([*words, "--overlap", "0s"])
+        assert "the old one no longer works" in ended.stderr
+        with pytest.raises(InvalidCredentials):
+            authority.verify_bearer(made.token)
+
+
+def test_a_terminal_does_not_show_the_secret_that_is_typed(url: str) -> None:
+    with Authority.from_url(url) as authority:
+        made = authority.create(owner=Owner("eve"), name="ci", scope=["a"], never_expires=True)
+    terminal = Terminal("token", "exchange", "--store", url, "--output", "json")
+    terminal.wait_for("ID:SECRET: ")
+    terminal.type(f"{made.pat.id}:{made.secret}\n")
+    code, stdout = terminal.end()
+    assert (code, json.loads(stdout)["token_type"]) == (0, "Bearer")
+    assert "pats_" not in terminal.shown
+
+
+def test_purge_shows_a_bar_on_a_terminal_and_only_there(url: str) -> None:
+    with Authority.from_url(url) as authority:
+        made = authority.create(owner=Owner("purged"), name="ci", scope=["a"], never_expires=True)
+        authority.exchange(made.pat.id, made.secret)
+    terminal = Terminal("pat", "purge", "--store", url)
+    terminal.wait_for("Remove all access tokens, for good? [y/N]")
+    terminal.type("y\n")
+    code, stdout = terminal.end()
+    assert (code, stdout.splitlines()[1]) == (0, "ids      none")
+    assert "Removing access tokens" in terminal.shown
+    quiet = Terminal("pat", "purge", "--yes", "--quiet", "--store", url)
+    assert quiet.end()[0] == 0
+    assert quiet.shown == ""

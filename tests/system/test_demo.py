@@ -21,7 +21,8 @@ from patauth import Authority
 from patauth.cli import program
 from patauth.cli.demo import story as story_module
 from patauth.cli.demo.command import KEY_PREFIX
-from patauth.cli.demo.story import Reply, Request, Story
+from patauth.cli.demo.request import Reply, Request
+from patauth.cli.demo.story import Story
 from tests.support.paths import ROOT
 from tests.support.processes import free_port
 from tests.support.servers import Server
@@ -97,7 +98,7 @@ def test_once_tells_the_whole_story_and_ends_with_0(home: Path) -> None:
 def test_it_goes_on_with_a_fresh_pat_whose_lines_can_be_repeated_until_ctrl_c(home: Path) -> None:
     port = free_port()
     with start(home, "--port", str(port)) as process:
-        story = read_until(process, "Ctrl-C ends it")
+        story = read_until(process, "Ctrl-C ends the demo")
         lines = re.findall(r"(?m)^   \$ (.+)$", story[story.index("in another terminal") :])
         curls = [line for line in lines if line.startswith("curl ")]
         assert all(f"http://127.0.0.1:{port}/" in line for line in curls)
@@ -133,7 +134,7 @@ def test_a_signal_amid_the_story_leaves_nothing(home: Path, number: signal.Signa
 
 def test_sigterm_while_serving_leaves_nothing(home: Path) -> None:
     with start(home, "--port", str(free_port())) as process:
-        read_until(process, "Ctrl-C ends it")
+        read_until(process, "Ctrl-C ends the demo")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert process.returncode == 143

@@ -32,7 +32,7 @@ def recorded(event: str, level: int = logging.INFO, **known) -> list[str]:
     logger.addHandler(handler)
     logger.setLevel(level)
     try:
-        events.record(event, **known)
+        events.Events(events.log).emit(event, **known)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)

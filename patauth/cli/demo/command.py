@@ -1,4 +1,4 @@
-"""`patauth demo`: an engine, a protected app, and the whole story over real HTTP. Nothing of it stays."""
+"""`patauth demo`: an engine, a protected app and a story over real HTTP, which leave nothing behind."""
 
 from __future__ import annotations
 
@@ -17,32 +17,36 @@ from urllib.parse import quote
 
 import click
 
-from ..options import MEMORY, Command, Failure, options, warnings_as_messages
-from ..output import message, print_json, printable
+from ...authority import Authority
+from ...errors import ConfigurationError, PatAuthError, StoreUnavailable
+from ...wsgi.middleware import PatAuthMiddleware
+from ..context import Failure, message, options, printable, warnings_as_messages
+from ..options import Command
+from ..output import print_json
+from .request import Request
+from .story import READ, WRITE, Story, Untrue
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-    from ...authority import Authority
-    from .story import Story
-
 HOST = "127.0.0.1"
-KEY_PREFIX = "patauth-demo"  # in a store that is named: apart from all that is real there
+KEY_PREFIX = "patauth-demo"  # in a store that --store names, it keeps the demo apart from real PATs
 _PORT = 8000
 
 
-@click.command(cls=Command, short_help="Show all of it, step by step, over real HTTP.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Where the app listens.  [default: 8000]")
-@click.option("--once", is_flag=True, help="End after the story, on a free port unless --port names one.")
+@click.command(cls=Command, short_help="See patauth at work, step by step, over real HTTP.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port of the app.  [default: 8000]")
+@click.option("--once", is_flag=True, help="End after the story. Without --port, take any free port.")
 def demo(port: int | None, once: bool) -> None:
-    """Show all of it: a protected app, a first PAT, the whole story step by step.
+    """See patauth at work, step by step: a protected app, a first PAT, and what happens to both.
 
-    An engine is started in a temporary directory, a small app on 127.0.0.1 is put behind patauth, and a PAT
-    is made, used, exchanged, refused, limited and revoked, with the curl line for each request. Then the app
-    goes on with a fresh PAT until Ctrl-C. Nothing of it stays. Exit code 1: a step did not happen as told.
+    The demo starts an engine in a temporary directory and a small app on 127.0.0.1 that patauth protects. It
+    creates a PAT, uses it, exchanges it, sees it refused, limited and revoked, and shows the curl line for
+    each request. Then the app goes on with a new PAT until you press Ctrl-C. Nothing is left behind. Exit
+    code 1 means that a step did not happen as told.
 
-    With --store it all happens in that store, under the key prefix patauth-demo. PATAUTH_STORE_URL and other
-    settings in the environment are not used: the demo stays away from your real store.
+    With --store, the demo uses that store, under the key prefix patauth-demo. It ignores PATAUTH_STORE_URL
+    and the other settings in the environment, to keep away from your real store.
 
     \b
     Examples:
@@ -55,9 +59,7 @@ def demo(port: int | None, once: bool) -> None:
         store_url = _given() or _temporary_store(stack)
         authority, made = _authority(stack, store_url)
         url = _serve(stack, listener, authority)
-        stack.callback(_end_undisturbed)
-
-        from .story import Story, Untrue
+        stack.callback(_ignore_signals)
 
         command = _command(store_url)
         story = Story(authority, url, command=command, tell=_tell, made=made)
@@ -75,10 +77,8 @@ def demo(port: int | None, once: bool) -> None:
 
 
 def _go_on(story: Story, url: str, command: Callable[..., str]) -> None:
-    """Keep serving with a fresh PAT until Ctrl-C."""
-    from .story import Request
-
-    _tell("\n" + click.style("The story happened as told. The app goes on, with a fresh PAT:", bold=True))
+    """Serve with a new PAT until Ctrl-C."""
+    _tell("\n" + click.style("The story happened as told. The app goes on, with a new PAT:", bold=True))
     issued = story.issue("yours", expires="1d")
     basic = (issued.pat.id, issued.secret)
     lines = [
@@ -89,10 +89,10 @@ def _go_on(story: Story, url: str, command: Callable[..., str]) -> None:
         command("pat", "list", "--owner-id", issued.pat.owner.id),
         command("pat", "revoke", issued.pat.id),
     ]
-    _tell("   To try, in another terminal:")
+    _tell("   Try these in another terminal:")
     for line in lines:
         _tell(click.style(f"   $ {line}", fg="cyan"))
-    _tell("   Ctrl-C ends it and removes everything.")
+    _tell("   Ctrl-C ends the demo and removes everything.")
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -100,24 +100,24 @@ def _go_on(story: Story, url: str, command: Callable[..., str]) -> None:
 
 
 def _given() -> str | None:
-    """The store that --store names, and never the environment."""
+    """Return the store that --store names; the environment is not asked."""
     return options().store or None
 
 
 def _tell(line: str) -> None:
-    """The story is what is printed; where that is JSON, the story is a message."""
+    """Print a line of the story: to stdout, or as a message if stdout has JSON."""
     if not options().json:
         click.echo(line)
     elif not options().quiet:
         click.echo(line, err=True)
 
 
-# -- the parts, each with its end -----------------------------------------------------------------------
+# -- the parts of the demo, each with its end ---------------------------------------------------------------
 
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """End in good order on SIGTERM and SIGHUP, too: by an exception, as Ctrl-C does."""
+    """Turn SIGTERM and SIGHUP into an exception, as Ctrl-C is one, so that everything is removed."""
 
     def end(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
@@ -134,8 +134,8 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _end_undisturbed() -> None:
-    """A second Ctrl-C must not keep an engine alive that the first one is about to end."""
+def _ignore_signals() -> None:
+    """Ignore further signals, so that a second Ctrl-C does not interrupt the removal."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
@@ -145,13 +145,12 @@ def _listen(port: int) -> socket.socket:
         return socket.create_server((HOST, port), backlog=128)
     except OSError as problem:
         raise Failure(
-            f"cannot listen on {HOST}:{port} ({problem.strerror}); give another port by --port"
+            f"cannot listen on {HOST}:{port} ({problem.strerror}); choose another port with --port"
         ) from problem
 
 
 def _temporary_store(stack: ExitStack) -> str:
-    """The URL of a store that goes with `stack`: an engine in a temporary directory, or else memory:."""
-    from ...errors import ConfigurationError, StoreUnavailable
+    """Return the URL of a store that ends with `stack`: an engine in a temporary directory, or memory:."""
     from ...store.local.binary import find_engine
     from ...store.local.engine import LocalEngine
 
@@ -160,8 +159,8 @@ def _temporary_store(stack: ExitStack) -> str:
     try:
         find_engine(Path(directory))
     except ConfigurationError as problem:
-        message(f"Note: {problem}. The demo goes on with memory:, an imitation within this process.")
-        return MEMORY[0]
+        message(f"Note: {problem}. The demo uses memory: instead, an imitation within this process.")
+        return "memory:"
 
     def stop() -> None:
         try:
@@ -174,19 +173,15 @@ def _temporary_store(stack: ExitStack) -> str:
 
 
 def _authority(stack: ExitStack, store_url: str) -> tuple[Authority, list[str]]:
-    """An Authority, and the list of PATs to be removed with `stack`."""
-    from ...authority import Authority
-    from ...errors import ConfigurationError, PatAuthError
-
-    ours = _given() is None
-    # In a store that is named, nothing may be in the way of the next demo, however this one ends.
+    """Return an Authority, and a list: PATs whose ids are put on it are removed with `stack`."""
+    temporary = _given() is None
+    # In a store that --store names, PATs of one demo must not hinder the next, however the first one ends.
     apart: dict[str, Any] = {"key_prefix": KEY_PREFIX, "retention": 0, "max_pats_per_owner": 1000}
-    settings = {} if ours else apart
     try:
         with warnings_as_messages():
-            authority = Authority.from_url(store_url, **settings)
+            authority = Authority.from_url(store_url, **({} if temporary else apart))
     except ConfigurationError as problem:
-        if ours:
+        if temporary:
             raise ConfigurationError(f"{problem}, or better: pip install 'patauth[demo]'") from problem
         raise
     stack.enter_context(authority)
@@ -196,25 +191,22 @@ def _authority(stack: ExitStack, store_url: str) -> tuple[Authority, list[str]]:
         for pat_id in made:
             try:
                 authority.delete(pat_id)
-            except PatAuthError:  # revoked by now, or the store is gone; it expires by itself
+            except PatAuthError:  # it is revoked, or the store is gone and the PAT will expire
                 pass
 
-    if not ours:
+    if not temporary:
         stack.callback(remove)
     authority.ping()
     return authority, made
 
 
 def _serve(stack: ExitStack, listener: socket.socket, authority: Authority) -> str:
-    """Serve the app on `listener` in threads until `stack` ends; its URL."""
+    """Serve the app on `listener`, in threads, until `stack` ends. Return its URL."""
     from werkzeug.serving import WSGIRequestHandler, make_server
-
-    from ...wsgi.middleware import PatAuthMiddleware
-    from .story import READ, WRITE
 
     class Quiet(WSGIRequestHandler):
         def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
-            """Nothing between the lines of the story."""
+            """Print nothing between the lines of the story."""
 
     port = listener.getsockname()[1]
     app = PatAuthMiddleware(_app, authority, require={"GET /reports": READ, "POST /reports": WRITE})
@@ -227,7 +219,7 @@ def _serve(stack: ExitStack, listener: socket.socket, authority: Authority) -> s
 
 
 def _app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """The application that is protected: it tells callers what patauth told it of them."""
+    """Answer with what patauth says about the caller. This is the app that is protected."""
     principal = environ["patauth.principal"]
     answer = {
         "caller": principal.subject.name,
@@ -240,13 +232,13 @@ def _app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 
 def _command(store_url: str) -> Callable[..., str]:
-    """Makes the patauth line that does the same from another terminal."""
+    """Return a function that makes a `patauth` line, for another terminal, from words."""
     program = click.get_current_context().find_root().info_name or "patauth"
 
     def line(*words: str) -> str:
         if _given() is None:
             return f"{program} {shlex.join([*words, '--store', store_url])}"
-        # The URL was given, and may hold a password: it is not printed.
+        # The URL that was given may hold a password, so it is not printed.
         return f"PATAUTH_KEY_PREFIX={KEY_PREFIX} {program} {shlex.join(words)} --store …"
 
     return line

@@ -1,25 +1,19 @@
-"""The story of `patauth demo`: real requests to a running app, each told and each checked.
+"""The story of `patauth demo`: real requests to a running app, each told and checked.
 
-Every step says what is sent, as a curl line that can be repeated, what came back, and what that means. The
-meaning is printed only after the answer was checked; an answer that differs ends the story with `Untrue`.
+Each step prints the request as a curl line, the answer, and what the answer means. The meaning is printed
+only after the answer is checked. If an answer is not the one that the story tells, `Untrue` ends it.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from secrets import token_hex
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
 import click
 
@@ -27,90 +21,26 @@ from ...authority import Authority
 from ...errors import PatAuthError
 from ...model.pat import IssuedPat, Owner
 from ...settings import parse_duration
+from .request import NoReply, Reply, Request
 
 READ, WRITE = "reports:read", "reports:write"
 OWNER = Owner("alice", name="Alice")
 SMALL_QUOTA = "5/10"
 
 _SHOWN = ("WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy")
-_PATIENCE = 10  # s for one answer
-_MOST_REQUESTS = 50  # until the small quota is used up, however slow this machine
+_MOST_REQUESTS = 50  # that use up the small quota, also on a slow machine where it refills meanwhile
 
 
 class Untrue(Exception):
-    """A step did not happen as told."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer over HTTP."""
-
-    status: int
-    fields: list[tuple[str, str]]
-    body: str
-
-    def field(self, name: str) -> str:
-        """All values of a field; empty where it is missing."""
-        return ", ".join(value for key, value in self.fields if key.lower() == name.lower())
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The body, which is a JSON object."""
-        content = json.loads(self.body)
-        if not isinstance(content, dict):
-            raise ValueError("not an object")
-        return content
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request, and the curl line that repeats it."""
-
-    url: str
-    method: str = "GET"
-    basic: tuple[str, str] | None = None
-    bearer: str | None = None
-    form: dict[str, str] = field(default_factory=dict)
-
-    def curl(self) -> str:
-        """The line for a shell; -i prints the answer's fields, too."""
-        words = ["curl", "-i"]
-        if self.basic:
-            words += ["-u", ":".join(self.basic)]
-        if self.bearer:
-            words += ["-H", f"Authorization: Bearer {self.bearer}"]
-        if self.form:
-            words += ["-d", urlencode(self.form)]  # which makes it a POST
-        elif self.method != "GET":
-            words += ["-X", self.method]
-        return shlex.join([*words, self.url])
-
-    def send(self) -> Reply:
-        """Send it over a connection of its own. Raises `Untrue` where no answer comes."""
-        url = urlsplit(self.url)
-        headers = {}
-        if self.basic:
-            headers["Authorization"] = "Basic " + b64encode(":".join(self.basic).encode()).decode()
-        if self.bearer:
-            headers["Authorization"] = f"Bearer {self.bearer}"
-        if self.form:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        connection = HTTPConnection(url.hostname or "", url.port, timeout=_PATIENCE)
-        try:
-            method = "POST" if self.form else self.method
-            connection.request(method, url.path, urlencode(self.form) or None, headers)
-            response = connection.getresponse()
-            return Reply(response.status, response.getheaders(), response.read().decode())
-        except (OSError, HTTPException, ValueError) as problem:
-            raise Untrue(f"no answer: {problem}") from problem
-        finally:
-            connection.close()
+    """A step of the story did not happen as told."""
 
 
 class Story:
-    """Tells and checks. `command` makes the patauth line of words for a shell; `tell` prints one line.
+    """Tells the story and checks it.
 
-    `steps` is the record: what was asked, what was answered.
+    `url` is where the app listens. `command` makes a `patauth` line for a shell from words; `tell` prints one
+    line. The ids of PATs that the story creates are appended to `made`, so that they can be removed at the
+    end. `steps` records what was asked and answered.
     """
 
     def __init__(
@@ -126,18 +56,19 @@ class Story:
         self._authority = authority
         self._command = command
         self._tell = tell
-        self._made = made  # ids of PATs, to be removed in the end
+        self._made = made
         self._reports = url + "/reports"
         self._exchange = url + "/oauth/token"
 
     # -- the story --------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Tell it all. Raises `Untrue`, naming the step."""
-        with self._step("Alice makes a PAT"):
+        """Tell the whole story. Raises `Untrue`, which names the step."""
+        with self._step("Alice creates a PAT"):
             issued = self.issue("story", expires="1h")
             self._mean(
-                "A throw-away: it ends with this demo, so its secret may be printed. It may read, not write."
+                "It is a throw-away PAT that ends with this demo, so its secret may be printed. It may read,"
+                " not write."
             )
         basic, bearer = (issued.pat.id, issued.secret), issued.token
 
@@ -145,12 +76,12 @@ class Story:
             reply = self._ask(Request(self._reports), 401)
             challenge = reply.field("WWW-Authenticate")
             self._check("Basic " in challenge and "Bearer " in challenge, "both kinds in the challenge")
-            self._mean("The app was not called. The answer names the kinds of credentials that are taken.")
+            self._mean("The app was not called. The answer names the kinds of credentials that it takes.")
 
         with self._step("Basic: the PAT's id and secret"):
             self._greeted(Request(self._reports, basic=basic), "basic")
             self._mean(
-                "The app knows who calls, and by which scopes. RateLimit says what is left to this PAT."
+                "The app knows the caller and the caller's scopes. RateLimit says what this PAT has left."
             )
 
         with self._step("The exchange: id and secret for a short-lived access token"):
@@ -161,22 +92,22 @@ class Story:
             self._check(access.startswith("pata_"), "an access token")
             self._check(reply.content.get("scope") == READ, "the PAT's scope")
             self._mean(
-                f"It is good for {reply.content.get('expires_in')} s, so the secret need not travel with each"
-                " request."
+                f"It lives for {reply.content.get('expires_in')} s, so that the secret need not be sent with"
+                " each request."
             )
 
         with self._step("The access token as bearer"):
             self._greeted(Request(self._reports, bearer=access), "access_token")
-            self._mean("The same caller, without the secret.")
+            self._mean("The app sees the same caller, and the secret was not sent.")
 
         with self._step("The PAT token as bearer"):
             self._greeted(Request(self._reports, bearer=bearer), "pat")
-            self._mean("Id and secret in one string, for clients that know nothing but a bearer token.")
+            self._mean("It is id and secret in one string, for clients that can only send a bearer token.")
 
         with self._step("More than the PAT may do"):
             reply = self._ask(Request(self._reports, "POST", bearer=access), 403)
             self._check(f'scope="{WRITE}"' in reply.field("WWW-Authenticate"), "the scope that is missing")
-            self._mean(f"Writing needs {WRITE}, and this PAT holds {READ} alone. The app was not called.")
+            self._mean(f"To write needs {WRITE}, but this PAT has only {READ}. The app was not called.")
 
         with self._step(f"Too many requests, by a PAT with a small quota of its own: {SMALL_QUOTA} s"):
             self._use_up(self.issue("small", expires="1h", quota=SMALL_QUOTA))
@@ -184,23 +115,23 @@ class Story:
         with self._step("The PAT is revoked"):
             self._show(self._command("pat", "revoke", issued.pat.id, "--yes"))
             self._authority.delete(issued.pat.id)
-            self._mean("This waits until the removal is durable.")
+            self._mean("The command ends only when the removal is durable.")
 
         with self._step("The very next request: Basic"):
             self._ask(Request(self._reports, basic=basic), 401)
-            self._mean("Refused at once, with the words that anyone gets whose credentials never existed.")
+            self._mean("It is refused at once, in the same words as credentials that never existed.")
 
         with self._step("The very next request: the access token"):
             self._ask(Request(self._reports, bearer=access), 401)
-            self._mean("It had minutes to live, and ended with its PAT.")
+            self._mean("It had minutes to live, but it ended with its PAT.")
 
         with self._step("The very next request: the PAT token"):
             self._ask(Request(self._reports, bearer=bearer), 401)
-            self._mean("The same id and secret, and the same end.")
+            self._mean("It is the same id and secret, so it ended too.")
 
     def issue(self, name: str, *, expires: str, quota: str | None = None) -> IssuedPat:
-        """Make a PAT that may read, and show it with the command that makes such a one."""
-        name += "-" + token_hex(2)  # in a store that is named, other demos may be at work
+        """Create a PAT that may read, and print it with the command that creates one like it."""
+        name += "-" + token_hex(2)  # several demos may use the same store at a time
         words = ["pat", "create", "--owner-id", OWNER.id, "--owner-name", OWNER.name]
         words += ["--name", name, "--scope", READ, "--expires-in", expires]
         if quota is None:  # the command line has no option for a quota
@@ -233,7 +164,7 @@ class Story:
         self._tell(f"   … waiting {wait} s, as told")
         time.sleep(int(wait))
         self._answer(request.send(), 200)
-        self._mean("Each PAT has its own quota; who waits as long as Retry-After says gets through.")
+        self._mean("Each PAT has its own quota. A client that waits as long as Retry-After says succeeds.")
 
     # -- telling and checking -----------------------------------------------------------------------------
 
@@ -244,7 +175,7 @@ class Story:
         self._tell("\n" + click.style(f"{number}. {title}", bold=True))
         try:
             yield
-        except (Untrue, PatAuthError, ValueError) as problem:  # ValueError: a body that is not as expected
+        except (Untrue, NoReply, PatAuthError, ValueError) as problem:  # ValueError: an unexpected body
             raise Untrue(f"step {number} ({title}) did not happen as told: {problem}") from problem
 
     def _greeted(self, request: Request, method: str) -> None:
@@ -270,7 +201,7 @@ class Story:
             if name in _SHOWN:
                 self._tell(f"   {name}: {value}")
         self._tell(f"   {reply.body.strip()}")
-        self._check(reply.status == status, f"{status}, and got {reply.status}")
+        self._check(reply.status == status, f"{status}, but got {reply.status}")
         return reply
 
     def _check(self, truth: object, expected: str) -> None:

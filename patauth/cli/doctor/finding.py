@@ -1,4 +1,4 @@
-"""A finding of `patauth doctor`: how grave it is, what was seen, and what to do about it."""
+"""A finding of `patauth doctor`: how serious it is, what was found, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ Level = Literal["ok", "warning", "problem"]
 
 
 class Finding(NamedTuple):
-    """`check` is a word for what was looked at; `remedy` is empty where there is nothing to do."""
+    """A sentence about one thing that was examined.
+
+    `check` is a word for that thing. `remedy` says what to do; it is empty when nothing needs to be done.
+    """
 
     level: Level
     check: str
@@ -17,15 +20,15 @@ class Finding(NamedTuple):
 
 
 def ok(check: str, text: str) -> Finding:
-    """As it should be, or a matter of taste."""
+    """Return a finding about something that is right, or that is the operator's choice."""
     return Finding("ok", check, text)
 
 
 def warning(check: str, text: str, remedy: str) -> Finding:
-    """It works, and less safely than it could; or what it is cannot be known."""
+    """Return a finding about something that works but is less safe than it could be, or is unknown."""
     return Finding("warning", check, text, remedy)
 
 
 def problem(check: str, text: str, remedy: str) -> Finding:
-    """A promise of patauth does not hold like this."""
+    """Return a finding about something that breaks a promise of patauth."""
     return Finding("problem", check, text, remedy)

@@ -1,7 +1,7 @@
-"""gunicorn's configuration, as far as it can be seen from here: for `patauth doctor`.
+"""What `patauth doctor` finds in gunicorn's configuration, as far as it is visible without running gunicorn.
 
 gunicorn reads gunicorn.conf.py in its working directory, or the file that -c names; GUNICORN_CMD_ARGS wins
-over it. The file is Python: here it is read, never run, and only plain values are understood.
+over the file. The file is Python. It is parsed here and never run, so only plain values are understood.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from .finding import Finding, ok, problem, warning
 
 _OPTIONS = ("forwarded_allow_ips", "forwarder_headers", "limit_request_field_size")
-_UNKNOWN = object()  # set by something that only running it would tell
+_UNKNOWN = object()  # the value of an option that is computed
 
 
 def judge_gunicorn(environ: Mapping[str, str], folder: Path, trusted_proxies: int) -> Iterator[Finding]:
-    """What gunicorn's defaults, and what is set, mean for patauth; nothing where nothing is visible."""
+    """Judge what gunicorn's options and defaults mean for patauth. Without a configuration, find nothing."""
     found = _visible(environ, folder)
     if found is None:
         return
@@ -30,44 +30,44 @@ def judge_gunicorn(environ: Mapping[str, str], folder: Path, trusted_proxies: in
     if headers is None or allowed is None:
         yield warning(
             "gunicorn",
-            f"{where} computes forwarded_allow_ips or forwarder_headers; what they come to is not seen here.",
-            'Make sure that forwarder_headers is "" unless your proxy sets those headers itself.',
+            f"{where} computes forwarded_allow_ips or forwarder_headers, so their values are unknown here.",
+            'Make sure that forwarder_headers is "", unless your proxy sets those headers itself.',
         )
     elif headers and allowed:
         grave, who = (
-            (problem, "anybody") if "*" in allowed else (warning, f"whoever calls from {', '.join(allowed)}")
+            (problem, "any client") if "*" in allowed else (warning, f"a caller from {', '.join(allowed)}")
         )
         yield grave(
             "gunicorn",
-            f"By {where}, {who} may set {' and '.join(headers)} by a header of that name, and so change the"
-            " path that rules are matched against; a proxy that passes them on lets any client do it.",
-            'Set forwarder_headers = "", or let the proxy remove these headers, underscores included.',
+            f"With {where}, {who} can set {' and '.join(headers)} by headers of those names, and so change"
+            " the path that rules are matched against. If a proxy passes them on, any client can.",
+            'Set forwarder_headers = "", or let the proxy remove these headers, with "_" and with "-".',
         )
     elif "*" in allowed:
         yield warning(
             "gunicorn",
-            f"By {where}, anybody may say by X-Forwarded-Proto that a request came by https.",
-            "Name your proxy's address in forwarded_allow_ips.",
+            f"With {where}, any client can claim with X-Forwarded-Proto that its request came by https.",
+            "Set forwarded_allow_ips to the address of your proxy.",
         )
     else:
-        yield ok("gunicorn", f"By {where}, no client can change the path or the scheme by a header.")
+        yield ok("gunicorn", f"With {where}, no client can change the path or the scheme by a header.")
     if options.get("limit_request_field_size") == 0:
         yield warning(
             "gunicorn",
-            f"By {where}, the size of a header field has no limit (limit_request_field_size 0).",
-            "Leave it at its default, 8190.",
+            f"With {where}, the size of a header field is not limited (limit_request_field_size 0).",
+            "Keep the default, 8190.",
         )
     if trusted_proxies == 0 and "FORWARDED_ALLOW_IPS" in environ:
         yield warning(
             "gunicorn",
-            "FORWARDED_ALLOW_IPS speaks of a proxy, and trusted_proxies is 0: all clients behind that proxy"
-            " share one quota of refused credentials.",
+            "FORWARDED_ALLOW_IPS is set, so there seems to be a proxy, but trusted_proxies is 0: all clients"
+            " behind that proxy share one quota of refused credentials.",
             "Set trusted_proxies (PATAUTH_TRUSTED_PROXIES) to the number of your proxies.",
         )
 
 
 def _visible(environ: Mapping[str, str], folder: Path) -> tuple[str, dict[str, Any]] | None:
-    """What to call the configuration, and the options that it sets; None where there is none."""
+    """Return what to call the configuration, and the options that it sets; None if there is none."""
     text = environ.get("GUNICORN_CMD_ARGS", "")
     arguments = _arguments(text)
     named = arguments.pop("config", None)
@@ -77,13 +77,14 @@ def _visible(environ: Mapping[str, str], folder: Path) -> tuple[str, dict[str, A
         return None
     if from_file is None and named is not None:
         from_file = dict.fromkeys(_OPTIONS, _UNKNOWN)
-    where = " and ".join(
-        [*([path.name] if from_file is not None else []), *(["GUNICORN_CMD_ARGS"] if text else [])]
-    )
-    return where, {**(from_file or {}), **arguments}
+    names = [path.name] if from_file is not None else []
+    if text:
+        names.append("GUNICORN_CMD_ARGS")
+    return " and ".join(names), {**(from_file or {}), **arguments}
 
 
 def _arguments(text: str) -> dict[str, Any]:
+    """Return the options that a command line sets; all are unknown if it cannot be parsed."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-c", "--config")
     parser.add_argument("--forwarded-allow-ips")
@@ -97,17 +98,17 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 def _assignments(path: Path) -> dict[str, Any] | None:
-    """The options that a configuration file sets at its top; None if it cannot be read."""
+    """Return the options that a configuration file sets; None if it cannot be read."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return None
-    found: dict[str, Any] = {}
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Store) or node.id not in _OPTIONS:
-            continue
-        found[node.id] = _UNKNOWN
-    for statement in tree.body:
+    found = {
+        node.id: _UNKNOWN
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in _OPTIONS
+    }
+    for statement in tree.body:  # only plain values at the top level are known
         if isinstance(statement, ast.Assign):
             for target in statement.targets:
                 if isinstance(target, ast.Name) and target.id in found:
@@ -119,7 +120,7 @@ def _assignments(path: Path) -> dict[str, Any] | None:
 
 
 def _words(value: Any) -> list[str] | None:
-    """A comma-separated text, or a list, as gunicorn reads both; None if it is not known."""
+    """Return the words of a comma-separated text or of a list, as gunicorn reads both; None if unknown."""
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):

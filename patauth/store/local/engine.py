@@ -27,8 +27,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from patauth.errors import ConfigurationError, StoreUnavailable
-
+from ...errors import ConfigurationError, StoreUnavailable
 from . import supervisor
 from .binary import find_engine, read_record
 from .supervisor import DATA, RECORD, SOCKET, SUPERVISOR_LOCK, USERS_LOCK, read_pid, runs_in, take_lock

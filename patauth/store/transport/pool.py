@@ -28,7 +28,6 @@ from ...concurrency.slots import Slots
 from ...errors import ConfigurationError, StoreUnavailable
 from .wire import Command, ErrorReply, TooLate, Wire, WireError, pack
 
-REQUEST_DEADLINE = 0.5  # s, for all store calls of one request
 POOL_WAIT = 0.05  # s to wait for a connection when all are in use
 BREAKER_FAILURES = 5  # in a row, before callers are refused at once
 BREAKER_PAUSE = 0.25  # s between two tries while it is open

@@ -67,7 +67,7 @@ def identify_caller(
     """
     if identify is None or environ.get("HTTP_AUTHORIZATION"):
         address = client_address(environ, authority.settings.trusted_proxies)
-        return Admitted(*authority.admit(authorization(environ), address=address), None)
+        return Admitted(*authority.operations.authenticate(authorization(environ), address), None)
 
     person = _ask(identify, environ)
     if person is None:
@@ -76,7 +76,7 @@ def identify_caller(
         raise Forbidden("you are signed in to another organisation than this one")
     safe = environ["REQUEST_METHOD"] in _SAFE
     check_origin(environ, safe=safe)
-    ring = authority.keyring()
+    ring = authority.operations.keyring()
     now = int(clock())
     if safe:
         return Admitted(person, None, make_csrf_token(ring, person, now))

@@ -11,7 +11,8 @@ from typing import Any
 from ...model.filters import MAX_BYTES, MAX_SORTERS, SORTABLE
 from ...operations.json_patch import MAX_OPERATIONS, MAX_POINTER, MAX_TOKENS, NEEDS
 from ...operations.listing import MOST
-from ...operations.update import IN_BULK, MAX_BULK, MAX_OVERLAP
+from ...operations.rotate import MAX_OVERLAP
+from ...operations.update import IN_BULK, MAX_BULK
 from ...settings import MAX_ACCESS_TOKEN_TTL, Settings
 from ..bodies import MAX_JSON
 from ..openapi.parts import (

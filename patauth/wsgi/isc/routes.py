@@ -28,7 +28,9 @@ from ...model.expiry import Expiry
 from ...model.pat import IssuedPat, Owner, PersonalAccessToken
 from ...model.quota import Decision
 from ...model.rights import EVERYTHING
-from ...operations.lifecycle import NewPat
+from ...operations.create import NewPat
+from ...operations.management import Management
+from ...operations.rotate import DEFAULT_OVERLAP
 from ...settings import MAX_ACCESS_TOKEN_TTL
 from ..answers import ISC_NAMES, Answer, isc_error, json_answer
 from ..api.caller import Identify
@@ -85,7 +87,7 @@ class _Call(NamedTuple):
     """One admitted request; `pat_id` is what the path has in its place, whatever that is."""
 
     environ: WSGIEnvironment
-    authority: Authority
+    management: Management
     version: Version
     caller: Caller
     pat_id: str
@@ -129,7 +131,7 @@ class Dialect:
         self, version: Version, operations: Mapping[str, Operation], pat_id: str, environ: WSGIEnvironment
     ) -> Answer:
         def call(caller: Caller) -> _Call:
-            return _Call(environ, self._authority, version, caller, pat_id)
+            return _Call(environ, self._authority.operations.management, version, caller, pat_id)
 
         def render(error: PatAuthError, decision: Decision | None) -> Answer:
             return isc_error(error, environ, decision, _NAMES)
@@ -194,7 +196,7 @@ def _list(call: _Call) -> Answer:
     counted = parameters.get("count", "false")
     if counted not in ("true", "false"):
         raise InvalidRequest("give true or false", field="count")
-    listing = call.authority.list(
+    listing = call.management.list(
         owner_id=owner_id,
         filters=parameters.get("filters"),
         sort=parameters.get("sorters"),
@@ -229,7 +231,7 @@ def _create(call: _Call) -> Answer:
         access_token_ttl=MAX_ACCESS_TOKEN_TTL if seconds is None else seconds,
         never_acknowledged=isinstance(body, CreateOrNever) and bool(body.user_aware_token_never_expires),
     )
-    return _issued(call, call.authority.create_pat(new, by=call.caller))
+    return _issued(call, call.management.create(new, by=call.caller))
 
 
 def _owner(given: OwnerToBe | None) -> Owner | None:
@@ -239,42 +241,42 @@ def _owner(given: OwnerToBe | None) -> Owner | None:
 
 
 def _get(call: _Call) -> Answer:
-    return json_answer(200, _shown(call, call.authority.get(call.pat_id, by=call.caller)))
+    return json_answer(200, _shown(call, call.management.get(call.pat_id, by=call.caller)))
 
 
 def _patch(call: _Call) -> Answer:
     operations = read_json(call.environ, JSON_PATCH)
     fields = call.version.patchable
-    pat = call.authority.patch(call.pat_id, operations, fields=fields, by=call.caller)
+    pat = call.management.patch(call.pat_id, operations, fields=fields, by=call.caller)
     return json_answer(200, _shown(call, pat))
 
 
 def _delete(call: _Call) -> Answer:
-    call.authority.delete(call.pat_id, by=call.caller)
+    call.management.delete(call.pat_id, by=call.caller)
     return _nothing()
 
 
 def _bulk_update(call: _Call) -> Answer:
     body = _read(call, Bulk)
-    pats = call.authority.patch_many(body.ids, body.patch, by=call.caller)
+    pats = call.management.patch_many(body.ids, body.patch, by=call.caller)
     return json_answer(200, [_shown(call, pat) for pat in pats])
 
 
 def _rotate(call: _Call) -> Answer:
     body = Rotation() if _is_empty(call.environ) else _read(call, Rotation)
-    overlap = {}
+    overlap = DEFAULT_OVERLAP
     if body.overlap_seconds is not None:
         # Cut to what a timedelta can hold; what is cut is refused as too long or negative all the same.
-        overlap["overlap"] = timedelta(seconds=max(-1, min(body.overlap_seconds, 10**9)))
-    return _issued(call, call.authority.rotate(call.pat_id, by=call.caller, **overlap))
+        overlap = timedelta(seconds=max(-1, min(body.overlap_seconds, 10**9)))
+    return _issued(call, call.management.rotate(call.pat_id, overlap=overlap, by=call.caller))
 
 
 def _get_presented(call: _Call) -> Answer:
-    return json_answer(200, _shown(call, call.authority.get_presented(call.caller)))
+    return json_answer(200, _shown(call, call.management.get_self(call.caller)))
 
 
 def _delete_presented(call: _Call) -> Answer:
-    call.authority.delete_presented(call.caller)
+    call.management.delete_self(call.caller)
     return _nothing()
 
 
@@ -328,7 +330,7 @@ def _base(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
         "scope": list(pat.scope),
         "owner": {"type": pat.owner.type, "id": pat.owner.id, "name": pat.owner.name},
         "created": dates.format_ms(pat.created_ms),
-        "accessTokenValiditySeconds": call.authority.settings.access_token_ttl
+        "accessTokenValiditySeconds": call.management.settings.access_token_ttl
         if seconds is None
         else seconds,
     }

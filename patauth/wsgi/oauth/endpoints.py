@@ -46,10 +46,10 @@ def token(environ: WSGIEnvironment, authority: Authority) -> Answer:
         raise UnsupportedGrantType
 
     address = client_address(environ, authority.settings.trusted_proxies)
-    credentials = authority.read(lambda: _client(environ, form, authority), address)
+    credentials = authority.operations.read(lambda: _client(environ, form, authority), address)
     if not isinstance(credentials, PatCredentials) or credentials.method != "basic":
         raise InvalidCredentials("send the PAT id and the PAT secret, as Basic or in the body")
-    access = authority.exchange_credentials(credentials, scope=form.get("scope"), address=address)
+    access = authority.operations.exchange(credentials, form.get("scope"), address)
     content = {
         "access_token": access.value,
         "token_type": access.token_type,
@@ -77,7 +77,7 @@ def jwks(environ: WSGIEnvironment, authority: Authority) -> Answer:
     """Answer a request for the public keys. Raises as `token`."""
     if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
         raise MethodNotAllowed("GET, HEAD")
-    body = json.dumps(authority.jwks()).encode()
+    body = json.dumps(authority.operations.jwks()).encode()
     fields = [
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
@@ -94,8 +94,8 @@ def _about_a_token(environ: WSGIEnvironment, authority: Authority) -> tuple[str,
     if asked is None:
         raise InvalidRequest("token is missing; send the token to look at or to end")
     address = client_address(environ, authority.settings.trusted_proxies)
-    credentials = authority.read(lambda: _client(environ, form, authority), address)
-    return asked, authority.admit_credentials(credentials, address=address), address
+    credentials = authority.operations.read(lambda: _client(environ, form, authority), address)
+    return asked, authority.operations.admit(credentials, address), address
 
 
 def _form(environ: WSGIEnvironment) -> dict[str, str]:
@@ -119,10 +119,10 @@ def _client(
             raise InvalidRequest("send the client's secret once: as Basic or in the body, not both")
         if "access_token" in form:  # RFC 6750 §2
             raise InvalidRequest("send credentials once: in the Authorization header, and not in the body")
-        credentials = authority.format.parse(authorization, form_encoded=True)
+        credentials = authority.operations.format.parse(authorization, form_encoded=True)
         if client_id is not None and client_id != credentials.pat_id:
             raise InvalidRequest("client_id differs from the user name of Basic")
         return credentials
     if client_id is None or client_secret is None:
         raise InvalidCredentials("send client_id and client_secret, or Basic")
-    return authority.format.basic(client_id, client_secret)
+    return authority.operations.format.basic(client_id, client_secret)

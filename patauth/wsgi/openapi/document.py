@@ -69,7 +69,9 @@ def routes(authority: Authority, surfaces: Collection[str]) -> dict[str, Callabl
 
     @cache
     def made() -> Answer:
-        return json_answer(200, document(settings, surfaces, publishes_keys=authority.publishes_keys))
+        return json_answer(
+            200, document(settings, surfaces, publishes_keys=authority.operations.publishes_keys)
+        )
 
     def respond(environ: WSGIEnvironment) -> Answer:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):

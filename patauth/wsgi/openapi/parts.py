@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ...model.pat import ID, MAX_NAME, NOT_IN_NAME, OWNER_TYPES
+from ...model.owner_types import OWNER_TYPES
+from ...model.pat import ID, MAX_NAME, NOT_IN_NAME
 from ...model.scopes import MAX_LENGTH, MAX_SCOPES, SCOPE_TOKEN
 from ...settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
 

@@ -41,7 +41,7 @@ def verify(environ: WSGIEnvironment, authority: Authority) -> Answer:
             raise InvalidRequest("this takes scope and nothing else")
         required = parse(asked.get("scope", ""))
         address = client_address(environ, settings.trusted_proxies)
-        principal, decision = authority.admit(authorization(environ), address=address)
+        principal, decision = authority.operations.authenticate(authorization(environ), address)
         if not covers(principal.scopes, required, settings.scopes or ()):
             raise InsufficientScope(required)
     except PatAuthError as error:

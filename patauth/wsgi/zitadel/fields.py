@@ -22,7 +22,7 @@ from ...model.caller import Caller, Principal
 from ...model.expiry import Expiry
 from ...model.filters import Filter, Sorter
 from ...model.pat import IssuedPat, PersonalAccessToken, check_id
-from ...operations.lifecycle import NewPat
+from ...operations.create import NewPat
 from ...operations.listing import Listing
 from ...operations.management import Management
 from ..answers import Answer, UnsupportedMediaType
@@ -50,10 +50,10 @@ Timestamp = Annotated[
 
 
 class Call(NamedTuple):
-    """One admitted request. `authority` has the verbs where it wants to act; ids are as in the path."""
+    """One admitted request. `management` is of the tenant where it wants to act; ids are as in the path."""
 
     environ: WSGIEnvironment
-    authority: Management
+    management: Management
     caller: Caller
     user_id: str  # "" where the path has none
     token_id: str
@@ -61,7 +61,7 @@ class Call(NamedTuple):
     @property
     def tenant(self) -> str:
         """The organisation that is acted in."""
-        return self.authority.settings.tenant
+        return self.management.settings.tenant
 
     def is_own(self, user_id: str) -> bool:
         """Whether a user of the organisation is whoever calls. An equal id elsewhere is another user."""
@@ -83,12 +83,12 @@ def admitted(environ: WSGIEnvironment, authority: Authority, caller: Caller, ids
             "gRPC, gRPC-web, Connect streams and protobuf are not served here; send application/json"
         )
     organisation = environ.get("HTTP_X_ZITADEL_ORGID")
-    acting: Management = authority
+    acting = authority.operations.management
     if organisation is not None:
         # A server joins a field that was sent twice by commas.
         if "," in organisation:
             raise InvalidRequest("name one organisation, and once", field="tenant")
-        acting = authority.acting_in(check_id(organisation, "tenant"), caller)
+        acting = authority.operations.management_in(check_id(organisation, "tenant"), caller)
     return Call(environ, acting, caller, *ids)
 
 
@@ -177,13 +177,13 @@ def add(call: Call, user_id: str, expires: str | None) -> IssuedPat:
         expiry=Expiry(at_ms=expires_ms),
         never_acknowledged=expires_ms is None,  # here, to say nothing is to ask for it
     )
-    return call.authority.create_pat(new, by=call.caller)
+    return call.management.create(new, by=call.caller)
 
 
 def find(call: Call, user_id: str, token_id: str) -> PersonalAccessToken:
     """A PAT by id, if it is this user's. Raises `NotFound`, `Forbidden`."""
     check_id(user_id, "userId")
-    pat = call.authority.get(token_id, by=call.caller)
+    pat = call.management.get(token_id, by=call.caller)
     if pat.owner.id != user_id:
         raise NotFound
     return pat
@@ -193,14 +193,14 @@ def remove(call: Call, user_id: str, token_id: str) -> PersonalAccessToken:
     """Remove a PAT, if it is this user's; as it was just before. Raises `NotFound`, `Forbidden`."""
     check_id(user_id, "userId")
     try:
-        pat = call.authority.get(token_id, by=call.caller)
+        pat = call.management.get(token_id, by=call.caller)
     except NotFound:
         # The removal finds nothing either, but says so only once one that came first is durable.
-        call.authority.delete(token_id, by=call.caller)
+        call.management.delete(token_id, by=call.caller)
         raise
     if pat.owner.id != user_id:
         raise NotFound
-    call.authority.delete(token_id, by=call.caller)
+    call.management.delete(token_id, by=call.caller)
     return pat
 
 
@@ -208,7 +208,7 @@ def listed(
     call: Call, user_id: str | None, filters: Filter | None, sorter: Sorter, offset: int, limit: int
 ) -> Listing:
     """PATs of a user, or with None of the organisation, and how many there are in all."""
-    return call.authority.list(
+    return call.management.list(
         owner_id="me" if user_id is not None and call.is_own(user_id) else user_id,
         filters=filters,
         sort=[sorter],

@@ -140,17 +140,17 @@ def _get(call: Call) -> Answer:
 
 def _search(call: Call) -> Answer:
     query = read(call, Search, _CAMEL).query
-    most = call.authority.settings.page_limit_zitadel
+    most = call.management.settings.page_limit_zitadel
     offset, limit = page_of(query, "query", most, most)
     ascending = query is not None and bool(query.asc)
     user_id = check_id(call.user_id, "userId")
     # Before the list is read, for it is to have all that this counts.
-    sequence = call.authority.tenant_sequence()
+    sequence = call.management.tenant_sequence()
     pats = listed(call, user_id, None, Sorter("created", not ascending), offset, limit)
     details = {
         "totalResult": str(pats.total),
         "processedSequence": str(sequence),
-        "viewTimestamp": instant(pats[0].read_ms if pats else call.authority.now()),
+        "viewTimestamp": instant(pats[0].read_ms if pats else call.management.now()),
     }
     return json_answer(200, filled({"details": filled(details), "result": [_shown(pat) for pat in pats]}))
 

@@ -127,7 +127,7 @@ def _remove_by_body(call: Call) -> Answer:
 
 def _list(call: Call) -> Answer:
     body = read(call, Search, _CAMEL)
-    setting = call.authority.settings.page_limit_zitadel
+    setting = call.management.settings.page_limit_zitadel
     offset, limit = page_of(body.pagination, "pagination", min(USUAL_LIMIT, setting), min(MAX_LIMIT, setting))
     ascending = body.pagination is not None and bool(body.pagination.asc)
     column = _known(body.sorting_column, _COLUMN, tuple(_COLUMNS), "sortingColumn")

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from patauth.cli import program
+from patauth.cli import options, program
+from patauth.crypto.hashing import Hasher
+from patauth.crypto.profiles import PROFILES
 from tests.support.cli import Run, local_store
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A `local:` store for this module, kept running."""
+    """A `local:` store that all of these tests share, kept running."""
     with local_store(tmp_path_factory.mktemp("cli") / "data") as store_url:
         yield store_url
 
@@ -28,3 +31,20 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
 def owner(request: pytest.FixtureRequest) -> str:
     """An owner of this test alone."""
     return re.sub(r"[^!-.0-~]", "_", request.node.name)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input counts as a terminal, so that a command asks; the answer is the `input` of `run`."""
+    monkeypatch.setattr(options, "on_terminal", lambda: True)
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash with a profile that is too weak to be chosen on the command line, and 100 times as fast."""
+    init = Hasher.__init__
+
+    def quick(self: Hasher, profile: object, **given: Any) -> None:
+        init(self, PROFILES["testing"], **given)
+
+    monkeypatch.setattr(Hasher, "__init__", quick)

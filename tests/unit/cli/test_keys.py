@@ -14,7 +14,6 @@ from joserfc.jwk import ECKey
 from patauth import Authority, Owner
 from patauth.jwt.key_files import SigningKeys
 from tests.support.cli import DATE, Run
-from tests.support.processes import Terminal
 from tests.support.signing import ISSUER, JWT_MODE, parts_of
 
 
@@ -85,9 +84,7 @@ def test_under_a_local_store_they_are_in_its_directory(run: Run, tmp_path: Path)
 
 def test_retire_removes_all_others_and_asks(run: Run, place: Path, url: str) -> None:
     old = [rotated(run)["key"]["kid"] for _ in range(2)]
-    refused = run("keys", "rotate", "--retire")
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert "--yes" in refused.stderr
+    assert run("keys", "rotate", "--retire").exit_code == 2
     assert len(listed(run)) == 2
     made = rotated(run, "--retire", "--yes")
     assert made["removed"] == old
@@ -97,15 +94,17 @@ def test_retire_removes_all_others_and_asks(run: Run, place: Path, url: str) -> 
     assert made["key"]["kid"] not in table.stdout
 
 
-def test_a_terminal_is_asked_before_keys_are_removed(run: Run, url: str) -> None:
-    assert rotated(run)["removed"] == []
-    before = listed(run)
-    terminal = Terminal("keys", "rotate", "--retire", "--store", url)
-    terminal.wait_for("Remove the key")
-    terminal.type("n\n")
-    code, stdout = terminal.end()
-    assert (code, stdout) == (1, "")
-    assert listed(run) == before
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_is_asked_before_keys_are_removed(run: Run, place: Path) -> None:
+    for which in ("the key", "all 2 keys"):
+        rotated(run)
+        before = listed(run)
+        refused = run("keys", "rotate", "--retire", input="n\n")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert f"Remove {which}, and end all signed tokens? [y/N]" in refused.stderr
+        assert listed(run) == before
+    assert run("keys", "rotate", "--retire", input="y\n").exit_code == 0
+    assert len(listed(run)) == 1
 
 
 def test_no_part_of_a_private_key_is_shown(run: Run, place: Path) -> None:
@@ -121,22 +120,17 @@ def test_no_part_of_a_private_key_is_shown(run: Run, place: Path) -> None:
         assert not [line for line in path.read_text().splitlines()[1:-1] if line in result.output]
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+def test_what_makes_no_sense_is_2_and_makes_nothing(run: Run, place: Path) -> None:
+    for words, said in (
         (("--delay", "soon"), "--delay"),
         (("--delay", "31d"), "30 days"),
         (("--algorithm", "HS256"), "--algorithm"),
         (("--retire", "--yes", "--delay", "1h"), "leave out --delay"),
         (("more",), "more"),
-    ],
-)
-def test_what_makes_no_sense_is_2_and_makes_nothing(
-    run: Run, place: Path, words: tuple[str, ...], said: str
-) -> None:
-    refused = run("keys", "rotate", *words)
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert said in refused.stderr
+    ):
+        refused = run("keys", "rotate", *words)
+        assert (refused.exit_code, refused.stdout) == (2, ""), words
+        assert said in refused.stderr, words
     assert not place.exists()
 
 

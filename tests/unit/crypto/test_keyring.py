@@ -7,13 +7,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from patauth.crypto.keyring import Keyring
+from patauth.model.pat_id import PatId
 
 KEY = bytes(range(32))
 RING = Keyring(KEY)
 ids = st.text(
     st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="/"), min_size=1, max_size=128
 )
-pat_ids = st.binary(min_size=16, max_size=16).map(bytes.hex)
+pat_ids = st.binary(min_size=16, max_size=16).map(lambda raw: PatId(raw.hex()))
 secrets = st.binary(min_size=32, max_size=32)
 
 
@@ -26,7 +27,7 @@ def test_an_owner_tag_is_8_hex_and_always_the_same(tenant, owner):
 def test_texts_that_are_fixed_because_pats_live_for_years():
     """What changes here makes all PATs of all stores unknown."""
     assert RING.owner_tag("default", "alice") == "fde1d69b"
-    assert RING.secret_tag("0" * 32, bytes(32)).hex() == "1d4529e88d51a7b4ec026df3cf1577b0"
+    assert RING.secret_tag(PatId("0" * 32), bytes(32)).hex() == "1d4529e88d51a7b4ec026df3cf1577b0"
     assert RING.check_value.hex() == "7e9fdd470f845edd3217d6e77987a525"
 
 
@@ -48,7 +49,7 @@ def test_a_secret_tag_depends_on_id_and_secret(one_id, one, other_id, other):
 def test_another_store_key_makes_everything_else_another(one, other):
     assume(one != other)
     first, second = Keyring(one), Keyring(other)
-    assert first.secret_tag("0" * 32, KEY) != second.secret_tag("0" * 32, KEY)
+    assert first.secret_tag(PatId("0" * 32), KEY) != second.secret_tag(PatId("0" * 32), KEY)
     assert first.check_value != second.check_value
 
 
@@ -66,7 +67,7 @@ def test_each_purpose_has_a_key_of_its_own_and_none_is_the_store_key(key):
 def test_a_secret_tag_is_hmac_sha256_of_id_and_secret(key, secret):
     """By the standard library's HMAC, whose way of keying once is written out in the product."""
     expected = hmac.digest(hmac.digest(key, b"patauth secret tag 1", "sha256"), bytes(16) + secret, "sha256")
-    assert Keyring(key).secret_tag("0" * 32, secret) == expected[:16]
+    assert Keyring(key).secret_tag(PatId("0" * 32), secret) == expected[:16]
 
 
 def test_the_check_value_is_only_half_of_a_key_that_nothing_else_uses():

@@ -12,7 +12,7 @@ from patauth.crypto import proof_cache
 from patauth.crypto.hashing import Digest, Hasher
 from patauth.crypto.pepper import Pepper
 from patauth.crypto.profiles import PROFILES
-from patauth.crypto.proof_cache import Proofs
+from patauth.crypto.proof_cache import ProofCache
 from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
 from tests.support.servers import until
 from tests.support.threads import in_threads
@@ -31,6 +31,9 @@ class Asked:
         self.verdict = verdict
         self.questions = []
 
+    def is_due(self, stored):
+        return False
+
     def verify(self, secret, stored):
         self.questions.append((secret, stored))
         if isinstance(self.verdict, BaseException):
@@ -46,7 +49,7 @@ class Clock:
 
 
 def make(hasher, ttl=900.0, entries=1000, **more):
-    return Proofs(hasher, ttl=ttl, entries=entries, **more)
+    return ProofCache(hasher, ttl=ttl, entries=entries, **more)
 
 
 class TestMemory:

@@ -16,7 +16,6 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
 from patauth import Authority, ConfigurationError, InvalidToken, JWTVerifier, Overloaded, Owner
-from patauth.errors import EXPIRED
 from patauth.jwt import signature
 from patauth.jwt.key_files import SigningKeys
 from patauth.jwt.signature import Key
@@ -24,7 +23,7 @@ from patauth.model.credentials import Claims
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import Make, issue
 from tests.support.clocks import NOW, Clock
-from tests.support.signing import ISSUER, PLAIN, access_of
+from tests.support.signing import EXPIRED, ISSUER, PLAIN, access_of
 from tests.support.wsgi import request
 
 

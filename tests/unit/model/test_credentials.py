@@ -21,11 +21,10 @@ from patauth.model.credentials import (
     Format,
     PatCredentials,
     Prefixes,
-    is_pat_id,
-    mint_pat_id,
     mint_secret,
     split_basic,
 )
+from patauth.model.pat_id import PatId
 
 FORMAT = Format()
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -89,9 +88,9 @@ class TestMint:
         secrets = {mint_secret() for _ in range(1000)}
         assert len(secrets) == 1000
         assert {len(secret) for secret in secrets} == {32}
-        ids = {mint_pat_id("0123abcd") for _ in range(1000)}
+        ids = {PatId.mint("0123abcd") for _ in range(1000)}
         assert len(ids) == 1000
-        assert all(is_pat_id(pat_id) and pat_id.startswith("0123abcd") for pat_id in ids)
+        assert all(PatId.read(pat_id) and pat_id.tag == "0123abcd" for pat_id in ids)
         assert len({FORMAT.mint_access_token(PAT_ID)[0] for _ in range(1000)}) == 1000
 
     def test_a_forked_child_does_not_mint_what_its_parent_mints(self):
@@ -157,7 +156,7 @@ class TestShape:
         ],
     )
     def test_an_id_is_32_lower_case_hex_and_nothing_else(self, pat_id):
-        assert not is_pat_id(pat_id)
+        assert PatId.read(pat_id) is None
         with pytest.raises(InvalidCredentials):
             FORMAT.basic(pat_id, SECRET)
 

@@ -125,26 +125,30 @@ def test_whatever_is_asked_for_no_limit_is_passed_and_nothing_asked_for_is_chang
         assert expires == min(limits, default=None)
 
 
-class TestRead:
+class TestKeywords:
     """Expiries as Python says them."""
 
-    def test_nothing_is_never(self) -> None:
-        assert Expiry.read(None) == NEVER
+    def test_nothing_is_nothing_and_never_is_never(self) -> None:
+        assert Expiry.of_keywords(None, None, False) is None
+        assert Expiry.of_keywords(None, None, True) == NEVER
 
     def test_times_are_whole_milliseconds_cut(self) -> None:
-        assert Expiry.read(timedelta(microseconds=1_999)) == Expiry(after_ms=1)
-        assert Expiry.read(timedelta.max).after_ms is not None
+        assert Expiry.of_keywords(timedelta(microseconds=1_999), None, False) == Expiry(after_ms=1)
+        longest = Expiry.of_keywords(timedelta.max, None, False)
+        assert longest is not None
+        assert longest.after_ms is not None
         moment = datetime(2030, 1, 1, 1, microsecond=999, tzinfo=timezone(timedelta(hours=1)))
-        assert Expiry.read(moment) == Expiry(at_ms=NOW)
+        assert Expiry.of_keywords(None, moment, False) == Expiry(at_ms=NOW)
 
-    @pytest.mark.parametrize(
-        "given",
-        [datetime(2030, 1, 1), 30, "2030-01-01T00:00:00Z", datetime(2030, 1, 1).date(), True],
-        ids=repr,
-    )
-    def test_anything_else_is_refused(self, given: Any) -> None:
-        with pytest.raises(InvalidRequest, match="expire"):
-            Expiry.read(given)
+    def test_anything_else_and_several_at_once_are_refused(self) -> None:
+        hour, moment = timedelta(hours=1), datetime(2030, 1, 1, tzinfo=UTC)
+        for keywords in (
+            *[(None, one, False) for one in (datetime(2030, 1, 1), 30, "2030-01-01T00:00Z", moment.date())],
+            *[(one, None, False) for one in (30, "1h", True, moment)],
+            (hour, moment, False), (hour, None, True), (None, moment, True), (hour, moment, True),
+        ):  # fmt: skip
+            with pytest.raises(InvalidRequest, match="expire"):
+                Expiry.of_keywords(*keywords)  # type: ignore[arg-type]
 
 
 class TestMonths:

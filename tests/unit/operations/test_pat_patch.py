@@ -13,6 +13,7 @@ from patauth import Owner, PersonalAccessToken, Settings
 from patauth.errors import InvalidRequest, InvalidScope, PatAuthError
 from patauth.model.dates import DAY, format_ms
 from patauth.model.scopes import covers
+from patauth.operations.conditions import require_changeable
 from patauth.operations.pat_patch import PATCHABLE, PatPatch
 from patauth.operations.permissions import NO_LIMIT, Limit
 
@@ -55,7 +56,15 @@ def apply(
     policy: Settings = PLAIN,
     now: int = NOW,
 ) -> PersonalAccessToken:
-    return PatPatch(list(operations), PATCHABLE).apply(pat, now, limit, policy)
+    """What an update makes of a PAT by a JSON Patch."""
+    return applied(PatPatch(list(operations), PATCHABLE), pat, now, limit, policy)
+
+
+def applied(
+    patch: PatPatch, pat: PersonalAccessToken, now: int, limit: Any, policy: Settings
+) -> PersonalAccessToken:
+    require_changeable(pat, now)
+    return patch.change_of(pat).apply(pat, now, limit, policy)
 
 
 def test_each_member_is_changed_alone_and_the_change_is_counted_and_dated() -> None:
@@ -150,7 +159,7 @@ def test_one_patch_serves_many_pats_and_is_changed_by_none() -> None:
     operations = [{"op": "add", "path": "/scope/-", "value": "c"}, put("/scope/0", "z")]
     patch = PatPatch(operations, PATCHABLE)
     for _ in range(3):
-        assert patch.apply(DATED, NOW, unlimited, PLAIN).scope == ("z", "b", "c")
+        assert applied(patch, DATED, NOW, unlimited, PLAIN).scope == ("z", "b", "c")
     assert operations == [{"op": "add", "path": "/scope/-", "value": "c"}, put("/scope/0", "z")]
 
 
@@ -171,7 +180,7 @@ class TestFields:
     def test_what_is_not_let_stays_as_it_is(self) -> None:
         for pat in (DATED, ENDLESS):
             patch = PatPatch([put("/name", "x"), put("/scope", ["a"])], ("name", "scope"))
-            after = patch.apply(pat, NOW, unlimited, PLAIN)
+            after = applied(patch, pat, NOW, unlimited, PLAIN)
             assert (after.expires_ms, after.never_acknowledged) == (pat.expires_ms, pat.never_acknowledged)
         for operation in (
             put(DATE, None),

@@ -25,7 +25,7 @@ from patauth import (
     Principal,
 )
 from tests.support import rights
-from tests.support.authorities import Make, basic, issue
+from tests.support.authorities import Make, basic, issue, patch_many
 from tests.support.clocks import DAY, NOW, Clock
 from tests.support.rights import ALL_MANAGE, ALL_READ, EVERYTHING, HELD, MANAGED_READ, MY_MANAGE, MY_READ
 
@@ -135,7 +135,7 @@ class World:
         assert self.authority.get(target).name == name
 
     def do_bulk(self, _: str, target: str) -> None:
-        (pat,) = self.authority.patch_many([target], SOONER, by=self.by)
+        (pat,) = patch_many(self.authority, [target], SOONER, by=self.by)
         assert self.authority.get(target) == pat
         assert pat.expires_ms == NOW + 2 * DAY
 
@@ -315,11 +315,11 @@ def test_a_caller_of_another_tenant_is_refused_whatever_the_rights(
         lambda: here.list(by=by),
         lambda: here.list(owner_id="self", by=by),
         lambda: here.get(own, by=by),
-        lambda: here.get_presented(by),
-        lambda: here.delete_presented(by),
+        lambda: here.operations.management.get_self(by),
+        lambda: here.operations.management.delete_self(by),
         lambda: here.create(name="x", scope=["reports:read"], expires_in=timedelta(days=1), by=by),
         lambda: here.patch(own, RENAME, by=by),
-        lambda: here.patch_many([own], SOONER, by=by),
+        lambda: patch_many(here, [own], SOONER, by=by),
         lambda: here.rotate(own, by=by),
         lambda: here.delete(own, by=by),
     ):
@@ -336,7 +336,7 @@ def test_a_caller_is_a_principal_or_a_person_and_nothing_else(authority: Authori
         with pytest.raises(InvalidRequest, match="by: "):
             call(own, by=by)
     with pytest.raises(InvalidRequest, match="by: "):
-        authority.delete_presented(by)  # type: ignore[arg-type]
+        authority.operations.management.delete_self(by)  # type: ignore[arg-type]
     assert authority.get(own).state == "active"
 
 
@@ -347,12 +347,12 @@ class TestPresented:
         self, authority: Authority, named: str, way: str
     ) -> None:
         world = World(authority, HELD[named], way)
-        assert authority.get_presented(world.by).id == world.caller.pat.id
+        assert authority.operations.management.get_self(world.by).id == world.caller.pat.id
         assert len(world.all()) == 4
-        authority.delete_presented(world.by)
+        authority.operations.management.delete_self(world.by)
         assert world.caller.pat.id not in [pat.id for pat, *_ in world.all()]
         assert len(world.all()) == 3
-        for call in (authority.get_presented, authority.delete_presented):
+        for call in (authority.operations.management.get_self, authority.operations.management.delete_self):
             with pytest.raises(NotFound):
                 call(world.by)
         with pytest.raises(InvalidCredentials):
@@ -362,13 +362,13 @@ class TestPresented:
     def test_a_person_presents_none(self, authority: Authority, named: str) -> None:
         world = World(authority, HELD[named], "person")
         before = world.all()
-        for call in (authority.get_presented, authority.delete_presented):
+        for call in (authority.operations.management.get_self, authority.operations.management.delete_self):
             with pytest.raises(NotFound, match="presented"):
                 call(world.by)
         assert world.all() == before
 
     def test_the_host_presents_none_either(self, authority: Authority) -> None:
-        for call in (authority.get_presented, authority.delete_presented):
+        for call in (authority.operations.management.get_self, authority.operations.management.delete_self):
             with pytest.raises(NotFound):
                 call(None)  # type: ignore[arg-type]
 
@@ -456,7 +456,7 @@ class TestLimit:
                 with pytest.raises(InvalidRequest, match="your own personal access token"):
                     authority.patch(one, operations, by=world.by)
                 with pytest.raises(InvalidRequest, match="your own personal access token"):
-                    authority.patch_many([one], operations, by=world.by)
+                    patch_many(authority, [one], operations, by=world.by)
         with pytest.raises(InvalidRequest, match="your own personal access token"):
             authority.patch(longer.id, [{"op": "add", "path": "/scope/-", "value": MY_READ}], by=world.by)
         with pytest.raises(Forbidden, match="later expiry"):

@@ -14,6 +14,7 @@ from patauth.crypto.hashing import Digest
 from patauth.errors import InvalidRequest, StoreUnavailable
 from patauth.model.dates import LATEST
 from patauth.model.pat import OWNER_TYPES, Owner, PersonalAccessToken, check_name
+from patauth.model.pat_id import PatId
 from patauth.model.quota import MAX_COUNT, MAX_SECONDS, Quota
 from patauth.store.record import (
     NEVER,
@@ -43,7 +44,7 @@ instants = st.integers(0, LATEST)
 NOW = 1_893_456_000_000  # 2030-01-01T00:00:00Z
 until_2255 = st.integers(0, 2**53 // 1000)  # ms whose µs Lua's doubles hold exactly
 generations = st.integers(0, 2**24 - 1)
-pat_ids = st.binary(min_size=16, max_size=16).map(bytes.hex)
+pat_ids = st.binary(min_size=16, max_size=16).map(lambda raw: PatId(raw.hex()))
 
 
 @st.composite
@@ -71,7 +72,7 @@ slots = st.builds(SecretSlot, generations, st.binary(min_size=16, max_size=16), 
 @st.composite
 def records(draw) -> PatRecord:
     pat = PersonalAccessToken(
-        id=draw(pat_ids),
+        id=str(draw(pat_ids)),
         name=draw(names()),
         scope=draw(scopes),
         owner=draw(owners),
@@ -112,7 +113,7 @@ EXAMPLE = PatRecord(
     0x1D1E1F202122,
 )
 PACKED = pack(EXAMPLE)
-TOKEN = TokenRecord("00112233445566778899aabbccddeeff", 0x171819, 0x0B0C0D0E0F10, ("a", "b"))
+TOKEN = TokenRecord(PatId("00112233445566778899aabbccddeeff"), 0x171819, 0x0B0C0D0E0F10, ("a", "b"))
 
 
 class TestPat:

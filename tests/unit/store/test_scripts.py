@@ -33,7 +33,7 @@ def test_no_verb_raises_anything_but_our_errors_whatever_is_answered(make_at: Ma
     authority: Authority = make_at(request_quota="1000000/1", exchange_quota="1000000/1")
     issued = issue(authority)
     token = authority.exchange(issued.pat.id, issued.secret).value
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     honest = transport.call
     chance = random.Random(7)
     kinds: list[Any] = [None, -1, 0, 2**70, b"", b"x" * 200, [], [b"x"], "text", 1.5, True]

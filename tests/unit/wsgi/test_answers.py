@@ -31,7 +31,7 @@ from patauth.wsgi.answers import (
     zitadel_error,
 )
 from patauth.wsgi.isc.languages import LOCALES, text
-from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
+from tests.support.authorities import Make, admit, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
 from tests.support.wsgi import request
 
@@ -261,7 +261,7 @@ def test_what_the_right_secret_alone_is_told_stays(authority: Authority, clock: 
 
     def answer(authorization: str) -> Any:
         with pytest.raises(errors.InvalidCredentials) as refused:
-            authority.admit(authorization)
+            admit(authority, authorization)
         return json.loads(isc(refused.value).body)
 
     assert answer(basic_of(issued)) == {"error": "the personal access token is disabled"}

@@ -428,7 +428,7 @@ def test_the_store_gone_is_503_with_retry_after_on_every_protected_route(make_at
     authority = make_at(url="unix:///nonexistent/socket")
     gate = PatAuthMiddleware(app, authority, public=["/healthz"])
     some = basic("0" * 32, wrong_secret(authority))
-    token, _ = authority.format.mint_access_token("0" * 32)
+    token, _ = authority.operations.format.mint_access_token("0" * 32)
     for value in (some, "Bearer " + token):
         response = request(gate, "/x", authorization=value)
         assert (response.status_code, response.json["error"]) == (503, "temporarily_unavailable")

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,14 @@ import pytest
 from patauth import Authority, InvalidCredentials, Overloaded, StoreUnavailable
 from patauth.store.transport import pool as connection_module
 from patauth.store.transport.pool import Connections
-from tests.support.authorities import Make, basic_of, issue
+from tests.support.authorities import AS_INSTALLED, Make, basic_of, issue
 from tests.support.servers import Server, binaries, serving, until
+
+
+@pytest.fixture
+def make_at(make_at: Make) -> Make:
+    """Makes Authorities that are no more patient than the product is."""
+    return partial(make_at, **AS_INSTALLED)
 
 
 @pytest.fixture(params=list(binaries()))
@@ -100,9 +107,9 @@ def test_a_restart_between_two_requests_is_not_noticed(make_at: Make, own: Serve
     """All idle connections are closed by then; one request finds out, and goes over a new one."""
     authority = make_at(url=own.url)
     issued = issue(authority)
-    held = [authority._store._transport._checkout(time.monotonic() + 1) for _ in range(5)]  # type: ignore[attr-defined]
+    held = [authority.operations._store._transport._checkout(time.monotonic() + 1) for _ in range(5)]  # type: ignore[attr-defined]
     for connection in held:
-        authority._store._transport._release(connection)  # type: ignore[attr-defined]
+        authority.operations._store._transport._release(connection)  # type: ignore[attr-defined]
     own.kill()
     own.start()
     for _ in range(3):
@@ -160,7 +167,7 @@ def test_after_a_restart_the_first_creation_is_made(make_at: Make, own: Server) 
     """16 connections are stale then; a process that only creates finds out at the first."""
     authority = make_at(url=own.url)
     authority.ping()
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     assert isinstance(transport, Connections)
     for wire in [transport._checkout(time.monotonic() + 1) for _ in range(16)]:
         transport._release(wire)
@@ -211,7 +218,7 @@ def test_exceptions_from_outside_at_any_moment_leave_everything_usable(make_at: 
     for mine in people:
         assert authority.authenticate(basic_of(mine)).pat_id == mine.pat.id
     assert time.monotonic() - start < 1
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     assert isinstance(transport, Connections)
     assert transport._slots.held <= 4
 
@@ -254,7 +261,7 @@ def test_what_is_not_understood_is_unavailable_and_never_unknown_credentials(
     """Every class of error reply, and replies that are none (REQUIREMENTS F5, F10)."""
     authority = make_at(url=server.url)
     issued = issue(authority)
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     assert isinstance(transport, Connections)
     transport.close()
     with liar(tmp_path / "liar", reply) as url:
@@ -288,7 +295,7 @@ def test_a_reply_that_trickles_in_does_not_stretch_the_deadline(
     """One byte every 50 ms: each of them in time, the whole never."""
     authority = make_at()
     issued = issue(authority)
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     assert isinstance(transport, Connections)
     transport.close()
 
@@ -340,7 +347,7 @@ def test_a_late_reply_reaches_nobody(make_at: Make, own: Server) -> None:
 def test_a_caller_waits_50_ms_for_a_connection_and_no_longer(make_at: Make, server: Server) -> None:
     authority = make_at(url=server.url, max_connections=1)
     issued = issue(authority)
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     assert isinstance(transport, Connections)
     held = transport._checkout(time.monotonic() + 1)
     waited = refused_in(lambda: authority.authenticate(basic_of(issued)))
@@ -364,7 +371,7 @@ def test_64_threads_share_one_connection_without_deadlock(make_at: Make, server:
         thread.join()
     assert len(outcomes) == 64 * 20
     assert outcomes.count(True) > 0
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     assert isinstance(transport, Connections)
     assert (transport._slots.held, len(transport._idle), transport._slots.waiting) == (1, 1, 0)
 
@@ -384,7 +391,7 @@ def test_a_deadline_that_passed_in_our_own_process_is_not_the_servers_fault(make
     """A thread that got no turn for half a second: its connection is kept, and nobody else is refused."""
     authority = make_at()
     authority.ping()
-    transport = authority._store._transport
+    transport = authority.operations._store._transport
     assert isinstance(transport, Connections)
     before = list(transport._idle)
     for _ in range(2 * connection_module.BREAKER_FAILURES):
@@ -401,7 +408,7 @@ def test_an_address_where_nobody_listens_is_unavailable(make_at: Make) -> None:
     authority = make_at(url=f"redis://:hunter2secret@127.0.0.1:{port}/0")
     start = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
-        authority.verify_bearer(authority.format.mint_access_token("0" * 32)[0])
+        authority.verify_bearer(authority.operations.format.mint_access_token("0" * 32)[0])
     assert time.monotonic() - start < 0.6
     assert "hunter2" not in f"{caught.value!r} {caught.value.detail}"
 

@@ -350,8 +350,8 @@ class TestRepresentation:
         """S5, over every answer that shows a PAT."""
         made = api.create().json
         one = f"{V1}/{made['id']}"
-        ring = authority.keyring()
-        secret = authority.format.basic(made["id"], made["secret"]).secret
+        ring = authority.operations.keyring()
+        secret = authority.operations.format.basic(made["id"], made["secret"]).secret
         hidden = [made["secret"], made["secret"][5:48], "argon2", ring.secret_tag(made["id"], secret).hex()]
         patch = [{"op": "replace", "path": "/name", "value": "other"}]
         bulk = {"ids": [made["id"]], "patch": [{"op": "remove", "path": "/expirationDate"}]}

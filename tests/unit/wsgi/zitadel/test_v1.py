@@ -304,7 +304,7 @@ class TestRemove:
         def unsure(*_: Any) -> None:
             raise StoreUnavailable
 
-        monkeypatch.setattr(authority._store, "confirm_removals", unsure)
+        monkeypatch.setattr(authority.operations._store, "confirm_removals", unsure)
         assert api("DELETE", api.one(made)).status_code == 503
 
 
@@ -663,8 +663,8 @@ class TestErrors:
 
     def test_no_answer_but_to_an_add_has_a_secret(self, api: Api, authority: Authority) -> None:
         made = api.add().json
-        secret = authority.format.bearer(made["token"]).secret
-        ring = authority.keyring()
+        secret = authority.operations.format.bearer(made["token"]).secret
+        ring = authority.operations.keyring()
         hidden = [
             made["token"],
             made["token"][-48:-8],
@@ -704,7 +704,7 @@ class TestGuests:
         scopes = ["idn:my-personal-access-tokens:manage", "idn:managed-personal-access-tokens:read"]
         by = home.verify_bearer(issue(home, "maker", scope=scopes).token)
         theirs = issue(away, owner=Owner("bob"), name="theirs")
-        acting = home.acting_in("acme", by)
+        acting = home.operations.management_in("acme", by)
         with pytest.raises(NotFound):
             acting.get(theirs.pat.id, by=by)
         with pytest.raises(Forbidden):
@@ -714,7 +714,7 @@ class TestGuests:
         home = make_at(clock=clock, may_act_in=lambda by, tenant: by.subject.id == "alice")
         alice = home.verify_bearer(issue(home, "a", scope=[ALL]).token)
         bob = home.verify_bearer(issue(home, "b", owner=Owner("bob"), scope=[ALL]).token)
-        acting = home.acting_in("acme", alice)
+        acting = home.operations.management_in("acme", alice)
         assert acting.list(by=alice) == []
         for by in (bob, None):
             with pytest.raises(Forbidden):
@@ -726,7 +726,7 @@ class TestGuests:
     ) -> None:
         home = make_at(clock=clock, may_act_in=lambda by, tenant: True)
         alice = home.verify_bearer(issue(home, "a", scope=["reports:read", ALL]).token)
-        acting = home.acting_in("acme", alice)
+        acting = home.operations.management_in("acme", alice)
         with caplog.at_level("INFO", "patauth.audit"):
             acting.create(
                 owner=Owner("zoe"), name="x", scope=["reports:read"], expires_in=timedelta(days=1), by=alice

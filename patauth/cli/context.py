@@ -1,0 +1,121 @@
+"""What a command runs in: the global options, messages on stderr, and the settings and store they lead to."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from ..authority import Authority
+from ..settings import Settings
+from ..store.url import StoreUrl
+
+
+@dataclass
+class Options:
+    """The global options as given. When one is given twice, the last one counts."""
+
+    store: str | None = None
+    output: str = "table"
+    quiet: bool = False
+
+    @property
+    def json(self) -> bool:
+        """Whether data is printed as JSON."""
+        return self.output == "json"
+
+
+def options() -> Options:
+    """Return the global options of the command that is running."""
+    return click.get_current_context().ensure_object(Options)
+
+
+class Failure(Exception):
+    """Ends the program with a message on stderr and an exit code."""
+
+    def __init__(self, text: str, exit_code: int = 1) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+# -- messages ----------------------------------------------------------------------------------------------
+
+
+def message(text: str) -> None:
+    """Write a line to stderr, unless --quiet is given."""
+    if not options().quiet:
+        click.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """Return the text with escapes such as \\u202e for characters that are invisible or move the cursor."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+@contextmanager
+def warnings_as_messages() -> Iterator[None]:
+    """Turn warnings of the library into messages, one line each.
+
+    The warning about memory: is dropped, because each command has its own words for it.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for warning in caught:
+                if warning.category is UserWarning and "'memory:'" not in str(warning.message):
+                    message(f"Warning: {warning.message}")
+
+
+# -- the settings and the store ----------------------------------------------------------------------------
+
+
+def named_settings(default_store: str | None = None, **given: Any) -> Settings:
+    """Return the settings of the environment, with the store that --store or the environment names.
+
+    `default_store` is used when neither names one. `given` wins over the environment. Raises
+    `click.UsageError` when no store is named, and `ConfigurationError` when a setting is wrong.
+    """
+    url = options().store
+    if url is None and not any(os.environ.get(f"PATAUTH_STORE_URL{suffix}") for suffix in ("", "_FILE")):
+        url = default_store or ""
+    if url == "":
+        raise click.UsageError(
+            "no store is named: give --store URL or set PATAUTH_STORE_URL,"
+            " for example --store local:./patauth-data"
+        )
+    if url is not None:
+        given["store_url"] = url
+    with warnings_as_messages():
+        return Settings.from_env(**given)
+
+
+@contextmanager
+def open_authority() -> Iterator[Authority]:
+    """Open an Authority over the store that is named; close it at the end."""
+    settings = named_settings()
+    with warnings_as_messages():
+        if StoreUrl.read(settings.store_url).engine == "memory":
+            message(
+                "Warning: a memory: store is empty at first and ends with this command: nothing is found in"
+                " it and nothing is kept. Name another store, for example --store local:./patauth-data"
+            )
+        elif is_new_directory(settings.store_url):
+            message(f"Note: {settings.store_url} does not exist yet; a new, empty store is created there.")
+        authority = Authority(settings)
+    with authority:
+        yield authority
+
+
+def is_new_directory(store_url: str) -> bool:
+    """Return whether a `local:` store is about to be created, on purpose or because of a typing error."""
+    directory = StoreUrl.read(store_url).directory
+    return directory is not None and not directory.exists()

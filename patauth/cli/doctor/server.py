@@ -1,0 +1,159 @@
+"""What `patauth doctor` makes of the facts that a store's server tells about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ...settings import Settings
+from .finding import Finding, ok, problem, warning
+
+if TYPE_CHECKING:
+    from ...store.server_facts import ServerFacts
+
+_OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
+_SKEW, _WILD_SKEW = 1.0, 60.0  # seconds
+_NEARLY_FULL = 0.8  # of the memory limit
+
+
+def judge_server(facts: ServerFacts, settings: Settings) -> Iterator[Finding]:
+    """Judge everything that the server tells."""
+    denied = " and ".join(facts.denied)
+    yield _version(facts, denied)
+    yield _persistence(facts, denied)
+    yield _eviction(facts, denied)
+    yield _memory(facts, denied)
+    yield _replication(facts, settings.durability, denied)
+    yield _clock(facts)
+
+
+def _unknown(check: str, what: str, denied: str, remedy: str) -> Finding:
+    why = f"this user of the server may not ask ({denied})" if denied else "the server does not say"
+    return warning(check, f"It is unknown {what}: {why}.", remedy)
+
+
+def _version(facts: ServerFacts, denied: str) -> Finding:
+    kind, version = facts.kind, facts.version
+    if kind is None or version is None:
+        remedy = "Make sure that it is Redis 7.0 or newer, or Valkey."
+        return _unknown("version", "which server this is", denied, remedy)
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < _OLDEST.get(kind, (0, 0)):
+        oldest = ".".join(map(str, _OLDEST[kind]))
+        return warning(
+            "version",
+            f"This is {kind} {version}; patauth is not tested with versions before {oldest}.",
+            "Use a current version.",
+        )
+    return ok("version", f"This is {kind} {version}.")
+
+
+def _persistence(facts: ServerFacts, denied: str) -> Finding:
+    if facts.append_only is None:
+        remedy = "Make sure that the server has `appendonly yes`."
+        return _unknown("persistence", "whether the server writes an append-only file", denied, remedy)
+    if not facts.append_only:
+        written = "only snapshots" if facts.config.get("save") else "and perhaps nothing is written"
+        return problem(
+            "persistence",
+            f"There is no append-only file, {written}: a restart restores revoked PATs and loses new ones.",
+            "Set `appendonly yes` in the server's configuration, and run CONFIG SET appendonly yes now.",
+        )
+    if facts.info.get("aof_last_write_status", "ok") != "ok":
+        return problem(
+            "persistence",
+            "The last write to the append-only file failed.",
+            "Read the server's log; most often the disk is full.",
+        )
+    if facts.config.get("appendfsync") == "no":
+        return warning(
+            "persistence",
+            "The append-only file is not flushed: a power failure can undo the revocations of minutes.",
+            "Set `appendfsync everysec`, or `always`.",
+        )
+    flushed = facts.config.get("appendfsync", "as configured")
+    return ok("persistence", f"There is an append-only file, flushed {flushed}.")
+
+
+def _eviction(facts: ServerFacts, denied: str) -> Finding:
+    if facts.eviction is None:
+        remedy = "Make sure that the server has `maxmemory-policy noeviction`."
+        return _unknown("eviction", "what the server does when its memory is full", denied, remedy)
+    if facts.eviction != "noeviction":
+        limited = "" if facts.memory_limit else " as soon as it has a limit (maxmemory)"
+        return problem(
+            "eviction",
+            f"With {facts.eviction}, PATs vanish and quotas start again when memory is full{limited}.",
+            "Set `maxmemory-policy noeviction`; use another server for a cache that needs eviction.",
+        )
+    return ok("eviction", "Nothing is evicted (noeviction).")
+
+
+def _memory(facts: ServerFacts, denied: str) -> Finding:
+    used, limit = facts.number("used_memory"), facts.memory_limit
+    if limit is None:
+        return _unknown("memory", "how much memory there is", denied, "Watch the server's memory yourself.")
+    if not limit:
+        return ok("memory", "The server's memory has no limit of its own.")
+    if used is None:
+        return ok("memory", f"The limit is {limit} bytes.")
+    share = f"{used} of {limit} bytes are used ({used / limit:.0%})"
+    if used > _NEARLY_FULL * limit:
+        return warning(
+            "memory",
+            f"{share}; a full server creates no PATs and no access tokens, and requests get 503.",
+            "Raise maxmemory, or find out what else is in this server.",
+        )
+    return ok("memory", f"{share}.")
+
+
+def _replication(facts: ServerFacts, wanted: int | None, denied: str) -> Finding:
+    """Judge the replicas; `wanted` is how many a revocation waits for, None if it does not wait."""
+    check = "replication"
+    role, replicas = facts.info.get("role"), facts.number("connected_slaves")
+    if role is None or replicas is None:
+        remedy = "If there are, set durability to replicas:1, so that a failover undoes no revocation."
+        return _unknown(check, "whether there are replicas", denied, remedy)
+    if role != "master":
+        return problem(
+            check,
+            "This server is a replica: it refuses writes, or loses them.",
+            "Name the primary in store_url.",
+        )
+    if wanted is not None and replicas < wanted:
+        return problem(
+            check,
+            f"durability asks for {wanted} replicas but {replicas} are connected: revocations fail.",
+            "Connect the replicas, or lower durability.",
+        )
+    if wanted is None and replicas:
+        return warning(
+            check,
+            f"{replicas} replicas are connected but nobody waits for them: a failover may undo a revocation.",
+            "Set durability to replicas:1 (PATAUTH_DURABILITY).",
+        )
+    if wanted is not None and facts.config.get("min-replicas-to-write") == "0":
+        return warning(
+            check,
+            "A primary that has lost its replicas goes on writing; a failover undoes what it wrote.",
+            "Set `min-replicas-to-write 1` and `min-replicas-max-lag 2` on the primary.",
+        )
+    return ok(
+        check, f"{replicas or 'No'} replicas are connected, and revocations wait for {wanted or 'none'}."
+    )
+
+
+def _clock(facts: ServerFacts) -> Finding:
+    if facts.ahead is None:
+        remedy = "Synchronise both clocks by NTP."
+        return _unknown("clock", "how the server's clock differs from this host's", "TIME", remedy)
+    least = max(0.0, abs(facts.ahead) - facts.unsure)
+    if least <= _SKEW:
+        return ok("clock", "The server's clock and this host's clock agree.")
+    where = "ahead of" if facts.ahead > 0 else "behind"
+    grave = problem if least > _WILD_SKEW else warning
+    return grave(
+        "clock",
+        f"The server's clock is {least:.1f} s {where} this host's; PATs expire by the server's.",
+        "Synchronise both clocks by NTP.",
+    )

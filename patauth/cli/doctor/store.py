@@ -1,0 +1,57 @@
+"""What `patauth doctor` finds when it looks for the store: whether it answers, and what its server says."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...authority import Authority
+from ...errors import ConfigurationError, StoreUnavailable
+from ...settings import Settings
+from ...store.url import StoreUrl
+from ..context import is_new_directory, warnings_as_messages
+from .finding import Finding, ok, problem, warning
+from .folder import judge_folder
+from .server import judge_server
+
+if TYPE_CHECKING:
+    from ...store.server_facts import ServerFacts
+
+
+class StoreReport(NamedTuple):
+    """`facts` is None if the server was not asked."""
+
+    findings: list[Finding]
+    facts: ServerFacts | None
+    reachable: bool
+
+
+def judge_store(settings: Settings) -> StoreReport:
+    """Examine the store. A `local:` store that does not exist yet is not created."""
+    if StoreUrl.read(settings.store_url).engine == "memory":
+        text = "The store is memory:, which ends with the process that uses it."
+        remedy = "Name a store that lasts, for example local:./patauth-data."
+        return StoreReport([warning("store", text, remedy)], None, True)
+    directory = StoreUrl.read(settings.store_url).directory
+    findings = [] if directory is None else list(judge_folder(directory))
+    if is_new_directory(settings.store_url):
+        return StoreReport(findings, None, not any(finding.level == "problem" for finding in findings))
+
+    from ...store.server_facts import read_facts  # imports redis, which takes 80 ms
+
+    with warnings_as_messages():
+        authority = Authority(settings)
+    with authority:
+        try:
+            authority.ping()  # starts a local: engine and connects, which is not measured
+            began = time.perf_counter()
+            authority.ping()
+            milliseconds = 1000 * (time.perf_counter() - began)
+            facts = read_facts(settings)
+        except (StoreUnavailable, ConfigurationError) as trouble:
+            text = f"{trouble}{f' ({trouble.detail})' if trouble.detail else ''}."
+            remedy = "Check that the server runs, and that store_url, its password and secret_key are right."
+            return StoreReport([*findings, problem("store", text, remedy)], None, False)
+    findings.append(ok("store", f"The store answers in {milliseconds:.1f} ms, and its key is right."))
+    findings += judge_server(facts, settings)
+    return StoreReport(findings, facts, True)

@@ -1,0 +1,42 @@
+"""The conditions under which a PAT, and the access tokens that come from it, may be used.
+
+This is the one home of such a condition in Python, for secrets, access tokens and the caller's own PAT alike.
+The scripts judge those that cost nothing there: `active` and `current` in store/lua/prelude.lua, and the same
+inline in authenticate.lua, which runs on each request.
+"""
+
+from __future__ import annotations
+
+from ..errors import InvalidCredentials, InvalidRequest
+from ..model.pat import PersonalAccessToken
+from ..store.record import PatRecord, TokenRecord
+
+_WORDS = {"expired": "has expired", "disabled": "is disabled"}
+
+
+def is_usable(pat: PersonalAccessToken, now: int) -> bool:
+    """Return whether a PAT may be used at `now` (ms): it is neither expired nor disabled."""
+    return pat.state_at(now) == "active"
+
+
+def require_usable(pat: PersonalAccessToken, now: int) -> None:
+    """Raise `InvalidCredentials`, which says why, unless a PAT may be used. For holders of its secret."""
+    state = pat.state_at(now)
+    if state != "active":
+        raise InvalidCredentials(f"the personal access token {_WORDS[state]}", state=state)
+
+
+def require_changeable(pat: PersonalAccessToken, now: int) -> None:
+    """Raise `InvalidRequest` for a PAT that has expired: it can only be read or deleted."""
+    if pat.state_at(now) == "expired":
+        raise InvalidRequest("this personal access token has expired; it can only be read or deleted")
+
+
+def is_token_usable(record: PatRecord, token: TokenRecord, now: int) -> bool:
+    """Return whether an access token may be used: itself, its PAT, and the secret that it came from."""
+    return (
+        token.pat_id == record.pat.id
+        and now < token.expires_ms
+        and is_usable(record.pat, now)
+        and record.passes(token.generation, now)
+    )

@@ -1,0 +1,181 @@
+"""All operations over one store, for patauth's own surfaces: HTTP, the command line, the page.
+
+An application has `Authority`, which offers what applications need of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from .. import events
+from ..concurrency.forks import after_fork_in_child
+from ..crypto.hashing import Hasher
+from ..crypto.keyring import Keyring
+from ..crypto.proof_cache import ProofCache
+from ..errors import Forbidden, InvalidCredentials, InvalidToken, PatAuthError
+from ..jwt.issuer import open_signed_tokens
+from ..model.caller import Caller
+from ..model.credentials import AccessToken, Format, PatCredentials
+from ..model.pat import check_id
+from ..settings import Settings
+from ..store.deadline import REQUEST_SECONDS
+from ..store.factory import open_store
+from .authenticate import Admission, Authenticator
+from .exchange import Access, Exchanger
+from .failures import Failures
+from .introspect import INACTIVE, Introspection, introspect, revoke
+from .management import Management
+from .permissions import asked
+
+C = TypeVar("C")
+
+
+class Operations:
+    """What patauth does, for one tenant in one store; safe for many threads and after a fork.
+
+    `format` reads and spells credentials; `management` has the PATs of the tenant. Raises
+    `ConfigurationError`; nothing is connected before the first use.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], int] | None = None,
+        request_seconds: float = REQUEST_SECONDS,
+    ) -> None:
+        self.settings = settings
+        self._events = events.Events(events.log)
+        self._store = open_store(settings, clock, request_seconds)
+        self._hasher = hasher = Hasher(
+            settings.hash_profile,
+            slots=settings.hash_slots,
+            queue=settings.hash_queue,
+            peppers=settings.pepper,
+        )
+        self._signed = signed = open_signed_tokens(settings)
+        self.format = Format(settings.credential_prefixes, jwt=signed.read if signed else None)
+        proofs = ProofCache(hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
+        failures = Failures(settings.failure_quota, entries=settings.failure_entries)
+        for part in (hasher, proofs, failures):
+            after_fork_in_child(part.after_fork)
+        self._authenticator = Authenticator(settings, self._store, proofs, failures, self._events)
+        self._exchanger = Exchanger(
+            settings,
+            self._store,
+            self._authenticator,
+            self._events,
+            signed if settings.signs_tokens else None,
+        )
+        self.management = Management(settings, self._store, hasher, self._events)
+
+    def close(self) -> None:
+        """Close connections, and give a `local:` engine back: it stops when nobody uses it."""
+        self._store.close()
+
+    # -- credentials ------------------------------------------------------------------------------------
+
+    def read(self, form: Callable[[], C], address: str | None) -> C:
+        """Return what `form` reads by `self.format`; what is refused there is an event, too."""
+        try:
+            return form()
+        except PatAuthError as refusal:
+            self._tell_unread(refusal, address)
+            raise
+
+    def _tell_unread(self, refusal: PatAuthError, address: str | None) -> None:
+        # An InvalidToken is a JWT, refused by its signature or claims.
+        reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
+        self._events.emit("credentials.refused", reason=reason, address=address)
+
+    def authenticate(self, authorization: str, address: str | None) -> Admission:
+        """Verify an Authorization value, and charge the request quota. See `Authority.authenticate`."""
+        try:
+            credentials = self.format.parse(authorization)
+        except PatAuthError as refusal:
+            self._tell_unread(refusal, address)
+            raise
+        return self._authenticator.admit(credentials, address)
+
+    def admit(self, credentials: PatCredentials | AccessToken, address: str | None) -> Admission:
+        """Verify credentials that `format` has read, and charge the request quota."""
+        return self._authenticator.admit(credentials, address)
+
+    def exchange(
+        self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
+    ) -> Access:
+        """Exchange an id and secret for an access token. See `Authority.exchange`.
+
+        Raises `InvalidCredentials` for a PAT token, which is no client secret.
+        """
+        if credentials.method != "basic":
+            raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
+        return self._exchanger.exchange(credentials, scope, address)
+
+    def introspect(self, token: str, *, by: Caller | None, address: str | None) -> Introspection:
+        """Return what a token is worth now (RFC 7662). See `Authority.introspect`."""
+        actor = self.management.actor(by)
+        try:
+            credentials = self.format.bearer(token)
+        except InvalidCredentials:
+            return INACTIVE
+        return introspect(actor, self._authenticator, credentials, address)
+
+    def revoke(self, token: str, *, by: Caller | None, address: str | None) -> bool:
+        """End an access token, or with a PAT token its PAT (RFC 7009). See `Authority.revoke`."""
+        actor = self.management.actor(by)
+        try:
+            credentials = self.format.bearer(token)
+        except InvalidCredentials:
+            return False
+        return revoke(actor, self._authenticator, credentials, address)
+
+    # -- management -------------------------------------------------------------------------------------
+
+    def management_in(self, tenant: str, by: Caller) -> Management:
+        """Return the management of a tenant for `by`: this tenant's, or one that `may_act_in` allows.
+
+        In another tenant, it serves nobody but `by`, who has the rights and limits of home and no PATs of
+        their own; the policy of this Authority's settings holds. Raises `Forbidden`.
+        """
+        if tenant == self.settings.tenant:
+            return self.management
+        check_id(tenant, "tenant")
+        if not asked(self.settings.may_act_in, by, tenant, "may_act_in"):
+            raise Forbidden("you may not act in that organisation")
+        settings = replace(self.settings, tenant=tenant)
+        store = self._store.for_tenant(tenant)
+        return Management(settings, store, self._hasher, self._events, guest=by)
+
+    # -- keys -------------------------------------------------------------------------------------------
+
+    def keyring(self) -> Keyring:
+        """Return the keys that are derived from the store key."""
+        return self._store.for_request().keyring
+
+    def ping(self) -> None:
+        """Reach the store, and check the store key and the signing keys. See `Authority.ping`."""
+        self._store.start()
+        self._store.for_request().settle_key()
+        if self._signed is not None and self.settings.signs_tokens:
+            self._signed.prepare()
+
+    @property
+    def reads_jwts(self) -> bool:
+        """Whether the settings let it read signed tokens; without, all of them are unknown to it."""
+        return self._signed is not None
+
+    @property
+    def publishes_keys(self) -> bool:
+        """Whether there are keys to publish: where access tokens are signed, or with the setting `keys`."""
+        settings = self.settings
+        return self._signed is not None and (settings.signs_tokens or settings.keys is not None)
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the public keys that verify signed access tokens, as a JWK Set (RFC 7517 §5)."""
+        if self._signed is None or not self.publishes_keys:
+            return {"keys": []}
+        self._store.begin()  # DIR of `local:DIR` exists from then on, and is nobody else's
+        return self._signed.jwks()

@@ -1,0 +1,62 @@
+"""Owners: all PATs of one owner disabled, enabled or removed; and all access tokens of the store removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..events import Facts
+from ..model.pat import check_id
+from ..model.pat_id import PatId
+from ..store.store import Store
+from .permissions import Actor
+from .recording import recorded
+
+
+def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> int:
+    """Disable or enable an owner: all PATs, and with them all access tokens. Return how many PATs there are.
+
+    Returns only once that is durable; else raises `StoreUnavailable`, and it is safe to repeat.
+    """
+    tag = _tag(actor, owner_id)
+
+    def facts_of(count: int | None) -> list[Facts]:
+        return [{"ownerId": owner_id, "pats": count}]
+
+    return recorded(
+        actor.events,
+        "owner.disable" if disabled else "owner.enable",
+        lambda: actor.store.pats.set_owner_state(owner_id, tag, disabled=disabled),
+        facts_of,
+    )
+
+
+def revoke_owner(actor: Actor, owner_id: str) -> list[PatId]:
+    """Remove all PATs of an owner, and return their ids; durable and repeatable as `set_owner_state`."""
+    tag = _tag(actor, owner_id)
+
+    def facts_of(pat_ids: list[PatId] | None) -> list[Facts]:
+        if pat_ids is None:
+            return [{"ownerId": owner_id}]
+        return [{"ownerId": owner_id, "pats": len(pat_ids)}] if pat_ids else []
+
+    return recorded(
+        actor.events, "owner.revoke", lambda: actor.store.pats.revoke_owner(owner_id, tag), facts_of
+    )
+
+
+def purge_access_tokens(actor: Actor, store: Store) -> Iterator[int]:
+    """Remove every access token under `key_prefix`; yield how many were removed with each piece.
+
+    `store`: one whose calls each have a deadline of their own, since the whole key space is read.
+    """
+    store.settle_key()
+    total = 0
+    for count in store.tokens.delete_all():
+        total += count
+        yield count
+    actor.events.emit("token.purge", tokens=total)
+
+
+def _tag(actor: Actor, owner_id: str) -> str:
+    check_id(owner_id, "owner_id")
+    return actor.store.settle_key().owner_tag(actor.settings.tenant, owner_id)

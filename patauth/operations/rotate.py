@@ -1,0 +1,112 @@
+"""Rotation: a PAT gets a new secret; the secret until now may pass for a while longer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from ..errors import Conflict, Forbidden, InvalidRequest, StoreUnavailable
+from ..events import Facts
+from ..model import credentials
+from ..model.pat import IssuedPat, PersonalAccessToken
+from ..store.pats import Change, Outcome
+from ..store.record import PatRecord
+from ..store.scripts import NotDurable
+from ..store.transport.pool import Unanswered
+from .conditions import require_changeable
+from .create import hashed
+from .permissions import Actor
+from .recording import recorded
+from .update import compare_and_set, ending
+
+DEFAULT_OVERLAP, MAX_OVERLAP = timedelta(hours=1), timedelta(days=7)
+
+_TRIES = 100  # to take a secret back; the deadline comes first
+_LAST_GENERATION = 2**24 - 1
+
+
+def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
+    """Give a PAT a new secret; the current one passes for the overlap too, the one before it no more.
+
+    `overlap`: 0 to 7 days, cut to the PAT's expiry. Access tokens end with the secret that they came from.
+    Raises `InvalidRequest`, `Forbidden` (also when the PAT can do more than its caller), `NotFound`,
+    `Overloaded`.
+    """
+    if not isinstance(overlap, timedelta) or not timedelta(0) <= overlap <= MAX_OVERLAP:
+        raise InvalidRequest("give 0 seconds to 7 days", field="overlap")
+    actor.require_own("manage")
+    found = actor.find("manage", pat_id)
+    _check(actor, found.pat)  # a refusal costs no hash
+    actor.store.settle_key()
+    secret = credentials.mint_secret()
+    slot = hashed(actor, found.pat_id, secret)
+
+    def decide(record: PatRecord) -> PatRecord:
+        pat, current = record.pat, record.secrets[0]
+        _check(actor, pat)  # again: the caller may have been revoked while the hash was computed
+        if current.generation == _LAST_GENERATION:
+            raise Conflict("this PAT was rotated as often as it can be; make a new one")
+        now = pat.read_ms
+        after = replace(pat, changed_ms=max(now, pat.changed_ms), sequence=pat.sequence + 1)
+        new = replace(slot, generation=current.generation + 1)
+        return ending(after, (new, current), now + overlap // timedelta(milliseconds=1))
+
+    def write(changes: list[Change], latest: int) -> Outcome:
+        (change,) = changes
+
+        def facts_of(outcome: Outcome | None) -> list[Facts]:
+            return [_facts(actor, change.after.pat, overlap)] if outcome in ("made", None) else []
+
+        return recorded(actor.events, "pat.rotate", lambda: _write(actor, change, latest), facts_of)
+
+    (after,) = compare_and_set(actor, [found.pat_id], decide, write)
+    form = actor.settings.format
+    return IssuedPat(after, form.secret_text(secret), form.token_text(after.id, secret))
+
+
+def _check(actor: Actor, pat: PersonalAccessToken) -> None:
+    require_changeable(pat, pat.read_ms)
+    most = actor.limit()
+    if not most.covers(pat.scope) or not most.allows(pat.expires_ms):
+        raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
+
+
+def _facts(actor: Actor, after: PersonalAccessToken, overlap: timedelta) -> Facts:
+    seconds = overlap // timedelta(seconds=1)
+    if after.expires_ms is not None:
+        seconds = min(seconds, (after.expires_ms - after.changed_ms) // 1000)
+    return {"overlapSeconds": seconds, "patId": after.id, "ownerId": after.owner.id, **actor.facts}
+
+
+def _write(actor: Actor, change: Change, latest: int) -> Outcome:
+    """Write a new secret, which nobody will ever be shown if the outcome is not known: then take it back."""
+    pats = actor.store.pats
+    try:
+        return pats.update([change], latest=latest, new_secret=True, maker=actor.pat_id)
+    except (NotDurable, Unanswered) as problem:
+        written = not isinstance(problem, NotDurable) or problem.result == "made"
+        if written and not _take_back(actor, change):
+            raise Unanswered(detail=problem.detail) from None
+        raise StoreUnavailable(detail=problem.detail) from None
+
+
+def _take_back(actor: Actor, change: Change) -> bool:
+    """Put the known secrets in place of one that nobody knows; all else stays as it is now.
+
+    Returns False when it is not known which are there. A secret that was not written by now never will be.
+    """
+    known, unknown = change
+    store = actor.store.for_request()  # by a new deadline: the one of the request may be over
+    try:
+        for _ in range(_TRIES):
+            (record,) = store.pats.read([known.pat_id])
+            if record is None or record.secrets[0].tag != unknown.secrets[0].tag:
+                return True
+            pat = known.pat if record.pat == unknown.pat else record.pat
+            latest = store.pats.latest(record.pat.read_ms)
+            back = Change(record, replace(known, pat=pat))
+            if store.pats.update([back], latest=latest) == "made":
+                return True
+    except StoreUnavailable:
+        pass
+    return False

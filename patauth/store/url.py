@@ -1,0 +1,60 @@
+"""Store URLs: which engine one names, where it is, and how it can be shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+from ..errors import ConfigurationError
+
+Engine = Literal["memory", "local", "server"]
+
+HIDDEN = "***"
+_SERVERS = ("redis://", "rediss://", "unix://")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """A store URL, read. `repr` shows no password.
+
+    `engine`: "memory" (`memory:`), "local" (`local:DIR`) or "server" (`redis://`, `rediss://`, `unix://`, and
+    the `valkey…` spellings of the first two). `directory`: DIR of `local:DIR`. `server`: the URL as redis-py
+    reads it; it may hold a password.
+    """
+
+    engine: Engine
+    shown: str  # the URL with its password hidden
+    directory: Path | None = None
+    server: str = ""
+
+    def __repr__(self) -> str:
+        return f"<StoreUrl {self.shown}>"
+
+    @classmethod
+    def read(cls, text: str) -> StoreUrl:
+        """Read a store URL. Raises `ConfigurationError`, which never repeats it."""
+        if text in ("memory:", "memory://"):
+            return cls("memory", text)
+        if text.startswith("local:"):
+            directory = unquote(text.removeprefix("local:"))
+            if not directory:
+                raise ConfigurationError(
+                    "store_url: 'local:' needs a directory, for example local:./patauth-data"
+                )
+            return cls("local", text, Path(directory))
+        server = text
+        if server.startswith(("valkey://", "valkeys://")):
+            server = server.replace("valkey", "redis", 1)
+        if not server.startswith(_SERVERS):
+            raise ConfigurationError("store_url: give memory:, local:DIR, redis://, rediss:// or unix://")
+        return cls("server", masked(text), server=server)
+
+
+def masked(url: str) -> str:
+    """Return a store URL, or what was given for one, with its password hidden."""
+    # Up to the last "@": a password may hold "@" and "/" that should have been escaped.
+    url = re.sub(r"(?s)^([^:/]+://[^:@/]*):.*@", rf"\1:{HIDDEN}@", url)
+    return re.sub(r"(?i)([?&][^=&#]*password[^=&#]*=)[^&#]*", rf"\1{HIDDEN}", url)

@@ -1,0 +1,87 @@
+"""What `patauth doctor` makes of a server's facts: those of real engines, and those that are rare."""
+
+from __future__ import annotations
+
+from patauth import Authority, Settings
+from patauth.cli.doctor.finding import Finding
+from patauth.cli.doctor.server import judge_server
+from patauth.store.server_facts import ServerFacts, read_facts
+
+HEALTHY_INFO = {
+    "server_name": "valkey",
+    "valkey_version": "9.1.2",
+    "redis_version": "7.2.4",
+    "role": "master",
+    "connected_slaves": "0",
+    "used_memory": "1000",
+    "aof_last_write_status": "ok",
+}
+HEALTHY_CONFIG = {
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "maxmemory": "0",
+    "maxmemory-policy": "noeviction",
+    "min-replicas-to-write": "1",
+}
+
+
+def judged(
+    check: str,
+    *,
+    info: dict | None = None,
+    config: dict | None = None,
+    durability: str = "engine",
+    **facts: object,
+) -> Finding:
+    settings = Settings.of(store_url="redis://localhost", durability=durability)
+    values = {"ahead": 0.0, **facts}
+    server = ServerFacts({**HEALTHY_INFO, **(info or {})}, {**HEALTHY_CONFIG, **(config or {})}, **values)
+    (found,) = [finding for finding in judge_server(server, settings) if finding.check == check]
+    return found
+
+
+def test_what_a_server_says_of_itself_is_judged() -> None:
+    for check, given, level, said in (
+        ("version", {"info": {"server_name": "redis", "valkey_version": "6.2.1"}}, "warning", "before 7.0"),
+        ("version", {}, "ok", "valkey 9.1.2"),
+        ("persistence", {"config": {"appendfsync": "no"}}, "warning", "not flushed"),
+        ("persistence", {"config": {"appendfsync": "always"}}, "ok", "always"),
+        ("persistence", {"info": {"aof_last_write_status": "err"}}, "problem", "failed"),
+        ("persistence", {"config": {"appendonly": "no", "save": "3600 1"}}, "problem", "snapshots"),
+        ("eviction", {"config": {"maxmemory-policy": "allkeys-lru"}}, "problem", "as soon as it has a limit"),
+        ("eviction", {"config": {"maxmemory-policy": "volatile-lru", "maxmemory": "9"}}, "problem", "vanish"),
+        ("memory", {"config": {"maxmemory": "1100"}}, "warning", "91%"),
+        ("memory", {"config": {"maxmemory": "4000"}}, "ok", "25%"),
+        ("replication", {"info": {"role": "slave"}}, "problem", "replica"),
+        ("replication", {"info": {"connected_slaves": "1"}}, "warning", "nobody waits"),
+        ("replication", {"info": {"connected_slaves": "1"}, "durability": "replicas:1"}, "ok", "wait for 1"),
+        ("replication", {"info": {"connected_slaves": "1"}, "durability": "replicas:2"},
+         "problem", "asks for 2"),
+        ("replication", {"info": {"connected_slaves": "1"}, "config": {"min-replicas-to-write": "0"},
+                         "durability": "replicas:1"}, "warning", "goes on writing"),
+        ("clock", {"ahead": 0.9}, "ok", "agree"),
+        ("clock", {"ahead": -3.0}, "warning", "3.0 s behind"),
+        ("clock", {"ahead": 3600.0}, "problem", "ahead of"),
+        ("clock", {"ahead": 1.2, "unsure": 0.3}, "ok", "agree"),
+        ("clock", {"ahead": None}, "warning", "TIME"),
+    ):  # fmt: skip
+        found = judged(check, **given)
+        assert found.level == level, (check, given)
+        assert said in found.text, (check, given)
+
+
+def test_facts_are_the_same_on_every_engine(store_url: str, engine: str, prefix: str) -> None:
+    if engine == "memory":
+        return
+    settings = Settings.of(store_url=store_url, key_prefix=prefix)
+    assert read_facts(settings).store_key is False
+    with Authority(settings) as authority:
+        authority.ping()
+    facts = read_facts(settings)
+    assert facts.kind == {"redis-server": "redis"}.get(engine, "valkey")
+    assert (facts.append_only, facts.eviction, facts.memory_limit) == (True, "noeviction", 0)
+    assert (facts.info["role"], facts.number("connected_slaves"), facts.denied) == ("master", 0, ())
+    assert facts.store_key is True
+    assert facts.keys is not None
+    assert facts.ahead is not None
+    assert abs(facts.ahead) < 0.5

@@ -1,0 +1,111 @@
+"""The tree of commands: help, exit codes, and that no text makes a traceback."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import patauth
+from patauth import Authority
+from patauth.cli import program
+from tests.support.cli import NOBODY, Run
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group."""
+    yield path
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+
+
+def test_there_are_the_commands_of_this_version_and_no_stubs() -> None:
+    assert [" ".join(path) for path in commands(program)] == [
+        "", "demo", "serve", "pat", "pat create", "pat update", "pat rotate", "pat list", "pat show",
+        "pat revoke", "pat purge", "owner", "owner disable", "owner enable", "owner revoke", "token",
+        "token exchange", "token introspect", "token revoke", "verify",
+        "store", "store ping", "store stats", "store stop", "keys", "keys list", "keys rotate",
+        "config", "config show", "config check", "doctor", "completion",
+    ]  # fmt: skip
+
+
+def test_help_explains_each_command_with_an_example_and_needs_no_store() -> None:
+    for path in commands(program):
+        result = CliRunner().invoke(program, [*path, "--help"])
+        assert (result.exit_code, result.stderr) == (0, ""), path
+        example = r"(?m)^    patauth (?:.* )?" + re.escape(path[-1] if path else "demo")
+        assert re.search(example, result.stdout), path
+        for option in ("--store URL", "--output", "--quiet"):
+            assert option in result.stdout, path
+
+
+def test_the_version_is_the_packages() -> None:
+    assert CliRunner().invoke(program, ["--version"]).stdout == f"patauth {patauth.__version__}\n"
+
+
+def test_each_error_has_its_exit_code_and_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, code in (
+        (patauth.PatAuthError(), 1),
+        (patauth.Conflict(), 1),
+        (patauth.RateLimited(3), 1),
+        (patauth.Overloaded(), 1),
+        (patauth.InvalidRequest(), 2),
+        (patauth.InvalidScope(), 2),
+        (patauth.ConfigurationError(), 2),
+        (patauth.NotFound(), 3),
+        (patauth.InvalidCredentials(), 4),
+        (patauth.InvalidToken(), 4),
+        (patauth.Forbidden(), 4),
+        (patauth.InsufficientScope(["a"]), 4),
+        (patauth.StoreUnavailable(detail="why"), 5),
+    ):
+
+        def fail(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Authority, "get", fail)
+        result = run("pat", "show", NOBODY)
+        assert (result.exit_code, result.stdout) == (code, ""), error
+        assert re.fullmatch(r"Error: [^\n]+\n", result.stderr), error
+        assert (error.detail or "") in result.stderr, error
+
+
+def test_ctrl_c_is_130_without_a_word(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Authority, "get", interrupt)
+    result = run("pat", "show", NOBODY)
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "\n")
+
+
+@given(texts=st.lists(st.text(max_size=20), min_size=5, max_size=5))
+@settings(max_examples=30)
+def test_no_text_in_any_option_makes_a_traceback(run: Run, texts: list[str]) -> None:
+    with Authority.from_env() as authority:
+        there = authority.list(owner_id="fuzzed") or [
+            authority.create(owner=patauth.Owner("fuzzed"), name="x", scope=["a"], never_expires=True).pat
+        ]
+    owner, name, scope, instant, pat_id = texts
+    for words, codes in (
+        (("create", f"--owner-id={owner}", f"--name={name}", f"--scope={scope}", "--expires-in=1s"),
+         (0, 1, 2)),
+        (("create", "--owner-id=x", f"--owner-name={name}", "--name=n", "--scope=s",
+          f"--expires-at={instant}"), (0, 1, 2)),
+        (("create", "--owner-id=x", "--name=n", "--scope=s", f"--expires-in={instant}",
+          f"--owner-type={owner}"), (0, 1, 2)),
+        (("update", there[0].id, f"--name={name}", f"--scope={scope}"), (0, 2)),
+        (("update", there[0].id, f"--expires-in={instant}"), (0, 2)),
+        (("update", there[0].id, f"--expires-at={instant}"), (0, 2)),
+        (("rotate", there[0].id, f"--overlap={instant}"), (0, 2)),
+        (("list", f"--owner-id={owner}"), (0, 2)),
+        (("list", f"--filter={name}", f"--sort={scope}"), (0, 2)),
+        (("show", "--", pat_id), (3,)),
+    ):  # fmt: skip
+        assert run("pat", *words).exit_code in codes, words

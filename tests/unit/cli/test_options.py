@@ -1,0 +1,84 @@
+"""What is wrong with options and values, and the questions that commands ask."""
+
+from __future__ import annotations
+
+from tests.support.cli import NOBODY, Run, create
+
+CREATE = ("pat", "create", "--owner-id", "alice", "--name", "ci", "--scope", "a")
+UPDATE = ("pat", "update", NOBODY)
+ROTATE = ("pat", "rotate", NOBODY, "--overlap")
+
+# What is given, and what the message says.
+WRONG = (
+    (("pat", "list", "--owner-id", "me"), "--owner-id: 'me' is "),
+    (("pat", "list", "--owner-id", "a b"), "--owner-id: give"),
+    (("pat", "list", "--owner-id", ""), "--owner-id: give"),
+    (("pat", "list", "--filter", "lastUsed is"), "--filter: found 'is'"),
+    (("pat", "list", "--filter", ""), "--filter: found the end"),
+    (("pat", "list", "--sort", "nme"), "--sort: 'nme'"),
+    (("pat", "list", "--sort", ""), "--sort: "),
+    (("pat", "list", "--limit", "-1"), "--limit: give 0 or more"),
+    (("pat", "list", "--limit", "x"), "--limit"),
+    (("pat", "list", "--offset", "-1"), "--offset: give 0 or more"),
+    (CREATE, "exactly one of"),
+    ((*CREATE, "--never-expires", "--expires-in", "1d"), "exactly one of"),
+    ((*CREATE, "--expires-in", "1y"), "s m h d w"),
+    ((*CREATE, "--expires-in", "1.5h"), "s m h d w"),
+    ((*CREATE, "--expires-in", "-1d"), "s m h d w"),
+    ((*CREATE, "--expires-in", "0s"), "--expires-in: give an instant in the future"),
+    ((*CREATE, "--expires-in", "999999999w"), "too far away"),
+    ((*CREATE, "--expires-in", "99999999d"), "9999"),
+    ((*CREATE, "--expires-at", "2030-01-31"), "RFC 3339"),
+    ((*CREATE, "--expires-at", "2030-01-31T12:00:00"), "RFC 3339"),
+    ((*CREATE, "--expires-at", "0001-01-01T00:00:00+23:00"), "--expires-at"),
+    ((*CREATE, "--expires-at", "2001-01-01T00:00:00Z"), "--expires-at: give an instant in the future"),
+    ((*CREATE, "--never-expires", "--access-token-ttl", "14"), "--access-token-ttl: give 15 to 43200"),
+    ((*CREATE, "--never-expires", "--access-token-ttl", "1d"), "15 to 43200"),
+    ((*CREATE, "--never-expires", "--owner-type", "ROBOT"), "--owner-type: give"),
+    ((*CREATE, "--never-expires", "--scope", "two words"), "scope 2"),
+    ((*CREATE, "--never-expires", "--name", "\x1b[31m"), "control characters"),
+    ((*CREATE, "--never-expires", "--store", "mysql://x"), "store_url"),
+    ((*CREATE, "--never-expires", "--output", "xml"), "--output"),
+    (UPDATE, "nothing to change: give --name, --scope, or one of"),
+    ((*UPDATE, "--never-expires", "--expires-in", "1d"), "give only one of"),
+    ((*UPDATE, "--expires-in", "1d", "--expires-at", "2099-01-01T00:00:00Z"), "give only one of"),
+    ((*UPDATE, "--expires-in", "30"), "s m h d w"),
+    ((*UPDATE, "--expires-in", "999999999w"), "too far away"),
+    ((*UPDATE, "--expires-at", "2030-01-31"), "RFC 3339"),
+    (("pat", "update", "--name", "x"), "ID"),
+    (("pat", "rotate"), "ID"),
+    ((*ROTATE, "8d"), "--overlap: give 0 seconds to 7 days"),
+    ((*ROTATE, "604801s"), "--overlap: give 0 seconds to 7 days"),
+    ((*ROTATE, "60"), "s m h d w"),
+    ((*ROTATE, "-1h"), "s m h d w"),
+    ((*ROTATE, "\u00b2"), "s m h d w"),
+    (("pat", "revoke", "--yes"), "ID"),
+    (("doctor", "--store", "mysql://x"), "store_url"),
+    (("demo", "--port", "65536"), "--port"),
+    (("completion", "tcsh"), "tcsh"),
+    (("nonsense",), "nonsense"),
+)
+
+
+def test_wrong_arguments_and_values_are_usage_errors(run: Run) -> None:
+    for words, said in WRONG:
+        result = run(*words)
+        assert (result.exit_code, result.stdout) == (2, ""), words
+        assert said in result.stderr, words
+
+
+def test_what_cannot_be_undone_wants_yes_without_a_terminal_and_changes_nothing(run: Run, owner: str) -> None:
+    pat_id = create(run, owner)["pat"]["id"]
+    for words in (
+        ("pat", "revoke", pat_id), ("pat", "purge"), ("pat", "purge", pat_id), ("owner", "revoke", owner),
+        ("keys", "rotate", "--retire"),
+    ):  # fmt: skip
+        refused = run(*words, input="y\n")
+        assert (refused.exit_code, refused.stdout) == (2, ""), words
+        assert "add --yes" in refused.stderr, words
+    assert run("pat", "show", pat_id).exit_code == 0
+
+
+def test_credentials_are_not_taken_as_arguments(run: Run) -> None:
+    for words in (("verify",), ("token", "exchange"), ("token", "exchange", "--scope", "a:b")):
+        assert run(*words, "Bearer x").exit_code == 2, words

@@ -1,0 +1,81 @@
+"""`patauth store`: ping, stats and stop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from patauth.store.local.engine import LocalEngine
+from tests.support.cli import Run
+from tests.support.servers import Server
+
+
+def test_ping_says_that_the_store_answers(run: Run) -> None:
+    answer = json.loads(run("store", "ping", "--output", "json").stdout)
+    assert answer["reachable"] is True
+    assert 0 <= answer["milliseconds"] < 500
+
+
+def test_stats_say_what_the_server_says_of_itself(run: Run) -> None:
+    found = json.loads(run("store", "stats", "--output", "json").stdout)
+    assert (found["reachable"], found["kind"], found["role"]) == (True, "valkey", "master")
+    assert found["version"].split(".")[0].isdecimal()
+    assert (found["appendOnlyFile"], found["appendFsync"]) == (True, "everysec")
+    assert (found["evictionPolicy"], found["memoryLimitBytes"]) == ("noeviction", None)
+    assert found["keys"] >= 2
+    assert found["memoryBytes"] > 100_000
+    assert found["clients"] >= 1
+    table = run("store", "stats").stdout
+    assert "append only file  yes" in table
+    assert "snapshots         none" in table
+    assert "memory limit" not in table
+
+
+def test_stats_are_null_where_the_server_does_not_tell_this_user(
+    run: Run, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATAUTH_KEY_PREFIX", prefix)
+    with server.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "few", "on", ">pw", "~*", "+@all", "-info", "-config", "-dbsize"
+        )
+    try:
+        result = run("store", "stats", "--output", "json", "--store", f"unix://few:pw@{server.socket}")
+    finally:
+        with server.client() as client:
+            client.execute_command("ACL", "DELUSER", "few")
+    found = json.loads(result.stdout)
+    assert found.pop("reachable") is True
+    assert set(found.values()) == {None}
+
+
+def test_stats_of_an_unreachable_store_are_5(run: Run) -> None:
+    down = run("store", "stats", "--store", "unix:///nonexistent")
+    assert (down.exit_code, down.stdout) == (5, "")
+
+
+def test_stop_ends_the_engine_and_says_whether_one_was_running(tmp_path: Path, run: Run) -> None:
+    where = f"local:{tmp_path / 'data'}"
+    engine = LocalEngine(tmp_path / "data", start_timeout=20)
+    engine.acquire()
+    try:
+        for stopped in (True, False):
+            result = run("store", "stop", "--output", "json", "--store", where)
+            assert json.loads(result.stdout) == {"stopped": stopped}
+            assert not (tmp_path / "data" / "engine.sock").exists()
+    finally:
+        engine.release()
+
+
+def test_only_a_local_engine_can_be_stopped(run: Run) -> None:
+    for url in ("memory:", "unix:///nonexistent", "redis://h"):
+        refused = run("store", "stop", "--store", url)
+        assert (refused.exit_code, refused.stdout) == (2, ""), url
+        assert "local:" in refused.stderr, url
+
+
+def test_stop_creates_no_store(run: Run, tmp_path: Path) -> None:
+    assert run("store", "stop", "--store", f"local:{tmp_path / 'new'}").exit_code == 0
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,68 @@
+"""Store URLs: which engine one names, and that none shows a password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patauth import ConfigurationError
+from patauth.store.url import StoreUrl, masked
+
+READ = {
+    "memory:": ("memory", None, ""),
+    "memory://": ("memory", None, ""),
+    "local:./data": ("local", Path("data"), ""),
+    "local:/srv/a%20b": ("local", Path("/srv/a b"), ""),
+    "redis://h:1/2": ("server", None, "redis://h:1/2"),
+    "rediss://h": ("server", None, "rediss://h"),
+    "valkey://u:p@h": ("server", None, "redis://u:p@h"),
+    "valkeys://h": ("server", None, "rediss://h"),
+    "unix:///run/s": ("server", None, "unix:///run/s"),
+}
+
+
+def test_each_spelling_names_its_engine() -> None:
+    for text, expected in READ.items():
+        url = StoreUrl.read(text)
+        assert (url.engine, url.directory, url.server) == expected, text
+
+
+def test_what_names_no_engine_is_refused_and_not_repeated() -> None:
+    for text in (
+        "",
+        "local:",
+        "memory:x",
+        "postgres://u:hunter2@h",
+        "redis:/hunter2",
+        "hunter2",
+        "Redis://h",
+    ):
+        with pytest.raises(ConfigurationError) as refused:
+            StoreUrl.read(text)
+        assert "hunter2" not in str(refused.value), text
+
+
+def test_no_repr_shows_a_password() -> None:
+    assert "hunter2" not in repr(StoreUrl.read("redis://u:hunter2@h"))
+
+
+def test_passwords_in_a_store_url_are_masked() -> None:
+    for url, shown in (
+        ("redis://user:hush@h:1/0", "redis://user:***@h:1/0"),
+        ("rediss://:hush@h", "rediss://:***@h"),
+        ("redis://u:hush@hush/hush@h", "redis://u:***@h"),
+        ("unix:///s?password=hush&db=1", "unix:///s?password=***&db=1"),
+        ("rediss://h?ssl_password=hush", "rediss://h?ssl_password=***"),
+        ("unix:///run/valkey.sock", "unix:///run/valkey.sock"),
+        ("local:./a:b@c", "local:./a:b@c"),
+        ("memory:", "memory:"),
+    ):
+        assert masked(url) == shown
+
+
+@given(password=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4))
+def test_no_password_is_shown_whatever_it_is_made_of(password: str) -> None:
+    assert masked(f"redis://user:{password}@host:1") == "redis://user:***@host:1"
