@@ -26,7 +26,7 @@ class Keyring:
         key = self._derive("secret tag").ljust(64, b"\0")
         self._secret_tag_inner = sha256(bytes(byte ^ 0x36 for byte in key))
         self._secret_tag_outer = sha256(bytes(byte ^ 0x5C for byte in key))
-        self.csrf_key = self._derive("csrf")  # signs what people's browsers send back (wsgi/caller.py)
+        self.csrf_key = self._derive("csrf")  # signs what people's browsers send back (wsgi/api/csrf.py)
         self.check_value = self._derive("check")[:16]  # tells keys apart, and nothing about them
 
     def __repr__(self) -> str:

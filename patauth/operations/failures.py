@@ -46,23 +46,6 @@ def client_network(address: str | None) -> str | None:
     return str(host.ipv4_mapped or f"{IPv6Address(int(host) >> 64 << 64)}/64")
 
 
-def forwarded_address(remote_addr: str | None, forwarded_for: str | None, trusted_proxies: int) -> str | None:
-    """The client's address: REMOTE_ADDR, or the n-th X-Forwarded-For entry from the right.
-
-    Each proxy appends the address that it was called from, so with n trusted proxies the last n entries were
-    written by them, and whatever stands before was written by the client. With fewer entries than that,
-    somebody reached us around the outer proxies: REMOTE_ADDR is then the one address that nobody could
-    choose, and it keeps the way around from being a way out of the limit. The same for an empty entry.
-    Entries are counted as they stand, empty ones too: skipping one would move the count into the client's.
-    """
-    if trusted_proxies < 1:
-        return remote_addr
-    entries = (forwarded_for or "").rsplit(",", trusted_proxies)
-    if len(entries) < trusted_proxies:
-        return remote_addr
-    return entries[-trusted_proxies].strip(" \t") or remote_addr
-
-
 class Failures:
     """Counts refused credentials against `quota`, for each of the `entries` addresses last seen.
 

@@ -1,12 +1,12 @@
-"""What a request brings: its query, a form, or JSON; each read whole, within limits, and strictly.
+"""What a request sends: its query, a form, or JSON. Each is read whole, strictly, and within limits.
 
-    query       application/x-www-form-urlencoded, UTF-8; no parameter twice
-    read_form   the same in a body, or multipart/form-data without files; at most 8 KiB
-    read_json   RFC 8259, and none of what Python reads besides; at most 16 KiB
+    query       application/x-www-form-urlencoded in UTF-8, no parameter twice
+    read_form   a body of that type, or of multipart/form-data without files; at most 8 KiB
+    read_json   RFC 8259, without what Python's parser accepts in addition; at most 16 KiB
 
-Whatever the bytes, what is raised is `InvalidRequest` 400, `TooLarge` 413 or `UnsupportedMediaType` 415; in
-this order where several apply: 413, 415, 400. A body may hold a secret, so neither the text nor the chain of
-an error repeats any of it but a short plain name.
+Whatever the bytes are, the only errors are `TooLarge` 413, `UnsupportedMediaType` 415 and `InvalidRequest`
+400, in this order where several apply. A body may hold a secret, so the text and the chain of an error repeat
+nothing of it but a short plain name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.wsgi import get_input_stream
 
 from ..errors import InvalidRequest
-from .answers import TooLarge, UnsupportedMediaType
+from .errors import TooLarge, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -35,30 +35,31 @@ MAX_FORM = 8192  # bytes
 MAX_PARAMETERS = 64  # of a form or a query
 MAX_PARTS = 8  # of a multipart body
 MAX_JSON = 16_384  # bytes
-MAX_DEPTH = 16  # arrays and objects within each other; a request of ours has three
-MAX_DIGITS = 64  # characters of one number; Python itself stops at integers of 4300
+MAX_DEPTH = 16  # arrays and objects inside each other; no request of this API needs more than three
+MAX_DIGITS = 64  # characters of one number; Python's own limit is 4300 for an integer
 
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
-# Names that an error may repeat: shorter than any of our secrets, and harmless in a log.
+# Names that an error may repeat: shorter than any secret of patauth, and harmless in a log.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
-# A string of JSON, or the rest of the text behind a quote without a partner: one pass is enough, whatever
-# is sent. For brackets outside of strings.
+# A string of JSON, or the rest of the text after a quote that is not closed, so that one pass is enough. What
+# is left has the brackets that count.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def query(environ: WSGIEnvironment) -> dict[str, str]:
-    """The URL's parameters by name; one that was sent empty is there, as the empty text.
+    """Return the URL's parameters by name; a parameter that was sent empty is the empty text.
 
-    Raises `InvalidRequest`: repeated parameters, over 64, or anything but ASCII with escapes of UTF-8.
+    Raise `InvalidRequest` for a repeated parameter, for more than 64, and for anything but ASCII with
+    escapes of UTF-8.
     """
     return _unique(_pairs(environ.get("QUERY_STRING", "")))
 
 
 def read_form(environ: WSGIEnvironment) -> dict[str, str]:
-    """The parameters of a form in the body; an empty one counts as omitted (RFC 6749 §3.2).
+    """Return the parameters of a form in the body; an empty one counts as omitted (RFC 6749 §3.2).
 
-    Raises `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
+    Raise `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
     """
     body = _read(environ, MAX_FORM)
     media_type, options = _media_type(environ, _FORM_TYPES)
@@ -67,17 +68,17 @@ def read_form(environ: WSGIEnvironment) -> dict[str, str]:
     elif body.isascii():
         pairs = _pairs(body.decode("ascii"))
     else:
-        raise InvalidRequest("the body is not form-urlencoded")
+        raise InvalidRequest("the body is not form-urlencoded; escape everything that is not ASCII")
     return {name: value for name, value in _unique(pairs).items() if value}
 
 
 def read_json(environ: WSGIEnvironment, *media_types: str) -> Any:
-    """The value that the body holds, of one of `media_types` (parameters besides a charset are ignored).
+    """Return the value in the body, of one of `media_types`, whose parameters but for a charset do not count.
 
-    Strict RFC 8259: UTF-8 without a byte order mark, names unique within their object, no NaN or Infinity, no
-    lone surrogates, no number beyond a float or 64 characters, at most 16 levels. The refusal of a PATCH's
-    media type says which ones it takes (RFC 5789 §2.2).
-    Raises `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
+    The body is strict RFC 8259: UTF-8 without a byte order mark, names unique within their object, no NaN or
+    Infinity, no lone surrogates, no number beyond a float or 64 characters, at most 16 levels. The error for
+    the media type of a PATCH lists those that it takes (RFC 5789 §2.2).
+    Raise `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
     """
     body = _read(environ, MAX_JSON)
     _, options = _media_type(environ, media_types)
@@ -94,19 +95,19 @@ def read_json(environ: WSGIEnvironment, *media_types: str) -> Any:
 
 def _read(environ: WSGIEnvironment, most: int) -> bytes:
     try:
-        # One byte more than is allowed: of a chunked body, werkzeug reads as much as it may and says nothing.
+        # One byte more than is allowed: werkzeug cuts a chunked body at its limit without an error.
         body = get_input_stream(environ, max_content_length=most + 1).read()
     except RequestEntityTooLarge:
         body = bytes(most + 1)
-    except Exception:  # of the server's making, as for a chunk that is none
-        raise InvalidRequest("the request body ended early") from None
+    except Exception:  # the server's own, such as for a malformed chunk
+        raise InvalidRequest("the request body ended early; send it again") from None
     if len(body) > most:
-        raise TooLarge(f"the request body is over {most} bytes")
+        raise TooLarge(f"the request body is too large; send at most {most} bytes")
     return body
 
 
 def _media_type(environ: WSGIEnvironment, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """Which of `known` the body is, and the parameters of its Content-Type."""
+    """Return which of the `known` types the body has, and the parameters of its Content-Type."""
     media_type, options = parse_options_header(environ.get("CONTENT_TYPE"))
     if media_type.lower() not in known:
         _refuse_type(environ, known, f"send {' or '.join(known)}")
@@ -124,11 +125,12 @@ def _refuse_type(environ: WSGIEnvironment, known: tuple[str, ...], text: str) ->
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    # Raised outside of `suppress`: the error that is kept from sight holds the text, and with it a secret.
+    # Raised outside of `suppress`: the ValueError holds the text, which may be a secret, and must not be
+    # the context of this error.
     if text.isascii():
         with suppress(ValueError):
             return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
-    raise InvalidRequest("the parameters are not form-urlencoded UTF-8, or too many")
+    raise InvalidRequest(f"the parameters are not form-urlencoded UTF-8, or more than {MAX_PARAMETERS}")
 
 
 def _parts(body: bytes, options: dict[str, str]) -> list[tuple[str, str]]:
@@ -136,17 +138,17 @@ def _parts(body: bytes, options: dict[str, str]) -> list[tuple[str, str]]:
     problem: InvalidRequest
     try:
         _, form, _ = parser.parse(BytesIO(body), "multipart/form-data", len(body), options)
-        # werkzeug cannot read every name, and says None: of a parameter that is not known here.
+        # werkzeug returns None for a name that it cannot read. No parameter of this API has such a name.
         return [(name, value) for name, value in form.items(multi=True) if isinstance(name, str)]
     except RequestEntityTooLarge:
-        problem = TooLarge(f"the form has over {MAX_PARTS} parts")
+        problem = TooLarge(f"the form has too many parts; send at most {MAX_PARTS}")
     except ValueError:
-        problem = InvalidRequest("the multipart body cannot be read")
+        problem = InvalidRequest("the multipart body is malformed")
     raise problem
 
 
 def _no_file(*_: object, **__: object) -> IO[bytes]:
-    raise TooLarge("the form holds a file")
+    raise TooLarge("the form holds a file; send none")
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -159,7 +161,7 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _about(name: str, problem: str, otherwise: str) -> InvalidRequest:
-    """An error about a name that the client chose; `otherwise` says it where that is better not repeated."""
+    """Return the error about a name that the client chose, or with `otherwise` if it must not be repeated."""
     if _PLAIN.fullmatch(name):
         return InvalidRequest(problem, field=name)
     return InvalidRequest(otherwise)
@@ -170,18 +172,18 @@ def _about(name: str, problem: str, otherwise: str) -> InvalidRequest:
 
 def _utf8(body: bytes) -> str:
     if not body.startswith(b"\xef\xbb\xbf"):
-        with suppress(UnicodeDecodeError):  # it holds the body
+        with suppress(UnicodeDecodeError):  # its attributes hold the body, so it must not be the context
             return body.decode()
     raise InvalidRequest("the body is not UTF-8 without a byte order mark (RFC 8259 section 8.1)")
 
 
 def _check_depth(text: str) -> None:
-    """Before Python's parser, which calls itself for each level, sees it."""
+    """Raise `InvalidRequest` for too many levels, before Python's parser recurses into them."""
     depth = 0
     for bracket in re.findall(r"[][{}]", _STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
         if depth > MAX_DEPTH:
-            raise InvalidRequest(f"the body has over {MAX_DEPTH} levels of arrays and objects")
+            raise InvalidRequest(f"the body has more than {MAX_DEPTH} levels of arrays and objects")
 
 
 def _parsed(text: str) -> Any:
@@ -193,7 +195,7 @@ def _parsed(text: str) -> Any:
             parse_float=_float,
             parse_constant=_constant,
         )
-    except json.JSONDecodeError as problem:  # it holds the body
+    except json.JSONDecodeError as problem:  # its attributes hold the body, so it must not be the context
         where = f"line {problem.lineno}, column {problem.colno}"
     raise InvalidRequest(f"the body is not JSON: see {where}")
 
@@ -217,21 +219,21 @@ def _float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
         raise InvalidRequest("a number is too large")
-    # JSON has one kind of number, and 900.0 is as whole as 900, as far as floats tell whole numbers apart.
+    # JSON has one kind of number, so 900.0 is the integer 900. Beyond 2**53 floats skip whole numbers.
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _check_digits(text: str) -> None:
     if len(text) > MAX_DIGITS:
-        raise InvalidRequest(f"a number has over {MAX_DIGITS} characters")
+        raise InvalidRequest(f"a number has more than {MAX_DIGITS} characters")
 
 
 def _constant(text: str) -> NoReturn:
-    raise InvalidRequest(f"{text} is no number of JSON")  # NaN, Infinity or -Infinity
+    raise InvalidRequest(f"{text} is not a number in JSON")  # NaN, Infinity or -Infinity
 
 
 def _check_texts(value: Any, name: str = "") -> None:
-    """No lone surrogate, in texts or names: what holds one cannot be written as UTF-8 again."""
+    """Raise `InvalidRequest` for a lone surrogate in a text or name, which UTF-8 cannot express."""
     if isinstance(value, str):
         if _SURROGATE.search(value):
             raise _about(name, "this holds half of a surrogate pair", "a text holds half of a surrogate pair")

@@ -1,22 +1,23 @@
-"""The gate's rules: is a path public, protected (and by which scopes), or odd? Pure: no environ, no answers.
+"""The rules of the gate: whether a path is public, protected (and by which scopes), or odd.
 
-`protect` names what needs credentials, `public` makes holes in it, `require` demands scopes.
+This module is pure: it knows no environ and no answers. `protect` names the paths that need credentials,
+`public` the exceptions, and `require` the scopes that paths demand.
 
 - A pattern is an exact path or ends in `*` (any rest, `/` included). Case counts; so does a last slash.
-- `protect` and `require` apply if SCRIPT_NAME + PATH_INFO or PATH_INFO alone matches; `public` only by the
-  former.
-- A key of `require` is `METHOD path`, or `path` for all methods; a list means all of its scopes. All matching
-  rules hold; a GET rule covers HEAD; a path with rules but none for the method is refused (403); a path with
-  a rule is protected, `public` or not.
+- `protect` and `require` apply if SCRIPT_NAME + PATH_INFO or PATH_INFO alone matches; `public` applies only
+  if SCRIPT_NAME + PATH_INFO matches.
+- A key of `require` is `METHOD path`, or `path` for all methods; a list demands all of its scopes. All
+  matching rules hold. A GET rule covers HEAD. A path with rules but none for the method is refused (403). A
+  path with a rule is protected, even if it is `public`.
 - A path is odd if it has a segment `.` or `..`, `//`, `;`, a backslash, a control character, or `%` before
-  `2e 2f 5c 3b 25 00` in any case. If any of its readings is protected it is refused (400), else it is public.
+  `2e 2f 5c 3b 25 00` in any case. It is refused (400) if any of its readings is protected, else it is public.
 
 A reading is what some app may make of the path: decoded once more, backslash as `/`, `;…` cut, slashes
-merged, dot segments removed, in every order and as long as that yields something new: see `_further`.
-A path that is not odd and still has several readings (`/%61dmin`) obeys the rules of every one of them.
+merged, dot segments removed, in every order, as long as this yields something new (see `_further`). A path
+that is not odd may have several readings too (`/%61dmin`); it obeys the rules of all of them.
 
-Paths come as PEP 3333 has them: decoded once by the server, their bytes spelled as latin-1. Patterns are
-text, and are compared as the same spelling of their UTF-8.
+Paths come as in PEP 3333: the server decoded them once, and spells their bytes as latin-1. Patterns are text.
+They are compared as the latin-1 spelling of their UTF-8.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ..model.scopes import check
 
 Requirement = str | Iterable[str]
 
-# Only the hexadecimal digits ignore case: with re.I, \xc2 would match \xe2 too, which begins much of UTF-8.
+# Only the hexadecimal digits ignore case. With re.I, \xc2 would match \xe2 too, the first byte of much UTF-8.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]")  # C0, DEL, and C1 in UTF-8
 _ODD = re.compile(rf"//|(?:\A|/)\.\.?(?:/|\Z)|[;\\]|{_CONTROL.pattern}|%(?:2[eEfF]|5[cC]|3[bB]|25|00)")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -40,14 +41,15 @@ _PARAMETERS = re.compile(r";[^/]*")
 _ORIGIN = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/]*)?")  # RFC 3986 §3.1, §3.2
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 
-_REMEMBERED = 1024  # verdicts; requests longer than _SHORT characters are not kept, so about 1 MiB
-_SHORT = 256
-_READINGS = 256  # and characters in all of them: beyond either, a path is refused unread
+_REMEMBERED = 1024  # verdicts; about 1 MiB, because longer requests than _SHORT are not kept
+_SHORT = 256  # characters
+# A path with more readings, or with more characters in all of them, is refused without judging them.
+_READINGS = 256
 _CHARACTERS = 65_536
 
 
 class Kind(Enum):
-    """PUBLIC: to the app as it is. PROTECTED: needs credentials. ODD: 400, whatever the credentials."""
+    """Says what happens: PUBLIC goes to the app, PROTECTED needs credentials, ODD is always 400."""
 
     PUBLIC = "public"
     PROTECTED = "protected"
@@ -55,7 +57,7 @@ class Kind(Enum):
 
 
 class Verdict(NamedTuple):
-    """What the gate says of a request. `scopes` speaks when PROTECTED: all are needed, None means 403."""
+    """Says how the gate judges a request. When PROTECTED, all `scopes` are needed, and None means 403."""
 
     kind: Kind
     scopes: frozenset[str] | None = frozenset()
@@ -65,9 +67,10 @@ _PUBLIC, _PROTECTED, _ODD_PATH = Verdict(Kind.PUBLIC), Verdict(Kind.PROTECTED), 
 
 
 class Gate:
-    """The three settings, made ready. Immutable but for a bounded memory of verdicts; safe among threads.
+    """Judges requests by the three settings.
 
-    Raises ConfigurationError for anything that could not do what its author meant.
+    It changes only a bounded memory of verdicts, and threads may share it. Raise `ConfigurationError` for a
+    setting that cannot do what its author means.
     """
 
     def __init__(
@@ -83,24 +86,24 @@ class Gate:
         self._remembered: dict[tuple[str, str, str], Verdict] = {}
 
     def decide(self, method: str, script_name: str, path_info: str) -> Verdict:
-        """Judge one request. `script_name` and `path_info` are the environ's, `method` is case-sensitive."""
+        """Return the verdict on a request, by SCRIPT_NAME and PATH_INFO of the environ. Case counts."""
         request = method, script_name, path_info
         verdict = self._remembered.get(request)
         if verdict is None:
             verdict = self._decide(*request)
             if len(method) + len(script_name) + len(path_info) <= _SHORT:
                 if len(self._remembered) >= _REMEMBERED:
-                    self._remembered.clear()  # whoever asks for ever new paths costs others a moment each
+                    self._remembered.clear()  # endless new paths cost others a moment, and no memory
                 self._remembered[request] = verdict
         return verdict
 
     def _decide(self, method: str, script: str, info: str) -> Verdict:
         whole = script + info
-        rooted = info if info.startswith("/") or not info else "/" + info  # as routers have it
+        rooted = info if info.startswith("/") or not info else "/" + info  # what routers make of it
         odd = _ODD.search(whole) or (rooted != info and _ODD.search(script + rooted))
         absolute = rooted == info and (script == "" or script.startswith("/"))
         if not odd and absolute and whole.isascii() and not _ESCAPE.search(whole):
-            return self._judge(method, _names(script, info))  # one reading, as nearly all paths
+            return self._judge(method, _names(script, info))  # one reading, like nearly all paths
         try:
             if not _is_wsgi(script, info):
                 return _ODD_PATH
@@ -112,7 +115,7 @@ class Gate:
             return _ODD_PATH
 
     def _judge(self, method: str, names: tuple[str, ...]) -> Verdict:
-        """Judge one reading: SCRIPT_NAME + PATH_INFO, then the other names to which rules apply."""
+        """Return the verdict on one reading: SCRIPT_NAME + PATH_INFO, then the other names of the path."""
         if any(name in self._ruled for name in names):
             held = [rule.scopes for rule in self._rules if rule.names(names) and rule.covers(method)]
             return Verdict(Kind.PROTECTED, frozenset[str]().union(*held) if held else None)
@@ -130,25 +133,25 @@ def _strictest(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 class _TooMany(Exception):
-    """The path has more readings than we care to judge."""
+    """The path has more readings than the gate judges."""
 
 
 def _is_wsgi(script: str, info: str) -> bool:
-    """Whether this is a path of PEP 3333 at all: bytes spelled as latin-1, the mount absolute."""
+    """Return whether this is a path of PEP 3333: bytes spelled as latin-1, and an absolute mount."""
     return script[:1] in ("", "/") and all(ord(character) < 256 for character in script + info)
 
 
 def _names(script: str, info: str) -> tuple[str, ...]:
-    """The path as it stands. An empty PATH_INFO is the app's root, which routers call `/`."""
+    """Return the names of a path as it is. An empty PATH_INFO is the app's root, which routers call `/`."""
     if info:
         return (script + info, info)
     return (script or "/", script.removesuffix("/") + "/", "/")
 
 
 def _readings(script: str, info: str) -> Iterator[tuple[str, ...]]:
-    """Every reading, as SCRIPT_NAME + PATH_INFO and PATH_INFO: the cheapest first, as one may settle it.
+    """Yield every reading as the names of the path, the cheapest first, because one may decide.
 
-    Some normalise the joined path (`/app/../x` leaves the mount), others PATH_INFO alone (it stays there).
+    Some apps normalise the joined path (`/app/../x` leaves the mount), others PATH_INFO alone (it stays).
     """
     yield _names(script, info)
     rooted = info if info.startswith("/") else "/" + info
@@ -165,11 +168,11 @@ def _readings(script: str, info: str) -> Iterator[tuple[str, ...]]:
 
 
 def _closure(*paths: str) -> Iterator[str]:
-    """The paths and all that `_further` makes of them. It adds a first slash at most, so this ends."""
+    """Yield the paths and all that `_further` makes of them. This ends: no step adds more than a slash."""
     waiting = list(dict.fromkeys(paths))
     seen = set(waiting)
     characters = 0
-    for path in waiting:  # grows meanwhile
+    for path in waiting:  # the loop appends to it
         yield path
         characters += len(path)
         if len(seen) > _READINGS or characters > _CHARACTERS:
@@ -181,7 +184,7 @@ def _closure(*paths: str) -> Iterator[str]:
 
 
 def _further(path: str) -> Iterator[str]:
-    """Each way in which an app may take `path` one step further."""
+    """Yield what an app may make of `path` in one step."""
     if "%" in path:
         yield unquote(path, "latin-1")
     if "\\" in path:
@@ -200,12 +203,12 @@ def _further(path: str) -> Iterator[str]:
     if _CONTROL.search(path):
         yield _CONTROL.sub("", path)  # browsers, str.strip
         yield path.partition("\0")[0]  # C strings
-    if not path.isascii():  # bytes that are no UTF-8 dropped: bottle routes /adm%FFin to /admin
+    if not path.isascii():  # bytes that are not UTF-8 are dropped: bottle routes /adm%FFin to /admin
         yield path.encode("latin-1").decode("utf-8", "ignore").encode().decode("latin-1")
 
 
 def _without_dots(path: str) -> tuple[str, ...]:
-    """Dot segments removed. A last one leaves a slash in RFC 3986 §5.2.4, none in normpath: both."""
+    """Return a path without dot segments. A last one leaves a slash by RFC 3986 §5.2.4, none in normpath."""
     root = "/" if path.startswith("/") else ""
     segments = path[len(root) :].split("/")
     kept: list[str] = []
@@ -219,7 +222,7 @@ def _without_dots(path: str) -> tuple[str, ...]:
 
 
 class _Paths:
-    """Patterns made ready: `path in paths` is one look-up and one comparison of prefixes."""
+    """Holds patterns, so that `path in paths` is one look-up and one comparison of prefixes."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         every = tuple(patterns)
@@ -231,7 +234,7 @@ class _Paths:
 
 
 class _Rule(NamedTuple):
-    """One entry of `require`. `method` None: all."""
+    """Holds one entry of `require`. The method None stands for all."""
 
     method: str | None
     pattern: str
@@ -248,7 +251,7 @@ class _Rule(NamedTuple):
 
 def _rules(require: object) -> list[_Rule]:
     if not isinstance(require, Mapping):
-        raise ConfigurationError(f"require maps 'METHOD /path' or '/path' to scopes; it is {require!r}")
+        raise ConfigurationError(f"require: map 'METHOD /path' or '/path' to scopes; this is {require!r}")
     rules = []
     for key, requirement in require.items():
         method, blank, path = str(key).partition(" ")
@@ -264,10 +267,10 @@ def _rules(require: object) -> list[_Rule]:
 
 
 def _scopes(key: object, requirement: object) -> frozenset[str]:
-    """A scope, or several of which all are needed; an empty list demands credentials and no scope."""
+    """Return the scopes that are all needed. An empty list demands credentials and no scope."""
     scopes = (requirement,) if isinstance(requirement, str) else requirement
     if not isinstance(scopes, Iterable) or isinstance(scopes, Mapping):
-        raise ConfigurationError(f"require[{key!r}] is a scope or a list of scopes, not {requirement!r}")
+        raise ConfigurationError(f"require[{key!r}]: give a scope or a list of scopes, not {requirement!r}")
     found = list(scopes)
     for scope in found:
         try:
@@ -281,14 +284,14 @@ def _scopes(key: object, requirement: object) -> frozenset[str]:
 
 def _patterns(setting: str, patterns: object) -> list[str]:
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-        raise ConfigurationError(f"{setting} is a list of patterns, as in ['/x/*'], not {patterns!r}")
+        raise ConfigurationError(f"{setting}: give a list of patterns, as in ['/x/*'], not {patterns!r}")
     return [_pattern(setting, pattern) for pattern in patterns]
 
 
 def _pattern(setting: str, pattern: object) -> str:
-    """The pattern as paths are spelled. What could never match is refused: it would protect nothing."""
+    """Return the pattern as paths are spelled. Raise `ConfigurationError` for one that can never match."""
     if not isinstance(pattern, str):
-        raise ConfigurationError(f"{setting}: a pattern is a string, not {pattern!r}")
+        raise ConfigurationError(f"{setting}: give each pattern as a string, not {pattern!r}")
     try:
         spelled = pattern.encode().decode("latin-1")
     except UnicodeEncodeError:

@@ -1,9 +1,9 @@
 """The gate before a WSGI application.
 
-    own routes (routes.py) -> odd path 400 -> public -> CORS preflight -> credentials 400/401 -> quota 429
-    -> scope or method 403 -> the application, with `patauth.principal` in its environ
+    patauth's own routes (surfaces.py) -> odd path 400 -> public -> CORS preflight -> credentials 400/401
+    -> quota 429 -> scope or method 403 -> the application, with `patauth.principal` in its environ
 
-All preparation is in `__init__`; a request runs straight down `__call__`.
+`__init__` prepares everything; a request runs straight down `__call__`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..settings import read_surfaces
 from .answers import gate_error, quota_fields, with_quota
 from .gate import Gate, Kind, Requirement
 from .request import authorization, client_address
-from .surfaces import Routes
+from .surfaces import open_routes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -38,18 +38,18 @@ _OURS = (
 
 
 class PatAuthMiddleware:
-    """Lets requests through to `app` that carry good credentials.
+    """Passes requests with good credentials on to `app`, and answers all others.
 
-    `protect`: patterns that need credentials; `public`: holes in them; `require`: `"METHOD /path"` or
-    `"/path"` to the scopes demanded, or a callable of the environ that returns scopes, `()` for none, or None
-    for 403. A pattern is an exact path or ends in `*`. `surfaces`: patauth's own routes; None: the setting.
-    `identify`: a callable of the environ that returns the host's signed-in `Person`, or None for nobody. It
-    is asked when a request to patauth's own API brings no Authorization, and opens nothing of the
-    application's; what it raises is a 500. It must leave `wsgi.input` unread.
-    Raises `ConfigurationError`.
+    `protect` lists the patterns of paths that need credentials, and `public` the exceptions. A pattern is an
+    exact path or ends in `*`. `require` maps `"METHOD /path"` or `"/path"` to the scopes that are needed, or
+    is a callable of the environ that returns scopes, `()` for none, or None for 403. `surfaces` lists the
+    groups of patauth's own routes; None means the setting. `identify` is a callable of the environ that
+    returns the host's signed-in `Person`, or None for nobody. It is called when a request to patauth's own
+    API brings no Authorization, and opens nothing of the application's. An exception in it is a 500. It must
+    not read `wsgi.input`. Raise `ConfigurationError` for an argument that cannot be used.
 
-    The application sees `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id) and
-    `AUTH_TYPE` in its environ; what a client or a front server put there is removed on every route.
+    The application finds `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id) and
+    `AUTH_TYPE` in its environ. Whatever a client or a front server put there is removed on every route.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class PatAuthMiddleware:
         identify: Identify | None = None,
     ) -> None:
         if identify is not None and not callable(identify):
-            raise ConfigurationError("identify: give a callable of the environ, or None")
+            raise ConfigurationError("identify: give a callable that takes the environ, or None")
         settings = authority.settings
         self._app = app
         self._authority = authority
@@ -76,10 +76,10 @@ class PatAuthMiddleware:
         self._keep_authorization = settings.keep_authorization
         self._trusted_proxies = settings.trusted_proxies
         enabled = settings.surfaces if surfaces is None else _surfaces(surfaces)
-        self._routes = Routes(authority, enabled, identify)
+        self._routes = open_routes(authority, enabled, identify)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """A request (PEP 3333)."""
+        """Answer a request (PEP 3333)."""
         _forget_identity(environ)
         environ["patauth.authority"] = self._authority
         path = environ.get("PATH_INFO", "")
@@ -100,7 +100,7 @@ class PatAuthMiddleware:
             principal, decision = self._operations.authenticate(
                 authorization(environ), client_address(environ, self._trusted_proxies)
             )
-            required = rule.scopes if self._require is None else self._ask(self._require, environ)
+            required = rule.scopes if self._require is None else _ask(self._require, environ)
             if required is None or not covers(principal.scopes, required, self._catalogue):
                 raise InsufficientScope(required or ())
         except PatAuthError as error:
@@ -114,13 +114,14 @@ class PatAuthMiddleware:
             del environ["HTTP_AUTHORIZATION"]
         return self._app(environ, partial(_start_with, decision, start_response))
 
-    def _ask(self, require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
-        try:
-            required = require(environ)
-            return None if required is None else check([required] if isinstance(required, str) else required)
-        except Exception as problem:
-            _log.exception("the callable `require` failed; the request is refused")
-            raise PatAuthError from problem
+
+def _ask(require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
+    try:
+        required = require(environ)
+        return None if required is None else check([required] if isinstance(required, str) else required)
+    except Exception as problem:
+        _log.exception("the callable `require` failed; the request is refused")
+        raise PatAuthError from problem
 
 
 def _surfaces(names: Iterable[str]) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ def _forget_identity(environ: WSGIEnvironment) -> None:
     for name in _OURS:
         if name in environ:
             del environ[name]
-    # One search through all names joined is cheaper than a test of each.
+    # One search through all names joined is cheaper than a test of each name.
     if "HTTP_PATAUTH" in "\n".join(environ):
         for name in [name for name in environ if name.startswith("HTTP_PATAUTH")]:
             del environ[name]
@@ -151,5 +152,5 @@ def _start_with(
     headers: list[tuple[str, str]],
     exc_info: Any = None,
 ) -> Callable[[bytes], object]:
-    """`start_response` with the quota's fields added to the application's."""
+    """Call `start_response` with the application's fields and those of the quota."""
     return start_response(status, [*headers, *quota_fields(decision)], exc_info)

@@ -1,26 +1,45 @@
-"""What a request presents before anything is decided: its Authorization value, and where it comes from."""
+"""What a request presents before anything is decided: its Authorization value, and the client's address."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequest, MissingCredentials
-from ..operations.failures import forwarded_address
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
 def authorization(environ: WSGIEnvironment) -> str:
-    """The Authorization value; a token in the URL is never read, and refused beside another (RFC 6750 §2)."""
+    """Return the Authorization value. Raise `MissingCredentials` where there is none.
+
+    A token in the URL is never read. Next to an Authorization value it is an `InvalidRequest` (RFC 6750 §2).
+    """
     value: str = environ.get("HTTP_AUTHORIZATION", "")
-    if value and "&access_token=" in "&" + environ.get("QUERY_STRING", ""):
-        raise InvalidRequest("send credentials once: in the Authorization header, and never in the URL")
     if not value:
         raise MissingCredentials
+    if "&access_token=" in "&" + environ.get("QUERY_STRING", ""):
+        raise InvalidRequest("send credentials once: in the Authorization header, and never in the URL")
     return value
 
 
 def client_address(environ: WSGIEnvironment, trusted_proxies: int) -> str | None:
-    """The client's address as far as it can be believed (setting `trusted_proxies`)."""
+    """Return the client's address as far as it can be believed (setting `trusted_proxies`)."""
     return forwarded_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), trusted_proxies)
+
+
+def forwarded_address(remote_addr: str | None, forwarded_for: str | None, trusted_proxies: int) -> str | None:
+    """Return REMOTE_ADDR, or behind n trusted proxies the n-th X-Forwarded-For entry from the right.
+
+    Each proxy appends the address that called it. So the trusted proxies wrote the last n entries, and the
+    client wrote all entries before those. With fewer than n entries, the request came around the outer
+    proxies: REMOTE_ADDR is then the only address that the client could not choose, and nobody escapes the
+    quota of failures by that way. The same holds for an empty entry. Empty entries count, because skipping
+    one would move the count into what the client wrote.
+    """
+    if trusted_proxies < 1:
+        return remote_addr
+    entries = (forwarded_for or "").rsplit(",", trusted_proxies)
+    if len(entries) < trusted_proxies:
+        return remote_addr
+    return entries[-trusted_proxies].strip(" \t") or remote_addr

@@ -1,4 +1,4 @@
-"""`require_scope`: a demand for scopes at a single WSGI application or Flask view behind the gate."""
+"""`require_scope`: demands scopes at a single WSGI application or Flask view behind the gate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from ..errors import InsufficientScope, MissingCredentials, PatAuthError
+from ..errors import InsufficientScope, MissingCredentials
 from ..model.scopes import check, covers
 from .answers import Answer, gate_error
 
@@ -14,22 +14,23 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def require_scope(*scopes: str) -> Callable[[_F], _F]:
-    """Demand all of these scopes before a WSGI application or a Flask view runs; else 401 or 403.
+    """Return a decorator that answers 401 or 403 unless the caller holds all of these scopes.
 
-    It stands behind `PatAuthMiddleware`, which verifies the credentials. On a route that the middleware
-    leaves public there is no principal, so the answer is 401. Raises `InvalidScope` for a malformed scope.
+    It decorates a WSGI application or a Flask view that stands behind `PatAuthMiddleware`, which verifies the
+    credentials. On a route that the middleware leaves public there is no principal, so the answer is 401.
+    Raise `InvalidScope` for a malformed scope.
     """
     demanded = check(scopes)
 
     def decorate(wrapped: _F) -> _F:
         @wraps(wrapped)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            # A WSGI application is called with an environ and start_response, a view with its URL's values.
-            # As a method, it has `self` before them.
+            # A WSGI application is called with an environ and start_response, a view with the values of its
+            # URL. A method has `self` before them.
             if len(args) >= 2 and not kwargs and isinstance(args[-2], dict) and callable(args[-1]):
                 refusal = _refusal(args[-2], demanded)
                 return wrapped(*args) if refusal is None else refusal(*args[-2:])
-            from flask import Response, current_app, request
+            from flask import Response, current_app, request  # an extra: only a view needs it
 
             refusal = _refusal(request.environ, demanded)
             if refusal is None:
@@ -45,10 +46,10 @@ def _refusal(environ: dict[str, Any], demanded: tuple[str, ...]) -> Answer | Non
     authority = environ.get("patauth.authority")
     if authority is None:
         raise RuntimeError("require_scope: wrap the application in patauth.PatAuthMiddleware first")
+    settings = authority.settings
     principal = environ.get("patauth.principal")
-    error: PatAuthError | None = None
     if principal is None:
-        error = MissingCredentials()
-    elif not covers(principal.scopes, demanded, authority.settings.scopes or ()):
-        error = InsufficientScope(demanded)
-    return None if error is None else gate_error(error, authority.settings.realm)
+        return gate_error(MissingCredentials(), settings.realm)
+    if not covers(principal.scopes, demanded, settings.scopes or ()):
+        return gate_error(InsufficientScope(demanded), settings.realm)
+    return None

@@ -1,95 +1,69 @@
-"""patauth's own routes: which request is answered here, and which is the application's.
+"""The surfaces: groups of patauth's own endpoints, each with its routes and its OpenAPI description.
 
-    oauth   /oauth/token, introspect, revoke;         oauth.py, discovery.py
-            /.well-known/...
-    isc     /personal-access-tokens/v1..., /v2025...  dialects/isc.py
-    zitadel /management/v1/users/{id}/pats..., /v2/users/..., /zitadel.user.v2.UserService/...
-                                                      dialects/zitadel.py, zitadel_v2.py
-    openapi /openapi.json                             openapi.py
-
-Paths match exactly and under the setting `path_prefix`; a surface that is off, and whatever only looks like
-one of these paths, belongs to the application. Each route renders its own errors.
+Paths match exactly and below the setting `path_prefix`. A surface that is off, and every path that only looks
+like one of these, belongs to the application.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..authority import Authority
-from ..errors import PatAuthError
-from .answers import Answer, oauth_error
+from .routing import Routes
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
     from .api.caller import Identify
-
-Route = Callable[["WSGIEnvironment"], Answer]
-
-
-class Dialect(Protocol):
-    """A management API: routes by path, and by path for what begins with one of `beginnings`."""
-
-    fixed: dict[str, Route]
-    beginnings: tuple[str, ...]
-
-    def find(self, path: str) -> Route | None:
-        """The route of a path with an id in it, or None."""
+    from .openapi.parts import Description
 
 
-class Routes:
-    """The routes of the surfaces that are on. Immutable; safe among threads."""
+class Surface(NamedTuple):
+    """Names two modules below `patauth.wsgi`.
 
-    def __init__(self, authority: Authority, surfaces: Collection[str], identify: Identify | None) -> None:
-        settings = authority.settings
-        prefix = settings.path_prefix
-        self._fixed: dict[str, Route] = {}
-        # By the beginnings of their paths.
-        self._dialects: dict[tuple[str, ...], Dialect] = {}
-        # Imported late: an app that is only wrapped does without most of them.
-        if "oauth" in surfaces:
-            from .oauth import endpoints, metadata
+    `routes` offers `routes(authority, identify)`, which returns `Routes`. `description` offers
+    `describe(authority)`, which returns a `Description`.
+    """
 
-            for endpoint in (endpoints.token, endpoints.introspect, endpoints.revoke):
-                self._fixed[f"{prefix}/oauth/{endpoint.__name__}"] = partial(_oauth, endpoint, authority)
-            if authority.operations.publishes_keys:
-                self._fixed[f"{prefix}/oauth/jwks"] = partial(_oauth, endpoints.jwks, authority)
-            self._fixed.update(metadata.routes(settings))
-        if "isc" in surfaces:
-            from .isc import routes
-
-            self._add(routes.Dialect(authority, identify))
-        if "zitadel" in surfaces:
-            from .zitadel import v1
-
-            self._add(v1.Dialect(authority, identify))
-        if "openapi" in surfaces:
-            from .openapi import document
-
-            self._fixed.update(document.routes(authority, surfaces))
-        self._beginnings = tuple(one for beginnings in self._dialects for one in beginnings)
-        # The route of a PATH_INFO, or None: the application's. All requests to the application come by here.
-        self.find: Callable[[str], Route | None] = self._find if self._dialects else self._fixed.get
-
-    def _add(self, dialect: Dialect) -> None:
-        self._fixed.update(dialect.fixed)
-        self._dialects[dialect.beginnings] = dialect
-
-    def _find(self, path: str) -> Route | None:
-        route = self._fixed.get(path)
-        if route is None and path.startswith(self._beginnings):
-            for beginnings, dialect in self._dialects.items():
-                if path.startswith(beginnings):
-                    return dialect.find(path)
-        return route
+    routes: str
+    description: str
 
 
-def _oauth(
-    endpoint: Callable[[WSGIEnvironment, Authority], Answer], authority: Authority, environ: WSGIEnvironment
-) -> Answer:
-    try:
-        return endpoint(environ, authority)
-    except PatAuthError as error:
-        return oauth_error(error, authority.settings.realm)
+# Imported when they are needed. An app that is only wrapped does without the management dialects, which take
+# a quarter of the time of importing patauth; most processes never make the document, which takes an eighth.
+SURFACES = {
+    "oauth": Surface("oauth.endpoints", "oauth.description"),
+    "isc": Surface("isc.routes", "isc.description"),
+    "zitadel": Surface("zitadel.routes", "zitadel.description"),
+}
+OPENAPI = "openapi"  # GET /openapi.json, which describes the surfaces that are on and itself
+
+
+def open_routes(authority: Authority, surfaces: Collection[str], identify: Identify | None) -> Routes:
+    """Return the routes of these surfaces. `identify` returns the host's signed-in person, or None."""
+    found: list[Routes] = [
+        _load(surface.routes).routes(authority, identify)
+        for name, surface in SURFACES.items()
+        if name in surfaces
+    ]
+    if OPENAPI in surfaces:
+        descriptions = partial(describe, authority, surfaces)
+        found.append(_load("openapi.document").routes(authority.settings, descriptions))
+    return Routes.joined(found)
+
+
+def describe(authority: Authority, surfaces: Collection[str]) -> list[Description]:
+    """Return the OpenAPI descriptions of these surfaces."""
+    found: list[Description] = [
+        _load(surface.description).describe(authority)
+        for name, surface in SURFACES.items()
+        if name in surfaces
+    ]
+    if OPENAPI in surfaces:
+        found.append(_load("openapi.document").describe(authority.settings))
+    return found
+
+
+def _load(module: str) -> Any:
+    return import_module(f"{__package__}.{module}")

@@ -17,8 +17,8 @@ from werkzeug.test import TestResponse
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware, Person
 from patauth.settings import SURFACES
-from patauth.wsgi.api.caller import make_csrf_token
-from patauth.wsgi.surfaces import Routes
+from patauth.wsgi.api.csrf import make_csrf_token
+from patauth.wsgi.routing import Routes
 from tests.support import rights
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
@@ -350,10 +350,10 @@ def known_paths(routes: Routes) -> list[str]:
     rests = ["x", MISSING, f"{MISSING}/rotate", "self/rotate", "bulk-update", "self", "me", "%2e"]
     rests += ["u1/pats", "u1/pats/_search", f"u1/pats/{MISSING}"]
     open_ended = {
-        start: [path for rest in rests if routes.find(path := start + rest)] for start in routes._beginnings
+        start: [path for rest in rests if routes.find(path := start + rest)] for start in routes.below
     }
     assert all(open_ended.values()), "say in `rests` what a path of this beginning looks like"
-    return [*routes._fixed, *itertools.chain.from_iterable(open_ended.values())]
+    return [*routes.fixed, *itertools.chain.from_iterable(open_ended.values())]
 
 
 @pytest.mark.parametrize("credentials", ["none", "empty", "Basic Og==", "Bearer x", "expired"])

@@ -40,10 +40,11 @@ from patauth.store import record
 from patauth.store.keys import Keys
 from patauth.store.local import supervisor
 from patauth.store.local.engine import LocalEngine
-from patauth.wsgi import answers, bodies
-from patauth.wsgi.api import caller
+from patauth.wsgi import bodies
+from patauth.wsgi.api import csrf
 from patauth.wsgi.gate import Gate, Kind
 from patauth.wsgi.isc import languages, routes
+from patauth.wsgi.isc.errors import DETAIL_CODES
 from tests.support.paths import ROOT
 from tests.support.servers import Server
 from tests.support.wsgi import serving
@@ -302,11 +303,11 @@ def test_the_versions_and_bodies_are_as_written() -> None:
     assert f"1 to {json_patch.MAX_OPERATIONS} operations" in text
     assert f"1 to {update.MAX_BULK} ids" in text
     assert f"0 to {update.MAX_OVERLAP // timedelta(seconds=1)} (7 days), 3600 unless given" in text
-    assert f"good for {caller.CSRF_LIFE // 3600} hours" in text
+    assert f"good for {csrf.CSRF_LIFE // 3600} hours" in text
     of_errors = section(MANAGEMENT, "Errors")
     assert set(re.findall(r"`([a-z]{2}(?:-[A-Z]{2})?)`", of_errors)) == set(languages.LOCALES)
     statuses = rows(of_errors)[0][0]
-    assert {int(status) for status in statuses.split(",")} == answers._DETAIL_CODES.keys()
+    assert {int(status) for status in statuses.split(",")} == DETAIL_CODES.keys()
 
 
 def tables(text: str) -> list[list[str]]:

@@ -1,8 +1,8 @@
-"""The way of a request through a dialect: its method, who sends it, what is done, and how errors look.
+"""How a management dialect answers a request: the method, who calls, the operation, and errors.
 
-    405 -> credentials 400/401 -> quota 429 -> the operation -> its answer, with the quota's fields
+    405 -> credentials 400/401 -> quota 429 -> the operation -> its answer with the quota's fields
 
-What differs between dialects comes in: the operations of a path, what they are called with, and the renderer.
+What differs between the dialects is passed in: the operations of a path, what they get, and how errors look.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from ...authority import Authority
 from ...errors import PatAuthError
 from ...model.caller import Caller
 from ...model.quota import Decision
-from ..answers import Answer, MethodNotAllowed, quota_fields
-from .caller import CSRF_FIELD, Identify, identify_caller, log_failure
+from ..answers import Answer, with_quota
+from ..errors import MethodNotAllowed
+from .caller import Identify, identify_caller, log_failure
+from .csrf import CSRF_FIELD
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 C = TypeVar("C")
-Route = Callable[["WSGIEnvironment"], Answer]
-Render = Callable[[PatAuthError, Decision | None], Answer]
 
 
 def respond(
@@ -31,13 +31,13 @@ def respond(
     identify: Identify | None,
     operations: Mapping[str, Callable[[C], Answer]],
     call: Callable[[Caller], C],
-    render: Render,
+    render: Callable[[PatAuthError], Answer],
 ) -> Answer:
-    """Answer a request. It raises nothing: what goes wrong is rendered, and a fault of ours is a 500.
+    """Return the answer to a request, with the fields of the quota that was charged. Raise nothing.
 
-    `operations`: by method, in the order of Allow; GET answers HEAD too. `call`: what an operation gets, made
-    for an admitted caller; it may raise as an operation does. `render`: an error, and the quota that was
-    charged before it.
+    `operations` are by method, in the order of Allow; GET answers HEAD too. `call` makes what an operation
+    gets, once the caller is admitted, and may raise what an operation may raise. `render` makes the answer to
+    an error; an exception that is no `PatAuthError` is logged and becomes a 500.
     """
     decision: Decision | None = None
     try:
@@ -47,15 +47,14 @@ def respond(
             raise MethodNotAllowed(_allow(operations))
         caller, decision, csrf_token = identify_caller(environ, authority, identify)
         answer = operation(call(caller))
+        if csrf_token is not None:
+            answer = Answer(answer.status, [*answer.fields, (CSRF_FIELD, csrf_token)], answer.body)
     except PatAuthError as error:
-        return render(error, decision)
+        answer = render(error)
     except Exception as problem:
         log_failure("a request to the management API failed", problem)
-        return render(PatAuthError(detail=type(problem).__name__), decision)
-    fields = [*answer.fields, *(quota_fields(decision) if decision else ())]
-    if csrf_token is not None:
-        fields.append((CSRF_FIELD, csrf_token))
-    return answer._replace(fields=fields)
+        answer = render(PatAuthError(detail=type(problem).__name__))
+    return with_quota(answer, decision)
 
 
 def _allow(operations: Mapping[str, object]) -> str:

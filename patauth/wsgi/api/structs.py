@@ -1,4 +1,4 @@
-"""Values of JSON as msgspec Structs, strictly; what is wrong is said of a field, in the words of JSON."""
+"""JSON values as msgspec Structs, read strictly; an error names the field and speaks in the words of JSON."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,48}")  # too short for a secret
 
 
 def as_struct(content: Any, kind: type[S]) -> S:
-    """A value that was read from JSON as a `kind`; nothing is coerced.
+    """Return a value that was read from JSON as a `kind`. Nothing is coerced.
 
-    Raises `InvalidRequest`, which names the field by its path, such as `owner.id` or `scope[1]`; `body` is
-    the whole.
+    Raise `InvalidRequest`, which names the field by its path, such as `owner.id` or `scope[1]`, or `body` for
+    the whole value.
     """
     try:
         return msgspec.convert(content, kind, strict=True)
@@ -32,17 +32,17 @@ def as_struct(content: Any, kind: type[S]) -> S:
 
 
 def unknown(kind: str, name: str) -> InvalidRequest:
-    """An error about a field or parameter that is not there.
+    """Return the error about a field or parameter that does not exist.
 
-    Its name is the client's own word: only a short and plain one is repeated, and in the text alone, as it
-    may be what a field of ours is called inside.
+    The client chose its name. The text repeats only a short and plain one, and the error has no `field`,
+    because a dialect would replace a name that patauth uses itself.
     """
     known = f" {name}" if _PLAIN.fullmatch(name) else " of that name"
     return InvalidRequest(f"there is no {kind}{known} here")
 
 
 def _refusal(message: str) -> InvalidRequest:
-    """Field and problem of a message of msgspec, such as "Expected `str`, got `int` - at `$.name`"."""
+    """Return the error for a message of msgspec, such as "Expected `str`, got `int` - at `$.name`"."""
     if match := _MISSING.fullmatch(message):
         return InvalidRequest("is missing; give it a value", field=_path(match[2], match[1]))
     if match := _UNKNOWN.fullmatch(message):

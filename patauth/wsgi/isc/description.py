@@ -1,13 +1,14 @@
-"""What `/openapi.json` says of the management API of Identity Security Cloud (dialects/isc.py).
+"""What `/openapi.json` says of the management API of Identity Security Cloud (routes.py).
 
-Schemas of requests are those of the types that read them, with the rules of the verbs beside them; those of
-answers are types of isc_answers.py.
+The schemas of requests are those of the types that read them, with the rules that the verbs add. Those of
+answers come from answer_types.py.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ...authority import Authority
 from ...model.filters import MAX_BYTES, MAX_SORTERS, SORTABLE
 from ...operations.json_patch import MAX_OPERATIONS, MAX_POINTER, MAX_TOKENS, NEEDS
 from ...operations.listing import MOST
@@ -28,6 +29,7 @@ from ..openapi.parts import (
     Schema,
     answer,
     body,
+    operation,
     parameter,
     ref,
     responses,
@@ -35,16 +37,16 @@ from ..openapi.parts import (
     words,
 )
 from . import routes
-from .description_answers import RESPONSES, TYPES
+from .answer_types import RESPONSES, TYPES
 from .routes import JSON, JSON_PATCH, MAX_LIMIT, MAX_OFFSET, VERSIONS, Version
 
 _TAG = "Personal access tokens"
 _ABOUT = words(f"""
-    The management API of Identity Security Cloud. What an operation takes is a right, a scope that the
+    The management API of Identity Security Cloud. An operation needs a right, which is a scope that the
     caller holds: `my:read` is short for `idn:my-personal-access-tokens:read`, and so on. `manage` includes
-    `read`, and `all` includes `managed` includes `my`; `sp:scopes:all` lets its holder read and revoke
-    their own. Without the right to it, another's PAT is not there. JSON is read strictly (RFC 8259), up to
-    {MAX_JSON} bytes, and unknown fields are refused.
+    `read`; `all` includes `managed`, which includes `my`; `sp:scopes:all` lets its holder read and revoke
+    their own PATs. To a caller without the right to it, a PAT of another owner does not exist. JSON is read
+    strictly (RFC 8259), up to {MAX_JSON} bytes, and unknown fields are refused.
 """)
 
 _REFUSALS = ("Isc400", "Isc401", "Isc403", "Limited429", "Isc500", "Isc503")
@@ -57,15 +59,18 @@ _CREATE: dict[str, Schema] = {
     "scope": {**SCOPES, "description": "Null or left out: `sp:scopes:all`. At most what the caller holds."},
     "accessTokenValiditySeconds": {**SECONDS, "description": f"Null or left out: {MAX_ACCESS_TOKEN_TTL}."},
     "owner": {
-        "description": "Null or left out: the caller. Another takes `idn:all-personal-access-tokens:manage`."
+        "description": "Null or left out: the caller. Another needs `idn:all-personal-access-tokens:manage`."
     },
 }
-_SHORT = {**DATE, "description": "In the future. Null or left out, and at most: 6 months from creation."}
+_SHORT = {
+    **DATE,
+    "description": "In the future, at most 6 months from creation. Null or left out: 6 months.",
+}
 _LONG = {
     **DATE,
-    "description": "In the future. Null or left out: never, where policy allows it; the next has to be true.",
+    "description": "In the future. Null or left out: never, where policy allows it and it is acknowledged.",
 }
-_AWARE = {"description": "Acknowledges that it never expires; changes nothing by itself."}
+_AWARE = {"description": "Acknowledges that the PAT never expires; changes nothing by itself."}
 
 
 def _request_schemas(settings: Settings) -> dict[str, Schema]:
@@ -83,7 +88,10 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
         "OwnerToBe": {
             "id": OWNER_ID,
             "name": {**NAME, "description": "Null or left out: the id."},
-            "type": {"enum": list(owner_types), "description": "Null or left out: IDENTITY, if that may be."},
+            "type": {
+                "enum": list(owner_types),
+                "description": "Null or left out: IDENTITY, if that is allowed.",
+            },
         },
         "BulkUpdate": {
             "ids": {
@@ -96,14 +104,14 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
         },
         "Rotation": {
             "overlapSeconds": {
-                "description": "How long the secret until now passes too. Null or left out: an hour.",
+                "description": "Seconds for which the previous secret stays good. Null or left out: an hour.",
                 "minimum": 0,
                 "maximum": int(MAX_OVERLAP.total_seconds()),
             }
         },
     }
     found = schemas(types, rules)
-    # What a type cannot say: no expiry has to be acknowledged.
+    # A type cannot say that a client must acknowledge a PAT that never expires.
     found["CreatePatOrNever"]["anyOf"] = [
         {"properties": {"expirationDate": {"type": "string"}}, "required": ["expirationDate"]},
         {
@@ -115,7 +123,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
 
 
 def patch_schema(fields: tuple[str, ...]) -> Schema:
-    """A JSON Patch (RFC 6902) of these members: to the letter what is read, before it is applied."""
+    """Return the schema of a JSON Patch (RFC 6902) of these members, as it is read."""
     below = f"(?:/(?:[^~/]|~[01])*){{0,{MAX_TOKENS - 1}}}"
     pointer: Schema = {
         "type": "string",
@@ -130,7 +138,9 @@ def patch_schema(fields: tuple[str, ...]) -> Schema:
         if need == "from":
             members["from"] = pointer
         elif need:
-            members["value"] = {"description": "What the member is to be; for a `test`, what it has to be."}
+            members["value"] = {
+                "description": "The new value; for a `test`, the value that the member must have."
+            }
         kinds.append(_object(members, [name for name in ("op", "path", need) if name]))
         if need == "value" and "expirationDate" in fields:
             date = {"const": "/expirationDate", "description": "A missing value means null: never."}
@@ -144,11 +154,11 @@ def _object(members: Schema, required: list[str]) -> Schema:
 
 _FILTERS = words(f"""
     Comparisons joined by `and`, `or` and `not`, with parentheses; `not` binds closest, then `and`. All
-    words in lower case as here, with blanks between. `lastUsed` and `expirationDate`: `lt`, `le`, `gt`,
+    words are in lower case as here, separated by blanks. `lastUsed` and `expirationDate`: `lt`, `le`, `gt`,
     `ge` and an RFC 3339 date-time without quotes, or `isnull`; `created`: the same without `isnull`.
     `name`: `eq`, `sw` (starts with) or `co` (contains) and a text in double quotes. `id`: `eq` and a text,
-    or `in ("…", "…")`. In a text, `\\` stands before `"` and `\\`. A comparison with what is not there is
-    false. At most {MAX_BYTES} bytes of UTF-8. What is not in this grammar is refused.
+    or `in ("…", "…")`. In a text, write `\\` before `"` and `\\`. A comparison with a value that a PAT does
+    not have is false. At most {MAX_BYTES} bytes of UTF-8. Everything outside of this grammar is refused.
 """)
 _SORTER = f"-?(?:{'|'.join(SORTABLE)})"
 
@@ -169,8 +179,8 @@ _LIST = [
     parameter(
         "query",
         "sorters",
-        "Fields to sort by, the most important first, each once; `-` before one descends. Never used is"
-        " earliest, never expires latest.",
+        "Fields to sort by, the most important first, each once; `-` before a field descends. A PAT that was"
+        " never used comes before all dates, one that never expires after all.",
         {
             "type": "string",
             "format": "pat-sorters",
@@ -181,32 +191,33 @@ _LIST = [
     parameter(
         "query",
         "limit",
-        f"How many at most. Left out: all, up to {MOST}; where there are more, 400 asks for it.",
+        f"How many to return at most. Left out: all; if there are more than {MOST}, 400 asks for a limit.",
         {"type": "integer", "minimum": 0, "maximum": MAX_LIMIT},
     ),
     parameter(
         "query",
         "offset",
-        "How many to leave out before the first.",
+        "How many to skip.",
         {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
     ),
     parameter(
         "query",
         "count",
-        "Whether `X-Total-Count` is to say how many there are in all.",
+        "Whether to send `X-Total-Count`, the number of all PATs that match.",
         {"type": "boolean", "default": False},
     ),
 ]
 _PAT_ID = parameter("path", "id", "The PAT's id.", {"type": "string", **PAT_ID})
 
-_MANAGES = "One's own takes `my:manage`, another's `all:manage`."
-_ACKNOWLEDGED = " No expiry takes `userAwareTokenNeverExpires: true` in the same patch."
+_MANAGES = "One's own PAT needs `my:manage`, another's `all:manage`."
+_ACKNOWLEDGED = " To remove the expiry, set `userAwareTokenNeverExpires` to true in the same patch."
 
 # -- operations --------------------------------------------------------------------------------------------
 
 
-def describe(settings: Settings) -> Description:
-    """The surface under these settings, in each version."""
+def describe(authority: Authority) -> Description:
+    """Return the description of this surface, in all versions."""
+    settings = authority.settings
     found = {**_request_schemas(settings), **schemas({kind.__name__: kind for kind in TYPES})}
     paths: dict[str, dict[str, Any]] = {}
     for name, version in VERSIONS.items():
@@ -223,22 +234,22 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
     shown = ref(_named("ShownPat", version))
     some = {"type": "array", "items": shown}
     issued = answer("The PAT, with its secret.", ref("IssuedPat"), maybe=QUOTA)
-    removed = answer("It is gone for good, and its access tokens with it.", maybe=QUOTA)
+    removed = answer("The PAT and its access tokens are gone for good.", maybe=QUOTA)
 
     paths[base] = {
         "get": _operation(
             f"listPats{name}",
             "List PATs",
             {"200": answer("The PATs.", some, maybe=["X-Total-Count", "X-CSRF-Token", *QUOTA])},
-            "An expired one is listed until its retention is over. `me` takes `my:read`, somebody whom one"
-            " manages `managed:read`, all else `all:read`.",
+            "An expired PAT is listed until its retention is over. `me` needs `my:read`, an owner whom the"
+            " caller manages `managed:read`, everything else `all:read`.",
             parameters=_LIST,
         ),
         "post": _operation(
             f"createPat{name}",
-            "Make a PAT",
+            "Create a PAT",
             {"200": issued, **responses(*_OF_BODY)},
-            f"With at most the scopes and the lifetime of the caller's own. {_MANAGES}",
+            f"Its scopes and lifetime are at most those of the caller. {_MANAGES}",
             requestBody=body({JSON: ref(_named("CreatePat", version))}),
         ),
     }
@@ -248,10 +259,10 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             f"patchPat{name}",
             "Change a PAT",
             {
-                "200": answer("The PAT as it is then.", shown, maybe=QUOTA),
+                "200": answer("The changed PAT.", shown, maybe=QUOTA),
                 **responses("Isc404", "Isc413", "IscPatch415"),
             },
-            "All operations, or none. Access tokens that are out keep their scopes."
+            "All operations are applied, or none. Access tokens that were issued before keep their scopes."
             f"{_ACKNOWLEDGED if version.knows_never else ''} {_MANAGES}",
             requestBody=body({JSON_PATCH: ref(_named("PatPatch", version))}),
         ),
@@ -259,7 +270,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             f"deletePat{name}",
             "Revoke a PAT",
             {"204": removed, **responses("Isc404")},
-            f"Answered once that is durable; safe to repeat. {_MANAGES}",
+            f"The answer comes once the end is durable. It is safe to repeat. {_MANAGES}",
         ),
     }
     paths[base + "/{id}"] = one
@@ -267,25 +278,28 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
         return
 
     read = {"200": answer("The PAT.", shown, maybe=["X-CSRF-Token", *QUOTA]), **responses("Isc404")}
-    rights = "One's own takes `my:read`, another's `all:read`, or `managed:read` of people one manages."
-    one["get"] = _operation(f"getPat{name}", "Look at a PAT", read, rights)
+    rights = (
+        "One's own PAT needs `my:read`, that of an owner whom the caller manages `managed:read`, and all"
+        " others `all:read`."
+    )
+    one["get"] = _operation(f"getPat{name}", "Get a PAT", read, rights)
     paths[base + "/{id}/rotate"] = {
         "parameters": [_PAT_ID],
         "post": _operation(
             f"rotatePat{name}",
             "Give a PAT a new secret",
             {"200": issued, **responses("Isc404", *_OF_BODY)},
-            f"Id, name, scopes and expiry stay. The access tokens of a secret end with it. {_MANAGES}",
+            f"Id, name, scopes and expiry stay. A secret's access tokens end with the secret. {_MANAGES}",
             requestBody=body({JSON: ref("Rotation")}, required=False),
         ),
     }
     paths[base + "/self"] = {
-        "get": _operation(f"getPresentedPat{name}", "Look at the PAT that calls", read, "It takes no right."),
+        "get": _operation(f"getPresentedPat{name}", "Get the PAT that calls", read, "This needs no right."),
         "delete": _operation(
             f"deletePresentedPat{name}",
             "Revoke the PAT that calls",
             {"204": removed, **responses("Isc404")},
-            "Whoever finds a secret can end it: it takes no right.",
+            "This needs no right: anybody who finds a secret can end it.",
         ),
     }
     bulk = {"200": answer("The PATs, in the order of their ids.", some, maybe=QUOTA)}
@@ -294,21 +308,11 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             f"{'patchPats' if method == 'patch' else 'updatePats'}{name}",
             "Change the expiry of several PATs",
             {**bulk, **responses(*refusals)},
-            "All are checked first; those of one owner then change together or not at all."
-            f"{_ACKNOWLEDGED} It takes `all:manage`.",
+            "All PATs are checked first. Those of one owner then change together or not at all."
+            f"{_ACKNOWLEDGED} This needs `all:manage`.",
             requestBody=body({JSON: ref("BulkUpdate")}),
         )
 
 
-def _operation(
-    operation: str, summary: str, answers: dict[str, Any], about: str, **more: Any
-) -> dict[str, Any]:
-    answers = {**answers, **responses(*_REFUSALS)}
-    return {
-        "operationId": operation,
-        "summary": summary,
-        "description": about,
-        "tags": [_TAG],
-        **more,
-        "responses": dict(sorted(answers.items())),
-    }
+def _operation(name: str, summary: str, answers: dict[str, Any], about: str, **more: Any) -> dict[str, Any]:
+    return operation(name, summary, _TAG, {**answers, **responses(*_REFUSALS)}, about, **more)

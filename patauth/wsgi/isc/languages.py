@@ -1,8 +1,8 @@
-"""What an error says to people, in the language that they ask for.
+"""The messages of errors for people, in the language that the request asks for.
 
     Accept-Language: pt-PT, de;q=0.8      ->  pt-BR, chosen by the request       RFC 9110 §12.5.4
 
-A range is looked up by cutting it from its end until a language of ours is left (RFC 4647 §3.4).
+A language range is cut from its end until one of `LOCALES` is left (RFC 4647 §3.4).
 """
 
 from __future__ import annotations
@@ -11,30 +11,31 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-Origin = Literal["REQUEST", "DEFAULT"]  # who chose: the request, or nobody
+Origin = Literal["REQUEST", "DEFAULT"]  # whether the request chose the language
 
 DEFAULT = "en-US"
 LOCALES = (DEFAULT, "de", "fr", "es", "pt-BR", "ja")
 
-# A lookup only cuts ranges and never extends them: `en` and `en-GB` would miss `en-US`. There is one English
-# and one Portuguese here, and who asks for another is served better by it than by a foreign language.
+# A lookup cuts ranges and never extends them, so `en` and `en-GB` would miss `en-US`. There is one English
+# and one Portuguese here, which serve people who ask for another one better than a foreign language.
 _FOUND: Mapping[str, str] = {
     **{locale.lower(): locale for locale in LOCALES},
     "en": "en-US",
     "pt": "pt-BR",
 }
-_LONGEST = 1024  # characters of a field that are looked at
+_LONGEST = 1024  # characters of a field that are read
 _PART = re.compile(
-    r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)"  # language-range, RFC 4647 §2.1; `*` is passed over
+    r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)"  # language-range, RFC 4647 §2.1; `*` is skipped
     r"(?:[ \t]*;[ \t]*[Qq]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"  # weight, RFC 9110 §12.4.2
 )
 
 
 def choose(accept_language: str | None) -> tuple[str, Origin]:
-    """The locale to answer in, one of `LOCALES`, and whether the request chose it.
+    """Return the locale to answer in, one of `LOCALES`, and whether the request chose it.
 
-    The first of the best-weighted ranges that finds one; a weight of 0 excludes. `*` names no language, so it
-    is the default that it stands for, as does no field at all. Parts that are malformed are passed over.
+    The range with the greatest weight that finds a locale wins, and among equals the first. A weight of 0
+    excludes. `*` names no language, so it means the default, like a missing field. Malformed parts are
+    skipped.
     """
     ranges = _ranges(accept_language or "")
     for tag, weight in sorted(ranges.items(), key=lambda item: -item[1]):  # stable: ties go by their order
@@ -45,16 +46,16 @@ def choose(accept_language: str | None) -> tuple[str, Origin]:
 
 
 def text(status: int, locale: str) -> str:
-    """What an answer of this status means, for people; `locale` is one of `LOCALES`.
+    """Return the text for a status in a locale, which is one of `LOCALES`.
 
-    A status without a text of its own has the one of its class.
+    A status without a text of its own has that of 400 or 500.
     """
     texts = _TEXTS[locale]
     return texts.get(status) or texts[500 if status >= 500 else 400]
 
 
 def _ranges(field: str) -> dict[str, float]:
-    """Weights by range, in lower case and in the order sent; the first of doubles counts."""
+    """Return weights by range, in lower case and in the order sent. Of equal ranges the first counts."""
     if len(field) > _LONGEST:
         field = field[:_LONGEST].rpartition(",")[0]  # without the part that was cut
     found: dict[str, float] = {}
@@ -72,20 +73,20 @@ def _lookup(tag: str) -> str | None:
         if found:
             return found
         subtags.pop()
-        if subtags and len(subtags[-1]) == 1:  # a singleton stands for nothing without what follows it
+        if subtags and len(subtags[-1]) == 1:  # a singleton means nothing without what follows it
             subtags.pop()
     return None
 
 
 def _excluded(locale: str, ranges: Mapping[str, float]) -> bool:
-    """Whether the closest of the ranges that cover a locale has weight 0: `pt;q=0` covers `pt-BR`."""
+    """Return whether the closest range that covers a locale has weight 0. `pt;q=0` covers `pt-BR`."""
     tag = locale.lower()
     covering = [one for one in ranges if tag == one or tag.startswith(one + "-")]
     return bool(covering) and ranges[max(covering, key=len)] == 0
 
 
 _TEXTS: Mapping[str, Mapping[int, str]] = {
-    # Those of 400, 403 and 500 are the management API's own, to the letter.
+    # Those of 400, 403 and 500 are the management API's own words.
     "en-US": {
         400: "The request was syntactically correct but its content is semantically invalid.",
         403: "The server understood the request but refuses to authorize it.",

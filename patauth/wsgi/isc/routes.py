@@ -1,13 +1,13 @@
-"""The management API as SailPoint's Identity Security Cloud has it: fields, statuses and errors, and no rule.
+"""The management API as SailPoint's Identity Security Cloud has it: paths, fields and statuses, and no rule.
 
                      v1                                     v3, v2024, v2025, v2026
     list, create     GET, POST  /personal-access-tokens/v1  GET, POST      /{version}/personal-access-tokens
     patch, delete    PATCH, DELETE  .../v1/{id}             PATCH, DELETE  .../{id}
     bulk update      PATCH, POST    .../v1/bulk-update
-    ours             GET .../v1/{id}   POST .../v1/{id}/rotate   GET, DELETE .../v1/self
+    only in patauth  GET .../v1/{id}   POST .../v1/{id}/rotate   GET, DELETE .../v1/self
 
-Source: the vendor's published OpenAPI descriptions, and its own SDK (a create has to answer 200: at 201 the
-SDK returns nothing). Who may do what, and with which limits, is decided by the verbs of `Authority`.
+Source: the vendor's published OpenAPI descriptions, and its own SDK (a create must answer 200: at 201 the SDK
+returns nothing). The verbs of `Authority` decide who may do what, and within which limits.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from ...model import dates
 from ...model.caller import Caller
 from ...model.expiry import Expiry
 from ...model.pat import IssuedPat, Owner, PersonalAccessToken
-from ...model.quota import Decision
 from ...model.rights import EVERYTHING
 from ...operations.create import NewPat
 from ...operations.management import Management
 from ...operations.rotate import DEFAULT_OVERLAP
 from ...settings import MAX_ACCESS_TOKEN_TTL
-from ..answers import ISC_NAMES, Answer, isc_error, json_answer
+from ..answers import NO_CONTENT, Answer, json_answer
 from ..api.caller import Identify
-from ..api.respond import Route, respond
+from ..api.respond import respond
 from ..api.structs import as_struct, unknown
 from ..bodies import query, read_json
+from ..routing import Find, Route, Routes
+from .errors import isc_error
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -45,21 +46,21 @@ JSON, JSON_PATCH = "application/json", "application/json-patch+json"
 MAX_LIMIT = 250  # of a list
 MAX_OFFSET = 999_999_999
 
-# The answer to a create has no null: the vendor's SDK raises on one, after the PAT was made.
+# The answer to a create has no null, because the vendor's SDK raises on one after the PAT was made.
 _NEVER = dates.format_ms(dates.LATEST)
 
 
 class Version(NamedTuple):
-    """What one version of the API does otherwise than others."""
+    """Holds what differs between the versions of the API."""
 
     path: str
-    months: int | None  # longest and usual life of a PAT; None: as long as is asked, or for ever
+    months: int | None  # the longest and the default life of a PAT; None: no limit, and no default
     patchable: tuple[str, ...]
-    full: bool = False  # has bulk-update, and what is ours
+    full: bool = False  # has bulk-update, and the operations that only patauth has
 
     @property
     def knows_never(self) -> bool:
-        """Whether a PAT may live for ever here, once that is acknowledged."""
+        """Return whether a PAT may live for ever here, once the client acknowledges it."""
         return self.months is None
 
 
@@ -74,17 +75,8 @@ VERSIONS = {
 }
 
 
-# What errors from below call a field, and what it is called here.
-_NAMES = {
-    **ISC_NAMES,
-    "never_acknowledged": "userAwareTokenNeverExpires",
-    "operations": "patch",
-    "overlap": "overlapSeconds",
-}
-
-
 class _Call(NamedTuple):
-    """One admitted request; `pat_id` is what the path has in its place, whatever that is."""
+    """Holds one admitted request; `pat_id` is what the path has in the place of an id."""
 
     environ: WSGIEnvironment
     management: Management
@@ -96,47 +88,49 @@ class _Call(NamedTuple):
 Operation = Callable[[_Call], Answer]
 
 
-class Dialect:
-    """The routes. `fixed`: by path; for a path with one of `beginnings`, `find` may know another."""
+def routes(authority: Authority, identify: Identify | None) -> Routes:
+    """Return the routes of all versions."""
+    fixed: dict[str, Route] = {}
+    below: dict[str, Find] = {}
+    for version in VERSIONS.values():
+        base = authority.settings.path_prefix + version.path
+        route = partial(_route, authority, identify, version)
+        fixed[base] = route(_COLLECTION)
+        if version.full:
+            fixed[base + "/bulk-update"] = route(_BULK)
+            fixed[base + "/self"] = route(_PRESENTED)
+        below[base + "/"] = partial(_find, route, version.full)
+    return Routes(fixed, below)
 
-    def __init__(self, authority: Authority, identify: Identify | None) -> None:
-        self._authority = authority
-        self._identify = identify
-        self.fixed: dict[str, Route] = {}
-        self._versions: dict[str, Version] = {}
-        for version in VERSIONS.values():
-            base = authority.settings.path_prefix + version.path
-            self._versions[base + "/"] = version
-            self.fixed[base] = self._route(version, _COLLECTION)
-            if version.full:
-                self.fixed[base + "/bulk-update"] = self._route(version, _BULK)
-                self.fixed[base + "/self"] = self._route(version, _PRESENTED)
-        self.beginnings = tuple(self._versions)
 
-    def find(self, path: str) -> Route | None:
-        """The route of a path with an id in it, or None."""
-        for beginning, version in self._versions.items():
-            if path.startswith(beginning):
-                pat_id, slash, rest = path[len(beginning) :].partition("/")
-                if pat_id and not slash:
-                    return self._route(version, _ONE_IN_FULL if version.full else _ONE, pat_id)
-                if pat_id and rest == "rotate" and version.full:
-                    return self._route(version, _ROTATION, pat_id)
-        return None
+def _find(route: Callable[..., Route], full: bool, rest: str) -> Route | None:
+    match rest.split("/"):
+        case [pat_id] if pat_id:
+            return route(_ONE_IN_FULL if full else _ONE, pat_id)
+        case [pat_id, "rotate"] if pat_id and full:
+            return route(_ROTATION, pat_id)
+    return None
 
-    def _route(self, version: Version, operations: Mapping[str, Operation], pat_id: str = "") -> Route:
-        return partial(self._answer, version, operations, pat_id)
 
-    def _answer(
-        self, version: Version, operations: Mapping[str, Operation], pat_id: str, environ: WSGIEnvironment
-    ) -> Answer:
+def _route(
+    authority: Authority,
+    identify: Identify | None,
+    version: Version,
+    operations: Mapping[str, Operation],
+    pat_id: str = "",
+) -> Route:
+    management = authority.operations.management
+
+    def answer(environ: WSGIEnvironment) -> Answer:
         def call(caller: Caller) -> _Call:
-            return _Call(environ, self._authority.operations.management, version, caller, pat_id)
+            return _Call(environ, management, version, caller, pat_id)
 
-        def render(error: PatAuthError, decision: Decision | None) -> Answer:
-            return isc_error(error, environ, decision, _NAMES)
+        def render(error: PatAuthError) -> Answer:
+            return isc_error(error, environ, authority.settings.realm)
 
-        return respond(environ, self._authority, self._identify, operations, call, render)
+        return respond(environ, authority, identify, operations, call, render)
+
+    return answer
 
 
 # -- request bodies ------------------------------------------------------------------------------------------
@@ -149,7 +143,7 @@ class OwnerToBe(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Create(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """Of v3 and v2024."""
+    """The body of a create in v3 and v2024."""
 
     name: str
     scope: list[str] | None = None
@@ -159,7 +153,7 @@ class Create(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class CreateOrNever(Create, forbid_unknown_fields=True, rename="camel"):
-    """Of the versions in which a PAT may live for ever."""
+    """The body of a create in the versions in which a PAT may live for ever."""
 
     user_aware_token_never_expires: bool | None = None
 
@@ -192,7 +186,7 @@ def _list(call: _Call) -> Answer:
             raise unknown("parameter", name)
     owner_id = parameters.get("owner-id")
     if owner_id == "":
-        raise InvalidRequest("give an id or me, or leave it out", field="owner-id")
+        raise InvalidRequest("give an id or me, or leave the parameter out", field="owner-id")
     counted = parameters.get("count", "false")
     if counted not in ("true", "false"):
         raise InvalidRequest("give true or false", field="count")
@@ -253,7 +247,7 @@ def _patch(call: _Call) -> Answer:
 
 def _delete(call: _Call) -> Answer:
     call.management.delete(call.pat_id, by=call.caller)
-    return _nothing()
+    return NO_CONTENT
 
 
 def _bulk_update(call: _Call) -> Answer:
@@ -266,7 +260,7 @@ def _rotate(call: _Call) -> Answer:
     body = Rotation() if _is_empty(call.environ) else _read(call, Rotation)
     overlap = DEFAULT_OVERLAP
     if body.overlap_seconds is not None:
-        # Cut to what a timedelta can hold; what is cut is refused as too long or negative all the same.
+        # Cut to what a timedelta can hold. A value that was cut is refused as too long or negative anyway.
         overlap = timedelta(seconds=max(-1, min(body.overlap_seconds, 10**9)))
     return _issued(call, call.management.rotate(call.pat_id, overlap=overlap, by=call.caller))
 
@@ -277,15 +271,15 @@ def _get_presented(call: _Call) -> Answer:
 
 def _delete_presented(call: _Call) -> Answer:
     call.management.delete_self(call.caller)
-    return _nothing()
+    return NO_CONTENT
 
 
 def _is_empty(environ: WSGIEnvironment) -> bool:
-    # A server may mark every input as terminated, so `wsgi.input_terminated` tells nothing here.
+    # Servers may mark every input as terminated, so `wsgi.input_terminated` tells nothing here.
     return environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ
 
 
-# By method, in the order of Allow.
+# Operations by method, in the order of Allow.
 _COLLECTION: dict[str, Operation] = {"GET": _list, "POST": _create}
 _ONE: dict[str, Operation] = {"PATCH": _patch, "DELETE": _delete}
 _ONE_IN_FULL: dict[str, Operation] = {"GET": _get, **_ONE}
@@ -298,7 +292,7 @@ _PRESENTED: dict[str, Operation] = {"GET": _get_presented, "DELETE": _delete_pre
 
 
 def _shown(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
-    """A PAT as it is read, in the words of a version."""
+    """Return a PAT with the fields that a read has in this version."""
     never = None if call.version.knows_never else _NEVER
     shown = {
         **_base(call, pat),
@@ -312,7 +306,7 @@ def _shown(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
 
 
 def _issued(call: _Call, issued: IssuedPat) -> Answer:
-    """A new secret, here and nowhere else. The same in every version."""
+    """Answer with a PAT and its new secret, which no other answer has. All versions do so alike."""
     expires_ms = issued.pat.expires_ms
     content = {
         **_base(call, issued.pat),
@@ -323,19 +317,14 @@ def _issued(call: _Call, issued: IssuedPat) -> Answer:
 
 
 def _base(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
-    seconds = pat.access_token_ttl
+    seconds = (
+        call.management.settings.access_token_ttl if pat.access_token_ttl is None else pat.access_token_ttl
+    )
     return {
         "id": pat.id,
         "name": pat.name,
         "scope": list(pat.scope),
         "owner": {"type": pat.owner.type, "id": pat.owner.id, "name": pat.owner.name},
         "created": dates.format_ms(pat.created_ms),
-        "accessTokenValiditySeconds": call.management.settings.access_token_ttl
-        if seconds is None
-        else seconds,
+        "accessTokenValiditySeconds": seconds,
     }
-
-
-def _nothing() -> Answer:
-    """204: no body, so nothing that speaks of one (RFC 9110 §8.6)."""
-    return Answer(204, [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")], b"")

@@ -1,6 +1,6 @@
-"""What `/openapi.json` says of the OAuth surface: its endpoints (oauth.py) and metadata (discovery.py).
+"""What `/openapi.json` says of the OAuth surface: its endpoints (endpoints.py) and metadata (metadata.py).
 
-Forms are read name by name, so their types stand here, and for this alone.
+The types below serve the description only, because the endpoints read a form name by name.
 """
 
 from __future__ import annotations
@@ -10,17 +10,28 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ...authority import Authority
 from ...model.rights import INTROSPECT
 from ...model.scopes import SCOPE_TOKEN
-from ...settings import Settings
 from ..bodies import MAX_FORM, MAX_PARAMETERS, MAX_PARTS
-from ..openapi.parts import PAT_ID, QUOTA, Description, answer, body, ref, responses, schemas, words
+from ..openapi.parts import (
+    PAT_ID,
+    QUOTA,
+    Description,
+    answer,
+    body,
+    operation,
+    ref,
+    responses,
+    schemas,
+    words,
+)
 from . import metadata
 from .endpoints import JWKS_AGE
 
 _TAG = "OAuth"
 _FORMS = {"application/x-www-form-urlencoded": MAX_PARAMETERS, "multipart/form-data": MAX_PARTS}
-# By Basic, or without: in the form.
+# By Basic, or without it in the form.
 _CLIENT: list[dict[str, Any]] = [{"basic": []}, {}]
 
 _ABOUT = words(f"""
@@ -31,19 +42,18 @@ _ABOUT = words(f"""
 """)
 
 _PatId = Annotated[str, Meta(description="The PAT's id.", extra_json_schema=PAT_ID)]
-_ClientId = Annotated[
-    str, Meta(description="The PAT's id.", pattern="^(?:[0-9a-f]{32})?$")
-]  # empty: left out
+# An empty one counts as left out.
+_ClientId = Annotated[str, Meta(description="The PAT's id.", pattern="^(?:[0-9a-f]{32})?$")]
 _Secret = Annotated[str, Meta(description="The PAT's secret. Left out with HTTP Basic.")]
 _SCOPES = f"{SCOPE_TOKEN.pattern}(?: {SCOPE_TOKEN.pattern})*"
 _Scope = Annotated[
     str,
-    Meta(description="Scopes with single spaces between (RFC 6749 §3.3).", pattern=f"^{_SCOPES}$"),
+    Meta(description="Scopes separated by single spaces (RFC 6749 §3.3).", pattern=f"^{_SCOPES}$"),
 ]
 _Wanted = Annotated[
     str,
     Meta(
-        description="Scopes that the PAT holds, with single spaces between. Left out or empty: all of them.",
+        description="Scopes that the PAT holds, separated by single spaces. Left out or empty: all of them.",
         pattern=f"^(?:{_SCOPES})?$",
         extra_json_schema={"format": "scope-tokens"},
     ),
@@ -66,7 +76,7 @@ class AboutToken(msgspec.Struct):
 
 
 class TokenAnswer(msgspec.Struct, forbid_unknown_fields=True):
-    """RFC 6749 §5.1."""
+    """The answer of the token endpoint (RFC 6749 §5.1)."""
 
     access_token: str
     token_type: Literal["Bearer"]
@@ -75,7 +85,7 @@ class TokenAnswer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Introspected(msgspec.Struct, forbid_unknown_fields=True):
-    """RFC 7662 §2.2; of a token that is not active, `active` alone."""
+    """What a token is good for (RFC 7662 §2.2); a token that is not active has `active` only."""
 
     active: bool
     scope: _Scope | UnsetType = UNSET
@@ -89,7 +99,7 @@ class Introspected(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Key(msgspec.Struct, forbid_unknown_fields=True):
-    """A public key (RFC 7517 §4): of an elliptic curve, whose points have a `y` or not."""
+    """A public key on an elliptic curve (RFC 7517 §4); some curves have no `y`."""
 
     kty: str
     crv: str
@@ -101,7 +111,7 @@ class Key(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class KeySet(msgspec.Struct, forbid_unknown_fields=True):
-    """RFC 7517 §5."""
+    """A JWK Set (RFC 7517 §5)."""
 
     keys: list[Key]
 
@@ -111,7 +121,7 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OAuthError(msgspec.Struct, forbid_unknown_fields=True):
-    """RFC 6749 §5.2."""
+    """An error of the token endpoint (RFC 6749 §5.2)."""
 
     error: Literal[
         "invalid_request",
@@ -125,59 +135,63 @@ class OAuthError(msgspec.Struct, forbid_unknown_fields=True):
 
 _RESPONSES = {
     "OAuth400": answer(
-        "The request is malformed, its grant is another one, or a scope is not held.", ref("OAuthError")
+        "The request is malformed, its grant is not offered, or the PAT does not hold a scope.",
+        ref("OAuthError"),
     ),
     "OAuth401": answer("The client is refused.", ref("OAuthError"), always=["WWW-Authenticate"]),
     "OAuth413": answer("The form is too large, or holds a file.", ref("OAuthError")),
     "OAuth415": answer("The body is no form.", ref("OAuthError")),
     "OAuth503": answer(
-        "The store or a hash slot was not to be had in time.", ref("OAuthError"), always=["Retry-After"]
+        "The store did not answer in time, or no hash slot was free.",
+        ref("OAuthError"),
+        always=["Retry-After"],
     ),
 }
 _REFUSALS = ("OAuth400", "OAuth401", "OAuth413", "OAuth415", "Limited429", "OAuth503")
 
 
-def describe(settings: Settings, publishes_keys: bool) -> Description:
-    """The surface under these settings: the metadata only where there is an issuer."""
+def describe(authority: Authority) -> Description:
+    """Return the description of this surface; it has metadata only where there is an issuer."""
+    settings = authority.settings
     types = [TokenRequest, AboutToken, TokenAnswer, Introspected, Nothing, OAuthError]
-    if publishes_keys:
+    if authority.operations.publishes_keys:
         types += [Key, KeySet]
     found = schemas({kind.__name__: kind for kind in types})
     for form in ("TokenRequest", "AboutToken"):
-        found[form]["additionalProperties"] = {"type": "string"}  # what is not known here is ignored
+        found[form]["additionalProperties"] = {"type": "string"}  # unknown parameters are ignored
     prefix = settings.path_prefix
     paths = {
         f"{prefix}/oauth/token": _post(
             "getAccessToken",
             "Exchange a PAT for an access token",
-            "What is asked for beyond the PAT's own scopes is refused, and never just left out.",
+            "A scope that the PAT does not hold is refused, and never just left out.",
             "TokenRequest",
             answer("An access token.", ref("TokenAnswer"), always=QUOTA),
             _CLIENT,
         ),
         f"{prefix}/oauth/introspect": _post(
             "introspectToken",
-            "Tell what a token is worth",
-            f"Of the owner's own tokens; with the scope `{INTROSPECT}`, of any access token of the tenant."
-            " All others are not active.",
+            "Tell whether a token is active",
+            f"The owner's own tokens, or with the scope `{INTROSPECT}` any access token of the tenant. All"
+            " others count as not active.",
             "AboutToken",
-            answer("What it is worth.", ref("Introspected"), always=QUOTA),
+            answer("Whether it is active, and for what.", ref("Introspected"), always=QUOTA),
             [*_CLIENT, {"bearer": []}],
         ),
         f"{prefix}/oauth/revoke": _post(
             "revokeToken",
             "End a token",
-            "Of the owner's own tokens; for all others nothing happens. A PAT token ends its PAT.",
+            "One of the owner's own tokens; for all others nothing happens. A PAT token ends its PAT.",
             "AboutToken",
-            answer("It is worth nothing, from now on or since before.", ref("Nothing"), always=QUOTA),
+            answer("The token is not active, now or already before.", ref("Nothing"), always=QUOTA),
             [*_CLIENT, {"bearer": []}],
         ),
     }
-    if publishes_keys:
+    if authority.operations.publishes_keys:
         paths[f"{prefix}/oauth/jwks"] = _get(
             "getKeys",
             "Get the keys that verify signed access tokens",
-            "Also those that are yet to sign.",
+            "Among them are keys that do not sign yet.",
             answer("The keys.", ref("KeySet"), cached=f"public, max-age={JWKS_AGE}"),
             **responses("OAuth503"),
         )
@@ -195,37 +209,18 @@ def describe(settings: Settings, publishes_keys: bool) -> Description:
 
 
 def _post(
-    operation: str, summary: str, about: str, form: str, done: dict[str, Any], security: list[dict[str, Any]]
+    name: str, summary: str, about: str, form: str, done: dict[str, Any], security: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    return {
-        "post": {
-            "operationId": operation,
-            "summary": summary,
-            "description": about,
-            "tags": [_TAG],
-            "security": security,
-            "requestBody": body(
-                {kind: {**ref(form), "maxProperties": most} for kind, most in _FORMS.items()}
-            ),
-            "responses": {"200": done, **responses(*_REFUSALS)},
-        }
-    }
+    answers = {"200": done, **responses(*_REFUSALS)}
+    forms = body({kind: {**ref(form), "maxProperties": most} for kind, most in _FORMS.items()})
+    return {"post": operation(name, summary, _TAG, answers, about, security=security, requestBody=forms)}
 
 
-def _get(operation: str, summary: str, about: str, done: dict[str, Any], **refusals: Any) -> dict[str, Any]:
-    return {
-        "get": {
-            "operationId": operation,
-            "summary": summary,
-            "description": about,
-            "tags": [_TAG],
-            "security": [],
-            "responses": {"200": done, **refusals},
-        }
-    }
+def _get(name: str, summary: str, about: str, done: dict[str, Any], **refusals: Any) -> dict[str, Any]:
+    return {"get": operation(name, summary, _TAG, {"200": done, **refusals}, about, security=[])}
 
 
 def _metadata_schema(known: dict[str, Any]) -> dict[str, Any]:
-    """It is the same at every request, so it can be told to the letter."""
+    """Return the metadata as constants: it is the same at every request."""
     members = {name: {"const": value} for name, value in known.items()}
     return {"type": "object", "properties": members, "required": list(known), "additionalProperties": False}

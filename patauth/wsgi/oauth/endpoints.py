@@ -1,16 +1,17 @@
 """The OAuth endpoints, in the forms that real clients send.
 
     POST /oauth/token        the client credentials grant                       RFC 6749 §4.4
-    POST /oauth/introspect   what a token is worth                              RFC 7662
+    POST /oauth/introspect   whether a token is active, and for what            RFC 7662
     POST /oauth/revoke       the end of a token                                 RFC 7009
     GET  /oauth/jwks         the keys that verify signed access tokens          RFC 7517 §5
+    GET  /.well-known/...    the metadata of these endpoints (metadata.py)      RFC 8414
 
-Clients authenticate by one of
+Clients authenticate in one of these ways:
 
     Authorization: Basic                raw or form-urlencoded                  RFC 6749 §2.3.1
     application/x-www-form-urlencoded   client_id, client_secret in the body
-    multipart/form-data                 the same
-    Authorization: Bearer               an access token or a PAT token; not for a token
+    multipart/form-data                 client_id, client_secret in the body
+    Authorization: Bearer               an access token or a PAT token; not at /oauth/token
 
 Refusals come in this order: method 405, size 413, media type 415, repeated or query credentials 400,
 parameters 400, client 401/429/503, scope 400.
@@ -18,26 +19,58 @@ parameters 400, client 401/429/503, scope 400.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...authority import Authority
-from ...errors import InvalidCredentials, InvalidRequest
+from ...errors import InvalidCredentials, InvalidRequest, PatAuthError
 from ...model.credentials import AccessToken, PatCredentials
 from ...operations.authenticate import Admission
-from ..answers import Answer, MethodNotAllowed, UnsupportedGrantType, json_answer, quota_fields
+from ..answers import Answer, json_answer, oauth_error, with_quota
 from ..bodies import query, read_form
+from ..errors import MethodNotAllowed
 from ..request import client_address
+from ..routing import Routes, get_only
+from . import metadata
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-JWKS_AGE = 300  # s for which caches may keep the public keys; a new key is asked for by its kid
+JWKS_AGE = 300  # s for which caches may keep the public keys; clients ask again for a kid that is new to them
 _IN_BODY_ONLY = frozenset({"client_id", "client_secret", "access_token", "client_assertion", "token"})
 
 
+class UnsupportedGrantType(InvalidRequest):
+    """The grant is not one of those offered (RFC 6749 §5.2)."""
+
+    code = "unsupported_grant_type"
+    default = "the grant type must be client_credentials"
+
+
+def routes(authority: Authority, _: object = None) -> Routes:
+    """Return the routes of this surface. A signed-in person opens none of them: they are for clients."""
+    settings = authority.settings
+    found = metadata.routes(settings)
+    for endpoint in (token, introspect, revoke):
+        found[f"{settings.path_prefix}/oauth/{endpoint.__name__}"] = partial(_answer, endpoint, authority)
+    if authority.operations.publishes_keys:
+        keys = partial(_jwks, authority)
+        found[f"{settings.path_prefix}/oauth/jwks"] = get_only(keys, settings.realm)
+    return Routes(found)
+
+
+def _answer(
+    endpoint: Callable[[WSGIEnvironment, Authority], Answer], authority: Authority, environ: WSGIEnvironment
+) -> Answer:
+    try:
+        return endpoint(environ, authority)
+    except PatAuthError as error:
+        return oauth_error(error, authority.settings.realm)
+
+
 def token(environ: WSGIEnvironment, authority: Authority) -> Answer:
-    """Answer a token request. Raises `PatAuthError` for `wsgi.errors.oauth_error` to render."""
+    """Answer a token request. Raise `PatAuthError`, which `oauth_error` renders."""
     form = _form(environ)
     grant = form.get("grant_type")
     if grant is None:
@@ -47,8 +80,8 @@ def token(environ: WSGIEnvironment, authority: Authority) -> Answer:
 
     address = client_address(environ, authority.settings.trusted_proxies)
     credentials = authority.operations.read(lambda: _client(environ, form, authority), address)
-    if not isinstance(credentials, PatCredentials) or credentials.method != "basic":
-        raise InvalidCredentials("send the PAT id and the PAT secret, as Basic or in the body")
+    if not isinstance(credentials, PatCredentials):
+        raise InvalidCredentials("an access token is not exchanged; send the PAT id and the PAT secret")
     access = authority.operations.exchange(credentials, form.get("scope"), address)
     content = {
         "access_token": access.value,
@@ -56,43 +89,33 @@ def token(environ: WSGIEnvironment, authority: Authority) -> Answer:
         "expires_in": access.expires_in,
         "scope": " ".join(access.scope),
     }
-    return json_answer(200, content, quota_fields(access.decision))
+    return with_quota(json_answer(200, content), access.decision)
 
 
 def introspect(environ: WSGIEnvironment, authority: Authority) -> Answer:
-    """Answer an introspection request (RFC 7662 §2). Raises as `token`."""
+    """Answer an introspection request (RFC 7662 §2). Raise `PatAuthError`."""
     asked, admission, address = _about_a_token(environ, authority)
     found = authority.introspect(asked, by=admission.principal, address=address)
-    return json_answer(200, found.members(authority.settings.issuer), quota_fields(admission.decision))
+    return with_quota(json_answer(200, found.members(authority.settings.issuer)), admission.decision)
 
 
 def revoke(environ: WSGIEnvironment, authority: Authority) -> Answer:
-    """Answer a revocation request (RFC 7009 §2): 200 once what it asks is durably so. Raises as `token`."""
+    """Answer a revocation request (RFC 7009 §2) once the end is durable. Raise `PatAuthError`."""
     asked, admission, address = _about_a_token(environ, authority)
     authority.revoke(asked, by=admission.principal, address=address)
-    return json_answer(200, {}, quota_fields(admission.decision))
+    return with_quota(json_answer(200, {}), admission.decision)
 
 
-def jwks(environ: WSGIEnvironment, authority: Authority) -> Answer:
-    """Answer a request for the public keys. Raises as `token`."""
-    if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-        raise MethodNotAllowed("GET, HEAD")
-    body = json.dumps(authority.operations.jwks()).encode()
-    fields = [
-        ("Content-Type", "application/json"),
-        ("Content-Length", str(len(body))),
-        ("Cache-Control", f"public, max-age={JWKS_AGE}"),
-        ("X-Content-Type-Options", "nosniff"),
-    ]
-    return Answer(200, fields, body)
+def _jwks(authority: Authority) -> Answer:
+    return json_answer(200, authority.operations.jwks(), public_for=JWKS_AGE)
 
 
 def _about_a_token(environ: WSGIEnvironment, authority: Authority) -> tuple[str, Admission, str | None]:
-    """The token that a request asks about, who asks, and from where."""
+    """Return the token that a request is about, who asks, and the client's address."""
     form = _form(environ)
     asked = form.get("token")
     if asked is None:
-        raise InvalidRequest("token is missing; send the token to look at or to end")
+        raise InvalidRequest("token is missing; send the token that the request is about")
     address = client_address(environ, authority.settings.trusted_proxies)
     credentials = authority.operations.read(lambda: _client(environ, form, authority), address)
     return asked, authority.operations.admit(credentials, address), address
@@ -102,7 +125,7 @@ def _form(environ: WSGIEnvironment) -> dict[str, str]:
     if environ["REQUEST_METHOD"] != "POST":
         raise MethodNotAllowed("POST")
     form = read_form(environ)
-    # Empty ones count as omitted (RFC 6749 §3.2).
+    # An empty parameter counts as omitted (RFC 6749 §3.2).
     if not _IN_BODY_ONLY.isdisjoint(name for name, value in query(environ).items() if value):
         raise InvalidRequest("send credentials in the body or as Basic, never in the URL")
     return form
@@ -111,7 +134,7 @@ def _form(environ: WSGIEnvironment) -> dict[str, str]:
 def _client(
     environ: WSGIEnvironment, form: dict[str, str], authority: Authority
 ) -> PatCredentials | AccessToken:
-    """The client's credentials, by exactly one method (RFC 6749 §2.3)."""
+    """Return the client's credentials, sent by exactly one method (RFC 6749 §2.3)."""
     authorization = environ.get("HTTP_AUTHORIZATION")
     client_id, client_secret = form.get("client_id"), form.get("client_secret")
     if authorization:

@@ -1,32 +1,28 @@
 """`GET /openapi.json`: what patauth's own routes take and answer, in OpenAPI 3.1.
 
-It speaks of the surfaces that are on (descriptions/), and of nothing secret: it is public, costs no call to
-the store, and is the same at every request. Where the routes are is told by the setting `issuer`, or else
-relative to the document: never by a Host header, which anybody may write.
+The document describes the surfaces that are on, and holds nothing secret: it is public, costs no call to the
+store, and is the same at every request. Its server is that of the setting `issuer`, or else relative to the
+document. A Host header has no part in it, because anybody may write one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..._version import __version__
-from ...authority import Authority
 from ...settings import Settings
-from ..answers import Answer, MethodNotAllowed, json_answer, oauth_error
-from ..oauth.metadata import ends_in_prefix
-from .parts import HEADERS, RESPONSES, SCHEMAS, SHARED, Description, answer, words
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+from ..answers import Answer, json_answer
+from ..routing import Routes, get_only, issuer_base
+from .parts import HEADERS, RESPONSES, SCHEMAS, SHARED, Description, answer, operation, words
 
 OPENAPI = "3.1.0"
 
 _ABOUT = words("""
-    Personal access tokens: verified, exchanged, limited and revoked. Wherever GET is answered, HEAD is;
-    other methods than those of a path get 405 with `Allow`. Instants are RFC 3339 date-times. A `429` and a
-    `503` say in `Retry-After` how long to wait.
+    Personal access tokens: verified, exchanged, limited and revoked. Every path that answers GET answers
+    HEAD; a method that a path does not have gets 405 with `Allow`. Instants are RFC 3339 date-times. A `429`
+    and a `503` say in `Retry-After` how long to wait.
 """)
 _SECURITY = {
     "basic": {
@@ -42,92 +38,57 @@ _SECURITY = {
 }
 
 
-def document(
-    settings: Settings, surfaces: Collection[str], *, publishes_keys: bool = False
-) -> dict[str, Any]:
-    """The description of these surfaces under these settings."""
-    found = _descriptions(settings, surfaces, publishes_keys)
+def document(settings: Settings, descriptions: Sequence[Description]) -> dict[str, Any]:
+    """Return the document of these surfaces."""
     return {
         "openapi": OPENAPI,
         "info": {"title": "patauth", "version": __version__, "description": _ABOUT},
         "servers": [{"url": _server(settings)}],
         "security": [{"basic": []}, {"bearer": []}],
-        "tags": [description.tag for description in found],
-        "paths": _joined(description.paths for description in found),
+        "tags": [description.tag for description in descriptions],
+        "paths": _joined(description.paths for description in descriptions),
         "components": {
-            "schemas": {**SCHEMAS, **_joined(description.schemas for description in found)},
-            "responses": {**RESPONSES, **_joined(description.responses for description in found)},
+            "schemas": _joined([SCHEMAS, *(description.schemas for description in descriptions)]),
+            "responses": _joined([RESPONSES, *(description.responses for description in descriptions)]),
             "headers": {name: HEADERS[name] for name in SHARED},
             "securitySchemes": _SECURITY,
         },
     }
 
 
-def routes(authority: Authority, surfaces: Collection[str]) -> dict[str, Callable[[WSGIEnvironment], Answer]]:
-    """The document's route by its path, for GET and HEAD; it is made at the first request for it."""
-    settings = authority.settings
+def routes(settings: Settings, descriptions: Callable[[], Sequence[Description]]) -> Routes:
+    """Return the route of the document, which is made at the first request for it."""
 
     @cache
     def made() -> Answer:
-        return json_answer(
-            200, document(settings, surfaces, publishes_keys=authority.operations.publishes_keys)
-        )
+        return json_answer(200, document(settings, descriptions()))
 
-    def respond(environ: WSGIEnvironment) -> Answer:
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return oauth_error(MethodNotAllowed("GET, HEAD"), settings.realm)
-        return made()
+    return Routes({_path(settings): get_only(made, settings.realm)})
 
-    return {_path(settings): respond}
+
+def describe(settings: Settings) -> Description:
+    """Return the description of this surface."""
+    answers = {"200": answer("This document.", {"type": "object"})}
+    get = operation("getDescription", "Describe this API", "Description", answers, security=[])
+    tag = {"name": "Description", "description": "This document."}
+    return Description(tag, {_path(settings): {"get": get}}, {}, {})
 
 
 def _path(settings: Settings) -> str:
     return f"{settings.path_prefix}/openapi.json"
 
 
-def _descriptions(settings: Settings, surfaces: Collection[str], publishes_keys: bool) -> list[Description]:
-    # Imported late: most processes never make the document.
-    found = []
-    if "oauth" in surfaces:
-        from ..oauth import description as oauth
-
-        found.append(oauth.describe(settings, publishes_keys))
-    if "isc" in surfaces:
-        from ..isc import description as isc
-
-        found.append(isc.describe(settings))
-    if "zitadel" in surfaces:
-        from ..zitadel import description as zitadel
-
-        found.append(zitadel.describe(settings))
-    if "openapi" in surfaces:
-        found.append(_of_itself(settings))
-    return found
+def _server(settings: Settings) -> str:
+    """Return the URL at which the application is mounted: by the issuer, or relative to the document."""
+    if settings.issuer is not None:
+        return issuer_base(settings.issuer, settings)
+    return "/".join([".."] * settings.path_prefix.count("/")) or "."
 
 
-def _of_itself(settings: Settings) -> Description:
-    operation = {
-        "operationId": "getDescription",
-        "summary": "Describe this API",
-        "tags": ["Description"],
-        "security": [],
-        "responses": {"200": answer("This document.", {"type": "object"})},
-    }
-    about = {"name": "Description", "description": "This document."}
-    return Description(about, {_path(settings): {"get": operation}}, {}, {})
-
-
-def _joined(parts: Any) -> dict[str, Any]:
-    """One of several, of which none may hide another's."""
+def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one mapping of several. No part may hide what another one has."""
     found: dict[str, Any] = {}
     for part in parts:
         assert found.keys().isdisjoint(part)
         found.update(part)
     return found
-
-
-def _server(settings: Settings) -> str:
-    """Where the application is mounted, as paths have `path_prefix`: by the issuer, or as seen from here."""
-    if settings.issuer is not None:
-        return settings.issuer.removesuffix(settings.path_prefix if ends_in_prefix(settings) else "")
-    return "/".join([".."] * settings.path_prefix.count("/")) or "."

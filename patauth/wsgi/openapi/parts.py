@@ -1,7 +1,7 @@
-"""What the descriptions of all surfaces are built of: schemas from types, parameters, headers, answers.
+"""The parts that the descriptions of all surfaces share: schemas from types, parameters, headers, answers.
 
 A description is data in the terms of OpenAPI 3.1. Its schemas come from the types that read requests. Rules
-that a type does not have stand beside it as JSON Schema, with numbers taken from where they are decided.
+that a type cannot express are added as JSON Schema, with numbers from the modules that decide them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ...model.owner_types import OWNER_TYPES
 from ...model.pat import ID, MAX_NAME, NOT_IN_NAME
 from ...model.scopes import MAX_LENGTH, MAX_SCOPES, SCOPE_TOKEN
 from ...settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
+from ..answers import LIMITED
 
 Schema = dict[str, Any]
 
@@ -23,7 +24,7 @@ _SCHEMAS = "#/components/schemas/"
 
 
 class Description(NamedTuple):
-    """One surface: its path items by path, and the components that they refer to."""
+    """Describes one surface: its path items by path, and the components that they refer to."""
 
     tag: dict[str, str]
     paths: dict[str, dict[str, Any]]
@@ -33,9 +34,9 @@ class Description(NamedTuple):
 
 # -- rules of single values --------------------------------------------------------------------------------
 
-# Blanks that are left when controls are gone; a name needs something else.
+# Blanks that are no controls. A name must have at least one other character.
 _BLANKS = r"\x20\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
-# Lone surrogates are refused where JSON is read, and cannot stand in a pattern of every dialect.
+# Lone surrogates are refused where JSON is read, and some regular-expression engines reject such a pattern.
 _NO_NAME = NOT_IN_NAME.pattern[1:-1].replace(r"\ud800-\udfff", "")
 
 DATE: Schema = {"format": "date-time"}
@@ -43,7 +44,7 @@ PAT_ID: Schema = {"pattern": "^[0-9a-f]{32}$"}
 OWNER_ID: Schema = {"pattern": f"^{ID.pattern}$", "not": {"const": "me"}}
 OWNER_TYPE: Schema = {"enum": sorted(OWNER_TYPES)}
 NAME: Schema = {
-    "description": "In Unicode's form NFC, in which its length is counted. Unique per owner.",
+    "description": "Read in Unicode's form NFC, in which its length counts. Unique per owner.",
     "minLength": 1,
     "maxLength": MAX_NAME,
     "pattern": f"^[^{_NO_NAME}]*[^{_NO_NAME}{_BLANKS}][^{_NO_NAME}]*$",
@@ -51,17 +52,17 @@ NAME: Schema = {
 SCOPE: Schema = {"format": "scope-token", "pattern": f"^{SCOPE_TOKEN.pattern}$", "maxLength": MAX_LENGTH}
 SCOPES: Schema = {"items": {"type": "string", **SCOPE}, "minItems": 1, "maxItems": MAX_SCOPES}
 SECONDS: Schema = {
-    "description": "Life of the access tokens that it is exchanged for.",
+    "description": "Lifetime of the access tokens that the PAT is exchanged for, in seconds.",
     "minimum": MIN_ACCESS_TOKEN_TTL,
     "maximum": MAX_ACCESS_TOKEN_TTL,
 }
 
 
 def up_to(most: int) -> str:
-    """A pattern of the decimal texts of 0 to `most`, which is at least 10."""
+    """Return a pattern of the decimal texts of 0 to `most`, which is at least 10."""
     digits = str(most)
     found = ["0", f"[1-9][0-9]{{0,{len(digits) - 2}}}"]
-    for place, digit in enumerate(digits):  # as long as `most`, the same until here, and less from here on
+    for place, digit in enumerate(digits):  # texts as long as `most` that first differ, and are less, here
         low, high = int(place == 0), int(digit) - 1
         if low <= high:
             found.append(f"{digits[:place]}[{low}-{high}][0-9]{{{len(digits) - place - 1}}}")
@@ -72,16 +73,16 @@ def up_to(most: int) -> str:
 
 
 def ref(name: str) -> Schema:
-    """A schema of the components."""
+    """Return a reference to a schema of the components."""
     return {"$ref": _SCHEMAS + name}
 
 
 def schemas(
     types: Mapping[str, Any], rules: Mapping[str, Mapping[str, Schema]] | None = None
 ) -> dict[str, Schema]:
-    """The schemas of types by their public names, and of what these are made of.
+    """Return the schemas of types by their public names, and those of the types that they contain.
 
-    `rules`: by public name and member, what holds of it where it is not null.
+    `rules` has, by public name and member, what holds of the member where it is not null.
     """
     _, found = msgspec.json.schema_components(types.values(), ref_template=_SCHEMAS + "{name}")
     names = {kind.__name__: name for name, kind in types.items()}
@@ -93,7 +94,7 @@ def schemas(
 
 
 def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
-    """With references by public names; without titles, which would only repeat these."""
+    """Return a schema with references by public names, and without titles, which only repeat the names."""
     if isinstance(schema, list):
         return [_renamed(item, names) for item in schema]
     if not isinstance(schema, dict):
@@ -103,12 +104,12 @@ def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
         name = found["$ref"].removeprefix(_SCHEMAS)
         found["$ref"] = _SCHEMAS + names.get(name, name.lstrip("_"))
     if "enum" in found and {"type": "null"} in found.get("anyOf", ()):
-        found["enum"] = [*found["enum"], None]  # an annotation of `... | None` is not meant to exclude it
+        found["enum"] = [*found["enum"], None]  # the enum of a `... | None` is not meant to exclude None
     return found
 
 
 def _is_title(key: str, value: Any) -> bool:
-    return key == "title" and isinstance(value, str)  # and no member that is called so
+    return key == "title" and isinstance(value, str)  # a member that is called title is an object
 
 
 def _not_null(schema: Schema) -> Schema:
@@ -129,20 +130,20 @@ HEADERS: Mapping[str, dict[str, Any]] = {
     "Accept-Patch": _header("The media types that a PATCH takes (RFC 5789 §3.1)."),
     "Content-Language": _header("The language of `messages` (RFC 9110 §8.5)."),
     "RateLimit": _header(
-        "What is left of the quota, and in how many seconds there is more"
+        "What is left of the quota, and in how many seconds more is available"
         " (draft-ietf-httpapi-ratelimit-headers-10 §4.1).",
         pattern='^"[a-z]+";r=[0-9]+;t=[0-9]+$',
         examples=['"requests";r=99;t=1'],
     ),
     "RateLimit-Policy": _header(
-        "The quota: so many requests in so many seconds (the same draft, §3.1).",
+        "The quota: requests and seconds (draft-ietf-httpapi-ratelimit-headers-10 §3.1).",
         pattern='^"[a-z]+";q=[0-9]+;w=[0-9]+$',
         examples=['"requests";q=100;w=10'],
     ),
     "Retry-After": _header("Whole seconds to wait.", type="integer", minimum=1),
     "WWW-Authenticate": _header("The challenges (RFC 9110 §11.6.1), in one line or several."),
-    "X-CSRF-Token": _header("For a signed-in person: to be sent along with what changes something."),
-    "X-Total-Count": _header("How many there are in all.", type="integer", minimum=0),
+    "X-CSRF-Token": _header("For a signed-in person: to be sent with every request that changes something."),
+    "X-Total-Count": _header("The number of all PATs that match.", type="integer", minimum=0),
 }
 
 
@@ -154,7 +155,7 @@ def answer(
     maybe: Iterable[str] = (),
     cached: str = "no-store",
 ) -> dict[str, Any]:
-    """A response: JSON of a schema, or with None no content; `always` and `maybe` name its headers."""
+    """Return a response with JSON of a schema, or without content; `always` and `maybe` name its headers."""
     found: dict[str, Any] = {"description": about, "headers": {}}
     for name in always:
         found["headers"][name] = {**HEADERS[name], "required": True}
@@ -166,43 +167,77 @@ def answer(
     return found
 
 
+# What a refusal of a management dialect means, by its status.
+REFUSALS: Mapping[str, str] = {
+    "400": "The request is malformed, or what it asks for is against a rule.",
+    "401": "The credentials are missing or refused.",
+    "403": "The caller has no right to this.",
+    "404": "There is no such PAT for the caller.",
+    "409": "The owner has a PAT of that name already.",
+    "413": "The body is too large.",
+    "415": "The body is of another media type.",
+    "429": "A quota is used up.",
+    "500": "A fault of this server.",
+    "503": "The store did not answer in time, or no hash slot was free.",
+}
+_CHALLENGE = ("WWW-Authenticate",)
+_WAIT = ("Retry-After",)
+
+
+def refusal(status: str, content: Schema, *always: str) -> dict[str, Any]:
+    """Return the response of a refusal with the headers that every dialect sends; `always` adds to them."""
+    required = {"401": _CHALLENGE, "429": _WAIT, "503": _WAIT}.get(status, ())
+    maybe = _CHALLENGE if status == "403" else ()
+    return answer(REFUSALS[status], content, always=[*always, *required], maybe=[*maybe, *QUOTA])
+
+
 def responses(*names: str) -> dict[str, Any]:
-    """Responses of the components by their status, which their names end in: `Isc404`."""
+    """Return responses of the components by status, in which their names end: `Isc404`."""
     return {name[-3:]: {"$ref": f"#/components/responses/{name}"} for name in names}
 
 
 QUOTA = ("RateLimit", "RateLimit-Policy")
-# Those that an answer may have or not: a reference can say nothing besides, and so not that one is required.
+# Headers that an answer may have. They are references, which cannot say that a header is required.
 SHARED = (*QUOTA, "WWW-Authenticate", "X-CSRF-Token", "X-Total-Count")
 
 SCHEMAS: Mapping[str, Schema] = {
     "RateLimited": {
         "type": "object",
-        "properties": {"message": {"const": " Rate Limit Exceeded "}},
+        "properties": {"message": {"const": LIMITED}},
         "required": ["message"],
         "additionalProperties": False,
     }
 }
 RESPONSES: Mapping[str, dict[str, Any]] = {
-    "Limited429": answer("A quota is used up.", ref("RateLimited"), always=["Retry-After"], maybe=QUOTA),
+    "Limited429": refusal("429", ref("RateLimited")),
 }
 
 
-# -- requests ----------------------------------------------------------------------------------------------
+# -- operations --------------------------------------------------------------------------------------------
+
+
+def operation(
+    name: str, summary: str, tag: str, answers: Mapping[str, Any], about: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Return an operation. `answers` are by status, and `about` describes what the summary does not say."""
+    found = {"operationId": name, "summary": summary, "tags": [tag], **more}
+    if about:
+        found["description"] = about
+    return {**found, "responses": dict(sorted(answers.items()))}
 
 
 def body(media_types: Mapping[str, Schema], *, required: bool = True) -> dict[str, Any]:
-    """A request body: a schema for each media type."""
+    """Return a request body with a schema for each media type."""
     content = {media_type: {"schema": schema} for media_type, schema in media_types.items()}
     return {"required": required, "content": content}
 
 
 def parameter(where: str, name: str, about: str, schema: Schema, **more: Any) -> dict[str, Any]:
-    """A parameter of a path (and then required) or query."""
+    """Return a parameter; one of a path is required."""
     found = {"name": name, "in": where, "description": about, "schema": schema, **more}
     return {**found, "required": True} if where == "path" else found
 
 
 def words(text: str) -> str:
-    """A text of several lines as one."""
+    """Return a text of several lines as one line."""
     return re.sub(r"\s+", " ", text).strip()

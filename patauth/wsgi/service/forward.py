@@ -1,17 +1,17 @@
-"""Forward-auth: a front server asks about each request, and lets through what is answered 200.
+"""Forward-auth: a front server asks about each request, and lets it through if the answer is 200.
 
     nginx `auth_request`, Caddy `forward_auth`, Traefik `forwardAuth`
 
-The front server sends the request's headers on, and takes from a 200
+The front server passes the request's headers on. A 200 tells it:
 
     X-Auth-Subject    the owner's id, percent-encoded
-    X-Auth-Scopes     the scopes, with single spaces between, in alphabetical order
+    X-Auth-Scopes     the scopes in alphabetical order, separated by single spaces
     X-Auth-Pat-Id     the PAT's id
     X-Auth-Method     basic, pat or access_token
 
-It must remove what a client sent under these names. Refusals are the gate's: 400, 401 with challenges, 403,
-429 and 503 with Retry-After. Nothing of the path that was asked for is known here, so what a route demands
-is in the query: `/verify?scope=reports:read+reports:write`.
+It must remove the fields of these names that a client sent. Refusals are those of the gate: 400, 401 with
+challenges, 403, 429 and 503 with Retry-After. This endpoint does not know the path of the request, so the
+front server says in the query which scopes it demands: `/verify?scope=reports:read+reports:write`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import quote
 from ...authority import Authority
 from ...errors import InsufficientScope, InvalidRequest, PatAuthError
 from ...model.scopes import covers, parse
-from ..answers import Answer, gate_error, json_answer, quota_fields, with_quota
+from ..answers import Answer, gate_error, json_answer, with_quota
 from ..bodies import query
 from ..request import authorization, client_address
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 def verify(environ: WSGIEnvironment, authority: Authority) -> Answer:
-    """Who sends this request, or the gate's refusal."""
+    """Return who sends this request, or the refusal of the gate."""
     settings = authority.settings
     decision = None
     try:
-        # Read first: a front server that is set up wrongly must fail for everybody, and not only for some.
+        # Read first, so that a front server with a wrong configuration fails for everybody alike.
         asked = query(environ)
         if asked.keys() - {"scope"}:
-            raise InvalidRequest("this takes scope and nothing else")
+            raise InvalidRequest("this takes the parameter scope and no other")
         required = parse(asked.get("scope", ""))
         address = client_address(environ, settings.trusted_proxies)
         principal, decision = authority.operations.authenticate(authorization(environ), address)
@@ -51,6 +51,5 @@ def verify(environ: WSGIEnvironment, authority: Authority) -> Answer:
         ("X-Auth-Scopes", " ".join(sorted(principal.scopes))),
         ("X-Auth-Pat-Id", principal.pat_id),
         ("X-Auth-Method", principal.method),
-        *quota_fields(decision),
     ]
-    return json_answer(200, {"active": True}, fields)
+    return with_quota(json_answer(200, {"active": True}, fields), decision)

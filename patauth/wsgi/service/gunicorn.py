@@ -1,8 +1,8 @@
-"""The token service on gunicorn, with every setting that matters for security said, and no secret in a log.
+"""The token service on gunicorn, with every option that matters for security set, and no secret in a log.
 
-gunicorn's own configuration file and GUNICORN_CMD_ARGS are not read: what is safe here stays so. SIGTERM and
-SIGINT end it in good order, SIGHUP reads the settings anew and replaces the workers one by one; settings that
-cannot be used are logged, and the old ones stay.
+gunicorn's own configuration file and GUNICORN_CMD_ARGS are not read, so nothing can undo these options.
+SIGTERM and SIGINT end the server after the requests in flight. SIGHUP reads the settings again and replaces
+the workers one by one. Settings that cannot be used are logged, and the old ones stay.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from gunicorn.glogging import Logger
 
 from ...authority import Authority
 from ...errors import ConfigurationError, PatAuthError
-from ...operations.failures import forwarded_address
 from ...settings import Settings
+from ..request import client_address
 from .app import Standalone
 
 _log = logging.getLogger("patauth")
 
 _SAFE: dict[str, Any] = {
     "worker_class": "gthread",
-    "timeout": 30,  # s without a sign of life; a request's store calls have 0.5
+    "timeout": 30,  # s without a sign of life from a worker; the store calls of a request take at most 0.5
     "graceful_timeout": 10,  # s for requests in flight, at the end and at a reload
     "keepalive": 5,  # s
     "limit_request_line": 4094,  # bytes
     "limit_request_fields": 100,
     "limit_request_field_size": 8190,  # bytes
-    # By default a header SCRIPT_NAME or PATH_INFO from this machine rewrites the path, and a proxy may pass a
-    # client's on. Nothing here needs either, nor the scheme.
+    # By default gunicorn lets a header SCRIPT_NAME or PATH_INFO from this machine rewrite the path, and a
+    # proxy may pass on the header of a client. This service needs neither of them, nor the scheme.
     "forwarded_allow_ips": "127.0.0.1",
     "forwarder_headers": "",
     "secure_scheme_headers": {},
     "header_map": "drop",
     "proxy_protocol": "off",
-    # Each worker makes its own Authority, of settings that the arbiter has found good: a reload takes effect.
+    # Each worker makes its own Authority, of settings that the arbiter has checked, so a reload takes effect.
     "preload_app": False,
     "reload": False,
-    "control_socket_disable": True,  # a second way in, which nobody asked for
+    "control_socket_disable": True,  # nothing uses this second way in
     "proc_name": "patauth",
     "access_log_format": '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms',
 }
@@ -56,7 +56,7 @@ _JWT = r"eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+"
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn over `Standalone`. `read_settings` is asked again at each reload."""
+    """Runs `Standalone` on gunicorn. It calls `read_settings` at the start and at each reload."""
 
     def __init__(
         self, read_settings: Callable[[], Settings], *, bind: str, workers: int, threads: int, quiet: bool
@@ -72,60 +72,59 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         }
         super().__init__()
         try:
-            self.cfg.address  # noqa: B018 - read here, so that a wrong one is no surprise later
+            self.cfg.address  # noqa: B018 - read here, so that a wrong address is an error at once
         except RuntimeError as problem:
             raise ConfigurationError(f"bind: {problem}") from None
 
     def load_config(self) -> None:
-        """For gunicorn: at the start and at each reload."""
+        """Set gunicorn's options. gunicorn calls this at the start and at each reload."""
         for name, value in {**_SAFE, **self._options}.items():
             self.cfg.set(name, value)
         log_class = type("ServiceLog", (ServiceLog,), {"settings": self.settings})
         self.cfg.set("logger_class", log_class)
 
     def reload(self) -> None:
-        """For gunicorn: on SIGHUP."""
+        """Read the settings again. gunicorn calls this on SIGHUP."""
         try:
             self.settings = self._read_settings()
         except PatAuthError as problem:
-            _log.error("the settings cannot be used, and the old ones stay: %s", problem)
+            _log.error("the new settings cannot be used, so the old ones stay: %s", problem)
         self.callable = None
         super().reload()
 
     def load(self) -> Standalone:
-        """For gunicorn: the application, in each worker."""
+        """Return the application. gunicorn calls this in each worker."""
         authority = Authority(self.settings)
         try:
-            authority.ping()  # the first request need not wait for it
+            authority.ping()  # so that the first request does not wait for the store
         except PatAuthError as problem:
             _log.warning("the store does not answer yet: %s", problem.detail or problem)
         return Standalone(authority)
 
 
 class ServiceLog(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's log without secrets: the path alone of a URL, and nothing that looks like a credential."""
+    """Writes gunicorn's log without secrets: only the path of a URL, and no credentials."""
 
     settings: Settings
 
     def setup(self, cfg: Any) -> None:
-        """For gunicorn: at the start and at each reload."""
+        """Add the formatter. gunicorn calls this at the start and at each reload."""
         super().setup(cfg)
         for log in (self.error_log, self.access_log):
             for handler in log.handlers:
                 handler.setFormatter(Redacting(handler.formatter, self.settings))
 
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> dict[str, Any]:
-        """For gunicorn: the fields of an access log line."""
+        """Return the fields of a line of the access log. gunicorn calls this for each request."""
         fields: dict[str, Any] = super().atoms(resp, req, environ, request_time)
-        peer, hops = environ.get("REMOTE_ADDR"), self.settings.trusted_proxies
-        client = forwarded_address(peer, environ.get("HTTP_X_FORWARDED_FOR"), hops)
-        # Quoted: what a client sends must not look like another line, or another field.
+        client = client_address(environ, self.settings.trusted_proxies)
+        # Quoted, so that nothing a client sends looks like another line or another field.
         path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace")
         return {**fields, "h": quote(client or "-", safe=".:-"), "U": quote(path, safe="/:@!$&'()*+,;=~")}
 
 
 class Redacting(logging.Formatter):
-    """A formatter's lines with every credential hidden, in tracebacks too."""
+    """Formats records as another formatter does, and hides every credential, in tracebacks too."""
 
     def __init__(self, inner: logging.Formatter | None, settings: Settings) -> None:
         super().__init__()
@@ -133,13 +132,13 @@ class Redacting(logging.Formatter):
         self._ours = re.compile("|".join([*settings.format.patterns().values(), _JWT]))
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record as text."""
+        """Return a record as text."""
         text = self._ours.sub("[hidden]", self._inner.format(record))
         return _CREDENTIALS.sub(lambda match: f"{match[2] or match[1] + ' '}[hidden]", text)
 
 
 def log_to_stderr(settings: Settings, *, quiet: bool) -> None:
-    """Send patauth's own log there: warnings, and the audit trail unless `quiet`."""
+    """Send patauth's own log to stderr: warnings, and unless `quiet` the audit trail."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         Redacting(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"), settings)

@@ -1,13 +1,14 @@
-"""What `/openapi.json` says of ZITADEL's management API (dialects/zitadel.py, zitadel_v2.py).
+"""What `/openapi.json` says of ZITADEL's management API (v1.py, v2.py).
 
-Schemas of requests are those of the types that read them, with the rules of the verbs beside them; those of
-answers are types of zitadel_answers.py.
+The schemas of requests are those of the types that read them, with the rules that the verbs add. Those of
+answers come from answer_types.py.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ...authority import Authority
 from ...settings import Settings
 from ..bodies import MAX_JSON
 from ..openapi.parts import (
@@ -18,6 +19,7 @@ from ..openapi.parts import (
     Schema,
     answer,
     body,
+    operation,
     parameter,
     ref,
     responses,
@@ -26,16 +28,17 @@ from ..openapi.parts import (
     words,
 )
 from . import v1, v2
-from .description_answers import TYPES, errors
+from .answer_types import RESPONSES, TYPES
 from .fields import MAX_UINT64, Page
 
 _TAG = "ZITADEL users' PATs"
 _ABOUT = words(f"""
     ZITADEL's management API, version 1, and version 2 over REST and Connect (unary, JSON). A user is the
     owner of PATs, an organisation the tenant; rights are as in the API of Identity Security Cloud. Requests
-    and answers are protobuf's JSON mapping: null is as good as nothing, numbers of 64 bits go out as texts,
-    zero values are left out, and names are also taken as the .proto file spells them (snake_case). Unknown
-    fields are refused. A body is read up to {MAX_JSON} bytes. gRPC and gRPC-web are not served: 415.
+    and answers follow protobuf's JSON mapping: null means that a field is left out, numbers of 64 bits are
+    texts in answers, zero values are left out, and requests may also spell names as the .proto file does
+    (snake_case). Unknown fields are refused. A body is read up to {MAX_JSON} bytes. gRPC and gRPC-web are not
+    served: 415.
 """)
 
 _ALWAYS = ("400", "401", "403", "415", "429", "500", "503")
@@ -54,7 +57,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
         {"ZitadelAdd": v1.Add, "ZitadelSearch": v1.Search, "ZitadelPage": Page},
         {"ZitadelAdd": {"expirationDate": _EXPIRY}},
     )
-    # In both versions the same type, but for its limits.
+    # Both versions have the same type, with other limits.
     page = found.pop("ZitadelPage")
     found["ZitadelPage"] = _page(page, most, most)
     found |= schemas(
@@ -78,7 +81,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
         },
     )
     found["ZitadelPageV2"] = _page(page, usual, most_v2)
-    # Of null and nothing a type makes no difference, so what is to be given is said here.
+    # To the type, null and a field that is left out are the same, so what must be given is said here.
     criteria = found["ZitadelCriterion"]["properties"]
     found["ZitadelCriterion"]["oneOf"] = [
         {"properties": {name: {"type": "object"}}, "required": [name]} for name in criteria
@@ -91,8 +94,8 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
 
 def _page(schema: Schema, usual: int, most: int) -> Schema:
     limits = {
-        "offset": _uint64(MAX_UINT64, "How many to leave out before the first."),
-        "limit": _uint64(most, f"How many at most. Null, 0 or left out: {usual}."),
+        "offset": _uint64(MAX_UINT64, "How many to skip."),
+        "limit": _uint64(most, f"How many to return at most. Null, 0 or left out: {usual}."),
     }
     return {**schema, "properties": {**schema["properties"], **limits}}
 
@@ -117,42 +120,43 @@ _PATH = {
 # -- operations --------------------------------------------------------------------------------------------
 
 
-def describe(settings: Settings) -> Description:
-    """The surface under these settings, in both versions."""
+def describe(authority: Authority) -> Description:
+    """Return the description of this surface, in both versions."""
+    settings = authority.settings
     found = {**_request_schemas(settings), **schemas({kind.__name__: kind for kind in TYPES})}
-    users, users_v2 = f"{settings.path_prefix}/management/v1/users", f"{settings.path_prefix}/v2/users"
+    users, users_v2 = settings.path_prefix + v1.PATH, settings.path_prefix + v2.PATH
     paths = {
-        f"{users}/{{userId}}/pats": _path("userId", post=_add("V1", "ZitadelAdd", "ZitadelAdded")),
-        f"{users}/{{userId}}/pats/_search": _path(
+        f"{users}{{userId}}/pats": _path("userId", post=_add("V1", "ZitadelAdd", "ZitadelAdded")),
+        f"{users}{{userId}}/pats/_search": _path(
             "userId", post=_search("V1", "ZitadelSearch", "ZitadelFound", "Newest first unless `asc`.")
         ),
-        f"{users}/{{userId}}/pats/{{tokenId}}": _path(
+        f"{users}{{userId}}/pats/{{tokenId}}": _path(
             *("userId", "tokenId"),
             get=_operation(
                 "getUserPatV1",
-                "Look at a user's PAT",
+                "Get a user's PAT",
                 answer("The PAT.", ref("ZitadelGot"), maybe=["X-CSRF-Token", *QUOTA]),
                 ["404"],
             ),
             delete=_remove("V1", "ZitadelRemoved"),
         ),
-        f"{users_v2}/{{userId}}/pats": _path("userId", post=_add("V2", "ZitadelAddV2", "ZitadelAddedV2")),
-        f"{users_v2}/{{userId}}/pats/{{tokenId}}": _path(
+        f"{users_v2}{{userId}}/pats": _path("userId", post=_add("V2", "ZitadelAddV2", "ZitadelAddedV2")),
+        f"{users_v2}{{userId}}/pats/{{tokenId}}": _path(
             "userId", "tokenId", delete=_remove("V2", "ZitadelRemovedV2")
         ),
-        f"{users_v2}/pats/search": _path(post=_search("V2", "ZitadelSearchV2", "ZitadelFoundV2", _ORDER)),
+        f"{users_v2}pats/search": _path(post=_search("V2", "ZitadelSearchV2", "ZitadelFoundV2", _ORDER)),
     }
     connect = {
         "AddPersonalAccessToken": _add("Connect", "ConnectAdd", "ZitadelAddedV2"),
         "RemovePersonalAccessToken": _remove("Connect", "ZitadelRemovedV2", "ZitadelRemoveV2"),
         "ListPersonalAccessTokens": _search("Connect", "ZitadelSearchV2", "ZitadelFoundV2", _ORDER),
     }
-    for name, operation in connect.items():
-        paths[f"{settings.path_prefix}{v2.SERVICE}{name}"] = _path(post=operation)
-    return Description({"name": _TAG, "description": _ABOUT}, paths, found, errors())
+    for name, described in connect.items():
+        paths[f"{settings.path_prefix}{v2.SERVICE}{name}"] = _path(post=described)
+    return Description({"name": _TAG, "description": _ABOUT}, paths, found, RESPONSES)
 
 
-_ORDER = "By `sortingColumn`, else by creation; descending unless `asc`."
+_ORDER = "Sorted by `sortingColumn` or else by creation, descending unless `asc`."
 
 
 def _path(*names: str, **operations: dict[str, Any]) -> dict[str, Any]:
@@ -162,10 +166,10 @@ def _path(*names: str, **operations: dict[str, Any]) -> dict[str, Any]:
 def _add(version: str, request: str, done: str) -> dict[str, Any]:
     return _operation(
         f"addUserPat{version}",
-        "Make a PAT for a user",
+        "Create a PAT for a user",
         answer("The PAT, with its token.", ref(done), maybe=QUOTA),
         ["409", "413"],
-        about="Its name is made, its scopes are the caller's own, and it lives no longer than the caller's.",
+        about="Its name is made up, its scopes are the caller's own, its lifetime is at most the caller's.",
         request=request,
     )
 
@@ -179,14 +183,14 @@ def _remove(version: str, done: str, request: str | None = None) -> dict[str, An
     return _operation(
         f"removeUserPat{version}",
         "Revoke a user's PAT",
-        answer("It is gone for good, and its access tokens with it.", ref(done), maybe=QUOTA),
+        answer("The PAT and its access tokens are gone for good.", ref(done), maybe=QUOTA),
         ["404", *(["413"] if request else [])],
         request=request,
     )
 
 
 def _operation(
-    operation: str,
+    name: str,
     summary: str,
     done: dict[str, Any],
     refusals: list[str],
@@ -194,11 +198,7 @@ def _operation(
     about: str | None = None,
     request: str | None = None,
 ) -> dict[str, Any]:
-    family = "Connect" if operation.endswith("Connect") else "Zitadel"
-    found: dict[str, Any] = {"operationId": operation, "summary": summary, "tags": [_TAG]}
-    if about:
-        found["description"] = about
-    if request:
-        found["requestBody"] = body({"application/json": ref(request)})
-    names = [family + status for status in sorted({*_ALWAYS, *refusals})]
-    return {**found, "responses": {"200": done, **responses(*names)}}
+    family = "Connect" if name.endswith("Connect") else "Zitadel"
+    answers = {"200": done, **responses(*(family + status for status in {*_ALWAYS, *refusals}))}
+    more = {"requestBody": body({"application/json": ref(request)})} if request else {}
+    return operation(name, summary, _TAG, answers, about, **more)

@@ -1,8 +1,9 @@
-"""What both versions of ZITADEL's API share: how a request is read, and how values are written.
+"""The fields of ZITADEL's requests and answers: how they are read and written in both versions.
 
-Requests and answers are protobuf's JSON mapping: names in camelCase, or on the way in also as the .proto file
-spells them (snake_case); null as good as nothing; 64-bit numbers as texts; zero values left out; instants in
-UTC with 0 or 3 fraction digits. Unlike protobuf's, an unknown field is refused and nothing is coerced.
+Requests and answers follow protobuf's JSON mapping. Names are in camelCase; a request may also spell them as
+the .proto file does (snake_case). Null means that a field is left out. Numbers of 64 bits are texts, zero
+values are left out, and instants are in UTC with 0 or 3 fraction digits. Unlike protobuf, this API refuses
+unknown fields and coerces nothing.
 
 Source: https://protobuf.dev/programming-guides/json/, and the vendor's own SDK.
 """
@@ -10,35 +11,26 @@ Source: https://protobuf.dev/programming-guides/json/, and the vendor's own SDK.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
-from ...authority import Authority
-from ...errors import InvalidRequest, NotFound
+from ...errors import InvalidRequest
 from ...model import dates
-from ...model.caller import Caller, Principal
-from ...model.expiry import Expiry
-from ...model.filters import Filter, Sorter
-from ...model.pat import IssuedPat, PersonalAccessToken, check_id
-from ...operations.create import NewPat
-from ...operations.listing import Listing
-from ...operations.management import Management
-from ..answers import Answer, UnsupportedMediaType
+from ...model.pat import PersonalAccessToken
 from ..api.structs import as_struct
 from ..bodies import read_json
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# How no expiry is written. What expires later, in the last second that can be written, counts as never too:
-# to a client, which sees this alone, there is no difference.
+# A PAT that never expires is shown with this date. One that expires in the milliseconds after it is shown and
+# compared as if it never did, because a client cannot tell the two apart.
 NEVER_MS = dates.LATEST - 999
 MAX_UINT64 = 2**64 - 1
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
-_FRAMED = re.compile(r"\s*application/(grpc|connect\+|proto)", re.IGNORECASE)
 
 UInt64 = Annotated[
     int | str | None,
@@ -49,54 +41,11 @@ Timestamp = Annotated[
 ]
 
 
-class Call(NamedTuple):
-    """One admitted request. `management` is of the tenant where it wants to act; ids are as in the path."""
-
-    environ: WSGIEnvironment
-    management: Management
-    caller: Caller
-    user_id: str  # "" where the path has none
-    token_id: str
-
-    @property
-    def tenant(self) -> str:
-        """The organisation that is acted in."""
-        return self.management.settings.tenant
-
-    def is_own(self, user_id: str) -> bool:
-        """Whether a user of the organisation is whoever calls. An equal id elsewhere is another user."""
-        caller = self.caller
-        subject = caller.subject if isinstance(caller, Principal) else caller.owner
-        return caller.tenant == self.tenant and subject.id == user_id
-
-
-Operation = Callable[[Call], Answer]
-
-
-def admitted(environ: WSGIEnvironment, authority: Authority, caller: Caller, ids: tuple[str, str]) -> Call:
-    """The call of an admitted caller, in the organisation that `x-zitadel-orgid` names; without it, theirs.
-
-    Raises `InvalidRequest`, `Forbidden`, and `UnsupportedMediaType` for gRPC, which is not served.
-    """
-    if _FRAMED.match(environ.get("CONTENT_TYPE") or ""):
-        raise UnsupportedMediaType(
-            "gRPC, gRPC-web, Connect streams and protobuf are not served here; send application/json"
-        )
-    organisation = environ.get("HTTP_X_ZITADEL_ORGID")
-    acting = authority.operations.management
-    if organisation is not None:
-        # A server joins a field that was sent twice by commas.
-        if "," in organisation:
-            raise InvalidRequest("name one organisation, and once", field="tenant")
-        acting = authority.operations.management_in(check_id(organisation, "tenant"), caller)
-    return Call(environ, acting, caller, *ids)
-
-
 # -- reading -------------------------------------------------------------------------------------------------
 
 
 class Page(msgspec.Struct, forbid_unknown_fields=True):
-    """Which part of a list is asked for. A limit of 0 is none, as protobuf cannot tell them apart."""
+    """The part of a list to return. A limit of 0 counts as left out: protobuf cannot tell the two apart."""
 
     offset: UInt64 = None
     limit: UInt64 = None
@@ -106,16 +55,16 @@ class Page(msgspec.Struct, forbid_unknown_fields=True):
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def read(call: Call, kind: type[S], camel: Mapping[str, str]) -> S:
-    """The body of a request as a `kind`; `camel`: its names in snake_case, and what they are in camelCase.
+def read(environ: WSGIEnvironment, kind: type[S], camel: Mapping[str, str]) -> S:
+    """Return the body of a request as a `kind`. `camel` maps its names in snake_case to those in camelCase.
 
-    Raises `InvalidRequest`, `TooLarge`, `UnsupportedMediaType`.
+    Raise `InvalidRequest`, `TooLarge`, `UnsupportedMediaType`.
     """
-    return as_struct(_renamed(read_json(call.environ, "application/json"), camel), kind)
+    return as_struct(_renamed(read_json(environ, "application/json"), camel), kind)
 
 
 def names_of(*kinds: type[msgspec.Struct]) -> dict[str, str]:
-    """The names of fields in snake_case that have another one in camelCase."""
+    """Return the names of fields that differ in snake_case and camelCase, as a mapping of the two."""
     return {
         name: wire
         for kind in kinds
@@ -131,7 +80,7 @@ def _renamed(value: Any, camel: Mapping[str, str]) -> Any:
         return value
     found: dict[str, Any] = {}
     for name, item in value.items():
-        if item is None:  # as good as nothing
+        if item is None:  # the field is left out
             continue
         wire = camel.get(name, name)
         if wire in found:
@@ -141,9 +90,9 @@ def _renamed(value: Any, camel: Mapping[str, str]) -> Any:
 
 
 def page_of(page: Page | None, field: str, usual: int, most: int) -> tuple[int, int]:
-    """Offset and limit of a list. `field`: where the page stands in the body; `usual`: the default limit.
+    """Return the offset and limit of a list; `usual` is the default limit, and `field` the page's name.
 
-    Raises `InvalidRequest`, as the real one does for a limit above its maximum.
+    Raise `InvalidRequest`, as ZITADEL does for a limit above `most`.
     """
     if page is None:
         return 0, usual
@@ -163,75 +112,19 @@ def _uint64(value: int | str | None, field: str) -> int:
     return number
 
 
-# -- what all versions do ------------------------------------------------------------------------------------
-
-
-def add(call: Call, user_id: str, expires: str | None) -> IssuedPat:
-    """Make a PAT. A request has neither name nor scopes: the name is made, the scopes are the maker's."""
-    check_id(user_id, "userId")
-    expires_ms = None if expires is None else dates.parse_ms(expires, "expirationDate")
-    new = NewPat(
-        owner=user_id,
-        name=lambda pat_id: f"zitadel-{pat_id[-8:]}",
-        scope=None,
-        expiry=Expiry(at_ms=expires_ms),
-        never_acknowledged=expires_ms is None,  # here, to say nothing is to ask for it
-    )
-    return call.management.create(new, by=call.caller)
-
-
-def find(call: Call, user_id: str, token_id: str) -> PersonalAccessToken:
-    """A PAT by id, if it is this user's. Raises `NotFound`, `Forbidden`."""
-    check_id(user_id, "userId")
-    pat = call.management.get(token_id, by=call.caller)
-    if pat.owner.id != user_id:
-        raise NotFound
-    return pat
-
-
-def remove(call: Call, user_id: str, token_id: str) -> PersonalAccessToken:
-    """Remove a PAT, if it is this user's; as it was just before. Raises `NotFound`, `Forbidden`."""
-    check_id(user_id, "userId")
-    try:
-        pat = call.management.get(token_id, by=call.caller)
-    except NotFound:
-        # The removal finds nothing either, but says so only once one that came first is durable.
-        call.management.delete(token_id, by=call.caller)
-        raise
-    if pat.owner.id != user_id:
-        raise NotFound
-    call.management.delete(token_id, by=call.caller)
-    return pat
-
-
-def listed(
-    call: Call, user_id: str | None, filters: Filter | None, sorter: Sorter, offset: int, limit: int
-) -> Listing:
-    """PATs of a user, or with None of the organisation, and how many there are in all."""
-    return call.management.list(
-        owner_id="me" if user_id is not None and call.is_own(user_id) else user_id,
-        filters=filters,
-        sort=[sorter],
-        offset=offset,
-        limit=limit,
-        count=True,
-        by=call.caller,
-    )
-
-
 # -- writing -------------------------------------------------------------------------------------------------
 
 
 def instant(ms: int) -> str:
-    """An instant as protobuf writes it: with three fraction digits, or none where these are zeros."""
+    """Return an instant as protobuf writes it: with three fraction digits, or none where these are zeros."""
     return dates.format_ms(ms).replace(".000Z", "Z")
 
 
 def expiry(pat: PersonalAccessToken) -> str:
-    """When a PAT expires; none is a date that nobody will see."""
+    """Return when a PAT expires: in the year 9999 if it never does."""
     return instant(NEVER_MS if pat.expires_ms is None else min(pat.expires_ms, NEVER_MS))
 
 
 def filled(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A message without its zero values. Numbers of 64 bits go out as texts, so "0" is one."""
+    """Return a message without its zero values. "0" is one, because numbers of 64 bits are texts."""
     return {name: value for name, value in content.items() if value not in ("", "0", [], False)}

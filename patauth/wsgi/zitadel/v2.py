@@ -1,10 +1,11 @@
-"""Version 2 of ZITADEL's API: the same three operations over REST and over Connect (unary, JSON).
+"""Version 2 of ZITADEL's API: three operations, each over REST and over Connect (unary, JSON).
 
     add      POST /v2/users/{userId}/pats                AddPersonalAccessToken
     remove   DELETE /v2/users/{userId}/pats/{tokenId}    RemovePersonalAccessToken
     list     POST /v2/users/pats/search                  ListPersonalAccessTokens
 
-Connect's are POST /zitadel.user.v2.UserService/{name}, with the ids in the body: what the vendor's SDK calls.
+Over Connect they are POST /zitadel.user.v2.UserService/{name}, with the ids in the body. The vendor's SDK
+calls these.
 
 Source: the vendor's SDK, and https://connectrpc.com/docs/protocol/.
 """
@@ -21,25 +22,12 @@ from ...model import dates, filters
 from ...model.filters import Filter, Sorter
 from ...model.pat import PersonalAccessToken, check_id
 from ..answers import Answer, json_answer
-from .fields import (
-    NEVER_MS,
-    Call,
-    Operation,
-    Page,
-    Timestamp,
-    add,
-    expiry,
-    filled,
-    instant,
-    listed,
-    names_of,
-    page_of,
-    read,
-    remove,
-)
+from .call import Call, Operation, add, listed, remove
+from .fields import NEVER_MS, Page, Timestamp, expiry, filled, instant, names_of, page_of, read
 
+PATH = "/v2/users/"
 SERVICE = "/zitadel.user.v2.UserService/"
-USUAL_LIMIT, MAX_LIMIT = 100, 1000  # of a list; the setting may make them less
+USUAL_LIMIT, MAX_LIMIT = 100, 1000  # PATs in a list; the setting `page_limit_zitadel` may lower both
 
 _METHOD = "TIMESTAMP_FILTER_METHOD_"
 _METHODS = ("EQUALS", "AFTER", "AFTER_OR_EQUALS", "BEFORE", "BEFORE_OR_EQUALS")
@@ -49,13 +37,13 @@ _COLUMNS = {
     "CREATED_DATE": "created",
     "ID": "id",
     "USER_ID": "owner",
-    "ORGANIZATION_ID": "created",  # all that are listed are of one
+    "ORGANIZATION_ID": "created",  # a list has the PATs of one organisation
     "EXPIRATION_DATE": "expirationDate",
 }
 
 
 def _enum(prefix: str, words: Sequence[str]) -> msgspec.Meta:
-    # As a schema alone: what msgspec would say of another value repeats it, whatever it is.
+    # Only part of the schema: if msgspec checked it, its message would repeat any other value that is sent.
     return msgspec.Meta(extra_json_schema={"enum": [prefix + word for word in words]})
 
 
@@ -82,7 +70,7 @@ class ById(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Criterion(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """One of these."""
+    """Exactly one of these filters."""
 
     created_date_filter: ByTime | None = None
     expiration_date_filter: ByTime | None = None
@@ -104,10 +92,10 @@ _CAMEL = names_of(Add, Remove, ByTime, ById, Criterion, Search, Page)
 
 
 def _add(call: Call) -> Answer:
-    body = read(call, Add, _CAMEL)
+    body = read(call.environ, Add, _CAMEL)
     user_id = call.user_id or body.user_id or ""
     if body.user_id is not None and body.user_id != user_id:
-        raise InvalidRequest("give the one that stands in the path, or leave it out", field="userId")
+        raise InvalidRequest("give the id that is in the path, or leave it out", field="userId")
     issued = add(call, user_id, body.expiration_date)
     return json_answer(
         200,
@@ -116,17 +104,20 @@ def _add(call: Call) -> Answer:
 
 
 def _remove(call: Call) -> Answer:
-    pat = remove(call, call.user_id, call.token_id)
-    return json_answer(200, {"deletionDate": instant(pat.read_ms)})
+    return _removed(remove(call, call.user_id, call.token_id))
 
 
 def _remove_by_body(call: Call) -> Answer:
-    body = read(call, Remove, _CAMEL)
-    return _remove(call._replace(user_id=body.user_id, token_id=body.token_id))
+    body = read(call.environ, Remove, _CAMEL)
+    return _removed(remove(call, body.user_id, body.token_id))
+
+
+def _removed(pat: PersonalAccessToken) -> Answer:
+    return json_answer(200, {"deletionDate": instant(pat.read_ms)})
 
 
 def _list(call: Call) -> Answer:
-    body = read(call, Search, _CAMEL)
+    body = read(call.environ, Search, _CAMEL)
     setting = call.management.settings.page_limit_zitadel
     offset, limit = page_of(body.pagination, "pagination", min(USUAL_LIMIT, setting), min(MAX_LIMIT, setting))
     ascending = body.pagination is not None and bool(body.pagination.asc)
@@ -150,13 +141,13 @@ SEARCH: dict[str, Operation] = {"POST": _list}
 ONE: dict[str, Operation] = {"DELETE": _remove}
 
 
-# -- filters: all of them must match -------------------------------------------------------------------------
+# -- filters: all of them have to match ----------------------------------------------------------------------
 
 _NOTHING = filters.between("created", 1, 0)
 
 
 def _criteria(call: Call, given: Sequence[Criterion]) -> tuple[str | None, list[Filter]]:
-    """Whose PATs are asked for (None: anybody's), and which of them."""
+    """Return the id of the user whose PATs are asked for (None: all users), and the conditions on them."""
     users: list[str] = []
     parts: list[Filter] = []
     for place, one in enumerate(given):
@@ -175,18 +166,18 @@ def _criteria(call: Call, given: Sequence[Criterion]) -> tuple[str | None, list[
             case [("user_id_filter", ById(wanted))]:
                 users.append(check_id(wanted, f"{field}.userIdFilter.id"))
             case _:
-                raise InvalidRequest("give exactly one criterion in each", field=field)
-    if len(set(users)) > 1:  # nobody is two users
+                raise InvalidRequest("give exactly one filter in each element", field=field)
+    if len(set(users)) > 1:  # no PAT has two users
         parts.append(_NOTHING)
-    # One's own takes the least right.
+    # The caller's own PATs need the smallest right, so their id comes first.
     users.sort(key=lambda user_id: not call.is_own(user_id))
     return (users[0] if users else None), parts
 
 
 def _range(name: str, moment: ByTime, field: str) -> Filter:
-    """The PATs whose instant stands so to the one given; to the millisecond, as instants are kept.
+    """Return the condition that compares a field with an instant, to the millisecond.
 
-    Never is `NEVER_MS`, as it is shown; and `filters.NEVER` in an index, which is later than all.
+    A PAT that never expires is shown as `NEVER_MS`, and has `filters.NEVER` in an index, which is later.
     """
     ms = min(dates.parse_ms(moment.timestamp, f"{field}.timestamp"), NEVER_MS)
     method = _known(moment.method, _METHOD, _METHODS, f"{field}.method")
@@ -203,12 +194,12 @@ def _range(name: str, moment: ByTime, field: str) -> Filter:
 
 
 def _known(value: str | None, prefix: str, words: Sequence[str], field: str) -> str:
-    """The word that a value of an enum ends in; the first where none is given."""
+    """Return the word that a value of an enum ends in, or the first word for None."""
     if value is None:
         return words[0]
     word = value.removeprefix(prefix)
     if not value.startswith(prefix) or word not in words:
-        raise InvalidRequest(f"give {prefix} and one of {', '.join(words)}", field=field)
+        raise InvalidRequest(f"give {prefix} followed by one of {', '.join(words)}", field=field)
     return word
 
 

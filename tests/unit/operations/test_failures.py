@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from patauth.errors import ConfigurationError
 from patauth.model.quota import Quota
-from patauth.operations.failures import Failures, client_network, forwarded_address
+from patauth.operations.failures import Failures, client_network
 from tests.support.threads import in_threads
 
 v4 = st.ip_addresses(v=4)
@@ -75,38 +75,6 @@ class TestClientNetwork:
         network = client_network(text)
         if network is not None:
             assert client_network(network.removesuffix("/64")) == network
-
-
-class TestForwardedAddress:
-    @pytest.mark.parametrize("header", [None, "", "6.6.6.6", "6.6.6.6, 7.7.7.7"])
-    def test_without_trusted_proxies_headers_are_not_looked_at(self, header):
-        assert forwarded_address("10.0.0.1", header, 0) == "10.0.0.1"
-
-    @pytest.mark.parametrize(
-        ("header", "proxies", "expected"),
-        [
-            ("203.0.113.9", 1, "203.0.113.9"),
-            ("6.6.6.6, 203.0.113.9", 1, "203.0.113.9"),
-            ("6.6.6.6,203.0.113.9 , 10.0.0.2", 2, "203.0.113.9"),
-            (",,,203.0.113.9", 1, "203.0.113.9"),
-            ("203.0.113.9,10.0.0.3\t,10.0.0.2", 3, "203.0.113.9"),
-        ],
-    )
-    def test_the_nth_entry_from_the_right_is_the_client(self, header, proxies, expected):
-        assert forwarded_address("10.0.0.1", header, proxies) == expected
-
-    @pytest.mark.parametrize(
-        ("header", "proxies"),
-        [(None, 1), ("", 1), (" ", 1), ("6.6.6.6", 2), ("6.6.6.6,", 1), ("6.6.6.6,,9.9.9.9", 2)],
-    )
-    def test_with_too_few_entries_or_an_empty_one_it_is_the_peer(self, header, proxies):
-        assert forwarded_address("198.51.100.1", header, proxies) == "198.51.100.1"
-
-    @given(st.lists(st.text("0123456789.:, ", max_size=20), max_size=5), st.lists(v4, min_size=1, max_size=4))
-    def test_nothing_that_a_client_sends_moves_its_own_address(self, sent, appended):
-        """`appended` is what the trusted proxies add, the outermost first: the client it was called from."""
-        header = ",".join([*sent, *map(str, appended)])
-        assert forwarded_address("10.0.0.1", header, len(appended)) == str(appended[0])
 
 
 class TestFailures:

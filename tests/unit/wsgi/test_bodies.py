@@ -15,8 +15,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from patauth.errors import InvalidRequest
-from patauth.wsgi.answers import TooLarge, UnsupportedMediaType
 from patauth.wsgi.bodies import MAX_DEPTH, MAX_DIGITS, MAX_JSON, query, read_form, read_json
+from patauth.wsgi.errors import TooLarge, UnsupportedMediaType
 
 JSON, PATCH, FORM = "application/json", "application/json-patch+json", "application/x-www-form-urlencoded"
 CANARY = "pats_0f1e2d3c4b5a"

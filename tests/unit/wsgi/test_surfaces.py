@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from patauth import Authority, PatAuthMiddleware
-from patauth.wsgi.surfaces import Routes
+from patauth import Authority, PatAuthMiddleware, settings
+from patauth.wsgi.surfaces import OPENAPI, SURFACES, describe, open_routes
 from tests.support.authorities import Make, maker
 from tests.support.clocks import Clock
 from tests.support.wsgi import Echo, request
@@ -118,19 +118,26 @@ NOT_OURS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_every_surface_of_the_settings_has_routes_and_a_description(make: Make) -> None:
+    assert (*SURFACES, OPENAPI) == settings.SURFACES
+    authority = make(issuer="https://a.example")
+    for name in settings.SURFACES:
+        routes, described = open_routes(authority, [name], None), describe(authority, [name])
+        assert routes.fixed, name
+        assert [*map(len, (described, described[0].tag))] == [1, 2], name
+
+
+def test_what_only_looks_like_ours_is_the_applications(authority: Authority) -> None:
+    routes = open_routes(authority, ["oauth", *DIALECTS], None)
+    for path in (
         *NOT_OURS,
         "/personal-access-tokens/v1//rotate",
         "/v3/personal-access-tokens//",
         "/management/v1/users//pats",
         f"/v2/users//pats/{ID}",
         "/v2/users/alice//pats",
-    ],
-)
-def test_what_only_looks_like_ours_is_the_applications(authority: Authority, path: str) -> None:
-    assert Routes(authority, ["oauth", *DIALECTS], None).find(path) is None
+    ):
+        assert routes.find(path) is None, path
 
 
 def test_a_request_for_a_look_alike_reaches_the_application(authority: Authority) -> None:
@@ -142,24 +149,25 @@ def test_a_request_for_a_look_alike_reaches_the_application(authority: Authority
             assert app.seen[-1]["PATH_INFO"] == path
 
 
-@pytest.mark.parametrize("path", OURS)
-def test_each_route_names_its_methods_and_takes_no_other(authority: Authority, path: str) -> None:
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "LINK", "get"]
+)
+def test_each_route_names_its_methods_and_takes_no_other(authority: Authority, method: str) -> None:
     """W5; 405 comes before credentials are asked for."""
     app = Echo()
     gate = PatAuthMiddleware(app, authority, public=["/*"], surfaces=DIALECTS)
-    allowed = OURS[path].split(", ")
-    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "LINK", "get"):
-        headers = {"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
+    headers = {"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
+    for path, allowed in OURS.items():
         # wsgiref.validate warns of methods it does not know.
         with pytest.warns() if method in ("LINK", "get") else pytest.MonkeyPatch.context():
             response = request(gate, path, method=method, headers=headers)
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert not [name for name in response.headers.keys() if name.startswith("Access-Control")]  # noqa: SIM118
-        if method in allowed:
-            assert response.status_code == 401, method
+        if method in allowed.split(", "):
+            assert response.status_code == 401, path
         else:
-            assert (response.status_code, response.headers["Allow"]) == (405, OURS[path]), method
+            assert (response.status_code, response.headers["Allow"]) == (405, allowed), path
     assert app.seen == []
 
 
@@ -171,13 +179,13 @@ def test_a_surface_that_is_off_belongs_to_the_application(authority: Authority) 
         ([], [], [*OURS, "/oauth/token"]),
         (["zitadel", "isc", "oauth"], [*OURS, "/oauth/token"], []),
     ):
-        routes = Routes(authority, surfaces, None)
+        routes = open_routes(authority, surfaces, None)
         assert all(routes.find(path) for path in ours), surfaces
         assert not any(routes.find(path) for path in not_ours), surfaces
 
 
 def test_the_setting_path_prefix_stands_before_all_of_them(make: Make) -> None:
-    routes = Routes(make(path_prefix="/auth/pats"), ["oauth", *DIALECTS], None)
+    routes = open_routes(make(path_prefix="/auth/pats"), ["oauth", *DIALECTS], None)
     for path in (*OURS, "/oauth/token"):
         assert routes.find("/auth/pats" + path), path
         assert routes.find(path) is None, path

@@ -9,22 +9,14 @@ from typing import Any
 import pytest
 
 from patauth import Authority, InvalidCredentials, InvalidRequest, Owner, PatAuthMiddleware
-from patauth.crypto.keyring import Keyring
 from patauth.errors import Forbidden, MissingCredentials, PatAuthError
 from patauth.model.caller import Person, Principal
-from patauth.wsgi.api import caller
-from patauth.wsgi.api.caller import (
-    CSRF_LIFE,
-    check_csrf_token,
-    check_origin,
-    identify_caller,
-    make_csrf_token,
-)
+from patauth.wsgi.api.caller import identify_caller
+from patauth.wsgi.api.csrf import CSRF_LIFE
 from tests.support.authorities import basic_of, issue, maker
 from tests.support.clocks import Clock
 from tests.support.wsgi import Echo, request
 
-RING = Keyring(bytes(range(32)))
 NOW = 1_893_456_000
 ALICE = Person(Owner("alice", name="Alice"), ["idn:my-personal-access-tokens:manage", "reports:read"])
 BOB = Person(Owner("bob"), ALICE.scopes)
@@ -40,102 +32,6 @@ def authority(prefix: str, clock: Clock) -> Iterator[Authority]:
 
 def environ(method: str = "GET", **more: Any) -> dict[str, Any]:
     return {"REQUEST_METHOD": method, "PATH_INFO": "/", "HTTP_HOST": "app.example", **more}
-
-
-class TestOrigin:
-    """Go 1.25's CrossOriginProtection, but closed where a browser says nothing."""
-
-    @pytest.mark.parametrize(
-        ("site", "origin", "safe", "unsafe"),
-        [
-            ("same-origin", None, True, True),
-            ("same-origin", "https://app.example", True, True),
-            ("same-origin", "https://other.example", True, True),  # Sec-Fetch-Site is what decides
-            ("none", None, True, False),  # an address that was typed
-            ("same-site", None, False, False),
-            ("cross-site", None, False, False),
-            ("cross-site", "https://app.example", False, False),
-            ("Same-Origin", None, False, False),
-            ("same-origin, same-origin", None, False, False),
-            ("whatever", None, False, False),
-            (None, "https://app.example", True, True),
-            (None, "http://app.example", True, True),  # a proxy may have taken TLS off
-            (None, "HTTPS://APP.EXAMPLE", True, True),
-            ("", "https://app.example", True, True),
-            (None, "https://other.example", False, False),
-            (None, "https://app.example:8443", False, False),
-            (None, "https://app.example.evil.example", False, False),
-            (None, "https://evil.example/app.example", False, False),
-            (None, "https://app.example@evil.example", False, False),
-            (None, "https://app.example/", False, False),
-            (None, "https://app.example, https://evil.example", False, False),
-            (None, "null", False, False),
-            (None, "app.example", False, False),
-            (None, "file://app.example", False, False),
-            (None, None, True, False),  # no browser, or one that says nothing
-            ("", "", True, False),
-        ],
-    )
-    def test_only_this_sites_own_pages_change_anything(
-        self, site: str | None, origin: str | None, safe: bool, unsafe: bool
-    ) -> None:
-        given = {"HTTP_SEC_FETCH_SITE": site, "HTTP_ORIGIN": origin}
-        sent = environ(**{name: value for name, value in given.items() if value is not None})
-        for kind, allowed in ((True, safe), (False, unsafe)):
-            if allowed:
-                check_origin(sent, safe=kind)
-            else:
-                with pytest.raises(Forbidden, match="own pages"):
-                    check_origin(sent, safe=kind)
-
-    def test_without_a_host_no_origin_is_this_one(self) -> None:
-        with pytest.raises(Forbidden):
-            check_origin({"HTTP_ORIGIN": "https://app.example"}, safe=True)
-
-    def test_a_port_is_part_of_the_host(self) -> None:
-        check_origin({"HTTP_ORIGIN": "http://localhost:8000", "HTTP_HOST": "localhost:8000"}, safe=False)
-        with pytest.raises(Forbidden):
-            check_origin({"HTTP_ORIGIN": "http://localhost:8001", "HTTP_HOST": "localhost:8000"}, safe=False)
-
-
-class TestToken:
-    def test_it_is_good_for_its_person_for_12_hours(self) -> None:
-        token = make_csrf_token(RING, ALICE, NOW)
-        for age in (0, 1, CSRF_LIFE - 1, -60):
-            check_csrf_token(RING, ALICE, token, NOW + age)
-        for age in (CSRF_LIFE, CSRF_LIFE * 100, -61):
-            with pytest.raises(Forbidden, match="X-CSRF-Token"):
-                check_csrf_token(RING, ALICE, token, NOW + age)
-
-    def test_nobody_else_can_use_it(self) -> None:
-        token = make_csrf_token(RING, ALICE, NOW)
-        others = [BOB, Person(ALICE.owner, ALICE.scopes, tenant="other"), Person(Owner("alic"), ())]
-        for person in others:
-            with pytest.raises(Forbidden):
-                check_csrf_token(RING, person, token, NOW)
-        with pytest.raises(Forbidden):
-            check_csrf_token(Keyring(bytes(32)), ALICE, token, NOW)
-
-    def test_every_other_text_is_refused(self) -> None:
-        token = make_csrf_token(RING, ALICE, NOW)
-        texts = [token[:cut] for cut in range(len(token))] + [token + "A", token[:-1] + "!", token[::-1]]
-        texts += ["x" * 100_000, "\x00", "\xe9", ".", "..", "." + token, token + token, "W10.", "a.b.c"]
-        for text in texts:
-            with pytest.raises(Forbidden):
-                check_csrf_token(RING, ALICE, text, NOW)
-
-    def test_what_is_signed_but_of_another_shape_is_refused(self) -> None:
-        for content in ([], None, 1, "x", ["default", "alice"], ["default", "alice", "1"], {"a": 1}):
-            text = caller._serializer(RING).dumps(content)
-            with pytest.raises(Forbidden):
-                check_csrf_token(RING, ALICE, text, NOW)
-
-    def test_it_fits_into_a_field_whoever_the_person_is(self) -> None:
-        longest = Person(Owner("~" * 128), (), tenant='"' * 128)
-        token = make_csrf_token(RING, longest, NOW)
-        assert token.isascii()
-        assert token.isprintable()
-        check_csrf_token(RING, longest, token, NOW)
 
 
 class TestIdentifyCaller:
@@ -205,7 +101,7 @@ class TestIdentifyCaller:
         token = identify_caller(environ(), authority, lambda _: ALICE, clock=lambda: NOW).csrf_token
         sent = environ("POST", HTTP_X_CSRF_TOKEN=token, **SAME)
         identify_caller(sent, authority, lambda _: ALICE, clock=lambda: NOW + CSRF_LIFE - 1)
-        with pytest.raises(Forbidden, match="any more"):
+        with pytest.raises(Forbidden, match="no longer valid"):
             identify_caller(sent, authority, lambda _: ALICE, clock=lambda: NOW + CSRF_LIFE)
 
     def test_a_person_of_another_tenant_is_refused(self, authority: Authority) -> None:
@@ -213,11 +109,12 @@ class TestIdentifyCaller:
         with pytest.raises(Forbidden, match="another organisation"):
             identify_caller(environ(**SAME), authority, lambda _: stranger)
 
-    @pytest.mark.parametrize("answer", ["alice", True, False, 0, {}, Owner("alice"), Person])
-    def test_anything_but_a_person_or_none_is_an_error(self, authority: Authority, answer: Any) -> None:
-        with pytest.raises(PatAuthError, match="something went wrong") as caught:
-            identify_caller(environ(), authority, lambda _: answer)
-        assert caught.value.status == 500
+    def test_anything_but_a_person_or_none_is_an_error(self, authority: Authority) -> None:
+        answers: list[Any] = ["alice", True, False, 0, {}, Owner("alice"), Person]
+        for answer in answers:
+            with pytest.raises(PatAuthError, match="something went wrong") as caught:
+                identify_caller(environ(), authority, lambda _, answer=answer: answer)  # type: ignore[misc]
+            assert caught.value.status == 500, answer
 
     def test_its_exception_is_an_error_and_its_text_goes_nowhere(
         self, authority: Authority, caplog: pytest.LogCaptureFixture

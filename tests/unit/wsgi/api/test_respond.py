@@ -1,4 +1,4 @@
-"""The way of a request through a dialect, whatever the dialect."""
+"""How every management dialect answers a request."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from patauth import Authority, InvalidRequest
 from patauth.errors import PatAuthError
 from patauth.model.caller import Caller
-from patauth.model.quota import Decision
-from patauth.wsgi.answers import Answer, MethodNotAllowed, json_answer
+from patauth.wsgi.answers import Answer, json_answer
 from patauth.wsgi.api.respond import respond
+from patauth.wsgi.errors import MethodNotAllowed
 from tests.support.authorities import basic_of, issue, maker
 from tests.support.clocks import Clock
 
@@ -25,14 +25,13 @@ def authority(prefix: str, clock: Clock) -> Iterator[Authority]:
 
 
 class Rendered:
-    """A renderer that keeps what it was given."""
+    """A renderer that keeps the error that it was given."""
 
     def __init__(self) -> None:
         self.error: PatAuthError | None = None
-        self.decision: Decision | None = None
 
-    def __call__(self, error: PatAuthError, decision: Decision | None) -> Answer:
-        self.error, self.decision = error, decision
+    def __call__(self, error: PatAuthError) -> Answer:
+        self.error = error
         return json_answer(418, [])
 
 
@@ -57,21 +56,22 @@ def test_an_answer_has_the_operations_fields_and_then_the_quotas(authority: Auth
 
 def test_a_method_comes_before_credentials(authority: Authority) -> None:
     rendered = Rendered()
-    respond({"REQUEST_METHOD": "PUT"}, authority, None, {"GET": done, "POST": done}, lambda by: by, rendered)
+    operations = {"GET": done, "POST": done}
+    answer = respond({"REQUEST_METHOD": "PUT"}, authority, None, operations, lambda by: by, rendered)
     assert isinstance(rendered.error, MethodNotAllowed)
     assert rendered.error.allow == "GET, HEAD, POST"
-    assert rendered.decision is None
+    assert "RateLimit" not in dict(answer.fields), "no quota was charged"
 
 
 @pytest.mark.parametrize("where", ["operation", "call"])
-def test_what_is_raised_is_rendered_with_the_quota_that_was_charged(authority: Authority, where: str) -> None:
+def test_what_is_raised_is_rendered_with_the_fields_of_the_quota(authority: Authority, where: str) -> None:
     def refuse(_: Any) -> Any:
         raise InvalidRequest("no", field="name")
 
     given = (refuse,) if where == "operation" else (done, refuse)
     answer, rendered = ask(authority, "GET", *given)
     assert (answer.status, str(rendered.error)) == (418, "name: no")
-    assert rendered.decision is not None
+    assert [name for name, _ in answer.fields][-2:] == ["RateLimit-Policy", "RateLimit"]
 
 
 @pytest.mark.parametrize("where", ["operation", "call"])
@@ -82,7 +82,8 @@ def test_a_fault_of_ours_is_logged_without_its_words(
         raise RuntimeError(" ".join(["secret", "words"]))
 
     with caplog.at_level(logging.DEBUG):
-        _, rendered = ask(authority, "GET", *((broken,) if where == "operation" else (done, broken)))
+        answer, rendered = ask(authority, "GET", *((broken,) if where == "operation" else (done, broken)))
     assert (type(rendered.error), rendered.error.detail) == (PatAuthError, "RuntimeError")
+    assert "RateLimit" in dict(answer.fields)
     assert "in broken" in caplog.text
     assert "secret words" not in caplog.text

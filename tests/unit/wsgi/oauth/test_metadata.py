@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from patauth import Authority, Settings
-from patauth.errors import PatAuthError
-from patauth.wsgi.answers import Answer, oauth_error
+from patauth.wsgi.answers import Answer
 from patauth.wsgi.oauth import endpoints
 from patauth.wsgi.oauth.metadata import metadata, routes
 from patauth.wsgi.service.app import Standalone
@@ -38,19 +37,12 @@ def settings(**given: Any) -> Settings:
 
 
 def served(authority: Authority) -> Any:
-    """The metadata's routes and the token endpoint as an application."""
-    known = routes(authority.settings)
+    """The routes of the surface as an application."""
+    known = endpoints.routes(authority)
 
     def app(environ: Any, start_response: Any) -> Any:
-        path = environ["PATH_INFO"]
-        try:
-            if path == authority.settings.path_prefix + "/oauth/token":
-                answer = endpoints.token(environ, authority)
-            else:
-                answer = known[path](environ) if path in known else Answer(404, [], b"")
-        except PatAuthError as error:
-            answer = oauth_error(error, "patauth")
-        return answer(environ, start_response)
+        route = known.find(environ["PATH_INFO"])
+        return (Answer(404, [], b"") if route is None else route(environ))(environ, start_response)
 
     return app
 

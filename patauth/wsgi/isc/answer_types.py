@@ -1,13 +1,13 @@
-"""What the management API of Identity Security Cloud answers: types, to which tests hold every answer."""
+"""Types of the answers of Identity Security Cloud's API. They describe the answers; tests compare the two."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from ..openapi.parts import DATE, OWNER_TYPE, PAT_ID, QUOTA, SCOPE, SECONDS, answer, ref
+from ..openapi.parts import DATE, OWNER_TYPE, PAT_ID, SCOPE, SECONDS, ref, refusal
 from .languages import LOCALES
 
 _Id = Annotated[str, Meta(extra_json_schema=PAT_ID)]
@@ -17,7 +17,7 @@ _Scopes = list[Annotated[str, Meta(extra_json_schema=SCOPE)]]
 
 
 class ShownOwner(msgspec.Struct, forbid_unknown_fields=True):
-    """Who a PAT acts for."""
+    """The owner for whom a PAT acts."""
 
     type: Annotated[str, Meta(extra_json_schema=OWNER_TYPE)]
     id: str
@@ -34,24 +34,24 @@ class _Shown(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only
 
 
 class ShownPat(_Shown, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """A PAT as v3 and v2024 show it: what never expires does so in the year 9999."""
+    """A PAT as v3 and v2024 show it; one that never expires has a date in the year 9999."""
 
-    last_used: Annotated[_Date | None, Meta(description="Moves at most once a UTC day.")]
+    last_used: Annotated[_Date | None, Meta(description="Changes at most once per UTC day.")]
     managed: bool
     expiration_date: _Date
 
 
 class ShownPatOrNever(_Shown, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """A PAT as the other versions show it."""
+    """A PAT as the other versions show it; one that never expires has no date."""
 
-    last_used: Annotated[_Date | None, Meta(description="Moves at most once a UTC day.")]
+    last_used: Annotated[_Date | None, Meta(description="Changes at most once per UTC day.")]
     managed: bool
     expiration_date: Annotated[_Date | None, Meta(description="Null: never.")]
     user_aware_token_never_expires: bool
 
 
 class IssuedPat(_Shown, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """A PAT with a new secret, which is shown here and never again."""
+    """A PAT with a new secret, which no other answer shows."""
 
     secret: str
     expiration_date: Annotated[_Date, Meta(description="In the year 9999: never.")]
@@ -66,7 +66,7 @@ class IscMessage(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class IscError(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """An error. `trackingId` stands in the log too; `causes` say what was wrong with which field."""
+    """An error; `trackingId` is in the log too, and `causes` say what was wrong with which field."""
 
     detail_code: str
     tracking_id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -75,27 +75,18 @@ class IscError(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class IscRefused(msgspec.Struct, forbid_unknown_fields=True):
-    """Credentials that are missing or refused."""
+    """The error for credentials that are missing or refused."""
 
     error: str
 
 
-def _refusal(about: str, *always: str, maybe: tuple[str, ...] = ()) -> dict[str, Any]:
-    return answer(about, ref("IscError"), always=["Content-Language", *always], maybe=[*maybe, *QUOTA])
-
-
 RESPONSES = {
-    "Isc400": _refusal("The request is malformed, or what it asks for is against a rule."),
-    "Isc401": answer(
-        "The credentials are missing or refused.", ref("IscRefused"), always=["WWW-Authenticate"], maybe=QUOTA
-    ),
-    "Isc403": _refusal("The caller has no right to this.", maybe=("WWW-Authenticate",)),
-    "Isc404": _refusal("There is no such PAT for the caller."),
-    "Isc413": _refusal("The body is too large."),
-    "Isc415": _refusal("The body is of another media type."),
-    "IscPatch415": _refusal("The body is of another media type.", "Accept-Patch"),
-    "Isc500": _refusal("A fault of this server."),
-    "Isc503": _refusal("The store or a hash slot was not to be had in time.", "Retry-After"),
+    "Isc401": refusal("401", ref("IscRefused")),
+    **{
+        f"Isc{status}": refusal(status, ref("IscError"), "Content-Language")
+        for status in ("400", "403", "404", "413", "415", "500", "503")
+    },
+    "IscPatch415": refusal("415", ref("IscError"), "Content-Language", "Accept-Patch"),
 }
 
 TYPES = [ShownOwner, ShownPat, ShownPatOrNever, IssuedPat, IscMessage, IscError, IscRefused]

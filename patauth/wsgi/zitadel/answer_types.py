@@ -1,13 +1,13 @@
-"""What ZITADEL's management API answers: types, to which tests hold every answer."""
+"""Types of the answers of ZITADEL's management API. They describe the answers; tests compare the two."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ..openapi.parts import DATE, PAT_ID, QUOTA, SCOPE, answer, ref
+from ..openapi.parts import DATE, PAT_ID, REFUSALS, SCOPE, ref, refusal
 
 _Id = Annotated[str, Meta(extra_json_schema=PAT_ID)]
 _Date = Annotated[str, Meta(extra_json_schema=DATE)]
@@ -17,7 +17,7 @@ _Token = Annotated[str, Meta(description="The PAT token: shown here and never ag
 
 
 class ZitadelDetails(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """Of an object; `sequence` counts its changes."""
+    """The details of a PAT; `sequence` counts its changes."""
 
     sequence: _UInt64
     change_date: _Date
@@ -43,7 +43,7 @@ class ZitadelGot(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ZitadelListDetails(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """`processedSequence` counts the changes of the whole organisation."""
+    """The details of a list; `processedSequence` counts the changes in the whole organisation."""
 
     view_timestamp: _Date
     total_result: _UInt64 | UnsetType = UNSET
@@ -89,7 +89,7 @@ class ZitadelFoundV2(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ZitadelErrorDetail(msgspec.Struct, forbid_unknown_fields=True):
-    """`id` stands in the log too."""
+    """The details of an error; `id` is in the log too."""
 
     type: str = msgspec.field(name="@type")
     id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -97,7 +97,7 @@ class ZitadelErrorDetail(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ZitadelError(msgspec.Struct, forbid_unknown_fields=True):
-    """A google.rpc.Status; `code` is of gRPC."""
+    """A google.rpc.Status; `code` is that of gRPC."""
 
     code: Annotated[int, Meta(ge=1, le=16)]
     message: str
@@ -105,7 +105,7 @@ class ZitadelError(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ConnectError(msgspec.Struct, forbid_unknown_fields=True):
-    """An error of Connect; `code` is of gRPC, as Connect spells it."""
+    """An error of Connect; `code` is that of gRPC, as Connect spells it."""
 
     code: Annotated[str, Meta(pattern="^[a-z_]+$")]
     message: str
@@ -118,22 +118,8 @@ TYPES = [
 ]
 
 
-def errors() -> dict[str, dict[str, Any]]:
-    """The refusals of both families, by names that end in their status."""
-    found = {}
-    for family, schema in (("Zitadel", ref("ZitadelError")), ("Connect", ref("ConnectError"))):
-        for status, about, always in (
-            ("400", "The request is malformed, or what it asks for is against a rule.", []),
-            ("401", "The credentials are missing or refused.", ["WWW-Authenticate"]),
-            ("403", "The caller has no right to this, or may not act in that organisation.", []),
-            ("404", "There is no such PAT for the caller.", []),
-            ("409", "A PAT of that name is there already.", []),
-            ("413", "The body is too large.", []),
-            ("415", "The body is of another media type.", []),
-            ("429", "A quota is used up.", ["Retry-After"]),
-            ("500", "A fault of this server.", []),
-            ("503", "The store or a hash slot was not to be had in time.", ["Retry-After"]),
-        ):
-            challenge = ["WWW-Authenticate"] if status == "403" else []
-            found[family + status] = answer(about, schema, always=always, maybe=[*challenge, *QUOTA])
-    return found
+RESPONSES = {
+    family + status: refusal(status, ref(schema))
+    for family, schema in (("Zitadel", "ZitadelError"), ("Connect", "ConnectError"))
+    for status in REFUSALS
+}
