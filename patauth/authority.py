@@ -11,13 +11,15 @@ from .model.caller import Caller, Principal
 from .model.expiry import Expiry
 from .model.pat import IssuedPat, Owner, PersonalAccessToken
 from .model.quota import Quota
-from .operations.create import NewPat
+from .operations import lifecycle, owners
+from .operations.create import NewPat, create
 from .operations.exchange import Access
 from .operations.introspect import Introspection
-from .operations.listing import Listing
+from .operations.listing import Listing, list_pats
 from .operations.operations import Operations
 from .operations.pat_change import PatChange
-from .operations.rotate import DEFAULT_OVERLAP
+from .operations.rotate import DEFAULT_OVERLAP, rotate
+from .operations.update import patch, update
 from .settings import Settings
 from .store.deadline import REQUEST_SECONDS
 
@@ -179,11 +181,11 @@ class Authority:
             request_quota=request_quota,
             never_acknowledged=never_expires,
         )
-        return self.operations.management.create(new, by=by)
+        return create(self.operations.actor(by), new)
 
     def get(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
         """Return one PAT, also an expired one within its retention. Raises `NotFound`, `Forbidden`."""
-        return self.operations.management.get(pat_id, by=by)
+        return lifecycle.get(self.operations.actor(by), pat_id)
 
     def list(
         self,
@@ -204,8 +206,9 @@ class Authority:
         how many there are in all. Raises `InvalidRequest` (also when it would have to read over 10 000 PATs),
         `Forbidden`.
         """
-        return self.operations.management.list(
-            owner_id=owner_id, filters=filters, sort=sort, offset=offset, limit=limit, count=count, by=by
+        actor = self.operations.actor(by)
+        return list_pats(
+            actor, owner_id=owner_id, filters=filters, sort=sort, offset=offset, limit=limit, count=count
         )
 
     def update(
@@ -231,7 +234,7 @@ class Authority:
             expiry=Expiry.of_keywords(expires_in, expires_at, never_expires),
             never_acknowledged=True if never_expires else None,
         )
-        return self.operations.management.update(pat_id, change, by=by)
+        return update(self.operations.actor(by), pat_id, change)
 
     def patch(
         self, pat_id: str, operations: Sequence[Any], *, by: Caller | None = None
@@ -243,7 +246,7 @@ class Authority:
         `userAwareTokenNeverExpires: true` in the same patch. Access tokens keep their scopes. Raises as
         `update`.
         """
-        return self.operations.management.patch(pat_id, operations, fields=None, by=by)
+        return patch(self.operations.actor(by), pat_id, operations)
 
     def rotate(
         self, pat_id: str, *, overlap: timedelta = DEFAULT_OVERLAP, by: Caller | None = None
@@ -255,7 +258,7 @@ class Authority:
         `Forbidden` (no right to it, the owner is disabled, or the PAT can do more than `by`),
         `InvalidRequest`, `Overloaded`.
         """
-        return self.operations.management.rotate(pat_id, overlap=overlap, by=by)
+        return rotate(self.operations.actor(by), pat_id, overlap)
 
     def delete(self, pat_id: str, *, by: Caller | None = None) -> None:
         """Revoke a PAT for good: it and its access tokens are refused from the next request on.
@@ -263,7 +266,7 @@ class Authority:
         Returns only once that is durable (setting `durability`); else raises `StoreUnavailable`, and is
         safe to repeat. Raises `NotFound`, `Forbidden`.
         """
-        self.operations.management.delete(pat_id, by=by)
+        lifecycle.delete(self.operations.actor(by), pat_id)
 
     def disable_owner(self, owner_id: str) -> int:
         """Refuse all of an owner's PATs and access tokens from the next request on; none can be made.
@@ -271,15 +274,15 @@ class Authority:
         Returns how many PATs there are, once it is durable; else raises `StoreUnavailable`, and is safe to
         repeat. An owner without PATs is disabled all the same.
         """
-        return self.operations.management.set_owner_state(owner_id, disabled=True)
+        return owners.set_owner_state(self.operations.actor(None), owner_id, disabled=True)
 
     def enable_owner(self, owner_id: str) -> int:
         """Undo `disable_owner`: what has not expired meanwhile passes again. Return how many PATs exist."""
-        return self.operations.management.set_owner_state(owner_id, disabled=False)
+        return owners.set_owner_state(self.operations.actor(None), owner_id, disabled=False)
 
     def revoke_owner(self, owner_id: str) -> int:
         """Delete all PATs of an owner for good, and return how many; durable and repeatable as `delete`."""
-        return self.operations.management.revoke_owner(owner_id)
+        return len(owners.revoke_owner(self.operations.actor(None), owner_id))
 
     def purge_access_tokens(self) -> int:
         """Remove every access token under `key_prefix`, of all tenants, and return how many.
@@ -287,4 +290,4 @@ class Authority:
         After an old copy of the store was restored: tokens that had been revoked since are in it again. PATs
         stay; delete those that were revoked since by `delete`. Reads the whole key space, a piece at a time.
         """
-        return sum(self.operations.management.purge_access_tokens())
+        return sum(owners.purge_access_tokens(self.operations.actor(None)))

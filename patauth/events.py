@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 _log = logging.getLogger("patauth.audit")
 
 Fact = str | int | float | list[str] | None
 Facts = Mapping[str, Fact]  # by name; None: not known
+# Why `credentials.refused`.
+Reason = Literal[
+    "malformed", "invalid", "rotated away", "expired", "disabled", "revoked", "access token"
+]  # fmt: skip
 Sink = Callable[[str, Facts], None]  # is told the event's name, such as `pat.create`, and its facts
 
 

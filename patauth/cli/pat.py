@@ -10,6 +10,7 @@ import click
 from ..errors import NotFound
 from ..model.pat import Owner
 from ..model.pat_id import PatId
+from ..operations.owners import purge_access_tokens
 from .context import message, open_authority, options
 from .options import DURATION, SECONDS, Group, confirm, expiry_options, require_yes, yes_option
 from .output import (
@@ -275,6 +276,6 @@ def purge(pat_ids: tuple[str, ...], yes: bool) -> None:
             else:
                 removed.append(pat_id)
         tokens = sum(
-            progress(authority.operations.management.purge_access_tokens(), "Removing access tokens")
+            progress(purge_access_tokens(authority.operations.actor(None)), "Removing access tokens")
         )
     print_changed(tokens + len(removed), removed)

@@ -16,7 +16,7 @@ import msgspec
 from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
 from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
-from ..events import Events
+from ..events import Events, Reason
 from ..model.caller import Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
 from ..model.pat import PersonalAccessToken, use_is_due
@@ -128,7 +128,7 @@ class Authenticator:
         try:
             require_usable(record.pat, now)
         except InvalidCredentials as refusal:
-            self._tell_refusal(credentials, address, str(refusal.state))
+            self._tell_refusal(credentials, address, refusal.state or "invalid")
             raise
         return slot
 
@@ -190,7 +190,9 @@ class Authenticator:
 
     # -- refusing -------------------------------------------------------------------------------------
 
-    def _refuse(self, credentials: PatCredentials, address: str | None, reason: str = "invalid") -> NoReturn:
+    def _refuse(
+        self, credentials: PatCredentials, address: str | None, reason: Reason = "invalid"
+    ) -> NoReturn:
         """Give one answer for unknown, wrong and deleted; a 429 past the address's quota of failures."""
         self._tell_refusal(credentials, address, reason)
         decision = self._failures.charge(address)
@@ -205,7 +207,7 @@ class Authenticator:
         raise InvalidToken
 
     def _tell_refusal(
-        self, credentials: PatCredentials | AccessToken, address: str | None, reason: str
+        self, credentials: PatCredentials | AccessToken, address: str | None, reason: Reason
     ) -> None:
         self._events.emit("credentials.refused", patId=credentials.pat_id, reason=reason, address=address)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from ..errors import InvalidCredentials, StoreUnavailable
-from ..events import Events
+from ..events import Events, Reason
 from ..jwt.issuer import SignedTokens
 from ..model.credentials import PatCredentials
 from ..model.quota import Decision
@@ -68,9 +68,8 @@ class Exchanger:
             if issued == "issued":
                 break
             if not isinstance(issued, PatRecord):
-                self._events.emit(
-                    "credentials.refused", patId=token.pat_id, reason="revoked", address=address
-                )
+                reason: Reason = "revoked"
+                self._events.emit("credentials.refused", patId=token.pat_id, reason=reason, address=address)
                 raise InvalidCredentials
             slot = self._authenticator.check_secret(
                 credentials, address, issued, proven.tag, issued.pat.read_ms

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..errors import InvalidRequest
-from ..model import filters
-from ..model.filters import Bounds, Filter, Sorter
+from ..model.filters import NEVER, Bounds, Filter, Sorter, index_value, parse, parse_sorters, sort_pats
 from ..model.pat import PersonalAccessToken, check_id, is_gone
 from ..model.pat_id import PatId
 from ..settings import Settings
@@ -65,18 +64,17 @@ class Wanted:
 
 def list_pats(
     actor: Actor,
-    owner_id: str | None,
-    filter_by: str | Filter | None,
-    sort: str | Sequence[Sorter] | None,
-    offset: int,
-    limit: int | None,
-    count: bool,
-    store: Store,
+    *,
+    owner_id: str | None = None,
+    filters: str | Filter | None = None,
+    sort: str | Sequence[Sorter] | None = None,
+    offset: int = 0,
+    limit: int | None = None,
+    count: bool = False,
 ) -> Listing:
     """Return the PATs that a caller asks for: "me", an owner's by id, or with None the whole tenant's.
 
-    `store`: one whose calls each have a deadline of their own. A page has one deadline; all of ten thousand
-    PATs take a while, and have one for each piece. Raises `InvalidRequest`, `Forbidden`.
+    See `Authority.list`. Raises `InvalidRequest`, `Forbidden`.
     """
     if owner_id == "me":
         actor.require_own("read")
@@ -88,14 +86,26 @@ def list_pats(
     else:
         actor.require_of(check_id(owner_id, "owner_id"))
     wanted = Wanted(
-        filters.parse(filter_by) if isinstance(filter_by, str) else filter_by,
-        filters.parse_sorters(sort) if isinstance(sort, str) else tuple(sort or ()),
+        parse(filters) if isinstance(filters, str) else filters,
+        parse_sorters(sort) if isinstance(sort, str) else tuple(sort or ()),
         _whole(offset, "offset"),
         None if limit is None else _whole(limit, "limit"),
         count,
     )
-    lister = Lister(actor.settings, store if limit is None else actor.store)
+    # A page has one deadline. All of ten thousand PATs take a while, and have one for each piece.
+    store = actor.store.without_deadline() if limit is None else actor.store
+    lister = Lister(actor.settings, store)
     return lister.of_tenant(wanted) if owner_id is None else lister.of_owner(owner_id, wanted)
+
+
+def tenant_sequence(actor: Actor) -> int:
+    """Return a number that grows with each change to the tenant's PATs."""
+    return actor.store.tenant_index.sequence()
+
+
+def now(actor: Actor) -> int:
+    """Return the store's clock, ms since 1970: expiries and dates of changes go by it."""
+    return actor.store.pats.now()
 
 
 class Lister:
@@ -157,7 +167,7 @@ class Lister:
             ranges = [(one, bound.low, bound.high) for one, bound in bounds.items()]
             sizes = self._store.tenant_index.counts(ranges)
             index = min(zip(sizes, bounds, strict=True))[1]
-        low, high, exact = bounds.get(index, (0, filters.NEVER, wanted.filter is None))
+        low, high, exact = bounds.get(index, (0, NEVER, wanted.filter is None))
         return _Way(index, low, high, descending, in_order, exact)
 
     def _range(self, way: _Way, wanted: Wanted, unborn: set[PatId]) -> Listing:
@@ -209,7 +219,7 @@ class Lister:
             some = entries[at : at + _PIECE]
             records = self._store.tenant_index.records([pat_id for pat_id, _ in some], now)
             pats = self._living(records)
-            scores = {pat.id: filters.index_value(pat, way.index) for pat in pats}
+            scores = {pat.id: index_value(pat, way.index) for pat in pats}
             yield pats, [pat_id for pat_id, score in some if scores.get(pat_id) != score]
 
     def _piece(self, way: _Way, offset: int, count: int, unborn: set[PatId]) -> Piece:
@@ -246,7 +256,7 @@ class _Way:
 def _finish(found: Iterable[PersonalAccessToken], wanted: Wanted) -> Listing:
     """Sort what was found, and cut the page out."""
     pats = list(found)
-    filters.sort_pats(pats, wanted.sorters or (Sorter("created", False),))
+    sort_pats(pats, wanted.sorters or (Sorter("created", False),))
     if wanted.limit is None and len(pats) - wanted.offset > MOST:
         raise InvalidRequest(f"there are {len(pats)}; ask for a page of them", field="limit")
     return Listing(pats[wanted.page], len(pats) if wanted.count else None)

@@ -14,9 +14,9 @@ from ..concurrency.forks import after_fork_in_child
 from ..crypto.hashing import Hasher
 from ..crypto.keyring import Keyring
 from ..crypto.proof_cache import ProofCache
-from ..errors import Forbidden, InvalidCredentials, InvalidToken, PatAuthError
+from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
 from ..jwt.issuer import open_signed_tokens
-from ..model.caller import Caller
+from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
 from ..model.pat import check_id
 from ..settings import Settings
@@ -26,8 +26,7 @@ from .authenticate import Admission, Authenticator
 from .exchange import Access, Exchanger
 from .failures import Failures
 from .introspect import INACTIVE, Introspection, introspect, revoke
-from .management import Management
-from .permissions import asked
+from .permissions import Actor, asked
 
 C = TypeVar("C")
 
@@ -35,8 +34,8 @@ C = TypeVar("C")
 class Operations:
     """What patauth does, for one tenant in one store; safe for many threads and after a fork.
 
-    `format` reads and spells credentials; `management` has the PATs of the tenant. Raises
-    `ConfigurationError`; nothing is connected before the first use.
+    `format` reads and spells credentials. What is done with PATs are functions of an `Actor`, in the modules
+    beside this one. Raises `ConfigurationError`; nothing is connected before the first use.
     """
 
     def __init__(
@@ -69,7 +68,6 @@ class Operations:
             self._events,
             signed if settings.signs_tokens else None,
         )
-        self.management = Management(settings, self._store, hasher, self._events)
 
     def close(self) -> None:
         """Close connections, and give a `local:` engine back: it stops when nobody uses it."""
@@ -87,7 +85,7 @@ class Operations:
 
     def _tell_unread(self, refusal: PatAuthError, address: str | None) -> None:
         # An InvalidToken is a JWT, refused by its signature or claims.
-        reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
+        reason: events.Reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
         self._events.emit("credentials.refused", reason=reason, address=address)
 
     def authenticate(self, authorization: str, address: str | None) -> Admission:
@@ -116,7 +114,7 @@ class Operations:
 
     def introspect(self, token: str, *, by: Caller | None, address: str | None) -> Introspection:
         """Return what a token is worth now (RFC 7662). See `Authority.introspect`."""
-        actor = self.management.actor(by)
+        actor = self.actor(by)
         try:
             credentials = self.format.bearer(token)
         except InvalidCredentials:
@@ -125,29 +123,37 @@ class Operations:
 
     def revoke(self, token: str, *, by: Caller | None, address: str | None) -> bool:
         """End an access token, or with a PAT token its PAT (RFC 7009). See `Authority.revoke`."""
-        actor = self.management.actor(by)
+        actor = self.actor(by)
         try:
             credentials = self.format.bearer(token)
         except InvalidCredentials:
             return False
         return revoke(actor, self._authenticator, credentials, address)
 
-    # -- management -------------------------------------------------------------------------------------
+    # -- managing ---------------------------------------------------------------------------------------
 
-    def management_in(self, tenant: str, by: Caller) -> Management:
-        """Return the management of a tenant for `by`: this tenant's, or one that `may_act_in` allows.
+    def actor(self, by: Caller | None) -> Actor:
+        """Return somebody who acts on the tenant's PATs; their store calls have one deadline from now on.
 
-        In another tenant, it serves nobody but `by`, who has the rights and limits of home and no PATs of
-        their own; the policy of this Authority's settings holds. Raises `Forbidden`.
+        None is the application itself, which may do everything. Raises `InvalidRequest`, `Forbidden`.
+        """
+        if not isinstance(by, Principal | Person | None):
+            raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
+        return Actor(self.settings, self._store.for_request(), self._hasher, self._events, by)
+
+    def actor_in(self, tenant: str, by: Caller) -> Actor:
+        """Return a caller who acts in a tenant: in this one, or in one that `may_act_in` allows.
+
+        In another tenant, they have the rights and limits of home and no PATs of their own; the policy of
+        this Authority's settings holds. Raises `Forbidden`.
         """
         if tenant == self.settings.tenant:
-            return self.management
+            return self.actor(by)
         check_id(tenant, "tenant")
         if not asked(self.settings.may_act_in, by, tenant, "may_act_in"):
             raise Forbidden("you may not act in that organisation")
-        settings = replace(self.settings, tenant=tenant)
-        store = self._store.for_tenant(tenant)
-        return Management(settings, store, self._hasher, self._events, guest=by)
+        settings, store = replace(self.settings, tenant=tenant), self._store.for_tenant(tenant)
+        return Actor(settings, store.for_request(), self._hasher, self._events, by, is_guest=True)
 
     # -- keys -------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from ..events import Facts
 from ..model.pat import check_id
 from ..model.pat_id import PatId
-from ..store.store import Store
 from .permissions import Actor
 from .recording import recorded
 
@@ -44,11 +43,9 @@ def revoke_owner(actor: Actor, owner_id: str) -> list[PatId]:
     )
 
 
-def purge_access_tokens(actor: Actor, store: Store) -> Iterator[int]:
-    """Remove every access token under `key_prefix`; yield how many were removed with each piece.
-
-    `store`: one whose calls each have a deadline of their own, since the whole key space is read.
-    """
+def purge_access_tokens(actor: Actor) -> Iterator[int]:
+    """Remove every access token under `key_prefix`; yield how many were removed with each piece."""
+    store = actor.store.without_deadline()  # the whole key space is read
     store.settle_key()
     total = 0
     for count in store.tokens.delete_all():

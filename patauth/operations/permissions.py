@@ -80,16 +80,15 @@ class Actor:
     hasher: Hasher
     events: Events
     by: Caller | None  # None: the host application
-    guest: Caller | None = None  # the one caller of another tenant who is let in here, and nobody else
+    is_guest: bool = False  # a caller of another tenant who is let in here
 
     def __post_init__(self) -> None:
-        stranger = self.by is not None and self.by.tenant != self.settings.tenant
-        if (stranger or self.guest is not None) and self.by != self.guest:
+        if self.by is not None and self.by.tenant != self.settings.tenant and not self.is_guest:
             raise Forbidden("this is another organisation's; call yours")
 
     def as_host(self) -> Actor:
         """Return the host application, acting by the same deadline."""
-        return replace(self, by=None, guest=None)
+        return replace(self, by=None, is_guest=False)
 
     @property
     def owner(self) -> Owner | None:

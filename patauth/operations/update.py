@@ -6,7 +6,7 @@ decided again, so changes at the same time lose nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from itertools import groupby
 
@@ -34,18 +34,30 @@ Decide = Callable[[PatRecord], PatRecord]  # what a record becomes; the same rec
 Write = Callable[[list[Change], int], Outcome]  # changes of one owner, and the latest instant for it (ms)
 
 
-def update(actor: Actor, pat_id: str, read: Read) -> PersonalAccessToken:
+def update(actor: Actor, pat_id: str, change: PatChange) -> PersonalAccessToken:
     """Change a PAT, all of it or nothing; return the PAT as it is then.
 
     Raises `InvalidRequest`, `InvalidScope`, `Forbidden`, `NotFound`, `Conflict` (the name).
     """
     actor.require_own("manage")
+    return _update(actor, pat_id, lambda _: change)
+
+
+def patch(
+    actor: Actor, pat_id: str, operations: object, fields: Collection[str] | None = None
+) -> PersonalAccessToken:
+    """Change a PAT by a JSON Patch of its members `fields` (None: all). Raises as `update`."""
+    actor.require_own("manage")
+    return _update(actor, pat_id, PatPatch(operations, fields).change_of)
+
+
+def _update(actor: Actor, pat_id: str, read: Read) -> PersonalAccessToken:
     decide = _deciding(actor, read)
     found = actor.find("manage", pat_id)
     return compare_and_set(actor, [found.pat_id], decide, _writing(actor))[0]
 
 
-def update_many(actor: Actor, pat_ids: Sequence[str], operations: object) -> list[PersonalAccessToken]:
+def patch_many(actor: Actor, pat_ids: Sequence[str], operations: object) -> list[PersonalAccessToken]:
     """Change the expiry of several PATs by one JSON Patch: 1-25 ids, each once, all of PATs that exist.
 
     All are checked first. Then those of one owner change together or not at all, one owner after the other;

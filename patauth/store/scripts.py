@@ -122,6 +122,12 @@ class Scripts:
         """Return the same with one new deadline for all calls."""
         return self.until(self._begin())
 
+    def unbounded(self) -> Scripts:
+        """Return the same with a deadline of its own for each call."""
+        other = copy(self)
+        other.deadline = self._begin
+        return other
+
     def learn_to_wait(self, call: Call) -> None:
         """Ask once whether the server knows WAITAOF; Redis before 7.2 does not, and is not waited for."""
         if not self._wait_is_settled:

@@ -83,6 +83,12 @@ class Store:
         other._use(self._scripts.until(deadline or self.begin()))
         return other
 
+    def without_deadline(self) -> Store:
+        """Return the same store with a deadline of its own for each call, for work that takes a while."""
+        other = copy(self)
+        other._use(self._scripts.unbounded())
+        return other
+
     def begin(self) -> Deadline:
         """Return the deadline of a request that begins now, once a `local:` engine has started."""
         if self._engine is not None:

@@ -41,6 +41,7 @@ from patauth import (
     Principal,
 )
 from patauth.model import dates
+from patauth.operations.lifecycle import delete_self
 from tests.support.authorities import maker, patch_many
 from tests.support.clocks import DAY, MINUTE, Clock
 from tests.support.rights import (
@@ -486,7 +487,7 @@ class Growth(RuleBasedStateMachine):
         if caller is None or caller.pat is None:
             return
         refusals = {NotFound} if self.gone(caller.pat) else set()
-        if self.attempt(refusals, lambda: self.authority.operations.management.delete_self(caller.by)):
+        if self.attempt(refusals, lambda: delete_self(self.authority.operations.actor(caller.by))):
             caller.pat.deleted = True
         self.check_of(caller.pat)
 

@@ -43,6 +43,7 @@ from patauth.crypto.profiles import PROFILES, Profile
 from patauth.model.caller import Person, Principal
 from patauth.model.dates import format_ms
 from patauth.model.pat_id import PatId
+from patauth.operations.update import patch
 from patauth.store.keys import Keys
 from patauth.store.pats import Pats
 from patauth.store.record import PatRecord, pack
@@ -91,12 +92,12 @@ def passes(authority: Authority, authorization: str) -> bool:
 
 def follow(authority: Authority, **policy: Any) -> None:
     """Have changes follow another policy than PATs were made under."""
-    authority.operations.management.settings = replace(authority.settings, **policy)
+    authority.operations.settings = replace(authority.settings, **policy)
 
 
 def patch_of(authority: Authority, pat_id: str, operations: object, fields: Any) -> PersonalAccessToken:
     """Patch as a dialect does that has these members alone."""
-    return authority.operations.management.patch(pat_id, operations, fields=fields, by=None)
+    return patch(authority.operations.actor(None), pat_id, operations, fields)
 
 
 def bearer(token: str) -> str:

@@ -26,7 +26,18 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("store", "jwt", "operations", "authority", "wsgi", "flask", "__init__", "cli", "__main__"),
     ),
     "store": (
-        *("url", "keys", "record", "transport", "scripts", "store_key", "tenant_index", "tokens", "pats"),
+        *(
+            "url",
+            "deadline",
+            "keys",
+            "record",
+            "transport",
+            "scripts",
+            "store_key",
+            "tenant_index",
+            "tokens",
+            "pats",
+        ),
         *("verdicts", "local", "store", "factory", "server_facts", "__init__"),
     ),
     "wsgi": (

@@ -12,6 +12,7 @@ from typing import Any
 from patauth import Authority, IssuedPat, Owner, PersonalAccessToken, Settings
 from patauth.crypto.profiles import PROFILES
 from patauth.model.caller import Caller
+from patauth.operations import update
 from patauth.operations.authenticate import Admission
 from patauth.store.deadline import REQUEST_SECONDS
 from tests.support.clocks import Clock
@@ -85,4 +86,4 @@ def patch_many(
     authority: Authority, pat_ids: Sequence[str], operations: object, *, by: Caller | None = None
 ) -> Sequence[PersonalAccessToken]:
     """Change several PATs by one JSON Patch, as the bulk update does."""
-    return authority.operations.management.patch_many(pat_ids, operations, by=by)
+    return update.patch_many(authority.operations.actor(by), pat_ids, operations)

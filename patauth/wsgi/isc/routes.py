@@ -27,9 +27,12 @@ from ...model.caller import Caller
 from ...model.expiry import Expiry
 from ...model.pat import IssuedPat, Owner, PersonalAccessToken
 from ...model.rights import EVERYTHING
-from ...operations.create import NewPat
-from ...operations.management import Management
-from ...operations.rotate import DEFAULT_OVERLAP
+from ...operations import lifecycle
+from ...operations.create import NewPat, create
+from ...operations.listing import list_pats
+from ...operations.permissions import Actor
+from ...operations.rotate import DEFAULT_OVERLAP, rotate
+from ...operations.update import patch, patch_many
 from ...settings import MAX_ACCESS_TOKEN_TTL
 from ..answers import NO_CONTENT, Answer, json_answer
 from ..api.caller import Identify
@@ -79,9 +82,8 @@ class _Call(NamedTuple):
     """Holds one admitted request; `pat_id` is what the path has in the place of an id."""
 
     environ: WSGIEnvironment
-    management: Management
+    actor: Actor
     version: Version
-    caller: Caller
     pat_id: str
 
 
@@ -119,11 +121,9 @@ def _route(
     operations: Mapping[str, Operation],
     pat_id: str = "",
 ) -> Route:
-    management = authority.operations.management
-
     def answer(environ: WSGIEnvironment) -> Answer:
         def call(caller: Caller) -> _Call:
-            return _Call(environ, management, version, caller, pat_id)
+            return _Call(environ, authority.operations.actor(caller), version, pat_id)
 
         def render(error: PatAuthError) -> Answer:
             return isc_error(error, environ, authority.settings.realm)
@@ -190,14 +190,14 @@ def _list(call: _Call) -> Answer:
     counted = parameters.get("count", "false")
     if counted not in ("true", "false"):
         raise InvalidRequest("give true or false", field="count")
-    listing = call.management.list(
+    listing = list_pats(
+        call.actor,
         owner_id=owner_id,
         filters=parameters.get("filters"),
         sort=parameters.get("sorters"),
         offset=_whole(parameters, "offset", MAX_OFFSET) or 0,
         limit=_whole(parameters, "limit", MAX_LIMIT),
         count=counted == "true",
-        by=call.caller,
     )
     total = [] if listing.total is None else [("X-Total-Count", str(listing.total))]
     return json_answer(200, [_shown(call, pat) for pat in listing], total)
@@ -225,7 +225,7 @@ def _create(call: _Call) -> Answer:
         access_token_ttl=MAX_ACCESS_TOKEN_TTL if seconds is None else seconds,
         never_acknowledged=isinstance(body, CreateOrNever) and bool(body.user_aware_token_never_expires),
     )
-    return _issued(call, call.management.create(new, by=call.caller))
+    return _issued(call, create(call.actor, new))
 
 
 def _owner(given: OwnerToBe | None) -> Owner | None:
@@ -235,24 +235,24 @@ def _owner(given: OwnerToBe | None) -> Owner | None:
 
 
 def _get(call: _Call) -> Answer:
-    return json_answer(200, _shown(call, call.management.get(call.pat_id, by=call.caller)))
+    return json_answer(200, _shown(call, lifecycle.get(call.actor, call.pat_id)))
 
 
 def _patch(call: _Call) -> Answer:
     operations = read_json(call.environ, JSON_PATCH)
     fields = call.version.patchable
-    pat = call.management.patch(call.pat_id, operations, fields=fields, by=call.caller)
+    pat = patch(call.actor, call.pat_id, operations, fields)
     return json_answer(200, _shown(call, pat))
 
 
 def _delete(call: _Call) -> Answer:
-    call.management.delete(call.pat_id, by=call.caller)
+    lifecycle.delete(call.actor, call.pat_id)
     return NO_CONTENT
 
 
 def _bulk_update(call: _Call) -> Answer:
     body = _read(call, Bulk)
-    pats = call.management.patch_many(body.ids, body.patch, by=call.caller)
+    pats = patch_many(call.actor, body.ids, body.patch)
     return json_answer(200, [_shown(call, pat) for pat in pats])
 
 
@@ -262,15 +262,15 @@ def _rotate(call: _Call) -> Answer:
     if body.overlap_seconds is not None:
         # Cut to what a timedelta can hold. A value that was cut is refused as too long or negative anyway.
         overlap = timedelta(seconds=max(-1, min(body.overlap_seconds, 10**9)))
-    return _issued(call, call.management.rotate(call.pat_id, overlap=overlap, by=call.caller))
+    return _issued(call, rotate(call.actor, call.pat_id, overlap))
 
 
 def _get_presented(call: _Call) -> Answer:
-    return json_answer(200, _shown(call, call.management.get_self(call.caller)))
+    return json_answer(200, _shown(call, lifecycle.get_self(call.actor)))
 
 
 def _delete_presented(call: _Call) -> Answer:
-    call.management.delete_self(call.caller)
+    lifecycle.delete_self(call.actor)
     return NO_CONTENT
 
 
@@ -317,9 +317,7 @@ def _issued(call: _Call, issued: IssuedPat) -> Answer:
 
 
 def _base(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
-    seconds = (
-        call.management.settings.access_token_ttl if pat.access_token_ttl is None else pat.access_token_ttl
-    )
+    seconds = call.actor.settings.access_token_ttl if pat.access_token_ttl is None else pat.access_token_ttl
     return {
         "id": pat.id,
         "name": pat.name,

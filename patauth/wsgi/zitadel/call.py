@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...authority import Authority
 from ...errors import InvalidRequest, NotFound
 from ...model import dates
-from ...model.caller import Caller, Principal
+from ...model.caller import Caller
 from ...model.expiry import Expiry
 from ...model.filters import Filter, Sorter
 from ...model.pat import IssuedPat, PersonalAccessToken, check_id
-from ...operations.create import NewPat
-from ...operations.listing import Listing
-from ...operations.management import Management
+from ...operations import lifecycle
+from ...operations.create import NewPat, create
+from ...operations.listing import Listing, list_pats
+from ...operations.permissions import Actor
 from ..answers import Answer
 from ..errors import UnsupportedMediaType
 
@@ -26,28 +27,17 @@ _FRAMED = re.compile(r"\s*application/(grpc|connect\+|proto)", re.IGNORECASE)
 
 
 class Call(NamedTuple):
-    """Holds one admitted request.
-
-    `management` is that of the organisation that the request acts in. The ids are those of the path,
-    empty where the path has none.
-    """
+    """Holds one admitted request. The ids are those of the path, empty where the path has none."""
 
     environ: WSGIEnvironment
-    management: Management
-    caller: Caller
+    actor: Actor  # in the organisation that the request acts in
     user_id: str
     token_id: str
 
-    @property
-    def tenant(self) -> str:
-        """Return the organisation that the request acts in."""
-        return self.management.settings.tenant
-
     def is_own(self, user_id: str) -> bool:
         """Return whether a user of the organisation is the caller. Equal ids elsewhere are other users."""
-        caller = self.caller
-        subject = caller.subject if isinstance(caller, Principal) else caller.owner
-        return caller.tenant == self.tenant and subject.id == user_id
+        owner = self.actor.owner
+        return owner is not None and owner.id == user_id
 
 
 Operation = Callable[[Call], Answer]
@@ -65,13 +55,13 @@ def admitted(
             "gRPC, gRPC-web, Connect streams and protobuf are not served here; send application/json"
         )
     organisation = environ.get("HTTP_X_ZITADEL_ORGID")
-    acting = authority.operations.management
-    if organisation is not None:
-        # A server joins with commas what was sent in two fields of one name.
-        if "," in organisation:
-            raise InvalidRequest("name one organisation, once", field="tenant")
-        acting = authority.operations.management_in(organisation, caller)
-    return Call(environ, acting, caller, user_id, token_id)
+    operations = authority.operations
+    if organisation is None:
+        return Call(environ, operations.actor(caller), user_id, token_id)
+    # A server joins with commas what was sent in two fields of one name.
+    if "," in organisation:
+        raise InvalidRequest("name one organisation, once", field="tenant")
+    return Call(environ, operations.actor_in(organisation, caller), user_id, token_id)
 
 
 def add(call: Call, user_id: str, expires: str | None) -> IssuedPat:
@@ -85,13 +75,13 @@ def add(call: Call, user_id: str, expires: str | None) -> IssuedPat:
         expiry=Expiry(at_ms=expires_ms),
         never_acknowledged=expires_ms is None,  # in this API, a request without a date asks for it
     )
-    return call.management.create(new, by=call.caller)
+    return create(call.actor, new)
 
 
 def find(call: Call, user_id: str, token_id: str) -> PersonalAccessToken:
     """Return a PAT of this user. Raise `NotFound`, `Forbidden`."""
     check_id(user_id, "userId")
-    pat = call.management.get(token_id, by=call.caller)
+    pat = lifecycle.get(call.actor, token_id)
     if pat.owner.id != user_id:
         raise NotFound
     return pat
@@ -101,14 +91,14 @@ def remove(call: Call, user_id: str, token_id: str) -> PersonalAccessToken:
     """Delete a PAT of this user, and return it as it was before. Raise `NotFound`, `Forbidden`."""
     check_id(user_id, "userId")
     try:
-        pat = call.management.get(token_id, by=call.caller)
+        pat = lifecycle.get(call.actor, token_id)
     except NotFound:
         # The deletion finds nothing either, but returns only once an earlier deletion is durable.
-        call.management.delete(token_id, by=call.caller)
+        lifecycle.delete(call.actor, token_id)
         raise
     if pat.owner.id != user_id:
         raise NotFound
-    call.management.delete(token_id, by=call.caller)
+    lifecycle.delete(call.actor, token_id)
     return pat
 
 
@@ -116,12 +106,12 @@ def listed(
     call: Call, user_id: str | None, filters: Filter | None, sorter: Sorter, offset: int, limit: int
 ) -> Listing:
     """Return PATs of a user, or with None of the organisation, and how many there are in all."""
-    return call.management.list(
+    return list_pats(
+        call.actor,
         owner_id="me" if user_id is not None and call.is_own(user_id) else user_id,
         filters=filters,
         sort=[sorter],
         offset=offset,
         limit=limit,
         count=True,
-        by=call.caller,
     )

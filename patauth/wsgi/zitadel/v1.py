@@ -16,6 +16,7 @@ import msgspec
 
 from ...model.filters import Sorter
 from ...model.pat import PersonalAccessToken, check_id
+from ...operations.listing import now, tenant_sequence
 from ..answers import Answer, json_answer
 from .call import Call, Operation, add, find, listed, remove
 from .fields import Page, Timestamp, expiry, filled, instant, names_of, page_of, read
@@ -51,17 +52,17 @@ def _get(call: Call) -> Answer:
 
 def _search(call: Call) -> Answer:
     query = read(call.environ, Search, _CAMEL).query
-    most = call.management.settings.page_limit_zitadel
+    most = call.actor.settings.page_limit_zitadel
     offset, limit = page_of(query, "query", most, most)
     ascending = query is not None and bool(query.asc)
     user_id = check_id(call.user_id, "userId")
     # Read before the list, so that the list has every change that the sequence counts.
-    sequence = call.management.tenant_sequence()
+    sequence = tenant_sequence(call.actor)
     pats = listed(call, user_id, None, Sorter("created", not ascending), offset, limit)
     details = {
         "totalResult": str(pats.total),
         "processedSequence": str(sequence),
-        "viewTimestamp": instant(pats[0].read_ms if pats else call.management.now()),
+        "viewTimestamp": instant(pats[0].read_ms if pats else now(call.actor)),
     }
     return json_answer(200, filled({"details": filled(details), "result": [_shown(pat) for pat in pats]}))
 

@@ -118,7 +118,7 @@ def _removed(pat: PersonalAccessToken) -> Answer:
 
 def _list(call: Call) -> Answer:
     body = read(call.environ, Search, _CAMEL)
-    setting = call.management.settings.page_limit_zitadel
+    setting = call.actor.settings.page_limit_zitadel
     offset, limit = page_of(body.pagination, "pagination", min(USUAL_LIMIT, setting), min(MAX_LIMIT, setting))
     ascending = body.pagination is not None and bool(body.pagination.asc)
     column = _known(body.sorting_column, _COLUMN, tuple(_COLUMNS), "sortingColumn")
@@ -159,7 +159,7 @@ def _criteria(call: Call, given: Sequence[Criterion]) -> tuple[str | None, list[
             case [("expiration_date_filter", ByTime() as moment)]:
                 parts.append(_range("expirationDate", moment, f"{field}.expirationDateFilter"))
             case [("organization_id_filter", ById(wanted))]:
-                if check_id(wanted, f"{field}.organizationIdFilter.id") != call.tenant:
+                if check_id(wanted, f"{field}.organizationIdFilter.id") != call.actor.settings.tenant:
                     parts.append(_NOTHING)
             case [("token_id_filter", ById(wanted))]:
                 parts.append(filters.with_id(check_id(wanted, f"{field}.tokenIdFilter.id")))

@@ -24,6 +24,7 @@ from patauth import (
     Person,
     Principal,
 )
+from patauth.operations.lifecycle import delete_self, get_self
 from tests.support import rights
 from tests.support.authorities import Make, basic, issue, patch_many
 from tests.support.clocks import DAY, NOW, Clock
@@ -315,8 +316,8 @@ def test_a_caller_of_another_tenant_is_refused_whatever_the_rights(
         lambda: here.list(by=by),
         lambda: here.list(owner_id="self", by=by),
         lambda: here.get(own, by=by),
-        lambda: here.operations.management.get_self(by),
-        lambda: here.operations.management.delete_self(by),
+        lambda: get_self(here.operations.actor(by)),
+        lambda: delete_self(here.operations.actor(by)),
         lambda: here.create(name="x", scope=["reports:read"], expires_in=timedelta(days=1), by=by),
         lambda: here.patch(own, RENAME, by=by),
         lambda: patch_many(here, [own], SOONER, by=by),
@@ -336,7 +337,7 @@ def test_a_caller_is_a_principal_or_a_person_and_nothing_else(authority: Authori
         with pytest.raises(InvalidRequest, match="by: "):
             call(own, by=by)
     with pytest.raises(InvalidRequest, match="by: "):
-        authority.operations.management.delete_self(by)  # type: ignore[arg-type]
+        delete_self(authority.operations.actor(by))  # type: ignore[arg-type]
     assert authority.get(own).state == "active"
 
 
@@ -347,14 +348,14 @@ class TestPresented:
         self, authority: Authority, named: str, way: str
     ) -> None:
         world = World(authority, HELD[named], way)
-        assert authority.operations.management.get_self(world.by).id == world.caller.pat.id
+        assert get_self(authority.operations.actor(world.by)).id == world.caller.pat.id
         assert len(world.all()) == 4
-        authority.operations.management.delete_self(world.by)
+        delete_self(authority.operations.actor(world.by))
         assert world.caller.pat.id not in [pat.id for pat, *_ in world.all()]
         assert len(world.all()) == 3
-        for call in (authority.operations.management.get_self, authority.operations.management.delete_self):
+        for call in (get_self, delete_self):
             with pytest.raises(NotFound):
-                call(world.by)
+                call(authority.operations.actor(world.by))
         with pytest.raises(InvalidCredentials):
             principal(authority, world.caller, way)
 
@@ -362,15 +363,15 @@ class TestPresented:
     def test_a_person_presents_none(self, authority: Authority, named: str) -> None:
         world = World(authority, HELD[named], "person")
         before = world.all()
-        for call in (authority.operations.management.get_self, authority.operations.management.delete_self):
+        for call in (get_self, delete_self):
             with pytest.raises(NotFound, match="presented"):
-                call(world.by)
+                call(authority.operations.actor(world.by))
         assert world.all() == before
 
     def test_the_host_presents_none_either(self, authority: Authority) -> None:
-        for call in (authority.operations.management.get_self, authority.operations.management.delete_self):
+        for call in (get_self, delete_self):
             with pytest.raises(NotFound):
-                call(None)  # type: ignore[arg-type]
+                call(authority.operations.actor(None))
 
 
 def expire(authority: Authority, clock: Clock, issued: IssuedPat) -> None:

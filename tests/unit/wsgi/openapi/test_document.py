@@ -41,6 +41,7 @@ from patauth.model import filters, scopes
 from patauth.model.pat import check_id, check_name
 from patauth.operations import json_patch
 from patauth.settings import SURFACES
+from patauth.store.pats import Pats
 from patauth.wsgi.isc.description import patch_schema
 from patauth.wsgi.openapi import document as openapi
 from patauth.wsgi.openapi import parts
@@ -351,7 +352,7 @@ def provoke(status: str, sent: Request, method: str) -> TestResponse:
             return sent.send(method)
         case "409":
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(authority, "create_pat", raising(Conflict("taken", field="name")))
+                patched.setattr(Pats, "would_create", raising(Conflict("taken", field="name")))
                 return sent.send(method)
         case "413":
             return sent.send(method, data=b"x" * 20_000)
@@ -365,7 +366,7 @@ def provoke(status: str, sent: Request, method: str) -> TestResponse:
                 return sent.send(method, strict, authorization=basic_of(limited))
         case "500":
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(authority, "admit", raising(RuntimeError("boom")))
+                patched.setattr(authority.operations, "authenticate", raising(RuntimeError("boom")))
                 return sent.send(method)
         case "503":
             with Authority(settings(surfaces=SURFACES, path_prefix="/auth")) as away:
@@ -457,7 +458,7 @@ def test_published_keys_are_described_too(make_at: Make, tmp_path: Path, alg: Al
         check(document, document["paths"][path][method]["responses"]["200"], response)
     refused = document["paths"]["/oauth/jwks"]["get"]["responses"]["503"]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(authority, "jwks", raising(StoreUnavailable()))
+        patched.setattr(authority.operations, "jwks", raising(StoreUnavailable()))
         check(document, refused, request(gate, "/oauth/jwks"))
 
 

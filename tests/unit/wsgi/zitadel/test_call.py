@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 
 import pytest
 
 from patauth import Authority, Owner
 from patauth.errors import Forbidden, NotFound
 from patauth.model.caller import Caller, Person
+from patauth.model.expiry import Expiry
+from patauth.operations.create import NewPat, create
+from patauth.operations.lifecycle import get
+from patauth.operations.listing import list_pats
 from tests.support.authorities import Make, issue
-from tests.support.clocks import Clock
+from tests.support.clocks import DAY, Clock
 from tests.support.servers import shared_engines
 from tests.support.zitadel import ALL, CONNECT, MY, USERS, Api
 
@@ -142,32 +145,32 @@ class TestGuests:
         scopes = ["idn:my-personal-access-tokens:manage", "idn:managed-personal-access-tokens:read"]
         by = home.verify_bearer(issue(home, "maker", scope=scopes).token)
         theirs = issue(away, owner=Owner("bob"), name="theirs")
-        acting = home.operations.management_in("acme", by)
+        acting = home.operations.actor_in("acme", by)
         with pytest.raises(NotFound):
-            acting.get(theirs.pat.id, by=by)
+            get(acting, theirs.pat.id)
         with pytest.raises(Forbidden):
-            acting.list(owner_id="bob", by=by)
+            list_pats(acting, owner_id="bob")
 
-    def test_what_was_opened_for_one_caller_serves_no_other(self, make_at: Make, clock: Clock) -> None:
+    def test_it_is_opened_for_those_alone_whom_the_setting_lets_in(self, make_at: Make, clock: Clock) -> None:
         home = make_at(clock=clock, may_act_in=lambda by, tenant: by.subject.id == "alice")
         alice = home.verify_bearer(issue(home, "a", scope=[ALL]).token)
         bob = home.verify_bearer(issue(home, "b", owner=Owner("bob"), scope=[ALL]).token)
-        acting = home.operations.management_in("acme", alice)
-        assert acting.list(by=alice) == []
-        for by in (bob, None):
-            with pytest.raises(Forbidden):
-                acting.list(by=by)
-        assert not hasattr(acting, "authenticate")
+        assert list_pats(home.operations.actor_in("acme", alice)) == []
+        with pytest.raises(Forbidden):
+            home.operations.actor_in("acme", bob)
+        away = make_at(clock=clock, tenant="acme")
+        with pytest.raises(Forbidden):
+            away.operations.actor(alice)
 
     def test_the_trail_says_where_and_from_where(
         self, make_at: Make, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
         home = make_at(clock=clock, may_act_in=lambda by, tenant: True)
         alice = home.verify_bearer(issue(home, "a", scope=["reports:read", ALL]).token)
-        acting = home.operations.management_in("acme", alice)
+        acting = home.operations.actor_in("acme", alice)
         with caplog.at_level("INFO", "patauth.audit"):
-            acting.create(
-                owner=Owner("zoe"), name="x", scope=["reports:read"], expires_in=timedelta(days=1), by=alice
-            )
+            expiry = Expiry(after_ms=DAY)
+            new = NewPat(owner=Owner("zoe"), name="x", scope=["reports:read"], expiry=expiry)
+            create(acting, new)
         event = json.loads(caplog.records[-1].getMessage())
         assert (event["tenant"], event["byTenant"]) == ("acme", "default")

@@ -11,6 +11,7 @@ import pytest
 
 from patauth import Authority, Owner
 from patauth.errors import StoreUnavailable
+from patauth.store.pats import Pats
 from tests.support.authorities import ALICE, Make, issue
 from tests.support.clocks import DAY, MINUTE, Clock
 from tests.support.zitadel import ALL, BAD_NUMBERS, CONNECT, JUNE, MY, NEVER, NOW, USERS, Api
@@ -301,7 +302,7 @@ class TestRemove:
         def unsure(*_: Any) -> None:
             raise StoreUnavailable
 
-        monkeypatch.setattr(authority.operations._store, "confirm_removals", unsure)
+        monkeypatch.setattr(Pats, "confirm_removals", unsure)
         assert api("DELETE", api.one(made)).status_code == 503
 
 
