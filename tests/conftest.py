@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from patauth import Authority
 from patauth.jwt.key_files import SigningKeys
@@ -21,6 +21,14 @@ settings.register_profile(
     "engines",
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+# For tests/mutation.py: the same examples each time, no failure made smaller, nothing kept for the next run.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("engines"),
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("engines")
 

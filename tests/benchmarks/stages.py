@@ -2,7 +2,7 @@
 
 Nothing here knows what patauth looks like inside. What a request sends is recorded and sent again over a raw
 socket: that is what kernel and server take of it. Python's share is told apart by timing what is public (the
-reading of credentials, `admit`, the whole gate), and by differences.
+reading of credentials, authentication, the whole gate), and by differences.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import hiredis
 
+from patauth.wsgi.answers import quota_fields
 from tests.support.authorities import admit
 from tests.support.servers import Server
 
@@ -25,8 +26,8 @@ from .measure import Case, Pinning, Timing, take_turns
 from .recorder import recorder_before
 from .report import Part, Table, engine_of
 
-READING, REPLAY, ADMIT, FIELDS, GATE = (
-    "reading the Authorization value", "the same bytes on a raw socket", "authority.admit",
+READING, REPLAY, AUTHENTICATE, FIELDS, GATE = (
+    "reading the Authorization value", "the same bytes on a raw socket", "authenticate",
     "RateLimit fields", "the whole gate",
 )  # fmt: skip
 _SHOWN = 40  # functions
@@ -86,12 +87,13 @@ def _cases(way: Way, name: str, sent: bytes, exchange: Callable[[bytes], Any]) -
     if reader.gets() is not False:
         raise SystemExit(f"{name} sends more than one command: the stages would say nothing")
     exchange(sent)
+    operations = way.authority.operations
     decision = admit(way.authority, way.authorization).decision
     timed: dict[str, Callable[[], object]] = {
-        READING: partial(way.authority.format.parse, way.authorization),
+        READING: partial(operations.format.parse, way.authorization),
         REPLAY: partial(exchange, sent),
-        ADMIT: partial(way.authority.admit, way.authorization),
-        FIELDS: decision.fields,
+        AUTHENTICATE: partial(operations.authenticate, way.authorization, None),
+        FIELDS: partial(quota_fields, decision),
         GATE: Calling(way.gate(), [environ_of(way.authorization)], 200),
     }
     return [Case(f"{name}: {stage}", call) for stage, call in timed.items()]
@@ -107,9 +109,11 @@ def _stages(name: str, timings: Mapping[str, Timing]) -> dict[str, float]:
         READING: at(READING),
         "a round trip with a no-op script (kernel, server, hiredis)": noop,
         "the script and its larger command and reply, beyond that": at(REPLAY) - noop,
-        "rest of `admit`: command, connection, records, proof": at(ADMIT) - at(READING) - at(REPLAY),
+        "rest of `authenticate`: command, connection, records, proof": at(AUTHENTICATE)
+        - at(READING)
+        - at(REPLAY),
         FIELDS: at(FIELDS),
-        "rest of the gate: rules, scopes, environ": at(GATE) - at(ADMIT) - at(FIELDS) - bare,
+        "rest of the gate: rules, scopes, environ": at(GATE) - at(AUTHENTICATE) - at(FIELDS) - bare,
         "all": at(GATE),
         "for comparison, the same bytes on a raw socket": at(REPLAY),
     }
