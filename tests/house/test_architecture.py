@@ -7,9 +7,11 @@ A folder imports only folders below it. The same holds inside `store/`, `wsgi/` 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,19 @@ def test_a_folder_imports_only_what_is_below_it(folder: str) -> None:
     start = f"{folder}/" if folder else ""
     assert {module.removeprefix(start).partition("/")[0] for module in modules(start)} == set(ORDER[folder])
     assert wrong_arrows(folder) == []
+
+
+def test_the_picture_in_the_documents_has_each_box_in_its_place_and_names_files_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    drawn = re.findall(r"[|] ([a-z]+)(?:/|\.py) ", text)
+    assert len(drawn) == len(set(drawn)) > 9
+    assert set(drawn) == {name for name in ORDER[""] if not name.startswith("_")}
+    boxes = [re.findall(r"[|] ([a-z]+)(?:/|\.py) ", box) for box in text.split("```")[1].split("+---")]
+    floors = [box for box in boxes if box]
+    for above, below in pairwise(floors):
+        assert min(map(ORDER[""].index, above)) > max(map(ORDER[""].index, below)), (above, below)
+    for path in re.findall(r"`((?:[a-z0-9_]+/)+[a-z0-9_]*(?:\.py)?)`", text):
+        assert (PACKAGE / path).exists() or (ROOT / path).exists(), path
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
