@@ -24,11 +24,6 @@ def authorization(environ: WSGIEnvironment) -> str:
 
 
 def client_address(environ: WSGIEnvironment, trusted_proxies: int) -> str | None:
-    """Return the client's address as far as it can be believed (setting `trusted_proxies`)."""
-    return forwarded_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), trusted_proxies)
-
-
-def forwarded_address(remote_addr: str | None, forwarded_for: str | None, trusted_proxies: int) -> str | None:
     """Return REMOTE_ADDR, or behind n trusted proxies the n-th X-Forwarded-For entry from the right.
 
     Each proxy appends the address that called it. So the trusted proxies wrote the last n entries, and the
@@ -37,9 +32,10 @@ def forwarded_address(remote_addr: str | None, forwarded_for: str | None, truste
     quota of failures by that way. The same holds for an empty entry. Empty entries count, because skipping
     one would move the count into what the client wrote.
     """
+    remote_addr: str | None = environ.get("REMOTE_ADDR")
     if trusted_proxies < 1:
         return remote_addr
-    entries = (forwarded_for or "").rsplit(",", trusted_proxies)
+    entries = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", trusted_proxies)
     if len(entries) < trusted_proxies:
         return remote_addr
     return entries[-trusted_proxies].strip(" \t") or remote_addr

@@ -50,7 +50,7 @@ def identify_caller(
 ) -> Admitted:
     """Return who sends this request. When an Authorization header is refused, nothing else is tried.
 
-    Raise what `Authority.admit` raises, `MissingCredentials` for nobody, `Forbidden` for a person of another
+    Raise as `Authority.authenticate`, `MissingCredentials` for nobody, `Forbidden` for a person of another
     tenant, from another origin or without a CSRF token, and `PatAuthError` (500) where `identify` fails.
     """
     if identify is None or environ.get("HTTP_AUTHORIZATION"):

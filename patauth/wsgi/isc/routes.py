@@ -7,7 +7,7 @@
     only in patauth  GET .../v1/{id}   POST .../v1/{id}/rotate   GET, DELETE .../v1/self
 
 Source: the vendor's published OpenAPI descriptions, and its own SDK (a create must answer 200: at 201 the SDK
-returns nothing). The verbs of `Authority` decide who may do what, and within which limits.
+returns nothing). The operations decide who may do what, and within which limits.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     v1.py    /management/v1/users/{userId}/pats...
     v2.py    /v2/users/..., and over Connect /zitadel.user.v2.UserService/...
 
-A user is the owner of PATs, and an organisation a tenant; the field `x-zitadel-orgid` names one. The verbs of
-`Authority` decide who may do what.
+A user is the owner of PATs, and an organisation a tenant; the field `x-zitadel-orgid` names one. The
+operations decide who may do what.
 """
 
 from __future__ import annotations
