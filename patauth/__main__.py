@@ -1,4 +1,4 @@
-"""The command `patauth`; `python -m patauth` is the same."""
+"""The command `patauth`, which `python -m patauth` runs too."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 
 def main() -> None:
     """Run the command line and exit with its code (see `patauth.cli`)."""
-    with contextlib.suppress(AttributeError):  # a stream may be closed, or be no file
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
     try:
         from .cli import program
 
@@ -27,7 +26,7 @@ def main() -> None:
             raise
         with contextlib.suppress(OSError):
             sys.stderr.write(f"Error: cannot write the output: {problem.strerror}\n")
-        sys.stdout = None  # else Python tries again at exit, and tells of it
+        sys.stdout = None  # else Python writes again at exit, and reports the failure again
         sys.exit(1)
 
 

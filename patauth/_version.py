@@ -1,3 +1,3 @@
-"""The version of patauth: here alone, for the package, the build, the command line and openapi.json."""
+"""The version of patauth. The package, the build, the command line and openapi.json read it from here."""
 
 __version__ = "0.1.0"

@@ -30,11 +30,12 @@ class Authority:
     One Authority serves a whole process: it is safe for many threads and after a fork, and connects at its
     first use. Make it with `from_url` or `from_env`; close it with `close()` or a `with` block.
 
-    Methods that manage PATs take `by`: on whose behalf, a `Principal` or a `Person`. Their rights then
-    decide, and their own authority limits what they make. Without it the application itself asks, and may do
-    everything.
+    Methods that manage PATs take `by`, the `Principal` or `Person` on whose behalf the application calls. The
+    rights of `by` then decide, and the authority of `by` limits what is made. Without `by`, the application
+    acts for itself and may do everything.
 
-    Every method may raise `StoreUnavailable` (the store did not answer; nothing was decided).
+    Every method may raise `StoreUnavailable` (the store did not answer; nothing was decided). The attribute
+    `operations` is for patauth's own surfaces; applications have no use for it.
     """
 
     def __init__(
@@ -51,15 +52,15 @@ class Authority:
     def from_url(cls, store_url: str, **settings: Any) -> Authority:
         """Return an Authority over `memory:`, `local:DIR`, `redis://…`, `rediss://…` or `unix://…`.
 
-        Further settings by keyword, see `Settings`. Raises `ConfigurationError`.
+        Keywords are further settings, see `Settings`. Raises `ConfigurationError`.
         """
         return cls(Settings.of(store_url=store_url, **settings))
 
     @classmethod
     def from_env(cls, **settings: Any) -> Authority:
-        """Return an Authority from `PATAUTH_STORE_URL` and further `PATAUTH_<NAME>`; keywords win.
+        """Return an Authority with the settings of the environment (`PATAUTH_<NAME>`); keywords win.
 
-        Raises `ConfigurationError`; warns of `PATAUTH_*` names that are no settings.
+        Raises `ConfigurationError`. Warns of `PATAUTH_*` names that are no settings.
         """
         return cls(Settings.from_env(**settings))
 
@@ -74,10 +75,10 @@ class Authority:
         self.close()
 
     def ping(self) -> None:
-        """Reach the store, start a `local:` engine if need be, and check the store key and the signing keys.
+        """Connect to the store, start a `local:` engine if necessary, and check store key and signing keys.
 
-        Raises `ConfigurationError` where an engine or a key cannot be had; to a request, that is
-        `StoreUnavailable`.
+        Raises `ConfigurationError` if the engine or a key is missing. A request would get `StoreUnavailable`
+        for that.
         """
         self.operations.ping()
 
@@ -86,20 +87,26 @@ class Authority:
     def authenticate(self, authorization: str, *, address: str | None = None) -> Principal:
         """Return the principal of an Authorization value, `Basic …` or `Bearer …`.
 
-        `address` is the client's, for the failure quota; without one, refusals are not limited. Raises
+        `address` is the client's address, for the failure quota. Without it, refusals are not limited. Raises
         `InvalidRequest` (several values in one), `InvalidCredentials`, `InvalidToken`, `RateLimited`,
         `Overloaded`.
         """
         return self.operations.authenticate(authorization, address).principal
 
     def verify_basic(self, pat_id: str, secret: str, *, address: str | None = None) -> Principal:
-        """Return the principal of a PAT id and PAT secret. Raises as `authenticate`."""
+        """Return the principal of a PAT id and PAT secret.
+
+        Raises `InvalidCredentials`, `RateLimited`, `Overloaded`.
+        """
         operations = self.operations
         credentials = operations.read(lambda: operations.format.basic(pat_id, secret), address)
         return operations.admit(credentials, address).principal
 
     def verify_bearer(self, token: str, *, address: str | None = None) -> Principal:
-        """Return the principal of a PAT token or an access token. Raises as `authenticate`."""
+        """Return the principal of a PAT token or an access token.
+
+        Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
+        """
         operations = self.operations
         credentials = operations.read(lambda: operations.format.bearer(token), address)
         return operations.admit(credentials, address).principal
@@ -114,8 +121,8 @@ class Authority:
     ) -> Access:
         """Return an access token for a PAT id and secret (RFC 6749 §4.4).
 
-        `scope`: a list, or one space-separated text; None or empty: all of the PAT's. Raises as
-        `authenticate`, and `InvalidScope` for a scope that the PAT does not hold.
+        `scope`: a list, or one text with spaces between; None or empty is all scopes of the PAT. Raises
+        `InvalidScope` (the PAT does not hold a scope), `InvalidCredentials`, `RateLimited`, `Overloaded`.
         """
         operations = self.operations
         credentials = operations.read(lambda: operations.format.basic(pat_id, secret), address)
@@ -124,18 +131,19 @@ class Authority:
     def introspect(
         self, token: str, *, by: Caller | None = None, address: str | None = None
     ) -> Introspection:
-        """Return what an access token or a PAT token is worth now (RFC 7662). It is no use of the token.
+        """Return what an access token or a PAT token is worth now (RFC 7662). It does not count as a use.
 
-        With `by`: of their own, and with the scope `oauth:introspect` every access token of the tenant; all
-        others are not active. Raises `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
+        `by` sees their own tokens, and with the scope `oauth:introspect` every access token of the tenant.
+        All other tokens are not active. Raises `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
         """
         return self.operations.introspect(token, by=by, address=address)
 
     def revoke(self, token: str, *, by: Caller | None = None, address: str | None = None) -> bool:
-        """End an access token, or with a PAT token its PAT, for good (RFC 7009); return whether it was there.
+        """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
 
-        With `by`: only their own; nothing happens to others. Returns only once it is durable; else raises
-        `StoreUnavailable`, and is safe to repeat. Raises as `introspect`.
+        `by` can revoke their own tokens; nothing happens to others. Returns only when the revocation is
+        durable, else raises `StoreUnavailable`; it is safe to repeat. Raises `RateLimited` (wrong PAT tokens
+        from `address`), `Overloaded`.
         """
         return self.operations.revoke(token, by=by, address=address)
 
@@ -158,12 +166,13 @@ class Authority:
         request_quota: Quota | str | None = None,
         by: Caller | None = None,
     ) -> IssuedPat:
-        """Make a PAT. Its secret is in the answer and nowhere else.
+        """Make a PAT. Its secret is in the result and nowhere else.
 
-        `owner`: None is `by`'s own. `name` is unique per owner. Exactly one of `expires_in`, `expires_at`
-        (with a time zone) and `never_expires=True`. `access_token_ttl`: 15-43200 s. `request_quota`:
-        "count/seconds" in place of the setting. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the
-        name, or too many PATs), `Forbidden` (no right to it, or the owner is disabled), `Overloaded`.
+        `owner`: None is the owner that `by` acts for. `name` is unique per owner. Give exactly one of
+        `expires_in`, `expires_at` (with a time zone) and `never_expires=True`. `access_token_ttl`: 15-43200
+        seconds. `request_quota`: "count/seconds", instead of the setting. Raises `InvalidRequest`,
+        `InvalidScope`, `Conflict` (the name, or too many PATs), `Forbidden` (no right to it, or the owner is
+        disabled), `Overloaded`.
         """
         if not isinstance(owner, Owner | None):
             raise InvalidRequest("give a patauth.Owner", field="owner")
@@ -184,7 +193,7 @@ class Authority:
         return create(self.operations.actor(by), new)
 
     def get(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
-        """Return one PAT, also an expired one within its retention. Raises `NotFound`, `Forbidden`."""
+        """Return one PAT; an expired one too, within its retention. Raises `NotFound`, `Forbidden`."""
         return lifecycle.get(self.operations.actor(by), pat_id)
 
     def list(
@@ -198,12 +207,13 @@ class Authority:
         count: bool = False,
         by: Caller | None = None,
     ) -> Listing:
-        """Return PATs of an owner, of `by` ("me"), or with None of the tenant.
+        """Return the PATs of an owner, or of the whole tenant.
 
-        Expired ones are in it within their retention. `filters` in the grammar of `patauth.model.filters`;
-        `sort` such as "name" or "-created,name"; without it an owner's come by creation, and a tenant's in no
-        particular but steady order. `limit` None: all, up to 10 000. With `count`, `.total` of the answer is
-        how many there are in all. Raises `InvalidRequest` (also when it would have to read over 10 000 PATs),
+        `owner_id`: "me" is the owner that `by` acts for, None the whole tenant. `filters` has the grammar of
+        `patauth.model.filters`. `sort` is such as "name" or "-created,name"; without it, an owner's PATs come
+        in order of creation, and a tenant's in a stable but unspecified order. `limit` None: all, up to
+        10 000. With `count`, `total` of the result is the number of all PATs that match. Expired PATs are
+        included within their retention. Raises `InvalidRequest` (also if it would read over 10 000 PATs),
         `Forbidden`.
         """
         actor = self.operations.actor(by)
@@ -222,10 +232,10 @@ class Authority:
         never_expires: bool = False,
         by: Caller | None = None,
     ) -> PersonalAccessToken:
-        """Change a PAT's name, scopes or expiry, all of it or nothing; return the PAT as it is then.
+        """Change a PAT's name, scopes or expiry, all or nothing; return the changed PAT.
 
-        What is not given stays as it is. At most one of `expires_in` (from now), `expires_at` (with a time
-        zone) and `never_expires=True`. Access tokens that are out already keep their scopes. Raises
+        What is not given does not change. Give at most one of `expires_in` (from now), `expires_at` (with a
+        time zone) and `never_expires=True`. Access tokens that were issued before keep their scopes. Raises
         `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
         """
         change = PatChange(
@@ -239,55 +249,63 @@ class Authority:
     def patch(
         self, pat_id: str, operations: Sequence[Any], *, by: Caller | None = None
     ) -> PersonalAccessToken:
-        """Change a PAT by a JSON Patch (RFC 6902), all of it or nothing; return the PAT as it is then.
+        """Change a PAT by a JSON Patch (RFC 6902), all or nothing; return the changed PAT.
 
-        `operations` such as `[{"op": "replace", "path": "/name", "value": "ci"}]`, on the members `name`,
-        `scope`, `expirationDate` and `userAwareTokenNeverExpires`. An expiry of null needs
-        `userAwareTokenNeverExpires: true` in the same patch. Access tokens keep their scopes. Raises as
-        `update`.
+        `operations` is such as `[{"op": "replace", "path": "/name", "value": "ci"}]`. It may use the members
+        `name`, `scope`, `expirationDate` and `userAwareTokenNeverExpires`. An expiry of null needs
+        `userAwareTokenNeverExpires: true` in the same patch. Access tokens that were issued before keep their
+        scopes. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
         """
         return patch(self.operations.actor(by), pat_id, operations)
 
     def rotate(
         self, pat_id: str, *, overlap: timedelta = DEFAULT_OVERLAP, by: Caller | None = None
     ) -> IssuedPat:
-        """Give a PAT a new secret, shown here and never again; id, name, scopes and expiry stay.
+        """Give a PAT a new secret, which is in the result and nowhere else; id, name, scopes and expiry stay.
 
-        The secret until now passes for `overlap` too, at most 7 days and never past the expiry, and the
-        access tokens that came from it end with it; `timedelta(0)` ends them at once. Raises `NotFound`,
-        `Forbidden` (no right to it, the owner is disabled, or the PAT can do more than `by`),
-        `InvalidRequest`, `Overloaded`.
+        The current secret remains valid for `overlap`: at most 7 days, and never past the expiry. Access
+        tokens that came from it end with it. `timedelta(0)` ends it at once. Raises `NotFound`, `Forbidden`
+        (no right to it, the owner is disabled, or the PAT can do more than `by`), `InvalidRequest`,
+        `Overloaded`.
         """
         return rotate(self.operations.actor(by), pat_id, overlap)
 
     def delete(self, pat_id: str, *, by: Caller | None = None) -> None:
         """Revoke a PAT for good: it and its access tokens are refused from the next request on.
 
-        Returns only once that is durable (setting `durability`); else raises `StoreUnavailable`, and is
-        safe to repeat. Raises `NotFound`, `Forbidden`.
+        Returns only when that is durable (setting `durability`), else raises `StoreUnavailable`; it is safe
+        to repeat. Raises `NotFound`, `Forbidden`.
         """
         lifecycle.delete(self.operations.actor(by), pat_id)
 
     def disable_owner(self, owner_id: str) -> int:
-        """Refuse all of an owner's PATs and access tokens from the next request on; none can be made.
+        """Refuse all PATs and access tokens of an owner from the next request on, and make no new ones.
 
-        Returns how many PATs there are, once it is durable; else raises `StoreUnavailable`, and is safe to
-        repeat. An owner without PATs is disabled all the same.
+        Returns the number of PATs when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
+        An owner without PATs can be disabled, too.
         """
         return owners.set_owner_state(self.operations.actor(None), owner_id, disabled=True)
 
     def enable_owner(self, owner_id: str) -> int:
-        """Undo `disable_owner`: what has not expired meanwhile passes again. Return how many PATs exist."""
+        """Accept PATs and access tokens of an owner again; return how many PATs there are.
+
+        Those that have expired stay refused. Returns only when that is durable, else raises
+        `StoreUnavailable`; it is safe to repeat.
+        """
         return owners.set_owner_state(self.operations.actor(None), owner_id, disabled=False)
 
     def revoke_owner(self, owner_id: str) -> int:
-        """Delete all PATs of an owner for good, and return how many; durable and repeatable as `delete`."""
+        """Delete all PATs of an owner for good, and return how many there were.
+
+        Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
+        """
         return len(owners.revoke_owner(self.operations.actor(None), owner_id))
 
     def purge_access_tokens(self) -> int:
-        """Remove every access token under `key_prefix`, of all tenants, and return how many.
+        """Remove every access token under `key_prefix`, of all tenants, and return how many there were.
 
-        After an old copy of the store was restored: tokens that had been revoked since are in it again. PATs
-        stay; delete those that were revoked since by `delete`. Reads the whole key space, a piece at a time.
+        Use it after you restored an old copy of the store, because the copy contains tokens that were revoked
+        since. PATs stay: delete those that were revoked since by `delete`. This reads the whole key space, in
+        pieces.
         """
         return sum(owners.purge_access_tokens(self.operations.actor(None)))

@@ -1,4 +1,4 @@
-"""The error tree: everything patauth raises.
+"""The error tree: every error that patauth raises on purpose.
 
     PatAuthError
     ├── ConfigurationError            wrong settings; never the fault of a request
@@ -7,17 +7,17 @@
     ├── InvalidCredentials        401 an id and secret that are refused
     │   ├── MissingCredentials    401 none were sent
     │   └── InvalidToken          401 an access token that is refused
-    ├── Forbidden                 403 known, but not allowed
-    │   └── InsufficientScope     403 known, but without the scopes that this needs
+    ├── Forbidden                 403 the caller is known, but not allowed
+    │   └── InsufficientScope     403 the caller is known, but lacks scopes
     ├── NotFound                  404
     ├── Conflict                  409 a name in use, or too many PATs
     ├── RateLimited               429 a quota is used up
     └── Overloaded                503 no hash slot in time
-        └── StoreUnavailable      503 the store did not answer, or not in a way we understand
+        └── StoreUnavailable      503 the store did not answer, or its answer makes no sense
 
-An error carries a status hint and a code, and never writes HTTP: `patauth.wsgi.answers` is the one place
-that renders it. `str(error)` is for the caller and fits an `error_description` (RFC 6750 §3.1);
-`error.detail` is for the operator's log. Neither ever holds a secret.
+An error has the HTTP status and the code that fit it, but it writes no HTTP: only `patauth.wsgi.answers`
+renders it. `str(error)` is for the caller and fits an `error_description` (RFC 6750 §3.1). `error.detail` is
+for the operator's log. Neither ever contains a secret.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import copyreg
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
-State = Literal["expired", "disabled"]  # for which right credentials are refused
+State = Literal["expired", "disabled"]  # the states for which right credentials are refused
 
 
 class PatAuthError(Exception):
     """Base of every error that patauth raises.
 
-    `status` is the HTTP status that fits; `code` the OAuth error code (RFC 6749 §5.2, RFC 6750 §3.1). Where
-    one thing was wrong, `field` names it as Python spells it, and `problem` says how; a wire format may have
-    another name for it.
+    `status` is the HTTP status that fits, and `code` the OAuth error code (RFC 6749 §5.2, RFC 6750 §3.1). If
+    one argument was wrong, `field` is its name in Python, and `problem` says what was wrong with it. A wire
+    format may have another name for the field.
     """
 
     status: ClassVar[int] = 500
@@ -50,12 +50,12 @@ class PatAuthError(Exception):
         self.detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles keep text and attributes; `Exception` would call `__init__` on the text."""
+        """Keep text and attributes in copies and pickles; `Exception` would pass the text to `__init__`."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ConfigurationError(PatAuthError):
-    """A setting is missing or wrong. Raised while setting up, never because of a request."""
+    """A setting is missing or wrong. This is raised during setup, never because of a request."""
 
     default = "patauth is not configured correctly"
 
@@ -76,9 +76,9 @@ class InvalidScope(InvalidRequest):
 
 
 class InvalidCredentials(PatAuthError):
-    """The credentials are refused. One text for unknown, wrong and deleted: they cannot be told apart.
+    """The credentials are refused. Unknown, wrong and deleted ones have one text and cannot be told apart.
 
-    `state` is set where right credentials are refused for their state, which only their holder is told.
+    `state` is set if right credentials are refused for their state; only their holder learns it.
     """
 
     status = 401
@@ -93,20 +93,20 @@ class InvalidCredentials(PatAuthError):
 
 
 class MissingCredentials(InvalidCredentials):
-    """No credentials were sent; the answer carries no error code (RFC 6750 §3)."""
+    """No credentials were sent. The answer has no error code (RFC 6750 §3)."""
 
     code = "unauthorized"
     default = "credentials are required"
 
 
 class InvalidToken(InvalidCredentials):
-    """The access token is refused: unknown, expired, revoked, or its PAT is gone (RFC 6750 §3.1)."""
+    """The access token is refused: it is unknown, expired or revoked, or its PAT is gone (RFC 6750 §3.1)."""
 
     default = "the access token is not valid"
 
 
 def expired_token() -> InvalidToken:
-    """Return the error for a signed access token that has expired; its signature is right."""
+    """Return the error for a signed access token that has expired and whose signature is right."""
     return InvalidToken("the access token has expired", state="expired")
 
 
@@ -119,7 +119,7 @@ class Forbidden(PatAuthError):
 
 
 class InsufficientScope(Forbidden):
-    """The principal lacks scopes; `required` lists all that are needed (RFC 6750 §3.1)."""
+    """The principal lacks scopes. `required` has all scopes that are needed (RFC 6750 §3.1)."""
 
     code = "insufficient_scope"
     default = "the credentials do not carry the scope that this needs"
@@ -130,7 +130,7 @@ class InsufficientScope(Forbidden):
 
 
 class NotFound(PatAuthError):
-    """There is no such PAT here."""
+    """There is no such PAT, or the caller may not see it."""
 
     status = 404
     code = "not_found"
@@ -138,17 +138,17 @@ class NotFound(PatAuthError):
 
 
 class Conflict(PatAuthError):
-    """The owner has a PAT of that name, or as many PATs as are allowed."""
+    """The owner has a PAT of that name already, or as many PATs as are allowed."""
 
     status = 409
     code = "conflict"
-    default = "this conflicts with what is there already"
+    default = "this conflicts with something that exists already"
 
 
 class RateLimited(PatAuthError):
-    """A quota is used up. `retry_after` is whole seconds, at least 1.
+    """A quota is used up. `retry_after` is a number of whole seconds, at least 1.
 
-    `quota` names the quota: "requests", "exchanges" or "failures"; it allows `count` in `seconds` seconds.
+    `quota` names the quota: "requests", "exchanges" or "failures". It allows `count` in `seconds` seconds.
     """
 
     status = 429
@@ -166,7 +166,7 @@ class RateLimited(PatAuthError):
 
 
 class Overloaded(PatAuthError):
-    """No hash slot came free in time. `retry_after` is whole seconds."""
+    """No hash slot came free in time. `retry_after` is a number of whole seconds."""
 
     status = 503
     code = "temporarily_unavailable"
@@ -180,6 +180,6 @@ class Overloaded(PatAuthError):
 
 
 class StoreUnavailable(Overloaded):
-    """The store is down, too slow, or gave an answer that is not understood: nothing was decided."""
+    """The store is down or too slow, or its answer makes no sense. Nothing was decided."""
 
     default = "the token store is not reachable; try again shortly"

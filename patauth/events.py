@@ -1,7 +1,8 @@
-"""Events: every decision and every change is one event, which the sinks read.
+"""Events: every decision and every change is one event. The sinks read the events.
 
-The audit trail is a sink: one line of JSON for each event, in ASCII so that no name can forge a second line
-(logger `patauth.audit`). No event holds a secret, a token or an Authorization value; the PAT id is no secret.
+The audit trail is a sink. It writes one line of JSON for each event to the logger `patauth.audit`, in ASCII,
+so that no name can forge a second line. No event contains a secret, a token or an Authorization value; the
+PAT id is no secret.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ _log = logging.getLogger("patauth.audit")
 
 Fact = str | int | float | list[str] | None
 Facts = Mapping[str, Fact]  # by name; None: not known
-# Why `credentials.refused`.
-Reason = Literal[
-    "malformed", "invalid", "rotated away", "expired", "disabled", "revoked", "access token"
-]  # fmt: skip
-Sink = Callable[[str, Facts], None]  # is told the event's name, such as `pat.create`, and its facts
+Sink = Callable[[str, Facts], None]  # takes the event's name, such as `pat.create`, and its facts
+# Why credentials were refused.
+Reason = Literal["malformed", "invalid", "rotated away", "expired", "disabled", "revoked", "access token"]
 
 
 def log(event: str, facts: Facts) -> None:
@@ -27,16 +26,20 @@ def log(event: str, facts: Facts) -> None:
     if _log.isEnabledFor(logging.INFO):
         known = {name: fact for name, fact in facts.items() if fact is not None}
         line = json.dumps({"event": event, **known})
-        _log.info("%s", line.replace("\x7f", "\\u007f"))  # DEL, the one control that JSON leaves as it is
+        _log.info("%s", line.replace("\x7f", "\\u007f"))  # DEL is the only control that JSON does not escape
 
 
 class Events:
-    """The one way by which operations tell what happened; each event goes to all `sinks`."""
+    """Passes each event to all `sinks`. Operations report what happened here and nowhere else."""
 
     def __init__(self, *sinks: Sink) -> None:
         self._sinks = sinks
 
     def emit(self, event: str, **facts: Fact) -> None:
-        """Tell all sinks of an event."""
+        """Pass an event to all sinks."""
         for sink in self._sinks:
             sink(event, facts)
+
+    def refused(self, reason: Reason, address: str | None, pat_id: str | None = None) -> None:
+        """Pass the event of refused credentials (`credentials.refused`) to all sinks."""
+        self.emit("credentials.refused", patId=pat_id, reason=reason, address=address)

@@ -13,16 +13,17 @@
     def reports():
         return {"hello": current_principal.subject.name}
 
-Configuration, read once by `init_app`:
+`init_app` reads the configuration once:
 
-    PATAUTH_PROTECT, PATAUTH_PUBLIC, PATAUTH_REQUIRE   as the arguments of `patauth.PatAuthMiddleware`
-    PATAUTH_IDENTIFY                                   the same; it runs in a request context of the app, so
-                                                       `flask.session` and the like say who is signed in
+    PATAUTH_PROTECT, PATAUTH_PUBLIC, PATAUTH_REQUIRE   arguments of `patauth.PatAuthMiddleware`
+    PATAUTH_IDENTIFY                                   the argument `identify`; it runs in a request context
+                                                       of the app, so it can use `flask.session`
     PATAUTH_<NAME>                                     each setting of `patauth.Settings`
 
-What the configuration does not say, or sets to None, comes from the environment (`PATAUTH_<NAME>`), so a
-deployment can add a store and a secret key to an app that only says what it protects. Where both speak, the
-configuration wins. A `PATAUTH_*` name that is no setting is warned of, in either place.
+A setting that the configuration does not have, or sets to None, comes from the environment
+(`PATAUTH_<NAME>`). So an app can say what it protects, and a deployment can add the store and the secret key.
+If both have a setting, the configuration wins. A `PATAUTH_*` name that is no setting causes a warning, in
+either place.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ _GATE = ("protect", "public", "require", "identify")
 
 
 class PatAuth:
-    """Puts a Flask app behind patauth. One object may serve several apps; it keeps nothing of them.
+    """Puts a Flask app behind patauth. One object may serve several apps, because it keeps no state.
 
-    The app's `Authority` is in `app.extensions["patauth"]`. It connects at the first request.
+    The app's `Authority` is `app.extensions["patauth"]`. It connects at the first request.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -59,9 +60,9 @@ class PatAuth:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Wrap `app.wsgi_app`. Middleware that is put around it later sees requests before patauth does.
+        """Wrap `app.wsgi_app`. Middleware that wraps it later sees requests before patauth does.
 
-        Raises `ConfigurationError`: a setting is missing or wrong, or the app is behind patauth already.
+        Raises `ConfigurationError` if a setting is missing or wrong, or the app is behind patauth already.
         """
         if "patauth" in app.extensions:
             raise ConfigurationError("this app is behind patauth already; call init_app once")
@@ -75,7 +76,7 @@ class PatAuth:
 
 
 def _in_context(app: Flask, identify: Identify) -> Identify:
-    """`identify` as a view of `app` would run: before the app, where patauth is, Flask has no request yet."""
+    """Return `identify` for a request context of `app`. patauth runs before Flask has made one."""
 
     def identified(environ: dict[str, Any]) -> Person | None:
         with app.request_context(environ):
@@ -85,7 +86,7 @@ def _in_context(app: Flask, identify: Identify) -> Identify:
 
 
 def _given(app: Flask) -> dict[str, Any]:
-    """What the app's configuration says of patauth, by the names of settings."""
+    """Return patauth's part of the app's configuration, by the names of settings."""
     known = {field.name for field in fields(Settings)} | set(_GATE)
     given = {}
     for key, value in app.config.items():
@@ -107,8 +108,8 @@ def _principal() -> Principal | None:
 
 
 current_principal: Principal = LocalProxy(_principal)  # type: ignore[assignment]
-"""The verified caller of the request at hand: a proxy of `patauth.Principal`.
+"""The verified caller of the current request: a proxy of `patauth.Principal`.
 
-On public routes, and outside of a request, it stands for None: it is false, and equal to None (`is None` does
-not hold, as with every proxy).
+On public routes, and outside of a request, it stands for None: it is false and equal to None. It is a proxy,
+so `is None` is never true of it.
 """

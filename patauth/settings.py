@@ -1,7 +1,7 @@
-"""Settings: one frozen dataclass, from keywords, the environment or Flask's configuration.
+"""Settings: one frozen dataclass, made from keywords, the environment or Flask's configuration.
 
-Each field says its unit and why its default is what it is. A setting that is not understood is a
-`ConfigurationError` at start, never a surprise at a request.
+Each field has its unit and meaning next to it. A value that cannot be used is a `ConfigurationError` at
+start; no request ever finds one.
 """
 
 from __future__ import annotations
@@ -31,14 +31,19 @@ from .model.scopes import check as check_scopes
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
 SURFACES = ("oauth", "isc", "zitadel", "openapi")
 
-Rule = Callable[[Caller, str], bool]  # of a caller and the id of an owner or a tenant
+Rule = Callable[[Caller, str], bool]  # takes a caller, and the id of an owner or a tenant
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SECRETS = ("pepper", "secret_key", "store_url")  # also read from the file that PATAUTH_<NAME>_FILE names
+_SECRETS = ("pepper", "secret_key", "store_url")  # PATAUTH_<NAME>_FILE may name a file that has the value
+_NOT_YET = ("audit_stream",)  # in the documentation of later versions; to ignore it would be less safe
+_NOT_SETTINGS = ("PATAUTH_ENGINE",)  # the binary of `local:`, which the engine reads itself
 
 
 def parse_duration(text: str) -> int:
-    """Seconds of an integer with one of `s m h d w`, such as `30d`; without a unit, seconds."""
+    """Return the seconds of a whole number with a unit of `s m h d w`, such as `30d`; no unit is seconds.
+
+    Raises `ValueError`.
+    """
     match = re.fullmatch(r"([0-9]{1,9})([smhdw]?)", text.strip())
     if match is None:
         raise ValueError("give an integer and one of s m h d w, such as 30d or 12h")
@@ -47,60 +52,60 @@ def parse_duration(text: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that can be set. Seconds unless said otherwise; texts are understood wherever a value is.
+    """All settings. Times are in seconds. Every setting but a callable can be given as a text, too.
 
-    Raises `ConfigurationError`, which names the setting, and never repeats one that may be secret.
+    Raises `ConfigurationError`, which names the setting, and never repeats a value that may be secret.
     """
 
     # the store
     store_url: str = field(repr=False)  # may hold a password
     key_prefix: str = "patauth"  # separates environments within one server
-    secret_key: bytes | None = field(default=None, repr=False)  # 32 bytes; None: made in the store
+    secret_key: bytes | None = field(default=None, repr=False)  # 32 bytes; None: the store keeps one
     connect_timeout: float = 0.2
     command_timeout: float = 0.25
     max_connections: int = 64  # per process
-    durability: int | None = None  # replicas that a revocation waits for; None: as the engine does it
+    durability: int | None = None  # replicas that a revocation waits for; None: what the engine promises
     durability_timeout: float = 0.2
     # quotas
     request_quota: Quota = Quota(100, 10)  # of each PAT, its access tokens included
     exchange_quota: Quota = Quota(60, 60)  # of each PAT
     failure_quota: Quota = Quota(20, 60)  # of each client address: refused ids and secrets
-    failure_entries: int = 10_000  # addresses that are remembered, per process
+    failure_entries: int = 10_000  # addresses that a process remembers
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
     # hashing
     hash_profile: Profile = PROFILES["owasp"]
     pepper: Peppers = field(default=(), repr=False)  # oldest to newest
-    hash_slots: int = field(default_factory=lambda: min(1024, _cores()))  # at a time, per process
+    hash_slots: int = field(default_factory=lambda: min(1024, _cores()))  # hashes at a time, per process
     hash_queue: int = 32  # callers that may wait for a slot
     proof_ttl: float = 900.0  # how long a hash check is remembered
-    proof_entries: int = 10_000  # how many are, per process
+    proof_entries: int = 10_000  # hash checks that a process remembers
     # policy
     tenant: str = "default"  # the organisation that this Authority serves
-    access_token_ttl: int = 900  # 15-43200, where the PAT says nothing
+    access_token_ttl: int = 900  # 15-43200; a PAT may have its own
     access_token_format: str = "opaque"  # noqa: S105 - or "jwt", which needs an issuer and keys
     audience: tuple[str, ...] | None = None  # of signed access tokens; None: the issuer
-    # Private keys: a directory, or files from the oldest to the newest. None: DIR/keys of `local:DIR`.
+    # The private keys: a directory, or files from the oldest to the newest. None: DIR/keys of `local:DIR`.
     keys: tuple[str, ...] | None = None
     max_pats_per_owner: int = 10  # expired ones do not count
-    max_lifetime: int | None = None  # of a PAT; None: no limit, and it may never expire
+    max_lifetime: int | None = None  # of a PAT; None: no limit, so it may never expire
     retention: int = 30 * 86_400  # how long an expired PAT stays listed and keeps its name
     scopes: Mapping[str, str] | None = None  # the catalogue, scope -> plain words; None: any scope
-    ignored_scopes: tuple[str, ...] = DEFAULT_IGNORED  # asked for by clients as a matter of protocol
+    ignored_scopes: tuple[str, ...] = DEFAULT_IGNORED  # clients always ask for these
     credential_prefixes: tuple[Prefixes, ...] = (Prefixes(),)  # newest first
-    owner_types: tuple[str, ...] | None = None  # of whom PATs can be made; None: any type
-    may_act_in: Rule | None = None  # lets callers of other tenants in; code only. None: never
-    manages: Rule | None = None  # gives `managed` rights their meaning; code only. None: nobody manages
+    owner_types: tuple[str, ...] | None = None  # of owners who can have new PATs; None: any type
+    may_act_in: Rule | None = None  # whether a caller may act in another tenant; code only. None: never
+    manages: Rule | None = None  # whether a caller manages an owner; code only. None: nobody manages
     # HTTP
     issuer: str | None = None  # the URL of patauth as clients know it; None: no metadata is published
-    path_prefix: str = ""  # before patauth's own routes
-    page_limit_zitadel: int = 1000  # of a list in the ZITADEL dialect
-    surfaces: tuple[str, ...] = ("oauth",)  # patauth's own routes, by group of `SURFACES`
+    path_prefix: str = ""  # of patauth's own routes
+    page_limit_zitadel: int = 1000  # PATs on a page of the ZITADEL dialect
+    surfaces: tuple[str, ...] = ("oauth",)  # the groups of patauth's own routes that are on
     realm: str = "patauth"  # of the challenges
     keep_authorization: bool = False  # leave HTTP_AUTHORIZATION for the wrapped app
 
     @classmethod
     def of(cls, **given: Any) -> Settings:
-        """Settings from keywords. Raises `ConfigurationError` for unknown names too."""
+        """Return settings from keywords. Raises `ConfigurationError`, also for unknown names."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(given) - known)
         if unknown and unknown[0] in _NOT_YET:
@@ -121,15 +126,18 @@ class Settings:
             except (ValueError, TypeError, InvalidRequest, ConfigurationError) as problem:
                 raise ConfigurationError(f"{item.name}: {problem}") from None
             object.__setattr__(self, item.name, value)
-        # With the store key in the store, the secret tags there would check guesses all the same.
+        # With the store key in the store, the secret tags there could check guesses in spite of a pepper.
         if self.pepper and self.secret_key is None:
             raise ConfigurationError("pepper: it needs secret_key, the store key outside of the store")
         if self.secret_key in [pepper.key for pepper in self.pepper if pepper]:
-            raise ConfigurationError("pepper: it is the same key as secret_key; make one of its own")
+            raise ConfigurationError("pepper: it is the same key as secret_key; make another key")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
-        """Settings from `PATAUTH_<NAME>`; keywords win. `PATAUTH_<NAME>_FILE` names a file with a secret."""
+        """Return settings from `PATAUTH_<NAME>`, or a file that `PATAUTH_<NAME>_FILE` names; keywords win.
+
+        Only secrets can be in files. Raises `ConfigurationError`; warns of names that are no settings.
+        """
         environ = os.environ if environ is None else environ
         known = {item.name for item in fields(cls)}
         values: dict[str, Any] = {}
@@ -153,20 +161,9 @@ class Settings:
         """Whether access tokens are JWTs."""
         return self.access_token_format == "jwt"  # noqa: S105
 
-    @property
-    def format(self) -> Format:
-        """How credentials are spelt."""
-        return Format(self.credential_prefixes)
-
-
-# Named by the documentation of later versions. To run without them where they were asked for would be less
-# safe than not to run.
-_NOT_YET = frozenset("audit_stream".split())
-_NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, read by the engine itself
-
 
 def _cores() -> int:
-    """The processors that this process may use: fewer than there are, in a container."""
+    """Return how many processors this process may use, which in a container are not all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -234,26 +231,21 @@ def _matching(pattern: str, help_text: str) -> Callable[[Any], str]:
     return read
 
 
-def _secret_key(value: Any) -> bytes | None:
-    return None if value is None else read_key(value)
+def _optional(read: Callable[[Any], Any], *nothing: str) -> Callable[[Any], Any]:
+    """Return a reader that makes None of None and of the texts `nothing`."""
+    return lambda value: None if value is None or value in nothing else read(value)
 
 
 def _profile(value: Any) -> Profile:
     if isinstance(value, Profile):
-        return value  # in code, whoever names a weaker one means it
+        return value  # code may choose a weaker profile, which cannot happen by accident
     offered = sorted(set(PROFILES) - {"testing"})
     if value not in offered:
         raise ValueError(f"give one of {', '.join(offered)}")
     return PROFILES[value]
 
 
-def _lifetime(value: Any) -> int | None:
-    return None if value is None or value == "none" else _seconds(1, 100 * 366 * 86_400)(value)
-
-
-def _catalogue(value: Any) -> Mapping[str, str] | None:
-    if value is None:
-        return None
+def _catalogue(value: Any) -> Mapping[str, str]:
     if isinstance(value, str):
         value = dict.fromkeys(value.split(), "")
     if not isinstance(value, Mapping) or not all(isinstance(words, str) for words in value.values()):
@@ -271,23 +263,12 @@ def _words(value: Any) -> tuple[str, ...]:
 
 def _ignored(value: Any) -> tuple[str, ...]:
     words = _words(value)
-    if "*" in words:  # whatever was asked for, all of a PAT's scopes would be granted
+    if "*" in words:  # every request would get all scopes of its PAT
         raise ValueError("'*' alone would ignore every scope; give a beginning, such as urn:zitadel:*")
     return words
 
 
-def _one_of(*words: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise ValueError(f"give {' or '.join(words)}")
-        return value
-
-    return read
-
-
-def _audience(value: Any) -> tuple[str, ...] | None:
-    if value is None or value == "none":
-        return None
+def _audience(value: Any) -> tuple[str, ...]:
     names = _words(value)
     once = names and len(set(names)) == len(names)
     if not once or not all(re.fullmatch("[!-~]{1,256}", name) for name in names):
@@ -295,9 +276,7 @@ def _audience(value: Any) -> tuple[str, ...] | None:
     return names
 
 
-def _paths(value: Any) -> tuple[str, ...] | None:
-    if value is None or value == "none":
-        return None
+def _paths(value: Any) -> tuple[str, ...]:
     values = [value] if isinstance(value, Path) else value.split() if isinstance(value, str) else value
     paths = tuple(map(os.fspath, values))
     usable = (isinstance(path, str) and path and b"\0" not in os.fsencode(path) for path in paths)
@@ -306,9 +285,7 @@ def _paths(value: Any) -> tuple[str, ...] | None:
     return paths
 
 
-def _durability(value: Any) -> int | None:
-    if value in (None, "engine"):
-        return None
+def _durability(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 99:
         return value
     if isinstance(value, str) and (match := re.fullmatch(r"replicas:([1-9][0-9]?)", value)):
@@ -326,11 +303,11 @@ def _prefixes(value: Any) -> tuple[Prefixes, ...]:
 
 
 def read_surfaces(value: Any) -> tuple[str, ...]:
-    """Names of surfaces. Raises `ValueError`."""
+    """Return the names of surfaces in a text or a list. Raises `ValueError`."""
     names = _words(value.replace(",", " ") if isinstance(value, str) else value)
     for name in names:
         if name not in SURFACES:
-            raise ValueError(f"there is no surface {name!r}; there is: {', '.join(SURFACES)}")
+            raise ValueError(f"there is no surface {name!r}; give some of: {', '.join(SURFACES)}")
     return names
 
 
@@ -340,22 +317,20 @@ _ISSUER = re.compile(
 )
 
 
-def _issuer(value: Any) -> str | None:
-    """RFC 8414 §2, and http where it cannot leave the machine; kept as it is, since clients compare texts."""
-    if value is None or value == "none":
-        return None
+def _issuer(value: Any) -> str:
+    """Return an issuer (RFC 8414 §2) as it is, because clients compare texts; http only on this machine."""
     match = _ISSUER.fullmatch(value) if isinstance(value, str) else None
     if match is None or int(match[3] or 0) > 65_535 or {".", ".."} & set(match[4].split("/")):
-        raise ValueError("give a URL such as https://auth.example.com, without query, fragment and last '/'")
+        raise ValueError("give a URL such as https://auth.example.com, without query, fragment or last '/'")
     if match[2].startswith("["):
-        IPv6Address(match[2][1:-1])  # or a ValueError
+        IPv6Address(match[2][1:-1])  # raises ValueError
     if match[1] == "http" and not is_loopback(match[2]):
         raise ValueError("give an https URL; http is for this machine alone (localhost, 127.0.0.1, [::1])")
     return str(value)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, as a URL writes it, is this machine by its spelling; no name is looked up."""
+    """Return whether a host of a URL is this machine by its spelling; no name is looked up."""
     if host.lower() == "localhost":
         return True
     try:
@@ -365,15 +340,13 @@ def is_loopback(host: str) -> bool:
     return address == IPv6Address("::1") or address in ip_network("127.0.0.0/8")
 
 
-def _rule(value: Any) -> Rule | None:
-    if value is not None and not callable(value):
+def _rule(value: Any) -> Rule:
+    if not callable(value):
         raise ValueError("give a function of the caller and an id; a text cannot be one")
     return value  # type: ignore[no-any-return]
 
 
-def _owner_types(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
+def _owner_types(value: Any) -> tuple[str, ...]:
     words = _words(value)
     if not words or not set(words) <= OWNER_TYPES:
         raise ValueError("give types of the management API, such as 'IDENTITY APPLICATION'")
@@ -393,15 +366,15 @@ def _truth(value: Any) -> bool:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "store_url": _matching(r"[ -~]+", "give a URL"),
     "key_prefix": _matching(r"[A-Za-z0-9_.:-]{1,64}", "give 1 to 64 letters, digits and _ . : -"),
-    "secret_key": _secret_key,
+    "secret_key": _optional(read_key),
     "request_quota": _quota,
     "exchange_quota": _quota,
     "failure_quota": _quota,
     "failure_entries": _whole(1, 10_000_000),
     "access_token_ttl": _seconds(MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL),
-    "access_token_format": _one_of("opaque", "jwt"),
-    "audience": _audience,
-    "keys": _paths,
+    "access_token_format": _matching("opaque|jwt", "give opaque or jwt"),
+    "audience": _optional(_audience, "none"),
+    "keys": _optional(_paths, "none"),
     "hash_profile": _profile,
     "pepper": read_peppers,
     "hash_slots": _whole(1, 1024),
@@ -409,23 +382,23 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "proof_ttl": _fraction(0, 86_400),
     "proof_entries": _whole(1, 10_000_000),
     "max_pats_per_owner": _whole(1, 100_000),
-    "max_lifetime": _lifetime,
+    "max_lifetime": _optional(_seconds(1, 100 * 366 * 86_400), "none"),
     "retention": _seconds(0, 3660 * 86_400),
     "tenant": lambda value: check_id(value, "the id"),
-    "scopes": _catalogue,
+    "scopes": _optional(_catalogue),
     "ignored_scopes": _ignored,
-    "manages": _rule,
-    "may_act_in": _rule,
-    "owner_types": _owner_types,
+    "manages": _optional(_rule),
+    "may_act_in": _optional(_rule),
+    "owner_types": _optional(_owner_types),
     "page_limit_zitadel": _whole(1, 10_000),
-    "durability": _durability,
+    "durability": _optional(_durability, "engine"),
     "durability_timeout": _fraction(0.001, 60),
     "trusted_proxies": _whole(0, 100),
     "connect_timeout": _fraction(0.001, 60),
     "command_timeout": _fraction(0.001, 60),
     "max_connections": _whole(1, 100_000),
     "credential_prefixes": _prefixes,
-    "issuer": _issuer,
+    "issuer": _optional(_issuer, "none"),
     "path_prefix": _matching(
         r"(?:/[A-Za-z0-9._~-]+)*", "give '' or a path such as /auth, without a last '/'"
     ),

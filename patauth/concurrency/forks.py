@@ -1,7 +1,7 @@
-"""What must be made anew in a forked child: sockets, locks, whatever a lost thread may have held.
+"""Forks: reset in the child what it must not share with its parent, such as sockets and locks.
 
-`preload_app` and multiprocessing fork a process whose other threads vanish with whatever they held, and
-whose sockets are then shared: a reply could reach the wrong process.
+`preload_app` and multiprocessing fork a process. The child has none of the other threads, but the locks that
+these held. It also shares the sockets of the parent, so a reply could reach the wrong process.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from threading import Lock
 from types import MethodType
 from typing import Any
 
-# What to call of which object; by the id of its reference, in order of registration.
+# An object and its function to call, by the id of the reference to the object, in order of registration.
 _hooks: dict[int, tuple[weakref.ref[Any], Callable[[Any], None]]] = {}
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 _acquired: list[Lock] = []  # while a fork is under way
 
 
 def after_fork_in_child(method: Callable[[], None]) -> None:
-    """Call a bound method in each forked child, as long as its object lives."""
-    # Single steps on a dict, no lock: two threads that register at once lose nothing, and none is left locked
-    # by a fork in between.
-    # No WeakMethod: as the interpreter ends it can outlive itself, and says so on stderr.
+    """Register a bound method. Each forked child calls it, as long as its object exists."""
+    # Single operations on a dict need no lock: two threads that register at the same time lose nothing, and a
+    # fork in between leaves nothing locked.
+    # Not a WeakMethod: when the interpreter ends, its callback can fail, and Python reports that on stderr.
     assert isinstance(method, MethodType)
     hooks = _hooks
     ours = weakref.ref(method.__self__, lambda dead: hooks.pop(id(dead), None))
@@ -31,7 +31,10 @@ def after_fork_in_child(method: Callable[[], None]) -> None:
 
 
 def hold_over_fork(lock: Lock) -> None:
-    """Fork only while nobody else holds `lock`, as long as it lives: what it guards is whole in the child."""
+    """Hold `lock` during each fork, as long as the lock exists.
+
+    So the data that it guards is consistent in the child.
+    """
     _held.add(lock)
 
 
@@ -54,10 +57,10 @@ def _run() -> None:
         try:
             if ours is not None:
                 function(ours)
-        except Exception as problem:  # the others must run all the same: theirs are the shared sockets
+        except Exception as problem:  # the other hooks must run in any case: they close shared sockets
             failed = problem
     if failed is not None:
-        raise failed  # Python shows it (sys.unraisablehook); os.fork() itself does not fail
+        raise failed  # Python reports it (sys.unraisablehook); os.fork() itself does not fail
 
 
 os.register_at_fork(before=_acquire, after_in_parent=_release, after_in_child=_run)

@@ -1,8 +1,9 @@
-"""A bounded number of slots, which are never lost: not to a thread, and not to an exception from outside.
+"""A bounded number of slots. No slot is ever lost, neither to a dead thread nor to an exception from outside.
 
-A signal's handler or a worker's timeout may raise between any two instructions. `threading.Semaphore` is
-written in Python and can be left locked, or short of a slot, by that. Here the only lock is a plain one,
-held for a few instructions, and a slot is an object: at the latest, it is free again when nobody holds it.
+A signal handler or a worker's timeout may raise an exception between any two instructions. That can leave
+`threading.Semaphore`, which is written in Python, locked or short of a slot. Here the only lock is a plain
+one, which is held for a few instructions. A slot is an object: it is free again at the latest when nobody
+refers to it.
 """
 
 from __future__ import annotations
@@ -15,27 +16,27 @@ from time import monotonic
 
 
 class Slot:
-    """One of a bounded number; whoever holds it has it."""
+    """One of a bounded number of slots. It is taken as long as this object is referred to."""
 
     __slots__ = ("__weakref__",)
 
 
 class Slots:
-    """At most `limit` slots, and at most `queue` threads that wait for one (None: any number)."""
+    """Gives out at most `limit` slots. At most `queue` threads wait for one (None: any number)."""
 
     def __init__(self, limit: int, queue: int | None = None) -> None:
         self._limit = limit
         self._queue = queue
         self._lock = threading.Lock()
         self._held: weakref.WeakSet[Slot] = weakref.WeakSet()
-        # Who waits, first come first, each for a bell of its own: `threading.Condition` takes its lock back
-        # after a wait, and a gevent.Timeout that comes just then leaves it released twice.
+        # The threads that wait, the first one first. Each waits for its own bell: `threading.Condition` takes
+        # its lock again after a wait, and a gevent.Timeout at that moment makes it release the lock twice.
         self.waiters: OrderedDict[weakref.ref[Slot], threading.Lock] = OrderedDict()
 
     def take(self, seconds: float, unless: Callable[[], bool] | None = None) -> Slot | None:
-        """A slot, waited for at most so long; None if there is none, or `unless` came true meanwhile.
+        """Wait at most `seconds` for a slot. Return None if there is none, or once `unless` returns true.
 
-        A newcomer may overtake those who wait, as with any semaphore; `seconds` bounds what that can cost.
+        A new thread may overtake those that wait, as with any semaphore. `seconds` bounds what that can cost.
         """
         slot = Slot()
         if unless is not None and unless():
@@ -53,9 +54,9 @@ class Slots:
                     return None
                 self.waiters[waiter] = bell
             queued = True
-            settled = True  # unless it comes to waiting
+            settled = True  # until it really waits
             try:
-                # Looked once more: what came free before this one could be told of it.
+                # Look again: a slot may have come free before this thread entered the queue.
                 if unless is not None and unless():
                     return None
                 if self._enter(slot):
@@ -63,7 +64,7 @@ class Slots:
                 bell.acquire(timeout=left)
                 settled = False
             finally:
-                # The bell that rang for this one, which needs it no more, is the next one's.
+                # A bell has rung for this thread, which no longer needs it, so ring the next one.
                 if self.waiters.pop(waiter, None) is None and settled:
                     self.tell()
         if (unless is not None and unless()) or not self._enter(slot):
@@ -80,16 +81,16 @@ class Slots:
     def _forget(self, waiter: weakref.ref[Slot]) -> None:
         try:
             self.waiters.pop(waiter, None)
-        except TypeError:  # it died before it was entered
+        except TypeError:  # the slot died before it entered the queue
             pass
 
     def give_back(self, slot: Slot) -> None:
-        """End a slot now."""
+        """Free a slot now."""
         self._held.discard(slot)
         self.tell()
 
     def tell(self) -> None:
-        """Wake one who waits: a slot has come free, or `unless` may have come true."""
+        """Wake one waiting thread: a slot is free, or `unless` may be true."""
         try:
             _, bell = self.waiters.popitem(last=False)
         except KeyError:
@@ -98,10 +99,10 @@ class Slots:
 
     @property
     def held(self) -> int:
-        """How many are taken."""
+        """The number of slots that are taken."""
         return len(self._held)
 
     @property
     def waiting(self) -> int:
-        """How many wait for one."""
+        """The number of threads that wait for a slot."""
         return len(self.waiters)

@@ -1,12 +1,13 @@
-"""argon2id, and how many at a time.
+"""argon2id digests of secrets, and a bound on how many are computed at the same time.
 
-A PAT's secret has 256 random bits, so argon2 is not what stops guessing: it is the second line behind the
-secret tag (OWASP and NIST ask for it of anything that looks like a password). That shapes this module: the
-cost is OWASP's floor and not raised, and above all it is bounded. A hash takes 19 MiB and about 18 ms of a
-core, so at most `slots` run at once in a process, `queue` threads wait for up to `max_wait`, and the rest
-is told at once to come back. Nothing a store says can make a hash cost more than the caps below.
+A PAT's secret has 256 random bits, so argon2 is not what stops guesses. It is the second line of defence
+after the secret tag: OWASP and NIST demand it for anything that looks like a password. So the cost is
+OWASP's minimum, and above all it is bounded. A hash takes 19 MiB and about 18 ms of a core. At most `slots`
+hashes run at the same time in a process, `queue` threads wait at most `max_wait` for a slot, and all others
+are refused at once and told to try again. Whatever the store says, a hash never costs more than the limits
+in profiles.py.
 
-Digest and salt are kept raw, with the three costs beside them: 60 bytes where the encoded text takes 97.
+A record holds digest and salt as raw bytes, and the three costs: 60 bytes. The encoded text has 97.
 """
 
 from __future__ import annotations
@@ -29,22 +30,26 @@ DIGEST_BYTES = 32  # RFC 9106 §4: 256 bits
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The argon2id digest of a secret, and what it takes to compute it again. `repr` shows only the costs."""
+    """The argon2id digest of a secret, with all that is needed to compute it again.
+
+    `repr` shows only the costs.
+    """
 
     salt: bytes = field(repr=False)  # 16 bytes
     digest: bytes = field(repr=False)  # 32 bytes
     memory_kib: int
     time_cost: int
     parallelism: int
-    pepper: bytes = field(default=NO_PEPPER, repr=False)  # 4 bytes, the mark of the pepper that was used
+    pepper: bytes = field(default=NO_PEPPER, repr=False)  # 4 bytes: the mark of the pepper that was used
 
 
 class Hasher:
-    """Computes and checks digests, a bounded number at a time; one per process, safe to share by threads.
+    """Computes and checks digests, a bounded number at a time. A process needs one; threads can share it.
 
-    `slots`: hashes at the same time. `queue`: threads that may wait for a slot. `max_wait`: seconds that each
-    waits. `peppers`: oldest to newest; all are known, and the last is used (None: to hash without).
-    `computed` counts the argon2 computations done. Raises `ConfigurationError`.
+    `slots` is how many hashes run at the same time, `queue` how many threads may wait for a slot, and
+    `max_wait` how many seconds each waits. `peppers` go from oldest to newest: digests with any of them
+    verify, and new ones use the last (None: new digests use none). `computed` counts the argon2
+    computations. Raise `ConfigurationError`.
     """
 
     def __init__(
@@ -59,8 +64,6 @@ class Hasher:
         problem = out_of_bounds(profile.memory_kib, profile.time_cost, profile.parallelism)
         if problem:
             raise ConfigurationError(f"hash profile {profile.name}: {problem}")
-        if slots < 1 or queue < 0 or max_wait < 0:
-            raise ConfigurationError("hash_slots must be at least 1, hash_queue at least 0")
         self.profile = profile
         self.max_wait = max_wait
         self.computed = 0
@@ -72,13 +75,13 @@ class Hasher:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a child: all slots free. Whoever held one, or a lock, stayed behind in the parent."""
+        """Free all slots in a forked child: the threads that held one, or a lock, stayed in the parent."""
         self._slots = Slots(self._limit, self._queue)
 
     def hash(self, secret: bytes) -> Digest:
-        """A digest of `secret` with a fresh random salt, at the profile's costs, with the newest pepper.
+        """Return a digest of `secret` with a random salt, at the profile's costs, with the newest pepper.
 
-        Raises `Overloaded`.
+        Raise `Overloaded`.
         """
         salt = secrets.token_bytes(SALT_BYTES)
         costs = (self.profile.memory_kib, self.profile.time_cost, self.profile.parallelism)
@@ -86,7 +89,7 @@ class Hasher:
         return Digest(salt, self._compute(keyed, salt, *costs), *costs, self._newest)
 
     def is_due(self, stored: Digest) -> bool:
-        """Whether a digest has other costs than the profile, or not the newest pepper: to be made anew."""
+        """Return whether a digest is due for a new one: its costs or pepper are not those of new digests."""
         profile = self.profile
         return (
             stored.memory_kib != profile.memory_kib
@@ -96,13 +99,13 @@ class Hasher:
         )
 
     def verify(self, secret: bytes, stored: Digest) -> bool:
-        """Whether `stored` is a digest of `secret`; compared in constant time.
+        """Return whether `stored` is a digest of `secret`. Compare in constant time.
 
-        Raises `Overloaded`, and `StoreUnavailable` if the record cannot be one of ours, or needs a pepper
-        that is not there: that is found before any memory is taken, and is no verdict on the secret.
+        Raise `Overloaded`. Raise `StoreUnavailable` if the digest cannot be one of ours, or needs a pepper
+        that is not in the setting. That happens before argon2 runs, and is no verdict on the secret.
         """
         problem = out_of_bounds(stored.memory_kib, stored.time_cost, stored.parallelism)
-        # A digest cut to a few bytes would be matched by chance, so lengths are as exact as costs.
+        # A secret could match a digest of a few bytes by chance, so the lengths must be exact.
         if not problem and (len(stored.salt) != SALT_BYTES or len(stored.digest) != DIGEST_BYTES):
             problem = f"salt and digest of {len(stored.salt)} and {len(stored.digest)} bytes"
         if problem:
@@ -112,7 +115,7 @@ class Hasher:
         return hmac.compare_digest(digest, stored.digest)
 
     def _keyed(self, secret: bytes, mark: bytes) -> bytes:
-        """What argon2 gets of a secret, with the pepper of that mark."""
+        """Return what argon2 hashes for a secret, with the pepper of this mark."""
         if mark == NO_PEPPER:
             return secret
         if mark not in self._peppers:
@@ -125,11 +128,11 @@ class Hasher:
     def _compute(
         self, secret: bytes, salt: bytes, memory_kib: int, time_cost: int, parallelism: int
     ) -> bytes:
-        """One computation in a slot, which this thread gives back whatever happens to it or its client."""
+        """Compute a digest in a slot, which comes free whatever happens to this thread or its client."""
         slot = self._slots.take(self.max_wait)
         if slot is None:
             detail = f"no hash slot came free in {self.max_wait} s, or {self._queue} threads wait already"
-            raise Overloaded(retry_after=1, detail=detail)
+            raise Overloaded(detail=detail)
         pool = _real_threads()
         if pool is None:
             try:
@@ -139,13 +142,13 @@ class Hasher:
         else:
             digest = _computed_in(pool, slot, secret, salt, memory_kib, time_cost, parallelism)
             self._slots.give_back(slot)
-        self.computed += 1  # for tests and metrics: may miss one when threads meet
+        self.computed += 1  # two threads at the same time may count as one
         return digest
 
 
 def _argon2id(secret: bytes, salt: bytes, memory_kib: int, time_cost: int, parallelism: int) -> bytes:
-    """The raw digest (RFC 9106, version 0x13). argon2-cffi releases the GIL meanwhile."""
-    # Imported at the first hash: it takes as long as a hash, and many processes never compute one.
+    """Return the raw digest (RFC 9106, version 0x13). argon2-cffi releases the GIL while it computes."""
+    # Import this at the first hash: it takes as long as a hash, and many processes never compute one.
     from argon2.exceptions import HashingError
     from argon2.low_level import Type, hash_secret_raw
 
@@ -159,14 +162,14 @@ def _argon2id(secret: bytes, salt: bytes, memory_kib: int, time_cost: int, paral
             hash_len=DIGEST_BYTES,
             type=Type.ID,
         )
-    except HashingError as error:  # in practice: no memory or no thread to be had
-        raise Overloaded(retry_after=1, detail=f"argon2: {error}") from error
+    except HashingError as error:  # in practice, a lack of memory or threads
+        raise Overloaded(detail=f"argon2: {error}") from error
 
 
 def _real_threads() -> Any:
-    """gevent's pool of real threads, where gevent has replaced threads; else None.
+    """Return gevent's pool of real threads if gevent has replaced threads, else None.
 
-    A greenlet gives way only where it waits, so a hash would hold up all the others of its worker.
+    A greenlet lets others run only while it waits, so a hash would hold up all other greenlets of its worker.
     """
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
@@ -175,10 +178,10 @@ def _real_threads() -> Any:
 
 
 def _computed_in(pool: Any, slot: Slot, secret: bytes, salt: bytes, *costs: int) -> bytes:
-    """The digest, computed in a thread of `pool`."""
+    """Compute a digest in a thread of `pool`, and return it."""
 
-    # A function of its own, with nothing given to it, that does not raise: gevent prints what fails in its
-    # pool, arguments and all. It holds the slot while it runs, also when its greenlet has given up meanwhile.
+    # gevent prints an error in its pool together with the arguments, so this function gets no arguments and
+    # does not raise. It holds the slot while it runs, also if its greenlet has given up by then.
     def compute(held: Slot = slot) -> bytes | Exception:
         try:
             return _argon2id(secret, salt, *costs)

@@ -1,11 +1,11 @@
-"""Profiles: named costs of argon2id, and the bounds within which costs may lie."""
+"""Profiles: named costs of argon2id, and the bounds of these costs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What a stored digest may ask of us at most. argon2 itself would take 4 TiB if a record said so.
-MAX_MEMORY_KIB = 65_536  # RFC 9106 §4, its second choice
+# The highest costs of a stored digest. argon2 itself would take 4 TiB if a record said so.
+MAX_MEMORY_KIB = 65_536  # RFC 9106 §4, second recommended option
 MAX_TIME_COST = 10
 MAX_PARALLELISM = 4
 _MIN_KIB_PER_LANE = 8  # RFC 9106 §3.1
@@ -13,12 +13,12 @@ _MIN_KIB_PER_LANE = 8  # RFC 9106 §3.1
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named choice of argon2id's costs."""
+    """A named set of argon2id costs."""
 
     name: str
     memory_kib: int
     time_cost: int  # passes over the memory
-    parallelism: int  # lanes, each a thread of its own while hashing
+    parallelism: int  # lanes; each has a thread while it hashes
 
 
 PROFILES = {
@@ -26,16 +26,16 @@ PROFILES = {
     for profile in (
         # OWASP Password Storage Cheat Sheet: its minimum configuration of argon2id.
         Profile("owasp", memory_kib=19_456, time_cost=2, parallelism=1),
-        # RFC 9106 §4, second recommended option. About nine times the time of "owasp".
+        # RFC 9106 §4, second recommended option. It takes about nine times as long as "owasp".
         Profile("rfc9106_low_memory", memory_kib=65_536, time_cost=3, parallelism=4),
-        # For tests only: protects nothing.
+        # For tests only: this protects nothing.
         Profile("testing", memory_kib=8, time_cost=1, parallelism=1),
     )
 }
 
 
 def out_of_bounds(memory_kib: int, time_cost: int, parallelism: int) -> str:
-    """Return what is wrong with these costs, for the operator; empty if nothing is."""
+    """Return a text for the operator that says which cost is out of bounds; empty if none is."""
     if not 1 <= parallelism <= MAX_PARALLELISM:
         return f"parallelism {parallelism} is not within 1 to {MAX_PARALLELISM}"
     if not 1 <= time_cost <= MAX_TIME_COST:

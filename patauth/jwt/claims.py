@@ -1,16 +1,16 @@
-"""The text of a signed access token (RFC 9068): segments, header and claims, read strictly. Pure.
+"""The text of a signed access token (RFC 9068): read it strictly, and write it.
 
     BASE64URL(header) . BASE64URL(claims) . BASE64URL(signature)          RFC 7515 §7.1
 
-    header   typ "at+jwt", alg "ES256" or "EdDSA", kid; nothing besides: no crit, jwk, jku, x5u, x5c, b64, zip
+    header   typ "at+jwt", alg "ES256" or "EdDSA", kid; nothing else: no crit, jwk, jku, x5u, x5c, b64, zip
     claims   iss, sub (the owner's id), aud, client_id (the PAT's id), exp, iat, jti, scope; all required.
-             tenant, where it is another than "default"
+             tenant, if it is not "default"
 
-patauth reads no JWT but its own, so whatever it would never write is refused: each token has one spelling. An
-unknown claim alone is passed over (RFC 7519 §4), so that later versions can add one.
+patauth reads only its own JWTs, so it refuses everything that it would never write: each token has exactly
+one spelling. It ignores unknown claims (RFC 7519 §4), so that later versions can add some.
 
-What is read here is worth nothing before its signature is checked (jwt.py). Errors are `InvalidToken`, all
-with one text; `detail` says what is wrong, and repeats nothing of the token.
+Claims are worth nothing before the signature is checked (signature.py). All errors are `InvalidToken` with
+the same text. `detail` says what is wrong, and repeats nothing of the token.
 """
 
 from __future__ import annotations
@@ -22,37 +22,40 @@ from collections.abc import Collection
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import InvalidScope, InvalidToken
-from ..model import scopes as scopes
+from ..model import scopes
 from ..model.credentials import DEFAULT_TENANT, MAX_JWT, Claims
 from ..model.pat import ID
 from ..model.pat_id import PatId
 
-LONGEST_LIFE = 43_200  # s, of any access token
+LONGEST_LIFE = 43_200  # s; no access token lives longer
 ALGORITHMS = ("ES256", "EdDSA")
 
 _TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068 §4; media types ignore case
 _HEADER = {"typ", "alg", "kid"}
-# Signatures of both algorithms have 64 bytes.
+# The signatures of both algorithms have 64 bytes.
 _SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86})", re.ASCII)
 _KID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_JTI = re.compile(r"[A-Za-z0-9_-]{22,128}")  # 128 bits at least
-_LATEST = 253_402_300_799  # s, the year 9999
-# Both restrict a token in ways that are not looked into here: RFC 7519 §4.1.5, RFC 7800 §3.
+_JTI = re.compile(r"[A-Za-z0-9_-]{22,128}")  # at least 128 bits
+_LATEST = 253_402_300_799  # s since 1970; the end of the year 9999
+# Both restrict a token in ways that this module does not check: RFC 7519 §4.1.5, RFC 7800 §3.
 _NOT_OURS = ("nbf", "cnf")
 
 
 class Jws(NamedTuple):
-    """A JWT taken apart; nothing of it is believed yet."""
+    """The parts of a JWT. None of them is verified yet."""
 
     alg: str
     kid: str
     payload: bytes
-    signed: bytes  # what the signature is about
+    signed: bytes  # the bytes that the signature covers
     signature: bytes
 
 
 def split(text: str) -> Jws:
-    """Take a JWT apart. Raises `InvalidToken`; what is too long or of another shape, before decoding it."""
+    """Split a JWT into its parts.
+
+    Raise `InvalidToken`, before decoding if it is too long or has another shape.
+    """
     if len(text) > MAX_JWT:
         refuse("too long")
     match = _SHAPE.fullmatch(text)
@@ -73,9 +76,9 @@ def split(text: str) -> Jws:
 
 
 def read(payload: bytes, issuer: str, audience: Collection[str]) -> Claims:
-    """The claims, as they must be: each there, of its type, of this issuer, and for one of `audience`.
+    """Return the claims of a payload. Raise `InvalidToken` if one is missing, of another type, or not for us.
 
-    Whether it has expired is for who has a clock. Raises `InvalidToken`.
+    The token must come from `issuer` and be for one of `audience`. The caller must check its expiry.
     """
     found = _object(payload, "claims")
     for name in _NOT_OURS:
@@ -103,12 +106,12 @@ def read(payload: bytes, issuer: str, audience: Collection[str]) -> Claims:
             refuse(f"{name} is not one of ours")
     issued, expires = _seconds(found, "iat"), _seconds(found, "exp")
     if not 0 <= expires - issued <= LONGEST_LIFE:
-        refuse("exp is before iat, or too long after")
+        refuse("exp is before iat, or too long after it")
     return Claims(issuer, meant, subject, pat_id, _scope(found), issued, expires, jti, tenant)
 
 
 def write(claims: Claims, alg: str, kid: str) -> bytes:
-    """The header and claims as they are signed."""
+    """Return header and claims as the bytes to sign."""
     header = {"typ": "at+jwt", "alg": alg, "kid": kid}
     content: dict[str, Any] = {
         "iss": claims.issuer,
@@ -127,12 +130,12 @@ def write(claims: Claims, alg: str, kid: str) -> bytes:
 
 
 def encoded(data: bytes) -> str:
-    """Base64url without padding (RFC 7515 §2)."""
+    """Return the base64url form without padding (RFC 7515 §2)."""
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def refuse(detail: str) -> NoReturn:
-    """One text for all tokens that are refused; `detail` is for the log."""
+    """Raise `InvalidToken` with the same text for all tokens. `detail` is for the log."""
     raise InvalidToken(detail=f"JWT: {detail}")
 
 
@@ -143,45 +146,45 @@ def _decoded(segment: str) -> bytes:
     data = None
     if len(segment) % 4 != 1:
         data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    if data is None or encoded(data) != segment:  # spare bits that an encoder leaves at zero
+    if data is None or encoded(data) != segment:  # an encoder leaves spare bits at zero
         refuse("not base64url as an encoder writes it")
     return data
 
 
 def _object(data: bytes, what: str) -> dict[str, Any]:
-    """A JSON object by RFC 8259, without what Python reads besides, and with each name once."""
+    """Read a JSON object by RFC 8259, without Python's extensions, and with each name only once."""
     found = None
     try:
         found = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # not UTF-8, no JSON, a name twice, thousands of digits or levels
+    except (ValueError, RecursionError):  # no UTF-8, no JSON, a name twice, thousands of digits or levels
         pass
     if not isinstance(found, dict):
-        refuse(f"the {what} is no JSON object")
+        refuse(f"the {what} part is not a JSON object")
     return found
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name occurs twice")
     return found
 
 
 def _no_constant(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are no JSON")
+    raise ValueError("JSON has no NaN or Infinity")
 
 
 def _text(found: dict[str, Any], name: str) -> str:
     value = found.get(name)
     if not isinstance(value, str):
-        refuse(f"{name} is missing or no text")
+        refuse(f"{name} is missing or not a text")
     return value
 
 
 def _seconds(found: dict[str, Any], name: str) -> int:
     value = found.get(name)
     if type(value) is not int or not 0 < value <= _LATEST:  # True is an int, too
-        refuse(f"{name} is missing or no instant in whole seconds")
+        refuse(f"{name} is missing or not an instant in whole seconds")
     return value
 
 
@@ -193,5 +196,5 @@ def _scope(found: dict[str, Any]) -> tuple[str, ...]:
     except InvalidScope:
         pass
     if read is None or " ".join(read) != text:
-        refuse("scope is no list of scopes with single spaces between")
+        refuse("scope is not a list of scopes with single spaces between them")
     return read

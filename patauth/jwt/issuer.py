@@ -1,7 +1,7 @@
-"""Signed access tokens, as an Authority issues and reads them: claims, keys, and nothing of the store.
+"""Signed access tokens: an Authority signs and reads them here, without the store.
 
-What is read here has a right signature and right claims, and is an access token like any other from then on:
-its record, under the SHA-256 of its jti, says whether it is good.
+A token that this module has read has a correct signature and correct claims. From then on it is an access
+token like any other: its record, under the SHA-256 of its jti, says whether it is valid.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from .claims import refuse
 from .key_files import KeySet, SigningKeys
 from .signature import UnknownKey, Verifier
 
-_LONGEST = MAX_JWT - 1024  # of one that is issued: header lines and forms of 8 KiB hold more than the token
+# Characters of a new token. A header line or a form of 8 KiB must have room for more than the token.
+_LONGEST = MAX_JWT - 1024
 
 
 def signing_keys(settings: Settings) -> SigningKeys | None:
-    """The keys that the settings name, or DIR/keys of `local:DIR`; None where there is no place for any."""
+    """Return the keys that the settings name, or those in DIR/keys of `local:DIR`; None for another store."""
     if settings.keys is not None:
         paths = [Path(path).absolute() for path in settings.keys]
         if len(paths) == 1 and not paths[0].is_file():
@@ -37,7 +38,10 @@ def signing_keys(settings: Settings) -> SigningKeys | None:
 
 
 def open_signed_tokens(settings: Settings) -> SignedTokens | None:
-    """Signed tokens under these settings; None where none can be read. Raises `ConfigurationError`."""
+    """Return the signed tokens of these settings; None if the settings allow none.
+
+    Raise `ConfigurationError`.
+    """
     issues = settings.signs_tokens
     if issues:
         signature.require_joserfc()
@@ -57,7 +61,7 @@ def open_signed_tokens(settings: Settings) -> SignedTokens | None:
 
 
 class SignedTokens:
-    """Signs and reads the access tokens of one issuer and tenant; safe for many threads and after a fork."""
+    """Signs and reads the access tokens of one issuer and tenant. Threads can share it, also after a fork."""
 
     def __init__(self, keys: SigningKeys, issuer: str, audience: tuple[str, ...], tenant: str) -> None:
         self._keys = keys
@@ -69,7 +73,11 @@ class SignedTokens:
     def sign(
         self, pat_id: PatId, subject: str, scope: tuple[str, ...], now_ms: int, expires_ms: int
     ) -> tuple[str, bytes]:
-        """A new token of a PAT: its text, and the digest that is its key. Raises `InvalidScope`."""
+        """Sign a new token of a PAT. Return its text, and the digest under which the store keeps it.
+
+        `now_ms` and `expires_ms` become its claims `iat` and `exp`. Raise `InvalidScope` if the scopes make
+        it too long, `StoreUnavailable` if the keys cannot be read.
+        """
         claims = Claims(
             issuer=self._issuer,
             audience=self._audience,
@@ -77,7 +85,7 @@ class SignedTokens:
             pat_id=pat_id,
             scope=scope,
             issued=now_ms // 1000,
-            expires=expires_ms // 1000,  # never past the record's expiry
+            expires=expires_ms // 1000,  # never later than the record's expiry
             jti=secrets.token_urlsafe(24),
             tenant=self._tenant,
         )
@@ -87,7 +95,10 @@ class SignedTokens:
         return text, claims.digest
 
     def read(self, text: str) -> AccessToken:
-        """What a well-signed token is, whether it has expired or not. Raises `InvalidToken`."""
+        """Verify a token's signature and claims, but not its expiry, and return the access token.
+
+        Raise `InvalidToken`, or `StoreUnavailable` if the keys cannot be read.
+        """
         try:
             try:
                 claims = self._current().verify(text)
@@ -100,29 +111,30 @@ class SignedTokens:
         return AccessToken(claims.pat_id, claims.digest, claims)
 
     def jwks(self) -> dict[str, Any]:
-        """The public keys as a JWK Set (RFC 7517 §5), also of keys that are yet to sign."""
+        """Return the public keys as a JWK Set (RFC 7517 §5), also those of keys that do not sign yet.
+
+        Raise `StoreUnavailable` if the keys cannot be read.
+        """
         self._signer()
         return {"keys": [one.key.jwk() for one in self._known()]}
 
     def prepare(self) -> None:
-        """Read the keys, and make the first one where that is wanted. Raises `ConfigurationError`."""
+        """Read the keys, and make the first one if the settings want that. Raise `ConfigurationError`."""
         self._keys.signer()
 
     def _signer(self) -> signature.Key:
         try:
             return self._keys.signer()
         except ConfigurationError as problem:
-            raise StoreUnavailable(detail=str(problem)) from None  # of paths: no caller's business
+            raise StoreUnavailable(detail=str(problem)) from None  # it names paths: for the log alone
 
     def _known(self, *, at_once: bool = False) -> KeySet:
         try:
             known = self._keys.keys(at_once=at_once)
         except ConfigurationError as problem:
             raise StoreUnavailable(detail=str(problem)) from None
-        if (
-            not known and self._keys.are_missing
-        ):  # a directory that is not mounted, say: no verdict on any token
-            raise StoreUnavailable(detail="keys: there are none where there should be")
+        if not known and self._keys.had_any:  # for example, the directory is not mounted
+            raise StoreUnavailable(detail="keys: there are none where there were some before")
         return known
 
     def _current(self, *, at_once: bool = False) -> Verifier:

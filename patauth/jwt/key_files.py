@@ -1,12 +1,12 @@
-"""The private keys of signed tokens: files, which every process that issues or verifies reads.
+"""The private keys of signed tokens: files that each process reads that issues or verifies tokens.
 
-    a directory     the files in it that end in .pem, .jwk or .json, by name; those that are made here are
-                    named by the instant from which they sign, and come after all others
-    single files    in the order in which they are named
+    a directory     the files in it that end in .pem, .jwk or .json, by name; files that were made here are
+                    named by the instant from which the key signs, and come after all others
+    single files    in the order of the setting
 
-The last key whose time has come signs, all verify. A directory is read again when it has changed, at most a
-second later, and at once for a token by an unknown key: so a new key takes effect without a restart, and no
-token that it signs is refused. A file is written whole, under another name, and then renamed.
+The last key whose time has come signs. All keys verify. A process reads a changed directory again within a
+second, and at once for a token with an unknown key. So a new key takes effect without a restart, and no
+token that it signs is refused. A new file is written completely under another name, and then renamed.
 
 No private key is ever in the store, in a log or in an error.
 """
@@ -35,19 +35,20 @@ _log = logging.getLogger("patauth")
 
 State = Literal["next", "signing", "verifying"]
 
-KEPT = LONGEST_LIFE + 90  # s that a key verifies after it signed last: its last token, and clocks that differ
+# s for which a key verifies after it signed last: the life of its last token, and a difference of clocks.
+KEPT = LONGEST_LIFE + 90
 _SUFFIXES = (".pem", ".jwk", ".json")
 _MADE_HERE = re.compile(r"(\d{8}T\d{6}\d{3})Z-[A-Za-z0-9_-]{8}\.pem")
-_LARGEST = 65_536  # bytes of a file
-_LOOK_EVERY = 1.0  # s between two looks whether a directory has changed
-_SAME_TICK = 2.0  # s for which a change may hide behind an earlier one with the same time
-_TRIES = 5  # files may come and go while they are read
+_LARGEST = 65_536  # bytes that are read of a file
+_LOOK_EVERY = 1.0  # s between two checks for a changed directory
+_SAME_TICK = 2.0  # s within which two changes may have the same time stamp
+_TRIES = 5  # to read a directory whose files come and go
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class StoredKey(NamedTuple):
-    """A private key, and the instant (ms) from which it signs; 0: it always may."""
+    """A private key, its file, and the instant (ms) from which it signs; 0: from the beginning."""
 
     key: Key
     signs_from_ms: int
@@ -55,16 +56,19 @@ class StoredKey(NamedTuple):
 
 
 class KeySet(tuple[StoredKey, ...]):
-    """The keys of one moment, oldest first."""
+    """The keys at one moment, oldest first."""
 
     __slots__ = ()
 
     def signer(self, now_ms: int) -> StoredKey:
-        """The one that signs: the last whose time has come, else the first. There is at least one."""
+        """Return the key that signs: the last one whose time has come, else the first.
+
+        The set must not be empty.
+        """
         return next((one for one in reversed(self) if one.signs_from_ms <= now_ms), self[0])
 
     def states(self, now_ms: int) -> list[State]:
-        """What each is for now."""
+        """Return the state of each key at `now_ms`, in order."""
         if not self:
             return []
         place = self.index(self.signer(now_ms))
@@ -74,10 +78,11 @@ class KeySet(tuple[StoredKey, ...]):
 
 
 class SigningKeys:
-    """The keys of one issuer. Safe among threads and processes, and after a fork; only writers hold a lock.
+    """Reads and changes the keys of one issuer. Threads and processes can share them, also after a fork.
 
-    `directory`, or else `files`; with `makes`, the first key is made where there is none. Nothing is read
-    before it is needed. Raises `ConfigurationError` for files that cannot be used.
+    The keys are in `directory`, or if that is None in `files`. With `makes`, `signer` makes the first key.
+    Only writers hold a lock. Nothing is read before it is needed. The methods raise `ConfigurationError`
+    for files that cannot be used.
     """
 
     def __init__(
@@ -94,17 +99,17 @@ class SigningKeys:
         self._makes = makes
         self._clock = clock
         self._timer = timer
-        # Written whole, as one object: threads that look at the same time do the same work, and no harm.
+        # Replaced as one object, so two threads at the same time do the same work twice, and no harm.
         self._seen: tuple[Stamp, KeySet] | None = None
-        self._had_any = False
-        self._look_at = self._say_at = 0.0
+        self.had_any = False  # whether keys were found before: if there are none now, they are out of reach
+        self._look_at = self._log_at = 0.0  # by `timer`; not before
 
     def now_ms(self) -> int:
-        """This process's clock, ms since 1970."""
+        """Return the time of this process's clock, ms since 1970."""
         return int(self._clock() * 1000)
 
     def keys(self, *, at_once: bool = False) -> KeySet:
-        """The keys, as they were a second ago at most; `at_once`, as they are."""
+        """Return the keys as they were at most a second ago; with `at_once`, as they are now."""
         seen = self._seen
         if seen is None:
             return self._read()
@@ -115,32 +120,25 @@ class SigningKeys:
                 try:
                     return self._read()
                 except ConfigurationError as problem:
-                    if self._timer() >= self._say_at:
-                        self._say_at = self._timer() + _LOOK_EVERY
-                        _log.error(
-                            "not all signing keys can be read; those known stay: %s",
-                            problem,
-                        )
-                    # One whose file has gone was taken away: it is used no more, whatever else is wrong.
+                    if self._timer() >= self._log_at:
+                        self._log_at = self._timer() + _LOOK_EVERY
+                        _log.error("not all signing keys can be read; those known stay: %s", problem)
+                    # A key without a file was taken away, so it is not used any more, whatever else is wrong.
                     there = set(self._paths())
                     self._seen = seen = seen[0], KeySet(one for one in seen[1] if one.path in there)
         return seen[1]
 
-    @property
-    def are_missing(self) -> bool:
-        """Whether there were keys before: where none are found now, they are only out of reach."""
-        return self._had_any
-
     def signer(self) -> Key:
-        """The key that signs now; made, where there is none and it may be."""
-        known = self.keys(at_once=True)  # a key that was retired must sign nothing more
-        if not known and self._makes and not self._had_any:
-            self._make_first()
+        """Return the key that signs now. Make the first key if there is none and `makes` is true."""
+        known = self.keys(at_once=True)  # a retired key must not sign anything more
+        if not known and self._makes and not self.had_any:
+            with self._alone():
+                if not self._read():
+                    self._write(Key.generate("ES256"), self.now_ms())
             known = self._read()
         if not known:
-            raise ConfigurationError(
-                f"keys: there is none in {self._place()}; `patauth keys rotate` makes one"
-            )
+            place = self.directory or " ".join(map(str, self._files))
+            raise ConfigurationError(f"keys: there is none in {place}; `patauth keys rotate` makes one")
         return known.signer(self.now_ms()).key
 
     # -- changing -------------------------------------------------------------------------------------------
@@ -148,11 +146,11 @@ class SigningKeys:
     def rotate(
         self, *, algorithm: Algorithm | None = None, delay: int = 0, retire: bool = False
     ) -> tuple[StoredKey, list[StoredKey]]:
-        """Add a key that signs after `delay` seconds. It, and the keys that were removed.
+        """Add a key that signs after `delay` seconds. Return it, and the keys that this call deleted.
 
-        Removed are keys that were made here and whose last token has expired since; with `retire` all others,
-        whatever tokens of theirs are out. `algorithm`: None is that of the last key. Raises `InvalidRequest`
-        where `files` are named.
+        Delete keys that were made here and whose last token has expired. With `retire`, delete all others,
+        even if tokens of theirs are in use. `algorithm`: None means that of the last key. Raise
+        `InvalidRequest` if the setting names single files.
         """
         with self._alone():
             known = self._read()
@@ -160,7 +158,7 @@ class SigningKeys:
                 algorithm = known[-1].key.alg if known else "ES256"
             now = self.now_ms()
             signs_from_ms = now + delay * 1000
-            while any(one.signs_from_ms == signs_from_ms for one in known):  # their order is that of names
+            while signs_from_ms in {one.signs_from_ms for one in known}:  # the names must give the order
                 signs_from_ms += 1
             made = self._write(Key.generate(algorithm), signs_from_ms)
             old = list(known) if retire else _outlived(known, now)
@@ -170,11 +168,6 @@ class SigningKeys:
         self._read()
         return made, old
 
-    def _make_first(self) -> None:
-        with self._alone():
-            if not self._read():
-                self._write(Key.generate("ES256"), self.now_ms())
-
     def _write(self, key: Key, signs_from_ms: int) -> StoredKey:
         assert self.directory is not None
         moment = datetime.fromtimestamp(signs_from_ms / 1000, UTC)
@@ -183,7 +176,7 @@ class SigningKeys:
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(fd, "wb") as file:
-                if os.geteuid() == 0:  # for whoever runs the service, who has to read it
+                if os.geteuid() == 0:  # the user of the service must be able to read it
                     owner = os.stat(self.directory)
                     os.fchown(fd, owner.st_uid, owner.st_gid)
                 file.write(key.pem())
@@ -200,14 +193,14 @@ class SigningKeys:
         return StoredKey(key, signs_from_ms, path)
 
     def _drafts(self) -> list[Path]:
-        """What writers left behind that were killed: nobody else is writing now."""
+        """Return the drafts that killed writers have left. The caller must hold the lock."""
         assert self.directory is not None
         names = [name for name in os.listdir(self.directory) if name.startswith(".")]
         return [self.directory / name for name in names if _MADE_HERE.match(name, 1)]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """The directory, made if need be, for one writer at a time among all processes."""
+        """Create the directory if it is missing, and lock it: one writer at a time among all processes."""
         if self.directory is None:
             raise InvalidRequest(
                 "the setting keys names single files; add one there yourself, or name a directory",
@@ -223,11 +216,11 @@ class SigningKeys:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)  # by hand: a child forked meanwhile shares it, and keeps it open
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked since then keeps the descriptor open
             os.close(fd)
 
     def _sync(self) -> None:
-        """Names, too, outlast a loss of power."""
+        """Write the names in the directory to the disk, so that they survive a power failure."""
         assert self.directory is not None
         with suppress(OSError):
             fd = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
@@ -243,12 +236,12 @@ class SigningKeys:
             stamp = self._stamp()
             try:
                 found = KeySet(_read_key(path) for path in self._paths())
-            except FileNotFoundError as problem:  # removed since the directory was listed: list it again
+            except FileNotFoundError as problem:  # a file was deleted since the listing, so list again
                 if self.directory is None:
                     raise ConfigurationError(f"keys: there is no file {problem.filename}") from None
                 continue
             self._seen = stamp, found
-            self._had_any = self._had_any or bool(found)
+            self.had_any = self.had_any or bool(found)
             return found
         raise ConfigurationError(f"keys: {self.directory} keeps changing")
 
@@ -266,23 +259,20 @@ class SigningKeys:
         return [self.directory / name for name in names]
 
     def _stamp(self) -> Stamp:
-        """What changes when the keys do."""
+        """Return a value that changes when the keys do."""
         if self.directory is None:
             return tuple(map(_stamp, self._files))
         return tuple(map(_stamp, (self.directory, *self._paths())))
 
     def _may_hide_another(self, stamp: Stamp) -> bool:
-        """Whether it is so young that a file may have come since without changing it."""
+        """Return whether a stamp is so young that a later change may not have altered it."""
         now = self._clock()
         lists = stamp if self.directory is None else stamp[:1]
         return any(one is not None and abs(now - one[0] / 1e9) < _SAME_TICK for one in lists)
 
-    def _place(self) -> str:
-        return str(self.directory or " ".join(map(str, self._files)))
-
 
 def _outlived(known: KeySet, now_ms: int) -> list[StoredKey]:
-    """Keys that were made here, and signed nothing that could still be good."""
+    """Return the keys that were made here and whose tokens have all expired."""
     return [
         one
         for one, successor in pairwise(known)
@@ -300,8 +290,8 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def _read_key(path: Path) -> StoredKey:
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for, for ever
-            raise ConfigurationError(f"keys: {path} is no file")
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a read from a pipe could wait for ever
+            raise ConfigurationError(f"keys: {path} is not a file")
         with open(path, "rb") as file:
             data = file.read(_LARGEST)
     except FileNotFoundError:
@@ -309,7 +299,7 @@ def _read_key(path: Path) -> StoredKey:
             raise ConfigurationError(f"keys: {path} leads to no file") from None
         raise
     except (OSError, ValueError) as problem:
-        why = problem.strerror if isinstance(problem, OSError) else "that is no path"
+        why = problem.strerror if isinstance(problem, OSError) else "that is not a path"
         raise ConfigurationError(f"keys: cannot read {path}: {why}") from None
     try:
         key = Key.private(data)

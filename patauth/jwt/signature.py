@@ -1,7 +1,7 @@
-"""Signatures of access tokens: ES256 (RFC 7518 §3.4) and EdDSA with Ed25519 (RFC 8037), by joserfc.
+"""Signatures of access tokens: ES256 (RFC 7518 §3.4) and EdDSA with Ed25519 (RFC 8037), with joserfc.
 
-joserfc is imported where a key is first needed. It holds the keys and does the arithmetic; what a token looks
-like and claims is read in claims.py, which is stricter than a library for any issuer can be.
+The first use of a key imports joserfc. It holds the keys and does the arithmetic. claims.py reads the form
+and the claims of a token, and is stricter than a library for all issuers can be.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 Algorithm = Literal["ES256", "EdDSA"]
 
 _CURVES: dict[tuple[str, str], Algorithm] = {("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256: SP 800-186 §3.2.1.3
-_REMEMBERED = 2048  # tokens in each half of the memory
-_SHORT = 2048  # characters of a token that is remembered; a usual one has 600
+# The order of P-256: SP 800-186 §3.2.1.3.
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_MEMBERS = ("kty", "crv", "x", "y")  # of a public key as a JWK: RFC 7518 §6.2.1, RFC 8037 §2
+_REMEMBERED = 2048  # most tokens in each half of the memory
+_SHORT = 2048  # most characters of a token that is remembered; a usual one has 600
 
 
 class Key:
-    """One key with one algorithm, as its curve has it. Raises `ValueError` for keys of other kinds."""
+    """A key, and the algorithm of its curve. Raise `ValueError` for keys of other kinds."""
 
     __slots__ = ("_algorithm", "_key", "alg", "kid")
 
@@ -41,8 +43,8 @@ class Key:
         self._key = key
         self.alg: Algorithm = alg
         self.kid = kid or key.thumbprint()  # RFC 7638
-        # Taken by the key's own name for it, never by a token's. Asked through the registry, EdDSA would warn
-        # each time that RFC 9864 has another word for it.
+        # The key chooses the algorithm, never a token. A look-up by the registry's method would warn each
+        # time that RFC 9864 has another name for EdDSA.
         self._algorithm = JWSRegistry.algorithms[alg]
 
     def __repr__(self) -> str:
@@ -50,24 +52,24 @@ class Key:
 
     @classmethod
     def generate(cls, alg: Algorithm) -> Key:
-        """A new private key. Raises `ConfigurationError` without joserfc."""
-        ec, okp = _joserfc()
+        """Make a new private key. Raise `ConfigurationError` without joserfc."""
+        ec, okp = require_joserfc()
         return cls(ec.generate_key("P-256") if alg == "ES256" else okp.generate_key("Ed25519"))
 
     @classmethod
     def private(cls, data: bytes) -> Key:
-        """A private key from a file: PEM (PKCS #8, RFC 5958) or a JWK (RFC 7517).
+        """Read a private key from the content of a file: PEM (PKCS #8, RFC 5958) or a JWK (RFC 7517).
 
-        Raises `ValueError`, which repeats nothing of it, and `ConfigurationError` without joserfc.
+        Raise `ValueError`, which repeats nothing of the content, and `ConfigurationError` without joserfc.
         """
-        for kind in _joserfc():
+        for kind in require_joserfc():
             key = None
             try:
                 key = kind.import_key(json.loads(data) if data.lstrip()[:1] == b"{" else data)
                 said = key.dict_value
-                # Of the number alone: the public half and the kid are computed, whatever a JWK says of them.
+                # Use the private number alone, and compute the public half and the kid from it.
                 found = cls(kind.import_key(key.raw_value))  # type: ignore[arg-type]
-            except Exception:  # noqa: S112 - of whatever kind; its text may hold a part of the key
+            except Exception:  # noqa: S112 - any error; its text may hold a part of the key
                 continue
             if not key.is_private:
                 raise ValueError("it holds a public key; give the private one")
@@ -76,20 +78,23 @@ class Key:
                 or said.get("alg", found.alg) != found.alg
                 or "sign" not in said.get("key_ops", ["sign"])
             ):
-                raise ValueError(f"it says of itself that it is not for signing by {found.alg}")
+                raise ValueError(f"its own members say that it is not for signing with {found.alg}")
             return found
         raise ValueError("it holds no private key on P-256 or Ed25519 as PEM (PKCS #8) or JWK, unencrypted")
 
     @classmethod
     def public(cls, jwk: object) -> Key | None:
-        """A public key from a JWK Set; None for one that is not for tokens of ours (RFC 7517 §5)."""
+        """Read a public key of a JWK Set (RFC 7517 §5). Return None if it cannot verify our tokens.
+
+        Raise `ConfigurationError` without joserfc.
+        """
         if not isinstance(jwk, Mapping) or not isinstance(jwk.get("kid"), str) or not jwk["kid"]:
             return None
-        members = {name: jwk[name] for name in ("kty", "crv", "x", "y") if name in jwk}
-        for kind in _joserfc():
+        members = {name: jwk[name] for name in _MEMBERS if name in jwk}
+        for kind in require_joserfc():
             if members.get("kty") == kind.key_type:
                 try:
-                    found = cls(kind.import_key(members), jwk["kid"])  # without "d": never more than public
+                    found = cls(kind.import_key(members), jwk["kid"])  # without "d", so it is always public
                 except Exception:
                     return None
                 if jwk.get("use", "sig") == "sig" and jwk.get("alg", found.alg) == found.alg:
@@ -97,17 +102,17 @@ class Key:
         return None
 
     def pem(self) -> bytes:
-        """The private key as PEM (PKCS #8)."""
+        """Return the private key as PEM (PKCS #8)."""
         return self._key.as_pem(private=True)
 
     def jwk(self) -> dict[str, str]:
-        """The public key, as a JWK Set has it."""
-        members = {name: str(value) for name, value in self._key.as_dict(private=False).items()}
-        members = {name: members[name] for name in ("kty", "crv", "x", "y") if name in members}
+        """Return the public key as an entry of a JWK Set."""
+        found = self._key.as_dict(private=False)
+        members = {name: str(found[name]) for name in _MEMBERS if name in found}
         return {**members, "kid": self.kid, "use": "sig", "alg": self.alg}
 
     def sign(self, message: bytes) -> bytes:
-        """64 bytes of signature."""
+        """Return the 64 bytes of a signature."""
         signature: bytes = self._algorithm.sign(message, self._key)
         if self.alg == "ES256":
             s = int.from_bytes(signature[32:])
@@ -115,38 +120,37 @@ class Key:
         return signature
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        """Whether it is this key's. Of the two that ECDSA allows, (r, s) and (r, -s), the lower passes."""
+        """Return whether this key made a signature.
+
+        ECDSA allows (r, s) and (r, -s): accept the lower one only.
+        """
         if self.alg == "ES256" and int.from_bytes(signature[32:]) > _ORDER // 2:
             return False
         return bool(self._algorithm.verify(message, signature, self._key))
 
 
 class UnknownKey(InvalidToken):
-    """Well formed, and by a key that is not known; it may be a new one."""
-
-    def __init__(self, kid: str) -> None:
-        super().__init__(detail="JWT: an unknown key")
-        self.kid = kid
+    """A well-formed token names an unknown key, which may be a new one."""
 
 
 class Verifier:
-    """What tokens of one issuer claim, once it is known that one of these keys has signed them.
+    """Verifies that one of these keys has signed a token of one issuer, and reads its claims.
 
-    What was found right is remembered by the SHA-256 of the text; it says nothing about expiry or revocation.
-    Immutable but for that; safe among threads and after a fork, without a lock.
+    It remembers verified tokens by the SHA-256 of their text. That says nothing about expiry or revocation.
+    Nothing else changes, so threads can share a verifier without a lock, also after a fork.
     """
 
     def __init__(self, keys: Iterable[Key], issuer: str, audience: Collection[str]) -> None:
-        self._keys = {key.kid: key for key in reversed(list(keys))}  # of two with one name, the first
+        self._keys = {key.kid: key for key in reversed(list(keys))}  # of two keys with one kid, the first
         self._issuer = issuer
         self._audience = frozenset(audience)
         # Two generations: when the young one is full, it becomes the old one, and the old one goes. Each step
-        # is one operation on a dict; two threads at once lose a memory at worst.
+        # is one operation on a dict. At worst, two threads at the same time forget a token.
         self._young: dict[bytes, Claims] = {}
         self._old: dict[bytes, Claims] = {}
 
     def verify(self, text: str) -> Claims:
-        """The claims of a token. Raises `InvalidToken`, of which `UnknownKey` is one."""
+        """Return the claims of a token. Raise `InvalidToken`, or its subclass `UnknownKey`."""
         short = len(text) <= _SHORT and text.isascii()
         name = sha256(text.encode()).digest() if short else b""
         known = self._young.get(name) or self._old.get(name)
@@ -162,26 +166,22 @@ class Verifier:
     def _payload(self, token: Jws) -> bytes:
         key = self._keys.get(token.kid)
         if key is None:
-            raise UnknownKey(token.kid)
+            raise UnknownKey(detail="JWT: an unknown key")
         if token.alg != key.alg:
-            refuse("another algorithm than the key's")
+            refuse("alg is not that of the key")
         if not key.verify(token.signed, token.signature):
-            refuse("another signature")
+            refuse("the signature is wrong")
         return token.payload
 
 
 def sign(found: Claims, key: Key) -> str:
-    """A token that claims this."""
+    """Return the text of a token with these claims, signed with `key`."""
     signed = claims.write(found, key.alg, key.kid)
     return f"{signed.decode()}.{claims.encoded(key.sign(signed))}"
 
 
-def require_joserfc() -> None:
-    """Raise `ConfigurationError` where signed tokens cannot be had."""
-    _joserfc()
-
-
-def _joserfc() -> tuple[type[ECKey], type[OKPKey]]:
+def require_joserfc() -> tuple[type[ECKey], type[OKPKey]]:
+    """Return joserfc's two kinds of key. Raise `ConfigurationError` if joserfc is not installed."""
     try:
         from joserfc.jwk import ECKey, OKPKey
     except ImportError:

@@ -1,4 +1,4 @@
-"""`patauth.JWTVerifier`: signed access tokens, verified by who has the public keys and no store."""
+"""`patauth.JWTVerifier`: it verifies signed access tokens with the public keys alone, without a store."""
 
 from __future__ import annotations
 
@@ -25,21 +25,25 @@ from .signature import Key, UnknownKey, Verifier
 
 _log = logging.getLogger("patauth")
 
-_UNAVAILABLE = "the keys that verify tokens are not to be had; try again shortly"
+_UNAVAILABLE = "the keys that verify tokens are not available; try again shortly"
 
 
 class JWTVerifier:
-    """Verifies the signed access tokens of a patauth elsewhere (RFC 9068 §4), without a store.
+    """Verifies the signed access tokens of a patauth in another service (RFC 9068 §4), without a store.
 
-    It checks signature, issuer, audience, tenant, expiry and the form of every claim. It knows nothing of
-    what happens after a token was issued: one that was revoked, or whose PAT or owner was, passes until it
-    expires, and no quota is charged. Where that matters, ask the store (`Authority`) or `/oauth/introspect`.
+    It checks signature, issuer, audience, tenant, expiry and the form of every claim. It does not know what
+    happens after a token was issued. So a revoked token, or one whose PAT was deleted or whose owner was
+    disabled, passes until it expires, and no quota is charged. Where that matters, ask the store
+    (`Authority`) or `/oauth/introspect`.
 
-    `jwks`: a JWK Set (RFC 7517 §5), as `/oauth/jwks` answers it, or a callable that returns one, with a time
-    limit of its own. It is called at the first use, then for a token by an unknown key, at most every
-    `interval` seconds, and every `max_age` seconds; while it fails, the keys known stay. `issuer`: as the
-    token service has it. `audience`: this service's names, None: the issuer. `leeway`: seconds that clocks
-    may be apart. Safe for many threads and after a fork. Needs joserfc (extra `jwt`). Raises
+    `jwks` is a JWK Set (RFC 7517 §5), as `/oauth/jwks` answers it, or a callable that returns one and has
+    its own time limit. The callable is called at the first use, again every `max_age` seconds, and for a
+    token with an unknown key, but then at most every `interval` seconds. While it fails, the known keys
+    stay in use. `issuer` is the issuer of the token service. `audience` is one name of this service or
+    several; None means the issuer. `leeway` is how many seconds the clocks may differ. `clock` gives s
+    since 1970, and `timer` s that never go back.
+
+    Threads can share a verifier, also after a fork. It needs joserfc (extra `jwt`). Raise
     `ConfigurationError`.
     """
 
@@ -57,11 +61,11 @@ class JWTVerifier:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         if not isinstance(issuer, str) or not issuer:
-            raise ConfigurationError("issuer: give the URL that the token service has for one")
+            raise ConfigurationError("issuer: give the URL that the token service has as its issuer")
         audience = issuer if audience is None else audience
         names = (audience,) if isinstance(audience, str) else tuple(audience)
         if not names or not all(isinstance(name, str) and name for name in names):
-            raise ConfigurationError("audience: give a text, or several")
+            raise ConfigurationError("audience: give one text, or several")
         for name, value in (("leeway", leeway), ("interval", interval), ("max_age", max_age)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
                 raise ConfigurationError(f"{name}: give seconds, from 0 to 86400")
@@ -84,10 +88,10 @@ class JWTVerifier:
         after_fork_in_child(self._after_fork)
 
     def verify(self, token: str) -> Principal:
-        """Who sends an access token, and with which scopes; `subject` has an id alone, which is its name too.
+        """Verify an access token, and return who sends it and with which scopes.
 
-        Raises `InvalidToken`, for an expired one with a text that says so, and `Overloaded` while the keys
-        cannot be fetched.
+        The `subject` has only an id, which is also its name. Raise `InvalidToken`; for an expired token its
+        text says so. Raise `Overloaded` while the keys cannot be fetched.
         """
         if not isinstance(token, str):
             raise InvalidToken
@@ -106,7 +110,7 @@ class JWTVerifier:
         if claims.tenant != self._tenant:
             refuse("another tenant")
         if claims.issued > now + self._leeway:
-            refuse("iat lies ahead")
+            refuse("iat is in the future")
         if now >= claims.expires + self._leeway:
             raise expired_token()
         return Principal(
@@ -121,7 +125,7 @@ class JWTVerifier:
     # -- keys -----------------------------------------------------------------------------------------------
 
     def _fresh(self) -> Verifier:
-        """With the keys that are known; fetched, where there are none or they have aged."""
+        """Return a verifier with the known keys. Fetch them if there are none or they are too old."""
         known = self._verifier
         if known is None:
             return self._fetched(None)
@@ -132,7 +136,7 @@ class JWTVerifier:
             or now < self._asked_at + self._interval
         ):
             return known
-        if not self._lock.acquire(blocking=False):  # one asks, and the others go on with what is known
+        if not self._lock.acquire(blocking=False):  # another thread fetches; go on with the known keys
             return known
         try:
             return self._ask(self._fetch) or known
@@ -140,7 +144,12 @@ class JWTVerifier:
             self._lock.release()
 
     def _fetched(self, known: Verifier | None) -> Verifier:
-        """With newer keys than `known` has, if there are any; whoever comes meanwhile waits for them."""
+        """Return a verifier with newer keys than `known` has, or `known`.
+
+        Wait for a thread that fetches already.
+
+        Raise `Overloaded` if there are no keys at all.
+        """
         if self._fetch is None:
             assert known is not None
             return known
@@ -156,12 +165,13 @@ class JWTVerifier:
         try:
             self._verifier = self._made(fetch())
             self._fetched_at = self._timer()
-        except Exception as problem:  # whatever a network can do; its text may hold a password
+        except Exception as problem:  # any error of a network; its text may hold a password
             why = str(problem) if isinstance(problem, PatAuthError) else type(problem).__name__
             _log.warning("the keys that verify tokens could not be fetched: %s", why)
             return None
         finally:
-            self._asked_at = self._timer()  # once it is over: a slow one is not followed by the next at once
+            # Set this at the end, so that the next try does not follow a slow one at once.
+            self._asked_at = self._timer()
         return self._verifier
 
     def _made(self, jwks: object) -> Verifier:
@@ -170,7 +180,7 @@ class JWTVerifier:
             raise ConfigurationError("jwks: give a JWK Set, {'keys': […]}, or a callable that returns one")
         keys = [key for key in map(Key.public, entries) if key is not None]
         if not keys:
-            raise ConfigurationError("jwks: there is no key for ES256 or EdDSA with a kid in it")
+            raise ConfigurationError("jwks: it has no key for ES256 or EdDSA with a kid")
         return Verifier(keys, self._issuer, self._audience)
 
     def _after_fork(self) -> None:

@@ -1,4 +1,4 @@
-"""Who calls: a principal by a PAT, or a person by the host application's own sign-in."""
+"""The caller: a principal, who calls by a PAT, or a person, whom the host application has signed in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..errors import InvalidRequest
 from . import dates
+from .credentials import DEFAULT_TENANT
 from .pat import Owner, check_id
 from .scopes import check
 
@@ -17,9 +18,10 @@ Method = Literal["basic", "pat", "access_token"]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls, by which PAT, and with which scopes.
+    """The verified caller of a request: the owner, the PAT that vouches for them, and the scopes.
 
-    `method` is how: "basic" (id and secret), "pat" (a PAT token as bearer) or "access_token".
+    `method` tells how the caller authenticated: "basic" (PAT id and secret), "pat" (a PAT token as bearer) or
+    "access_token".
     """
 
     subject: Owner
@@ -27,27 +29,28 @@ class Principal:
     pat_id: str
     tenant: str
     method: Method
-    expires_ms: int | None  # of the credential that was presented; None: never
+    expires_ms: int | None  # when the credential that was sent expires; None: never
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the presented credential expires (UTC), or None for never."""
+        """When the credential that was sent expires (UTC); None: never."""
         return None if self.expires_ms is None else dates.to_datetime(self.expires_ms)
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Person:
-    """The host application's signed-in user, as the host's `identify(environ)` names them.
+    """A user whom the host application has signed in; the host's `identify(environ)` returns one.
 
-    `scopes`: what this person may do, rights included; what they make has at most these. A person opens
-    patauth's own page and API, never the application's routes. Raises `InvalidRequest`, `InvalidScope`.
+    `scopes`: what this person may do, rights included. The PATs that they make have at most these scopes. A
+    person can use patauth's own page and API, and never the application's routes. Raises `InvalidRequest`,
+    `InvalidScope`.
     """
 
     owner: Owner
     scopes: frozenset[str]
     tenant: str
 
-    def __init__(self, owner: Owner, scopes: Iterable[str] = (), tenant: str = "default") -> None:
+    def __init__(self, owner: Owner, scopes: Iterable[str] = (), tenant: str = DEFAULT_TENANT) -> None:
         if not isinstance(owner, Owner):
             raise InvalidRequest("give a patauth.Owner", field="owner")
         object.__setattr__(self, "owner", owner)
@@ -59,5 +62,5 @@ Caller = Principal | Person
 
 
 def subject_of(caller: Caller) -> Owner:
-    """Return whom a caller acts for."""
+    """Return the owner that a caller acts for."""
     return caller.subject if isinstance(caller, Principal) else caller.owner

@@ -1,19 +1,19 @@
-"""Credentials: what a caller sends, read strictly; what patauth hands out, minted.
+"""Credentials: strict readers of what a caller sends, and makers of what patauth hands out.
 
     PAT id        32 lower-case hex: 8 of the owner tag, 24 random       Basic user name, OAuth client_id
     PAT secret    pats_ RANDOM CHECK                                     Basic password, OAuth client_secret
     PAT token     pat_  PAT-ID _ RANDOM CHECK                            Bearer: id and secret in one string
     access token  pata_ PAT-ID _ RANDOM CHECK                            Bearer: short-lived
-                  or a JWT, which is read in claims.py and jwt.py
+                  or a JWT, which the package `patauth.jwt` reads
 
     RANDOM = 43 digits of 0-9A-Za-z: 32 random bytes as one big-endian number, left-padded with "0"
     CHECK  =  6 such digits: CRC-32 (zlib) of all ASCII before it, prefix included
 
-The alphabet is in ASCII order, so equally long numbers compare as their texts do. A wrong shape, checksum
-or base64 spelling is refused here, without a store call and without a hash; so each credential has exactly
-one accepted spelling, and whatever is keyed on it is keyed on the decoded value.
+The alphabet is in ASCII order, so numbers of equal length compare as their texts do. This module refuses a
+wrong shape, checksum or base64 spelling without a store call and without a hash. So each credential has
+exactly one accepted spelling, and every key that is made from a credential is made from its decoded value.
 
-This module is pure: no I/O, no clock. It raises `InvalidCredentials`, `InvalidRequest` and nothing else.
+The readers raise `InvalidCredentials` and `InvalidRequest`, and nothing else.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..errors import ConfigurationError, InvalidCredentials, InvalidRequest
 from .pat_id import PatId
 
 DEFAULT_TENANT = "default"
-MAX_JWT = 8192  # characters; looked at before anything is decoded
+MAX_JWT = 8192  # characters; checked before anything is decoded
 MAX_AUTHORIZATION = 1024  # characters of an Authorization value without a JWT; the longest is under 150
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -49,7 +49,7 @@ _COMBINED = re.compile(r",[ \t]*(?:basic|bearer)[ \t]", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a signed access token says. Instants are whole seconds since 1970."""
+    """The claims of a signed access token. Instants are whole seconds since 1970."""
 
     issuer: str
     audience: tuple[str, ...]
@@ -63,13 +63,16 @@ class Claims:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the jti, under which the token's record is kept."""
+        """The SHA-256 of the jti, which is the key of the token's record."""
         return sha256(self.jti.encode()).digest()
 
 
 @dataclass(slots=True)
 class PatCredentials:
-    """A PAT id and the 32 bytes of its secret, by Basic or as a PAT token; shape and checksum are right."""
+    """A PAT id and the 32 bytes of a secret, sent by Basic or as a PAT token.
+
+    Their shape and checksum are right. Whether the secret is the PAT's is not known yet.
+    """
 
     pat_id: PatId
     secret: bytes = field(repr=False)
@@ -78,10 +81,10 @@ class PatCredentials:
 
 @dataclass(slots=True)
 class AccessToken:
-    """An access token: the PAT that it names, and the SHA-256 of its text, which is its key.
+    """An access token: the PAT that it names, and the digest that is the key of its record.
 
-    Of a JWT, the SHA-256 of its jti, and what it claims: its signature is right, and its record has the last
-    word.
+    The digest is the SHA-256 of an opaque token's text, or of a JWT's jti. A JWT also has `claims`: its
+    signature is right, and its record decides whether it is accepted.
     """
 
     pat_id: PatId
@@ -90,7 +93,7 @@ class AccessToken:
 
 
 class Prefixes(NamedTuple):
-    """The three prefixes of one brand of credentials; the setting `credential_prefixes`."""
+    """The three prefixes of one brand of credentials (setting `credential_prefixes`)."""
 
     pat: str = "pat"
     secret: str = "pats"  # noqa: S105 - the prefix, not a secret
@@ -98,10 +101,11 @@ class Prefixes(NamedTuple):
 
 
 class Format:
-    """The spelling of credentials under one or more triples of prefixes, newest first.
+    """Reads and writes credentials under one or more triples of prefixes, newest first.
 
-    The first triple is issued, all are accepted, so that a brand can be changed while old PATs live on.
-    `jwt` reads what looks like a JWT, and raises `InvalidToken`; without it, each is refused.
+    New credentials get the first triple. Credentials with any of the triples are accepted, so a brand can
+    change while old PATs live on. `jwt` reads a token that looks like a JWT, and raises `InvalidToken`;
+    without it, every JWT is refused. Raises `ConfigurationError` for prefixes that cannot be used.
     """
 
     def __init__(
@@ -115,7 +119,8 @@ class Format:
         names = [name for triple in triples for name in triple]
         if not triples or not all(re.fullmatch(r"[a-z][a-z0-9]{0,15}", name) for name in names):
             raise ConfigurationError(
-                "give three prefixes 'pat,secret,access', each of 1-16 letters a-z and digits, a letter first"
+                "give three prefixes 'pat,secret,access', each of 1 to 16 letters a-z and digits,"
+                " starting with a letter"
             )
         if len(set(names)) != len(names):
             raise ConfigurationError("each prefix of credentials must differ from all others")
@@ -131,10 +136,10 @@ class Format:
         self._authorization = re.compile(rf"(?i:bearer) {bearer}")
 
     def patterns(self) -> dict[str, str]:
-        """One regular expression for each kind of secret, for secret scanners and log filters.
+        """Return a regular expression for each kind of secret, for secret scanners and log filters.
 
-        All prefixes that are accepted. No word boundaries: in a log `%3A` or `\\n` may stand before a secret,
-        whose last characters are word characters too.
+        The expressions match all prefixes that are accepted. They have no word boundaries: in a log, a secret
+        may follow `%3A` or `\\n`, which end in word characters.
         """
         pat, secret, access = (f"(?:{'|'.join(names)})" for names in zip(*self._prefixes, strict=True))
         return {
@@ -148,13 +153,13 @@ class Format:
     def parse(self, value: str, *, form_encoded: bool = False) -> PatCredentials | AccessToken:
         """Read an Authorization value, `Basic …` or `Bearer …` (RFC 7617 §2, RFC 6750 §2.1).
 
-        `form_encoded` also accepts the form-urlencoded spelling of id and secret (RFC 6749 §2.3.1).
-        Raises `InvalidRequest` for several values joined into one (RFC 9110 §5.3), `InvalidCredentials`
-        for everything else that is not a well-formed credential of ours.
+        `form_encoded` also accepts the form-urlencoded spelling of id and secret (RFC 6749 §2.3.1). Raises
+        `InvalidRequest` for several values that were joined into one (RFC 9110 §5.3), and
+        `InvalidCredentials` for every other value that is not a well-formed credential.
         """
         if not isinstance(value, str):
             raise InvalidCredentials
-        # What is right is told from its shape alone. All else gets the words to refuse it with.
+        # The usual spellings match a pattern. Everything else takes the slower way, which explains refusals.
         match = self._authorization.fullmatch(value)
         if match is not None:
             return self._of_bearer(match)
@@ -182,16 +187,18 @@ class Format:
         raise InvalidCredentials("the Authorization value must be 'Basic …' or 'Bearer …'")
 
     def basic(self, pat_id: str, secret: str) -> PatCredentials:
-        """Check the shape of a PAT id and a PAT secret."""
-        if not isinstance(pat_id, str) or not isinstance(secret, str):
-            raise InvalidCredentials  # what a request library leaves out may come as None
+        """Read a PAT id and a PAT secret. Raises `InvalidCredentials`."""
         known = PatId.read(pat_id)
-        if known is None or self._secret.fullmatch(secret) is None:
+        # A request library may pass None for what the client left out.
+        if known is None or not isinstance(secret, str) or self._secret.fullmatch(secret) is None:
             raise InvalidCredentials
         return PatCredentials(known, _random_bytes(secret.encode()), "basic")
 
     def bearer(self, token: str) -> PatCredentials | AccessToken:
-        """Check the shape of a PAT token or an access token; of a JWT, its signature and claims, too."""
+        """Read a PAT token or an access token; check the signature and the claims of a JWT.
+
+        Raises `InvalidCredentials`, and for a JWT `InvalidToken`.
+        """
         if not isinstance(token, str):
             raise InvalidCredentials
         match = self._bearer.fullmatch(token)
@@ -213,30 +220,30 @@ class Format:
     # -- minting --------------------------------------------------------------------------------------
 
     def secret_text(self, secret: bytes) -> str:
-        """The PAT secret for 32 secret bytes."""
+        """Return the PAT secret for 32 secret bytes."""
         return _with_check(f"{self.issued.secret}_{_digits(int.from_bytes(secret), 43)}")
 
     def token_text(self, pat_id: str, secret: bytes) -> str:
-        """The PAT token (id and secret in one string) for 32 secret bytes."""
+        """Return the PAT token (id and secret in one string) for 32 secret bytes."""
         return _with_check(f"{self.issued.pat}_{pat_id}_{_digits(int.from_bytes(secret), 43)}")
 
     def mint_access_token(self, pat_id: str) -> tuple[str, bytes]:
-        """A new access token of a PAT: its text, and the SHA-256 that is its key."""
+        """Return a new access token of a PAT: its text, and the SHA-256 that is the key of its record."""
         random = _digits(int.from_bytes(secrets.token_bytes(32)), 43)
         text = _with_check(f"{self.issued.access}_{pat_id}_{random}")
         return text, sha256(text.encode()).digest()
 
 
 def mint_secret() -> bytes:
-    """32 new secret bytes."""
+    """Return 32 new secret bytes."""
     return secrets.token_bytes(32)
 
 
 def split_basic(token68: str) -> tuple[str, str]:
-    """The user name and password of a Basic credential (RFC 7617 §2).
+    """Return the user name and password of a Basic credential (RFC 7617 §2), split at the first colon.
 
-    Canonical base64 only (padding and trailing bits as an encoder writes them), UTF-8 or refused, no
-    control characters, split at the first colon.
+    Raises `InvalidCredentials` for control characters, bytes that are not UTF-8, and base64 that is not
+    canonical (with the padding and trailing bits that an encoder writes).
     """
     user, colon, password = (_decoded(token68) or "").partition(":")
     if not colon or _CONTROLS.search(user + password):
@@ -245,7 +252,7 @@ def split_basic(token68: str) -> tuple[str, str]:
 
 
 def _decoded(token68: str) -> str | None:
-    # An error that is kept from sight would hold what could not be decoded: no error is raised in here.
+    # This returns None and raises nothing: an exception would hold the text that could not be decoded.
     try:
         decoded = a2b_base64(token68, strict_mode=True)
         # Without padding there are no trailing bits, and only one spelling.
@@ -257,8 +264,8 @@ def _decoded(token68: str) -> str | None:
 
 
 def _refuse_combined(value: str, scheme: str) -> None:
-    # Servers join repeated header lines with a comma. No credential of Basic or Bearer contains one; other
-    # schemes do, so there only a following Basic or Bearer tells.
+    # Servers join repeated header lines with a comma. Basic and Bearer credentials contain no comma. Other
+    # schemes do, so for them only a following Basic or Bearer shows that there were several values.
     if (scheme in ("basic", "bearer") and "," in value) or _COMBINED.search(value):
         raise InvalidRequest("more than one Authorization value was sent; send exactly one")
 
@@ -287,7 +294,7 @@ _MAX_RANDOM = _digits(2**256 - 1, 43).encode()
 
 
 def _check(text: bytes) -> bytes:
-    """The six digits that say `text` was not mistyped."""
+    """Return the six check digits of a text."""
     rest, last = divmod(crc32(text), _BASE2)
     first, middle = divmod(rest, _BASE2)
     return _BYTE_PAIRS[first] + _BYTE_PAIRS[middle] + _BYTE_PAIRS[last]
@@ -298,13 +305,13 @@ def _with_check(text: str) -> str:
 
 
 def _is_checked(text: bytes) -> bool:
-    """Whether the checksum at the end is right, and the 43 digits before it spell no more than 32 bytes."""
+    """Return whether the checksum at the end is right, and the 43 digits before it fit into 32 bytes."""
     return text[-6:] == _check(text[:-6]) and text[-49:-6] <= _MAX_RANDOM
 
 
 def _steps() -> Iterator[tuple[int, int, int]]:
-    # Before the first step each digit stands in 8 bits of its own; after each, twice as many digits stand in
-    # twice as many bits.
+    # Before the first step, each digit has 8 bits of its own. Each step joins two neighbours into twice as
+    # many bits.
     for step in range(6):
         bits = 8 << step
         lanes = sum(((1 << bits) - 1) << at for at in range(0, 512, 2 * bits))
@@ -315,7 +322,7 @@ _STEPS = tuple(_steps())
 
 
 def _random_bytes(text: bytes) -> bytes:
-    """The 32 bytes that a credential's digits spell. Raises `InvalidCredentials` if it is mistyped.
+    """Return the 32 bytes that a credential's digits spell. Raise `InvalidCredentials` if it is mistyped.
 
     Each of the six steps joins all neighbours at once: high * 2^bits + low becomes high * 62^digits + low. A
     loop over the digits takes twice as long.

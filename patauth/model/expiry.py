@@ -1,4 +1,4 @@
-"""When a PAT is to expire: what was asked for, and what that comes to under policy."""
+"""The expiry of a PAT: what was asked for, and the instant that the policy makes of it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from . import dates
 FIELD = "expiry"
 
 
+def require_acknowledged(expires_ms: int | None, acknowledged: bool) -> None:
+    """Raise `InvalidRequest` for a PAT that never expires, unless its maker has confirmed that."""
+    if expires_ms is None and not acknowledged:
+        raise InvalidRequest(
+            "a personal access token that never expires needs this true", field="never_acknowledged"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What was asked for: an instant, a time from now, or neither.
+    """The expiry that was asked for: an instant, or a time from now. Without both, it is never.
 
-    `months`: as some versions of the management API have it, the longest life in calendar months from
-    creation, and the life of a PAT for which nothing is asked. Without it, neither instant nor time means
-    never.
+    `months` exists for some versions of the management API. A PAT can live at most this number of calendar
+    months from creation, and it lives that long if neither an instant nor a time is given.
     """
 
     at_ms: int | None = None
@@ -29,7 +36,7 @@ class Expiry:
         cls, expires_in: timedelta | None, expires_at: datetime | None, never_expires: bool
     ) -> Expiry | None:
         """Return what keywords ask for; None where none is given. Raises `InvalidRequest` for several."""
-        if [expires_in is not None, expires_at is not None, bool(never_expires)].count(True) > 1:
+        if (expires_in is not None) + (expires_at is not None) + bool(never_expires) > 1:
             raise InvalidRequest(
                 "give only one of expires_in, expires_at and never_expires=True", field=FIELD
             )
@@ -46,17 +53,17 @@ class Expiry:
         return None
 
     def instant(self, now: int) -> int | None:
-        """Return the instant that was asked for (ms), by a clock that says `now`; None where none was."""
+        """Return the instant that was asked for (ms) when it is `now` (ms); None where none was."""
         return self.at_ms if self.after_ms is None else now + self.after_ms
 
     def settle(
         self, now: int, *, created: int, longest: int | None = None, ceiling: int | None = None
     ) -> int | None:
-        """The expiry in ms, None for never. Raises `InvalidRequest`.
+        """Return the expiry in ms that is within all limits; None is never. Raises `InvalidRequest`.
 
-        `created`: when the PAT was or is made; `longest`: seconds that it may live (setting `max_lifetime`);
-        `ceiling`: when the maker's own PAT expires. Where nothing was asked for and `months` decides, the
-        result is cut to both; what was asked for is refused past them.
+        `created`: when the PAT was or is made (ms). `longest`: how many seconds it may live (setting
+        `max_lifetime`). `ceiling`: when the maker's own PAT expires (ms). An expiry that was asked for and is
+        past a limit is refused. One that comes from `months` is cut to the earliest limit.
         """
         limits = [(ceiling, "give an instant no later than the expiry of your own personal access token")]
         if longest is not None:
@@ -68,10 +75,8 @@ class Expiry:
         asked = self.instant(now)
         if asked is None and self.months is not None:
             return min(limit for limit, _ in bounds)
-        if asked is not None and asked <= now:
+        if asked is not None and dates.require_writable(asked, FIELD) <= now:
             raise InvalidRequest("give an instant in the future", field=FIELD)
-        if asked is not None and asked > dates.LATEST:
-            raise InvalidRequest("the year 9999 is the last that can be given", field=FIELD)
         for limit, problem in bounds:
             if asked is None or asked > limit:
                 raise InvalidRequest(problem, field=FIELD)

@@ -14,11 +14,11 @@
     sorters    = sorter *3( "," sorter )
     sorter     = [ "-" ] ( "name" / "created" / "lastUsed" / "expirationDate" )
 
-Words are of exact case. Blanks (U+0020) stand between them, as many as one likes, and none need stand next
-to a parenthesis or comma; sorters have none. What the grammar does not have is refused, never ignored.
+The case of words counts. Any number of blanks (U+0020) separates words; next to a parenthesis or a comma,
+blanks are optional. Sorters contain no blanks. What is not in the grammar is refused, never ignored.
 
-Logic has two values: a comparison with what is not there is false, so `not lastUsed le X` is true of a PAT
-that was never used. Names are compared in Unicode's form NFC and in exact case.
+Logic has two values: a comparison with an instant that a PAT does not have is false, so `not lastUsed le X`
+is true of a PAT that was never used. Names are compared in Unicode's form NFC; their case counts.
 """
 
 from __future__ import annotations
@@ -26,28 +26,30 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import contains, eq
 from typing import NamedTuple
 
 from ..errors import InvalidRequest
 from . import dates
 from .pat import PersonalAccessToken
 
-NEVER = 2**48 - 1  # an expirationDate of None, as indexes write it; a lastUsed of None is 0 there
+NEVER = 2**48 - 1  # the index value of an expirationDate of None; that of a lastUsed of None is 0
 
 MAX_BYTES = 256  # of a filter
 MAX_DEPTH = 16
 MAX_SORTERS = 4
 
-# What a field can be where it is there, and what an index writes where it is not (NEVER is past year 9999).
+# The index values that a field can have, and the one that stands for None (NEVER is past the year 9999).
 _PRESENT = {"created": (0, NEVER - 1), "lastUsed": (1, NEVER - 1), "expirationDate": (0, NEVER - 1)}
 _ABSENT = {"lastUsed": 0, "expirationDate": NEVER}
 
 _ORDER = ("lt", "le", "gt", "ge")
+_NAME_OPERATORS: dict[str, Callable[[str, str], bool]] = {"eq": eq, "sw": str.startswith, "co": contains}
 _OPERATORS = {
-    "name": ("eq", "sw", "co"),
+    "name": tuple(_NAME_OPERATORS),
     "id": ("eq", "in"),
     "created": _ORDER,
     "lastUsed": (*_ORDER, "isnull"),
@@ -55,18 +57,18 @@ _OPERATORS = {
 }
 SORTABLE = ("name", *_PRESENT)
 
-# Every character but a quote that closes nothing begins one of these; `_tokens` asks for the blanks between.
+# Every character but an unpaired quote begins one of these. `_tokens` checks the blanks between them.
 _TOKEN = re.compile(
     r"(?P<blank>\x20+)|(?P<mark>[(),])|\"(?P<text>(?:[^\"\\]|\\[\"\\])*)\"|(?P<word>[^\x20(),\"]+)"
 )
 _ESCAPE = re.compile(r"\\(.)")
-_SAYABLE = re.compile(r"[!#-&(-\[\]-~]{1,40}")  # fit to stand between quotes in an error
+_QUOTABLE = re.compile(r"[!#-&(-\[\]-~]{1,40}")  # words that an error may repeat between quotes
 
 
 class Bounds(NamedTuple):
-    """An inclusive range of index values (ms); empty where `low > high`.
+    """An inclusive range of index values (ms); it is empty where `low > high`.
 
-    `exact`: a PAT matches if and only if it lies in the range, so that nothing is left to check.
+    `exact`: a PAT matches if and only if it lies in the range, so no record needs a further check.
     """
 
     low: int
@@ -75,33 +77,33 @@ class Bounds(NamedTuple):
 
 
 class Filter(ABC):
-    """What `parse` read; immutable."""
+    """A condition on PATs, immutable; `parse` reads one from a text."""
 
     __slots__ = ()
 
     @abstractmethod
     def matches(self, pat: PersonalAccessToken) -> bool:
-        """Whether a PAT is one of those asked for."""
+        """Return whether a PAT fulfils the condition."""
 
     def bounds(self, field: str) -> Bounds | None:
-        """The range that every match lies in by `created`, `lastUsed` or `expirationDate`.
+        """Return the range of `index_value` that holds every match, by the field of one index.
 
-        In values of `index_value`: 0 for never used, `NEVER` for never expires. None: no restriction.
+        `field`: `created`, `lastUsed` or `expirationDate`. None: there is no restriction.
         """
         return None
 
     def ids(self) -> frozenset[str] | None:
-        """The ids that a match must have one of; it may have to fulfil more. None: no restriction."""
+        """Return the ids of which a match has one, if it fulfils the rest too. None: no restriction."""
         return None
 
 
-# `not` is pushed down to the comparisons as they are read (De Morgan holds with two values), for that leaves
-# more ranges exact. Hence no class for it, and `negated` in each comparison.
+# The parser moves each `not` into the comparisons (De Morgan's laws hold with two values): this leaves more
+# ranges exact. So there is no class for `not`, and each comparison has `negated`.
 
 
 @dataclass(frozen=True, slots=True)
 class _Instant(Filter):
-    """Every comparison of an instant is a range of index values, `isnull` too."""
+    """Compares an instant. Each operator is a range of index values, `isnull` too."""
 
     field: str
     low: int
@@ -123,7 +125,7 @@ class _Instant(Filter):
             return Bounds(self.high + 1, most, True)
         if self.high >= most:
             return Bounds(least, self.low - 1, True)
-        return None  # two ranges, one at either end
+        return None  # there are two ranges, one at each end
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +135,7 @@ class _Name(Filter):
     negated: bool
 
     def matches(self, pat: PersonalAccessToken) -> bool:
-        if self.operator == "eq":
-            found = pat.name == self.value
-        elif self.operator == "sw":
-            found = pat.name.startswith(self.value)
-        else:
-            found = self.value in pat.name
-        return found != self.negated
+        return _NAME_OPERATORS[self.operator](pat.name, self.value) != self.negated
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +168,13 @@ class _Join(Filter):
             return None
         if self.every:
             low, high = max(part.low for part in parts), min(part.high for part in parts)
-            # Nothing matches where the range is empty, whatever else is asked.
+            # An empty range is exact: nothing matches, whatever the other parts ask.
             return Bounds(low, high, low > high or (whole and all(part.exact for part in parts)))
         parts = sorted(part for part in parts if part.low <= part.high)
         if not parts:
             return Bounds(1, 0, True)
         low, high = parts[0].low, max(part.high for part in parts)
-        reached = low - 1  # up to where the exact ones leave no gap
+        reached = low - 1  # the exact parts cover everything from `low` to here
         for part in parts:
             if part.exact and part.low <= reached + 1:
                 reached = max(reached, part.high)
@@ -193,30 +189,31 @@ class _Join(Filter):
 
 
 def parse(text: str) -> Filter:
-    """Read a filter. `InvalidRequest` for all else, which says what is wrong and what may stand there.
+    """Read a filter. Raises `InvalidRequest`, which says what is wrong and what is allowed in that place.
 
-    The error repeats a word only if that is up to 40 visible ASCII characters, and never a text in quotes.
+    The error repeats a word only if it has at most 40 visible ASCII characters. It never repeats a text in
+    quotes.
     """
     try:
-        # Characters first: what is far too long need not be encoded to be counted.
+        # Characters are counted first, so that a text that is far too long is not encoded.
         if len(text) > MAX_BYTES or len(text.encode()) > MAX_BYTES:
             raise _wrong(f"longer than {MAX_BYTES} bytes; give a shorter filter")
     except UnicodeEncodeError:
-        raise _wrong("not Unicode: a lone surrogate stands in it") from None
+        raise _wrong("not valid Unicode: it has a lone surrogate") from None
     return _Parser(_tokens(text)).whole()
 
 
 class _Token(NamedTuple):
     kind: str  # word, text, mark or end
-    text: str  # of a text: without quotes and escapes
-    place: int  # of its first character, from 1
+    text: str  # a text in quotes is here without quotes and escapes
+    place: int  # the position of its first character, from 1
 
     def __str__(self) -> str:
         if self.kind == "end":
             return "the end"
-        if self.kind == "mark" or (self.kind == "word" and _SAYABLE.fullmatch(self.text)):
+        if self.kind == "mark" or (self.kind == "word" and _QUOTABLE.fullmatch(self.text)):
             return f"'{self.text}'"
-        return f"what stands at character {self.place}"
+        return f"the text at character {self.place}"
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -226,8 +223,8 @@ def _tokens(text: str) -> list[_Token]:
         match = _TOKEN.match(text, at)
         if match is None:
             raise _wrong(
-                f"the text that the double quote at character {at + 1} begins does not end, or has a"
-                " backslash before something else than a double quote or backslash"
+                f"the text that starts with the double quote at character {at + 1} does not end, or has a"
+                " backslash that is not before a double quote or a backslash"
             )
         kind = str(match.lastgroup)
         value = match[kind]
@@ -243,7 +240,7 @@ def _tokens(text: str) -> list[_Token]:
 
 
 class _Parser:
-    """Recursive descent; `MAX_DEPTH` bounds the recursion, and so that over what it makes."""
+    """Reads tokens by recursive descent; `MAX_DEPTH` bounds its recursion and that over the result."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens = tokens
@@ -305,7 +302,7 @@ class _Parser:
             return _Instant(field, _ABSENT[field], _ABSENT[field], negated)
         if field in _PRESENT:
             ms = self._date(where)
-            low, high = _PRESENT[field]  # an instant that is not there is in no order to any other
+            low, high = _PRESENT[field]  # a PAT without this instant fulfils no comparison of it
             if operator in ("lt", "le"):
                 return _Instant(field, low, ms - (operator == "lt"), negated)
             return _Instant(field, max(low, ms + (operator == "gt")), high, negated)
@@ -315,7 +312,7 @@ class _Parser:
         return _Id(frozenset(values), negated)
 
     def _date(self, where: str) -> int:
-        # A form decoder makes a blank of the + of an offset, and the date ends there.
+        # A form decoder turns the + of an offset into a blank, and the date would end there.
         advice = "a date has no quotes, and a + in a filter is encoded as %2B"
         token = self._take("word")
         if token is None:
@@ -352,52 +349,52 @@ def _wrong(problem: str) -> InvalidRequest:
 
 
 def between(field: str, low: int, high: int) -> Filter:
-    """Those whose `index_value` of an instant lies from `low` to `high`; never is later than every date."""
+    """Return the filter for PATs whose `index_value` of a field is from `low` to `high`."""
     return _Instant(field, low, high, negated=False)
 
 
 def with_id(pat_id: str) -> Filter:
-    """The one of this id, if it is there."""
+    """Return the filter for the PAT of this id."""
     return _Id(frozenset([pat_id]), negated=False)
 
 
 def every(parts: Sequence[Filter]) -> Filter | None:
-    """What all of these let through; None of none: there is nothing to filter."""
+    """Return the filter for PATs that match all parts; None where there are no parts."""
     return _Join(True, tuple(parts)) if len(parts) > 1 else next(iter(parts), None)
 
 
 class Sorter(NamedTuple):
-    """A field to sort by: `name`, `created`, `lastUsed`, `expirationDate`; in code, `id` and `owner` too."""
+    """A field to sort by: `name`, `created`, `lastUsed`, `expirationDate`; from Python, `id` or `owner`."""
 
     field: str
     descending: bool
 
 
 def parse_sorters(text: str) -> tuple[Sorter, ...]:
-    """Read 1 to 4 sorters, the most important first: `name,-created`. `InvalidRequest` for all else."""
-    words = text.split(",", MAX_SORTERS)  # the rest of a long text stays in one piece
+    """Read 1 to 4 sorters, the most important one first: `name,-created`. Raises `InvalidRequest`."""
+    words = text.split(",", MAX_SORTERS)  # at most one too many, however long the text is
     if len(words) > MAX_SORTERS:
         raise InvalidRequest(f"more than {MAX_SORTERS} sorters", field="sorters")
     found: dict[str, Sorter] = {}
     for place, word in enumerate(words, 1):
         field = word.removeprefix("-")
-        shown = f"'{word}'" if _SAYABLE.fullmatch(word) else f"sorter {place}"
+        shown = f"'{word}'" if _QUOTABLE.fullmatch(word) else f"sorter {place}"
         if field not in SORTABLE:
             raise InvalidRequest(
-                f"{shown} is no field to sort by; give {_either(SORTABLE)}, with '-' before it to descend,"
+                f"{shown} is not a field to sort by; give {_either(SORTABLE)}, with '-' before it to descend,"
                 " and commas without blanks between them",
                 field="sorters",
             )
         if field in found:
-            raise InvalidRequest(f"{field} stands there twice; give each field once", field="sorters")
+            raise InvalidRequest(f"{field} is there twice; give each field once", field="sorters")
         found[field] = Sorter(field, word != field)
     return tuple(found.values())
 
 
 def index_value(pat: PersonalAccessToken, field: str) -> int:
-    """`created`, `lastUsed` or `expirationDate` as an index has it: ms, 0 for never used, `NEVER`.
+    """Return the value of `created`, `lastUsed` or `expirationDate` that an index stores.
 
-    `ValueError` for another field.
+    It is in ms; 0 stands for never used, and `NEVER` for never expires. Raises `ValueError` for other fields.
     """
     if field == "created":
         return pat.created_ms
@@ -409,13 +406,13 @@ def index_value(pat: PersonalAccessToken, field: str) -> int:
 
 
 def sort_pats(pats: list[PersonalAccessToken], sorters: Sequence[Sorter]) -> None:
-    """Sort in place, by the first sorter first; names by code point.
+    """Sort PATs in place; the first sorter is the most important one. Names are compared by code point.
 
-    Never used counts as the earliest use, never expires as the latest expiry. Those equal in all of it stand
-    by id, upwards even where a sorter descends.
+    A PAT that was never used sorts as the earliest use, and one that never expires as the latest expiry. PATs
+    that are equal by all sorters are sorted by id, ascending even where a sorter descends.
     """
     pats.sort(key=lambda pat: pat.id)
-    # From the least important: each pass keeps the order of what it finds equal, `reverse` or not.
+    # The least important sorter comes first: each pass keeps the order of equal PATs, `reverse` or not.
     for field, descending in reversed(sorters):
         pats.sort(key=partial(_sort_value, field=field), reverse=descending)
 

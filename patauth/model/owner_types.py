@@ -1,4 +1,4 @@
-"""The kinds of owner: the DTO types of the management API of Identity Security Cloud."""
+"""The types of owners. They are the DTO types of the management API of Identity Security Cloud."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PAT ids: 32 lower-case hex digits, of which the first 8 are the owner tag."""
+"""PAT ids: 32 lower-case hex digits. The first 8 are the owner tag."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _FORM = re.compile(r"[0-9a-f]{32}")
 
 
 class PatId(str):
-    """The id of a PAT, of the right form.
+    """The id of a PAT: a text of the right form.
 
-    `tag`: the owner tag, 8 hex digits, which routes all keys of an owner's PATs to one slot. `raw`: 16 bytes.
+    `tag`: the owner tag, 8 hex digits, which routes all keys of an owner's PATs to one cluster slot. `raw`:
+    the id as 16 bytes.
     """
 
     __slots__ = ()
@@ -21,16 +22,16 @@ class PatId(str):
     if TYPE_CHECKING:
         tag: str
         raw: bytes
-    else:  # getters written in C: an id is taken apart several times on each request
+    else:  # getters written in C: each request reads these several times
         tag = property(itemgetter(slice(8)))
         raw = property(bytes.fromhex)
 
     @classmethod
     def read(cls, text: object) -> PatId | None:
-        """Return the id that a caller gave; None if it has another form."""
+        """Return a text that a caller gave as a PAT id; None if it has another form."""
         return cls(text) if isinstance(text, str) and _FORM.fullmatch(text) else None
 
     @classmethod
     def mint(cls, owner_tag: str) -> PatId:
-        """Return a new id under an owner tag of 8 hex digits."""
+        """Return a new id under an owner tag (8 hex digits)."""
         return cls(owner_tag + secrets.token_hex(12))

@@ -1,11 +1,11 @@
-"""Scopes: reading them, and the one rule that says which scopes cover which.
+"""Scopes: how they are read, and the one rule that says which scopes cover which.
 
     scope       = scope-token *( SP scope-token )          RFC 6749 §3.3
     scope-token = 1*( %x21 / %x23-5B / %x5D-7E )           visible ASCII without `"` and `\\`
 
-A scope set is unordered by the standard; order is kept here only because people like to see their own.
-Scopes are kept as granted, unexpanded: `sp:scopes:all` is a word like any other until `covers` is asked,
-so a catalogue that grows or shrinks takes effect at once on tokens that are out already.
+In the standard, scopes have no order. patauth keeps the order in which people gave them, for display only.
+Scopes are kept as granted, unexpanded: only `covers` interprets `sp:scopes:all`. So a change of the catalogue
+takes effect at once, also on tokens that were issued before.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from functools import lru_cache
 from ..errors import InvalidScope
 from .rights import implies, is_right
 
-# What OpenID Connect clients and ZITADEL's SDKs ask for as a matter of protocol, whatever they want to do.
+# OpenID Connect clients and ZITADEL's SDKs ask for these in every request.
 DEFAULT_IGNORED = ("openid", "profile", "offline_access", "urn:zitadel:*")
 
 MAX_SCOPES = 256
 MAX_LENGTH = 128  # characters of one scope
 _MAX_TEXT = MAX_SCOPES * (MAX_LENGTH + 1) - 1  # the longest list that can be right
 SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
-_SHOWN = 48  # characters of a scope that an error repeats: a secret that was taken for one is longer
+_SHOWN = 48  # characters of the longest scope that an error repeats; a secret, sent by mistake, is longer
 _NAMED = 3  # how many missing scopes an error spells out
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """Read the `scope` of a request (RFC 6749 §3.3): its scopes in order, doubles dropped.
+    """Return the scopes of a request's `scope` in order, without duplicates (RFC 6749 §3.3).
 
-    The empty text is `()`, because an empty parameter counts as omitted (§3.1). Raises `InvalidScope` for
-    any other separator than one space, other characters, over 256 scopes or over 128 characters in one.
+    The empty text is `()`, because an empty parameter counts as omitted (§3.1). Raises `InvalidScope` for a
+    separator other than one space, other characters, over 256 scopes, or over 128 characters in one.
     """
     if not text:
         return ()
@@ -42,14 +42,14 @@ def parse(text: str) -> tuple[str, ...]:
 
 
 def check(scopes: Iterable[str]) -> tuple[str, ...]:
-    """Hold a list that Python or JSON gave to the same rules: its scopes in order, doubles dropped.
+    """Return the scopes of a list in order, without duplicates, by the rules of `parse`.
 
-    Raises `InvalidScope`, also for a plain text: that is a list of letters to Python, and never meant.
+    Raises `InvalidScope`, also for a plain text: Python would read it as a list of letters.
     """
     if isinstance(scopes, str | bytes | Mapping) or not isinstance(scopes, Iterable):
         raise InvalidScope("scope: give a list of texts, such as ['reports:read', 'reports:write']")
     kept: dict[str, None] = {}
-    # The message gives the place and never the scope itself, which may hold anything (RFC 6750 §3.1).
+    # The message gives the place and never repeats the scope, which may contain anything (RFC 6750 §3.1).
     for place, scope in enumerate(scopes, 1):
         if place > MAX_SCOPES:
             raise _too_many()
@@ -65,8 +65,16 @@ def check(scopes: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
+def check_some(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Return the scopes of a PAT by the rules of `check`; there must be at least one."""
+    checked = check(scopes)
+    if not checked:
+        raise InvalidScope("give at least one scope", field="scope")
+    return checked
+
+
 def check_known(scopes: Iterable[str], catalogue: Collection[str] | None) -> None:
-    """Raise `InvalidScope` unless the catalogue has them all, rights apart; None: there is no catalogue."""
+    """Raise `InvalidScope` for a scope that is neither in the catalogue nor a right; None: no catalogue."""
     for place, scope in enumerate(scopes, 1):
         if not known_of([scope], catalogue):
             shown = scope if len(scope) <= _SHOWN else f"number {place}"
@@ -74,23 +82,23 @@ def check_known(scopes: Iterable[str], catalogue: Collection[str] | None) -> Non
 
 
 def known_of(scopes: Iterable[str], catalogue: Collection[str] | None) -> tuple[str, ...]:
-    """Those that `check_known` lets pass."""
+    """Return the scopes that `check_known` accepts."""
     return tuple(scope for scope in scopes if catalogue is None or scope in catalogue or is_right(scope))
 
 
 def covers(held: Collection[str], wanted: Iterable[str], catalogue: Collection[str] = ()) -> bool:
-    """Whether who holds `held` has all of `wanted`; nothing wanted is always covered.
+    """Return whether `held` covers all of `wanted`. An empty `wanted` is always covered.
 
-    The one rule for gate, exchange, creation and `require_scope`. `sp:scopes:all` stands for what `catalogue`
-    lists, `:manage` rights excepted; wanted, it is covered only by itself. A right covers what `allows` says.
-    Sets or short tuples are quickest. `TypeError` for a plain text: `"read" in "reports:read"` is true of
-    texts, and nothing is wanted by "".
+    Gate, exchange, creation and `require_scope` use this one rule. `sp:scopes:all` covers the scopes of
+    `catalogue` except `:manage` rights; only itself covers it. A right covers what `rights.allows` says. Sets
+    or short tuples are fastest. Raises `TypeError` for a plain text, because `"read" in "reports:read"` is
+    true, and because "" wants nothing.
     """
     if type(held) is type(wanted) is frozenset and wanted <= held:  # as on nearly all requests
         return True
     if isinstance(held, str) or isinstance(wanted, str) or isinstance(catalogue, str):
         raise TypeError("covers() takes collections of scopes, not a text")
-    # A loop and not all(...): the generator alone would take longer, on every request.
+    # This is a loop and not all(...), because a generator would take longer, on every request.
     for scope in wanted:
         if scope in held or implies(held, scope, catalogue):
             continue
@@ -101,17 +109,16 @@ def covers(held: Collection[str], wanted: Iterable[str], catalogue: Collection[s
 def narrow(
     requested: Iterable[str], held: tuple[str, ...], catalogue: Collection[str], ignored: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The scopes of an access token, out of those its PAT holds (RFC 6749 §3.3; never more than asked).
+    """Return the scopes of an access token, of those that its PAT holds (RFC 6749 §3.3).
 
-    Entries of `ignored` are a scope or a beginning followed by `*`; what they match is dropped first. Nothing
-    left: all of `held`. Else exactly what is left, in the order asked. Raises `InvalidScope` if a scope is
-    malformed or not covered; the text names up to three that are not, which are safe to repeat by then:
-    a scope-token has only characters that an `error_description` may have (RFC 6750 §3.1).
+    `requested` comes from `parse` or `check`. An entry of `ignored` is a scope, or a beginning followed by
+    `*`; requested scopes that match one are dropped. If nothing is left, return all of `held`, else exactly
+    the scopes that are left, in their order. Raises `InvalidScope` if one is not covered. The text names up
+    to three of them. It may repeat them, because a scope-token has only characters that an
+    `error_description` may have (RFC 6750 §3.1).
     """
     exact, beginnings = _matcher(ignored)
-    asked = tuple(
-        scope for scope in check(requested) if scope not in exact and not scope.startswith(beginnings)
-    )
+    asked = tuple(scope for scope in requested if scope not in exact and not scope.startswith(beginnings))
     if not asked:
         return held
     if covers(held, asked, catalogue):

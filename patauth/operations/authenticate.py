@@ -1,7 +1,7 @@
-"""Authentication: the way of a request from credentials to a principal, straight down.
+"""Authentication: the path of a request from credentials to a principal.
 
 credentials (pure) -> one script: record, secret tag or token, expiry, revocation, owner, quota
-                   -> for a secret: proof or argon2 -> state -> lastUsed, if a UTC day has passed
+                   -> for a secret: proof or argon2 -> state -> lastUsed, on the first use of a UTC day
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from ..store.deadline import Deadline
 from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
 from ..store.store import Store
 from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Verdict
-from .conditions import require_usable
+from .conditions import require_usable, token_expiry
 from .failures import Failures
 
 _log = logging.getLogger("patauth")
 
 
 class Admission(NamedTuple):
-    """A verified caller, and what is left of the quota that was charged."""
+    """A verified caller, and the decision of the quota that was charged."""
 
     principal: Principal
     decision: Decision
 
 
-# The constructor that NamedTuple makes is written in Python, and takes twice as long.
+# The constructor of a NamedTuple is written in Python and takes twice as long as these.
 _admission = partial(tuple.__new__, Admission)
 _decision = partial(tuple.__new__, Decision)
 
 
 class Proven(msgspec.Struct, frozen=True):
-    """A PAT whose secret has been checked in full, as it was at `verdict.now`."""
+    """A PAT whose secret is proven right, as the PAT was at `verdict.now`."""
 
     record: PatRecord
     slot: SecretSlot
@@ -59,7 +59,7 @@ class Proven(msgspec.Struct, frozen=True):
 
     @property
     def use_is_due(self) -> bool:
-        """Whether lastUsed is to be written."""
+        """Whether lastUsed must be written."""
         return use_is_due(self.record.pat.last_used_ms, self.verdict.now)
 
 
@@ -79,7 +79,7 @@ class Authenticator:
         self._exchanges = settings.exchange_quota
 
     def admit(self, credentials: PatCredentials | AccessToken, address: str | None) -> Admission:
-        """Verify credentials and charge the request quota.
+        """Verify credentials, charge the request quota, and return the caller.
 
         Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`, `StoreUnavailable`.
         """
@@ -98,9 +98,10 @@ class Authenticator:
         return _admission((principal, self._within(verdict, record)))
 
     def prove(self, credentials: PatCredentials, address: str | None, *, exchange: bool = False) -> Proven:
-        """Check an id and secret in full; charge the request quota, or with `exchange` that of exchanges.
+        """Check an id and secret, and charge the request quota, or with `exchange` the exchange quota.
 
-        Only the holder of a PAT's secret is told what is wrong with the PAT. Raises as `admit`.
+        Only the holder of a PAT's secret learns what is wrong with the PAT. Raises `InvalidCredentials`,
+        `RateLimited`, `Overloaded`, `StoreUnavailable`.
         """
         store, pat_id = self._store, credentials.pat_id
         deadline = store.begin()
@@ -123,12 +124,15 @@ class Authenticator:
     def check_secret(
         self, credentials: PatCredentials, address: str | None, record: PatRecord, tag: bytes, now: int
     ) -> SecretSlot:
-        """Return the slot of `record` that the secret opens, once its hash and the PAT's state are right."""
+        """Return the slot of `record` that the secret matches.
+
+        Raises `InvalidCredentials` unless the hash is right and the PAT may be used at `now` (ms).
+        """
         slot = self._check_hash(credentials, address, record.slot_of(tag, now))
         try:
             require_usable(record.pat, now)
         except InvalidCredentials as refusal:
-            self._tell_refusal(credentials, address, refusal.state or "invalid")
+            self._events.refused(refusal.state or "invalid", address, credentials.pat_id)
             raise
         return slot
 
@@ -140,7 +144,7 @@ class Authenticator:
         if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest):
             if slot.digest.pepper == NO_PEPPER:
                 self._refuse(credentials, address)
-            # The tag was right: not the secret is wrong, but the key that a pepper's id stands for.
+            # The tag was right. So the secret is right, and the id of the pepper stands for a wrong key.
             raise StoreUnavailable(
                 detail=f"pepper: not the key that PAT {credentials.pat_id} was hashed with"
             )
@@ -149,9 +153,10 @@ class Authenticator:
     def look(
         self, store: Store, credentials: PatCredentials, address: str | None, *, usable: bool = True
     ) -> PersonalAccessToken:
-        """Return a PAT by its secret; this is no use of it, and charges no quota but that of failures.
+        """Return a PAT by its secret. It charges only the failure quota, and does not count as a use.
 
-        `usable`: refuse one that is expired or disabled. Raises as `prove`.
+        `usable`: refuse a PAT that is expired or disabled. Raises `InvalidCredentials`, `RateLimited`,
+        `Overloaded`, `StoreUnavailable`.
         """
         tag = store.keyring.secret_tag(credentials.pat_id, credentials.secret)
         (record,) = store.pats.read([credentials.pat_id])
@@ -164,7 +169,7 @@ class Authenticator:
         return record.pat
 
     def note_use(self, proven: Proven) -> None:
-        """Write lastUsed, unless this UTC day has one; a failure is logged and costs the request nothing."""
+        """Write lastUsed. Log a failure, and go on."""
         pat_id = proven.record.pat_id
         try:
             self._store.for_request(proven.deadline).pats.touch(pat_id, proven.verdict.now)
@@ -179,7 +184,7 @@ class Authenticator:
         raise Decision(False, name, quota, 0, verdict.micros).refusal()
 
     def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: Deadline) -> None:
-        """Hash a right secret with the present profile and pepper; a failure costs the request nothing."""
+        """Hash a right secret with the current profile and pepper. Log a failure, and go on."""
         pat_id = credentials.pat_id
         try:
             digest = self._proofs.renew(pat_id.raw, credentials.secret)
@@ -193,29 +198,24 @@ class Authenticator:
     def _refuse(
         self, credentials: PatCredentials, address: str | None, reason: Reason = "invalid"
     ) -> NoReturn:
-        """Give one answer for unknown, wrong and deleted; a 429 past the address's quota of failures."""
-        self._tell_refusal(credentials, address, reason)
+        """Raise the same error for unknown, wrong and deleted PATs; `RateLimited` after many failures."""
+        self._events.refused(reason, address, credentials.pat_id)
         decision = self._failures.charge(address)
         if decision is not None and not decision.allowed:
             raise decision.refusal()
         raise InvalidCredentials
 
     def _refuse_token(self, token: AccessToken, address: str | None, now: int) -> NoReturn:
-        self._tell_refusal(token, address, "access token")
+        self._events.refused("access token", address, token.pat_id)
         if token.claims is not None and now >= token.claims.expires * 1000:
             raise expired_token()
         raise InvalidToken
 
-    def _tell_refusal(
-        self, credentials: PatCredentials | AccessToken, address: str | None, reason: Reason
-    ) -> None:
-        self._events.emit("credentials.refused", patId=credentials.pat_id, reason=reason, address=address)
-
 
 def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
-    """Return whether a signed token claims what its record says, and no more.
+    """Return whether the claims of a signed token are exactly what its record says.
 
-    They differ only where somebody else has the private key: the record's word is what counts.
+    They differ only if somebody else has the private key. The token is then refused.
     """
     return (
         claims.subject == pat.owner.id
@@ -225,7 +225,7 @@ def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
     )
 
 
-# A record's bytes say all that a principal is made of, and change seldom.
+# The bytes of a record determine the principal completely, and they change seldom.
 
 
 @remembered
@@ -237,9 +237,7 @@ def _by_secret(pat: bytes, method: Method) -> Principal:
 @remembered
 def _by_token(pat: bytes, token: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
     record, access = unpack(pat), unpack_token(token)
-    found, expires_ms = record.pat, access.expires_ms
-    if found.expires_ms is not None:
-        expires_ms = min(expires_ms, found.expires_ms)  # the PAT's may have been moved since
-    scopes = frozenset(access.scopes)
+    found, scopes = record.pat, frozenset(access.scopes)
+    expires_ms = token_expiry(found, access)
     principal = Principal(found.owner, scopes, found.id, found.tenant, "access_token", expires_ms)
     return principal, record, access

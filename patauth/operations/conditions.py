@@ -1,8 +1,8 @@
 """The conditions under which a PAT, and the access tokens that come from it, may be used.
 
-This is the one home of such a condition in Python, for secrets, access tokens and the caller's own PAT alike.
-The scripts judge those that cost nothing there: `active` and `current` in store/lua/prelude.lua, and the same
-inline in authenticate.lua, which runs on each request.
+This module is the only home of these conditions in Python, for secrets, access tokens and the caller's own
+PAT. The store's scripts check those that need no hash: `active` and `current` in store/lua/prelude.lua, and
+the same inline in authenticate.lua, which runs on each request.
 """
 
 from __future__ import annotations
@@ -20,23 +20,34 @@ def is_usable(pat: PersonalAccessToken, now: int) -> bool:
 
 
 def require_usable(pat: PersonalAccessToken, now: int) -> None:
-    """Raise `InvalidCredentials`, which says why, unless a PAT may be used. For holders of its secret."""
+    """Raise `InvalidCredentials` unless a PAT may be used at `now` (ms).
+
+    The error says why, so it is only for a caller who has shown the PAT's secret.
+    """
     state = pat.state_at(now)
     if state != "active":
         raise InvalidCredentials(f"the personal access token {_WORDS[state]}", state=state)
 
 
 def require_changeable(pat: PersonalAccessToken, now: int) -> None:
-    """Raise `InvalidRequest` for a PAT that has expired: it can only be read or deleted."""
+    """Raise `InvalidRequest` for a PAT that has expired at `now` (ms): it can only be read or deleted."""
     if pat.state_at(now) == "expired":
         raise InvalidRequest("this personal access token has expired; it can only be read or deleted")
 
 
 def is_token_usable(record: PatRecord, token: TokenRecord, now: int) -> bool:
-    """Return whether an access token may be used: itself, its PAT, and the secret that it came from."""
+    """Return whether an access token may be used at `now` (ms).
+
+    The token, its PAT and the secret that it came from must all be valid.
+    """
     return (
         token.pat_id == record.pat.id
         and now < token.expires_ms
         and is_usable(record.pat, now)
         and record.passes(token.generation, now)
     )
+
+
+def token_expiry(pat: PersonalAccessToken, token: TokenRecord) -> int:
+    """Return when an access token expires (ms): never after its PAT, whose expiry may have moved since."""
+    return token.expires_ms if pat.expires_ms is None else min(token.expires_ms, pat.expires_ms)

@@ -1,9 +1,9 @@
-"""Creation: a PAT is made, with at most its maker's authority, and its secret is shown once."""
+"""Creation of PATs. A PAT has at most its maker's authority, and its secret is shown once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import (
@@ -12,42 +12,41 @@ from ..errors import (
     Forbidden,
     InvalidCredentials,
     InvalidRequest,
-    InvalidScope,
     StoreUnavailable,
 )
 from ..events import Facts
 from ..model import credentials, quota
-from ..model.expiry import Expiry
+from ..model.credentials import Format
+from ..model.expiry import Expiry, require_acknowledged
 from ..model.pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name
 from ..model.pat_id import PatId
 from ..model.quota import Quota
-from ..model.scopes import check as check_scopes
-from ..model.scopes import check_known, known_of
+from ..model.scopes import check_known, check_some, known_of
 from ..settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
 from ..store.pats import Outcome
 from ..store.record import PatRecord, SecretSlot
 from .permissions import Actor
 from .recording import recorded
 
-_ID_TRIES = 3  # 96 random bits meet another id of the same owner tag practically never
+_ID_TRIES = 3  # two ids of one owner tag practically never have the same 96 random bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPat:
-    """What is asked for when a PAT is to be made."""
+    """The arguments of `create`."""
 
-    owner: Owner | str | None  # an id alone: with the name and type of their other PATs; None: the maker
-    name: str | Callable[[str], str]  # or a function that makes it of the PAT id
-    scope: Iterable[str] | None  # None: the maker's own
+    owner: Owner | str | None  # an id: the owner as in their other PATs; None: the maker
+    name: str | Callable[[str], str]  # or a function that makes the name from the PAT id
+    scope: Iterable[str] | None  # None: the maker's own scopes
     expiry: Expiry
     access_token_ttl: int | None = None  # seconds; None: the setting
     request_quota: Quota | str | None = None  # None: the setting
-    never_acknowledged: bool = False  # a PAT that never expires needs this
+    never_acknowledged: bool = False  # required for a PAT that never expires
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What is asked for, as far as it can be checked without the store."""
+class _Checked:
+    """The arguments of `create` after the checks that need no store."""
 
     new: NewPat
     owner: Owner
@@ -63,48 +62,54 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
     it, or the owner is disabled), `Overloaded`.
     """
     settings, store = actor.settings, actor.store
-    asked = _read(actor, new)
+    asked = _check(actor, new)
     tag = store.settle_key().owner_tag(settings.tenant, asked.owner.id)
     pat_id = PatId.mint(tag)
     _rehearse(actor, asked, pat_id)  # a refusal costs no hash
     secret = credentials.mint_secret()
-    slot = hashed(actor, pat_id, secret)
+    slot = hash_secret(actor, pat_id, secret)
     for _ in range(_ID_TRIES):
-        # Judged again: the caller may have been revoked while the hash was computed.
+        # This checks the caller again, who may have been revoked while the hash was computed.
         pat = _write(actor, asked, pat_id, slot)
         if pat is not None:
-            form = settings.format
-            return IssuedPat(pat, form.secret_text(secret), form.token_text(pat.id, secret))
+            return issued(actor, pat, secret)
         pat_id = PatId.mint(tag)
         slot = SecretSlot(slot.generation, store.keyring.secret_tag(pat_id, secret), slot.digest)
     raise StoreUnavailable(detail="no PAT id came free")
 
 
-def hashed(actor: Actor, pat_id: PatId, secret: bytes, generation: int = 1) -> SecretSlot:
-    """Hash a new secret. The time that it takes is not the store's: it puts the deadline off."""
+def hash_secret(actor: Actor, pat_id: PatId, secret: bytes) -> SecretSlot:
+    """Return the slot of a PAT's first secret. The time to hash it does not count for the deadline."""
     started = time.monotonic()
     digest = actor.hasher.hash(secret)
     actor.store.deadline.postpone(time.monotonic() - started)
-    return SecretSlot(generation, actor.store.keyring.secret_tag(pat_id, secret), digest)
+    return SecretSlot(1, actor.store.keyring.secret_tag(pat_id, secret), digest)
 
 
-# -- what is asked for ---------------------------------------------------------------------------------------
+def issued(actor: Actor, pat: PersonalAccessToken, secret: bytes) -> IssuedPat:
+    """Return a PAT with the texts of its new secret."""
+    form = Format(actor.settings.credential_prefixes)
+    return IssuedPat(pat, form.secret_text(secret), form.token_text(pat.id, secret))
 
 
-def _read(actor: Actor, new: NewPat) -> _Asked:
-    """Check who asks for whom, and all that can be checked without the store."""
+# -- checks of the arguments ---------------------------------------------------------------------------------
+
+
+def _check(actor: Actor, new: NewPat) -> _Checked:
+    """Check the right to make the PAT, and everything else that needs no store."""
     settings = actor.settings
     owner = _owner_of(actor, new.owner)
     if settings.owner_types is not None and owner.type not in settings.owner_types:
         raise InvalidRequest(f"give one of {', '.join(settings.owner_types)}", field="owner type")
     name = new.name if callable(new.name) else check_name(new.name)
-    scopes = None if new.scope is None else checked_scopes(new.scope, settings.scopes)
+    scopes = None if new.scope is None else check_some(new.scope)
+    check_known(scopes or (), settings.scopes)
     _check_ttl(new.access_token_ttl)
-    return _Asked(new, owner, name, scopes, _quota(new.request_quota))
+    return _Checked(new, owner, name, scopes, _quota(new.request_quota))
 
 
 def _owner_of(actor: Actor, owner: Owner | str | None) -> Owner:
-    """Return whom a PAT is to be made for: the caller, or with the right to it, anyone."""
+    """Return the owner of the new PAT: the caller, or anyone if the caller has the right to it."""
     home = actor.owner
     if owner is None:
         actor.require_own("manage")
@@ -118,8 +123,6 @@ def _owner_of(actor: Actor, owner: Owner | str | None) -> Owner:
             return home
         actor.require_all("manage")
         return _known_owner(actor, owner_id)
-    if not isinstance(owner, Owner):
-        raise InvalidRequest("give a patauth.Owner", field="owner")
     actor.require_all("manage")
     return owner
 
@@ -127,7 +130,7 @@ def _owner_of(actor: Actor, owner: Owner | str | None) -> Owner:
 def _known_owner(actor: Actor, owner_id: str) -> Owner:
     """Return an owner with the name and type that their PATs have.
 
-    A new owner gets the first type that may have PATs.
+    An owner without PATs gets the first type that the setting `owner_types` allows.
     """
     pats, settings = actor.store.pats, actor.settings
     tag = actor.store.keyring.owner_tag(settings.tenant, owner_id)
@@ -136,15 +139,6 @@ def _known_owner(actor: Actor, owner_id: str) -> Owner:
         if record is not None:
             return record.pat.owner
     return Owner(owner_id, type=(settings.owner_types or ("IDENTITY",))[0])
-
-
-def checked_scopes(scopes: Iterable[str], catalogue: Collection[str] | None) -> tuple[str, ...]:
-    """Return scopes that a PAT can have: at least one, well formed, and known. Raises `InvalidScope`."""
-    checked = check_scopes(scopes)
-    if not checked:
-        raise InvalidScope("give at least one scope", field="scope")
-    check_known(checked, catalogue)
-    return checked
 
 
 def _check_ttl(seconds: int | None) -> None:
@@ -167,19 +161,19 @@ def _quota(given: Quota | str | None) -> Quota | None:
     return found
 
 
-# -- judging and writing -------------------------------------------------------------------------------------
+# -- decision and write --------------------------------------------------------------------------------------
 
 
-def _rehearse(actor: Actor, asked: _Asked, pat_id: PatId) -> None:
-    """Raise what creating the PAT would raise now; write nothing."""
-    pat, latest = _judged(actor, asked, pat_id)
+def _rehearse(actor: Actor, asked: _Checked, pat_id: PatId) -> None:
+    """Raise what the creation of the PAT would raise now; write nothing."""
+    pat, latest = _decide(actor, asked, pat_id)
     most = actor.settings.max_pats_per_owner
     refuse(actor.store.pats.would_create(pat, most=most, latest=latest, maker=actor.pat_id), most)
 
 
-def _write(actor: Actor, asked: _Asked, pat_id: PatId, slot: SecretSlot) -> PersonalAccessToken | None:
-    """Judge what is asked for as things are now, and write it. Return None if the id exists already."""
-    pat, latest = _judged(actor, asked, pat_id)
+def _write(actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot) -> PersonalAccessToken | None:
+    """Decide what the PAT is to be as things are now, and write it. Return None if the id exists already."""
+    pat, latest = _decide(actor, asked, pat_id)
     most = actor.settings.max_pats_per_owner
     facts = {"patId": pat.id, "ownerId": pat.owner.id, "name": pat.name, **actor.facts}
 
@@ -195,21 +189,18 @@ def _write(actor: Actor, asked: _Asked, pat_id: PatId, slot: SecretSlot) -> Pers
     return pat if outcome == "made" else None
 
 
-def _judged(actor: Actor, asked: _Asked, pat_id: PatId) -> tuple[PersonalAccessToken, int]:
-    """Return the PAT as it may be made now, and the latest instant (ms) at which it may be written."""
+def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> tuple[PersonalAccessToken, int]:
+    """Return the PAT that may be made now, and the latest instant (ms) at which it may be written."""
     settings, pats, new = actor.settings, actor.store.pats, asked.new
     limit = actor.limit()
     scopes = asked.scopes
     if scopes is None:
-        scopes = checked_scopes(known_of(limit.own, settings.scopes), None)
+        scopes = check_some(known_of(limit.own, settings.scopes))
     limit.require(scopes)
     now = pats.now()
     latest = pats.latest(now)
     expires_ms = new.expiry.settle(now, created=now, longest=settings.max_lifetime, ceiling=limit.expires_ms)
-    if expires_ms is None and not new.never_acknowledged:
-        raise InvalidRequest(
-            "a personal access token that never expires needs this true", field="never_acknowledged"
-        )
+    require_acknowledged(expires_ms, new.never_acknowledged)
     pat = PersonalAccessToken(
         id=str(pat_id),
         name=check_name(asked.name(pat_id)) if callable(asked.name) else asked.name,
@@ -229,7 +220,7 @@ def _judged(actor: Actor, asked: _Asked, pat_id: PatId) -> tuple[PersonalAccessT
 
 
 def refuse(outcome: Outcome, most: int | None = None) -> None:
-    """Raise what is the caller's fault in an outcome. `most`: how many PATs an owner may have."""
+    """Raise the error for an outcome that is the caller's fault. `most`: how many PATs an owner may have."""
     if outcome == "full":
         raise Conflict(f"this owner has {most} PATs already, the most that are allowed; revoke one first")
     if outcome == "taken":

@@ -1,4 +1,4 @@
-"""The exchange: a PAT's id and secret for a short-lived access token with its scopes (RFC 6749 §4.4)."""
+"""The exchange of a PAT's id and secret for a short-lived access token with its scopes (RFC 6749 §4.4)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from ..errors import InvalidCredentials, StoreUnavailable
-from ..events import Events, Reason
+from ..events import Events
 from ..jwt.issuer import SignedTokens
-from ..model.credentials import PatCredentials
+from ..model.credentials import Format, PatCredentials
 from ..model.quota import Decision
 from ..model.scopes import check, narrow, parse
 from ..settings import Settings
@@ -18,23 +18,23 @@ from ..store.record import PatRecord, TokenRecord
 from ..store.store import Store
 from .authenticate import Authenticator, Proven
 
-_TRIES = 3  # a PAT that changes between verification and issue is looked at again
+_TRIES = 3  # a PAT that changes between verification and issue is checked again
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """An access token, as RFC 6749 §5.1 answers it."""
+    """An access token and what RFC 6749 §5.1 tells a client about it."""
 
     value: str = field(repr=False)
     expires_in: int  # whole seconds, rounded down
-    scope: tuple[str, ...]  # what was granted
+    scope: tuple[str, ...]  # the scopes that were granted
     pat_id: str
-    decision: Decision  # what is left of the exchange quota
+    decision: Decision  # of the exchange quota, for patauth's own answers
     token_type: str = "Bearer"  # noqa: S105
 
 
 class Exchanger:
-    """Issues access tokens, with `signed` as JWTs; safe for many threads."""
+    """Issues access tokens; with `signed`, they are JWTs. Safe for many threads."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class Exchanger:
         self._authenticator = authenticator
         self._events = events
         self._signed = signed
-        self._format = settings.format
+        self._format = Format(settings.credential_prefixes)
 
     def exchange(
         self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
     ) -> Access:
-        """Verify the secret, charge the exchange quota, and write a token with at most the PAT's scopes.
+        """Verify the secret, charge the exchange quota, and issue a token with at most the PAT's scopes.
 
-        Raises what `Authenticator.prove` raises, and `InvalidScope`.
+        Raises `InvalidScope`, and what `Authenticator.prove` raises.
         """
         proven = self._authenticator.prove(credentials, address, exchange=True)
         requested = parse(scope or "") if isinstance(scope, str | None) else check(scope)
@@ -68,8 +68,7 @@ class Exchanger:
             if issued == "issued":
                 break
             if not isinstance(issued, PatRecord):
-                reason: Reason = "revoked"
-                self._events.emit("credentials.refused", patId=token.pat_id, reason=reason, address=address)
+                self._events.refused("revoked", address, token.pat_id)
                 raise InvalidCredentials
             slot = self._authenticator.check_secret(
                 credentials, address, issued, proven.tag, issued.pat.read_ms
@@ -86,7 +85,7 @@ class Exchanger:
         return Access(text, seconds, token.scopes, proven.record.pat.id, proven.decision)
 
     def _mint(self, proven: Proven, token: TokenRecord) -> tuple[str, bytes]:
-        """Return the text of a token, and the digest under which its record is kept."""
+        """Return the text of a token, and the digest that is the key of its record."""
         if self._signed is None:
             return self._format.mint_access_token(token.pat_id)
         subject, now = proven.record.pat.owner.id, proven.verdict.now
@@ -100,5 +99,5 @@ class Exchanger:
         if pat.expires_ms is not None:
             expires_ms = min(expires_ms, pat.expires_ms)
         if proven.slot.generation != proven.record.secrets[0].generation:
-            expires_ms = min(expires_ms, proven.record.overlap_end_ms)  # it ends with the secret it came from
+            expires_ms = min(expires_ms, proven.record.overlap_end_ms)  # the token ends with its secret
         return TokenRecord(proven.record.pat_id, proven.slot.generation, expires_ms, granted)

@@ -1,8 +1,8 @@
-"""Refused credentials, counted for each client address.
+"""The failure quota: it counts refused credentials for each client address.
 
-The quota of failures is what makes guessing noisy, not what makes it hopeless: 256 random bits do that. So
-it lives in the process, in a bounded table, costs no round trip, and can never keep a right secret out: the
-caller charges it only after credentials were refused, and all it changes is 401 into 429.
+Its purpose is to make guessing noisy. 256 random bits make guessing hopeless already. So each process counts
+for itself, in a table of limited size and without a round trip. The quota never keeps a right secret out: it
+is charged only after credentials were refused, and only turns a 401 into a 429.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from ..errors import ConfigurationError
-from ..model.quota import Decision, Quota, admit
+from cachetools import LRUCache
 
-_US = 1_000_000  # microseconds in a second
+from ..model.quota import SECOND, Decision, Quota, admit
 
-# host [":" port] as servers and proxies write it: RFC 3986 §3.2.2 wants brackets around IPv6, and a bare
-# address has at least two colons. RFC 4007 §11 appends "%" and a zone to IPv6.
+# host [":" port] as servers and proxies write it. RFC 3986 §3.2.2 requires brackets around IPv6; an address
+# without them has at least two colons. RFC 4007 §11 appends "%" and a zone to IPv6.
 _ADDRESS = re.compile(
     r"(?P<v4>[0-9.]{7,15})(?::[0-9]{1,5})?"
     r"|\[(?P<bracketed>[0-9A-Fa-f:.]{2,45})(?:%[^\]]*)?\](?::[0-9]{1,5})?"
@@ -28,11 +27,11 @@ _ADDRESS = re.compile(
 
 
 def client_network(address: str | None) -> str | None:
-    """Who counts as one client: an IPv4 address as it is, the /64 of an IPv6 address; None if unknown.
+    """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
 
-    One customer has at least a /64 to choose addresses from (RFC 6177 §2, RFC 4291 §2.5.4). An IPv4-mapped
-    address is the IPv4 address. Port, brackets and zone are dropped. All spellings of an address give the
-    same text. Unix sockets, names, `unknown` and the empty text are unknown, and not limited.
+    One customer has at least a /64 of addresses (RFC 6177 §2, RFC 4291 §2.5.4). An IPv4-mapped address counts
+    as its IPv4 address. Port, brackets and zone are dropped, and all spellings of an address give the same
+    text. None stands for what is no address: Unix sockets, names, `unknown` and the empty text.
     """
     match = _ADDRESS.fullmatch(address or "")
     if match is None:
@@ -49,34 +48,29 @@ def client_network(address: str | None) -> str | None:
 class Failures:
     """Counts refused credentials against `quota`, for each of the `entries` addresses last seen.
 
-    `timer` gives seconds that never step back. One per process, safe to share by threads. A table that is
-    full forgets the address that was quiet longest: at worst somebody gets 401 where 429 was due.
-    Raises `ConfigurationError`.
+    `timer` returns seconds that never step back. A process has one object, which its threads share. A full
+    table forgets the address that was quiet longest: at worst, a client gets 401 instead of 429.
     """
 
     def __init__(self, quota: Quota, *, entries: int, timer: Callable[[], float] = time.monotonic) -> None:
-        if entries < 1:
-            raise ConfigurationError("failure_entries must be at least 1")
         self._quota = quota
         self._entries = entries
         self._timer = timer
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a child: a free lock and an empty table; a thread of the parent may have been changing it."""
-        from cachetools import LRUCache
-
+        """Start with a free lock and an empty table: a thread of the parent may have been changing them."""
         self._lock = threading.Lock()
         self._tats: LRUCache[str, int] = LRUCache(self._entries)
 
     def charge(self, address: str | None) -> Decision | None:
-        """Count one refused id and secret from `address`; None, and no limit, if the address is unknown."""
+        """Count one refusal of an address and return the decision; None, and no limit, without an address."""
         network = client_network(address)
         if network is None:
             return None
         with self._lock:
-            # Read under the lock: two threads must not hand in their readings in the other order.
-            now_us = int(self._timer() * _US)
+            # The clock is read under the lock, so that the readings of two threads stay in order.
+            now_us = int(self._timer() * SECOND)
             step = admit(self._tats.get(network), now_us, self._quota)
             self._tats[network] = step.tat_us  # on a refusal too, as `admit` asks
         return Decision(step.allowed, "failures", self._quota, step.backlog_us, step.wait_us)

@@ -1,8 +1,9 @@
-"""What a token is worth at this moment, and the end of one (RFC 7662, RFC 7009).
+"""Introspection and revocation of tokens (RFC 7662, RFC 7009).
 
-An owner may look at and end their own access tokens; a holder of `oauth:introspect`, which is meant for
-resource servers, may look at all of the tenant. A PAT, by its PAT token, is its owner's alone. Everything
-else is "not active", in the same words whatever the reason: unknown, expired, revoked, somebody else's.
+An owner may introspect and revoke their own access tokens, and a PAT by its PAT token. A holder of
+`oauth:introspect`, which is meant for resource servers, may introspect all access tokens of the tenant. For
+every other token the answer is "not active". It is the same whatever the reason: the token is unknown,
+expired, revoked, or belongs to somebody else.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from ..model.caller import Method
 from ..model.credentials import AccessToken, PatCredentials
 from ..model.pat import Owner
 from ..model.rights import INTROSPECT
+from ..store.record import PatRecord, TokenRecord
 from .authenticate import Authenticator, agree
-from .conditions import is_token_usable
+from .conditions import is_token_usable, token_expiry
 from .lifecycle import delete_shown
 from .permissions import Actor
 from .recording import recorded
@@ -24,19 +26,19 @@ from .recording import recorded
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """What is known of a token (RFC 7662 §2.2). Of one that is not active, nothing."""
+    """What is known of a token (RFC 7662 §2.2). Nothing is known of a token that is not active."""
 
     active: bool
     scope: tuple[str, ...] = ()
     pat_id: str | None = None  # the client_id
     subject: Owner | None = None
     tenant: str | None = None
-    method: Method | None = None  # how it would authenticate: "pat" or "access_token"
-    expires_ms: int | None = None  # None, of an active one: never
-    audience: tuple[str, ...] = ()  # of a signed one
+    method: Method | None = None  # the method of a caller with this token: "pat" or "access_token"
+    expires_ms: int | None = None  # None, if it is active: never
+    audience: tuple[str, ...] = ()  # of a signed token
 
     def members(self, issuer: str | None) -> dict[str, bool | int | str | list[str]]:
-        """Return the members of RFC 7662 §2.2, as JSON has them."""
+        """Return the members of an answer in JSON (RFC 7662 §2.2). `issuer`: the setting, None to omit it."""
         if not self.active or self.subject is None or self.pat_id is None:
             return {"active": False}
         found: dict[str, bool | int | str | list[str]] = {
@@ -62,9 +64,9 @@ INACTIVE = Introspection(active=False)
 def introspect(
     actor: Actor, authenticator: Authenticator, token: AccessToken | PatCredentials, address: str | None
 ) -> Introspection:
-    """Return what a token is worth. This charges no quota of its own PAT, and is no use of it.
+    """Return what a token is worth. It charges no quota of the PAT, and does not count as a use.
 
-    A PAT token with a wrong secret counts as a refused credential. Raises `RateLimited`, `Overloaded`.
+    A PAT token with a wrong secret counts as refused credentials. Raises `RateLimited`, `Overloaded`.
     """
     if isinstance(token, AccessToken):
         return _of_access_token(actor, token)
@@ -78,34 +80,39 @@ def introspect(
 
 
 def _of_access_token(actor: Actor, token: AccessToken) -> Introspection:
-    found = actor.store.tokens.read(token.pat_id, token.digest)
+    found = _find(actor, token)
     if found is None:
         return INACTIVE
     record, access = found
     pat = record.pat
-    if (
-        pat.tenant != actor.settings.tenant
-        or not is_token_usable(record, access, pat.read_ms)
-        or (token.claims is not None and not agree(token.claims, pat, access))
-        or not (actor.owns(pat) or actor.holds(INTROSPECT))
-    ):
+    if not is_token_usable(record, access, pat.read_ms) or not (actor.owns(pat) or actor.holds(INTROSPECT)):
         return INACTIVE
-    expires_ms = access.expires_ms if pat.expires_ms is None else min(access.expires_ms, pat.expires_ms)
+    expires_ms = token_expiry(pat, access)
     audience = token.claims.audience if token.claims is not None else ()
     return Introspection(
         True, access.scopes, pat.id, pat.owner, pat.tenant, "access_token", expires_ms, audience
     )
 
 
+def _find(actor: Actor, token: AccessToken) -> tuple[PatRecord, TokenRecord] | None:
+    """Return the records of an access token of the tenant and its PAT, if they say what the token says."""
+    found = actor.store.tokens.read(token.pat_id, token.digest)
+    if found is None:
+        return None
+    pat, access = found[0].pat, found[1]
+    agrees = token.claims is None or agree(token.claims, pat, access)
+    return found if agrees and access.pat_id == pat.id and pat.tenant == actor.settings.tenant else None
+
+
 def revoke(
     actor: Actor, authenticator: Authenticator, token: AccessToken | PatCredentials, address: str | None
 ) -> bool:
-    """End an access token, or with a PAT token the PAT, if it is the caller's own; return whether it did.
+    """Revoke an access token, or with a PAT token the PAT, if the caller owns it; return whether it existed.
 
-    Returns only once it is durable, also when it was ended before. Raises as `introspect`, and
-    `StoreUnavailable` when that is not known: it is safe to repeat.
+    Returns only when the revocation is durable, also if an earlier call made it. Raises `RateLimited`,
+    `Overloaded`, and `StoreUnavailable` if the outcome is not known: it is safe to repeat.
     """
-    # What exists decides, not what is active: an owner who is disabled may be enabled again.
+    # A token that exists is removed even if it is not active: a disabled owner may be enabled again.
     store = actor.store
     if isinstance(token, PatCredentials):
         try:
@@ -118,7 +125,7 @@ def revoke(
             except NotFound:  # another call was faster
                 return False
             return True
-    elif _is_own(actor, token):
+    elif (found := _find(actor, token)) is not None and actor.owns(found[0].pat):
 
         def facts_of(removed: bool | None) -> list[Facts]:
             return [] if removed is False else [{"patId": token.pat_id, **actor.facts}]
@@ -128,16 +135,3 @@ def revoke(
         )
     store.pats.confirm_removals(token.pat_id.tag)
     return False
-
-
-def _is_own(actor: Actor, token: AccessToken) -> bool:
-    found = actor.store.tokens.read(token.pat_id, token.digest)
-    if found is None:
-        return False
-    pat, access = found[0].pat, found[1]
-    return (
-        access.pat_id == pat.id
-        and pat.tenant == actor.settings.tenant
-        and actor.owns(pat)
-        and (token.claims is None or agree(token.claims, pat, access))
-    )

@@ -1,8 +1,8 @@
-"""JSON Patch (RFC 6902) of a JSON object: all operations or none, and only of members that are let.
+"""JSON Patch (RFC 6902) of a JSON object: all operations or none, and only on the members that are allowed.
 
-`jsonpatch` does the patching. Here is what it leaves to its caller: which members may be touched or read,
-errors that are safe to send, and bounds, because each copy of a document into itself doubles it.
-Pure: nothing that is handed in is changed, and nothing that is handed out shares a list or object with it.
+The library `jsonpatch` applies the operations. This module adds what the library leaves to its caller: which
+members an operation may use, errors that are safe to send, and limits, because each copy of a document into
+itself doubles it. The functions change no argument, and their results share no list or object with one.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ..errors import InvalidRequest
 MAX_OPERATIONS = 32
 MAX_POINTER = 1024  # characters of a path
 MAX_TOKENS = 16  # names and indexes in a path
-# Objects and lists within each other. Paths alone could lead 32 x 16 down, where Python's recursion gives up.
+# Levels of objects and lists. Paths alone could make 32 x 16 levels, too many for Python's recursion.
 MAX_DEPTH = 32
-# Document and all that the operations write, together: a bound on the outcome and on the work. A character
-# counts 1 and a value 8, about what a reference takes: at most 16 384 values. The fullest list of scopes, 256
-# of 128 characters, takes a quarter of it.
+# The size of the document and of everything that the operations write, together. It limits the result and the
+# work. A character counts 1 and a value 8, about as much as a reference: at most 16 384 values. The longest
+# list of scopes, 256 of 128 characters, takes a quarter of it.
 MAX_SIZE = 131_072
 _VALUE = 8
 
-# RFC 6902 §4: the members that each operation needs beside `op` and `path`.
+# RFC 6902 §4: the member that each operation needs in addition to `op` and `path`.
 NEEDS = {
     "add": "value",
     "remove": None,
@@ -44,13 +44,14 @@ _SHOWN = re.compile(r"[ !#-&(-\[\]-~]{1,40}")  # printable ASCII without quotes 
 def check(
     operations: object, allowed: Collection[str] | None, *, value_may_be_missing: Collection[str] = ()
 ) -> list[dict[str, Any]]:
-    """Read a patch: its operations with their known members only, as a fresh list that can be applied often.
+    """Return the operations of a patch, checked, as a new list that can be applied many times.
 
-    `operations`: a list of 1 to 32 objects, of any origin. `allowed`: names of the top-level members that may
-    be touched, or read as by `test` and `copy`; `None` is all, and the whole document too. Where a member
-    named in `value_may_be_missing` is the target, no `value` is a null: some clients never send a null.
-    Unknown members are dropped (RFC 6902 §4). Raises `InvalidRequest`, whose field is `operations` or
-    `operation N …`, counted from 1; its text repeats names only if they are short and plain.
+    `operations`: a list of 1 to 32 objects from any source. `allowed`: the names of the top-level members
+    that operations may write or read (as `test` and `copy` do); None is all of them, and the whole document.
+    If the target is a member in `value_may_be_missing`, a missing `value` is a null, because some clients
+    never send a null.
+    Unknown members of an operation are dropped (RFC 6902 §4). Raises `InvalidRequest`, whose field is
+    `operations` or `operation N …`, counted from 1. Its text repeats names only if they are short and plain.
     """
     if isinstance(allowed, str) or isinstance(value_may_be_missing, str):
         raise TypeError("check() takes collections of names, not a text")
@@ -90,27 +91,27 @@ def check(
 
 
 def apply(document: dict[str, Any], operations: list[dict[str, Any]]) -> dict[str, Any]:
-    """The document after all operations, which come from `check`; `document` itself is never changed.
+    """Return the document after all operations, which come from `check`; `document` itself does not change.
 
-    Raises `InvalidRequest` with the field `operation N …` for the first that cannot be done: there is nothing
-    at its path, a `test` fails (RFC 6902 §4.6: `true` is not 1, but 1.0 is), or more is written than
-    `MAX_SIZE`. Also if the outcome is no object, or something else than JSON is handed in.
+    Raises `InvalidRequest` with the field `operation N …` for the first operation that fails: its path does
+    not exist, its `test` is false (RFC 6902 §4.6: `true` is not 1, but 1.0 is), or it writes more than
+    `MAX_SIZE` allows. Raises it also if the result is not an object, or the document is not JSON.
     """
     patched, room = _read(document, 0, MAX_SIZE, "document")
     for place, operation in enumerate(operations, 1):
         where = f"operation {place}"
         op, path = operation["op"], operation["path"]
         if op in ("add", "replace", "copy", "move"):
-            # A move makes nothing larger, but maybe deeper; and to find that out is work, which counts too.
+            # A move makes nothing larger, but it can make the document deeper; and this check is work, too.
             member = NEEDS[op]
             written = operation["value"] if member == "value" else _find(patched, operation["from"], where)
             copied, room = _read(written, path.count("/"), room, f"{where} {member}")
-            if member == "value":  # a copy: later operations may change it, and patches are applied again
+            if member == "value":  # a copy: later operations may change it, and the patch is used again
                 operation = {**operation, "value": copied}
         try:
             patched = JsonPatch([operation]).apply(patched, in_place=True)
         except (JsonPatchException, JsonPointerException, ValueError):
-            # ValueError: the library's messages spell out values, and Python spells no number of 5000 digits.
+            # ValueError: the library's messages contain values, and Python refuses to print 5000 digits.
             if op == "test":
                 raise InvalidRequest(
                     f"the test failed{_at(path)}; nothing was changed", field=where
@@ -123,7 +124,7 @@ def apply(document: dict[str, Any], operations: list[dict[str, Any]]) -> dict[st
 
 
 def _tokens(pointer: object, allowed: Collection[str] | None, where: str) -> list[str]:
-    """The reference tokens of a JSON Pointer, unescaped (RFC 6901 §4); the first has to be allowed."""
+    """Return the reference tokens of a JSON Pointer, unescaped (RFC 6901 §4); the first must be allowed."""
     if not isinstance(pointer, str):
         raise InvalidRequest("give a JSON Pointer, such as '/name'", field=where)
     if len(pointer) > MAX_POINTER:
@@ -142,23 +143,23 @@ def _tokens(pointer: object, allowed: Collection[str] | None, where: str) -> lis
 
 
 def _find(document: Any, pointer: str, where: str) -> Any:
-    """What is at the `from` of an operation, which has to be there."""
+    """Return the value at the `from` of an operation. Raise `InvalidRequest` if it does not exist."""
     try:
         found = JsonPointer(pointer).resolve(document)
     except (JsonPointerException, ValueError):  # ValueError as in apply()
         found = EndOfList([])
-    if isinstance(found, EndOfList):  # the place after the last item, "-", where nothing is (RFC 6901 §4)
+    if isinstance(found, EndOfList):  # "-" is the place after the last item, which is empty (RFC 6901 §4)
         raise InvalidRequest(f"there is nothing{_at(pointer)}", field=f"{where} from")
     return found
 
 
 def _read(value: Any, depth: int, room: int, where: str) -> tuple[Any, int]:
-    """A copy of a JSON value that is to stand so many levels deep, and what it leaves of `room`."""
+    """Return a copy of a JSON value for a place `depth` levels down, and the rest of `room` after it."""
     room -= _VALUE
     if isinstance(value, str):
         room -= len(value)
     elif isinstance(value, int):  # bool too
-        room -= value.bit_length() // 3  # digits, about
+        room -= value.bit_length() // 3  # about its number of digits
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidRequest("JSON has only finite numbers", field=where)
@@ -167,9 +168,9 @@ def _read(value: Any, depth: int, room: int, where: str) -> tuple[Any, int]:
             raise InvalidRequest(f"more than {MAX_DEPTH} levels deep", field=where)
     elif value is not None:
         raise InvalidRequest("not a JSON value", field=where)
-    # Before its items and at each of them, so that many references to one long list are left early.
+    # This is checked before the items and at each item, so that many references to one long list end early.
     if room < 0:
-        raise InvalidRequest("too large, with all that was there and is written before it", field=where)
+        raise InvalidRequest("too large, together with the document and the operations before", field=where)
     if isinstance(value, Mapping):
         members = {}
         for name, item in value.items():
@@ -187,7 +188,7 @@ def _read(value: Any, depth: int, room: int, where: str) -> tuple[Any, int]:
 
 
 def _not(text: object) -> str:
-    """A caller's word, for the end of a message; nothing if it is long or has more than plain characters."""
+    """Return ", not '…'" for a message; nothing if the caller's text is long or has unusual characters."""
     return f", not '{text}'" if isinstance(text, str) and _SHOWN.fullmatch(text) else ""
 
 

@@ -1,4 +1,4 @@
-"""The life of one PAT: looked at and removed, by id, or by the PAT itself."""
+"""Reading and removing one PAT: by its id, or as the PAT that calls."""
 
 from __future__ import annotations
 
@@ -12,37 +12,43 @@ from .recording import recorded
 
 
 def get(actor: Actor, pat_id: str) -> PersonalAccessToken:
-    """Return one PAT, expired or not, until its retention is over. Raises `NotFound`, `Forbidden`."""
+    """Return one PAT; an expired one too, within its retention. Raises `NotFound`, `Forbidden`."""
     actor.require_own("read")
     return actor.find("read", pat_id).pat
 
 
 def get_self(actor: Actor) -> PersonalAccessToken:
-    """Return the PAT that calls. It needs no right for that. Raises `NotFound` where no PAT calls."""
+    """Return the PAT that calls; this needs no right. Raises `NotFound` if no PAT calls."""
     return actor.as_host().find("read", _own_id(actor)).pat
 
 
 def delete(actor: Actor, pat_id: str) -> None:
-    """Remove a PAT; its access tokens end with it. Raises `NotFound`, `Forbidden`.
+    """Remove a PAT, and its access tokens with it. Raises `NotFound`, `Forbidden`.
 
-    Returns only once that is durable; else raises `StoreUnavailable`, and it is safe to repeat.
+    Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
     """
     actor.require_own("delete")
     _delete(actor, actor, pat_id)
 
 
 def delete_self(actor: Actor) -> None:
-    """Remove the PAT that calls: its holder can end it without any right. As `delete`."""
+    """Remove the PAT that calls; this needs no right. Durable and repeatable like `delete`.
+
+    Raises `NotFound`.
+    """
     _delete(actor.as_host(), actor, _own_id(actor))
 
 
 def delete_shown(actor: Actor, pat_id: PatId) -> None:
-    """Remove a PAT whose secret the caller has shown. As `delete`."""
+    """Remove a PAT whose secret the caller has shown. Durable and repeatable like `delete`.
+
+    Raises `NotFound`.
+    """
     _delete(actor.as_host(), actor, pat_id)
 
 
 def _delete(allowed: Actor, caller: Actor, pat_id: str) -> None:
-    """Remove a PAT by the rights of `allowed`, in the name of `caller`."""
+    """Remove a PAT by the rights of `allowed`; the event names `caller`."""
     store = allowed.store
     try:
         pat = allowed.find("delete", pat_id).pat
@@ -55,7 +61,7 @@ def _delete(allowed: Actor, caller: Actor, pat_id: str) -> None:
     facts = {"patId": pat.id, "ownerId": pat.owner.id, **caller.facts}
 
     def facts_of(removed: bool | None) -> list[Facts]:
-        return [] if removed is False else [facts]  # False: another call has removed it at the same moment
+        return [] if removed is False else [facts]  # False: another call removed it in the meantime
 
     recorded(caller.events, "pat.delete", lambda: store.pats.delete(pat), facts_of)
 

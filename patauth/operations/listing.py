@@ -1,9 +1,8 @@
-"""Listings: an owner's PATs, or a whole tenant's; filtered, sorted, a page at a time. Nothing is ever
-scanned.
+"""Listings of an owner's PATs or a tenant's: filtered, sorted, in pages, and without a scan of the store.
 
-An owner has few PATs, and all are read. A tenant may have a million: there, the index that suits sorter and
-filter gives the candidates in order, and their records decide. What no index can order, or too little
-narrows, is refused beyond `MOST` candidates.
+An owner has few PATs, so all of them are read. A tenant may have a million. There, the index that suits
+sorter and filter gives the candidates in order, and their records decide. A listing that no index orders, or
+that the filter narrows too little, is refused if it has more than `MOST` candidates.
 """
 
 from __future__ import annotations
@@ -23,18 +22,17 @@ from ..store.tenant_index import Index, Piece
 from .permissions import Actor
 
 MOST = 10_000  # PATs that one listing reads
-_PIECE = 500  # read at a time
-_TRIES = 5  # for a page of which something moves while it is read
-_BEYOND = 2**31  # no store holds so many, and scripts count up to there
+_PIECE = 500  # PATs that one call of the store reads
+_TRIES = 5  # how often a page is read while PATs on it change
+_BEYOND = 2**31  # no store has so many PATs, and scripts can count to this number
 _INDEXES: tuple[Index, ...] = ("lastUsed", "expirationDate", "created")
 
 
 class Listing(list[PersonalAccessToken]):
-    """PATs. `total`: how many there are in all, where that was asked for.
+    """A list of PATs. `total`: the number of all PATs that match, if it was asked for, else None.
 
-    Over a whole tenant, where an index alone decides, it counts the index: a PAT that is being made or
-    removed at that moment may be in it or not; so may one whose making or removal was cut short, until a
-    page reaches it.
+    For a whole tenant, the total may come from an index. It may then miss or include a PAT that is being made
+    or removed at that moment, or whose creation or removal was interrupted and which no page has reached yet.
     """
 
     def __init__(self, pats: list[PersonalAccessToken], total: int | None = None) -> None:
@@ -43,7 +41,7 @@ class Listing(list[PersonalAccessToken]):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class _Query:
     """What to list. `limit` None: all, up to `MOST`."""
 
     filter: Filter | None
@@ -54,11 +52,11 @@ class Wanted:
 
     @property
     def page(self) -> slice:
-        """Which of all that match are wanted."""
+        """The part of all matching PATs that is wanted."""
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
 
     def matches(self, pat: PersonalAccessToken) -> bool:
-        """Whether the filter lets this one through."""
+        """Return whether a PAT passes the filter."""
         return self.filter is None or self.filter.matches(pat)
 
 
@@ -72,9 +70,9 @@ def list_pats(
     limit: int | None = None,
     count: bool = False,
 ) -> Listing:
-    """Return the PATs that a caller asks for: "me", an owner's by id, or with None the whole tenant's.
+    """Return the PATs of an owner ("me": of the caller), or with None of the whole tenant.
 
-    See `Authority.list`. Raises `InvalidRequest`, `Forbidden`.
+    `Authority.list` describes the arguments. Raises `InvalidRequest`, `Forbidden`.
     """
     if owner_id == "me":
         actor.require_own("read")
@@ -85,122 +83,122 @@ def list_pats(
         actor.require_all("read")
     else:
         actor.require_of(check_id(owner_id, "owner_id"))
-    wanted = Wanted(
+    query = _Query(
         parse(filters) if isinstance(filters, str) else filters,
         parse_sorters(sort) if isinstance(sort, str) else tuple(sort or ()),
-        _whole(offset, "offset"),
-        None if limit is None else _whole(limit, "limit"),
+        _count(offset, "offset"),
+        None if limit is None else _count(limit, "limit"),
         count,
     )
-    # A page has one deadline. All of ten thousand PATs take a while, and have one for each piece.
+    # A page has one deadline. A listing of all PATs takes longer, and has one deadline for each piece.
     store = actor.store.without_deadline() if limit is None else actor.store
-    lister = Lister(actor.settings, store)
-    return lister.of_tenant(wanted) if owner_id is None else lister.of_owner(owner_id, wanted)
+    lister = _Lister(actor.settings, store)
+    return lister.of_tenant(query) if owner_id is None else lister.of_owner(owner_id, query)
 
 
 def tenant_sequence(actor: Actor) -> int:
-    """Return a number that grows with each change to the tenant's PATs."""
+    """Return a number that grows with each change of the tenant's PATs."""
     return actor.store.tenant_index.sequence()
 
 
 def now(actor: Actor) -> int:
-    """Return the store's clock, ms since 1970: expiries and dates of changes go by it."""
+    """Return the store's clock (ms since 1970), which expiries and dates of changes use."""
     return actor.store.pats.now()
 
 
-class Lister:
-    """Reads what is wanted, as far as a caller may see it."""
+class _Lister:
+    """Reads the PATs of a query; the rights of the caller are checked before."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._tenant = settings.tenant
         self._retention_ms = settings.retention * 1000
 
-    def of_owner(self, owner_id: str, wanted: Wanted) -> Listing:
-        """Return PATs of an owner, all of which are read."""
+    def of_owner(self, owner_id: str, query: _Query) -> Listing:
+        """Return PATs of an owner. This reads all of the owner's PATs."""
         pats = self._store.pats
         pat_ids = pats.ids_of(owner_id, self._store.keyring.owner_tag(self._tenant, owner_id))
         if not pat_ids:
-            return Listing([], 0 if wanted.count else None)
+            return Listing([], 0 if query.count else None)
         found: list[PersonalAccessToken] = []
         for at in range(0, len(pat_ids), _PIECE):
             found += self._living(pats.read(pat_ids[at : at + _PIECE]))
-        return _finish(filter(wanted.matches, found), wanted)
+        return _finish(filter(query.matches, found), query)
 
-    def of_tenant(self, wanted: Wanted) -> Listing:
+    def of_tenant(self, query: _Query) -> Listing:
         """Return PATs of the tenant, by the index that suits best."""
-        index, by = self._store.tenant_index, wanted.filter
+        index, by = self._store.tenant_index, query.filter
         self._store.settle_key()
         now = self._store.pats.now()
         named = None if by is None else by.ids()
         if named is not None:
             ids = sorted(pat_id for pat_id in map(PatId.read, named) if pat_id is not None)
             pats = self._living(index.records(ids, now)) if ids else []
-            return _finish(filter(wanted.matches, pats), wanted)
+            return _finish(filter(query.matches, pats), query)
         unborn = index.mend_suspects(now, self._retention_ms)
-        way = self._way(wanted)
-        if way.in_order and way.exact:
-            return self._range(way, wanted, unborn)
-        if not way.in_order:
-            return _finish(filter(wanted.matches, self._walk(way, unborn, whole=True)), wanted)
-        whole = wanted.count or wanted.limit is None
-        matching = filter(wanted.matches, self._walk(way, unborn, whole=whole))
+        plan = self._plan(query)
+        if plan.in_order and plan.exact:
+            return self._range(plan, query, unborn)
+        if not plan.in_order:
+            return _finish(filter(query.matches, self._walk(plan, unborn, whole=True)), query)
+        whole = query.count or query.limit is None
+        matching = filter(query.matches, self._walk(plan, unborn, whole=whole))
         if whole:
             pats = list(matching)
-            return Listing(pats[wanted.page], len(pats) if wanted.count else None)
-        return Listing(list(islice(matching, wanted.offset, wanted.page.stop)))
+            return Listing(pats[query.page], len(pats) if query.count else None)
+        return Listing(list(islice(matching, query.offset, query.page.stop)))
 
-    def _way(self, wanted: Wanted) -> _Way:
-        """The index that has the order that is wanted; else the one that the filter narrows most."""
+    def _plan(self, query: _Query) -> _Plan:
+        """Return the index that has the wanted order, else the one that the filter narrows most."""
         bounds: dict[Index, Bounds] = {}
-        if wanted.filter is not None:
-            found = ((index, wanted.filter.bounds(index)) for index in _INDEXES)
+        if query.filter is not None:
+            found = ((index, query.filter.bounds(index)) for index in _INDEXES)
             bounds = {index: bound for index, bound in found if bound is not None}
         index: Index = next(iter(bounds), "created")
-        descending, in_order = False, not wanted.sorters  # without sorters, any order will do
-        if len(wanted.sorters) == 1:
-            (sorter,) = wanted.sorters
+        descending, in_order = False, not query.sorters  # without sorters, every order is right
+        if len(query.sorters) == 1:
+            (sorter,) = query.sorters
             for one in _INDEXES:
                 if one == sorter.field and (one in bounds or not bounds):
                     index, descending, in_order = one, sorter.descending, True
-        if len(bounds) > 1 and (not in_order or not wanted.sorters):
+        if len(bounds) > 1 and (not in_order or not query.sorters):
             ranges = [(one, bound.low, bound.high) for one, bound in bounds.items()]
             sizes = self._store.tenant_index.counts(ranges)
             index = min(zip(sizes, bounds, strict=True))[1]
-        low, high, exact = bounds.get(index, (0, NEVER, wanted.filter is None))
-        return _Way(index, low, high, descending, in_order, exact)
+        low, high, exact = bounds.get(index, (0, NEVER, query.filter is None))
+        return _Plan(index, low, high, descending, in_order, exact)
 
-    def _range(self, way: _Way, wanted: Wanted, unborn: set[PatId]) -> Listing:
-        """A page that the index alone decides: what is wrong in it is mended, and the page read again."""
+    def _range(self, plan: _Plan, query: _Query, unborn: set[PatId]) -> Listing:
+        """Return a page that the index alone decides. Repair wrong entries in it, and read it again."""
         index = self._store.tenant_index
         for _ in range(_TRIES):
-            size = MOST if wanted.limit is None else min(wanted.limit, MOST)
-            piece = self._piece(way, wanted.offset, size, unborn)
-            if size != wanted.limit and piece.total - wanted.offset > MOST:
+            size = MOST if query.limit is None else min(query.limit, MOST)
+            piece = self._piece(plan, query.offset, size, unborn)
+            if size != query.limit and piece.total - query.offset > MOST:
                 raise InvalidRequest(f"there are {piece.total}; ask for a page of them", field="limit")
             pats: list[PersonalAccessToken] = []
             wrong: list[PatId] = []
-            for living, differing in self._read(way, piece.now, piece.entries):
+            for living, differing in self._read(plan, piece.now, piece.entries):
                 pats += living
                 wrong += differing
             if not wrong:
                 break
             unborn = unborn | index.mend(wrong, piece.now, self._retention_ms)
-        return Listing(list(filter(wanted.matches, pats)), piece.total if wanted.count else None)
+        return Listing(list(filter(query.matches, pats)), piece.total if query.count else None)
 
-    def _walk(self, way: _Way, unborn: set[PatId], *, whole: bool) -> Iterator[PersonalAccessToken]:
-        """PATs by an index, each once, whatever moves meanwhile; mending it on the way.
+    def _walk(self, plan: _Plan, unborn: set[PatId], *, whole: bool) -> Iterator[PersonalAccessToken]:
+        """Yield PATs in the order of an index, each one once, even if they move; repair wrong entries.
 
         `whole`: all will be asked for. Raises `InvalidRequest` when there are more than `MOST`.
         """
         seen: set[PatId] = set()
-        for size in (_PIECE, MOST):  # each from the start: a rank would not stay what it was
-            piece = self._piece(way, 0, size, unborn)
+        for size in (_PIECE, MOST):  # both from the start, because ranks change in the meantime
+            piece = self._piece(plan, 0, size, unborn)
             if whole and piece.total > MOST:
                 break
             fresh = [entry for entry in piece.entries if entry[0] not in seen]
             seen.update(pat_id for pat_id, _ in fresh)
-            for living, wrong in self._read(way, piece.now, fresh):
+            for living, wrong in self._read(plan, piece.now, fresh):
                 if wrong:
                     self._store.tenant_index.mend(wrong, piece.now, self._retention_ms)
                 yield from living
@@ -212,22 +210,22 @@ class Lister:
         )
 
     def _read(
-        self, way: _Way, now: int, entries: list[tuple[PatId, int]]
+        self, plan: _Plan, now: int, entries: list[tuple[PatId, int]]
     ) -> Iterator[tuple[list[PersonalAccessToken], list[PatId]]]:
-        """What the records say of entries: PATs, and the ids of entries that say otherwise."""
+        """Yield in pieces the PATs of entries, and the ids of entries that differ from their record."""
         for at in range(0, len(entries), _PIECE):
             some = entries[at : at + _PIECE]
             records = self._store.tenant_index.records([pat_id for pat_id, _ in some], now)
             pats = self._living(records)
-            scores = {pat.id: index_value(pat, way.index) for pat in pats}
+            scores = {pat.id: index_value(pat, plan.index) for pat in pats}
             yield pats, [pat_id for pat_id, score in some if scores.get(pat_id) != score]
 
-    def _piece(self, way: _Way, offset: int, count: int, unborn: set[PatId]) -> Piece:
+    def _piece(self, plan: _Plan, offset: int, count: int, unborn: set[PatId]) -> Piece:
         return self._store.tenant_index.piece(
-            way.index,
-            way.low,
-            way.high,
-            descending=way.descending,
+            plan.index,
+            plan.low,
+            plan.high,
+            descending=plan.descending,
             offset=offset,
             count=count,
             without=unborn,
@@ -242,27 +240,27 @@ class Lister:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """By which index a listing goes: from `low` to `high`, or back."""
+class _Plan:
+    """How to read a listing: by one index, from `low` to `high`, or descending."""
 
     index: Index
     low: int
     high: int
     descending: bool
-    in_order: bool  # the index has the order that is wanted
-    exact: bool  # the range is all that the filter asks
+    in_order: bool  # the index has the wanted order
+    exact: bool  # every PAT in the range matches the filter
 
 
-def _finish(found: Iterable[PersonalAccessToken], wanted: Wanted) -> Listing:
-    """Sort what was found, and cut the page out."""
+def _finish(found: Iterable[PersonalAccessToken], query: _Query) -> Listing:
+    """Sort the PATs that were found, and return the wanted page."""
     pats = list(found)
-    sort_pats(pats, wanted.sorters or (Sorter("created", False),))
-    if wanted.limit is None and len(pats) - wanted.offset > MOST:
+    sort_pats(pats, query.sorters or (Sorter("created", False),))
+    if query.limit is None and len(pats) - query.offset > MOST:
         raise InvalidRequest(f"there are {len(pats)}; ask for a page of them", field="limit")
-    return Listing(pats[wanted.page], len(pats) if wanted.count else None)
+    return Listing(pats[query.page], len(pats) if query.count else None)
 
 
-def _whole(value: object, name: str) -> int:
+def _count(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise InvalidRequest("give 0 or more", field=name)
     return min(value, _BEYOND)

@@ -1,6 +1,6 @@
 """All operations over one store, for patauth's own surfaces: HTTP, the command line, the page.
 
-An application has `Authority`, which offers what applications need of them.
+Applications use `Authority`, which offers those operations that an application needs.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .authenticate import Admission, Authenticator
 from .exchange import Access, Exchanger
 from .failures import Failures
 from .introspect import INACTIVE, Introspection, introspect, revoke
-from .permissions import Actor, asked
+from .permissions import Actor, rule_allows
 
 C = TypeVar("C")
 
 
 class Operations:
-    """What patauth does, for one tenant in one store; safe for many threads and after a fork.
+    """Holds the parts that serve one tenant in one store; safe for many threads and after a fork.
 
-    `format` reads and spells credentials. What is done with PATs are functions of an `Actor`, in the modules
-    beside this one. Raises `ConfigurationError`; nothing is connected before the first use.
+    `format` reads and writes credentials. The operations on PATs are functions of an `Actor`, in the other
+    modules of this package. Nothing is connected before the first use. Raises `ConfigurationError`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Operations:
     # -- credentials ------------------------------------------------------------------------------------
 
     def read(self, form: Callable[[], C], address: str | None) -> C:
-        """Return what `form` reads by `self.format`; what is refused there is an event, too."""
+        """Return what `form` reads with `format`. Emit an event if it refuses the credentials."""
         try:
             return form()
         except PatAuthError as refusal:
@@ -84,12 +84,14 @@ class Operations:
             raise
 
     def _tell_unread(self, refusal: PatAuthError, address: str | None) -> None:
-        # An InvalidToken is a JWT, refused by its signature or claims.
-        reason: events.Reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
-        self._events.emit("credentials.refused", reason=reason, address=address)
+        # An InvalidToken is a JWT with a wrong signature or wrong claims.
+        self._events.refused("access token" if isinstance(refusal, InvalidToken) else "malformed", address)
 
     def authenticate(self, authorization: str, address: str | None) -> Admission:
-        """Verify an Authorization value, and charge the request quota. See `Authority.authenticate`."""
+        """Verify an Authorization value, and charge the request quota.
+
+        Raises `InvalidRequest`, `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
+        """
         try:
             credentials = self.format.parse(authorization)
         except PatAuthError as refusal:
@@ -98,22 +100,26 @@ class Operations:
         return self._authenticator.admit(credentials, address)
 
     def admit(self, credentials: PatCredentials | AccessToken, address: str | None) -> Admission:
-        """Verify credentials that `format` has read, and charge the request quota."""
+        """Verify credentials that `format` has read, and charge the request quota.
+
+        Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
+        """
         return self._authenticator.admit(credentials, address)
 
     def exchange(
         self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
     ) -> Access:
-        """Exchange an id and secret for an access token. See `Authority.exchange`.
+        """Exchange an id and secret for an access token.
 
-        Raises `InvalidCredentials` for a PAT token, which is no client secret.
+        Raises `InvalidCredentials` (also for a PAT token, which is no client secret), `InvalidScope`,
+        `RateLimited`, `Overloaded`.
         """
         if credentials.method != "basic":
             raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
         return self._exchanger.exchange(credentials, scope, address)
 
     def introspect(self, token: str, *, by: Caller | None, address: str | None) -> Introspection:
-        """Return what a token is worth now (RFC 7662). See `Authority.introspect`."""
+        """Return what a token is worth now (RFC 7662). Raises `RateLimited`, `Overloaded`."""
         actor = self.actor(by)
         try:
             credentials = self.format.bearer(token)
@@ -122,7 +128,10 @@ class Operations:
         return introspect(actor, self._authenticator, credentials, address)
 
     def revoke(self, token: str, *, by: Caller | None, address: str | None) -> bool:
-        """End an access token, or with a PAT token its PAT (RFC 7009). See `Authority.revoke`."""
+        """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
+
+        Raises `RateLimited`, `Overloaded`.
+        """
         actor = self.actor(by)
         try:
             credentials = self.format.bearer(token)
@@ -133,7 +142,7 @@ class Operations:
     # -- managing ---------------------------------------------------------------------------------------
 
     def actor(self, by: Caller | None) -> Actor:
-        """Return somebody who acts on the tenant's PATs; their store calls have one deadline from now on.
+        """Return an actor on the tenant's PATs. The deadline of their store calls starts now.
 
         None is the application itself, which may do everything. Raises `InvalidRequest`, `Forbidden`.
         """
@@ -142,15 +151,15 @@ class Operations:
         return Actor(self.settings, self._store.for_request(), self._hasher, self._events, by)
 
     def actor_in(self, tenant: str, by: Caller) -> Actor:
-        """Return a caller who acts in a tenant: in this one, or in one that `may_act_in` allows.
+        """Return an actor in a tenant: this one, or another one that the setting `may_act_in` allows.
 
-        In another tenant, they have the rights and limits of home and no PATs of their own; the policy of
-        this Authority's settings holds. Raises `Forbidden`.
+        In another tenant, the actor has the rights and limits that they have at home, and no PATs of their
+        own. The settings of this Authority apply. Raises `Forbidden`.
         """
         if tenant == self.settings.tenant:
             return self.actor(by)
         check_id(tenant, "tenant")
-        if not asked(self.settings.may_act_in, by, tenant, "may_act_in"):
+        if not rule_allows(self.settings.may_act_in, by, tenant, "may_act_in"):
             raise Forbidden("you may not act in that organisation")
         settings, store = replace(self.settings, tenant=tenant), self._store.for_tenant(tenant)
         return Actor(settings, store.for_request(), self._hasher, self._events, by, is_guest=True)
@@ -162,7 +171,7 @@ class Operations:
         return self._store.for_request().keyring
 
     def ping(self) -> None:
-        """Reach the store, and check the store key and the signing keys. See `Authority.ping`."""
+        """Connect to the store, and check the store key and the signing keys. Raises `ConfigurationError`."""
         self._store.start()
         self._store.for_request().settle_key()
         if self._signed is not None and self.settings.signs_tokens:
@@ -170,12 +179,12 @@ class Operations:
 
     @property
     def reads_jwts(self) -> bool:
-        """Whether the settings let it read signed tokens; without, all of them are unknown to it."""
+        """Whether the settings allow signed tokens to be read. Otherwise, all of them are unknown."""
         return self._signed is not None
 
     @property
     def publishes_keys(self) -> bool:
-        """Whether there are keys to publish: where access tokens are signed, or with the setting `keys`."""
+        """Whether there are keys to publish: access tokens are signed, or the setting `keys` is set."""
         settings = self.settings
         return self._signed is not None and (settings.signs_tokens or settings.keys is not None)
 
@@ -183,5 +192,5 @@ class Operations:
         """Return the public keys that verify signed access tokens, as a JWK Set (RFC 7517 §5)."""
         if self._signed is None or not self.publishes_keys:
             return {"keys": []}
-        self._store.begin()  # DIR of `local:DIR` exists from then on, and is nobody else's
+        self._store.begin()  # from here on, DIR of `local:DIR` exists and belongs to this user
         return self._signed.jwks()

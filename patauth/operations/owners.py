@@ -1,4 +1,4 @@
-"""Owners: all PATs of one owner disabled, enabled or removed; and all access tokens of the store removed."""
+"""Changes of all PATs of an owner at once, and the removal of all access tokens of the store."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from .recording import recorded
 
 
 def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> int:
-    """Disable or enable an owner: all PATs, and with them all access tokens. Return how many PATs there are.
+    """Disable or enable all PATs of an owner, and with them all access tokens; return the number of PATs.
 
-    Returns only once that is durable; else raises `StoreUnavailable`, and it is safe to repeat.
+    Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat. Raises
+    `InvalidRequest` for what is no owner id.
     """
     tag = _tag(actor, owner_id)
 
@@ -30,7 +31,10 @@ def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> int:
 
 
 def revoke_owner(actor: Actor, owner_id: str) -> list[PatId]:
-    """Remove all PATs of an owner, and return their ids; durable and repeatable as `set_owner_state`."""
+    """Remove all PATs of an owner, and return their ids. Durable and repeatable like `set_owner_state`.
+
+    Raises `InvalidRequest` for what is no owner id.
+    """
     tag = _tag(actor, owner_id)
 
     def facts_of(pat_ids: list[PatId] | None) -> list[Facts]:
@@ -44,8 +48,8 @@ def revoke_owner(actor: Actor, owner_id: str) -> list[PatId]:
 
 
 def purge_access_tokens(actor: Actor) -> Iterator[int]:
-    """Remove every access token under `key_prefix`; yield how many were removed with each piece."""
-    store = actor.store.without_deadline()  # the whole key space is read
+    """Remove every access token under `key_prefix`, in pieces; yield the number of tokens of each piece."""
+    store = actor.store.without_deadline()  # this reads the whole key space
     store.settle_key()
     total = 0
     for count in store.tokens.delete_all():

@@ -1,23 +1,21 @@
-"""Changes to a PAT: what is to be different, and whether that is allowed. The rules, without any store."""
+"""Changes of a PAT: what is to be different, and the rules that allow it. No store is used here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from ..errors import InvalidRequest, InvalidScope
-from ..model.expiry import Expiry
+from ..model.expiry import Expiry, require_acknowledged
 from ..model.pat import PersonalAccessToken, check_name
 from ..model.rights import EVERYTHING
-from ..model.scopes import check as check_scopes
-from ..model.scopes import check_known, covers
+from ..model.scopes import check_known, check_some, covers
 from ..settings import Settings
 from .permissions import Limit
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class PatChange:
-    """What is to change about a PAT; what is None stays as it is.
+    """A change of a PAT. What is None does not change.
 
     `expiry`: `Expiry()` is never, which needs `never_acknowledged`. Raises `InvalidRequest`, `InvalidScope`.
     """
@@ -35,37 +33,33 @@ class PatChange:
         expiry: Expiry | None = None,
         never_acknowledged: bool | None = None,
     ) -> None:
-        scopes = None if scope is None else check_scopes(scope)
-        if scopes == ():
-            raise InvalidScope("give at least one scope", field="scope")
+        object.__setattr__(self, "scope", None if scope is None else check_some(scope))
         object.__setattr__(self, "name", None if name is None else check_name(name))
-        object.__setattr__(self, "scope", scopes)
         object.__setattr__(self, "expiry", expiry)
         object.__setattr__(self, "never_acknowledged", never_acknowledged)
 
     def apply(
         self, pat: PersonalAccessToken, now: int, limit: Callable[[], Limit], settings: Settings
     ) -> PersonalAccessToken:
-        """Return a PAT that has not expired as the change leaves it; `pat` itself when nothing changes.
+        """Return a PAT with this change, or `pat` itself if nothing changes. It must not have expired.
 
-        Raises `InvalidRequest`, `InvalidScope`, and what `limit` raises, which is asked when anything grows:
-        more scopes or a later expiry need all of the outcome to be within what the caller can pass on.
+        If scopes are added or the expiry moves to a later instant, all scopes and the expiry of the result
+        must be within `limit()`, what the caller can pass on. Raises `InvalidRequest`, `InvalidScope`, and
+        what `limit` raises.
         """
         expires_ms = pat.expires_ms if self.expiry is None else self.expiry.instant(now)
         after = replace(
             pat,
-            name=pat.name if self.name is None else self.name,
-            scope=pat.scope if self.scope is None else self.scope,
+            name=self.name or pat.name,  # neither a name nor a list of scopes is ever empty
+            scope=self.scope or pat.scope,
             expires_ms=expires_ms,
             never_acknowledged=pat.never_acknowledged
             if self.never_acknowledged is None
             else self.never_acknowledged,
         )
-        if self.expiry is not None and expires_ms is None and not after.never_acknowledged:
-            raise InvalidRequest(
-                "a personal access token that never expires needs this true", field="never_acknowledged"
-            )
-        # With `sp:scopes:all`, a scope is named for the time when the catalogue no longer has it.
+        if self.expiry is not None:
+            require_acknowledged(expires_ms, after.never_acknowledged)
+        # A scope that is named next to `sp:scopes:all` stays when the catalogue drops it: it counts as added.
         catalogue = frozenset(() if EVERYTHING in after.scope else settings.scopes or ())
         added = tuple(scope for scope in after.scope if not covers(pat.scope, (scope,), catalogue))
         check_known(added, settings.scopes)

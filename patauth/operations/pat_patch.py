@@ -1,4 +1,4 @@
-"""JSON Patches (RFC 6902) of a PAT, by the member names of the management API: one reader of `PatChange`."""
+"""JSON Patches (RFC 6902) of a PAT, with the member names of the management API, read as `PatChange`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _DATE, _ACKNOWLEDGED = "/expirationDate", "/userAwareTokenNeverExpires"
 
 
 class PatPatch:
-    """A JSON Patch of a PAT's members `fields` (None: all), checked, to be read against any PAT.
+    """A checked JSON Patch of the members `fields` of a PAT (None: all), which fits any PAT.
 
-    A date's `value` may be missing: clients that never send a null mean one. Raises `InvalidRequest`.
+    The `value` of a date may be missing: clients that never send a null mean one. Raises `InvalidRequest`.
     """
 
     def __init__(self, operations: object, fields: Collection[str] | None) -> None:
@@ -30,7 +30,7 @@ class PatPatch:
         )
         for operation in self._operations:
             if operation["path"] == _DATE and isinstance(operation.get("value"), str):
-                # One spelling, so that `test` compares instants.
+                # Every date gets the same spelling, so that `test` compares instants.
                 operation["value"] = dates.format_ms(dates.parse_ms(operation["value"], EXPIRY))
         writing = [operation for operation in self._operations if operation["op"] != "test"]
         targets = {operation["path"] for operation in writing}
@@ -80,7 +80,7 @@ class PatPatch:
 
 
 def _document(pat: PersonalAccessToken) -> dict[str, Any]:
-    """Return what can be patched, by the names of the management API."""
+    """Return the members that can be patched, by their names in the management API."""
     return {
         "name": pat.name,
         "scope": list(pat.scope),

@@ -1,6 +1,6 @@
-"""Who may do what with PATs, and how much of their own authority they can pass on.
+"""Permissions: who may do what with PATs, and how much of their own authority they can pass on.
 
-`by=None` is the host application itself: it may do everything, and nothing limits what it makes.
+`by=None` is the host application itself. It may do everything, and nothing limits what it makes.
 
     call                              right that it needs
     list, get one's own               my:read
@@ -10,8 +10,8 @@
     the same for anyone; bulk         all:manage
     delete one's own / anyone's       my:manage, or sp:scopes:all / all:manage
 
-A caller without even the right to their own PATs is refused (403). Beyond that, PATs that a caller may not
-touch do not exist for them (404).
+A caller who has no right even to their own PATs is refused (403). All other PATs that a caller has no right
+to do not exist for them (404).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..model.caller import Caller, Principal, subject_of
 from ..model.pat import Owner, PersonalAccessToken, is_gone
 from ..model.pat_id import PatId
 from ..model.quota import Quota
-from ..model.rights import Verb, allows
+from ..model.rights import Reach, Verb, allows
 from ..model.scopes import covers
 from ..settings import Rule, Settings
 from ..store.record import PatRecord
@@ -39,16 +39,16 @@ _log = logging.getLogger("patauth")
 
 
 class Limit(NamedTuple):
-    """How much authority a caller has to pass on: scopes and lifetime. `scopes` None: any."""
+    """The authority that a caller can pass on: scopes and lifetime. `scopes` None: any scopes."""
 
-    scopes: tuple[frozenset[str], ...] | None  # each of these sets must cover what is passed on
+    scopes: tuple[frozenset[str], ...] | None  # each of these sets must cover the scopes that are passed on
     expires_ms: int | None  # None: no limit
     catalogue: frozenset[str]
-    request_quota: Quota | None = None  # of the caller's own PAT, where it has one of its own
+    request_quota: Quota | None = None  # of the caller's own PAT; None: the setting
 
     @property
     def own(self) -> tuple[str, ...]:
-        """All scopes that the caller holds and can pass on, in alphabetical order."""
+        """The scopes that the caller holds and can pass on, in alphabetical order."""
         held = self.scopes[0] if self.scopes else ()
         return tuple(sorted(scope for scope in held if self.covers((scope,))))
 
@@ -73,36 +73,40 @@ NO_LIMIT = Limit(None, None, frozenset())
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody who acts on the PATs of a tenant, and what they act by. `store` has one deadline for all."""
+    """A caller who acts on the PATs of a tenant, and what an operation needs to serve them.
+
+    All calls of `store` share one deadline. Raises `Forbidden` for a caller of another tenant, unless they
+    are a guest.
+    """
 
     settings: Settings
     store: Store
     hasher: Hasher
     events: Events
     by: Caller | None  # None: the host application
-    is_guest: bool = False  # a caller of another tenant who is let in here
+    is_guest: bool = False  # a caller of another tenant whom the setting `may_act_in` lets in
 
     def __post_init__(self) -> None:
         if self.by is not None and self.by.tenant != self.settings.tenant and not self.is_guest:
-            raise Forbidden("this is another organisation's; call yours")
+            raise Forbidden("this belongs to another organisation; use your own")
 
     def as_host(self) -> Actor:
-        """Return the host application, acting by the same deadline."""
+        """Return the host application as an actor, with the same deadline."""
         return replace(self, by=None, is_guest=False)
 
     @property
     def owner(self) -> Owner | None:
-        """Whom the caller acts for here. None: the host, or a guest from another tenant."""
+        """The owner that the caller acts for here. None: the caller is the host or a guest."""
         return None if self.by is None or self.by.tenant != self.settings.tenant else subject_of(self.by)
 
     @property
     def pat_id(self) -> PatId | None:
-        """The PAT that calls, if a PAT does."""
+        """The id of the PAT that calls; None if the caller is the host or a person."""
         return PatId(self.by.pat_id) if isinstance(self.by, Principal) else None
 
     @property
     def facts(self) -> dict[str, str]:
-        """The caller, as events name them."""
+        """The facts of an event that name the caller."""
         if self.by is None:
             return {}
         facts = {"byOwnerId": subject_of(self.by).id}
@@ -115,29 +119,32 @@ class Actor:
     # -- rights ---------------------------------------------------------------------------------------
 
     def holds(self, scope: str) -> bool:
-        """Return whether the caller has a scope, at home; the host has all."""
+        """Return whether the caller has a scope here. The host has all, a guest has none."""
         if self.by is None:
             return True
         return self.owner is not None and covers(self.by.scopes, (scope,), self._catalogue)
 
     def owns(self, pat: PersonalAccessToken) -> bool:
-        """Return whether a PAT is the caller's own; the host owns all, and a guest owns none here."""
+        """Return whether the caller owns a PAT. The host owns all, and a guest owns none here."""
         if self.by is None:
             return True
         return self.owner is not None and (pat.owner.id, pat.tenant) == (self.owner.id, self.by.tenant)
 
     def require_own(self, verb: Verb) -> None:
-        """Raise `Forbidden` unless the caller may at least do this to their own PATs."""
-        if self.by is not None and not allows(self.by.scopes, "my", verb, self._catalogue):
-            raise Forbidden("this needs the right idn:my-personal-access-tokens:" + _spelt(verb))
+        """Raise `Forbidden` unless the caller may do this at least with their own PATs."""
+        self._require("my", verb)
 
     def require_all(self, verb: Verb) -> None:
-        """Raise `Forbidden` unless the caller may do this to anyone's PATs."""
-        if self.by is not None and not allows(self.by.scopes, "all", verb, self._catalogue):
-            raise Forbidden("this needs the right idn:all-personal-access-tokens:" + _spelt(verb))
+        """Raise `Forbidden` unless the caller may do this with all PATs."""
+        self._require("all", verb)
+
+    def _require(self, reach: Reach, verb: Verb) -> None:
+        if self.by is not None and not allows(self.by.scopes, reach, verb, self._catalogue):
+            right = "read" if verb == "read" else "manage"
+            raise Forbidden(f"this needs the right idn:{reach}-personal-access-tokens:{right}")
 
     def require_of(self, owner_id: str) -> None:
-        """Raise `Forbidden` unless the caller may list the PATs of this owner, named by id."""
+        """Raise `Forbidden` unless the caller may list the PATs of the owner with this id."""
         try:
             self.require_all("read")
         except Forbidden:
@@ -145,7 +152,7 @@ class Actor:
                 raise
 
     def sees(self, pat: PersonalAccessToken, verb: Verb) -> bool:
-        """Return whether this PAT exists for the caller, to do this to it. After `require_own`."""
+        """Return whether a PAT exists for a caller who wants to do this. `require_own` comes first."""
         by = self.by
         if by is None or (self.owner is not None and pat.owner.id == self.owner.id):
             return True
@@ -156,8 +163,8 @@ class Actor:
     def _manages(self, owner_id: str) -> bool:
         by = self.by
         if by is None or self.owner is None or not allows(by.scopes, "managed", "read", self._catalogue):
-            return False  # whom a guest manages at home has only the id in common with somebody here
-        return asked(self.settings.manages, by, owner_id, "manages")
+            return False  # an owner here may have the id of somebody whom a guest manages at home
+        return rule_allows(self.settings.manages, by, owner_id, "manages")
 
     @property
     def _catalogue(self) -> frozenset[str]:
@@ -166,7 +173,7 @@ class Actor:
     # -- finding --------------------------------------------------------------------------------------
 
     def find(self, verb: Verb, pat_id: str) -> PatRecord:
-        """Return a PAT that exists for the caller, to do this to it. After `require_own`.
+        """Return a PAT that exists for a caller who wants to do this. `require_own` comes first.
 
         Raises `NotFound`.
         """
@@ -176,7 +183,7 @@ class Actor:
         return self._visible(verb, self.store.pats.read([known])[0])
 
     def find_all(self, verb: Verb, pat_ids: Sequence[str]) -> list[PatRecord]:
-        """Return PATs of any owners, as `find` does; the field of `NotFound` says which one is missing."""
+        """Return PATs of any owners that exist for the caller. Raises `NotFound` with the field `ids[N]`."""
         known = [pat_id for pat_id in map(PatId.read, pat_ids) if pat_id is not None]
         now = self.store.pats.now()
         records = self.store.tenant_index.records(known, now) if known else []
@@ -197,10 +204,10 @@ class Actor:
     # -- passing on -----------------------------------------------------------------------------------
 
     def limit(self) -> Limit:
-        """Return what the caller can pass on, by their own PAT as it is now.
+        """Return the authority that the caller can pass on, by their own PAT as it is now.
 
-        An access token can pass on what it holds and its PAT still holds. Raises `InvalidCredentials` when
-        that PAT is gone, expired or disabled.
+        An access token can pass on the scopes that it holds and its PAT still holds. Raises
+        `InvalidCredentials` if that PAT is gone, expired or disabled.
         """
         by = self.by
         if by is None:
@@ -215,16 +222,16 @@ class Actor:
         return Limit(scopes, pat.expires_ms, self._catalogue, pat.request_quota)
 
 
-def asked(rule: Rule | None, by: Caller, subject: str, name: str) -> bool:
-    """Return what a callable of the settings says of a caller and an id: nothing but True is a yes."""
+def rule_allows(rule: Rule | None, by: Caller, subject: str, name: str) -> bool:
+    """Return whether a callable of the settings allows something to a caller; only True allows it.
+
+    `subject` is the id of the owner or tenant in question, and `name` the setting. An error is logged, and
+    allows nothing.
+    """
     if rule is None:
         return False
     try:
         return rule(by, subject) is True
-    except Exception as problem:  # the host's own; its text may hold anything
+    except Exception as problem:  # its text is not logged, because the host may put anything there
         _log.error("the callable `%s` failed, and gives no right: %s", name, type(problem).__name__)
         return False
-
-
-def _spelt(verb: Verb) -> str:
-    return "read" if verb == "read" else "manage"

@@ -1,4 +1,4 @@
-"""Writes and their events: one event for each thing done, also where the outcome is not known."""
+"""Writes and their events: each change is one event, also if its outcome is not known."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 def recorded(
     events: Events, event: str, write: Callable[[], T], facts_of: Callable[[T | None], Iterable[Facts]]
 ) -> T:
-    """Do a write of the store, emit its events, and return its result. Raises what the write raises.
+    """Call `write`, emit its events, and return its result. Raises what `write` raises.
 
-    `facts_of`: from a result to the facts of each event that it stands for. It is also asked of a result that
-    is not known to be durable yet, and of None when it is not known whether anything was written; the events
-    then say so (`outcome`).
+    `facts_of` returns the facts of each event for a result. It is also called with a result that may not be
+    durable yet. If it is not known whether anything was written, it is called with None, and the events say
+    so (`outcome`).
     """
     try:
         result = write()

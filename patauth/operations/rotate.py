@@ -1,4 +1,4 @@
-"""Rotation: a PAT gets a new secret; the secret until now may pass for a while longer."""
+"""Rotation: a PAT gets a new secret. The current secret may remain valid for a while, the overlap."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ..store.record import PatRecord
 from ..store.scripts import NotDurable
 from ..store.transport.pool import Unanswered
 from .conditions import require_changeable
-from .create import hashed
+from .create import hash_secret, issued
 from .permissions import Actor
 from .recording import recorded
 from .update import compare_and_set, ending
 
 DEFAULT_OVERLAP, MAX_OVERLAP = timedelta(hours=1), timedelta(days=7)
 
-_TRIES = 100  # to take a secret back; the deadline comes first
+_TRIES = 100  # to take a secret back; the deadline ends them earlier
 _LAST_GENERATION = 2**24 - 1
 
 
 def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
-    """Give a PAT a new secret; the current one passes for the overlap too, the one before it no more.
+    """Give a PAT a new secret. The current one remains valid for the overlap; an older one ends at once.
 
     `overlap`: 0 to 7 days, cut to the PAT's expiry. Access tokens end with the secret that they came from.
-    Raises `InvalidRequest`, `Forbidden` (also when the PAT can do more than its caller), `NotFound`,
+    Raises `InvalidRequest`, `Forbidden` (also if the PAT can do more than the caller), `NotFound`,
     `Overloaded`.
     """
     if not isinstance(overlap, timedelta) or not timedelta(0) <= overlap <= MAX_OVERLAP:
@@ -39,11 +39,11 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
     _check(actor, found.pat)  # a refusal costs no hash
     actor.store.settle_key()
     secret = credentials.mint_secret()
-    slot = hashed(actor, found.pat_id, secret)
+    slot = hash_secret(actor, found.pat_id, secret)
 
     def decide(record: PatRecord) -> PatRecord:
         pat, current = record.pat, record.secrets[0]
-        _check(actor, pat)  # again: the caller may have been revoked while the hash was computed
+        _check(actor, pat)  # the caller may have been revoked while the hash was computed
         if current.generation == _LAST_GENERATION:
             raise Conflict("this PAT was rotated as often as it can be; make a new one")
         now = pat.read_ms
@@ -60,8 +60,7 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
         return recorded(actor.events, "pat.rotate", lambda: _write(actor, change, latest), facts_of)
 
     (after,) = compare_and_set(actor, [found.pat_id], decide, write)
-    form = actor.settings.format
-    return IssuedPat(after, form.secret_text(secret), form.token_text(after.id, secret))
+    return issued(actor, after, secret)
 
 
 def _check(actor: Actor, pat: PersonalAccessToken) -> None:
@@ -79,7 +78,7 @@ def _facts(actor: Actor, after: PersonalAccessToken, overlap: timedelta) -> Fact
 
 
 def _write(actor: Actor, change: Change, latest: int) -> Outcome:
-    """Write a new secret, which nobody will ever be shown if the outcome is not known: then take it back."""
+    """Write a new secret. If the outcome is not known, nobody will ever see the secret, so take it back."""
     pats = actor.store.pats
     try:
         return pats.update([change], latest=latest, new_secret=True, maker=actor.pat_id)
@@ -91,12 +90,13 @@ def _write(actor: Actor, change: Change, latest: int) -> Outcome:
 
 
 def _take_back(actor: Actor, change: Change) -> bool:
-    """Put the known secrets in place of one that nobody knows; all else stays as it is now.
+    """Replace a secret that nobody knows by those before; everything else stays as it is now.
 
-    Returns False when it is not known which are there. A secret that was not written by now never will be.
+    Returns False if it is not known which secrets are there. A secret that is not written by now never will
+    be.
     """
     known, unknown = change
-    store = actor.store.for_request()  # by a new deadline: the one of the request may be over
+    store = actor.store.for_request()  # with a new deadline, because that of the request may be over
     try:
         for _ in range(_TRIES):
             (record,) = store.pats.read([known.pat_id])

@@ -1,7 +1,7 @@
-"""Changes to PATs, also to many at once.
+"""Changes of PATs, also of many at once.
 
-Each change is read, decided and written by compare-and-set. What another caller changed meanwhile is read and
-decided again, so changes at the same time lose nothing.
+Each change is a read, a decision, and a write by compare-and-set. If another caller changed the PAT in the
+meantime, it is read and decided again, so no change is lost.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from .recording import recorded
 IN_BULK = ("expirationDate", "userAwareTokenNeverExpires")
 MAX_BULK = 25
 
-_TRIES = 100  # the deadline comes first
+_TRIES = 100  # of compare-and-set; the deadline ends them earlier
 
-Read = Callable[[PersonalAccessToken], PatChange]  # what to change about a PAT as it is now
-Decide = Callable[[PatRecord], PatRecord]  # what a record becomes; the same record: nothing to change
-Write = Callable[[list[Change], int], Outcome]  # changes of one owner, and the latest instant for it (ms)
+Read = Callable[[PersonalAccessToken], PatChange]  # from a PAT as it is now to the change of it
+Decide = Callable[[PatRecord], PatRecord]  # from a record to the new one; the same one: nothing changes
+Write = Callable[[list[Change], int], Outcome]  # takes changes of one owner, and their latest instant (ms)
 
 
 def update(actor: Actor, pat_id: str, change: PatChange) -> PersonalAccessToken:
-    """Change a PAT, all of it or nothing; return the PAT as it is then.
+    """Change a PAT, all or nothing; return the changed PAT.
 
     Raises `InvalidRequest`, `InvalidScope`, `Forbidden`, `NotFound`, `Conflict` (the name).
     """
@@ -46,7 +46,10 @@ def update(actor: Actor, pat_id: str, change: PatChange) -> PersonalAccessToken:
 def patch(
     actor: Actor, pat_id: str, operations: object, fields: Collection[str] | None = None
 ) -> PersonalAccessToken:
-    """Change a PAT by a JSON Patch of its members `fields` (None: all). Raises as `update`."""
+    """Change a PAT by a JSON Patch of its members `fields` (None: all); return the changed PAT.
+
+    Raises `InvalidRequest`, `InvalidScope`, `Forbidden`, `NotFound`, `Conflict` (the name).
+    """
     actor.require_own("manage")
     return _update(actor, pat_id, PatPatch(operations, fields).change_of)
 
@@ -58,10 +61,11 @@ def _update(actor: Actor, pat_id: str, read: Read) -> PersonalAccessToken:
 
 
 def patch_many(actor: Actor, pat_ids: Sequence[str], operations: object) -> list[PersonalAccessToken]:
-    """Change the expiry of several PATs by one JSON Patch: 1-25 ids, each once, all of PATs that exist.
+    """Change the expiry of several PATs by one JSON Patch; return the changed PATs in the order of the ids.
 
-    All are checked first. Then those of one owner change together or not at all, one owner after the other;
-    after a failure it is safe to repeat. Raises as `update`; an id that is not there is `InvalidRequest`.
+    `pat_ids`: 1-25 ids, each one once. All PATs are checked first. Then the PATs of each owner change
+    together or not at all, one owner after the other. After a failure it is safe to repeat. Raises
+    `InvalidRequest` (also for an id that does not exist), `InvalidScope`, `Forbidden`.
     """
     actor.require_all("manage")
     decide = _deciding(actor, PatPatch(operations, IN_BULK).change_of)
@@ -91,14 +95,14 @@ def _deciding(actor: Actor, read: Read) -> Decide:
 
 
 def ending(pat: PersonalAccessToken, secrets: tuple[SecretSlot, ...], end: int) -> PatRecord:
-    """Return a record whose overlap ends at `end` (ms), and no later than its PAT."""
+    """Return a record whose overlap ends at `end` (ms), or with its PAT if that expires earlier."""
     return PatRecord(pat, secrets, end if pat.expires_ms is None else min(end, pat.expires_ms))
 
 
 def compare_and_set(
     actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write
 ) -> list[PersonalAccessToken]:
-    """Change PATs of one owner together; return each as it is then. Raises `NotFound`."""
+    """Change PATs of one owner together; return them. Raises `NotFound`, and what `decide` raises."""
     pats = actor.store.pats
     actor.store.settle_key()
     for _ in range(_TRIES):

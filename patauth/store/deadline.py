@@ -1,4 +1,4 @@
-"""The deadline of a request: one carrier for all store calls that are made for it."""
+"""The deadline of a request: all store calls that are made for the request share one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REQUEST_SECONDS = 0.5  # for all store calls of one request
 
 
 class Deadline(msgspec.Struct):
-    """When all store calls of a request must be over. `at` is an instant of `time.monotonic()` (s)."""
+    """The instant at which all store calls of a request must be over. `at` is by `time.monotonic()` (s)."""
 
     at: float
 
@@ -19,5 +19,5 @@ class Deadline(msgspec.Struct):
         return max(0.0, self.at - monotonic())
 
     def postpone(self, seconds: float) -> None:
-        """Put the deadline off by time that went into something else than the store, such as a hash."""
+        """Move the deadline back by `seconds` that went into other work than store calls, such as a hash."""
         self.at += seconds

@@ -1,10 +1,10 @@
-"""From settings to a store: which engine answers, and what its word is worth."""
+"""Build a store from the settings: choose its engine, and how it makes writes durable."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 from urllib.parse import quote
 
 from ..concurrency.forks import after_fork_in_child
@@ -17,7 +17,7 @@ from .transport.pool import Connections
 from .transport.wire import Command, redis_connection
 from .url import StoreUrl
 
-_DISK_PATIENCE = 2.0  # s: a busy disk takes longer to write than a replica to answer
+_DISK_PATIENCE = 2.0  # s; a busy disk may take longer to write than a replica takes to answer
 
 
 def open_store(
@@ -25,25 +25,28 @@ def open_store(
     clock: Callable[[], int] | None = None,
     request_seconds: float = REQUEST_SECONDS,
 ) -> Store:
-    """Return the store of `store_url`; nothing is connected or started yet. Raises `ConfigurationError`.
+    """Return the store of the setting `store_url`. It does not connect or start anything yet.
 
-    `memory:` is a new store each time; `local:DIR` is shared by all processes that name DIR.
+    Each `memory:` store is a new one. All processes that name the same DIR share the store `local:DIR`.
+    `clock` gives ms in place of the server's clock. `request_seconds` limits all store calls of one request.
+    Raise `ConfigurationError`.
     """
     url = StoreUrl.read(settings.store_url)
-    given: dict[str, Any] = {
-        "keys": Keys(settings.key_prefix, settings.tenant),
-        "retention_ms": settings.retention * 1000,
-        "secret_key": settings.secret_key,
-        "clock": clock,
-        "request_seconds": request_seconds,
-    }
+    make = partial(
+        Store,
+        keys=Keys(settings.key_prefix, settings.tenant),
+        retention_ms=settings.retention * 1000,
+        secret_key=settings.secret_key,
+        clock=clock,
+        request_seconds=request_seconds,
+    )
     if settings.durability and url.engine != "server":
         raise ConfigurationError("durability: 'replicas:N' is for a server; this store has no replicas")
     if url.engine == "memory":
         from .transport.memory import MemoryTransport
 
         warnings.warn("store 'memory:': all tokens vanish when this process ends", stacklevel=4)
-        return Store(MemoryTransport(), **given)
+        return make(MemoryTransport())
 
     patience = settings.durability_timeout
     wait: Command | None = None
@@ -56,7 +59,7 @@ def open_store(
         after_fork_in_child(engine.after_fork)
         wait = ("WAITAOF", 1, 0, round(patience * 1000))
     else:
-        redis_connection(url.server, 1, 1)  # a wrong URL shows now, not at the first request
+        redis_connection(url.server, 1, 1)  # report a wrong URL now, not at the first request
         if settings.durability:
             wait = ("WAIT", settings.durability, round(patience * 1000))
     connections = Connections(
@@ -66,6 +69,6 @@ def open_store(
         limit=settings.max_connections,
         on_failure=engine.revive if engine else None,
     )
-    store = Store(connections, wait=wait, patience=patience, engine=engine, **given)
+    store = make(connections, wait=wait, patience=patience, engine=engine)
     connections.on_connect = store.settle_key
     return store

@@ -1,7 +1,8 @@
-"""PATs in the store: made, changed, removed, read; all PATs of an owner at once, too.
+"""PATs in the store: this module creates, reads, changes and deletes single PATs, and all PATs of an owner.
 
-A write that may arrive after its caller was told that it failed does not happen then: it carries the latest
-instant, by the store's clock, at which it may. Removals carry none; what they do was asked for.
+A write may reach the store after its caller was told that it failed. So each write carries the latest
+instant, by the store's clock, at which the store may do it. Deletions carry none, since the caller asked
+for their result in any case.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -26,7 +28,7 @@ _CREATE, _UPDATE, _DELETE, _READ = Script("create"), Script("update"), Script("d
 _OWNER_STATE, _REVOKE_OWNER = Script("owner_state"), Script("revoke_owner")
 _TOUCH, _REHASH = Script("touch"), Script("rehash")
 
-_TRIES = 50  # for what must see all PATs of an owner at once; the deadline comes first
+_TRIES = 50  # to see all PATs of an owner unchanged; the deadline usually comes first
 
 T = TypeVar("T")
 Outcome = Literal["made", "gone", "changed", "disabled", "taken", "full", "exists", "maker gone"]
@@ -36,7 +38,7 @@ _CREATIONS: dict[int, Outcome] = {
 _UPDATES: dict[int, Outcome] = {
     0: "made", 1: "gone", 2: "changed", 3: "taken", 4: "disabled", 6: "maker gone",
 }  # fmt: skip
-_LATE = 5  # of lua/create.lua and lua/update.lua
+_LATE = 5  # the answer "too late" of lua/create.lua and lua/update.lua
 
 
 class Change(NamedTuple):
@@ -48,7 +50,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pats:
-    """The PATs of one tenant. `tenant_index` is kept in step with them."""
+    """Creates, reads, changes and deletes the PATs of one tenant, and keeps `tenant_index` up to date."""
 
     scripts: Scripts
     keys: Keys
@@ -58,12 +60,11 @@ class Pats:
     # -- reading --------------------------------------------------------------------------------------
 
     def now(self) -> int:
-        """Return the store's clock, ms since 1970."""
-        now: int = self.scripts.run(_READ, [])[0]
-        return now
+        """Return the time of the store's clock, ms since 1970."""
+        return int(self.scripts.run(_READ, [])[0])
 
     def read(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
-        """Return the records of PATs with one owner tag, in order; None where there is none."""
+        """Return the records of PATs in order, None for a missing one. All must have the same owner tag."""
         names = [self.keys.pat(pat_id) for pat_id in pat_ids]
         now, *found = self.scripts.run(_READ, names)
         if len(found) != len(names):
@@ -73,7 +74,7 @@ class Pats:
         return [None if record is None else unpack(record).as_read_at(now) for record in found]
 
     def ids_of(self, owner_id: str, tag: str) -> list[PatId]:
-        """Return the ids of an owner's PATs, in no order."""
+        """Return the ids of an owner's PATs, in no particular order. `tag` is the owner tag."""
         index = self.keys.owner_index(tag, owner_id)
         (entries,) = self.scripts.call([("HVALS", index)], retry=True)
         near = bytes.fromhex(tag)
@@ -86,33 +87,36 @@ class Pats:
     # -- writing --------------------------------------------------------------------------------------
 
     def latest(self, now: int) -> int:
-        """Return the deadline by the store's clock, which says `now` at this moment (ms)."""
-        if not 0 <= now <= dates.LATEST:  # it would go into records, and nothing could read those
+        """Return the deadline as an instant of the store's clock (ms), whose time is now `now`."""
+        if not 0 <= now <= dates.LATEST:  # records with such an instant could not be read
             raise StoreUnavailable(detail=f"the store's clock says {now} ms")
         return now + math.ceil(1000 * self.scripts.deadline().left())
 
     def would_create(
         self, pat: PersonalAccessToken, *, most: int, latest: int, maker: PatId | None
     ) -> Outcome:
-        """Return what would come of `create`, and write nothing."""
+        """Return the outcome that `create` would have, and write nothing."""
         names, arguments = self._creation(pat, b"", most, latest, maker)
         return _outcome(_CREATIONS, self.scripts.run(_CREATE, names, arguments))
 
     def create(self, record: PatRecord, *, most: int, latest: int, maker: PatId | None) -> Outcome:
-        """Write a PAT: index before record, so that none is ever missing from a listing of the tenant.
+        """Write a PAT durably: the tenant's index first, so that listings of the tenant never miss a PAT.
 
-        `most`: how many unexpired PATs an owner may have. `maker`: the id of a PAT that asks; where its
-        record is in reach (it has the same owner tag), it must be active. Raises `Unanswered` when the PAT
-        may be there all the same, though nobody will ever be shown its secret.
+        `most` is how many unexpired PATs an owner may have. `latest` comes from `latest()`. `maker` is the
+        id of the PAT that asks for this, if one does: it must be active if it has the same owner tag; with
+        another tag, the script cannot reach its record.
+
+        Raise `Unanswered` when the PAT may exist in spite of the error; nobody will ever see its secret.
+        Raise `StoreUnavailable` when it does not exist.
         """
         pat = record.pat
         names, arguments = self._creation(pat, pack(record), most, latest, maker)
         self.tenant_index.enter(record.pat_id, pat.created_ms, pat.expires_ms)
         try:
-            outcome = self.scripts.run_durably(_CREATE, names, arguments, _creation_outcome)
+            outcome = self.scripts.run_durably(_CREATE, names, arguments, partial(_outcome, _CREATIONS))
         except (NotDurable, Unanswered) as problem:
-            try:  # it may have been written all the same; a new deadline, as the request's may be over
-                self._afresh().delete(pat)
+            try:  # the PAT may exist; the request's deadline may be over, so this has a new one
+                self._with_new_deadline().delete(pat)
             except StoreUnavailable:
                 raise Unanswered(detail=problem.detail) from None
             raise StoreUnavailable(detail=problem.detail) from None
@@ -123,23 +127,24 @@ class Pats:
     def _creation(
         self, pat: PersonalAccessToken, record: bytes, most: int, latest: int, maker: PatId | None
     ) -> tuple[list[bytes], tuple[bytes | str | int, ...]]:
-        """Return the keys and arguments of lua/create.lua."""
+        """Return the keys and arguments of lua/create.lua. An empty `record` writes nothing."""
         keys, pat_id, owner_id = self.keys, PatId(pat.id), pat.owner.id
         tag = pat_id.tag
-        near = maker is not None and maker.tag == tag
-        names = [
-            keys.pat(pat_id),
-            keys.owner(tag, owner_id),
-            keys.owner_index(tag, owner_id),
-            keys.pat(maker if maker is not None and near else pat_id),
-        ]
+        maker_key, must_be_active = self._maker(maker, pat_id)
+        names = [keys.pat(pat_id), keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), maker_key]
         entry, keep = pat_id.raw + pack_expiry(pat.expires_ms), self._keep(pat.expires_ms, pat.created_ms)
-        return names, (
-            *(record, pat.name, entry, keep, most, self.retention_ms, latest, b"1" if near else b"0"),
-        )
+        return names, (record, pat.name, entry, keep, most, self.retention_ms, latest, must_be_active)
+
+    def _maker(self, maker: PatId | None, pat_id: PatId) -> tuple[bytes, bytes]:
+        """Return the key of the maker's record, and b"1": it must be active.
+
+        If there is no maker, or its record is in another slot, return the key of `pat_id` and b"0".
+        """
+        near = maker is not None and maker.tag == pat_id.tag
+        return self.keys.pat(maker if maker is not None and near else pat_id), b"1" if near else b"0"
 
     def _keep(self, expires_ms: int | None, now: int) -> bytes | int:
-        """Return how long a record is kept from now on (ms); empty: for good."""
+        """Return how many ms from `now` on a record is kept; empty for one that does not expire."""
         return b"" if expires_ms is None else expires_ms + self.retention_ms - now
 
     def update(
@@ -150,23 +155,21 @@ class Pats:
         new_secret: bool = False,
         maker: PatId | None = None,
     ) -> Outcome:
-        """Put changed records of one owner in place of those that were read: all, durably, or none.
+        """Replace records of one owner durably, all of them or none, if they are still as they were read.
 
-        `new_secret`: not while the owner is disabled; `maker` as for `create`.
+        `latest` comes from `latest()`. `new_secret`: refuse while the owner is disabled. `maker` is the id of
+        the PAT that asks for this, if one does: it must be active if it has the same owner tag. Raise
+        `NotDurable`, `Unanswered` when the outcome is unknown, or `StoreUnavailable`.
         """
-        keys, first = self.keys, changes[0].before.pat
-        tag = changes[0].before.pat_id.tag
-        near = maker is not None and maker.tag == tag
+        keys, first, pat_id = self.keys, changes[0].before.pat, changes[0].before.pat_id
+        tag = pat_id.tag
         moved = [one.after for one in changes if one.before.pat.expires_ms != one.after.pat.expires_ms]
         if moved:
             self.tenant_index.mark_expiry([one.pat_id for one in moved], first.read_ms)
-        names = [
-            keys.owner(tag, first.owner.id),
-            keys.owner_index(tag, first.owner.id),
-            keys.pat(maker if maker is not None and near else changes[0].before.pat_id),
-        ]
+        maker_key, must_be_active = self._maker(maker, pat_id)
+        names = [keys.owner(tag, first.owner.id), keys.owner_index(tag, first.owner.id), maker_key]
         arguments: list[bytes | str | int] = [
-            b"1" if new_secret else b"0", self.retention_ms, latest, b"1" if near else b"0"
+            b"1" if new_secret else b"0", self.retention_ms, latest, must_be_active
         ]  # fmt: skip
         for before, after in changes:
             pat = after.pat
@@ -174,13 +177,16 @@ class Pats:
             entry = after.pat_id.raw + pack_expiry(pat.expires_ms)
             keep = self._keep(pat.expires_ms, before.pat.read_ms)
             arguments += (before.packed, pack(after), before.pat.name, pat.name, entry, keep)
-        outcome = self.scripts.run_durably(_UPDATE, names, arguments, _update_outcome)
+        outcome = self.scripts.run_durably(_UPDATE, names, arguments, partial(_outcome, _UPDATES))
         if outcome == "made":
             self.tenant_index.changed([(one.pat_id, one.pat.expires_ms) for one in moved])
         return outcome
 
     def touch(self, pat_id: PatId, used_ms: int) -> bool:
-        """Write a use, unless that UTC day has one; then the tenant's index. Return whether it did."""
+        """Write a last use (ms) to the record and the index, unless that UTC day has one.
+
+        Return whether it did.
+        """
         self.tenant_index.mark_use(pat_id, used_ms)
         names, arguments = [self.keys.pat(pat_id)], (used_ms.to_bytes(6),)
         written = bool(self.scripts.run(_TOUCH, names, arguments, now=used_ms)[0] == 1)
@@ -189,16 +195,16 @@ class Pats:
         return written
 
     def rehash(self, pat_id: PatId, seen: SecretSlot, new: SecretSlot) -> bool:
-        """Put a slot with another digest in place of `seen`, if that still stands; return whether it did."""
+        """Replace the slot `seen` by `new`, if the record still has it. Return whether it did."""
         slots = (pack_slot(seen), pack_slot(new))
         return bool(self.scripts.run(_REHASH, [self.keys.pat(pat_id)], slots)[0] == 1)
 
-    # -- removing -------------------------------------------------------------------------------------
+    # -- deleting -------------------------------------------------------------------------------------
 
     def delete(self, pat: PersonalAccessToken) -> bool:
-        """Remove a PAT, durably: record before index. Return whether it was there.
+        """Delete a PAT durably, its record before its index entries. Return whether it was there.
 
-        Raises `NotDurable` when it is not known to be durable in time: repeat it.
+        Raise `NotDurable` when the server does not confirm the write in time: the caller may repeat the call.
         """
         keys, pat_id, owner_id = self.keys, PatId(pat.id), pat.owner.id
         tag = pat_id.tag
@@ -216,17 +222,20 @@ class Pats:
             raise
         self.tenant_index.forget([pat_id])
         if not removed:
-            self.confirm_removals(tag)  # another caller has removed it, and may still be waiting
+            self.confirm_removals(tag)  # another caller has deleted it, and that may not be durable yet
         return bool(removed)
 
     def confirm_removals(self, tag: str) -> None:
-        """Wait until earlier removals under an owner tag are durable, whoever made them."""
+        """Wait until earlier deletions under an owner tag, of all callers, are durable.
+
+        Raise `NotDurable`.
+        """
         self.scripts.confirm(self.keys.barrier(tag))
 
     # -- all PATs of an owner -------------------------------------------------------------------------
 
     def set_owner_state(self, owner_id: str, tag: str, *, disabled: bool) -> int:
-        """Disable or enable an owner, durably; return into how many PATs that was written."""
+        """Disable or enable an owner durably. Return the number of PATs whose record says so now."""
         owner, state = self.keys.owner(tag, owner_id), b"1" if disabled else b"0"
 
         def names(pat_ids: list[PatId]) -> list[bytes]:
@@ -239,7 +248,7 @@ class Pats:
         return self._on_all_of(owner_id, tag, _OWNER_STATE, names, (state,), written)
 
     def revoke_owner(self, owner_id: str, tag: str) -> list[PatId]:
-        """Remove all PATs of an owner, durably; return their ids."""
+        """Delete all PATs of an owner durably. Return their ids."""
         keys = self.keys
 
         def names(pat_ids: list[PatId]) -> list[bytes]:
@@ -253,7 +262,7 @@ class Pats:
 
         found = self._on_all_of(owner_id, tag, _REVOKE_OWNER, names, (), removed)
         if not found:
-            self.confirm_removals(tag)  # this call has nothing of its own to wait for
+            self.confirm_removals(tag)  # this call deleted nothing; wait for the deletions of others
         return found
 
     def _on_all_of(
@@ -265,7 +274,10 @@ class Pats:
         arguments: tuple[bytes, ...],
         read: Callable[[list[Any], list[PatId]], T],
     ) -> T:
-        """Run a script over all PATs of an owner as they were at one sequence; again if they have changed."""
+        """Run a script over all PATs of an owner. Repeat it if they changed after they were read.
+
+        `names` gives the script's keys, and `read` turns its answer into the result.
+        """
         sequence_of = [("HGET", self.keys.owner(tag, owner_id), "sequence")]
         for _ in range(_TRIES):
             (sequence,) = self.scripts.call(sequence_of, retry=True)
@@ -276,7 +288,7 @@ class Pats:
                 if reply[0] == 0:
                     return None
                 if reply[0] != 1:
-                    raise not_understood("a PAT record", "unknown schema")
+                    raise not_understood("PAT record", "unknown schema")
                 return read(reply, pat_ids)
 
             given = (sequence or b"0", latest, *arguments)
@@ -285,24 +297,16 @@ class Pats:
                 return found
         raise StoreUnavailable(detail=f"the PATs of owner {owner_id} kept changing")
 
-    def _afresh(self) -> Pats:
-        """Return the same with a new deadline, for what must be tried when the request's is over."""
-        scripts = self.scripts.afresh()
+    def _with_new_deadline(self) -> Pats:
+        """Return these PATs with a new deadline, for work to do even if the request's deadline is over."""
+        scripts = self.scripts.until(self.scripts.begin())
         return Pats(scripts, self.keys, TenantIndex(scripts, self.keys), self.retention_ms)
-
-
-def _creation_outcome(reply: list[Any]) -> Outcome:
-    return _outcome(_CREATIONS, reply)
-
-
-def _update_outcome(reply: list[Any]) -> Outcome:
-    return _outcome(_UPDATES, reply)
 
 
 def _outcome(known: Mapping[int, Outcome], reply: list[Any]) -> Outcome:
     if reply[0] == _LATE:
-        raise StoreUnavailable(detail="the store came to it too late, and has not done it")
+        raise StoreUnavailable(detail="the command reached the store too late, so the store did not run it")
     outcome = known.get(reply[0])
     if outcome is None:
-        raise not_understood("a change", repr(reply))
+        raise not_understood("answer to a change", repr(reply))
     return outcome

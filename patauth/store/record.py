@@ -1,7 +1,7 @@
-"""Records: PATs and access tokens as the bytes that Redis holds. Pure.
+"""Records: PATs and access tokens as the bytes that Redis holds. This module does no I/O and reads no clock.
 
-PAT record, schema 1. All numbers are big-endian; the scripts read the fixed part at the same offsets
-(lua/layout.lua names them, and a test holds the two together).
+PAT record, schema 1. All numbers are big-endian. The scripts read the fixed part at the same offsets, which
+lua/layout.lua names; a test compares the two.
 
     at  bytes
      0  1   schema "1"
@@ -10,14 +10,14 @@ PAT record, schema 1. All numbers are big-endian; the scripts read the fixed par
      3  6   expiry, ms; all ones: never
      9  6   last use, ms; 0: none
     15  3   generation of the current secret
-    18  6   end of the overlap, ms: until then the previous secret passes too; 0: none
+    18  6   end of the overlap, ms: until then the previous secret is valid too; 0: none
     24  3   request quota: count; 0: the setting's
     27  3   request quota: seconds
-    30  16  PAT id: compared with the id that was asked for
-    46  77  current secret; a second slot of the same form for the previous one from 123 on
+    30  16  PAT id: readers compare it with the id that they asked for
+    46  77  current secret; from 123 on, a slot of the same form for the previous secret, if any
             3 generation, 16 secret tag, 16 salt, 32 argon2id digest, 4 memory KiB, 1 time cost,
             1 parallelism, 4 pepper (start of SHA-256 of its id; 0: none)
-     …  …   MessagePack array of what scripts do not read: `_Rest`
+     …  …   MessagePack array of the fields that scripts do not read: `_Rest`
 
 Access token record: 1 schema "1", 3 generation, 6 expiry, 16 PAT id, then its scopes, space-separated.
 Owner index entry: 16 PAT id, 6 expiry.
@@ -28,7 +28,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, wraps
-from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
@@ -47,7 +46,7 @@ ID_AT, TOKEN_ID_AT = 30, 10
 _SLOTS_AT = 46
 _SLOT = 77
 _TOKEN_HEAD = 26
-_SMALL = 2048  # bytes; a usual record has 200
+_SMALL = 2048  # bytes; a usual record has about 200
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,7 +54,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SecretSlot:
-    """What is kept of one secret."""
+    """What the store keeps of one secret."""
 
     generation: int
     tag: bytes = field(repr=False)  # 16 bytes of HMAC-SHA256
@@ -64,9 +63,9 @@ class SecretSlot:
 
 @dataclass(frozen=True, slots=True)
 class PatRecord:
-    """A PAT and its secret slots: the current one first.
+    """A PAT and its secret slots, the current one first.
 
-    `packed` holds the bytes that were read; what is written compares with them.
+    `packed` holds the bytes that were read. A write compares them with what the store has then.
     """
 
     pat: PersonalAccessToken
@@ -80,11 +79,11 @@ class PatRecord:
         return PatId(self.pat.id)
 
     def as_read_at(self, now: int) -> PatRecord:
-        """Return the same, read at an instant of the store's clock (ms)."""
+        """Return this record with `now` (ms, the store's clock) as its read time."""
         return replace(self, pat=replace(self.pat, read_ms=now))
 
     def slot_of(self, tag: bytes, now: int) -> SecretSlot | None:
-        """The slot whose secret tag this is: the current one, or the previous one in its overlap."""
+        """Return the slot with this secret tag: the current one, or during the overlap the previous one."""
         current, *previous = self.secrets
         if current.tag == tag:
             return current
@@ -94,7 +93,10 @@ class PatRecord:
         return None
 
     def passes(self, generation: int, now: int) -> bool:
-        """Whether access tokens of this generation pass: the current one, or the previous in its overlap."""
+        """Return whether access tokens of a generation are valid.
+
+        The current generation is, and during the overlap the previous one.
+        """
         current, *previous = self.secrets
         if generation == current.generation:
             return True
@@ -103,7 +105,7 @@ class PatRecord:
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """An access token: whose it is, until when, and what it may."""
+    """An access token: its PAT, its expiry and its scopes."""
 
     pat_id: PatId
     generation: int
@@ -112,7 +114,7 @@ class TokenRecord:
 
 
 class _Rest(msgspec.Struct, array_like=True, frozen=True):
-    # New fields go to the end and have a default: old records stay readable.
+    # A new field goes to the end and has a default, so that old records stay readable.
     tenant: str
     owner_id: str
     owner_name: str | None  # None: the id
@@ -131,7 +133,7 @@ _decode = msgspec.msgpack.Decoder(_Rest).decode
 
 
 def pack(record: PatRecord) -> bytes:
-    """The bytes of a PAT record."""
+    """Return the bytes of a PAT record."""
     pat = record.pat
     quota = pat.request_quota
     owner = pat.owner
@@ -166,28 +168,26 @@ def pack(record: PatRecord) -> bytes:
 
 
 def remembered(read: Callable[P, T]) -> Callable[P, T]:
-    """Remember what was read of the latest records, by their bytes.
+    """Cache the results of `read`, a function of one or two byte strings: a record seldom changes.
 
-    A record seldom changes. Large ones are read anew each time, so that memory stays bounded.
+    Results for large records are not cached, so that the memory is bounded.
     """
-    anew: Callable[..., T] = read
-    cached = lru_cache(maxsize=4096)(anew)
+    uncached = cast(Callable[..., T], read)
+    cached = lru_cache(maxsize=4096)(uncached)
 
-    def get(data: bytes, other: Any = b"") -> T:
-        small = len(data) + len(other) <= _SMALL
-        return (cached if small else anew)(data, other)
+    @wraps(read)
+    def get(data: bytes, *other: bytes) -> T:
+        small = len(data) + (len(other[0]) if other else 0) <= _SMALL
+        return (cached if small else uncached)(data, *other)
 
-    def get_one(data: bytes) -> T:
-        return (cached if len(data) <= _SMALL else anew)(data)
-
-    return cast(Callable[P, T], wraps(read)(get if len(signature(read).parameters) == 2 else get_one))
+    return cast(Callable[P, T], get)
 
 
 @remembered
 def unpack(data: bytes) -> PatRecord:
-    """Read a PAT record; `read_ms` of its PAT is 0. Remembered by its bytes: a record seldom changes.
+    """Read a PAT record. `read_ms` of its PAT is 0.
 
-    Raises `StoreUnavailable` for bytes that are not a record: they decide nothing.
+    Raise `StoreUnavailable` for bytes that are not a record: they decide nothing.
     """
     try:
         if data[:1] != SCHEMA or data[1] not in b"ad" or data[2] not in b"12":
@@ -220,7 +220,7 @@ def unpack(data: bytes) -> PatRecord:
 
 
 def pack_slot(slot: SecretSlot) -> bytes:
-    """The 77 bytes of a secret slot."""
+    """Return the 77 bytes of a secret slot."""
     digest = slot.digest
     return b"".join(
         (
@@ -249,25 +249,25 @@ def _unpack_slot(data: bytes) -> SecretSlot:
 
 
 def pack_expiry(expires_ms: int | None) -> bytes:
-    """Six bytes for an expiry."""
+    """Return the six bytes of an expiry (ms; None: never)."""
     return (NEVER if expires_ms is None else expires_ms).to_bytes(6)
 
 
 def unpack_expiry(data: bytes) -> int | None:
-    """The expiry that six bytes say."""
+    """Return the expiry (ms; None: never) of six bytes."""
     expires_ms = int.from_bytes(data)
     return None if expires_ms == NEVER else expires_ms
 
 
 def pack_token(token: TokenRecord) -> bytes:
-    """The bytes of an access token record."""
+    """Return the bytes of an access token record."""
     head = SCHEMA + token.generation.to_bytes(3) + token.expires_ms.to_bytes(6)
     return head + token.pat_id.raw + " ".join(token.scopes).encode()
 
 
 @remembered
 def unpack_token(data: bytes) -> TokenRecord:
-    """Read an access token record. Raises `StoreUnavailable` for bytes that are none."""
+    """Read an access token record. Raise `StoreUnavailable` for bytes that are not one."""
     try:
         if data[:1] != SCHEMA or len(data) < _TOKEN_HEAD:
             raise ValueError("schema or length")
@@ -280,19 +280,22 @@ def unpack_token(data: bytes) -> TokenRecord:
 
 
 def check_id_of(data: Any, pat_id: PatId, at: int = ID_AT) -> None:
-    """Refuse an answer that is neither None nor bytes with this PAT id: another caller's, say.
+    """Raise `StoreUnavailable` unless `data` is None or has this PAT id at `at`.
 
-    Belt and braces: a reply that went astray must not lend its identity. Raises `StoreUnavailable`.
+    This is a second safeguard: a reply to another caller must never give its identity to this one.
     """
     if data is not None and not (isinstance(data, bytes) and data[at : at + 16] == pat_id.raw):
-        raise not_understood("records", "another PAT's, or of another form")
+        raise not_understood("record", "it belongs to another PAT, or has another form")
 
 
 def _check_instant(ms: int) -> None:
     if not 0 <= ms <= LATEST:  # `datetime` would fail later, where nobody expects it
-        raise ValueError("an instant that cannot be")
+        raise ValueError("an instant is out of range")
 
 
 def not_understood(what: str, problem: object) -> StoreUnavailable:
-    """The error for bytes in the store that mean nothing to this version."""
-    return StoreUnavailable(detail=f"{what} not understood: {type(problem).__name__}: {problem}")
+    """Return the error for data in the store that this version cannot read.
+
+    `problem` says why: a text or an error.
+    """
+    return StoreUnavailable(detail=f"{what} not understood: {problem!r}")

@@ -1,4 +1,4 @@
-"""Scripts: called by digest, sent when the server lacks them, waited for until their writes are durable."""
+"""Run Lua scripts by their digest, send the text that a server lacks, and wait until writes are durable."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .record import not_understood
 from .transport.pool import ScriptMissing, Transport
 from .transport.wire import Command
 
-Call = Callable[[Sequence[Command]], list[Any]]  # sends commands, and returns their replies
+Call = Callable[[Sequence[Command]], list[Any]]  # sends commands and returns their replies
 Arguments = Sequence[bytes | str | int]
 T = TypeVar("T")
 
 
 class Script:
-    """A Lua script after the layout of records and, unless it does without, the prelude."""
+    """A Lua script: the layout of records, the prelude if it needs that, and its own file."""
 
     def __init__(self, name: str, *, prelude: bool = True) -> None:
         self.text, self.digest = _read(name, prelude)
@@ -43,10 +43,10 @@ _BARRIER = Script("barrier")
 
 
 class Prepared:
-    """A script's call as it goes over the wire (RESP), ready but for gaps of fixed sizes.
+    """A script's call as it goes over the wire (RESP), complete except for gaps of fixed sizes.
 
-    `keys` and `arguments` may hold `%b`, and no other percent sign; the n-th stands for `sizes[n]` bytes.
-    The caller fills `form` with values of exactly these sizes, which stand in it already.
+    `keys` and `arguments` may hold `%b` and no other percent sign. The n-th `%b` stands for `sizes[n]` bytes.
+    The caller fills `form` with values of exactly these sizes, since `form` already states the lengths.
     """
 
     __slots__ = ("_head", "_script", "form")
@@ -71,16 +71,19 @@ class Prepared:
 
 
 def understood(reply: Any, *kinds: type) -> list[Any]:
-    """Return a reply that is a list and begins with values of these kinds. Else raise `StoreUnavailable`."""
+    """Return a reply that is a list and begins with values of these types.
+
+    Raise `StoreUnavailable` otherwise.
+    """
     if not isinstance(reply, list) or [type(value) for value in reply[: len(kinds)]] != list(kinds):
-        raise not_understood("answer", f"{type(reply).__name__} of another form")
+        raise not_understood("answer", f"a {type(reply).__name__} of another form")
     return reply
 
 
 class NotDurable(StoreUnavailable):
-    """Written, but not known to be durable in time: safe to repeat.
+    """The store has written, but did not confirm in time that this is durable. The call is safe to repeat.
 
-    `result`: what the call would have returned.
+    `result` is what the call would have returned.
     """
 
     default = "done, but not yet known to be durable; repeat the call"
@@ -91,10 +94,11 @@ class NotDurable(StoreUnavailable):
 
 
 class Scripts:
-    """Runs scripts over a transport. Each call has a deadline of its own, which `begin` makes.
+    """Runs scripts over a transport.
 
-    `clock` gives ms in place of the server's clock; `wait` is the command that waits until writes are durable
-    (WAIT, WAITAOF) or None, and `patience` how many seconds that may take.
+    `clock` gives ms in place of the server's clock. `wait` is the command that waits until writes are
+    durable (WAIT, WAITAOF), or None; `patience` is how many seconds it may take. `begin` makes a deadline:
+    a new one for each call, unless `until` set one for all calls.
     """
 
     def __init__(
@@ -110,26 +114,16 @@ class Scripts:
         self._wait = wait
         self._patience = patience
         self._wait_is_settled = wait is None or wait[0] != "WAITAOF"
-        self._begin = self.deadline = begin
+        self.begin = self.deadline = begin
 
-    def until(self, deadline: Deadline) -> Scripts:
-        """Return the same with one deadline for all calls."""
+    def until(self, deadline: Deadline | None) -> Scripts:
+        """Return these scripts with one deadline for all calls; None: with a new deadline for each call."""
         other = copy(self)
-        other.deadline = lambda: deadline
-        return other
-
-    def afresh(self) -> Scripts:
-        """Return the same with one new deadline for all calls."""
-        return self.until(self._begin())
-
-    def unbounded(self) -> Scripts:
-        """Return the same with a deadline of its own for each call."""
-        other = copy(self)
-        other.deadline = self._begin
+        other.deadline = self.begin if deadline is None else lambda: deadline
         return other
 
     def learn_to_wait(self, call: Call) -> None:
-        """Ask once whether the server knows WAITAOF; Redis before 7.2 does not, and is not waited for."""
+        """Ask once whether the server knows WAITAOF. Redis before 7.2 does not, so nothing waits for it."""
         if not self._wait_is_settled:
             if call([("COMMAND", "INFO", "WAITAOF")])[0] == [None]:
                 self._wait = None
@@ -138,7 +132,10 @@ class Scripts:
     def run(
         self, script: Script, keys: Sequence[bytes], arguments: Arguments = (), now: int | None = None
     ) -> list[Any]:
-        """Return the answer of a script that may be sent twice: a list that begins with a number."""
+        """Run a script that is safe to send twice, and return its answer: a list that begins with a number.
+
+        `now` (ms) takes the place of the clock. Raise `StoreUnavailable`.
+        """
         command, at = self._command(script, keys, arguments, now), self.deadline().at
         try:
             (reply,) = self._transport.call((command,), at, retry=True)
@@ -149,9 +146,9 @@ class Scripts:
     def prepare(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], sizes: Sequence[int]
     ) -> Prepared:
-        """Prepare a call of a script that may be sent twice, as `Prepared` says.
+        """Prepare a call of a script that is safe to send twice; `Prepared` says what the parameters mean.
 
-        Arguments at the end that are empty are left out. A clock that is given (tests do) is one more.
+        Leave out empty arguments at the end. With a clock (in tests), its time is one more argument.
         """
         if self._clock is not None:
             return Prepared(script, keys, (*arguments, b"%b"), (*sizes, 13))
@@ -161,7 +158,10 @@ class Scripts:
         return Prepared(script, keys, arguments[:given], sizes)
 
     def ask(self, call: Prepared, gaps: tuple[bytes, ...], at: float) -> Any:
-        """Return the answer to a prepared call, whatever it is; `at` is the deadline."""
+        """Send a prepared call and return the answer, whatever its form.
+
+        `gaps` are the values for the gaps. `at` is the deadline, an instant of `time.monotonic()` (s).
+        """
         if self._clock is not None:
             gaps = (*gaps, b"%013d" % self._clock())
         filled = call.form % gaps
@@ -178,10 +178,10 @@ class Scripts:
         read: Callable[[list[Any]], T],
         call: Call | None = None,
     ) -> T:
-        """Return what `read` makes of a script's answer, when what the script wrote is durable.
+        """Run a script, wait until its writes are durable, and return what `read` makes of its answer.
 
-        The script is sent once. `call`: a connection to use; on another one, the wait would mean nothing.
-        Raises `NotDurable`.
+        The script is sent once. `call` uses one certain connection: a wait on another one would mean nothing.
+        Raise `NotDurable` when the server does not confirm in time, and `StoreUnavailable`.
         """
         call = call or self.call
         command = script.in_full(self._command(script, keys, arguments, None))
@@ -195,15 +195,19 @@ class Scripts:
         return result
 
     def confirm(self, barrier: bytes, call: Call | None = None) -> None:
-        """Wait until earlier writes are durable, by whichever connection they were made.
+        """Wait until earlier writes of all connections are durable.
 
-        WAIT and WAITAOF alone see the writes of their own connection, so the key `barrier` is written first.
+        WAIT and WAITAOF only see the writes of their own connection, so this writes the key `barrier` first.
+        Raise `NotDurable`.
         """
         if self._wait is not None:
             self.run_durably(_BARRIER, [barrier], (), lambda _: None, call)
 
     def call(self, commands: Sequence[Command], retry: bool = False) -> list[Any]:
-        """Return the replies to plain commands, with patience for a wait among them."""
+        """Send plain commands and return their replies. Allow for the time that a wait among them may take.
+
+        `retry`: sending the commands twice is harmless. Raise `StoreUnavailable`.
+        """
         patience = self._patience if self._wait else 0.0
         return self._transport.call(commands, self.deadline().at, retry=retry, patience=patience)
 

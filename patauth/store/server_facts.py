@@ -1,7 +1,7 @@
-"""What a server says of itself: for `patauth doctor` and `patauth store stats`, never for a request.
+"""Facts about a server, for `patauth doctor` and `patauth store stats`. No request needs them.
 
-Each question is asked by itself, over a connection of its own, since a user with few rights (ACL) may ask
-some and not others. What was not answered is None, and `denied` names the command.
+Each command goes out alone, over a separate connection, since a user with few rights (ACL) may run some
+commands and not others. A fact without an answer is None, and `denied` names the command.
 """
 
 from __future__ import annotations
@@ -26,54 +26,54 @@ _CONFIG = "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-t
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """The answers; None where there was none."""
+    """The server's answers. A fact without an answer is None."""
 
     info: dict[str, str] = field(default_factory=dict)  # INFO, all sections
-    config: dict[str, str] = field(default_factory=dict)  # CONFIG GET of what matters here
-    keys: int | None = None  # in the database that is used
-    ahead: float | None = None  # s, the server's clock against this host's
-    unsure: float = 0.0  # s, half of the round trip in which that was measured
+    config: dict[str, str] = field(default_factory=dict)  # CONFIG GET of the options in `_CONFIG`
+    keys: int | None = None  # how many keys the database of `store_url` has
+    ahead: float | None = None  # s by which the server's clock is ahead of this host's
+    unsure: float = 0.0  # s; half of the round trip in which `ahead` was measured
     store_key: bool | None = None  # whether the store holds the store key
     denied: tuple[str, ...] = ()  # commands that were refused
 
     @property
     def kind(self) -> str | None:
-        """ "valkey" or "redis"."""
+        """The kind of server: "valkey" or "redis"."""
         if not self.info:
             return None
         return self.info.get("server_name") or ("valkey" if "valkey_version" in self.info else "redis")
 
     @property
     def version(self) -> str | None:
-        """Its version; Valkey also names the Redis that it is compatible with, which is not meant."""
+        """The version of the server. For Valkey, this is not the version of Redis that it also names."""
         return self.info.get("valkey_version") or self.info.get("redis_version")
 
     @property
     def append_only(self) -> bool | None:
-        """Whether there is an append-only file."""
+        """Whether the server has an append-only file."""
         if "appendonly" in self.config:
             return self.config["appendonly"] == "yes"
         return self.info["aof_enabled"] == "1" if "aof_enabled" in self.info else None
 
     @property
     def eviction(self) -> str | None:
-        """The policy for a full memory: `noeviction`, `allkeys-lru`, …"""
+        """The eviction policy for a full memory: `noeviction`, `allkeys-lru`, …"""
         return self.config.get("maxmemory-policy") or self.info.get("maxmemory_policy")
 
     @property
     def memory_limit(self) -> int | None:
-        """Bytes; 0 for none."""
+        """The memory limit in bytes; 0: no limit."""
         return _number(self.config.get("maxmemory") or self.info.get("maxmemory"))
 
     def number(self, name: str) -> int | None:
-        """A whole number of INFO."""
+        """Return a whole number of INFO, or None if INFO has no such number."""
         return _number(self.info.get(name))
 
 
 def read_facts(settings: Settings) -> ServerFacts:
-    """Ask the server of `store_url`, which is not `memory:`. Raises `StoreUnavailable`, `ConfigurationError`.
+    """Ask the server of `store_url`, which must not be `memory:`.
 
-    A `local:` engine is started, and held while it is asked.
+    Start a `local:` engine first, and use it for that time. Raise `StoreUnavailable` or `ConfigurationError`.
     """
     url = StoreUrl.read(settings.store_url)
     if url.directory is None:
@@ -93,7 +93,7 @@ def _read(url: str, settings: Settings) -> ServerFacts:
         connection.send_command(*command)
         try:
             return connection.read_response()
-        except ResponseError:  # NOPERM, or a service that has renamed the command away
+        except ResponseError:  # NOPERM, or a hosted server that has no such command
             name = str(command[0])
             if name not in denied:
                 denied.append(name)
@@ -119,7 +119,10 @@ def _read(url: str, settings: Settings) -> ServerFacts:
 
 
 def _skew(ask: Callable[..., Any]) -> tuple[float | None, float]:
-    """How far the server's clock is ahead, and how sure that is; the best of three, as NTP does it."""
+    """Return by how many s the server's clock is ahead (None: unknown), and how far off that may be (s).
+
+    Measure three times and take the shortest round trip, as NTP does.
+    """
     best: tuple[float | None, float] = (None, float("inf"))
     for _ in range(3):
         before = time.time()
@@ -134,14 +137,14 @@ def _skew(ask: Callable[..., Any]) -> tuple[float | None, float]:
 
 
 def _pairs(reply: Any) -> dict[str, str]:
-    """The `name:value` lines of INFO."""
+    """Return the `name:value` lines of INFO."""
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
     lines = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
     return {name: value.strip() for name, colon, value in lines if colon}
 
 
 def _setting(reply: Any) -> str | None:
-    """The value in the answer to CONFIG GET of one name."""
+    """Return the value in the answer to CONFIG GET of one name, or None if there is none."""
     return reply[1].decode(errors="replace") if isinstance(reply, list) and len(reply) == 2 else None
 
 

@@ -1,15 +1,16 @@
 """The store: one implementation that speaks Redis commands, whatever engine answers.
 
-One script for each operation, all of its keys declared and in one slot. Nothing here decides anything that a
-caller could see: it moves records and verdicts. Everything that goes wrong is `StoreUnavailable`.
+Each operation is one script that declares all of its keys, and these are in one slot. The store moves records
+and verdicts; it decides nothing that a caller can see. Everything that goes wrong here is `StoreUnavailable`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import copy
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..crypto.keyring import Keyring
 from ..errors import ConfigurationError, StoreUnavailable
@@ -25,23 +26,21 @@ from .transport.pool import Transport
 from .transport.wire import Command
 from .verdicts import Verdicts
 
-if TYPE_CHECKING:  # it needs many modules that only a `local:` store uses
+if TYPE_CHECKING:  # this needs many modules that only a `local:` store uses
     from .local.engine import LocalEngine
 
 
 class Store:
-    """A tenant's PATs, access tokens and verdicts, and the store key, over a transport.
+    """Holds a tenant's PATs (`pats`), access tokens (`tokens`) and indexes (`tenant_index`).
 
-    Each call has a deadline of its own; what `for_request` returns has one for all calls.
+    Each call has a deadline of its own. In what `for_request` returns, all calls share one deadline.
 
-    `engine` is the one of `local:`, started and waited for at the first use; `clock` gives ms in place of the
-    server's clock; `wait` is the command that makes a removal durable (WAIT, WAITAOF) or None, and `patience`
-    how many seconds that may take.
+    `transport` carries the commands. `retention_ms` is how long an expired PAT is kept. `secret_key` is the
+    setting of that name. `engine` is that of a `local:` store; the first use starts it and waits for it.
+    `clock` gives ms in place of the server's clock. `wait` is the command that waits until writes are durable
+    (WAIT, WAITAOF), or None; `patience` is how many seconds it may take. `request_seconds` limits all store
+    calls of one request.
     """
-
-    pats: Pats
-    tokens: Tokens
-    tenant_index: TenantIndex
 
     def __init__(
         self,
@@ -57,91 +56,96 @@ class Store:
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self._transport = transport
-        self._keys = keys
         self._retention_ms = retention_ms
         self._key = StoreKey(keys, secret_key)
         self._engine = engine
         self._request_seconds = request_seconds
-        self._use(Scripts(transport, clock, wait, patience, self.begin))
+        self._use(Scripts(transport, clock, wait, patience, self.begin), keys)
 
-    def _use(self, scripts: Scripts) -> None:
+    def _use(self, scripts: Scripts, keys: Keys) -> None:
         self._scripts = scripts
-        self.tenant_index = TenantIndex(scripts, self._keys)
-        self.pats = Pats(scripts, self._keys, self.tenant_index, self._retention_ms)
-        self.tokens = Tokens(scripts, self._keys)
+        self._keys = keys
+        self.tenant_index = TenantIndex(scripts, keys)
+        self.pats = Pats(scripts, keys, self.tenant_index, self._retention_ms)
+        self.tokens = Tokens(scripts, keys)
+
+    def _with(self, scripts: Scripts, keys: Keys) -> Store:
+        other = copy(self)
+        other._use(scripts, keys)
+        return other
 
     def for_tenant(self, tenant: str) -> Store:
-        """Return the same store as another tenant sees it."""
-        other = copy(self)
-        other._keys = self._keys.for_tenant(tenant)
-        other._use(self._scripts)
-        return other
+        """Return this store as another tenant sees it."""
+        return self._with(self._scripts, self._keys.for_tenant(tenant))
 
     def for_request(self, deadline: Deadline | None = None) -> Store:
-        """Return the same store with one deadline for all calls; None: a new one, which begins now."""
-        other = copy(self)
-        other._use(self._scripts.until(deadline or self.begin()))
-        return other
+        """Return this store with one deadline for all calls. None makes a new one, which begins now."""
+        return self._with(self._scripts.until(deadline or self.begin()), self._keys)
 
     def without_deadline(self) -> Store:
-        """Return the same store with a deadline of its own for each call, for work that takes a while."""
-        other = copy(self)
-        other._use(self._scripts.unbounded())
-        return other
+        """Return this store with a deadline of its own for each call, for work that takes long."""
+        return self._with(self._scripts.until(None), self._keys)
 
     def begin(self) -> Deadline:
-        """Return the deadline of a request that begins now, once a `local:` engine has started."""
+        """Return the deadline of a request that begins now. Start a `local:` engine first, and wait for it.
+
+        Raise `StoreUnavailable`.
+        """
         if self._engine is not None:
             try:
                 self._engine.acquire()
             except ConfigurationError as problem:
-                raise StoreUnavailable(detail=str(problem)) from None  # of a path: no caller's business
+                raise StoreUnavailable(detail=str(problem)) from None  # it names a path: for the log alone
         return Deadline(monotonic() + self._request_seconds)
 
     @property
     def deadline(self) -> Deadline:
-        """The one deadline of `for_request`, or else a new one."""
+        """The deadline of a store from `for_request`; in any other store a new one."""
         return self._scripts.deadline()
 
     def start(self) -> None:
-        """Start a `local:` engine, and wait for it. Raises `ConfigurationError` where there can be none."""
+        """Start a `local:` engine and wait for it. Raise `ConfigurationError` where it cannot run.
+
+        Raise `StoreUnavailable` when it does not answer in time. With other engines, do nothing.
+        """
         if self._engine is not None:
             self._engine.acquire()
 
     def close(self) -> None:
-        """Close what is open, and give a `local:` engine back."""
+        """Close idle connections, and give up the use of a `local:` engine."""
         self._transport.close()
         if self._engine is not None:
             self._engine.release()
 
     def verdicts(self, requests: Quota, exchanges: Quota) -> Verdicts:
-        """Return what decides over the credentials of requests, under these quotas."""
+        """Return an object that gives verdicts on the credentials of requests, under these quotas."""
         return Verdicts(self._scripts, self._keys, requests, exchanges)
 
     # -- the store key --------------------------------------------------------------------------------
 
     @property
     def known_keyring(self) -> Keyring | None:
-        """The keys of this store, if they were read once."""
+        """The keys of this store, or None before the store key was read."""
         return self._key.keyring
 
     @property
     def keyring(self) -> Keyring:
-        """The keys of this store; made or read at the first use."""
+        """The keys of this store.
+
+        The first use makes or reads the store key, or raises `StoreUnavailable`.
+        """
         return self._key.keyring or self.settle_key()
 
     def settle_key(self, call: Call | None = None) -> Keyring:
-        """Make, read or put back the store key, and refuse a store of another one.
+        """Make, read or put back the store key, and return the keys of this store.
 
-        `call`: a connection to use, as for each new connection before its first use.
+        `call` uses one certain connection: each new connection settles the key before its first use. Raise
+        `StoreUnavailable`, also when the store has another key.
         """
-
-        def any_connection(commands: Sequence[Command]) -> list[Any]:
-            return self._scripts.call(commands, retry=True)
-
-        over = call or any_connection
-        self._scripts.learn_to_wait(over)
-        ring, wrote = self._key.settle(over)
+        call = call or partial(self._scripts.call, retry=True)
+        self._scripts.learn_to_wait(call)
+        ring, wrote = self._key.settle(call)
         if wrote:
-            self._scripts.confirm(self._keys.barrier("store"), over)  # durable before its first use
+            # The key must be durable before its first use.
+            self._scripts.confirm(self._keys.barrier("store"), call)
         return ring

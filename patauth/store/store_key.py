@@ -1,7 +1,7 @@
-"""The store key: made once by one script, kept for good, and put back by who still holds it.
+"""The store key: one script makes it once, and a process that still knows a lost key puts it back.
 
 {store}:key     32 bytes, or `OUTSIDE` where the setting `secret_key` keeps the key out of the store
-{store}:check   its check value: an Authority whose key gives another one refuses every call
+{store}:check   the check value of the key: an Authority whose key gives another value refuses every call
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STORE_KEY = Script("store_key")
 
 
 class StoreKey:
-    """The key of one store, as this process knows it. `keyring` is None until it was settled once."""
+    """The key of one store, as this process knows it. `keyring` is None before the first `settle`."""
 
     def __init__(self, keys: Keys, secret_key: bytes | None) -> None:
         self._names = (keys.store_key, keys.store_check)
@@ -26,20 +26,22 @@ class StoreKey:
         self.keyring: Keyring | None = None
 
     def settle(self, call: Call) -> tuple[Keyring, bool]:
-        """Make, read or put back the key over a connection; and whether anything was written.
+        """Make, read or put back the key over a connection.
 
-        Raises `StoreUnavailable`, whose detail names `secret_key`, in a store of another key.
+        Return the keyring, and whether this wrote anything.
+
+        Raise `StoreUnavailable` when the store has another key; `detail` then names `secret_key`.
         """
         mine = self._given or self.keyring or Keyring(secrets.token_bytes(32))
         wrote_any = False
-        for _ in range(2):  # a key without its check value is taken over first, and confirmed then
+        for _ in range(2):  # the first round adopts a key without a check value, the second confirms it
             offered = OUTSIDE if self._given else mine.store_key
-            arguments = (b"", offered, mine.check_value)  # the clock is not used
+            arguments = (b"", offered, mine.check_value)  # the script does not use the clock
             command = _STORE_KEY.in_full(("EVALSHA", b"", 2, *self._names, *arguments))
             wrote, key, check = understood(call([command])[0], int, bytes, bytes)[:3]
             wrote_any = wrote_any or wrote == 1
             if self._given is not None:
-                # A store that was made without the setting may be gone on with, by giving its own key.
+                # A store that was made without the setting can go on with it, given the same key.
                 if key not in (OUTSIDE, mine.store_key) or check not in (b"", mine.check_value):
                     raise _refused("the setting secret_key is not the key that this store was made with")
             else:

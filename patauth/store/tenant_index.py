@@ -1,10 +1,10 @@
-"""The indexes of a tenant: which PATs it has, by creation, last use and expiry.
+"""The indexes of a tenant: they list its PATs by creation, last use and expiry.
 
-They live in another slot than the records, so a record and its entries are never written in one step.
-Creation writes index before record, deletion record before index: an entry may lack its record, never a
-record its entry. What changes a record (a use, another expiry) leaves a mark first, changes the record, and
-then the index; who lists looks at the marks first. So a crash between any two steps is mended by the next
-listing, which believes records alone.
+The indexes live in another slot than the records, so no single step can write both. A creation writes the
+index before the record, and a deletion removes the record before the index. So an entry may lack its record,
+but no record lacks its entry. A use or a new expiry first leaves a mark, then changes the record, then the
+index. A listing looks at the marks first and believes the records alone, so it repairs what a crash between
+two steps has left.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ _log = logging.getLogger("patauth.store")
 
 Index = Literal["created", "lastUsed", "expirationDate"]
 
-_IN_FLIGHT = 60_000  # ms that an entry without a record, or a mark, may belong to a write under way
-_SUSPECTS = 10_000  # of each kind, looked at before a listing
-_YOUNG = 500  # entries that may lack a record, looked for before a listing: the newest
-_AT_ONCE = 500  # records read, and entries mended, in one call
+_IN_FLIGHT = 60_000  # ms for which an entry without a record, or a mark, may belong to an unfinished write
+_SUSPECTS = 10_000  # most entries of each kind that a listing checks first
+_YOUNG = 500  # newest entries that a listing checks for a missing record
+_AT_ONCE = 500  # most records that one call reads, or entries that it repairs
 _PAGE = Script("page")
-_USE, _EXPIRY = b"u", b"e"  # what a mark says may be out of step
+_MARK_BYTES = 17  # a PAT id and one of the two below
+_USE, _EXPIRY = b"u", b"e"  # which entry of a PAT a mark is about
 
 
 class Piece(NamedTuple):
-    """A piece of an index: `total` entries are in the range, of which these are some."""
+    """A part of an index: some of the `total` entries in a range."""
 
     now: int  # ms, the store's clock
     total: int
@@ -42,7 +43,7 @@ class Piece(NamedTuple):
 
 
 class TenantIndex:
-    """The entries of one tenant's PATs."""
+    """Writes, reads and repairs the index entries of one tenant's PATs."""
 
     def __init__(self, scripts: Scripts, keys: Keys) -> None:
         self._scripts = scripts
@@ -54,10 +55,10 @@ class TenantIndex:
             "expirationDate": keys.tenant_expires,
         }
 
-    # -- written beside the records -------------------------------------------------------------------
+    # -- writes that accompany those of records -------------------------------------------------------
 
     def enter(self, pat_id: PatId, created_ms: int, expires_ms: int | None) -> None:
-        """Enter a PAT, before its record is written."""
+        """Add the entries of a PAT. Call this before its record is written."""
         member = pat_id.raw
         expiry = NEVER if expires_ms is None else expires_ms
         scores = zip(self._names.values(), (created_ms, 0, expiry), strict=True)
@@ -65,7 +66,10 @@ class TenantIndex:
         self._scripts.call([*commands, self._count], retry=True)
 
     def forget(self, pat_ids: Sequence[PatId]) -> None:
-        """Take PATs out, after their records are gone. Who lists believes records alone, so this may fail."""
+        """Remove the entries of PATs. Call this after their records are deleted.
+
+        A failure goes to the log only: listings believe the records alone.
+        """
         members = [pat_id.raw for pat_id in pat_ids]
         marks = [member + what for member in members for what in (_USE, _EXPIRY)]
         try:
@@ -73,14 +77,14 @@ class TenantIndex:
             commands.append(("ZREM", self._keys.tenant_marks, *marks))
             self._scripts.call([*commands, self._count])
         except StoreUnavailable as problem:
-            _log.warning("tenant index not cleared of %d PATs: %s", len(pat_ids), problem.detail)
+            _log.warning("the tenant index still lists %d deleted PATs: %s", len(pat_ids), problem.detail)
 
     def mark_use(self, pat_id: PatId, now: int) -> None:
-        """Say that a use is about to be written."""
+        """Mark a PAT whose last use is about to be written, at `now` (ms)."""
         self._mark([pat_id], _USE, now)
 
     def mark_expiry(self, pat_ids: Sequence[PatId], now: int) -> None:
-        """Say that an expiry is about to change."""
+        """Mark PATs whose expiry is about to change, at `now` (ms)."""
         self._mark(pat_ids, _EXPIRY, now)
 
     def _mark(self, pat_ids: Sequence[PatId], what: bytes, now: int) -> None:
@@ -88,7 +92,10 @@ class TenantIndex:
         self._scripts.call([("ZADD", self._keys.tenant_marks, *marks)], retry=True)
 
     def used(self, pat_id: PatId, used_ms: int) -> None:
-        """Enter a use. It only ever moves on, so its mark can go at once."""
+        """Write a last use (ms) and remove its mark.
+
+        A last use only moves forward, so the order of two writes does not matter.
+        """
         member = pat_id.raw
         commands = [
             ("ZADD", self._keys.tenant_used, "XX", "GT", used_ms, member),
@@ -97,7 +104,11 @@ class TenantIndex:
         self._scripts.call(commands)
 
     def changed(self, expiries: Sequence[tuple[PatId, int | None]]) -> None:
-        """Count a change, and enter expiries. Marks stay: of two at once, the earlier may come here last."""
+        """Count a change, and write expiries (ms; None: never).
+
+        The marks stay, since of two changes at the same time the earlier one may arrive here last. A failure
+        goes to the log only: the change itself is done, and the marks say what to repair.
+        """
         commands: list[Command] = [self._count]
         if expiries:
             scores: list[int | bytes] = []
@@ -106,13 +117,13 @@ class TenantIndex:
             commands.append(("ZADD", self._keys.tenant_expires, "XX", *scores))
         try:
             self._scripts.call(commands, retry=True)
-        except StoreUnavailable as problem:  # the change itself stands, and the marks say where to look
-            _log.warning("tenant index not told of a change: %s", problem.detail)
+        except StoreUnavailable as problem:
+            _log.warning("the tenant index misses a change: %s", problem.detail)
 
-    # -- read by listings -----------------------------------------------------------------------------
+    # -- reads for listings ---------------------------------------------------------------------------
 
     def sequence(self) -> int:
-        """How many changes to the tenant's PATs there were; it may count some that were refused."""
+        """Return the number of changes to the tenant's PATs. Some refused changes may be counted too."""
         (count,) = self._scripts.call([("GET", self._keys.tenant_sequence)], retry=True)
         try:
             return int(count or 0)
@@ -130,9 +141,9 @@ class TenantIndex:
         count: int,
         without: Iterable[PatId] = (),
     ) -> Piece:
-        """Up to `count` entries with scores from `low` to `high`, past `offset` of them, in order.
+        """Return at most `count` entries with scores from `low` to `high`, in order. Skip the first `offset`.
 
-        `without`: as if these were not there.
+        The entries of the PATs in `without` are neither returned nor counted.
         """
         out = (pat_id.raw for pat_id in without)
         arguments = (low, high, b"1" if descending else b"0", offset, count, *out)
@@ -142,21 +153,25 @@ class TenantIndex:
         return Piece(now, total, entries)
 
     def counts(self, ranges: Sequence[tuple[Index, int, int]]) -> list[int]:
-        """How many entries there are in each of some ranges."""
+        """Return the number of entries in each range (index, lowest score, highest score)."""
         commands = [("ZCOUNT", self._names[index], low, high) for index, low, high in ranges]
         return self._scripts.call(commands, retry=True)
 
     def records(self, pat_ids: Sequence[PatId], now: int) -> list[PatRecord | None]:
-        """Return the records of PATs of any owners, as of `now` (ms). Key by key: they are of many slots."""
+        """Return the records of PATs of any owners in order, None for a missing one.
+
+        `now` (ms) becomes their read time. Each record takes its own GET: their keys are in many slots.
+        """
         found = self._scripts.call([("GET", self._keys.pat(one)) for one in pat_ids], retry=True)
         if not all(isinstance(record, bytes | None) for record in found):
             raise not_understood("records", "of another form")
         return [None if record is None else unpack(record).as_read_at(now) for record in found]
 
     def mend_suspects(self, now: int, retention_ms: int) -> set[PatId]:
-        """Before a listing: mend what marks point at, and forget PATs whose retention is over.
+        """Repair the entries that marks name, and remove those of PATs whose retention is over.
 
-        Returns the entries without a record that are to stay: of creations under way, or cut short just now.
+        A listing calls this first. Return the young entries without a record: their creation may still be
+        under way, or was interrupted a moment ago. The listing leaves them out.
         """
         keys = self._keys
         found = self._scripts.call(
@@ -170,13 +185,14 @@ class TenantIndex:
         if not all(isinstance(members, list) for members in found):
             raise not_understood("tenant index", "of another form")
         gone, marks, young = found
-        marked = [(_marked(member), _ms(score)) for member, score in zip(*[iter(marks)] * 2, strict=True)]
-        suspects = list(dict.fromkeys([*map(_id, gone), *(pat_id for pat_id, _ in marked)]))
-        self.mend(suspects, now, retention_ms)
-        # Of young marks, the write may be under way. By score: a mark that was renewed meanwhile stays.
-        old = [score for _, score in marked if score <= now - _IN_FLIGHT]
+        marked = [_id(member, _MARK_BYTES) for member in marks[::2]]
+        set_at = [_ms(score) for score in marks[1::2]]
+        self.mend(list(dict.fromkeys([*map(_id, gone), *marked])), now, retention_ms)
+        # The write of a young mark may be under way, so only old marks go. They go by their score: a mark
+        # that was renewed since stays.
+        old = [score for score in set_at if score <= now - _IN_FLIGHT]
         if old:
-            # Of more marks than were read, some may have the last one's score.
+            # If there are more marks than were read, some of the others may have the last one's score.
             last = max(old) - (len(marked) == _SUSPECTS)
             self._scripts.call([("ZREMRANGEBYSCORE", keys.tenant_marks, "-inf", last)])
         if not young:
@@ -186,9 +202,9 @@ class TenantIndex:
         return {pat_id for pat_id, known in zip(ids, there, strict=True) if not known}
 
     def mend(self, pat_ids: Sequence[PatId], now: int, retention_ms: int) -> set[PatId]:
-        """Set entries right by their records; those of PATs that are gone are taken out.
+        """Correct entries by their records, and remove those of PATs that are gone.
 
-        Returns those without a record that stay, since their creation may be under way.
+        Return the entries without a record that stay because their creation may be under way.
         """
         staying: set[PatId] = set()
         for at in range(0, len(pat_ids), _AT_ONCE):
@@ -213,7 +229,7 @@ class TenantIndex:
                 )
             elif pat is None and score is not None and _ms(score) >= now - _IN_FLIGHT:
                 staying.add(pat_id)
-            else:  # past its retention it cannot be changed any more, so nothing brings it back
+            else:  # after its retention nothing can change a PAT, so no write brings the entry back
                 commands += (("ZREM", name, member) for name in self._names.values())
         if commands:
             self._scripts.call(commands)
@@ -226,17 +242,12 @@ def _ms(score: Any) -> int:
     except (TypeError, ValueError) as problem:
         raise not_understood("tenant index", problem) from None
     if not ms.is_integer():
-        raise not_understood("tenant index", "a score that is no whole number")
+        raise not_understood("tenant index", "a score is not a whole number")
     return int(ms)
 
 
-def _id(member: object) -> PatId:
-    if not isinstance(member, bytes) or len(member) != 16:
-        raise not_understood("tenant index", "an entry that is no PAT id")
-    return PatId(member.hex())
-
-
-def _marked(member: object) -> PatId:
-    if not isinstance(member, bytes) or len(member) != 17:
-        raise not_understood("tenant index", "a mark of another form")
+def _id(member: object, size: int = 16) -> PatId:
+    """Return the PAT id with which an entry of `size` bytes begins."""
+    if not isinstance(member, bytes) or len(member) != size:
+        raise not_understood("tenant index", f"an entry is not {size} bytes")
     return PatId(member[:16].hex())

@@ -1,4 +1,4 @@
-"""Access tokens in the store: written, read, removed."""
+"""Access tokens in the store: this module writes, reads and deletes them."""
 
 from __future__ import annotations
 
@@ -28,15 +28,18 @@ _ISSUED, _CHANGED = 1, 2  # answers of lua/issue.lua
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The access tokens of one tenant's PATs."""
+    """Writes, reads and deletes the access tokens of one tenant's PATs."""
 
     scripts: Scripts
     keys: Keys
 
     def issue(self, seen: PatRecord, digest: bytes, token: TokenRecord) -> Issued | PatRecord:
-        """Write an access token, by the SHA-256 of its text, if its PAT is still what was seen.
+        """Write an access token, if the record of its PAT still equals `seen`.
 
-        Returns "issued"; "gone" when the PAT is gone or its time is over; or else the record as it is now.
+        A later use makes no difference.
+
+        `digest` is the SHA-256 of the token's text. Return "issued" when the token was written, "gone" when
+        the PAT was deleted or has expired, and the new record of the PAT when it has changed.
         """
         pat_id = seen.pat_id
         names = [self.keys.pat(pat_id), self.keys.access_token(pat_id, digest)]
@@ -48,7 +51,10 @@ class Tokens:
         return unpack(changed).as_read_at(now)
 
     def read(self, pat_id: PatId, digest: bytes) -> tuple[PatRecord, TokenRecord] | None:
-        """Return an access token with its PAT, by the SHA-256 of its text; None if either is not there."""
+        """Return an access token and its PAT, or None if one of them is missing.
+
+        `digest` is the SHA-256 of the token's text.
+        """
         names = [self.keys.pat(pat_id), self.keys.access_token(pat_id, digest)]
         now, *found = self.scripts.run(_READ, names)
         if len(found) != len(names):
@@ -61,24 +67,27 @@ class Tokens:
         return unpack(pat).as_read_at(now), unpack_token(token)
 
     def delete(self, pat_id: PatId, digest: bytes) -> bool:
-        """Remove an access token, durably. Return whether it was there. Raises `NotDurable`: repeat it."""
+        """Delete an access token durably. Return whether it was there.
+
+        Raise `NotDurable` when the server does not confirm the write in time: the caller may repeat the call.
+        """
         names = [self.keys.access_token(pat_id, digest)]
         removed = self.scripts.run_durably(_DELETE, names, (), lambda reply: bool(reply[0] == 1))
         if not removed:
-            # Another caller has removed it, and may still be waiting.
+            # Another caller has deleted it, and that write may not be durable yet.
             self.scripts.confirm(self.keys.barrier(pat_id.tag))
         return removed
 
     def delete_all(self) -> Iterator[int]:
-        """Remove every access token under the key prefix, of all tenants; durable at the end.
+        """Delete the access tokens of all tenants under the key prefix. At the end, this is durable.
 
-        Yields how many were removed with each piece. Reads the whole key space, a piece at a time.
+        Read the whole key space with SCAN, and yield the number of deleted tokens after each step.
         """
         cursor: Any = 0
         while True:
             scan = ("SCAN", cursor, "MATCH", self.keys.access_tokens, "COUNT", 1000)
             ((cursor, found),) = self.scripts.call([scan], retry=True)
-            # One by one: keys of several slots in one command would not do on a cluster.
+            # One DEL for each key: a cluster refuses a command with keys of several slots.
             yield sum(self.scripts.call([("DEL", key) for key in found])) if found else 0
             if int(cursor) == 0:
                 break

@@ -1,4 +1,4 @@
-"""Store URLs: which engine one names, where it is, and how it can be shown."""
+"""Store URLs: read which engine a URL names and where it is, and show the URL without its password."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SERVERS = ("redis://", "rediss://", "unix://")
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """A store URL, read. `repr` shows no password.
+    """The parts of a store URL. `repr` shows no password.
 
-    `engine`: "memory" (`memory:`), "local" (`local:DIR`) or "server" (`redis://`, `rediss://`, `unix://`, and
-    the `valkey…` spellings of the first two). `directory`: DIR of `local:DIR`. `server`: the URL as redis-py
-    reads it; it may hold a password.
+    `engine` is "memory" (`memory:`), "local" (`local:DIR`) or "server" (`redis://`, `rediss://`, `unix://`,
+    and the `valkey…` spellings of the first two). `directory` is the DIR of `local:DIR`. `server` is the
+    URL as redis-py reads it, and may hold a password.
     """
 
     engine: Engine
@@ -35,7 +35,7 @@ class StoreUrl:
 
     @classmethod
     def read(cls, text: str) -> StoreUrl:
-        """Read a store URL. Raises `ConfigurationError`, which never repeats it."""
+        """Read a store URL. Raise `ConfigurationError`, which never repeats the URL."""
         if text in ("memory:", "memory://"):
             return cls("memory", text)
         if text.startswith("local:"):
@@ -54,7 +54,7 @@ class StoreUrl:
 
 
 def masked(url: str) -> str:
-    """Return a store URL, or what was given for one, with its password hidden."""
-    # Up to the last "@": a password may hold "@" and "/" that should have been escaped.
+    """Return a store URL, or any text given in its place, with its password hidden."""
+    # Hide up to the last "@": a password may hold "@" and "/" that nobody has escaped.
     url = re.sub(r"(?s)^([^:/]+://[^:@/]*):.*@", rf"\1:{HIDDEN}@", url)
     return re.sub(r"(?i)([?&][^=&#]*password[^=&#]*=)[^&#]*", rf"\1{HIDDEN}", url)

@@ -1,4 +1,4 @@
-"""What the store says of a request's credentials: one script, prepared once, in one round trip."""
+"""Verdicts on the credentials of requests: one script, prepared once, answers each in one round trip."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TAG, _ID, _DIGEST, _SECRET_TAG = 8, 12, 32, 16  # bytes: owner tag, rest of a P
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What the store says of one request."""
+    """The store's verdict on the credentials of one request."""
 
     verdict: int
     now: int  # ms, the store's clock
-    micros: int  # admitted: the quota's backlog; limited: the wait
+    micros: int  # µs; admitted: the quota's backlog; limited: the wait
     pat: bytes  # PAT record; empty when refused
     token: bytes | None  # access token record
 
@@ -31,9 +31,10 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Verdicts:
-    """Asks for verdicts, each of which charges a quota unless it refuses.
+    """Asks the store for verdicts. Each verdict charges a quota, unless it is a refusal.
 
-    `requests` and `exchanges` are the quotas of PATs that have none of their own; exchanges, of all.
+    `requests` is the request quota of PATs that have none of their own. `exchanges` is the exchange quota of
+    all PATs.
     """
 
     def __init__(self, scripts: Scripts, keys: Keys, requests: Quota, exchanges: Quota) -> None:
@@ -51,22 +52,26 @@ class Verdicts:
         )
 
     def of_token(self, pat_id: PatId, digest: bytes, at: float) -> Verdict:
-        """Whether the access token of this digest is good; the request quota."""
+        """Return the verdict on the access token with this digest. It charges the request quota.
+
+        `at` is the deadline, an instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
+        """
         tag, whole = pat_id.tag.encode(), pat_id.raw
         own = whole[4:]
-        if len(own) != _ID or len(digest) != _DIGEST:  # their sizes stand in the command already
+        if len(own) != _ID or len(digest) != _DIGEST:  # the prepared command states these sizes
             raise ValueError("a PAT id or digest that no credential has")
         reply = self._scripts.ask(self._token, (tag, own, tag, own, tag, digest), at)
         return _read(reply, whole, by_token=True)
 
     def of_secret(self, pat_id: PatId, secret_tag: bytes, at: float, *, exchange: bool = False) -> Verdict:
-        """Whether this is the secret tag of the PAT; the request quota, or with `exchange` that of exchanges.
+        """Return the verdict on a secret tag of the PAT. The caller must still check hash and state.
 
-        Hash and state are still to be checked.
+        It charges the request quota, or with `exchange` the exchange quota. `at` is the deadline, an instant
+        of `time.monotonic()` (s). Raise `StoreUnavailable`.
         """
         tag, whole = pat_id.tag.encode(), pat_id.raw
         own = whole[4:]
-        if len(own) != _ID or len(secret_tag) != _SECRET_TAG:  # their sizes stand in the command already
+        if len(own) != _ID or len(secret_tag) != _SECRET_TAG:  # the prepared command states these sizes
             raise ValueError("a PAT id or secret tag that no credential has")
         call = self._exchange if exchange else self._secret
         reply = self._scripts.ask(call, (tag, own, tag, own, secret_tag), at)
@@ -78,20 +83,23 @@ def _arguments(quota: Quota) -> tuple[bytes, bytes]:
 
 
 def _read(reply: Any, pat_id: bytes, *, by_token: bool) -> Verdict:
-    """A reply, if it can be understood and speaks of this PAT; else `StoreUnavailable`."""
+    """Read a reply about this PAT.
+
+    Raise `StoreUnavailable` if it has another form or is about another PAT.
+    """
     try:
         verdict, now = reply[0], reply[1]
         if type(reply) is not list or type(now) is not int:
-            raise ValueError("no list, or without a clock")
+            raise ValueError("it is not a list with a clock")
         if verdict in (ADMITTED, LIMITED):
             micros, pat, token = reply[2], reply[3], None
-            # Belt and braces: a reply that belongs to another caller must not lend its identity.
+            # A second safeguard: a reply to another caller must never give its identity to this one.
             if type(micros) is not int or pat[ID_AT : ID_AT + 16] != pat_id:
-                raise ValueError("another PAT's, or no record")
+                raise ValueError("it has no record, or that of another PAT")
             if by_token:
                 token = reply[4]
                 if token[TOKEN_ID_AT : TOKEN_ID_AT + 16] != pat_id:
-                    raise ValueError("another PAT's access token, or no record")
+                    raise ValueError("it has no access token, or that of another PAT")
             return Verdict(verdict, now, micros, pat, token)
         if verdict in (REFUSED, ROTATED_AWAY):
             return Verdict(verdict, now, 0, b"", None)

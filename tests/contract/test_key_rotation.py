@@ -475,7 +475,7 @@ class TestLost:
         place.rotate()
         assert place.directory is not None
         os.mkfifo(place.directory / "x.pem")
-        with pytest.raises(ConfigurationError, match="no file"):
+        with pytest.raises(ConfigurationError, match="not a file"):
             SigningKeys(place.directory, clock=moment).keys()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -17,6 +19,14 @@ from patauth.operations.exchange import Access
 
 PACKAGE = Path(patauth.__file__).parent
 PUBLIC = sorted(patauth.__all__)
+
+
+def classes(annotation: object) -> Iterator[type]:
+    """Yield every class in an annotation, such as `A` and `B` in `dict[str, A] | B`."""
+    if inspect.isclass(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from classes(part)
 
 
 class TestPublic:
@@ -70,6 +80,18 @@ class TestPublic:
             ):
                 continue
             assert inspect.getdoc(value), f"{name}.{attribute}"
+
+    @pytest.mark.parametrize("name", [name for name in PUBLIC if inspect.isclass(getattr(patauth, name))])
+    def test_a_public_method_returns_public_types(self, name):
+        """A user who keeps a result can name its type, and read what it is."""
+        for attribute, value in inspect.getmembers(getattr(patauth, name)):
+            function = value.fget if isinstance(value, property) else value
+            ours = str(getattr(function, "__module__", None)).startswith("patauth.")
+            if attribute.startswith("_") or not inspect.isroutine(function) or not ours:
+                continue
+            for returned in classes(get_type_hints(function).get("return")):
+                if returned.__module__.startswith("patauth."):
+                    assert returned.__name__ in PUBLIC, f"{name}.{attribute}"
 
     def test_the_types_are_delivered(self):
         assert (PACKAGE / "py.typed").exists()

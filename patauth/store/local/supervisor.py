@@ -1,21 +1,21 @@
-"""Run and watch the engine of one `local:` directory: a detached process, one for each directory.
+"""Run and watch the engine of one `local:` directory. Each directory has one such detached process.
 
-    python -I -S -B supervisor.py DIR KIND BINARY          (started by local.py with DIR as working directory)
+    python -I -S -B supervisor.py DIR KIND BINARY        (engine.py starts this with DIR as working directory)
 
-A script of its own that needs the standard library alone: it starts in some 20 ms, carries none of the
-application's memory, secrets or descriptors, and outlives whoever started it.
+This is a separate script that needs only the standard library. So it starts in some 20 ms, carries none of
+the application's memory, secrets or descriptors, and outlives the process that started it.
 
-What is in DIR, and who holds it:
+DIR holds:
 
-    users.lock         flock: shared by every process that uses the engine; probed here
-    supervisor.lock    flock: exclusive, for the life of this process. Its text: our pid, then why the engine
-                       does not start, if it does not
-    engine.json        {"kind": "valkey" | "redis", "version": "9.1.2"} that wrote the files
+    users.lock         flock: every process that uses the engine shares it; the supervisor only probes it
+    supervisor.lock    flock: the supervisor holds it exclusively as long as it runs. Its text is our pid,
+                       then the reason if the engine does not start
+    engine.json        {"kind": "valkey" | "redis", "version": "9.1.2"}: the engine that wrote the files
     engine.pid .sock .log   of the engine; appendonlydir/ is its data
 
-The kernel gives a lock back however its holder ends, so no death, SIGKILL included, leaves one behind.
-The exit status is 0 or 1: gunicorn's arbiter inherits us where it is process 1, and would take 3 or 4
-for one of its workers that cannot boot.
+The kernel releases a lock however its holder ends, so no lock stays behind even after SIGKILL.
+The exit status is 0 or 1. If gunicorn's arbiter is process 1, it inherits this process, and would mistake the
+status 3 or 4 for that of a worker that cannot boot.
 """
 
 from __future__ import annotations
@@ -40,42 +40,45 @@ SOCKET = "engine.sock"
 LOG = "engine.log"
 DATA = "appendonlydir"
 
-POLL = 0.5  # s between two looks at users.lock; a death wakes us at once
+POLL = 0.5  # s between two looks at users.lock; the end of the engine wakes us at once
 STARTING_POLL = 0.02  # s between two looks at an engine that does not answer yet
-UNUSED = 3.0  # s without a user until the engine is stopped; bridges one command after another
+UNUSED = 3.0  # s without a user until the engine is stopped; bridges the gap between two commands
 STOP_GRACE = 4.0  # s from SIGTERM to SIGKILL; UNUSED + POLL + STOP_GRACE is below the promised 10 s
 FAILURES = 4  # failed starts in a row until users are told; the pause grows from 0 to LONGEST_PAUSE
 LONGEST_PAUSE = 1.0  # s
-LOG_LIMIT = 1 << 20  # bytes of engine.log, looked at when an engine starts; one older file is kept
+LOG_LIMIT = 1 << 20  # bytes after which engine.log is rotated at a start; one older file is kept
 
 PR_SET_PDEATHSIG = 1
 
 
 def options(directory: str) -> list[str]:
-    """The engine's command line behind the binary; valid for Redis 7.0 and later and for Valkey."""
+    """Return the engine's arguments. They are valid for Redis 7.0 and later, and for Valkey."""
     settings = {
         "port": "0",
-        "unixsocket": SOCKET,  # relative: an absolute one may be longer than a socket address
+        "unixsocket": SOCKET,  # relative, since an absolute path may be too long for a socket address
         "unixsocketperm": "700",
         "dir": directory,
         "daemonize": "no",
         "logfile": LOG,
-        "set-proc-title": "no",  # `ps` shows DIR, and an engine is known again by its command line
+        "set-proc-title": "no",  # then `ps` shows DIR, and `runs_in` recognizes the command line
         "appendonly": "yes",
         "appendfsync": "everysec",
-        "hz": "100",  # WAITAOF is answered at the next tick: 6 ms in place of 80
-        "aof-load-truncated": "yes",  # a torn last write after SIGKILL was never acknowledged
+        "hz": "100",  # WAITAOF answers at the next tick: after 6 ms in place of 80
+        "aof-load-truncated": "yes",  # nobody was told that an incomplete last write had succeeded
         "save": "",
         "maxmemory-policy": "noeviction",
         "shutdown-on-sigterm": "force",  # a running rewrite must not keep the engine from ending
     }
-    # No pidfile: the engine would remove its own before it ends, and be taken for gone while it still
-    # has the socket to unlink, which could by then be its successor's.
+    # No pidfile: the engine would delete it before it ends. It would then seem gone while it still has to
+    # unlink the socket, which by then could be that of the next engine.
     return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
 
 def take_lock(path: str, operation: int) -> int | None:
-    """Open `path`, made if missing, and flock it (LOCK_SH or LOCK_EX); None if a holder is in the way."""
+    """Open `path`, create it if missing, and flock it (LOCK_SH or LOCK_EX). Return the descriptor.
+
+    Return None if another holder prevents that. Raise `OSError`.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, operation | fcntl.LOCK_NB)
@@ -89,9 +92,9 @@ def take_lock(path: str, operation: int) -> int | None:
 
 
 def runs_in(directory: str, pid: int, word: str) -> bool:
-    """Whether `pid` is alive, works in `directory` and has `word` in its command line.
+    """Return whether `pid` is alive, works in `directory` and has `word` in its command line.
 
-    A pid file alone proves nothing: the number may belong to someone else by now.
+    A pid file alone proves nothing: the number may belong to another process by now.
     """
     try:
         if pid <= 1:
@@ -101,7 +104,7 @@ def runs_in(directory: str, pid: int, word: str) -> bool:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 command = file.read()  # empty for a zombie
             return word.encode() in command and os.path.samefile(f"/proc/{pid}/cwd", directory)
-    except OSError:  # gone, or not ours to look at and so none of ours
+    except OSError:  # it has ended, or it is not ours since we may not look at it
         return False
     import subprocess
 
@@ -112,7 +115,7 @@ def runs_in(directory: str, pid: int, word: str) -> bool:
 
 
 def read_pid(path: str) -> int:
-    """The number in the first line of `path`; 0 if there is none."""
+    """Return the number in the first line of `path`, or 0 if there is none."""
     try:
         with open(path, "rb") as file:
             return int(file.readline(32))
@@ -121,14 +124,17 @@ def read_pid(path: str) -> int:
 
 
 def write_over(fd: int, text: str) -> None:
-    """Make `text` what the file holds, without giving its block back first: a full disk may not return it."""
+    """Replace the content of a file by `text`.
+
+    Do not truncate it first: a full disk may not give the block back.
+    """
     data = text.encode(errors="replace")
     os.pwrite(fd, data, 0)
     os.ftruncate(fd, len(data))
 
 
 def wait_until(done: Callable[[], bool], seconds: float) -> bool:
-    """Look every 10 ms; False if `done` did not hold within `seconds`."""
+    """Call `done` every 10 ms. Return whether it was true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() >= deadline:
@@ -138,26 +144,32 @@ def wait_until(done: Callable[[], bool], seconds: float) -> bool:
 
 
 class Supervisor:
-    """The parent of the engine while that has users. `lock` is the descriptor of supervisor.lock, held."""
+    """Runs the engine as its parent, as long as that has users.
+
+    `lock` is the descriptor of supervisor.lock, which holds the lock.
+    """
 
     def __init__(self, directory: str, kind: str, binary: str, lock: int) -> None:
         self.directory = directory
         self.kind = kind
         self.binary = binary
         self.lock = lock
-        self.engine = 0  # its pid, 0 when there is none
-        self.bound = False  # this engine has made its socket
-        self.answered = False  # it has loaded its files and answers
+        self.engine = 0  # the pid of the engine; 0: none runs
+        self.bound = False  # whether this engine has made its socket
+        self.answered = False  # whether it has loaded its files and answers
         self.failures = 0  # engines in a row that ended before they answered
-        self.start_at = 0.0  # monotonic s; not before
-        self.log_offset = 0  # bytes in engine.log when this engine was started
+        self.start_at = 0.0  # monotonic s; no engine starts before
+        self.log_offset = 0  # bytes in engine.log when this engine started
         self.unused_since: float | None = None
         self.stopping = False
         self.prctl = _prctl()
         self.wake, self.alarm = os.pipe()
 
     def run(self) -> None:
-        """Keep an engine running until nobody uses it, someone stops us, or DIR is gone; then end it."""
+        """Keep an engine running until nobody uses it, a signal stops us, or DIR is gone.
+
+        Then end the engine.
+        """
         self._catch_signals()
         self._tell("")
         self._end_older_engine()
@@ -170,7 +182,7 @@ class Supervisor:
                 if self.engine:
                     self._look_after()
                 elif not os.access(self.binary, os.X_OK):
-                    self._note(f"{self.binary} is gone")  # whoever looks for an engine next finds another
+                    self._note(f"{self.binary} is gone")  # the next supervisor gets another binary
                     break
                 elif time.monotonic() >= self.start_at:
                     self._start()
@@ -180,13 +192,13 @@ class Supervisor:
                 self._sleep(POLL if self.answered else STARTING_POLL)
         finally:
             self._end_engine()
-        # In this order: who gets the users' lock next must find no supervisor.
+        # The order matters: the next holder of the users' lock must find no supervisor.
         os.close(self.lock)
         if users is not None:
             os.close(users)
 
     def _catch_signals(self) -> None:
-        # Both are inherited through exec: an application may ignore SIGCHLD or block signals in its threads.
+        # exec passes on blocked and ignored signals: an application may block some or ignore SIGCHLD.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.set_blocking(self.alarm, False)
         signal.set_wakeup_fd(self.alarm, warn_on_full_buffer=False)
@@ -199,19 +211,22 @@ class Supervisor:
         self.stopping = True
 
     def _sleep(self, seconds: float) -> None:
-        """Until a signal arrives or `seconds` are over."""
+        """Wait until a signal arrives or `seconds` are over."""
         if select.select([self.wake], [], [], seconds)[0]:
             os.read(self.wake, 512)
 
     def _directory_is_ours(self) -> bool:
-        """Whether DIR, which may have been removed and made anew, still holds the lock that we hold."""
+        """Return whether DIR has the lock file that we hold.
+
+        Somebody may have deleted DIR and made a new one.
+        """
         try:
             return os.path.samestat(os.stat(SUPERVISOR_LOCK), os.fstat(self.lock))
         except OSError:
             return False
 
     def _lock_if_unused(self) -> int | None:
-        """The exclusive users' lock, once it could be had at every look for UNUSED seconds."""
+        """Return the exclusive users' lock once it was free at every look for UNUSED seconds, else None."""
         fd = take_lock(USERS_LOCK, fcntl.LOCK_EX)
         if fd is None:
             self.unused_since = None
@@ -233,14 +248,17 @@ class Supervisor:
             _remove(SOCKET)
             self._open_log()
             self.engine = os.fork()
-        except OSError as error:  # a full or read-only disk, or no process to be had
+        except OSError as error:  # a full or read-only disk, or too many processes
             self._failed(str(error))
             return
         if self.engine == 0:
             self._become_engine(parent)
 
     def _open_log(self) -> None:
-        """Make engine.log our standard output and error, and so the engine's: it takes tracebacks too."""
+        """Make engine.log our standard output and error, and so those of the engine.
+
+        Tracebacks go there too.
+        """
         if os.path.exists(LOG) and os.path.getsize(LOG) > LOG_LIMIT:
             os.replace(LOG, LOG + ".1")
         log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -251,15 +269,15 @@ class Supervisor:
 
     def _become_engine(self, parent: int) -> NoReturn:
         try:
-            # A handler of ours would swallow the signal that stands for our parent's death.
+            # Our handlers would swallow the signal that reports our parent's death.
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
-            os.setsid()  # Ctrl-C on a terminal is not for the engine
-            # SIGTERM, not SIGKILL: what is acknowledged but still in the engine's buffer gets written.
+            os.setsid()  # Ctrl-C on a terminal must not reach the engine
+            # SIGTERM, not SIGKILL: so the engine writes what it has acknowledged but still buffers.
             self.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
             if os.getppid() != parent:
                 os._exit(1)
-            # Before exec, so that no engine is ever without: our successor finds and ends it.
+            # Write the pid before exec, so that the next supervisor can find and end every engine.
             write_over(os.open(PID_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), f"{os.getpid()}\n")
             os.execv(self.binary, [self.binary, *options(self.directory)])  # noqa: S606
         except BaseException as error:
@@ -281,7 +299,10 @@ class Supervisor:
             self._failed(self._last_words() or ended)
 
     def _failed(self, reason: str) -> None:
-        """The first failure is tried again at once, so that an engine killed while it loads is back soon."""
+        """Set the time of the next start, and tell users the reason after some failures.
+
+        The first failure causes no pause, so that an engine that was killed while it loads is soon back.
+        """
         self.failures += 1
         pause = min(0.05 * 2 ** (self.failures - 2), LONGEST_PAUSE) if self.failures > 1 else 0.0
         self.start_at = time.monotonic() + pause
@@ -290,7 +311,7 @@ class Supervisor:
             self._tell(("the disk is full: " if disk.f_bavail == 0 else "") + f"{self.binary}: {reason}")
 
     def _last_words(self) -> str:
-        """The last line that this engine wrote to its log, without pid and date; empty if it wrote none."""
+        """Return the last line that this engine wrote to its log, without pid and date, or an empty text."""
         try:
             with open(LOG, "rb") as file:
                 file.seek(max(self.log_offset, os.path.getsize(LOG) - 4096))
@@ -302,10 +323,10 @@ class Supervisor:
         return spoken[-1].split(" # ", 1)[-1].split(" * ", 1)[-1] if spoken else ""
 
     def _look_after(self) -> None:
-        """See that a starting engine comes to answer, and that its socket stays."""
+        """Notice when a starting engine answers. Stop an engine whose socket has vanished."""
         if os.path.lexists(SOCKET):
             self.bound = True
-        elif self.bound:  # a cleaner of temporary files, say
+        elif self.bound:  # for example, a cleaner of temporary files has deleted it
             os.kill(self.engine, signal.SIGTERM)
         if self.answered:
             return
@@ -314,7 +335,7 @@ class Supervisor:
                 connection.settimeout(0.2)
                 connection.connect(SOCKET)
                 connection.sendall(b"PING\r\n")
-                if not connection.recv(512).startswith(b"+PONG"):  # "-LOADING"; INFO is answered meanwhile
+                if not connection.recv(512).startswith(b"+PONG"):  # "-LOADING"; INFO would answer
                     return
                 connection.sendall(b"INFO server\r\n")
                 reply = connection.recv(16384).decode(errors="replace")
@@ -328,11 +349,7 @@ class Supervisor:
     def _end_engine(self) -> None:
         if self.engine:
             os.kill(self.engine, signal.SIGTERM)
-
-            def gone() -> bool:
-                return os.waitpid(self.engine, os.WNOHANG)[0] != 0
-
-            if not wait_until(gone, STOP_GRACE):
+            if not wait_until(lambda: os.waitpid(self.engine, os.WNOHANG)[0] != 0, STOP_GRACE):
                 os.kill(self.engine, signal.SIGKILL)
                 os.waitpid(self.engine, 0)
         if self._directory_is_ours():
@@ -340,7 +357,7 @@ class Supervisor:
             _remove(PID_FILE)
 
     def _end_older_engine(self) -> None:
-        """Two engines on one append-only directory would ruin it: end what a killed supervisor left."""
+        """End the engine that a killed supervisor left: two engines would ruin one append-only directory."""
         pid = read_pid(PID_FILE)
 
         def gone() -> bool:
@@ -352,12 +369,15 @@ class Supervisor:
             os.kill(pid, number)
             if wait_until(gone, STOP_GRACE):
                 return
-        raise SystemExit(1)  # not even SIGKILL: it hangs in the kernel, on its disk
+        raise SystemExit(1)  # SIGKILL has no effect either: it hangs in the kernel, on its disk
 
-    # -- what we leave for others to read -----------------------------------------------------------------
+    # -- files for other processes to read ----------------------------------------------------------------
 
     def _recorded(self) -> bool:
-        """Whether engine.json names our kind. If another: our starter chose before these files were made."""
+        """Return whether engine.json names our kind.
+
+        Exit if data of another kind is there: the process that started us chose before these files were made.
+        """
         try:
             with open(RECORD, "rb") as file:
                 kind = json.load(file)["kind"]
@@ -368,7 +388,7 @@ class Supervisor:
         return bool(kind == self.kind)
 
     def _record(self, version: str) -> None:
-        with contextlib.suppress(OSError):  # a full disk shall not end an engine that can still read
+        with contextlib.suppress(OSError):  # a full disk must not end an engine that can still read
             with open(RECORD + ".new", "w", encoding="ascii") as file:
                 json.dump({"kind": self.kind, "version": version}, file)
                 file.write("\n")
@@ -377,7 +397,7 @@ class Supervisor:
             os.replace(RECORD + ".new", RECORD)
 
     def _tell(self, trouble: str) -> None:
-        """Our pid, and for users that wait in vain why the engine does not start."""
+        """Write our pid to supervisor.lock, then the reason if the engine does not start."""
         with contextlib.suppress(OSError):
             write_over(self.lock, f"{os.getpid()}\n{trouble}\n" if trouble else f"{os.getpid()}\n")
 
@@ -393,7 +413,7 @@ def _remove(path: str) -> None:
 
 
 def _prctl() -> Callable[[int, int], Any]:
-    """The system call of that name; does nothing where there is none (macOS) or Python has no ctypes."""
+    """Return the system call prctl, or a function that does nothing without it (macOS) or without ctypes."""
     if sys.platform == "linux":
         try:
             import ctypes
@@ -405,16 +425,16 @@ def _prctl() -> Callable[[int, int], Any]:
 
 
 def main(directory: str, kind: str, binary: str) -> None:
-    """Detach, then supervise, unless another supervisor of this DIR lives."""
+    """Detach, then supervise, unless another supervisor of this DIR is alive."""
     if os.fork():
-        os._exit(0)  # our starter waits for this one and is rid of us
+        os._exit(0)  # the process that started us waits for this one only
     os.umask(0o077)
     while (lock := take_lock(SUPERVISOR_LOCK, fcntl.LOCK_EX)) is None:
         other = take_lock(SUPERVISOR_LOCK, fcntl.LOCK_SH)
         if other is None:
             return  # a supervisor holds it
         os.close(other)
-        time.sleep(0.01)  # only users did, which look for a supervisor
+        time.sleep(0.01)  # a user holds it for a moment, to look for a supervisor
     Supervisor(directory, kind, binary, lock).run()
 
 

@@ -1,18 +1,18 @@
--- One request: look-up, secret tag or access token, expiry, revocation, owner state, quota.
+-- Decide over one request: look-up, secret tag or access token, expiry, revocation, owner state, quota.
 --   KEYS[1]  PAT record     KEYS[2]  tat of the quota, µs     KEYS[3]  access token record (if it is one)
 --   ARGV[1]  emission interval, µs     ARGV[2]  burst tolerance, µs (a whole quota)
 --   ARGV[3]  secret tag, 16 bytes (if it is no access token)
 --   ARGV[4]  'exchange': the record's own request quota does not apply
---   ARGV[5]  now, ms; else the server's clock (tests give one)
+--   ARGV[5]  now, ms; without it, the server's clock (only tests give this)
 -- Returns {verdict, now ms, µs, PAT record, access token record}
---   0  refused: unknown, wrong, and for an access token also expired or disabled; nothing charged
---   1  admitted, µs = backlog (tat - now); with a secret, state and hash are still to be checked
+--   0  refused: unknown or wrong; an access token also if it is expired or disabled; charges nothing
+--   1  admitted, µs = backlog (tat - now); for a secret, the caller must still check state and hash
 --   2  over the quota, µs = wait
 --   3  a record of an unknown schema
 --   4  refused: a secret that was rotated away, after its overlap
 --
--- It runs on each request, so it does without the prelude, whose functions would be made anew at each call, and
--- takes few arguments.
+-- Each request runs this script. So it takes few arguments and does not use the prelude, which would create its
+-- functions at each call.
 local byte, sub, call = string.byte, string.sub, redis.call
 local PREVIOUS = SLOT + SLOT_SIZE
 
@@ -58,7 +58,7 @@ elseif sub(pat, SLOT + TAG, SLOT + TAG + 15) ~= ARGV[3] then
   if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {4, now} end
 end
 
--- GCRA (quota.py has the words and the same arithmetic)
+-- GCRA (model/quota.py explains it, with the same arithmetic)
 local emission, tolerance = ARGV[1] + 0, ARGV[2] + 0
 a, b, c, d, e, f = byte(pat, QUOTA, QUOTA + 5)
 local count = (a * 256 + b) * 256 + c
@@ -77,7 +77,7 @@ if tat then
 end
 local backlog = base + emission - now_us
 if backlog > tolerance then
-  -- A clamped tat is kept: else each refusal would clamp against a later clock, and none would ever pass.
+  -- Store a clamped tat. Otherwise each refusal would clamp it to a later clock, and no request would ever pass.
   if tat and tonumber(tat) > base then call('SET', KEYS[2], base, 'PX', math.ceil((base - now_us) / 1000)) end
   return {2, now, backlog - tolerance, pat, token}
 end

@@ -1,12 +1,13 @@
--- Make a PAT, if its name is free and its owner may have one more.
---   KEYS[1]  PAT record     KEYS[2]  owner record     KEYS[3]  owner index     KEYS[4]  PAT record of whoever asks
---   ARGV[2]  the PAT record; empty: only say what would come of it     ARGV[3]  name     ARGV[4]  owner index entry: id (16 bytes), expiry (6)
---   ARGV[5]  ms to keep the record beyond now; empty: for good
---   ARGV[6]  most PATs that have not expired     ARGV[7]  retention of expired ones, ms
---   ARGV[8]  when it is too late, ms     ARGV[9]  '1': KEYS[4] must be of an active PAT
+-- Create a PAT, if its name is free and its owner may have one more.
+--   KEYS[1]  PAT record     KEYS[2]  owner record     KEYS[3]  owner index     KEYS[4]  PAT record of the maker
+--   ARGV[2]  the PAT record; empty: only return the outcome, write nothing     ARGV[3]  name
+--   ARGV[4]  owner index entry: id (16 bytes), expiry (6)
+--   ARGV[5]  ms to keep the record from now on; empty: for ever
+--   ARGV[6]  most PATs that have not expired     ARGV[7]  retention of expired PATs, ms
+--   ARGV[8]  the latest instant to do this, ms     ARGV[9]  '1': the PAT of KEYS[4] must be active
 -- Returns {0 made | 1 the owner is disabled | 2 the name is taken | 3 full | 4 the id exists | 5 too late: the caller
---   was told that it failed | 6 whoever asks is gone}
--- The first write is one that an engine out of memory refuses: nothing is left half-made.
+--   was told that it failed | 6 the maker is gone}
+-- An engine whose memory is full refuses the first write, so it never leaves a part of a PAT.
 if now > ARGV[8] + 0 then return {5} end
 if redis.call('HGET', KEYS[2], 'disabled') == '1' then return {1} end
 if ARGV[9] == '1' and not active(redis.call('GET', KEYS[4])) then return {6} end

@@ -1,8 +1,8 @@
--- Remove a PAT; with it end its access tokens, which name it. Deletes first: that works out of memory too.
+-- Delete a PAT. This also ends its access tokens, which name it. Delete first: that works even when the memory is full.
 --   KEYS[1]  PAT record     KEYS[2]  tat of requests     KEYS[3]  tat of exchanges
 --   KEYS[4]  owner record     KEYS[5]  owner index
 --   ARGV[2]  id, 16 bytes
--- Returns {1 removed | 0 it was not there}
+-- Returns {1 deleted | 0 it was not there}
 local removed = redis.call('DEL', KEYS[1])
 redis.call('DEL', KEYS[2], KEYS[3])
 local entries = redis.call('HGETALL', KEYS[5])

@@ -1,4 +1,4 @@
--- Remove an access token. A DEL works out of memory too.
+-- Delete an access token. DEL works even when the memory is full.
 --   KEYS[1]  access token record
--- Returns {1 removed | 0 it was not there}
+-- Returns {1 deleted | 0 it was not there}
 return {redis.call('DEL', KEYS[1])}

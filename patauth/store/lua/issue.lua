@@ -1,8 +1,8 @@
--- Write an access token, if its PAT is still what was verified.
+-- Write an access token, if the record of its PAT is still the verified one.
 --   KEYS[1]  PAT record     KEYS[2]  access token record
 --   ARGV[2]  the PAT record as verified     ARGV[3]  the access token record
--- Returns {1, now ms} written; {0, now ms} the PAT is gone, expired or its overlap has ended;
---   {2, now ms, PAT record} it has changed (a later use apart): look at it again
+-- Returns {1, now ms} written; {0, now ms} the PAT is gone or expired, or the overlap has ended;
+--   {2, now ms, PAT record} the record has changed in more than its last use: look at it again
 local pat = redis.call('GET', KEYS[1])
 if not pat then return {0, now} end
 local seen, token = ARGV[2], ARGV[3]

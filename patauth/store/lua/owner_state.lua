@@ -1,16 +1,16 @@
--- Disable or enable an owner: written into each PAT's record, so that a request needs no look-up for it.
---   KEYS[1]  owner record     KEYS[2…]  PAT records, all that the owner index held at that sequence
---   ARGV[2]  the sequence at which the ids were read     ARGV[3]  when it is too late, ms
+-- Disable or enable an owner. Write that into the record of each PAT, so that a request needs no look-up for it.
+--   KEYS[1]  owner record     KEYS[2…]  PAT records: all that the owner index held at that sequence
+--   ARGV[2]  the sequence at which the ids were read     ARGV[3]  the latest instant to do this, ms
 --   ARGV[4]  '1' disabled, '0' active
--- Returns {1, PATs written}, {0} if the owner's PATs have changed since: read them again, or {2} if one of them
--- has an unknown schema, or {3} if it is too late, and the caller was told that it failed: nothing is written then
+-- Returns {1, number of PATs written}; {0} the owner's PATs have changed since: read them again; {2} one of them has
+--   an unknown schema; {3} too late: the caller was told that it failed. 2 and 3 write nothing
 if now > ARGV[3] + 0 then return {3} end
 for i = 2, #KEYS do
   local pat = redis.call('GET', KEYS[i])
   if pat and byte(pat, 1) ~= SCHEMA then return {2} end
 end
 local sequence = redis.call('HGET', KEYS[1], 'sequence') or '0'
--- To disable, first of all: from then on none is made, so the next reading finds them all.
+-- To disable, write the owner first: nobody can create a PAT from then on, so the next reading finds all of them.
 if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'schema', 1, 'disabled', 1) end
 if sequence ~= ARGV[2] then return {0} end
 redis.call('HSET', KEYS[1], 'schema', 1, 'disabled', ARGV[4])

@@ -1,9 +1,9 @@
--- A piece of a tenant index: entries whose score lies in a range, in its order.
+-- Return a piece of a tenant index: entries whose score is in a range, in the order of the index.
 --   KEYS[1]  tenant index
 --   ARGV[2]  lowest score     ARGV[3]  highest     ARGV[4]  '1': from the highest down
---   ARGV[5]  how many of the range to pass over     ARGV[6]  how many to return
---   ARGV[7…]  entries to leave out, as if they were not there
--- Returns {now ms, entries in the range, {id, score, …}}. By rank: what is passed over costs nothing.
+--   ARGV[5]  how many entries of the range to skip     ARGV[6]  how many to return
+--   ARGV[7…]  entries neither to return nor to count
+-- Returns {now ms, number of entries in the range, {id, score, …}}. It uses ranks, so skipped entries cost nothing.
 local start = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[2])
 local total = redis.call('ZCOUNT', KEYS[1], ARGV[2], ARGV[3])
 local rank, range = 'ZRANK', 'ZRANGE'

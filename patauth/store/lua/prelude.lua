@@ -1,6 +1,6 @@
--- Stands before every script but authenticate.lua, after layout.lua. Reads the clock, and the fixed part of records.
---   ARGV[1]  now, ms; empty: the server's clock (tests give one)
---   now, now_us  this instant in ms and µs; never concatenated: numbers of 14 digits lose some in text
+-- Precedes every script except authenticate.lua, after layout.lua. Reads the clock, and the fixed part of records.
+--   ARGV[1]  now, ms; empty: the server's clock (only tests and touch.lua give a time)
+--   now, now_us  this instant in ms and µs; never concatenate them: a number of 14 digits loses digits as text
 local byte, sub, floor = string.byte, string.sub, math.floor
 
 local now_us
@@ -17,12 +17,13 @@ local function u48(text, at)
   return ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
 end
 
--- Whether this is the record of a PAT that may act now.
+-- Returns whether this is the record of a PAT that may act now.
 local function active(pat)
   return pat and byte(pat, 1) == SCHEMA and byte(pat, STATE) == 97 and now < u48(pat, EXPIRY)
 end
 
--- Whether a secret of this generation (3 bytes) passes now: the current one, or the previous in its overlap.
+-- Returns whether a generation (3 bytes) is valid now: that of the current secret, or of the previous one in its
+-- overlap.
 local function current(pat, generation)
   if generation == sub(pat, GENERATION, GENERATION + 2) then return true end
   local previous = SLOT + SLOT_SIZE

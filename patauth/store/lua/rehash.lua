@@ -1,8 +1,8 @@
--- Put a secret slot with a new digest in place of the one that was verified, and of nothing else: what was
--- deleted, rotated or changed meanwhile stays as it is.
+-- Replace the secret slot that was verified by one with a new digest, and change nothing else: a PAT that was
+-- deleted, rotated or changed since stays as it is.
 --   KEYS[1]  PAT record
 --   ARGV[2]  the slot as verified, 77 bytes     ARGV[3]  the slot to write
--- Returns {1 written | 0 not}
+-- Returns {1 written | 0 not written}
 local pat = redis.call('GET', KEYS[1])
 if not pat or byte(pat, 1) ~= SCHEMA then return {0} end
 for at = SLOT, SLOT + SLOT_SIZE * (byte(pat, SLOTS) - 49), SLOT_SIZE do

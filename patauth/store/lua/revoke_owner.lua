@@ -1,9 +1,8 @@
--- Remove all PATs of an owner. Deletes first: that works out of memory too.
+-- Delete all PATs of an owner. Delete first: that works even when the memory is full.
 --   KEYS[1]  owner record     KEYS[2]  owner index
 --   KEYS[3…]  for each PAT: its record, tat of requests, tat of exchanges
---   ARGV[2]  the sequence at which the ids were read     ARGV[3]  not used: a removal is never too late
--- Returns {1, 1 or 0 for each PAT: removed or gone before}, or {0} if the owner's PATs have changed since: read
--- them again
+--   ARGV[2]  the sequence at which the ids were read     ARGV[3]  not used: a deletion is never too late
+-- Returns {1, for each PAT 1 deleted or 0 it was not there}; {0} the owner's PATs have changed since: read them again
 if (redis.call('HGET', KEYS[1], 'sequence') or '0') ~= ARGV[2] then return {0} end
 local answer, removed = {1}, 0
 for i = 3, #KEYS, 3 do

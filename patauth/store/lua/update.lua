@@ -1,12 +1,12 @@
--- Put changed records in place of those that were read: of all named PATs of one owner, or of none.
---   KEYS[1]  owner record     KEYS[2]  owner index     KEYS[3]  PAT record of whoever asks     KEYS[4…]  PAT records
---   ARGV[2]  '1': a new secret; not while the owner is disabled     ARGV[3]  retention of expired ones, ms
---   ARGV[4]  when it is too late, ms     ARGV[5]  '1': KEYS[3] must be of an active PAT
---   then for each PAT:  its record as it was read, the record to write, the name before, the name from now on,
---     owner index entry (id, expiry), ms to keep the record beyond now (empty: for good)
--- Returns {0 written | 1 one is gone or expired | 2 one has changed (a later use apart): read again | 3 a name is
---   taken | 4 the owner is disabled | 5 too late: the caller was told that it failed | 6 whoever asks is gone}
--- The first write is one that an engine out of memory refuses: nothing is left half-made.
+-- Replace the records that were read by changed ones: those of all given PATs of one owner, or none.
+--   KEYS[1]  owner record     KEYS[2]  owner index     KEYS[3]  PAT record of the maker     KEYS[4…]  PAT records
+--   ARGV[2]  '1': a new secret, so refuse while the owner is disabled     ARGV[3]  retention of expired PATs, ms
+--   ARGV[4]  the latest instant to do this, ms     ARGV[5]  '1': the PAT of KEYS[3] must be active
+--   then for each PAT:  its record as it was read, the record to write, the old name, the new name,
+--     owner index entry (id, expiry), ms to keep the record from now on (empty: for ever)
+-- Returns {0 written | 1 one is gone or expired | 2 one has changed in more than its last use: read again | 3 a name is
+--   taken | 4 the owner is disabled | 5 too late: the caller was told that it failed | 6 the maker is gone}
+-- An engine whose memory is full refuses the first write, so it never leaves a part of the changes.
 if now > ARGV[4] + 0 then return {5} end
 if ARGV[2] == '1' and redis.call('HGET', KEYS[1], 'disabled') == '1' then return {4} end
 if ARGV[5] == '1' and not active(redis.call('GET', KEYS[3])) then return {6} end

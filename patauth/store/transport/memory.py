@@ -1,4 +1,4 @@
-"""`memory:`: fakeredis with Lua in this process, for unit tests and trials. Everything ends with it."""
+"""`memory:` runs fakeredis with Lua in this process, for unit tests and trials. Its data ends with it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .wire import Command
 
 
 class MemoryTransport:
-    """Commands to a fakeredis of its own. A forked child goes on with a copy."""
+    """Sends commands to its own fakeredis. A forked child goes on with a copy of the data."""
 
     def __init__(self) -> None:
         try:
             import fakeredis
-            import lupa  # noqa: F401 - fakeredis reports a missing Lua only when a script runs
+            import lupa  # noqa: F401 - without this, a missing Lua shows only when a script runs
         except ImportError:
             raise ConfigurationError(
                 "memory: needs fakeredis with Lua: pip install 'patauth[memory]'"
             ) from None
         self._redis = fakeredis.FakeRedis(server=fakeredis.FakeServer(), protocol=2)
         self._lock = threading.Lock()
-        hold_over_fork(self._lock)  # fakeredis has locks of its own
+        hold_over_fork(self._lock)  # it also keeps fakeredis's own locks free at a fork
 
     def call(
         self, commands: Sequence[Command], deadline: float, *, retry: bool = False, patience: float = 0.0
     ) -> list[Any]:
-        """See `Transport.call`."""
+        """Run commands and return their replies, as `Transport.call` says."""
         with self._lock:
             try:
                 return [self._redis.execute_command(*command) for command in commands]
@@ -45,10 +45,10 @@ class MemoryTransport:
     def send(
         self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
     ) -> list[Any]:
-        """See `Transport.send`."""
+        """Run packed commands and return their replies, as `Transport.send` says."""
         reader = hiredis.Reader()
         reader.feed(packed)
         return self.call([tuple(reader.gets()) for _ in range(count)], deadline)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""

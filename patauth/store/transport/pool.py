@@ -1,14 +1,14 @@
-"""Connections to a server: a bounded LIFO of them, each pinned to one caller at a time.
+"""A pool of connections to a server: a bounded LIFO, in which one caller at a time has a connection.
 
-redis-py's client is not used on purpose: by default it retries for a minute, re-sends commands whose
-outcome is unknown, and costs twice a round trip. Here every option is explicit:
+The pool does not use redis-py's client. By default that client retries for a minute, sends commands again
+whose outcome is unknown, and takes as long as two round trips. Here every option is explicit:
 
-- one deadline covers all calls of a request; a timeout is an unknown outcome and is never re-sent;
-- a connection is dropped after any error but a complete error reply, so that a late reply cannot reach the
-  next caller;
-- only a connection that turns out closed is retried, once, and only where sending twice is harmless;
-- after some failures in a row callers are refused at once for a moment, and one of them tries again;
-- a forked child starts with no connection at all.
+- one deadline covers all calls of a request; after a timeout the outcome is unknown: nothing is sent again;
+- any error except a complete error reply drops the connection, so that a late reply cannot reach the next
+  caller;
+- a call is repeated only when its connection turns out to be closed, once, and only if that is harmless;
+- after some failures in a row the pool refuses callers at once for a moment; then one of them tries again;
+- a forked child starts without any connection.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from ...errors import ConfigurationError, StoreUnavailable
 from .wire import Command, ErrorReply, TooLate, Wire, WireError, pack
 
 POOL_WAIT = 0.05  # s to wait for a connection when all are in use
-BREAKER_FAILURES = 5  # in a row, before callers are refused at once
-BREAKER_PAUSE = 0.25  # s between two tries while it is open
+BREAKER_FAILURES = 5  # failures in a row before the pool refuses callers at once
+BREAKER_PAUSE = 0.25  # s between two tries while the pool refuses callers
 
-# Error replies after which another connection, or another moment, may reach a server that can serve.
+# After these error replies, another connection or a later try may reach a server that can serve.
 _ELSEWHERE = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MOVED", "ASK", "NOAUTH")
 
 
 class ScriptMissing(StoreUnavailable):
-    """The server does not know the script's digest: send its text. The connection is still good."""
+    """The server does not know the script's digest, so send its text. The connection is still good."""
 
 
 class Transport(Protocol):
@@ -46,26 +46,31 @@ class Transport(Protocol):
     def call(
         self, commands: Sequence[Command], deadline: float, *, retry: bool = False, patience: float = 0.0
     ) -> list[Any]:
-        """Send commands at once on one connection and return their replies.
+        """Send commands together on one connection, and return their replies.
 
-        `deadline` is a `time.monotonic()` instant. `retry`: sending twice is harmless. `patience`: seconds
-        that the server may wait on purpose. Raises `StoreUnavailable`, or `ScriptMissing`.
+        `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
+        `patience` is how many seconds beyond the deadline the server may wait, as WAIT does. Raise
+        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds.
         """
 
     def send(
         self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
     ) -> list[Any]:
-        """The same for so many commands that are packed already (RESP)."""
+        """Send `count` commands that are already packed (RESP), and return their replies.
+
+        The other parameters and the errors are those of `call`.
+        """
 
     def close(self) -> None:
-        """Give back whatever is open."""
+        """Close what is open and not in use."""
 
 
 class Connections:
-    """A bounded LIFO of connections: the most recently used one is warmest.
+    """Sends commands over a bounded LIFO of connections: the one that was used last is the warmest.
 
-    `locate` gives the URL to connect to (and may start an engine); `on_connect` is called with each new
-    connection before its first use; `on_failure` when connecting failed.
+    `locate` returns the URL to connect to, and may start an engine. `connect_timeout` and `command_timeout`
+    are in seconds. `limit` is the highest number of connections. The pool calls `on_failure` when it cannot
+    connect, and `on_connect` with each new connection before its first use.
     """
 
     def __init__(
@@ -83,39 +88,39 @@ class Connections:
         self._limit = limit
         self._on_failure = on_failure
         self.on_connect: Callable[[Callable[[Sequence[Command]], list[Any]]], object] | None = None
-        self._start_afresh()
-        after_fork_in_child(self._start_afresh)
+        self._reset()
+        after_fork_in_child(self._reset)
 
-    def _start_afresh(self) -> None:
-        # In a child, redis-py closes the inherited sockets without shutting them down for the parent.
+    def _reset(self) -> None:
+        # In a child, redis-py closes the inherited sockets, but does not shut them down for the parent.
         self._pid = getpid()
         self._idle: deque[Wire] = deque()
         self._slots = Slots(self._limit)
-        self._lock = threading.Lock()  # of the breaker
+        self._lock = threading.Lock()  # guards the breaker
         self._failures = 0
         self._next_try = 0.0
 
     def call(
         self, commands: Sequence[Command], deadline: float, *, retry: bool = False, patience: float = 0.0
     ) -> list[Any]:
-        """See `Transport.call`."""
+        """Send commands and return their replies, as `Transport.call` says."""
         return self.send(pack(commands), len(commands), deadline, retry=retry, patience=patience)
 
     def send(
         self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
     ) -> list[Any]:
-        """See `Transport.send`."""
-        if self._pid != getpid():  # forked by other means than os.fork: no hook has run
-            self._start_afresh()
+        """Send packed commands and return their replies, as `Transport.send` says."""
+        if self._pid != getpid():  # a fork without os.fork runs no hook
+            self._reset()
         if self._failures >= BREAKER_FAILURES:
             self._refuse_while_broken()
         wire = self._checkout(deadline)
         try:
             replies = wire.send(packed, count, deadline, patience)
         except ConnectionError as problem:
-            # It was closed: all that are idle probably are, after a restart of the server.
+            # The server has closed it. After a restart, it has probably closed the idle ones too.
             self._drop(wire)
-            self._drop_idle()
+            self.close()
             if not retry:
                 raise self._unanswered(problem) from None
             return self.send(packed, count, deadline, patience=patience)
@@ -123,19 +128,19 @@ class Connections:
             if str(problem).startswith(_ELSEWHERE):
                 self._drop(wire)
                 raise self._failed(problem) from None
-            # The server is well, and out of memory, say: who removes something must get through.
+            # The server works. If its memory is full, a caller that deletes something must reach it.
             self._release(wire)
             if str(problem).startswith("NOSCRIPT"):
                 raise ScriptMissing(detail=str(problem)) from None
             raise unavailable(problem) from None
-        except TooLate as problem:  # our own time was up, and the server is neither well nor to blame
+        except TooLate as problem:  # nothing was sent, so this says nothing about the server
             self._release(wire, well=False)
             raise unavailable(problem) from None
         except (WireError, OSError, hiredis.HiredisError) as problem:
             self._drop(wire)
             raise self._unanswered(problem) from None
         except BaseException:
-            self._drop(wire)  # interrupted in the middle of a reply
+            self._drop(wire)  # an interrupt may have left half a reply on it
             raise
         self._release(wire)
         return replies
@@ -147,7 +152,7 @@ class Connections:
             return self._idle.pop()
         except IndexError:
             pass
-        slot = self._slots.take(POOL_WAIT, unless=self._has_idle)
+        slot = self._slots.take(POOL_WAIT, unless=lambda: bool(self._idle))
         if slot is None:
             try:
                 return self._idle.pop()
@@ -161,37 +166,29 @@ class Connections:
         wire.slot = slot
         return wire
 
-    def _has_idle(self) -> bool:
-        return bool(self._idle)
-
     def _connect(self, deadline: float) -> Wire:
         try:
             url = self._locate()
-        except ConfigurationError as problem:  # DIR of a local: engine was replaced meanwhile, say
+        except ConfigurationError as problem:  # for example, the DIR of a local: engine was replaced
             raise StoreUnavailable(detail=str(problem)) from None
         left = deadline - time.monotonic()
         if left <= 0:
-            raise StoreUnavailable(detail="the request's deadline has passed while connecting")
-        wire = None
+            raise StoreUnavailable(detail="the request's deadline passed before there was a connection")
         try:
             wire = Wire(url, min(self._connect_timeout, left), self._command_timeout)
-            if self.on_connect is not None:
-                self.on_connect(partial(wire.exchange, deadline=deadline))
-        except TooLate as problem:
-            if wire is not None:
+            try:
+                if self.on_connect is not None:
+                    self.on_connect(partial(wire.exchange, deadline=deadline))
+            except BaseException:
                 wire.close()
+                raise
+        except TooLate as problem:
             raise unavailable(problem) from None
         except (WireError, OSError, hiredis.HiredisError) as problem:
-            if wire is not None:
-                wire.close()
             failure = self._failed(problem)
             if self._on_failure is not None:
                 self._on_failure()
             raise failure from None
-        except BaseException:
-            if wire is not None:
-                wire.close()
-            raise
         return wire
 
     def _release(self, wire: Wire, *, well: bool = True) -> None:
@@ -203,10 +200,10 @@ class Connections:
 
     def _drop(self, wire: Wire) -> None:
         wire.close()
-        if wire.slot is not None:
-            self._slots.give_back(wire.slot)
+        self._slots.give_back(wire.slot)
 
-    def _drop_idle(self) -> None:
+    def close(self) -> None:
+        """Close the connections that are not in use."""
         while True:
             try:
                 wire = self._idle.pop()
@@ -214,18 +211,14 @@ class Connections:
                 return
             self._drop(wire)
 
-    def close(self) -> None:
-        """Close the connections that are not in use."""
-        self._drop_idle()
-
     # -- the breaker ----------------------------------------------------------------------------------
 
     def _refuse_while_broken(self) -> None:
         now = time.monotonic()
         with self._lock:
             if now < self._next_try:
-                raise StoreUnavailable(detail="the last calls failed; waiting a moment before the next")
-            self._next_try = now + BREAKER_PAUSE  # this caller tries; the others wait
+                raise StoreUnavailable(detail="the last calls failed; the next one must wait a moment")
+            self._next_try = now + BREAKER_PAUSE  # this caller tries; the pool goes on refusing the others
 
     def _unanswered(self, problem: Exception) -> Unanswered:
         return Unanswered(detail=self._failed(problem).detail)
@@ -237,9 +230,9 @@ class Connections:
 
 
 class Unanswered(StoreUnavailable):
-    """Sent, and no answer came that is understood: it may have been done, or be done yet."""
+    """A command was sent, and no readable answer came: the server may have run it, or may still run it."""
 
 
 def unavailable(problem: Exception) -> StoreUnavailable:
-    """What a caller is told of a failing store: nothing but that. The operator's log gets the rest."""
+    """Return the error for a caller. It only says that the store fails; `detail` tells the log why."""
     return StoreUnavailable(detail=f"{type(problem).__name__}: {problem}")

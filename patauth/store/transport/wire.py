@@ -1,8 +1,8 @@
-"""One connection to a server: commands out, replies in, by one deadline.
+"""One connection to a server: it sends commands and reads their replies within one deadline.
 
-redis-py opens the connection (address, TLS, authentication, database); the exchange itself is hiredis on the
-socket. That costs less than redis-py's own reading, and a reply that trickles in byte by byte cannot stretch
-the deadline. It uses one private name, `Connection._sock`: hence redis < 9 in pyproject.toml.
+redis-py opens the connection (address, TLS, authentication, database). Then hiredis works on the socket
+itself. That costs less than redis-py's own reading, and a reply that arrives byte by byte cannot stretch
+the deadline. This module uses one private name, `Connection._sock`, so pyproject.toml demands redis < 9.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 Command = tuple[Any, ...]
 
-_AT_ONCE = 16_384  # bytes that a socket takes without waiting for the other side
+_AT_ONCE = 16_384  # bytes that a socket takes without a wait for the other side
 _TIMEVAL = struct.Struct("@ll")  # struct timeval: seconds, microseconds
-_UNFINISHED = object()  # hiredis says so in place of a reply; None and False are replies
+_UNFINISHED = object()  # hiredis returns this when a reply is incomplete; None and False are replies
 
 
 class WireError(Exception):
-    """What can go wrong on a connection, `OSError` apart."""
+    """The base of all errors of a connection that are not an `OSError`."""
 
 
 class Unconnected(WireError):
-    """There is no connection to be had; the words are redis-py's."""
+    """redis-py could not connect; the text is its own."""
 
 
 class ErrorReply(WireError):
@@ -49,17 +49,20 @@ class Closed(ConnectionError):
 
 
 class TooLate(WireError):
-    """The deadline had passed before anything was sent: the connection is as good as before."""
+    """The deadline passed before anything was sent. The connection is as good as before."""
 
 
 class OutOfStep(WireError):
-    """More came back than was asked for: whose it is cannot be told."""
+    """The server sent more replies than there were commands, so nobody can tell which belongs to which."""
 
 
 class Wire:
-    """A connection, connected. After `ErrorReply` and `TooLate` it can be used again; else, close it.
+    """An open connection.
 
-    Raises `OSError` (with `TimeoutError`, `ConnectionError`), `WireError`, `hiredis.HiredisError`.
+    After `ErrorReply` and `TooLate` it can be used again; after other errors, close it.
+
+    Its methods raise `OSError` (also `TimeoutError` and `ConnectionError`), `WireError` and
+    `hiredis.HiredisError`. The timeouts are in seconds.
     """
 
     __slots__ = (
@@ -67,7 +70,7 @@ class Wire:
         "_socket", "_timeout", "slot",
     )  # fmt: skip
 
-    slot: Slot | None  # among the connections that may be open
+    slot: Slot  # the pool sets this: one of the connections that may be open
 
     def __init__(self, url: str, connect_timeout: float, command_timeout: float) -> None:
         self._connection = redis_connection(url, connect_timeout, command_timeout)
@@ -81,20 +84,24 @@ class Wire:
         self._socket = connected
         self._send, self._receive = connected.sendall, connected.recv_into
         self._reader = hiredis.Reader(replyError=ErrorReply, notEnoughData=_UNFINISHED)
-        self._buffer: Any = bytearray(16_384)  # hiredis reads it, though its types say bytes
+        self._buffer: Any = bytearray(16_384)  # hiredis takes it, although its types say bytes
         self._command_timeout = self._timeout = command_timeout
         self._kernel_waits = _let_the_kernel_wait(connected, command_timeout)
-        self.slot = None
 
     def exchange(self, commands: Sequence[Command], deadline: float, patience: float = 0.0) -> list[Any]:
-        """The replies to commands sent at once; the first that is an error is raised.
+        """Send commands together and return their replies. Raise the first reply that is an error.
 
-        `deadline`: a `time.monotonic()` instant; `patience`: seconds beyond it that the server may wait.
+        `deadline` is an instant of `time.monotonic()` (s). `patience` is how many seconds beyond it the
+        server may wait.
         """
         return self.send(pack(commands), len(commands), deadline, patience)
 
     def send(self, packed: bytes, count: int, deadline: float, patience: float = 0.0) -> list[Any]:
-        """The same for so many commands that are packed already."""
+        """Send `count` commands that are already packed (RESP), and return their replies.
+
+        Raise the first reply that is an error. `deadline` is an instant of `time.monotonic()` (s). `patience`
+        is how many seconds beyond it the server may wait.
+        """
         left = deadline - monotonic()
         if left < self._command_timeout or self._timeout != self._command_timeout or patience:
             if left <= 0:
@@ -126,11 +133,11 @@ class Wire:
                         return replies
                     reply = reader.gets()
                 self._wait_at_most(min(deadline - monotonic(), self._command_timeout) + patience)
-        except BlockingIOError:  # what the kernel says of a wait that it has ended
+        except BlockingIOError:  # the kernel has ended the wait
             raise TimeoutError("timed out") from None
 
     def _send_piece_by_piece(self, packed: bytes, deadline: float, patience: float) -> None:
-        # The kernel's limit is one for each time that it waits for room, and it may wait often.
+        # The kernel's limit is for one wait for room, and it may have to wait often.
         left = memoryview(packed)
         while left:
             left = left[self._socket.send(left[:_AT_ONCE]) :]
@@ -147,16 +154,16 @@ class Wire:
             self._timeout = seconds
 
     def close(self) -> None:
-        """Close it. In a forked child, redis-py leaves the parent's end as it is."""
+        """Close the connection. In a forked child, redis-py does not end the parent's use of the socket."""
         self._connection.disconnect()
 
 
 def _let_the_kernel_wait(connected: Any, seconds: float) -> bool:
-    """Have the kernel end each wait on a plain socket; otherwise, Python asks for readiness before each call.
+    """Let the kernel limit each wait on a plain socket to `seconds`. Return whether it does.
 
-    That saves two system calls for each request. Not where gevent or TLS stand in between: they keep time
-    themselves. And not under a profiler's timer: when a signal's handler returns, Python repeats what it
-    interrupted, and the kernel's wait begins anew.
+    This saves two system calls for each request, since otherwise Python polls the socket before each call.
+    With gevent or TLS it is not possible: they keep the time themselves. Nor with a profiler's timer: after
+    a signal handler returns, Python repeats the interrupted call, and the kernel's wait would start again.
     """
     connected.settimeout(seconds)
     if type(connected) is not socket.socket or not isinstance(connected, _socket.socket):
@@ -172,36 +179,36 @@ def _let_the_kernel_wait(connected: Any, seconds: float) -> bool:
 
 
 def _set_kernel_timeout(connected: Any, seconds: float) -> None:
-    micros = max(1, round(seconds * 1_000_000))  # 0 would be for ever
+    micros = max(1, round(seconds * 1_000_000))  # 0 would mean no limit
     interval = _TIMEVAL.pack(*divmod(micros, 1_000_000))
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
 
 
 def pack(commands: Sequence[Command]) -> bytes:
-    """Commands as they go over the wire (RESP)."""
+    """Return the bytes of commands as they go over the wire (RESP)."""
     return b"".join([hiredis.pack_command(_words(command)) for command in commands])
 
 
 def _words(command: Command) -> Command:
-    # hiredis 3.5 crashes the process when a signal's handler raises while it turns a number into text.
+    # hiredis 3.5 crashes the process if a signal handler raises while hiredis turns a number into text.
     return tuple([b"%d" % word if type(word) is int else word for word in command])
 
 
 def redis_connection(url: str, connect_timeout: float, command_timeout: float) -> Connection:
-    """A redis-py connection, not connected yet, with every option that matters set.
+    """Return a redis-py connection that is not connected yet, with every option set that matters.
 
-    By default redis-py retries ten times over a minute, and sends commands again whose outcome is unknown.
-
-    RESP2 and no driver information: connecting costs no command of its own, and every engine speaks it.
+    By default redis-py retries ten times within a minute, and sends commands again whose outcome is
+    unknown. With RESP2 and no driver information, connecting needs no extra command, and every engine
+    speaks RESP2. The timeouts are in seconds. Raise `ConfigurationError` for a wrong URL.
     """
-    # Imported with the first store that is opened: it takes as long as all the rest of patauth.
+    # The import takes as long as all the rest of patauth, so it waits for the first store that is opened.
     from redis.backoff import NoBackoff
     from redis.connection import Connection, parse_url
     from redis.exceptions import RedisError
     from redis.retry import Retry
 
-    # What redis-py says of a wrong URL may hold a part of its password, so that is neither said nor kept.
+    # redis-py's own message about a wrong URL may contain a part of the password, so it is not kept.
     problem = ConfigurationError(
         "store_url: cannot be read; check host, port, database and options, and percent-encode # / ? @"
         " in a password"
@@ -211,7 +218,7 @@ def redis_connection(url: str, connect_timeout: float, command_timeout: float) -
         options = dict(parse_url(url))
     if not options:
         raise problem
-    # redis-py takes a path that is no number for database 0, which nobody has named.
+    # redis-py reads a path that is not a number as database 0, although nobody has named that.
     path = urlsplit(url).path.strip("/")
     if (url.startswith("redis") and path and not path.isdigit()) or (
         url.startswith("unix:") and not options.get("path")

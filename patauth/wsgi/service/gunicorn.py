@@ -19,6 +19,7 @@ from gunicorn.glogging import Logger
 
 from ...authority import Authority
 from ...errors import ConfigurationError, PatAuthError
+from ...model.credentials import Format
 from ...settings import Settings
 from ..request import client_address
 from .app import Standalone
@@ -129,7 +130,7 @@ class Redacting(logging.Formatter):
     def __init__(self, inner: logging.Formatter | None, settings: Settings) -> None:
         super().__init__()
         self._inner = inner or logging.Formatter()
-        self._ours = re.compile("|".join([*settings.format.patterns().values(), _JWT]))
+        self._ours = re.compile("|".join([*Format(settings.credential_prefixes).patterns().values(), _JWT]))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as text."""

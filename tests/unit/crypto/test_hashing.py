@@ -97,11 +97,6 @@ class TestProfiles:
         with pytest.raises(ConfigurationError):
             Hasher(Profile("odd", *costs), slots=1, queue=0)
 
-    @pytest.mark.parametrize(("slots", "queue"), [(0, 1), (-1, 1), (1, -1)])
-    def test_without_a_slot_there_is_no_hasher(self, slots, queue):
-        with pytest.raises(ConfigurationError):
-            make(slots, queue)
-
 
 class TestDue:
     """Which digests are to be made anew: those of other costs than the profile's, higher or lower."""

@@ -13,7 +13,7 @@ from patauth.crypto.hashing import Digest, Hasher
 from patauth.crypto.pepper import Pepper
 from patauth.crypto.profiles import PROFILES
 from patauth.crypto.proof_cache import ProofCache
-from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
+from patauth.errors import Overloaded, StoreUnavailable
 from tests.support.servers import until
 from tests.support.threads import in_threads
 
@@ -112,11 +112,6 @@ class TestMemory:
         hasher.verdict = True
         assert cache.check(PAT, SECRET, STORED)
         assert len(hasher.questions) == 4
-
-    @pytest.mark.parametrize(("ttl", "entries"), [(-1, 10), (900, 0)])
-    def test_a_cache_that_cannot_hold_anything_is_a_configuration_error(self, ttl, entries):
-        with pytest.raises(ConfigurationError):
-            make(Asked(), ttl=ttl, entries=entries)
 
     def test_a_child_forgets_all_and_has_a_free_lock(self):
         hasher = Asked()

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth.errors import ConfigurationError
 from patauth.model.quota import Quota
 from patauth.operations.failures import Failures, client_network
 from tests.support.threads import in_threads
@@ -137,7 +136,3 @@ class TestFailures:
         failures._lock.acquire()
         failures.after_fork()
         assert failures.charge("203.0.113.9").allowed
-
-    def test_a_table_without_entries_is_a_configuration_error(self):
-        with pytest.raises(ConfigurationError):
-            Failures(Quota(1, 60), entries=0)
