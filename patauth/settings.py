@@ -35,8 +35,8 @@ Rule = Callable[[Caller, str], bool]  # takes a caller, and the id of an owner o
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SECRETS = ("pepper", "secret_key", "store_url")  # PATAUTH_<NAME>_FILE may name a file that has the value
-_NOT_YET = ("audit_stream",)  # in the documentation of later versions; to ignore it would be less safe
-_NOT_SETTINGS = ("PATAUTH_ENGINE",)  # the binary of `local:`, which the engine reads itself
+_NOT_YET = {"audit_stream"}  # in the documentation of later versions; to ignore it would be less safe
+_NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, which the engine reads itself
 
 
 def parse_duration(text: str) -> int:

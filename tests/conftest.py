@@ -1,9 +1,12 @@
+"""The engines that tests run on, and what most of them begin with."""
+
 from __future__ import annotations
 
 import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -11,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from patauth import Authority
 from patauth.jwt.key_files import SigningKeys
 from tests.support.authorities import Make, maker
-from tests.support.clocks import Clock
+from tests.support.clocks import NOW, Clock
 from tests.support.paths import ROOT
 from tests.support.servers import Server, binaries
 from tests.support.signing import JWT_MODE
@@ -93,6 +96,17 @@ def make(store_url: str, prefix: str) -> Iterator[Make]:
 
 
 @pytest.fixture
+def fresh(make: Make, clock: Clock) -> Make:
+    """Makes Authorities on each engine, each with a store and a beginning of its own: for rows of a table."""
+
+    def make_one(**given: Any) -> Authority:
+        clock.now = NOW
+        return make(**{"clock": clock, "key_prefix": next(_prefixes), **given})
+
+    return make_one
+
+
+@pytest.fixture
 def make_at(server: Server, prefix: str) -> Iterator[Make]:
     """Makes Authorities on the wheel's server, or on the one at `url=…`."""
     with maker(server.url, prefix) as make_one:
@@ -113,7 +127,7 @@ def real(make_at: Make) -> Authority:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of whoever runs the tests."""
+    """No setting of the shell that runs the tests."""
     for name in [name for name in os.environ if name.startswith("PATAUTH_")] + ["NO_COLOR"]:
         monkeypatch.delenv(name, raising=False)
 

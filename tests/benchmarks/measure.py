@@ -102,7 +102,7 @@ def show_progress(text: str) -> None:
 
 
 class Pinning:
-    """Which CPUs client and server run on; a server inherits those of whoever starts it.
+    """Which CPUs client and server run on; a server inherits those of the process that starts it.
 
     `same`: both on the last CPU there is, which measures what the software costs. `cross`: the server on the
     first. `free`: as the kernel likes.

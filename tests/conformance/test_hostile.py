@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from patauth import Authority, InvalidCredentials, InvalidRequest, PatAuthError, PatAuthMiddleware
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
+from tests.support.searches import examples
 from tests.support.wsgi import Echo
 
 latin = st.text(st.characters(max_codepoint=255), max_size=300)
@@ -123,7 +124,7 @@ paths = st.one_of(
     st.sampled_from(["", "/app", "/static"]),
     st.sampled_from(["GET", "POST", "OPTIONS", "HEAD", "FOO"]),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 def test_no_path_reaches_what_is_protected_without_credentials(
     authority: Authority, path: str, script: str, method: str
 ) -> None:

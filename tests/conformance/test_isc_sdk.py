@@ -28,6 +28,7 @@ from sailpoint.personal_access_tokens.exceptions import (
 from patauth import Authority, IssuedPat, Owner
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import ALICE, Make, issue
+from tests.support.tables import each
 from tests.support.wsgi import serving
 
 MANAGE = "idn:my-personal-access-tokens:manage"
@@ -115,7 +116,7 @@ class TestCreate:
         made = api.create_personal_access_token_v1(new(scope=None))
         assert (made.scope, made.access_token_validity_seconds) == (["sp:scopes:all"], 43_200)
 
-    @pytest.mark.parametrize(
+    @each(
         ("given", "field"),
         [
             ({"name": ""}, "name"),

@@ -22,6 +22,7 @@ from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import maker
 from tests.support.paths import DATA
 from tests.support.signing import EXPIRED
+from tests.support.tables import each
 from tests.support.wsgi import request
 
 DATA = json.loads((DATA / "hostile-jwts.json").read_text("utf-8"))
@@ -106,7 +107,7 @@ class TestTheFile:
         assert KeySet.import_key_set(DATA["jwks"])
 
 
-@pytest.mark.parametrize("why", GOOD)
+@each("why", GOOD)
 def test_a_good_one_passes(authority: Authority, why: str) -> None:
     principal = verifier().verify(GOOD[why])
     assert isinstance(principal, Principal)
@@ -117,7 +118,7 @@ def test_a_good_one_passes(authority: Authority, why: str) -> None:
     assert read.pat_id == principal.pat_id
 
 
-@pytest.mark.parametrize("why", HOSTILE)
+@each("why", HOSTILE)
 def test_a_hostile_one_is_refused(authority: Authority, why: str) -> None:
     text, clock = HOSTILE[why]["token"], HOSTILE[why].get("needs") == "clock"
     with pytest.raises(InvalidToken) as refused:
@@ -157,14 +158,14 @@ def test_they_are_401_over_http(authority: Authority) -> None:
 class TestMutations:
     """Counted apart from the file: thousands more, made of good ones."""
 
-    @pytest.mark.parametrize("text", [ES256, EDDSA])
+    @each("text", [ES256, EDDSA])
     def test_every_truncation(self, authority: Authority, text: str) -> None:
         check = verifier()
         for end in range(len(text)):
             for cut in (text[:end], text[end + 1 :], text[:end] + text[end + 1 :]):
                 self.refused(check, authority, cut)
 
-    @pytest.mark.parametrize("text", [ES256, EDDSA])
+    @each("text", [ES256, EDDSA])
     def test_every_character_changed_doubled_or_exchanged(self, authority: Authority, text: str) -> None:
         check = verifier()
         check.verify(text)

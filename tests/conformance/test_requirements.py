@@ -54,6 +54,7 @@ from patauth.wsgi.service.gunicorn import Redacting
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
 from tests.support.paths import DOCS
+from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
 ISSUER = "https://pats.example"
@@ -449,7 +450,7 @@ def test_o1_it_takes_post_alone(app: PatAuthMiddleware, issued: IssuedPat) -> No
         assert (response.status_code, response.headers["Allow"]) == (405, "POST")
 
 
-@pytest.mark.parametrize("name", ["grant_type", "client_id", "client_secret", "scope", "unknown"])
+@each("name", ["grant_type", "client_id", "client_secret", "scope", "unknown"])
 def test_o2_a_parameter_that_is_sent_twice_is_invalid_request(
     app: PatAuthMiddleware, issued: IssuedPat, name: str
 ) -> None:
@@ -528,7 +529,7 @@ def test_o7_a_refused_client_is_401_with_a_challenge(
         assert "basic" in challenges(response)
 
 
-@pytest.mark.parametrize(
+@each(
     ("form", "code"),
     [
         ({"scope": "admin"}, "invalid_scope"),
@@ -593,7 +594,7 @@ def test_o13_a_token_for_another_audience_is_refused(signing: Callable[..., Auth
     assert is_error(refused, 401, "invalid_token")
 
 
-@pytest.mark.parametrize("grant", ["password", "implicit", "authorization_code", "refresh_token", "token"])
+@each("grant", ["password", "implicit", "authorization_code", "refresh_token", "token"])
 def test_o14_there_is_no_password_and_no_implicit_grant(
     app: PatAuthMiddleware, issued: IssuedPat, grant: str
 ) -> None:
@@ -815,7 +816,7 @@ def test_j1_the_type_is_at_jwt_and_the_key_asymmetric(signed: Signed) -> None:
         assert signed.passes(signed.forged({**signed.header, "typ": typ})) == [False, False], typ
 
 
-@pytest.mark.parametrize("claim", ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"])
+@each("claim", ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"])
 def test_j2_each_claim_is_there_or_it_is_401(signed: Signed, claim: str) -> None:
     """RFC 9068 §2.2 (GHSA-wxg7: a missing exp was for ever), although signed by the right key."""
     assert claim in signed.claims

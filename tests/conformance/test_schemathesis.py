@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -21,8 +20,8 @@ from patauth.model.pat import ID
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.rights import ALL_MANAGE
+from tests.support.searches import examples
 
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "10"))  # of each operation
 MANY = "1000000/1"
 SETTINGS = {
     "surfaces": ["oauth", "isc", "zitadel", "openapi"],
@@ -95,7 +94,7 @@ def caller(authority: Authority) -> IssuedPat:
 
 
 @schema.parametrize()
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@settings(max_examples=examples(5), deadline=None, derandomize=True)
 def test_no_answer_contradicts_the_description(case: Case, authority: Authority, caller: IssuedPat) -> None:
     app.service = Standalone(authority)
     operation = case.operation.definition.raw["operationId"]

@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from werkzeug.serving import make_server
 
 from patauth import Authority, IssuedPat, Owner
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import ALICE, Make, issue
+from tests.support.processes import free_port
+from tests.support.tables import each
 from tests.support.wsgi import App, serving
 
 with warnings.catch_warnings(action="ignore"):  # of authlib, which it uses, about a part of authlib
@@ -41,14 +42,6 @@ Filter = UserServicePersonalAccessTokensSearchFilter
 Method = UserServiceTimestampFilterMethod
 
 
-def free_port() -> int:
-    server = make_server("127.0.0.1", 0, lambda *_: [])
-    try:
-        return server.port
-    finally:
-        server.server_close()
-
-
 class Counted:
     """An application, and which of its paths were asked for."""
 
@@ -67,7 +60,12 @@ class Service:
     def __init__(self, make: Make, **given: Any) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        settings = {"surfaces": ["oauth", "zitadel"], "max_pats_per_owner": 50, "issuer": self.url}
+        settings = {
+            "surfaces": ["oauth", "zitadel"],
+            "max_pats_per_owner": 50,
+            "issuer": self.url,
+            "request_quota": "1000000/1",
+        }
         self.authority = make(**{**settings, **given})
         self.app = Counted(Standalone(self.authority))
 
@@ -177,7 +175,7 @@ class TestAdd:
         (shown, *_), _ = search(client, user("alice"))
         assert (shown.id, shown.expiration_date) == (made.token_id, NEVER)
 
-    @pytest.mark.parametrize(
+    @each(
         ("user_id", "date", "code", "named"),
         [
             ("alice", datetime(2020, 1, 1, tzinfo=UTC), 400, "expirationDate: "),
@@ -283,8 +281,8 @@ class TestList:
         assert names(user("bob"), user("alice")) == []
         assert names(user("bob"), user("bob")) == ["two"]
 
-    @pytest.mark.parametrize("whose", [[], [user("alice")]], ids=["all", "alice"])
-    @pytest.mark.parametrize("field", ["created", "expiration"])
+    @each("whose", [[], [user("alice")]])
+    @each("field", ["created", "expiration"])
     def test_each_filter_by_time(
         self, names: Callable[..., list[str]], pats: dict[str, Any], whose: list[Filter], field: str
     ) -> None:
@@ -308,7 +306,7 @@ class TestList:
                 expected = {name for name in mine if holds(instants[name], min(moment, NEVER))}
                 assert set(names(by(method, moment), *whose)) == expected, (method, moment)
 
-    @pytest.mark.parametrize("whose", [[], [user("alice")]], ids=["all", "alice"])
+    @each("whose", [[], [user("alice")]])
     def test_each_sorting_column_both_ways(
         self, names: Callable[..., list[str]], pats: dict[str, Any], whose: list[Filter]
     ) -> None:

@@ -19,16 +19,13 @@ from patauth import (
     RateLimited,
     StoreUnavailable,
 )
-from patauth.crypto.keyring import Keyring
-from tests.support.authorities import ALICE, Make, admit, basic_of, issue, wrong_secret
+from tests.support.authorities import ALICE, Make, admit, basic_of, bearer, issue, wrong_secret
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
-from tests.support.servers import shared_engines
+from tests.support.servers import one_engine, shared_engines
+from tests.support.tables import each
+from tests.support.tenants import owners_of_one_tag
 
 SECOND = 1000
-
-
-def bearer(token: str) -> str:
-    return "Bearer " + token
 
 
 def test_a_pat_opens_by_basic_by_pat_token_and_through_an_access_token(authority: Authority) -> None:
@@ -139,6 +136,7 @@ def test_an_access_token_ends_after_its_ttl_to_the_millisecond(authority: Author
         authority.authenticate(bearer(access.value))
 
 
+@one_engine
 def test_an_exchange_grants_what_was_asked_for_and_never_more_than_the_pat_holds(
     authority: Authority,
 ) -> None:
@@ -152,6 +150,7 @@ def test_an_exchange_grants_what_was_asked_for_and_never_more_than_the_pat_holds
     assert authority.exchange(issued.pat.id, issued.secret, scope="openid").scope == issued.pat.scope
 
 
+@one_engine
 def test_a_pat_token_is_no_client_secret(authority: Authority) -> None:
     issued = issue(authority)
     with pytest.raises(InvalidCredentials):
@@ -160,7 +159,8 @@ def test_a_pat_token_is_no_client_secret(authority: Authority) -> None:
         authority.verify_bearer(issued.secret)
 
 
-@pytest.mark.parametrize(
+@one_engine
+@each(
     "expiry",
     [
         {},
@@ -171,7 +171,6 @@ def test_a_pat_token_is_no_client_secret(authority: Authority) -> None:
         {"expires_at": datetime(2029, 12, 31, tzinfo=UTC)},
         {"expires_at": datetime(2031, 1, 1)},
     ],
-    ids=str,
 )
 def test_an_expiry_is_given_once_in_the_future_with_a_zone(
     authority: Authority, expiry: dict[str, object]
@@ -181,7 +180,8 @@ def test_an_expiry_is_given_once_in_the_future_with_a_zone(
     assert authority.list(owner_id="alice") == []
 
 
-@pytest.mark.parametrize(
+@one_engine
+@each(
     ("given", "error"),
     [
         ({"name": ""}, InvalidRequest),
@@ -204,7 +204,6 @@ def test_an_expiry_is_given_once_in_the_future_with_a_zone(
         ({"expires_in": 30}, InvalidRequest),
         ({"expires_at": "2031-01-01T00:00:00Z"}, InvalidRequest),
     ],
-    ids=str,
 )
 def test_wrong_arguments_are_named_and_nothing_is_made(
     authority: Authority, given: dict[str, object], error: type[PatAuthError]
@@ -271,7 +270,8 @@ def test_an_owners_pats_are_listed_by_creation_in_pages(authority: Authority, cl
             authority.list(owner_id="alice", **wrong)
 
 
-@pytest.mark.parametrize("pat_id", ["", "x", "0" * 31, "G" * 32, "0" * 33, None, 7, "0" * 32], ids=str)
+@one_engine
+@each("pat_id", ["", "x", "0" * 31, "G" * 32, "0" * 33, None, 7, "0" * 32])
 def test_an_id_that_is_not_there_is_not_found(authority: Authority, pat_id: str) -> None:
     with pytest.raises(NotFound):
         authority.get(pat_id)
@@ -300,17 +300,8 @@ def test_an_authority_refuses_the_credentials_of_another_tenant(
 
 def test_two_owners_of_one_tag_stay_apart(make: Make, clock: Clock) -> None:
     """32 bits of a MAC meet after some ten thousand owners; these two are found, not made up."""
-    key = bytes(32)
-    ring, seen, pair = Keyring(key), {}, None
-    for number in range(10**6):
-        owner_id = f"owner-{number}"
-        tag = ring.owner_tag("default", owner_id)
-        if tag in seen:
-            pair = (seen[tag], owner_id)
-            break
-        seen[tag] = owner_id
-    assert pair is not None
-    authority = make(clock=clock, secret_key=key, max_pats_per_owner=1)
+    pair = owners_of_one_tag()
+    authority = make(clock=clock, secret_key=bytes(32), max_pats_per_owner=1)
     first, second = (issue(authority, owner=Owner(owner_id)) for owner_id in pair)
     assert first.pat.id[:8] == second.pat.id[:8]
     for owner_id, issued in zip(pair, (first, second), strict=True):
@@ -433,6 +424,7 @@ def test_wrong_secrets_cost_no_hash_and_nothing_of_the_owners_quota(make: Make) 
     assert admit(authority, basic_of(issued)).decision.remaining >= 98
 
 
+@one_engine
 def test_one_secret_is_hashed_once_and_then_remembered(authority: Authority) -> None:
     issued = issue(authority)
     hashes = authority.operations._hasher.computed
@@ -451,6 +443,7 @@ def test_never_expiring_and_far_expiries_hold(authority: Authority) -> None:
     assert authority.get(far.pat.id).expires_at == far.pat.expires_at
 
 
+@one_engine
 def test_policy_bounds_lifetime_and_scopes(make: Make, clock: Clock) -> None:
     authority = make(clock=clock, max_lifetime="30d", scopes={"reports:read": "Read reports"})
     issue(authority, scope=["reports:read", "idn:my-personal-access-tokens:read"])
@@ -462,6 +455,7 @@ def test_policy_bounds_lifetime_and_scopes(make: Make, clock: Clock) -> None:
         issue(authority, "b", scope=["reports:write"])
 
 
+@one_engine
 def test_a_pat_with_every_scope_exchanges_for_any_of_the_catalogue_and_nothing_else(make: Make) -> None:
     authority = make(scopes={"reports:read": ""})
     issued = issue(authority, scope=["sp:scopes:all"])
@@ -517,6 +511,7 @@ def test_no_counter_and_no_access_token_lives_for_ever(
     assert kept == {b"k", b"c", b"u", b"e", b"s", b"o", b"n"}, "store key, check, indexes, sequence, owner"
 
 
+@one_engine
 def test_minutes_pass_without_anything_else_changing(authority: Authority, clock: Clock) -> None:
     issued = issue(authority)
     authority.authenticate(basic_of(issued))

@@ -1,7 +1,7 @@
 """Authority never grows (CONTRACT 5.10): what PATs do with PATs, in any order, comes out as a model says.
 
 The model knows rights by `rights.py`, and of each credential ever shown: its PAT, its scopes and its end.
-By default a small run. A large one: GROWTH_EXAMPLES=2000 pytest tests/contract/test_authority_never_grows.py
+By default a small run. A large one: SEARCH=40 pytest tests/contract/test_authority_never_grows.py
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ from tests.support.rights import (
     covered,
     powers,
 )
+from tests.support.searches import examples
 from tests.support.servers import Server
 
-EXAMPLES = int(os.environ.get("GROWTH_EXAMPLES", "150"))
 STEPS = int(os.environ.get("GROWTH_STEPS", "50"))
 
 HOUR = 60 * MINUTE
@@ -630,5 +630,5 @@ def test_authority_never_grows_and_what_has_ended_is_never_accepted(server: Serv
     prefixes = (f"{prefix}-{number}" for number in itertools.count())
     run_state_machine_as_test(
         partial(Growth, server.url, prefixes),
-        settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None),
+        settings=settings(max_examples=examples(50), stateful_step_count=STEPS, deadline=None),
     )

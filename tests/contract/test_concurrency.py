@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from patauth import Authority, Conflict, InvalidCredentials, Owner, PatAuthError, RateLimited, Settings
+from patauth import Authority, Conflict, InvalidCredentials, Owner, PatAuthError, RateLimited
 from patauth.crypto.profiles import PROFILES
-from tests.support.authorities import Make, basic_of, issue
+from tests.support.authorities import Make, basic_of, issue, patient
 from tests.support.servers import Server
 
 PROCESSES, THREADS = 8, 8
@@ -25,7 +25,7 @@ def everywhere(url: str, prefix: str, work: Callable[[Authority, int], Any]) -> 
     barrier = _context.Barrier(PROCESSES * THREADS)
 
     def process(number: int) -> None:
-        authority = Authority(Settings.of(store_url=url, key_prefix=prefix, hash_profile=PROFILES["testing"]))
+        authority = patient(url, key_prefix=prefix, hash_profile=PROFILES["testing"])
         authority.ping()
 
         def thread(index: int) -> None:
@@ -51,7 +51,7 @@ def everywhere(url: str, prefix: str, work: Callable[[Authority, int], Any]) -> 
 def test_8_processes_of_8_threads_pass_the_quota_and_its_refill_and_write_one_use(
     make_at: Make, server: Server, prefix: str
 ) -> None:
-    """100 at once and 10 each second, whoever asks where (REQUIREMENTS L8, D6)."""
+    """100 at once and 10 each second, over all processes (REQUIREMENTS L8, D6)."""
     authority = make_at()
     issued = issue(authority)
     value = basic_of(issued)

@@ -17,6 +17,8 @@ from patauth.store.tokens import Tokens
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import ALICE, Make, basic_of, issue
 from tests.support.clocks import DAY, MINUTE, Clock
+from tests.support.servers import one_engine
+from tests.support.tables import each
 from tests.support.wsgi import request
 
 BOB = Owner("bob", name="Bob")
@@ -60,14 +62,14 @@ class TestIntrospect:
         assert (found.pat_id, found.method) == (issued.pat.id, "access_token")
         assert found.expires_ms == clock.now + 900_000
 
+    @one_engine
     def test_it_never_outlives_its_pat(self, authority: Authority, clock: Clock) -> None:
         issued = issue(authority, expires_in=timedelta(seconds=60))
         assert authority.introspect(access_of(authority, issued)).expires_ms == clock.now + MINUTE
 
-    @pytest.mark.parametrize("end", ENDS)
-    def test_an_ended_one_is_not_active_and_says_nothing(
-        self, authority: Authority, clock: Clock, end: str
-    ) -> None:
+    @each("end", ENDS)
+    def test_an_ended_one_is_not_active_and_says_nothing(self, fresh: Make, clock: Clock, end: str) -> None:
+        authority = fresh()
         issued = issue(authority)
         token = access_of(authority, issued)
         assert authority.introspect(token).active
@@ -85,6 +87,7 @@ class TestIntrospect:
         clock.advance(1)
         assert authority.introspect(token) == INACTIVE
 
+    @one_engine
     def test_who_may_look(self, authority: Authority, other: IssuedPat, resource: IssuedPat) -> None:
         issued = issue(authority)
         callers = {
@@ -118,6 +121,7 @@ class TestIntrospect:
         assert authority.get(issued.pat.id).last_used is None
         authority.verify_bearer(issued.token)
 
+    @one_engine
     def test_wrong_pat_tokens_are_counted_as_refused_credentials(self, make: Make, clock: Clock) -> None:
         authority = make(clock=clock, failure_quota="2/60")
         issued, decoy = issue(authority), issue(authority, name="decoy")
@@ -129,7 +133,8 @@ class TestIntrospect:
             authority.introspect(wrong, address="203.0.113.7")
         assert authority.introspect(issued.token, address="203.0.113.7").active
 
-    @pytest.mark.parametrize("text", ["", "x", "pats_" + "0" * 49, "pata_" + "0" * 32, "ü", "a" * 10_000])
+    @one_engine
+    @each("text", ["", "x", "pats_" + "0" * 49, "pata_" + "0" * 32, "ü", "a" * 10_000])
     def test_what_is_no_token_is_not_active(self, authority: Authority, text: str) -> None:
         assert authority.introspect(text) == INACTIVE
         authority.revoke(text)
@@ -150,6 +155,7 @@ class TestRevoke:
         assert authority.list(owner_id="alice") == []
         assert authority.introspect(token) == INACTIVE
 
+    @one_engine
     def test_nobody_elses(self, authority: Authority, other: IssuedPat, resource: IssuedPat) -> None:
         issued = issue(authority)
         token = access_of(authority, issued)
@@ -160,6 +166,7 @@ class TestRevoke:
         assert authority.verify_bearer(token).subject == ALICE
         assert authority.verify_bearer(issued.token).subject == ALICE
 
+    @one_engine
     def test_each_is_one_event(self, authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
         issued = issue(authority)
         token = access_of(authority, issued)
@@ -264,7 +271,7 @@ class TestEndpoints:
             answer = service(endpoint, token)
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
-    @pytest.mark.parametrize("endpoint", ["introspect", "revoke"])
+    @each("endpoint", ["introspect", "revoke"])
     def test_clients_authenticate_in_each_way_and_i1_nobody_gets_in_without(
         self, authority: Authority, service: Service, alice: IssuedPat, endpoint: str
     ) -> None:
@@ -285,7 +292,7 @@ class TestEndpoints:
             assert (answer.status_code, answer.json["error"]) == (401, "invalid_client")
             assert "WWW-Authenticate" in answer.headers
 
-    @pytest.mark.parametrize("endpoint", ["introspect", "revoke"])
+    @each("endpoint", ["introspect", "revoke"])
     def test_what_is_malformed_is_refused_before_anybody_is_looked_up(
         self, authority: Authority, service: Service, alice: IssuedPat, endpoint: str
     ) -> None:
@@ -329,8 +336,9 @@ class TestEndpoints:
 class TestRevokeWhileDisabled:
     """Disabling an owner comes first in an incident; what is revoked then is not there after it."""
 
-    @pytest.mark.parametrize("kind", ["access token", "PAT token"])
-    def test_it_stays_revoked_when_the_owner_is_enabled_again(self, authority: Authority, kind: str) -> None:
+    @each("kind", ["access token", "PAT token"])
+    def test_it_stays_revoked_when_the_owner_is_enabled_again(self, fresh: Make, kind: str) -> None:
+        authority = fresh()
         issued = issue(authority)
         token = access_of(authority, issued) if kind == "access token" else issued.token
         authority.disable_owner("alice")

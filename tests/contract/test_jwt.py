@@ -1,4 +1,4 @@
-"""Signed access tokens, issued, read and ended by an Authority; on every engine."""
+"""Signed access tokens, issued, read and ended by an Authority."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ from patauth.wsgi.service.app import Standalone
 from patauth.wsgi.service.gunicorn import Redacting
 from tests.support.authorities import ALICE, Make, basic_of, issue
 from tests.support.clocks import DAY, NOW, Clock
-from tests.support.servers import Server, shared_engines
-from tests.support.signing import EXPIRED, ISSUER, PLAIN, access_of, parts_of, verifier
+from tests.support.servers import Server, one_engine, shared_engines
+from tests.support.signing import EXPIRED, ISSUER, JWT_MODE, PLAIN, access_of, parts_of, verifier
+from tests.support.tables import each
 from tests.support.tenants import record_of
 from tests.support.wsgi import Echo, request
 
 
 class TestIssue:
+    @one_engine
     def test_it_has_the_header_and_claims_of_rfc_9068(self, signed: Authority, clock: Clock) -> None:
         issued = issue(signed)
         clock.advance(123)
@@ -64,6 +66,7 @@ class TestIssue:
         assert (access.expires_in, access.token_type) == (900, "Bearer")
         assert parts_of(access_of(signed, issued))[1]["jti"] != jti
 
+    @one_engine
     def test_the_principal_is_that_of_an_opaque_token(
         self, signed: Authority, make: Make, clock: Clock
     ) -> None:
@@ -76,6 +79,7 @@ class TestIssue:
             clock.now + 900_000,
         )
 
+    @one_engine
     def test_it_never_outlives_its_pat(self, signed: Authority, clock: Clock) -> None:
         """O16. In whole seconds, and never past the PAT's millisecond."""
         issued = issue(signed, expires_in=timedelta(seconds=7, milliseconds=500))
@@ -86,6 +90,7 @@ class TestIssue:
         with pytest.raises(InvalidToken, match=EXPIRED):
             signed.verify_bearer(access.value)
 
+    @one_engine
     def test_its_lifetime_is_the_pats(self, signed: Authority, clock: Clock) -> None:
         issued = issue(signed, access_token_ttl=43_200)
         claims = parts_of(access_of(signed, issued))[1]
@@ -93,6 +98,7 @@ class TestIssue:
         clock.advance(43_199_999)
         assert signed.verify_bearer(issued.token)
 
+    @one_engine
     def test_the_audience_is_one_text_or_a_list(self, signing: Make, clock: Clock) -> None:
         """O13."""
         one = signing(clock=clock, audience="https://api.example")
@@ -119,6 +125,7 @@ class TestIssue:
                 authority.verify_bearer(token)
             assert authority.introspect(token) == INACTIVE
 
+    @one_engine
     def test_scopes_that_would_make_it_too_long_are_refused(self, signed: Authority) -> None:
         many = [f"{number:03}{'x' * 120}" for number in range(100)]
         issued = issue(signed, scope=many)
@@ -127,6 +134,7 @@ class TestIssue:
         fewer = access_of(signed, issued, scope=many[:30])
         assert signed.verify_bearer(fewer).scopes == set(many[:30])
 
+    @one_engine
     def test_another_tenant_stands_in_it(self, signing: Make, clock: Clock) -> None:
         """Two tenants may have an owner of one id, and one issuer."""
         acme, plain = signing(clock=clock, tenant="acme"), signing(clock=clock)
@@ -138,6 +146,7 @@ class TestIssue:
             with pytest.raises(InvalidToken, match=PLAIN):
                 refuse(token)
 
+    @one_engine
     def test_an_exchange_in_jwt_mode_is_refused_as_ever(self, signed: Authority) -> None:
         issued = issue(signed)
         with pytest.raises(InvalidRequest):
@@ -162,10 +171,11 @@ ENDS: dict[str, Callable[[Authority, Clock, IssuedPat, str], object]] = {
 
 
 class TestEnds:
-    """J4: the record decides, whoever looks."""
+    """J4: the record decides, for every reader."""
 
-    @pytest.mark.parametrize("end", ENDS)
-    def test_it_ends_at_once(self, signed: Authority, clock: Clock, end: str) -> None:
+    @each("end", ENDS)
+    def test_it_ends_at_once(self, fresh: Make, keys: Path, clock: Clock, end: str) -> None:
+        signed = fresh(**JWT_MODE, keys=str(keys))
         issued = issue(signed)
         token = access_of(signed, issued)
         assert signed.verify_bearer(token)
@@ -175,9 +185,12 @@ class TestEnds:
         assert signed.introspect(token) == INACTIVE
 
     @shared_engines
-    @pytest.mark.parametrize("end", ENDS)
-    def test_on_another_process_too_that_has_seen_it(self, signing: Make, clock: Clock, end: str) -> None:
-        here, there = signing(clock=clock), signing(clock=clock)
+    @each("end", ENDS)
+    def test_on_another_process_too_that_has_seen_it(
+        self, fresh: Make, keys: Path, clock: Clock, end: str
+    ) -> None:
+        here = fresh(**JWT_MODE, keys=str(keys))
+        there = fresh(**JWT_MODE, keys=str(keys), key_prefix=here.settings.key_prefix)
         issued = issue(here)
         token = access_of(here, issued)
         assert there.verify_bearer(token).subject == ALICE
@@ -206,6 +219,7 @@ class TestEnds:
                 signed.verify_bearer(token)
             assert str(refused.value) == text
 
+    @one_engine
     def test_tob_pypi26_1_no_leeway_outlives_the_record(self, signed: Authority, clock: Clock) -> None:
         """A revoked token is refused for want of a record, not by a list that ends before a leeway does."""
         token = access_of(signed, issue(signed))
@@ -215,6 +229,7 @@ class TestEnds:
             with pytest.raises(InvalidToken):
                 signed.verify_bearer(token)
 
+    @one_engine
     def test_an_expired_forgery_is_not_told_that_it_has_expired(
         self, signed: Authority, clock: Clock
     ) -> None:
@@ -235,6 +250,7 @@ class TestEnds:
         with pytest.raises(InvalidToken):
             signed.verify_bearer(token)
 
+    @one_engine
     def test_later_patches_do_not_change_its_scopes(self, signed: Authority) -> None:
         issued = issue(signed)
         token = access_of(signed, issued)
@@ -242,6 +258,7 @@ class TestEnds:
         assert signed.verify_bearer(token).scopes == {"reports:read", "reports:write"}
 
 
+@one_engine
 class TestTheRecordHasTheLastWord:
     """Who has the private key can sign what they like; without a record that agrees it is nothing."""
 
@@ -272,7 +289,7 @@ class TestTheRecordHasTheLastWord:
     def test_what_agrees_passes(self, signed: Authority, forge: Callable[..., str]) -> None:
         assert signed.verify_bearer(forge()).scopes == {"reports:read"}
 
-    @pytest.mark.parametrize(
+    @each(
         "claims",
         [
             {"scope": ("reports:read", "admin")},
@@ -283,7 +300,6 @@ class TestTheRecordHasTheLastWord:
             {"expires_ms": NOW + 899_000},
             {"expires_ms": NOW + 43_200_000},
         ],
-        ids=str,
     )
     def test_what_claims_otherwise_is_refused(
         self, signed: Authority, forge: Callable[..., str], claims: dict[str, Any]
@@ -328,6 +344,7 @@ class TestOneWay:
             **inside,
         }
 
+    @one_engine
     def test_it_shares_the_request_quota_of_its_pat(self, signed: Authority) -> None:
         issued = issue(signed, request_quota="3/60")
         first, second = access_of(signed, issued), access_of(signed, issued)
@@ -358,6 +375,7 @@ class TestOneWay:
         with pytest.raises(StoreUnavailable):
             signed.verify_bearer(token)
 
+    @one_engine
     def test_the_signature_is_checked_once_and_the_record_each_time(
         self, signed: Authority, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -373,6 +391,7 @@ class TestOneWay:
         with pytest.raises(InvalidToken):
             signed.verify_bearer(token)
 
+    @one_engine
     def test_what_is_remembered_is_bounded_and_holds_no_token(self, signed: Authority) -> None:
         assert signed.operations._signed is not None
         for _ in range(2 * signature._REMEMBERED + 10):
@@ -382,6 +401,7 @@ class TestOneWay:
         assert len(memory._young) + len(memory._old) <= 2 * signature._REMEMBERED
         assert text not in repr(vars(memory))
 
+    @one_engine
     def test_refusals_are_in_the_audit_trail_and_no_token_is(
         self, signed: Authority, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -399,6 +419,7 @@ class TestOneWay:
         assert all('"access token"' in line for line in refusals)
         assert not [line for line in caplog.messages for part in token.split(".") if part in line]
 
+    @one_engine
     def test_the_services_log_hides_it(self, signed: Authority) -> None:
         token = access_of(signed, issue(signed))
         shown = Redacting(logging.Formatter("%(message)s"), signed.settings)
@@ -412,6 +433,7 @@ class TestOneWay:
             assert "[hidden]" in line
             assert not [part for part in token.split(".") if part in line]
 
+    @one_engine
     def test_it_works_in_a_forked_child(self, signing: Make) -> None:
         """`preload_app`: made and used in the parent, used in both."""
         authority = signing()
@@ -430,6 +452,7 @@ class TestOneWay:
         process.join(20)
         assert process.exitcode == 0
 
+    @one_engine
     def test_no_repr_shows_it(self, signed: Authority) -> None:
         token = access_of(signed, issue(signed))
         read = signed.operations.format.bearer(token)
@@ -447,6 +470,7 @@ class TestOneWay:
 class TestFormats:
     """Tokens that are out live on when the format changes."""
 
+    @one_engine
     def test_both_pass_while_either_is_issued(
         self, make: Make, signing: Make, clock: Clock, keys: Path
     ) -> None:
@@ -483,7 +507,7 @@ class TestFormats:
         app = PatAuthMiddleware(Echo(), plain)
         assert request(app, "/x", authorization=f"Bearer {token}").status_code == 401
 
-    @pytest.mark.parametrize(
+    @each(
         ("given", "message"),
         [
             ({"issuer": None}, r"\Aissuer: "),
@@ -501,7 +525,6 @@ class TestFormats:
             ({"audience": ""}, r"\Aaudience: "),
             ({"audience": ["a", "a"]}, r"\Aaudience: "),
         ],
-        ids=str,
     )
     def test_what_is_missing_shows_when_the_authority_is_made(
         self, make_at: Make, keys: Path, given: dict[str, Any], message: str

@@ -28,6 +28,7 @@ from patauth.jwt.signature import Key
 from tests.support.authorities import Make, issue
 from tests.support.servers import Server
 from tests.support.signing import ISSUER, JWT_MODE, access_of, parts_of
+from tests.support.threads import all_at_once
 from tests.support.wsgi import request
 
 DAY = 86_400
@@ -257,7 +258,7 @@ class TestReload:
         assert kids(place) == [new.kid]
 
     def test_links_that_are_exchanged_at_once_are_followed(self, tmp_path: Path) -> None:
-        """As orchestrators mount secrets: names that lead through one link, which is put in place anew."""
+        """As orchestrators mount secrets: names that lead through one link, which is replaced."""
         keys = [Key.generate("ES256") for _ in range(2)]
         place = tmp_path / "mounted"
         place.mkdir()
@@ -407,20 +408,7 @@ def encoded_header(kid: str) -> str:
 
 
 def run(works: list[Callable[[], None]]) -> None:
-    problems = []
-
-    def guarded(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as problem:
-            problems.append(problem)
-
-    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    assert problems == []
+    assert [one for one in all_at_once(works) if one is not None] == []
 
 
 class TestLost:

@@ -26,6 +26,8 @@ from patauth.store.pats import Pats
 from patauth.store.transport.pool import Unanswered
 from tests.support.authorities import ALICE, Make, issue
 from tests.support.interventions import Before, standing_in
+from tests.support.servers import one_engine
+from tests.support.tables import each
 from tests.support.tenants import put
 
 MANAGE = "idn:my-personal-access-tokens:manage"
@@ -61,16 +63,18 @@ ENDS: dict[str, Callable[[Authority, IssuedPat], object]] = {
 class TestRevokedMeanwhile:
     """What a caller has under way when they are revoked makes nothing that outlives them."""
 
-    @pytest.mark.parametrize("end", ENDS)
-    def test_no_pat_is_made(self, authority: Authority, end: str) -> None:
+    @each("end", ENDS)
+    def test_no_pat_is_made(self, fresh: Make, end: str) -> None:
+        authority = fresh()
         maker, by = maker_of(authority)
         during_the_hash(authority, lambda: ENDS[end](authority, maker))
         with pytest.raises((InvalidCredentials, Forbidden)):
             authority.create(name="child", scope=["reports:read"], expires_in=timedelta(days=1), by=by)
         assert "child" not in [pat.name for pat in authority.list()]
 
-    @pytest.mark.parametrize("end", ENDS)
-    def test_no_secret_is_made(self, authority: Authority, end: str) -> None:
+    @each("end", ENDS)
+    def test_no_secret_is_made(self, fresh: Make, end: str) -> None:
+        authority = fresh()
         target = issue(
             authority, owner=BOB, name="target", scope=["reports:read"], expires_in=timedelta(days=1)
         )
@@ -80,15 +84,17 @@ class TestRevokedMeanwhile:
             authority.rotate(target.pat.id, overlap=timedelta(0), by=by)
         assert authority.verify_bearer(target.token).subject == BOB
 
+    @one_engine
     def test_scopes_that_are_taken_from_the_maker_are_not_passed_on(self, authority: Authority) -> None:
         maker, by = maker_of(authority)
         during_the_hash(authority, lambda: authority.patch(maker.pat.id, [put("/scope", [MANAGE])]))
         with pytest.raises(InvalidScope):
             authority.create(name="child", scope=["reports:read"], expires_in=timedelta(days=1), by=by)
 
-    @pytest.mark.parametrize("verb", ["create", "rotate"])
-    def test_the_last_word_is_the_scripts_for_ones_own(self, authority: Authority, verb: str) -> None:
+    @each("verb", ["create", "rotate"])
+    def test_the_last_word_is_the_scripts_for_ones_own(self, fresh: Make, verb: str) -> None:
         """Between the last look at the maker and the write, there is nothing: they share a slot."""
+        authority = fresh()
         maker, by = maker_of(authority)
         own = issue(authority, name="own", scope=["reports:read"], expires_in=timedelta(days=1))
         child: dict[str, Any] = {"scope": ["reports:read"], "expires_in": timedelta(days=1)}
@@ -106,6 +112,7 @@ class TestRevokedMeanwhile:
         assert authority.verify_bearer(own.token).subject == ALICE
 
 
+@one_engine
 class TestCost:
     def test_a_refused_creation_costs_no_hash(self, make: Make) -> None:
         authority = make(max_pats_per_owner=1)
@@ -119,6 +126,7 @@ class TestCost:
         assert authority.operations._hasher.computed == hashes
 
 
+@one_engine
 def test_a_pat_does_not_shed_its_quota_by_making_another(authority: Authority) -> None:
     _, by = maker_of(authority, request_quota="5/60")
     child = authority.create(name="child", scope=["reports:read"], expires_in=timedelta(days=1), by=by)
@@ -139,13 +147,15 @@ CHANGES: dict[str, tuple[str, Callable[[Authority, IssuedPat], object]]] = {
 }
 
 
+@one_engine
 class TestTrail:
     """A change that was sent and not answered may have been made: restoring a copy must know of it."""
 
-    @pytest.mark.parametrize("event", CHANGES)
+    @each("event", CHANGES)
     def test_it_says_that_the_outcome_is_unknown(
-        self, authority: Authority, event: str, caplog: pytest.LogCaptureFixture
+        self, fresh: Make, event: str, caplog: pytest.LogCaptureFixture
     ) -> None:
+        authority = fresh()
         issued = issue(authority)
         verb, change = CHANGES[event]
 
@@ -153,6 +163,7 @@ class TestTrail:
             real(*given, **named)
             raise Unanswered(detail="the reply was lost")
 
+        caplog.clear()
         with (
             standing_in(Pats, verb, lost),
             caplog.at_level(logging.INFO, "patauth.audit"),

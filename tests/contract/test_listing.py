@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from patauth import Authority, Forbidden, InvalidRequest, IssuedPat, Owner, PatAuthError
-from patauth.crypto.keyring import Keyring
 from patauth.model.dates import format_ms
 from patauth.model.filters import MAX_BYTES, index_value, parse, parse_sorters, sort_pats
 from patauth.model.pat import PersonalAccessToken, is_gone
@@ -25,8 +25,10 @@ from patauth.store.record import PatRecord, pack, unpack
 from tests.support.authorities import Make, issue
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
 from tests.support.filters import trees, words
-from tests.support.servers import Server, shared_engines
-from tests.support.tenants import after_reading, forge, keys_of, send
+from tests.support.searches import examples
+from tests.support.servers import Server, one_engine, shared_engines
+from tests.support.tables import each
+from tests.support.tenants import after_reading, forge, keys_of, owners_of_one_tag, send
 
 OWNERS = [Owner("alice"), Owner("bob"), Owner("carol")]
 RETENTION = 2 * DAY
@@ -150,7 +152,7 @@ WIDE: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(40))
 @given(
     st.lists(actions, max_size=25),
     st.lists(questions(), min_size=3, max_size=3),
@@ -263,17 +265,22 @@ def paged(authority: Authority, size: int, **asked: Any) -> list[str]:
             return found
 
 
-@pytest.mark.parametrize("sort", [None, *SORTS, "name", "-name,created"])
-@pytest.mark.parametrize(
-    "asked", [{}, {"filters": "created ge 2020-01-01T00:00:00Z"}, {"filters": 'name co "1"'}]
-)
-@pytest.mark.parametrize("lack", ["nothing", "gone by TTL", "cut short long ago", "cut short just now"])
-def test_pages_have_each_pat_once_and_are_full(
-    authority: Authority, clock: Clock, sort: str | None, asked: dict[str, Any], lack: str
-) -> None:
+ORDERS: list[str | None] = [None, *SORTS, "name", "-name,created"]
+NARROWED: list[dict[str, Any]] = [
+    {},
+    {"filters": "created ge 2020-01-01T00:00:00Z"},
+    {"filters": 'name co "1"'},
+]
+
+
+@shared_engines
+@each("lack", ["nothing", "gone by TTL", "cut short long ago", "cut short just now"])
+def test_pages_have_each_pat_once_and_are_full(fresh: Make, clock: Clock, lack: str) -> None:
     """In every order, whatever entries without a record lie between: of 20 PATs none is missed or doubled."""
+    authority = fresh()
     ids = seed(authority, 20)
-    for size in (1, 2, 7):
+    for sort, asked, size in product(ORDERS, NARROWED, (1, 2, 7)):
+        where = f"{asked} sorted by {sort} in pages of {size}"
         for number in range(4):
             at = NOW - size * 1000 * number  # among the others' creation
             if lack == "cut short just now":
@@ -283,25 +290,26 @@ def test_pages_have_each_pat_once_and_are_full(
             elif lack == "gone by TTL":
                 forge(authority, at - 2 * MINUTE, 100 * size + number, clock.now - 91 * DAY)
         found = paged(authority, size, sort=sort, **asked)
-        assert len(found) == len(set(found))
+        assert len(found) == len(set(found)), where
         whole = authority.list(sort=sort, count=True, **asked)
-        assert found == [pat.id for pat in whole]
-        assert whole.total == len(whole)
+        assert found == [pat.id for pat in whole], where
+        assert whole.total == len(whole), where
         if "name" not in asked.get("filters", ""):
-            assert set(found) == set(ids)
+            assert set(found) == set(ids), where
 
 
-@pytest.mark.parametrize("asked", [{}, {"filters": "lastUsed isnull"}, {"filters": 'name sw "pat"'}])
-@pytest.mark.parametrize("sort", [None, "lastUsed", "-lastUsed", "created"])
-@pytest.mark.parametrize("count", [False, True])
+@each("asked", [{}, {"filters": "lastUsed isnull"}, {"filters": 'name sw "pat"'}])
+@each("sort", [None, "lastUsed", "-lastUsed", "created"])
+@each("count", [False, True])
 def test_who_stays_as_they_are_is_listed_once_whatever_happens_to_others_meanwhile(
-    authority: Authority,
+    fresh: Make,
     monkeypatch: pytest.MonkeyPatch,
     asked: dict[str, Any],
     sort: str | None,
     count: bool,
 ) -> None:
     """Uses and deletions come between the pieces of one listing, and move what lies behind them."""
+    authority = fresh()
     monkeypatch.setattr(listing, "_PIECE", 3)
     ids = seed(authority, 20)
     unused, moved, deleted = ids[0::2], ids[0:6:2], ids[1:5]
@@ -350,20 +358,25 @@ PAGES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
 def test_the_round_trips_of_a_page_do_not_grow_with_the_tenant(
-    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch, page: dict[str, Any]
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     for count in (60, 600):
         authority = make(clock=clock, tenant=f"of-{count}")
         seed(authority, count)
-        authority.list(**page, limit=25)  # scripts are known from now on
+        for page in PAGES:
+            authority.list(**page, limit=25)  # scripts are known from now on
         trips = counted(authority, monkeypatch)
-        assert len(authority.list(**page, limit=25)) == 25
-        found.append(list(trips))
-    assert found[0] == found[1]
-    assert len(found[0]) <= 7
+        of_pages = []
+        for page in PAGES:
+            trips.clear()
+            assert len(authority.list(**page, limit=25)) == 25, page
+            of_pages.append(list(trips))
+        found.append(of_pages)
+    for page, few, many in zip(PAGES, *found, strict=True):
+        assert few == many, page
+        assert len(few) <= 7, page
 
 
 @shared_engines
@@ -395,7 +408,8 @@ class TestBounds:
         seed(authority, 12)
         return authority
 
-    @pytest.mark.parametrize(
+    @one_engine
+    @each(
         ("asked", "field"),
         [
             pytest.param({}, "limit", id="all"),
@@ -422,9 +436,7 @@ class TestBounds:
             small.list(**asked)
         assert refused.value.field == field
 
-    @pytest.mark.parametrize(
-        "asked", [{}, {"sort": "name", "limit": 1}, {"filters": 'name co "pat"', "count": True}], ids=str
-    )
+    @each("asked", [{}, {"sort": "name", "limit": 1}, {"filters": 'name co "pat"', "count": True}])
     def test_what_cannot_be_had_costs_no_record(
         self, small: Authority, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
     ) -> None:
@@ -435,7 +447,7 @@ class TestBounds:
         assert trips
         assert "GET" not in trips
 
-    @pytest.mark.parametrize(
+    @each(
         ("asked", "count"),
         [
             pytest.param({"limit": 10}, 10, id="a page of the most"),
@@ -469,12 +481,13 @@ class TestBounds:
     def test_narrowing_helps(self, small: Authority, asked: dict[str, Any], count: int) -> None:
         assert len(small.list(**asked)) == count
 
-    @pytest.mark.parametrize("owner_id", [None, "alice"])
-    @pytest.mark.parametrize("filters", [None, "lastUsed isnull", 'name sw "pat"', 'id eq "x"'])
-    @pytest.mark.parametrize("sort", [None, "created", "-lastUsed", "name"])
+    @each("owner_id", [None, "alice"])
+    @each("filters", [None, "lastUsed isnull", 'name sw "pat"', 'id eq "x"'])
+    @each("sort", [None, "created", "-lastUsed", "name"])
     def test_beyond_the_end_there_is_nothing_and_the_total_stands(
-        self, authority: Authority, owner_id: str | None, filters: str | None, sort: str | None
+        self, fresh: Make, owner_id: str | None, filters: str | None, sort: str | None
     ) -> None:
+        authority = fresh()
         for name in ("pat 1", "pat 2"):
             issue(authority, name)
         total = 0 if filters == 'id eq "x"' else 2
@@ -485,10 +498,11 @@ class TestBounds:
             assert (found, found.total) == ([], total)
         assert len(authority.list(owner_id=owner_id, filters=filters, sort=sort, limit=10**30)) == total
 
-    @pytest.mark.parametrize("owner_id", [None, "alice"])
-    @pytest.mark.parametrize("field", ["offset", "limit"])
-    @pytest.mark.parametrize("value", [-1, 1.0, "1", True, False, b"1", [1]], ids=repr)
-    def test_offset_and_limit_are_whole_numbers_from_nought(
+    @one_engine
+    @each("owner_id", [None, "alice"])
+    @each("field", ["offset", "limit"])
+    @each("value", [-1, 1.0, "1", True, False, b"1", [1]])
+    def test_offset_and_limit_are_whole_numbers_from_zero(
         self, authority: Authority, owner_id: str | None, field: str, value: Any
     ) -> None:
         with pytest.raises(InvalidRequest) as refused:
@@ -496,10 +510,11 @@ class TestBounds:
         assert refused.value.field == field
 
 
-@pytest.mark.parametrize("owner_id", [None, "alice", "nobody"])
+@each("owner_id", [None, "alice", "nobody"])
 def test_a_listing_is_a_list_and_has_a_total_where_that_was_asked_for(
-    authority: Authority, owner_id: str | None
+    fresh: Make, owner_id: str | None
 ) -> None:
+    authority = fresh()
     issue(authority)
     plain = authority.list(owner_id=owner_id)
     total = authority.list(owner_id=owner_id, count=True)
@@ -511,6 +526,7 @@ def test_a_listing_is_a_list_and_has_a_total_where_that_was_asked_for(
     assert all(pat.state == "active" for pat in plain)
 
 
+@one_engine
 def test_me_is_nobody_where_the_host_calls(authority: Authority) -> None:
     with pytest.raises(InvalidRequest) as refused:
         authority.list(owner_id="me")
@@ -524,10 +540,10 @@ def test_me_is_nobody_where_the_host_calls(authority: Authority) -> None:
             authority.list(owner_id=owner_id, by=by)
 
 
-@pytest.mark.parametrize(
-    "text", ["x", "", " ", "hello world", "}" * 40, "0" * 31, "AB" * 16, "0" * 40, "\u00e9" * 9]
-)
-def test_an_id_that_is_none_matches_nothing(authority: Authority, text: str) -> None:
+@one_engine
+@each("text", ["x", "", " ", "hello world", "}" * 40, "0" * 31, "AB" * 16, "0" * 40, "\u00e9" * 9])
+def test_an_id_that_is_none_matches_nothing(fresh: Make, text: str) -> None:
+    authority = fresh()
     issue(authority)
     for owner_id in (None, "alice"):
         assert authority.list(filters=f'id eq "{text}"', owner_id=owner_id) == []
@@ -549,16 +565,9 @@ def test_another_tenants_pats_never_show(make: Make, clock: Clock) -> None:
 
 
 def test_owners_of_one_tag_do_not_see_each_others_pats(make: Make, clock: Clock) -> None:
-    key = bytes(32)
-    ring, seen = Keyring(key), {}
-    for number in range(10**6):
-        owner_id = f"owner-{number}"
-        other = seen.setdefault(ring.owner_tag("default", owner_id), owner_id)
-        if other != owner_id:
-            break
-    authority = make(clock=clock, secret_key=key)
+    authority = make(clock=clock, secret_key=bytes(32))
     first, second = (issue(authority, owner=Owner(one), scope=["idn:my-personal-access-tokens:read"])
-                     for one in (owner_id, other))  # fmt: skip
+                     for one in owners_of_one_tag())  # fmt: skip
     assert first.pat.id[:8] == second.pat.id[:8]
     for issued in (first, second):
         by = authority.verify_basic(issued.pat.id, issued.secret)

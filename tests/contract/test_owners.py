@@ -27,6 +27,7 @@ from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.clocks import Clock
+from tests.support.searches import examples
 from tests.support.servers import Server
 
 
@@ -352,4 +353,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLives.settings = settings(max_examples=examples(15), stateful_step_count=25, deadline=None)

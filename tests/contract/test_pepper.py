@@ -167,7 +167,7 @@ def test_the_command_line_shows_the_ids_and_no_key() -> None:
 
 @shared_engines
 class TestRehash:
-    """The first success of a secret that was hashed with another pepper, or without, hashes it anew."""
+    """The first success of a secret that was hashed with another pepper, or without, hashes it again."""
 
     @pytest.mark.parametrize("by", ["basic", "pat", "exchange"])
     @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ class TestRehash:
         newest = after[-1].mark if after[-1] else NO_PEPPER
         assert marks(new, issued.pat.id) == [newest]
         hashes = new.operations._hasher.computed
-        assert hashes == 2, "to verify, and anew"
+        assert hashes == 2, "to verify, and to hash again"
         use()
         assert new.operations._hasher.computed == hashes, "the proof of the new digest was there at once"
         now = record_of(new, issued.pat.id)
@@ -217,7 +217,7 @@ class TestRehash:
         for one in (first, second):
             with_peppers(B).authenticate(basic_of(one))
 
-    def test_a_use_that_is_refused_hashes_nothing_anew(self, with_peppers: Any, engine: str) -> None:
+    def test_a_use_that_is_refused_hashes_nothing_again(self, with_peppers: Any, engine: str) -> None:
         issued = issue(with_peppers())
         authority = with_peppers(A)
         authority.disable_owner("alice")
@@ -250,7 +250,7 @@ class TestMissing:
         with pytest.raises(StoreUnavailable, match="not reachable") as caught:
             authority.exchange(issued.pat.id, issued.secret)
         assert (caught.value.detail or "").startswith("pepper: ")
-        assert marks(authority, issued.pat.id) == [A.mark], "nothing was hashed anew"
+        assert marks(authority, issued.pat.id) == [A.mark], "nothing was hashed again"
         assert authority.operations._hasher.computed == 0
         for sink in (caplog.text, repr(vars(authority.operations._hasher))):
             assert not re.search(rf"{issued.secret}|{A.key.hex()}|{B.key.hex()}|aaaaaaaa|bbbbbbbb", sink)
@@ -380,7 +380,7 @@ class TestRolling:
         for old, new in pairwise(PROCEDURE):
             both = Load(rolling(old, proof_ttl=proof_ttl), rolling(new, proof_ttl=proof_ttl), pats=pats)
             assert both.run().wrong() == []
-            # All are new now. Each stands for a time of 15 minutes, in which a PAT is hashed anew once: one
+            # All are new now. Each stands for a time of 15 minutes, in which a PAT is hashed again once: one
             # for each of its two secrets.
             pats = both.pats
             for later in (rolling(new), rolling(new)):

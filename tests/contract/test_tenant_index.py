@@ -19,9 +19,10 @@ from patauth.model.pat_id import PatId
 from patauth.store import tenant_index
 from patauth.store.scripts import Scripts
 from patauth.store.tenant_index import Index, TenantIndex
-from tests.support.authorities import ALICE, issue, patch_many
+from tests.support.authorities import ALICE, Make, issue, patch_many
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
 from tests.support.interventions import Before, standing_in
+from tests.support.tables import each
 from tests.support.tenants import after_reading, forge, keys_of, send
 
 INDEXES: tuple[Index, ...] = ("created", "lastUsed", "expirationDate")
@@ -129,11 +130,12 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@each("name", OPERATIONS)
 def test_a_crash_after_any_command_is_mended_by_the_next_listing(
-    authority: Authority, clock: Clock, name: str
+    fresh: Make, clock: Clock, name: str
 ) -> None:
     """Cut short after 0, 1, 2, … commands until it runs through: right at once, and the index after 60 s."""
+    authority = fresh()
     operation = OPERATIONS[name]
     issue(authority, "bob's", owner=BOB, never_expires=True)
     for count in range(40):
@@ -153,11 +155,10 @@ def test_a_crash_after_any_command_is_mended_by_the_next_listing(
     pytest.fail("the operation took 40 commands")
 
 
-@pytest.mark.parametrize("days", [None, 2, 60])
-def test_what_may_be_under_way_is_left_for_sixty_seconds(
-    authority: Authority, clock: Clock, days: int | None
-) -> None:
+@each("days", [None, 2, 60])
+def test_what_may_be_under_way_is_left_for_sixty_seconds(fresh: Make, clock: Clock, days: int | None) -> None:
     """A mark and an entry without a record stay as they are, and the listing is right all the same."""
+    authority = fresh()
     issued = issue(authority)
     clock.advance(DAY)
     authority.operations._store.tenant_index.mark_expiry([PatId(issued.pat.id)], clock.now)
@@ -191,12 +192,13 @@ def test_a_creation_under_way_is_not_taken_for_one_that_was_cut_short(
     assert_index_is_right(authority)
 
 
-@pytest.mark.parametrize("name", ["use", "later expiry", "earlier expiry", "no expiry"])
+@each("name", ["use", "later expiry", "earlier expiry", "no expiry"])
 def test_a_mark_that_is_renewed_while_a_listing_mends_is_not_lost(
-    authority: Authority, clock: Clock, name: str
+    fresh: Make, clock: Clock, name: str
 ) -> None:
     """An old mark is about to be removed; another writer renews it, changes the record, and dies at any
     command."""
+    authority = fresh()
     operation = OPERATIONS[name]
     for count in range(40):
         authority.revoke_owner("alice")
@@ -226,11 +228,12 @@ def test_a_mark_that_is_renewed_while_a_listing_mends_is_not_lost(
     pytest.fail("the operation took 40 commands")
 
 
-@pytest.mark.parametrize("other", [3, 60, None])
+@each("other", [3, 60, None])
 def test_an_expiry_that_arrives_late_in_the_index_is_mended(
-    authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch, other: int | None
+    fresh: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch, other: int | None
 ) -> None:
     """Of two changes the earlier one reaches the index last; its mark outlives it."""
+    authority = fresh()
     issued = issue(authority)
     late: list[Callable[[], None]] = []
 
@@ -246,7 +249,7 @@ def test_an_expiry_that_arrives_late_in_the_index_is_mended(
     assert_index_is_right(authority)
 
 
-def test_more_marks_than_one_look_takes_are_mended_by_and_by(
+def test_more_marks_than_one_look_takes_are_mended_by_the_next_looks(
     authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of each millisecond, three at a look: no mark goes before what it points at was looked at."""
@@ -329,8 +332,9 @@ class TestDamage:
     def key(self, authority: Authority, kind: str) -> bytes:
         return bytes(getattr(keys_of(authority), f"tenant_{kind}"))
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_a_key_of_another_type(self, authority: Authority, kind: str) -> None:
+    @each("kind", KINDS)
+    def test_a_key_of_another_type(self, fresh: Make, kind: str) -> None:
+        authority = fresh()
         issued = issue(authority)
         key = self.key(authority, kind)
         send(authority, ("DEL", key), ("SET", key, "x"))
@@ -344,21 +348,21 @@ class TestDamage:
         assert authority.list(owner_id="alice")
         authority.verify_basic(issued.pat.id, issued.secret)
 
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("member", [b"", b"x", b"x" * 15, b"x" * 17, b"x" * 18, b"\xff" * 32])
-    @pytest.mark.parametrize("score", [0, NOW, NEVER])
-    def test_a_member_of_another_form(
-        self, authority: Authority, kind: str, member: bytes, score: int
-    ) -> None:
+    @each("kind", KINDS)
+    @each("member", [b"", b"x", b"x" * 15, b"x" * 17, b"x" * 18, b"\xff" * 32])
+    @each("score", [0, NOW, NEVER])
+    def test_a_member_of_another_form(self, fresh: Make, kind: str, member: bytes, score: int) -> None:
+        authority = fresh()
         issue(authority)
         send(authority, ("ZADD", self.key(authority, kind), score, member))
         for way in self.WAYS:
             with suppress(StoreUnavailable):
                 authority.list(**way)
 
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("score", ["1.5", "-1", "inf", "-inf", "1e300", str(NOW) + ".25"])
-    def test_a_score_that_is_no_instant(self, authority: Authority, kind: str, score: str) -> None:
+    @each("kind", KINDS)
+    @each("score", ["1.5", "-1", "inf", "-inf", "1e300", str(NOW) + ".25"])
+    def test_a_score_that_is_no_instant(self, fresh: Make, kind: str, score: str) -> None:
+        authority = fresh()
         issued = issue(authority)
         member = bytes.fromhex(issued.pat.id) + (b"u" if kind == "marks" else b"")
         send(authority, ("ZADD", self.key(authority, kind), score, member))
@@ -366,10 +370,11 @@ class TestDamage:
             with suppress(StoreUnavailable):
                 authority.list(**way)
 
-    @pytest.mark.parametrize("kind", KINDS[:3])
+    @each("kind", KINDS[:3])
     def test_a_score_that_no_record_has_is_mended_where_it_is_met(
-        self, authority: Authority, clock: Clock, kind: str
+        self, fresh: Make, clock: Clock, kind: str
     ) -> None:
+        authority = fresh()
         issued = issue(authority, never_expires=True)
         issue(authority, "another")
         send(authority, ("ZADD", self.key(authority, kind), NOW - 7, bytes.fromhex(issued.pat.id)))

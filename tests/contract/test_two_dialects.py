@@ -23,6 +23,7 @@ from werkzeug.test import TestResponse
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
 from tests.support.authorities import Make, basic, issue
 from tests.support.clocks import Clock
+from tests.support.searches import examples
 from tests.support.wsgi import Echo, request
 
 MY, ALL = "idn:my-personal-access-tokens:manage", "idn:all-personal-access-tokens:manage"
@@ -365,5 +366,5 @@ def test_nothing_crosses_between_two_organisations(make_at: Make) -> None:
     numbers = itertools.count()
     run_state_machine_as_test(
         lambda: TwoOrganisations(make_at, numbers),
-        settings=settings(settings.get_profile("engines"), max_examples=12, stateful_step_count=20),
+        settings=settings(settings.get_profile("engines"), max_examples=examples(8), stateful_step_count=20),
     )

@@ -1,6 +1,6 @@
-"""Changes to PATs through an Authority: patched, in bulk too, rotated, and hashed anew.
+"""Changes to PATs through an Authority: patches, bulk patches, rotations, and a new hash of a secret.
 
-The same on fakeredis, Valkey and Redis; time is the test's.
+What is read and written is the same on fakeredis, Valkey and Redis; time is the test's.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ import json
 import logging
 import multiprocessing
 import random
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 import pytest
@@ -34,11 +32,9 @@ from patauth import (
     PatAuthError,
     PersonalAccessToken,
     RateLimited,
-    Settings,
     StoreUnavailable,
 )
 from patauth.crypto.hashing import Hasher
-from patauth.crypto.keyring import Keyring
 from patauth.crypto.profiles import PROFILES, Profile
 from patauth.model.caller import Person, Principal
 from patauth.model.dates import format_ms
@@ -50,11 +46,13 @@ from patauth.store.record import PatRecord, pack
 from patauth.store.scripts import NotDurable
 from patauth.store.tokens import Tokens
 from patauth.store.transport.pool import Unanswered
-from tests.support.authorities import ALICE, Make, basic_of, issue, patch_many, wrong_secret
+from tests.support.authorities import ALICE, Make, basic_of, bearer, issue, patch_many, patient, wrong_secret
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
 from tests.support.interventions import Before, standing_in
-from tests.support.servers import Server, shared_engines
-from tests.support.tenants import keys_of, put, record_of, send
+from tests.support.servers import Server, one_engine, shared_engines
+from tests.support.tables import each
+from tests.support.tenants import keys_of, owners_of_one_tag, put, record_of, send
+from tests.support.threads import all_at_once
 
 SECOND, HOUR = 1000, 3_600_000
 RETENTION = 30 * DAY
@@ -98,10 +96,6 @@ def follow(authority: Authority, **policy: Any) -> None:
 def patch_of(authority: Authority, pat_id: str, operations: object, fields: Any) -> PersonalAccessToken:
     """Patch as a dialect does that has these members alone."""
     return patch(authority.operations.actor(None), pat_id, operations, fields)
-
-
-def bearer(token: str) -> str:
-    return "Bearer " + token
 
 
 @pytest.fixture
@@ -149,40 +143,6 @@ def failing(error: PatAuthError, *, times: int = 1) -> Iterator[None]:
     assert calls
 
 
-def in_threads(works: Sequence[Callable[..., Any]]) -> list[Any]:
-    """What each returned or raised, all started together."""
-    outcomes: list[Any] = [None] * len(works)
-    start = threading.Barrier(len(works))
-
-    def run(number: int) -> None:
-        start.wait()
-        try:
-            outcomes[number] = works[number]()
-        except Exception as error:
-            outcomes[number] = error
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    return outcomes
-
-
-@cache
-def owners_of_one_tag() -> tuple[str, str]:
-    """Two owners that share an owner tag under the key of 32 zero bytes; found, not made up."""
-    ring = Keyring(bytes(32))
-    seen: dict[str, str] = {}
-    for number in range(10**6):
-        owner_id = f"owner-{number}"
-        tag = ring.owner_tag("default", owner_id)
-        if tag in seen:
-            return seen[tag], owner_id
-        seen[tag] = owner_id
-    raise AssertionError("none of a million")
-
-
 class TestPatch:
     def test_the_answer_is_what_is_read_from_then_on(self, authority: Authority, clock: Clock) -> None:
         issued = issue(authority, access_token_ttl=60, request_quota="7/3")
@@ -198,7 +158,8 @@ class TestPatch:
         assert authority.list(owner_id="alice") == [after]
         assert passes(authority, basic_of(issued))
 
-    @pytest.mark.parametrize(
+    @one_engine
+    @each(
         "second",
         [
             put("/name", ""),
@@ -211,12 +172,12 @@ class TestPatch:
             put(DATE, "2029-01-01T00:00:00Z"),
             None,
         ],
-        ids=str,
     )
     def test_when_one_operation_cannot_be_done_nothing_is(
-        self, authority: Authority, events: Any, second: Any
+        self, fresh: Make, events: Any, second: Any
     ) -> None:
         """P1: not a byte of the record."""
+        authority = fresh()
         issued = issue(authority)
         before = bytes_of(authority, issued.pat.id)
         events()
@@ -226,9 +187,11 @@ class TestPatch:
         assert events() == []
         issue(authority, "changed")
 
-    @pytest.mark.parametrize("member", ["owner", "owner/id", "id", "secret", "created", "lastUsed", "state"])
-    def test_there_are_no_other_members_than_the_four(self, authority: Authority, member: str) -> None:
+    @one_engine
+    @each("member", ["owner", "owner/id", "id", "secret", "created", "lastUsed", "state"])
+    def test_there_are_no_other_members_than_the_four(self, fresh: Make, member: str) -> None:
         """P4: neither to write nor to look at."""
+        authority = fresh()
         issued = issue(authority)
         before = bytes_of(authority, issued.pat.id)
         path = f"/{member}"
@@ -246,6 +209,7 @@ class TestPatch:
                 authority.patch(issued.pat.id, [operation])
         assert bytes_of(authority, issued.pat.id) == before
 
+    @one_engine
     def test_the_whole_is_no_member_either(self, authority: Authority) -> None:
         issued = issue(authority)
         for operation in [
@@ -258,7 +222,8 @@ class TestPatch:
             with pytest.raises(InvalidRequest):
                 authority.patch(issued.pat.id, [operation])
 
-    @pytest.mark.parametrize(
+    @one_engine
+    @each(
         ("operation", "scope"),
         [
             (put("/scope/0", "c"), ("c", "b~/1")),
@@ -279,12 +244,12 @@ class TestPatch:
             (put("/scope/~", "c"), None),
             (put("scope", ["c"]), None),
         ],
-        ids=str,
     )
     def test_pointers_are_those_of_rfc_6901(
-        self, authority: Authority, operation: dict[str, Any], scope: tuple[str, ...] | None
+        self, fresh: Make, operation: dict[str, Any], scope: tuple[str, ...] | None
     ) -> None:
         """P3"""
+        authority = fresh()
         issued = issue(authority, scope=["a", "b~/1"])
         if scope is None:
             with pytest.raises(InvalidRequest):
@@ -292,17 +257,21 @@ class TestPatch:
         else:
             assert authority.patch(issued.pat.id, [operation]).scope == scope
 
-    @pytest.mark.parametrize("operations", [None, {}, put("/name", "x"), [], "x", [[]], [None]], ids=str)
-    def test_what_is_no_patch_is_refused(self, authority: Authority, operations: Any) -> None:
+    @one_engine
+    @each("operations", [None, {}, put("/name", "x"), [], "x", [[]], [None]])
+    def test_what_is_no_patch_is_refused(self, fresh: Make, operations: Any) -> None:
+        authority = fresh()
         with pytest.raises(InvalidRequest):
             authority.patch(issue(authority).pat.id, operations)
 
-    @pytest.mark.parametrize("before", ["dated", "never"])
-    @pytest.mark.parametrize("sure", [None, False, True])
+    @one_engine
+    @each("before", ["dated", "never"])
+    @each("sure", [None, False, True])
     def test_it_never_expires_only_if_that_is_said_in_the_same_patch(
-        self, authority: Authority, before: str, sure: bool | None
+        self, fresh: Make, before: str, sure: bool | None
     ) -> None:
         """P5: 2x2x2. A missing value means null: clients that never send a null mean one."""
+        authority = fresh()
         life = {"never_expires": True} if before == "never" else {}
         for number, way in enumerate(
             [put(DATE, None), {"op": "remove", "path": DATE}, {"op": "replace", "path": DATE}]
@@ -317,6 +286,7 @@ class TestPatch:
                     authority.patch(issued.pat.id, operations)
                 assert authority.get(issued.pat.id) == issued.pat
 
+    @one_engine
     def test_only_the_fields_that_are_let_are_touched(self, authority: Authority) -> None:
         issued = issue(authority)
         fields = ("name", "scope")
@@ -327,6 +297,7 @@ class TestPatch:
         with pytest.raises(InvalidRequest):
             patch_of(authority, issued.pat.id, [put("/owner", "x")], ("owner",))
 
+    @one_engine
     def test_a_test_compares_instants_and_holds_the_rest_back(self, authority: Authority) -> None:
         issued = issue(authority, expires_in=timedelta(days=30))
         for text in ("2030-01-31T00:00:00.000000+00:00", "2030-01-31t00:00:00z", "2030-01-31T01:00:00+01:00"):
@@ -339,6 +310,7 @@ class TestPatch:
             )
         assert authority.get(issued.pat.id).name != "x"
 
+    @one_engine
     def test_what_changes_nothing_writes_nothing_and_is_no_event(
         self, authority: Authority, clock: Clock, events: Any
     ) -> None:
@@ -356,6 +328,7 @@ class TestPatch:
             assert authority.patch(issued.pat.id, operations) == issued.pat
         assert (calls.count, events()) == (0, [])
 
+    @one_engine
     def test_each_change_is_one_event_that_says_what_changed_and_by_whom(
         self, authority: Authority, events: Any
     ) -> None:
@@ -374,7 +347,8 @@ class TestPatch:
         authority.rotate(issued.pat.id, overlap=timedelta(minutes=5))
         assert events() == [{"event": "pat.rotate", "overlapSeconds": 300, **about}]
 
-    @pytest.mark.parametrize("pat_id", ["", "x", "0" * 31, "G" * 32, None, 7, "0" * 32], ids=str)
+    @one_engine
+    @each("pat_id", ["", "x", "0" * 31, "G" * 32, None, 7, "0" * 32])
     def test_an_id_that_is_not_there_is_not_found(self, authority: Authority, pat_id: Any) -> None:
         with pytest.raises(NotFound):
             authority.patch(pat_id, [put("/name", "x")])
@@ -495,7 +469,7 @@ class TestNames:
     def test_of_many_who_want_one_name_one_gets_it(self, make: Make, engine: str) -> None:
         authority = make()
         pats = [issue(authority, str(number)).pat for number in range(8)]
-        outcomes = in_threads(
+        outcomes = all_at_once(
             [lambda pat=pat: authority.patch(pat.id, [put("/name", "the name")]) for pat in pats]
         )
         assert sorted(type(one).__name__ for one in outcomes) == ["Conflict"] * 7 + ["PersonalAccessToken"]
@@ -578,6 +552,7 @@ class TestExpiry:
         clock.advance(MINUTE)
         assert not passes(authority, basic_of(issued)), "moving it later opens nothing again"
 
+    @one_engine
     def test_the_longest_life_bounds_a_new_expiry_and_hinders_no_other_change(
         self, authority: Authority, clock: Clock
     ) -> None:
@@ -593,6 +568,7 @@ class TestExpiry:
             authority.patch(issued.pat.id, expire(None))
 
 
+@one_engine
 class TestScopes:
     def test_the_next_access_token_has_the_new_scopes_and_no_old_one_ever(self, authority: Authority) -> None:
         issued = issue(authority)
@@ -643,7 +619,7 @@ class TestConcurrency:
             lambda number=number: authority.patch(issued.pat.id, [add(f"scope:{number}")])
             for number in range(self.WRITERS)
         ]
-        self.check(authority, issued.pat.id, in_threads(works))
+        self.check(authority, issued.pat.id, all_at_once(works))
 
     @shared_engines
     def test_50_threads_of_five_authorities(self, make: Make, engine: str) -> None:
@@ -653,7 +629,7 @@ class TestConcurrency:
             lambda number=number: authorities[number % 5].patch(issued.pat.id, [add(f"scope:{number}")])
             for number in range(self.WRITERS)
         ]
-        self.check(authorities[0], issued.pat.id, in_threads(works))
+        self.check(authorities[0], issued.pat.id, all_at_once(works))
 
     def test_5_processes_of_10_threads(self, make_at: Make, server: Server, prefix: str) -> None:
         context = multiprocessing.get_context("fork")
@@ -662,14 +638,12 @@ class TestConcurrency:
         results = context.SimpleQueue()
 
         def process(first: int) -> None:
-            mine = Authority(
-                Settings.of(store_url=server.url, key_prefix=prefix, hash_profile=PROFILES["testing"])
-            )
+            mine = patient(server.url, key_prefix=prefix, hash_profile=PROFILES["testing"])
             works = [
                 lambda number=number: mine.patch(issued.pat.id, [add(f"scope:{number}")])
                 for number in range(first, first + 10)
             ]
-            results.put(in_threads(works))
+            results.put(all_at_once(works))
 
         processes = [context.Process(target=process, args=(first,)) for first in range(0, self.WRITERS, 10)]
         for one in processes:
@@ -690,7 +664,7 @@ class TestConcurrency:
         ]
         works += [lambda: authority.rotate(issued.pat.id)] * 3
         works += [lambda: passes(authority, basic_of(issued))] * 5
-        outcomes = in_threads(works)
+        outcomes = all_at_once(works)
         assert not [one for one in outcomes if isinstance(one, Exception)]
         after = authority.get(issued.pat.id)
         assert {f"scope:{number}" for number in range(10)} < set(after.scope)
@@ -731,11 +705,13 @@ class TestPatchMany:
             assert [one.state for one in authority.list(owner_id=pat.owner.id)] == ["expired"]
             issue(authority, "another", owner=pat.owner)
 
-    @pytest.mark.parametrize("count", [0, 26])
+    @one_engine
+    @each("count", [0, 26])
     def test_no_fewer_and_no_more(self, authority: Authority, count: int) -> None:
         with pytest.raises(InvalidRequest, match="1 to 25"):
             patch_many(authority, ["0" * 32] * count, expire(None))
 
+    @one_engine
     def test_ids_that_are_no_list_of_different_ids_that_are_there_are_refused(
         self, authority: Authority
     ) -> None:
@@ -760,7 +736,8 @@ class TestPatchMany:
             assert str(caught.value.field).startswith("ids")
         assert authority.get(pat.id) == pat
 
-    @pytest.mark.parametrize(
+    @one_engine
+    @each(
         "operation",
         [
             put("/name", "x"),
@@ -769,11 +746,9 @@ class TestPatchMany:
             {"op": "copy", "from": "/name", "path": DATE},
             {"op": "test", "path": "/name", "value": "ci"},
         ],
-        ids=str,
     )
-    def test_only_the_expiry_is_changed_in_bulk(
-        self, authority: Authority, operation: dict[str, Any]
-    ) -> None:
+    def test_only_the_expiry_is_changed_in_bulk(self, fresh: Make, operation: dict[str, Any]) -> None:
+        authority = fresh()
         pat = issue(authority).pat
         with pytest.raises(InvalidRequest, match="members that can be patched"):
             patch_many(authority, [pat.id], [*expire(self.LATER), operation])
@@ -908,12 +883,13 @@ class TestRotate:
             authority.rotate(issued.pat.id, overlap=timedelta(days=7))
             assert record_of(authority, issued.pat.id).overlap_end_ms == end
 
-    @pytest.mark.parametrize(
+    @one_engine
+    @each(
         "overlap",
         [timedelta(days=7, microseconds=1), timedelta(microseconds=-1), timedelta.max, 3600, None, "1h"],
-        ids=str,
     )
-    def test_other_overlaps_than_0_to_7_days_are_refused(self, authority: Authority, overlap: Any) -> None:
+    def test_other_overlaps_than_0_to_7_days_are_refused(self, fresh: Make, overlap: Any) -> None:
+        authority = fresh()
         issued = issue(authority)
         before = bytes_of(authority, issued.pat.id)
         with pytest.raises(InvalidRequest, match="7 days"):
@@ -970,7 +946,7 @@ class TestRotate:
     def test_of_eight_rotations_at_once_the_last_two_secrets_pass(self, make: Make, clock: Clock) -> None:
         authority = make(clock=clock, hash_slots=32)
         issued = issue(authority, request_quota="1000/1")
-        outcomes = in_threads([lambda: authority.rotate(issued.pat.id)] * 8)
+        outcomes = all_at_once([lambda: authority.rotate(issued.pat.id)] * 8)
         assert all(isinstance(one, IssuedPat) for one in outcomes)
         in_order = sorted(outcomes, key=lambda one: one.pat.sequence)
         assert [passes(authority, basic_of(one)) for one in in_order] == [False] * 6 + [True] * 2
@@ -998,14 +974,13 @@ class TestRotate:
         lives = [authority.exchange(one.pat.id, one.secret).expires_in for one in (issued, again)]
         assert lives == [50, 900]
 
-    @pytest.mark.parametrize(
-        "error", [Unanswered(detail="no answer"), NotDurable("made", detail="no answer")], ids=repr
-    )
-    @pytest.mark.parametrize("overlap", [AT_ONCE, timedelta(hours=1)], ids=str)
+    @each("error", [Unanswered(detail="no answer"), NotDurable("made", detail="no answer")])
+    @each("overlap", [AT_ONCE, timedelta(hours=1)])
     def test_a_rotation_of_unknown_outcome_is_undone(
-        self, authority: Authority, events: Any, error: PatAuthError, overlap: timedelta
+        self, fresh: Make, events: Any, error: PatAuthError, overlap: timedelta
     ) -> None:
         """Nobody was shown the new secret, so none remains that nobody knows."""
+        authority = fresh()
         first = issue(authority)
         second = authority.rotate(first.pat.id)
         before, kept = bytes_of(authority, first.pat.id), ttl_of(authority, first.pat.id)
@@ -1050,6 +1025,7 @@ class TestRotate:
         assert passes(authority, basic_of(issued))
 
 
+@one_engine
 class TestUnknownOutcome:
     """A patch that may have been written: it is safe to repeat, and the trail has what is known."""
 
@@ -1091,7 +1067,7 @@ def costs(authority: Authority, pat_id: str) -> list[int]:
 
 
 class TestRehash:
-    """C6: the first success under another profile hashes anew, by compare-and-set."""
+    """C6: the first success under another profile hashes again, by compare-and-set."""
 
     @pytest.fixture
     def issued(self, authority: Authority) -> IssuedPat:
@@ -1101,7 +1077,7 @@ class TestRehash:
         return made
 
     @pytest.mark.parametrize("by", ["basic", "pat", "exchange"])
-    def test_the_first_success_hashes_anew_and_the_second_not_at_all(
+    def test_the_first_success_hashes_again_and_the_second_not_at_all(
         self, authority: Authority, issued: IssuedPat, by: str
     ) -> None:
         def use() -> object:
@@ -1112,7 +1088,7 @@ class TestRehash:
         hashes, kept = authority.operations._hasher.computed, ttl_of(authority, issued.pat.id)
         use()
         assert costs(authority, issued.pat.id) == [16]
-        assert authority.operations._hasher.computed == hashes + 2, "to verify, and anew"
+        assert authority.operations._hasher.computed == hashes + 2, "to verify, and to hash again"
         assert kept - 60 * SECOND < ttl_of(authority, issued.pat.id) <= kept
         use()
         authority.authenticate(basic_of(issued))
@@ -1129,7 +1105,7 @@ class TestRehash:
         assert (costs(authority, issued.pat.id), ttl_of(authority, issued.pat.id)) == ([16], -1)
 
     @shared_engines
-    def test_each_secret_of_a_rotated_pat_is_hashed_anew_by_its_own_use(
+    def test_each_secret_of_a_rotated_pat_is_hashed_again_by_its_own_use(
         self, make: Make, clock: Clock, engine: str
     ) -> None:
         authority = make(clock=clock)
@@ -1142,7 +1118,8 @@ class TestRehash:
         for one in (first, second):
             assert passes(authority, basic_of(one))
 
-    def test_a_refused_use_hashes_nothing_anew(self, authority: Authority, clock: Clock) -> None:
+    @one_engine
+    def test_a_refused_use_hashes_nothing_again(self, authority: Authority, clock: Clock) -> None:
         disabled, expired = issue(authority), issue(authority, "b", expires_in=timedelta(seconds=1))
         authority.disable_owner("alice")
         clock.advance(SECOND)
@@ -1162,7 +1139,7 @@ class TestRehash:
         with pytest.raises(NotFound):
             authority.get(issued.pat.id)
         assert ttl_of(authority, issued.pat.id) == -2, "there is no such key"
-        assert "not hashed anew" not in caplog.text, "nothing went wrong"
+        assert "not hashed again" not in caplog.text, "nothing went wrong"
         assert not passes(authority, basic_of(issued))
 
     def test_one_that_is_patched_meanwhile_stays_as_it_was_patched(
@@ -1206,6 +1183,7 @@ class TestRehash:
         assert costs(authority, issued.pat.id) == [16]
         assert passes(authority, basic_of(issued))
 
+    @one_engine
     @pytest.mark.parametrize("error", [StoreUnavailable(detail="down"), Overloaded()], ids=repr)
     @pytest.mark.parametrize("part", ["hash", "store"])
     def test_its_failure_costs_the_request_nothing(
@@ -1249,16 +1227,17 @@ class TestRehash:
         assert old.operations._hasher.computed + new.operations._hasher.computed - hashes == 6
         assert costs(old, issued.pat.id) == [8]
 
-    def test_of_many_threads_at_once_one_hashes_anew(self, authority: Authority, issued: IssuedPat) -> None:
+    def test_of_many_threads_at_once_one_hashes_again(self, authority: Authority, issued: IssuedPat) -> None:
         hashes = authority.operations._hasher.computed
         calls = before_first("rehash", lambda: None)
-        outcomes = in_threads([lambda: authority.authenticate(basic_of(issued))] * 16)
+        outcomes = all_at_once([lambda: authority.authenticate(basic_of(issued))] * 16)
         assert all(isinstance(one, Principal) for one in outcomes)
         assert calls.count == 1
         assert authority.operations._hasher.computed <= hashes + 3
         assert costs(authority, issued.pat.id) == [16]
 
 
+@one_engine
 class TestGrowth:
     """A3: on behalf of a caller, nothing grows past what that caller can pass on."""
 
@@ -1398,6 +1377,7 @@ class TestGrowth:
         assert authority.get(small.id) == small
 
 
+@one_engine
 class TestRights:
     """Who may change whose; the standing of callers has tests of its own."""
 
@@ -1441,8 +1421,10 @@ class TestRights:
         patch_many(authority, ids, expire(NOW + 10 * DAY), by=principal)
 
 
-@pytest.mark.parametrize("now", [-1, 2**63, 2**70, 253_402_300_800_000], ids=str)
-def test_no_record_is_written_by_a_clock_that_cannot_be(authority: Authority, clock: Clock, now: int) -> None:
+@one_engine
+@each("now", [-1, 2**63, 2**70, 253_402_300_800_000])
+def test_no_record_is_written_by_a_clock_that_cannot_be(fresh: Make, clock: Clock, now: int) -> None:
+    authority = fresh()
     issued = issue(authority, never_expires=True)
     before = bytes_of(authority, issued.pat.id)
     clock.now = now

@@ -17,6 +17,7 @@ from patauth.store.keys import Keys
 from patauth.store.scripts import Script, Scripts
 from patauth.store.transport.pool import ScriptMissing
 from patauth.store.verdicts import ADMITTED, LIMITED, REFUSED, ROTATED_AWAY, Verdicts
+from tests.support.tables import each
 
 KEYS = Keys("p", "default")
 REQUESTS, EXCHANGES = Quota(100, 10), Quota(60, 60)
@@ -87,7 +88,7 @@ def test_a_clock_that_is_given_is_the_last_of_all_arguments() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("pat_id", "digest"),
     [
         (ID, bytes(31)),
@@ -167,8 +168,8 @@ NOT_UNDERSTOOD: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("reply", NOT_UNDERSTOOD, ids=lambda reply: repr(reply)[:40])
-def test_an_answer_that_does_not_fit_is_unavailable_and_nobodys_identity(reply: Any) -> None:
+@each("reply", NOT_UNDERSTOOD)
+def test_an_answer_that_does_not_fit_is_unavailable_and_no_identity(reply: Any) -> None:
     """Never "unknown token", and never another PAT's record (REQUIREMENTS F10)."""
     with pytest.raises(StoreUnavailable):
         verdicts(Line(reply)).of_token(ID, bytes(32), 1.0)

@@ -14,10 +14,9 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-
 import patauth
 from tests.support.paths import ROOT
+from tests.support.tables import each
 
 PACKAGE = Path(patauth.__file__).parent
 
@@ -122,7 +121,7 @@ def wrong_arrows(folder: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("folder", ORDER)
+@each("folder", ORDER)
 def test_a_folder_imports_only_what_is_below_it(folder: str) -> None:
     start = f"{folder}/" if folder else ""
     assert {module.removeprefix(start).partition("/")[0] for module in modules(start)} == set(ORDER[folder])

@@ -23,7 +23,7 @@ from gunicorn.config import Config
 from werkzeug.test import Client
 
 import patauth
-from patauth import Authority, Owner, Settings
+from patauth import Owner, Settings
 from patauth.cli import _EXIT_CODES, program
 from patauth.events import Reason
 from patauth.model import filters, rights
@@ -47,8 +47,10 @@ from patauth.wsgi.api import csrf
 from patauth.wsgi.gate import Gate, Kind
 from patauth.wsgi.isc import languages, routes
 from patauth.wsgi.isc.errors import DETAIL_CODES
+from tests.support.authorities import patient
 from tests.support.paths import ROOT
 from tests.support.servers import Server
+from tests.support.tables import each
 from tests.support.wsgi import serving
 
 OURS = ["README.md", "CHANGELOG.md", "SECURITY.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
@@ -277,7 +279,7 @@ def test_the_operations_are_those_of_the_api(server: Server) -> None:
         return [b""]
 
     answered = set()
-    with Authority.from_url(server.url, surfaces=["isc"]) as authority:
+    with patient(server.url, surfaces=["isc"]) as authority:
         client = Client(patauth.PatAuthMiddleware(app, authority, public=["/*"]))
         for version in routes.VERSIONS.values():
             inside = ["", "/{id}", *(["/bulk-update", "/{id}/rotate", "/self"] if version.full else [])]
@@ -370,7 +372,7 @@ def commands(name: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in shown]
 
 
-@pytest.mark.parametrize("name", [*DOCUMENTS, "examples/flask_app.py"])
+@each("name", [*DOCUMENTS, "examples/flask_app.py"])
 def test_every_command_shown_exists_with_its_options(name: str) -> None:
     for words in commands(name):
         command: click.Command = program
@@ -418,7 +420,7 @@ def test_every_setting_is_documented_and_no_other() -> None:
     assert len(rows(read("docs/settings.md"))) == len(SETTINGS)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@each("name", SETTINGS)
 def test_each_setting_has_its_environment_name_default_unit_and_meaning(name: str) -> None:
     environment, default, unit, meaning = SETTINGS[name]
     assert environment == f"`PATAUTH_{name.upper()}`"
@@ -538,7 +540,7 @@ def test_the_rights_in_the_acl_line_are_enough_and_stay_under_the_prefix(server:
         try:
             use_all(f"unix://patauth:pw@{server.socket}")
             with (
-                Authority.from_url(f"unix://patauth:pw@{server.socket}", key_prefix="other") as other,
+                patient(f"unix://patauth:pw@{server.socket}", key_prefix="other") as other,
                 pytest.raises(patauth.StoreUnavailable) as refused,
             ):
                 other.ping()
@@ -551,7 +553,7 @@ def test_the_rights_in_the_acl_line_are_enough_and_stay_under_the_prefix(server:
 
 def use_all(url: str) -> None:
     """Everything that an Authority sends to a store."""
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         authority.ping()
         owner = Owner("acl")
         for number in (1, 2):
@@ -562,8 +564,8 @@ def use_all(url: str) -> None:
         access = authority.exchange(issued.pat.id, issued.secret)
         assert authority.verify_bearer(access.value).subject == owner
         assert authority.get(issued.pat.id).last_used is not None
-        with Authority.from_url(url, hash_profile="rfc9106_low_memory") as slower:
-            slower.verify_basic(issued.pat.id, issued.secret)  # hashed anew
+        with patient(url, hash_profile="rfc9106_low_memory") as slower:
+            slower.verify_basic(issued.pat.id, issued.secret)  # hashed again
         later = {"op": "replace", "path": "/expirationDate", "value": "9000-01-01T00:00:00Z"}
         authority.patch(issued.pat.id, [later, {"op": "replace", "path": "/name", "value": "other"}])
         authority.rotate(issued.pat.id)
@@ -573,11 +575,11 @@ def use_all(url: str) -> None:
         for pat in authority.list(owner_id=owner.id):
             authority.delete(pat.id)
         # One that has passed its retention is tidied away by the next creation.
-        with Authority.from_url(url, retention=0) as forgetful:
+        with patient(url, retention=0) as forgetful:
             forgetful.create(owner=owner, name="3", scope=["a"], expires_in=timedelta(milliseconds=1))
             issued = forgetful.create(owner=owner, name="4", scope=["a"], never_expires=True)
             forgetful.delete(issued.pat.id)
-    with Authority.from_url(url, durability="replicas:1", durability_timeout=0.01) as waiting:
+    with patient(url, durability="replicas:1", durability_timeout=0.01) as waiting:
         with pytest.raises(patauth.StoreUnavailable) as late:
             waiting.create(owner=owner, name="5", scope=["a"], never_expires=True)
         assert "WAIT answered" in str(late.value.detail)
@@ -588,7 +590,7 @@ def test_a_full_server_refuses_requests_and_still_revokes(tmp_path: Path) -> Non
 
     full = Server(binaries()["valkey"], tmp_path, "--maxmemory-policy", "noeviction")
     try:
-        with Authority.from_url(full.url) as authority, full.client() as client:
+        with patient(full.url) as authority, full.client() as client:
             issued = authority.create(owner=Owner("alice"), name="ci", scope=["a"], never_expires=True)
             client.config_set("maxmemory", "1")
             with pytest.raises(patauth.StoreUnavailable):
@@ -635,7 +637,7 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@each("name", DOCUMENTS)
 def test_every_relative_link_resolves(name: str) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", prose(name)):
         if target.startswith("https://"):
@@ -648,7 +650,7 @@ def test_every_relative_link_resolves(name: str) -> None:
             assert anchor in {slug(heading) for heading in headings}, f"{name}: {target}"
 
 
-@pytest.mark.parametrize("name", OURS)
+@each("name", OURS)
 def test_tables_are_whole(name: str) -> None:
     """A row with a cell too many or too few is shown wrongly, and read wrongly by the tests above."""
     for table in re.findall(r"(?:^\|.*\n)+", prose(name), re.M):

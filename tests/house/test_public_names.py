@@ -16,6 +16,7 @@ from patauth.model.credentials import Format
 from patauth.model.quota import Decision
 from patauth.operations.authenticate import Admission
 from patauth.operations.exchange import Access
+from tests.support.tables import each
 
 PACKAGE = Path(patauth.__file__).parent
 PUBLIC = sorted(patauth.__all__)
@@ -63,7 +64,7 @@ class TestPublic:
             "ConfigurationError",
         }
 
-    @pytest.mark.parametrize("name", PUBLIC)
+    @each("name", PUBLIC)
     def test_each_has_a_docstring_of_its_own(self, name):
         """That of a base class, or the one that `dataclass` makes, says nothing."""
         value = getattr(patauth, name)
@@ -72,7 +73,7 @@ class TestPublic:
         if inspect.isclass(value):
             assert all(value.__doc__ != base.__doc__ for base in value.__mro__[1:])
 
-    @pytest.mark.parametrize("name", [name for name in PUBLIC if inspect.isclass(getattr(patauth, name))])
+    @each("name", [name for name in PUBLIC if inspect.isclass(getattr(patauth, name))])
     def test_so_has_each_public_method_and_property(self, name):
         for attribute, value in vars(getattr(patauth, name)).items():
             if attribute.startswith("_") or not (

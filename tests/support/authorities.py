@@ -51,6 +51,14 @@ def maker(default_url: str, prefix: str) -> Iterator[Make]:
         authority.close()
 
 
+def patient(store_url: str, **given: Any) -> Authority:
+    """An Authority as `Authority.from_url` makes one, but for its patience: to be closed by the test."""
+    settings = Settings.of(
+        **{"store_url": store_url, "connect_timeout": PATIENCE, "command_timeout": PATIENCE, **given}
+    )
+    return Authority(settings, _request_seconds=PATIENCE)
+
+
 ALICE = Owner("alice", name="Alice")
 
 
@@ -64,6 +72,10 @@ def issue(authority: Authority, name: str = "ci", **given: Any) -> IssuedPat:
 
 def basic(pat_id: str, secret: str) -> str:
     return "Basic " + b64encode(f"{pat_id}:{secret}".encode()).decode()
+
+
+def bearer(token: str) -> str:
+    return "Bearer " + token
 
 
 def basic_of(issued: IssuedPat) -> str:

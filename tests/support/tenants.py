@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
 
 from patauth import Authority
+from patauth.crypto.keyring import Keyring
 from patauth.model.filters import NEVER
 from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
@@ -54,3 +56,17 @@ def record_of(authority: Authority, pat_id: str) -> PatRecord:
     (record,) = authority.operations._store.pats.read([PatId(pat_id)])
     assert record is not None
     return record
+
+
+@cache
+def owners_of_one_tag() -> tuple[str, str]:
+    """Two owners that share an owner tag under the key of 32 zero bytes; found, not made up."""
+    ring = Keyring(bytes(32))
+    seen: dict[str, str] = {}
+    for number in range(10**6):
+        owner_id = f"owner-{number}"
+        tag = ring.owner_tag("default", owner_id)
+        if tag in seen:
+            return seen[tag], owner_id
+        seen[tag] = owner_id
+    raise AssertionError("none of a million")

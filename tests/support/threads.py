@@ -1,8 +1,10 @@
-"""Threads that all do the same."""
+"""Threads of tests."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
 def in_threads(work, count):
@@ -19,3 +21,23 @@ def in_threads(work, count):
     for thread in threads:
         thread.start()
     return threads, outcomes
+
+
+def all_at_once(works: Sequence[Callable[..., Any]]) -> list[Any]:
+    """What each returned or raised, all started together."""
+    outcomes: list[Any] = [None] * len(works)
+    start = threading.Barrier(len(works))
+
+    def run(number: int) -> None:
+        start.wait()
+        try:
+            outcomes[number] = works[number]()
+        except Exception as error:
+            outcomes[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return outcomes

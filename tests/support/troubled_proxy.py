@@ -4,7 +4,7 @@ HERE and SERVER are paths of unix sockets. Requests always pass. Standard input 
 a word a line, and each is answered with a line of JSON that holds the figures so far:
 
     calm   they pass                             hold   they wait until another word comes
-    storm  late, halved, trickling, cut, paused  swap   some go to whoever asked on another connection
+    storm  late, halved, trickling, cut, paused  swap   some go to the one who asked on another connection
     tell   as before
 """
 
@@ -96,7 +96,7 @@ class Proxy:
             writer.write(reply)
 
     async def exchange(self, reply: bytes) -> bytes:
-        """The reply of whoever comes next, who gets this one; or this one when nobody comes."""
+        """The reply of the next one, who gets this one; or this one when nobody comes."""
         if self.chance.random() < 0.3:
             return reply
         if self.swapped is not None:

@@ -382,14 +382,14 @@ def test_a_pid_file_that_names_a_stranger_harms_nobody(home: Path) -> None:
     engine.release()
 
 
-def test_a_removed_socket_is_made_anew(home: Path) -> None:
+def test_a_removed_socket_is_made_again(home: Path) -> None:
     engine = LocalEngine(home / "data")
     os.unlink(started(engine))
     eventually(answers(engine), 3)
     engine.release()
 
 
-def test_a_removed_directory_ends_its_engine_and_can_be_made_anew(home: Path) -> None:
+def test_a_removed_directory_ends_its_engine_and_can_be_made_again(home: Path) -> None:
     engine = LocalEngine(home / "data")
     started(engine)
     [old] = engines(home)
@@ -399,7 +399,9 @@ def test_a_removed_directory_ends_its_engine_and_can_be_made_anew(home: Path) ->
     engine.release()
 
 
-def test_a_daemon_that_closes_all_descriptors_takes_the_lock_anew_and_harms_no_other_file(home: Path) -> None:
+def test_a_daemon_that_closes_all_descriptors_takes_the_lock_again_and_harms_no_other_file(
+    home: Path,
+) -> None:
     engine = LocalEngine(home / "data")
     engine.acquire()
     assert engine._users is not None
@@ -407,11 +409,11 @@ def test_a_daemon_that_closes_all_descriptors_takes_the_lock_anew_and_harms_no_o
     os.dup2(other, engine._users)  # closed, and the number used again
     number = engine._users
 
-    def taken_anew() -> bool:
+    def taken_again() -> bool:
         engine.revive()
         return engine._users != number
 
-    eventually(taken_anew, 2)
+    eventually(taken_again, 2)
     assert os.path.samestat(os.fstat(number), os.fstat(other))
     os.close(number)
     os.close(other)

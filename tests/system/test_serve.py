@@ -33,6 +33,7 @@ from tests.support.authorities import Make, basic_of, issue
 from tests.support.processes import PATAUTH, environment, free_port, processes
 from tests.support.servers import Server as Engine
 from tests.support.servers import until
+from tests.support.tables import each
 from tests.support.wsgi import request
 
 FORM = {"grant_type": "client_credentials"}
@@ -55,12 +56,12 @@ def test_it_serves_the_token_endpoint_and_its_health(authority: Authority) -> No
         assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/oauth", "/oauth/token/", "/oauth/introspection", "/healthz/", "/a/../b", "/ä"]
-)
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
-def test_every_other_path_is_404_json_with_credentials_or_without(make: Make, path: str, method: str) -> None:
-    authority = make()
+@each("path", ["/", "/oauth", "/oauth/token/", "/oauth/introspection", "/healthz/", "/a/../b", "/ä"])
+@each("method", ["GET", "POST", "DELETE", "OPTIONS"])
+def test_every_other_path_is_404_json_with_credentials_or_without(
+    make_at: Make, path: str, method: str
+) -> None:
+    authority = make_at(max_pats_per_owner=100)
     app = Standalone(authority)
     for authorization in (None, "Basic x", basic_of(issue(authority, name=method + path))):
         answer = request(app, path, method=method, authorization=authorization)
@@ -339,7 +340,7 @@ def test_no_gunicorn_is_2_and_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
     assert "pip install 'patauth[serve]'" in said
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [
         ("--bind", "localhost:port"),

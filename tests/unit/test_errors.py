@@ -19,6 +19,7 @@ from patauth.errors import (
     RateLimited,
     StoreUnavailable,
 )
+from tests.support.tables import each
 
 # RFC 6750 §3.1: what an error_description may hold.
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
@@ -72,7 +73,7 @@ def test_everything_is_one_tree_under_one_base_and_under_nothing_that_others_cat
         assert error.__mro__[-4:] == (PatAuthError, Exception, BaseException, object)
 
 
-@pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
+@each("error", CLASSES)
 def test_each_class_says_what_it_means_in_words_that_an_error_description_may_hold(error):
     assert DESCRIPTION.fullmatch(error.default)
     assert DESCRIPTION.fullmatch(str(error(1) if error is RateLimited else error()))
@@ -104,8 +105,8 @@ def test_a_rate_limit_says_how_long_to_wait():
     assert str(error) == "too many requests; try again in 3 s"
 
 
-@pytest.mark.parametrize("error", EXAMPLES)
-@pytest.mark.parametrize(
+@each("error", EXAMPLES)
+@each(
     "remake",
     [
         pytest.param(copy.copy, id="copy"),

@@ -365,9 +365,9 @@ def _said_clearly(directory: str) -> Iterator[None]:
 
 
 def _python() -> str:
-    """Return the path of this interpreter.
+    """Return the path of this interpreter. If a program embeds Python (uwsgi), find that of its installation.
 
-    In a program that embeds Python (uwsgi), that of its installation.
+    Raise `ConfigurationError` if there is none.
     """
     if os.path.basename(sys.executable or "").startswith(("python", "pypy")):
         return sys.executable

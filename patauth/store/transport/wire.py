@@ -162,8 +162,9 @@ def _let_the_kernel_wait(connected: Any, seconds: float) -> bool:
     """Let the kernel limit each wait on a plain socket to `seconds`. Return whether it does.
 
     This saves two system calls for each request, since otherwise Python polls the socket before each call.
-    With gevent or TLS it is not possible: they keep the time themselves. Nor with a profiler's timer: after
-    a signal handler returns, Python repeats the interrupted call, and the kernel's wait would start again.
+    With gevent or TLS it is not possible: they keep the time themselves. A profiler's timer rules it out
+    too: after a signal handler returns, Python repeats the interrupted call, and the kernel's wait would
+    start again.
     """
     connected.settimeout(seconds)
     if type(connected) is not socket.socket or not isinstance(connected, _socket.socket):

@@ -1,3 +1,5 @@
+"""Command lines within this process, on one store that all of these tests share."""
+
 from __future__ import annotations
 
 import re
@@ -7,9 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from patauth import Authority
 from patauth.cli import options, program
 from patauth.crypto.hashing import Hasher
 from patauth.crypto.profiles import PROFILES
+from tests.support.authorities import PATIENCE
 from tests.support.cli import Run, local_store
 
 
@@ -22,8 +26,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line on the store."""
+    """Runs a command line on the store, with the patience of a busy machine."""
     monkeypatch.setenv("PATAUTH_STORE_URL", url)
+    monkeypatch.setenv("PATAUTH_CONNECT_TIMEOUT", str(PATIENCE))
+    monkeypatch.setenv("PATAUTH_COMMAND_TIMEOUT", str(PATIENCE))
+    monkeypatch.setitem(Authority.__init__.__kwdefaults__, "_request_seconds", PATIENCE)
     return lambda *args, **more: CliRunner().invoke(program, args, **more)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 
-from patauth import Authority, Owner
+from patauth import Owner
 from patauth.jwt.key_files import SigningKeys
+from tests.support.authorities import patient
 from tests.support.cli import DATE, Run
 from tests.support.signing import ISSUER, JWT_MODE, parts_of
 
@@ -62,7 +63,7 @@ def test_rotate_makes_the_first_key_and_then_others(run: Run, place: Path) -> No
 
 def test_a_running_authority_takes_the_new_key_up(run: Run, place: Path, url: str) -> None:
     rotated(run)
-    with Authority.from_url(url, keys=str(place), **JWT_MODE) as authority:
+    with patient(url, keys=str(place), **JWT_MODE) as authority:
         issued = authority.create(owner=Owner("rotation"), name="ci", scope=["a"], never_expires=True)
         old = authority.exchange(issued.pat.id, issued.secret).value
         made = rotated(run)
@@ -78,7 +79,7 @@ def test_under_a_local_store_they_are_in_its_directory(run: Run, tmp_path: Path)
     assert Path(made["key"]["file"]).parent == tmp_path / "data" / "keys"
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
     assert os.listdir(tmp_path / "data") == ["keys"], "no engine was started"
-    with Authority.from_url(f"local:{tmp_path / 'data'}", **JWT_MODE) as authority:
+    with patient(f"local:{tmp_path / 'data'}", **JWT_MODE) as authority:
         assert [one["kid"] for one in authority.jwks()["keys"]] == [made["key"]["kid"]]
 
 
@@ -205,7 +206,7 @@ def test_tokens_of_the_command_line_are_signed_too(
     rotated(run)
     for name, value in JWT_MODE.items():
         monkeypatch.setenv(f"PATAUTH_{name.upper()}", value)
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         made = authority.create(owner=Owner("signer"), name="ci", scope=["a"], never_expires=True)
     answer = json.loads(
         run("token", "exchange", "--output", "json", input=f"{made.pat.id}:{made.secret}").stdout

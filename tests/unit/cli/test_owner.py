@@ -6,14 +6,15 @@ import json
 
 import pytest
 
-from patauth import Authority, InvalidCredentials, InvalidToken
+from patauth import InvalidCredentials, InvalidToken
+from tests.support.authorities import patient
 from tests.support.cli import Run, create
 
 
 def test_disable_refuses_all_at_once_and_enable_lets_them_pass_again(run: Run, owner: str, url: str) -> None:
     made = [create(run, owner, name=name) for name in ("one", "two")]
     ids = [each["pat"]["id"] for each in made]
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         access = authority.exchange(ids[0], made[0]["secret"])
         disabled = run("owner", "disable", owner, "--output", "json")
         assert json.loads(disabled.stdout) == {"changed": 2, "ids": ids}

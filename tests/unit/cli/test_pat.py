@@ -11,6 +11,7 @@ import pytest
 import patauth
 from patauth import Authority, InvalidCredentials, InvalidToken, Owner
 from patauth.model.dates import format_ms
+from tests.support.authorities import patient
 from tests.support.cli import DATE, NOBODY, Run, create
 
 DAY = timedelta(days=1)
@@ -67,7 +68,7 @@ def test_create_prints_the_pat_its_secret_and_its_token_as_one_json_object(
     assert pat["accessTokenValiditySeconds"] == 900
     assert DATE.fullmatch(pat["created"])
     assert DATE.fullmatch(pat["expirationDate"])
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         assert authority.verify_basic(pat["id"], made["secret"]).subject.id == owner
         assert authority.verify_bearer(made["token"]).scopes == {"reports:read", "reports:write"}
 
@@ -224,7 +225,7 @@ def test_update_changes_what_is_given_and_prints_the_pat_as_it_is_then(run: Run,
 def test_a_pat_can_be_made_to_last_forever_and_to_end_after_all(run: Run, owner: str, url: str) -> None:
     pat_id = create(run, owner)["pat"]["id"]
     assert update(run, pat_id, "--never-expires")["expirationDate"] is None
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         assert authority.get(pat_id).never_acknowledged
     ends = instant(update(run, pat_id, "--expires-in", "30d")["expirationDate"])
     assert timedelta(0) <= datetime.now(UTC) + 30 * DAY - ends < timedelta(minutes=1)
@@ -234,7 +235,7 @@ def test_the_secret_stays_through_an_update_and_new_scopes_hold_at_once(
     run: Run, owner: str, url: str
 ) -> None:
     made = create(run, owner)
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         assert authority.verify_bearer(made["token"]).scopes == {"a:b"}
         update(run, made["pat"]["id"], "--scope", "c")
         assert authority.verify_bearer(made["token"]).scopes == {"c"}
@@ -293,7 +294,7 @@ def test_rotate_prints_as_create_and_the_old_secret_passes_for_an_hour(
     assert list(new) == ["pat", "secret", "token"]
     assert new["pat"] == made["pat"]
     assert new["secret"] != made["secret"]
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         for token in (made["token"], new["token"]):
             assert authority.verify_bearer(token).pat_id == made["pat"]["id"]
     assert "not shown again" in said
@@ -309,7 +310,7 @@ def test_the_end_that_is_told_is_the_one_that_holds(run: Run, owner: str, url: s
     end = DATE.search(rotate(run, made["pat"]["id"], "--overlap", "2h")[1])
     assert end
     end_ms = int(instant(end[0]).timestamp() * 1000)
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         config = authority.settings
     for ms, passes in ((end_ms - 1, True), (end_ms, False)):
         with Authority(config, _clock=lambda at=ms: at) as authority:
@@ -331,7 +332,7 @@ def test_without_an_overlap_the_old_secret_and_its_access_tokens_end_at_once(
 ) -> None:
     for zero in ("0s", "0"):
         made = create(run, owner, name=f"overlap {zero}")
-        with Authority.from_url(url) as authority:
+        with patient(url) as authority:
             access = authority.exchange(made["pat"]["id"], made["secret"])
             new, said = rotate(run, made["pat"]["id"], "--overlap", zero)
             assert "The old secret no longer works." in said
@@ -368,7 +369,7 @@ def test_revoke_says_what_it_changed_and_another_process_refuses_at_once(
     run: Run, owner: str, url: str
 ) -> None:
     made = create(run, owner)
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         authority.verify_bearer(made["token"])
         revoked = run("pat", "revoke", made["pat"]["id"], "--yes", "--output", "json")
         with pytest.raises(patauth.InvalidCredentials):
@@ -399,7 +400,7 @@ def test_revoke_and_purge_ask_on_a_terminal_and_obey_the_answer(run: Run, owner:
 def test_purge_removes_every_access_token_and_the_pats_that_are_named(run: Run, owner: str, url: str) -> None:
     kept, gone = create(run, owner, name="kept"), create(run, owner, name="gone")
     run("pat", "purge", "--yes")  # what other tests have left
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         tokens = [authority.exchange(one["pat"]["id"], one["secret"]).value for one in (kept, gone, kept)]
         purged = run("pat", "purge", gone["pat"]["id"], NOBODY, "--yes", "--output", "json")
         assert json.loads(purged.stdout) == {"changed": 4, "ids": [gone["pat"]["id"]]}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 
-from patauth import Authority, Owner
+from patauth import Owner
+from tests.support.authorities import patient
 from tests.support.cli import DATE, NOBODY, Run, create
 
 
@@ -19,7 +20,7 @@ def test_exchange_prints_the_answer_of_rfc_6749(run: Run, owner: str, url: str) 
     answer = json.loads(run("token", "exchange", "--output", "json", input=line).stdout)
     assert list(answer) == ["access_token", "token_type", "expires_in", "scope"]
     assert (answer["token_type"], answer["expires_in"], answer["scope"]) == ("Bearer", 900, "a:b")
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         assert authority.verify_bearer(answer["access_token"]).method == "access_token"
     table = run("token", "exchange", input=line.rstrip())
     assert [row.split()[0] for row in table.stdout.splitlines()] == list(answer)
@@ -27,7 +28,7 @@ def test_exchange_prints_the_answer_of_rfc_6749(run: Run, owner: str, url: str) 
 
 
 def test_exchange_narrows_to_the_scopes_that_are_asked_for(run: Run, url: str, owner: str) -> None:
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         made = authority.create(owner=Owner(owner), name="ci", scope=["a", "b", "c"], never_expires=True)
     line = f"{made.pat.id}:{made.secret}"
     words = ("token", "exchange", "--output", "json", "--scope", "c", "--scope", "a")
@@ -38,7 +39,7 @@ def test_exchange_narrows_to_the_scopes_that_are_asked_for(run: Run, url: str, o
 
 def test_introspect_prints_the_members_of_rfc_7662(run: Run, owner: str, url: str) -> None:
     made = create(run, owner)
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         access = authority.exchange(made["pat"]["id"], made["secret"]).value
     for token in (access, made["token"]):
         found = json.loads(run("token", "introspect", "--output", "json", input=token + "\n").stdout)
@@ -51,7 +52,7 @@ def test_introspect_prints_the_members_of_rfc_7662(run: Run, owner: str, url: st
 
 def test_revoke_ends_a_token_once(run: Run, owner: str, url: str) -> None:
     made = create(run, owner)
-    with Authority.from_url(url) as authority:
+    with patient(url) as authority:
         access = authority.exchange(made["pat"]["id"], made["secret"]).value
     for token in (access, made["token"]):
         counts = [

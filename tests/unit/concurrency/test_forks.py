@@ -1,3 +1,5 @@
+"""What runs in a forked child, and what does not."""
+
 from __future__ import annotations
 
 import gc
@@ -13,7 +15,7 @@ from tests.support.authorities import basic_of, issue, maker
 
 
 class Part:
-    """Something that is made anew in a child."""
+    """Something that is made again in a child."""
 
     def __init__(self, ran: list[str], name: str, failing: bool = False) -> None:
         self.ran, self.name, self.failing = ran, name, failing

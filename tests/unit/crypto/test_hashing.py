@@ -1,3 +1,5 @@
+"""Digests of secrets: their costs, their caps, and how many are computed at the same time."""
+
 from __future__ import annotations
 
 import base64
@@ -19,6 +21,7 @@ from patauth.crypto.pepper import NO_PEPPER, Pepper
 from patauth.crypto.profiles import PROFILES, Profile
 from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
 from tests.support.servers import until
+from tests.support.tables import each
 from tests.support.threads import in_threads
 
 SECRET = b"a secret of thirty-two bytes....."[:32]
@@ -59,7 +62,7 @@ class TestDigests:
         assert hasher.verify(stored.digest, stored) is False
         assert hasher.computed == 5
 
-    @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+    @each("profile", PROFILES.values())
     def test_argon2s_own_verifier_accepts_the_digest_under_the_costs_that_it_claims(self, profile):
         stored = Hasher(profile, slots=1, queue=0).hash(SECRET)
         salt, digest = (base64.b64encode(part).rstrip(b"=") for part in (stored.salt, stored.digest))
@@ -90,23 +93,21 @@ class TestProfiles:
                 assert profile.memory_kib >= 19 * 1024
                 assert profile.time_cost >= 2
 
-    @pytest.mark.parametrize(
-        "costs", [(65_537, 1, 1), (64, 11, 1), (64, 1, 5), (7, 1, 1), (8, 0, 1), (8, 1, 0)]
-    )
+    @each("costs", [(65_537, 1, 1), (64, 11, 1), (64, 1, 5), (7, 1, 1), (8, 0, 1), (8, 1, 0)])
     def test_a_profile_that_verify_would_refuse_cannot_be_used(self, costs):
         with pytest.raises(ConfigurationError):
             Hasher(Profile("odd", *costs), slots=1, queue=0)
 
 
 class TestDue:
-    """Which digests are to be made anew: those of other costs than the profile's, higher or lower."""
+    """Which digests are to be made again: those of other costs than the profile's, higher or lower."""
 
-    @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+    @each("profile", PROFILES.values())
     def test_a_profiles_own_digests_never_are(self, profile):
         hasher = Hasher(profile, slots=1, queue=0)
         assert not hasher.is_due(hasher.hash(SECRET))
 
-    @pytest.mark.parametrize(
+    @each(
         "change",
         [
             {"memory_kib": 63},
@@ -116,7 +117,6 @@ class TestDue:
             {"parallelism": 1},
             {"parallelism": 3},
         ],
-        ids=str,
     )
     def test_one_other_cost_is_enough_and_salt_and_digest_are_none(self, change):
         hasher = Hasher(Profile("any", memory_kib=64, time_cost=2, parallelism=2), slots=1, queue=0)
@@ -147,9 +147,7 @@ class TestPepper:
         assert make(peppers=[A]).hash(SECRET).pepper == A.mark == hashlib.sha256(b"a").digest()[:4]
         assert make().hash(SECRET).pepper == make(peppers=[A, None]).hash(SECRET).pepper == NO_PEPPER
 
-    @pytest.mark.parametrize(
-        "peppers", [[], [A], [A, B], [B, A], [A, B, None]], ids=lambda peppers: f"{len(peppers)}"
-    )
+    @each("peppers", [[], [A], [A, B], [B, A], [A, B, None]])
     def test_all_that_are_known_verify_and_only_digests_of_the_newest_are_not_due(self, peppers):
         hasher = make(peppers=peppers)
         newest = peppers[-1] if peppers else None
@@ -167,7 +165,7 @@ class TestPepper:
                 assert make(peppers=[A, B]).verify(SECRET, replace(stored, pepper=mark)) is False
         assert make(peppers=[Pepper("a", B.key)]).verify(SECRET, make(peppers=[A]).hash(SECRET)) is False
 
-    @pytest.mark.parametrize("mark", [B.mark, b"\0\0\0\1", b"", A.mark + b"\0"], ids=bytes.hex)
+    @each("mark", [B.mark, b"\0\0\0\1", b"", A.mark + b"\0"])
     def test_a_pepper_that_is_not_there_is_an_outage_and_no_verdict(self, mark):
         """401 would tell a client to give up a secret that is right."""
         hasher = make(peppers=[A])
@@ -188,7 +186,7 @@ class TestPepper:
 class TestCaps:
     """What a record claims never makes a hash cost more than the caps (fact C7)."""
 
-    @pytest.mark.parametrize(
+    @each(
         "claim",
         [
             {"memory_kib": 4 * 1024 * 1024},
@@ -207,7 +205,6 @@ class TestCaps:
             {"digest": bytes(4)},
             {"digest": bytes(64)},
         ],
-        ids=str,
     )
     def test_a_record_that_cannot_be_ours_is_an_outage_and_no_verdict(self, claim):
         hasher = make()
@@ -315,7 +312,7 @@ class TestSlots:
         assert caught.value.detail == "argon2: Memory allocation error"
         assert hasher.hash(SECRET)
 
-    def test_a_child_starts_with_all_slots_whoever_held_them_in_the_parent(self):
+    def test_a_child_starts_with_all_slots_even_if_the_parent_holds_them(self):
         hasher = make(slots=1, queue=0)
         held = hasher._slots.take(0)
         hasher._slots._lock.acquire()

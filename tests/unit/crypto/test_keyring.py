@@ -1,3 +1,5 @@
+"""The keys that are derived from the store key, each for one use."""
+
 from __future__ import annotations
 
 import hmac

@@ -1,3 +1,5 @@
+"""Proofs that a secret was right: remembered for a while, and found by one of many threads."""
+
 from __future__ import annotations
 
 import gc
@@ -15,6 +17,7 @@ from patauth.crypto.profiles import PROFILES
 from patauth.crypto.proof_cache import ProofCache
 from patauth.errors import Overloaded, StoreUnavailable
 from tests.support.servers import until
+from tests.support.tables import each
 from tests.support.threads import in_threads
 
 PAT = b"0123456789abcdef0123456789abcdef"
@@ -53,7 +56,7 @@ def make(hasher, ttl=900.0, entries=1000, **more):
 
 
 class TestMemory:
-    @pytest.mark.parametrize("verdict", [True, False])
+    @each("verdict", [True, False])
     def test_a_verdict_of_either_kind_is_computed_once(self, verdict):
         hasher = Asked(verdict)
         cache = make(hasher)
@@ -124,7 +127,7 @@ class TestMemory:
 
 
 class TestKeys:
-    @pytest.mark.parametrize(
+    @each(
         "change",
         [
             {"salt": b"S" * 16},
@@ -134,7 +137,6 @@ class TestKeys:
             {"parallelism": 2},
             {"pepper": b"\1\2\3\4"},
         ],
-        ids=str,
     )
     def test_a_proof_never_speaks_for_a_record_that_changed(self, change):
         hasher = Asked(True)
@@ -152,7 +154,7 @@ class TestKeys:
         assert cache.check(PAT, SECRET[::-1], STORED) is False
         assert cache.check(PAT, STORED.digest, STORED) is False
 
-    @pytest.mark.parametrize("together", [bytes(10), bytes(range(10))], ids=["all alike", "all different"])
+    @each("together", [bytes(10), bytes(range(10))])
     def test_however_the_same_bytes_are_split_into_parts_no_two_questions_share_an_answer(self, together):
         hasher = Asked()
         cache = make(hasher)
@@ -184,9 +186,7 @@ class TestKeys:
         two.check(PAT, SECRET, STORED)
         assert set(one._verdicts._kept) != set(two._verdicts._kept)
 
-    @pytest.mark.parametrize(
-        "claim", [{"memory_kib": 2**70}, {"time_cost": -1}, {"salt": bytes(300)}], ids=str
-    )
+    @each("claim", [{"memory_kib": 2**70}, {"time_cost": -1}, {"salt": bytes(300)}])
     def test_a_record_with_absurd_numbers_is_an_outage_here_too(self, claim):
         cache = make(Hasher(PROFILES["testing"], slots=1, queue=0))
         with pytest.raises(StoreUnavailable):
@@ -228,7 +228,7 @@ class TestRenewal:
         assert cache.check(b"f" * 32, SECRET, digest) is True
         assert hasher.computed == hashes + 2
 
-    def test_a_pat_is_hashed_anew_once_in_15_minutes_whatever_its_secret(self):
+    def test_a_pat_is_hashed_again_once_in_15_minutes_whatever_its_secret(self):
         clock = Clock()
         cache, hasher = self.renewing(timer=clock)
         assert cache.renew(PAT, SECRET)
@@ -293,7 +293,7 @@ class TestRenewal:
                 cache.check(PAT, SECRET, stored)
         assert hasher.computed == len(cache._verdicts._kept) == 0
 
-    def test_of_many_threads_one_hashes_anew(self):
+    def test_of_many_threads_one_hashes_again(self):
         cache, hasher = self.renewing()
         threads, outcomes = in_threads(lambda: cache.renew(PAT, SECRET), 32)
         for thread in threads:

@@ -19,6 +19,7 @@ from patauth.jwt.signature import Key
 from tests.support.authorities import ALICE, Make, issue
 from tests.support.servers import Server
 from tests.support.signing import ISSUER, JWT_MODE, access_of, parts_of, verifier
+from tests.support.tables import each
 
 
 def jwk_with(**members: Any) -> bytes:
@@ -34,8 +35,8 @@ def refuse_as_key(tmp_path: Path, data: bytes) -> str:
 
 
 class TestKeyFiles:
-    @pytest.mark.parametrize("alg", ["ES256", "EdDSA"])
-    @pytest.mark.parametrize("form", ["pem", "jwk", "jwk with more", "sec1"])
+    @each("alg", ["ES256", "EdDSA"])
+    @each("form", ["pem", "jwk", "jwk with more", "sec1"])
     def test_pem_and_jwk_are_read(self, signing: Make, tmp_path: Path, alg: str, form: str) -> None:
         key = ECKey.generate_key("P-256") if alg == "ES256" else OKPKey.generate_key("Ed25519")
         path = tmp_path / "mine"
@@ -55,12 +56,12 @@ class TestKeyFiles:
             more = {"kid": "my own", "use": "sig", "alg": alg, "key_ops": ["sign"]} if "more" in form else {}
             path.write_text(json.dumps({**key.as_dict(private=True), **more}))
         authority = signing(keys=str(path))
-        token = access_of(authority, issue(authority))
+        token = access_of(authority, issue(authority, f"{alg} as {form}"))
         assert parts_of(token)[0] == {"typ": "at+jwt", "alg": alg, "kid": key.thumbprint()}
         assert authority.verify_bearer(token)
         assert verifier(authority).verify(token)
 
-    @pytest.mark.parametrize(
+    @each(
         "data",
         [
             pytest.param(b"", id="nothing"),

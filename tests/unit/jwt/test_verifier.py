@@ -24,6 +24,7 @@ from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import Make, issue
 from tests.support.clocks import NOW, Clock
 from tests.support.signing import EXPIRED, ISSUER, PLAIN, access_of
+from tests.support.tables import each
 from tests.support.wsgi import request
 
 
@@ -153,7 +154,7 @@ class TestVerifier:
                 with pytest.raises(InvalidToken, match=PLAIN):
                     check.verify(token)
 
-    @pytest.mark.parametrize(
+    @each(
         "given",
         [
             {"issuer": ""},
@@ -167,7 +168,6 @@ class TestVerifier:
             {"interval": float("nan")},
             {"tenant": "a b"},
         ],
-        ids=str,
     )
     def test_what_it_cannot_work_with_is_a_configuration_error(
         self, signed: Authority, given: dict[str, Any]
@@ -175,7 +175,7 @@ class TestVerifier:
         with pytest.raises(ConfigurationError):
             JWTVerifier(signed.jwks(), **{"issuer": ISSUER, **given})
 
-    @pytest.mark.parametrize(
+    @each(
         "jwks",
         [
             {},
@@ -191,7 +191,6 @@ class TestVerifier:
             {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": "a", "alg": "HS256"}]},
             {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": 1}]},
         ],
-        ids=lambda jwks: str(jwks)[:60],
     )
     def test_a_set_without_a_key_for_this_is_a_configuration_error(self, jwks: Any) -> None:
         with pytest.raises(ConfigurationError, match="jwks: "):
@@ -218,7 +217,7 @@ class TestVerifier:
         with pytest.raises(Exception, match=r"private|sign"):
             found.sign(b"x")
 
-    @pytest.mark.parametrize("token", [None, b"a.b.c", 1, ["a"]])
+    @each("token", [None, b"a.b.c", 1, ["a"]])
     def test_what_is_no_text_is_refused(self, signed: Authority, token: Any) -> None:
         with pytest.raises(InvalidToken):
             JWTVerifier(signed.jwks(), issuer=ISSUER).verify(token)
@@ -254,7 +253,7 @@ class TestFetching:
         world.verify()
         assert world.fetches == 2
 
-    def test_they_are_fetched_anew_when_they_have_aged(self, world: World, keys: Path) -> None:
+    def test_they_are_fetched_again_when_they_have_aged(self, world: World, keys: Path) -> None:
         """So a key that was retired stops verifying, though no token asks for another one."""
         old = access_of(world.authority, world.issued)
         world.check.verify(old)

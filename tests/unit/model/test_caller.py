@@ -1,3 +1,5 @@
+"""Who calls: principals and persons."""
+
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError

@@ -1,3 +1,5 @@
+"""The texts of secrets and tokens, and what is read from an Authorization value."""
+
 from __future__ import annotations
 
 import re
@@ -25,6 +27,7 @@ from patauth.model.credentials import (
     split_basic,
 )
 from patauth.model.pat_id import PatId
+from tests.support.tables import each
 
 FORMAT = Format()
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -93,6 +96,19 @@ class TestMint:
         assert all(PatId.read(pat_id) and pat_id.tag == "0123abcd" for pat_id in ids)
         assert len({FORMAT.mint_access_token(PAT_ID)[0] for _ in range(1000)}) == 1000
 
+    def test_an_access_token_has_32_random_bytes_and_all_of_them_stand_in_it(self, monkeypatch):
+        asked = []
+
+        def token_bytes(size):
+            asked.append(size)
+            return b"\xff" * size
+
+        monkeypatch.setattr("secrets.token_bytes", token_bytes)
+        text, key = FORMAT.mint_access_token(PAT_ID)
+        assert asked == [32]
+        assert text[:-6] == f"pata_{PAT_ID}_{base62(2**256 - 1, 43)}"
+        assert FORMAT.bearer(text) == AccessToken(PAT_ID, key)
+
     def test_a_forked_child_does_not_mint_what_its_parent_mints(self):
         code = (
             "import os, sys; from patauth.model.credentials import mint_secret; mint_secret()\n"
@@ -123,7 +139,7 @@ def changed(text: str):
 class TestShape:
     """Zitadel took a truncated opaque token (GHSA-6mq3): every length and every character is tried."""
 
-    @pytest.mark.parametrize(
+    @each(
         ("text", "read"),
         [
             pytest.param(SECRET, lambda text: FORMAT.basic(PAT_ID, text), id="secret"),
@@ -141,7 +157,7 @@ class TestShape:
             tried += 1
         assert tried > 5000
 
-    @pytest.mark.parametrize(
+    @each(
         "pat_id",
         [
             pytest.param("", id="empty"),
@@ -160,7 +176,7 @@ class TestShape:
         with pytest.raises(InvalidCredentials):
             FORMAT.basic(pat_id, SECRET)
 
-    @pytest.mark.parametrize("number", [2**256, 2**256 + 1, 62**43 - 1])
+    @each("number", [2**256, 2**256 + 1, 62**43 - 1])
     def test_a_number_that_is_no_32_bytes_is_refused_whatever_its_checksum(self, number):
         for head in ("pats_", f"pat_{PAT_ID}_", f"pata_{PAT_ID}_"):
             body = head + base62(number, 43)
@@ -269,7 +285,7 @@ COMBINED = [
 
 
 class TestParse:
-    @pytest.mark.parametrize("value", READ)
+    @each("value", READ)
     def test_read(self, value):
         method = "basic" if value.lower().startswith("basic") else "pat"
         assert FORMAT.parse(value) == PatCredentials(PAT_ID, SECRET_BYTES, method)
@@ -277,21 +293,21 @@ class TestParse:
     def test_an_access_token_is_read(self):
         assert FORMAT.parse(f"Bearer {ACCESS}") == AccessToken(PAT_ID, ACCESS_KEY)
 
-    @pytest.mark.parametrize("form_encoded", [False, True])
-    @pytest.mark.parametrize("value", REFUSED)
+    @each("form_encoded", [False, True])
+    @each("value", REFUSED)
     def test_refused(self, value, form_encoded):
         with pytest.raises(InvalidCredentials) as caught:
             FORMAT.parse(value, form_encoded=form_encoded)
         assert TOKEN[-49:] not in str(caught.value)
 
-    @pytest.mark.parametrize("value", COMBINED)
+    @each("value", COMBINED)
     def test_combined_values_are_a_bad_request_and_none_of_them_is_tried(self, value):
         with pytest.raises(InvalidRequest) as caught:
             FORMAT.parse(value)
         assert str(caught.value) == "more than one Authorization value was sent; send exactly one"
 
-    @pytest.mark.parametrize("control", [*range(0x20), 0x7F])
-    @pytest.mark.parametrize("template", ["{}a:b", "a{}:b", "a:{}b", "a:b{}"])
+    @each("control", [*range(0x20), 0x7F])
+    @each("template", ["{}a:b", "a{}:b", "a:{}b", "a:b{}"])
     def test_control_characters_are_refused_wherever_they_stand(self, control, template):
         """RFC 7617 §2: user-id and password MUST NOT contain any control characters."""
         with pytest.raises(InvalidCredentials):
@@ -344,7 +360,7 @@ class TestParse:
 class TestFormEncoded:
     """RFC 6749 §2.3.1: at the token endpoint, id and secret may come form-urlencoded inside Basic."""
 
-    @pytest.mark.parametrize(
+    @each(
         "secret",
         [
             pytest.param(SECRET, id="raw"),
@@ -360,7 +376,7 @@ class TestFormEncoded:
         value = basic(f"%30{PAT_ID[1:]}:{secret}")
         assert FORMAT.parse(value, form_encoded=True) == PatCredentials(PAT_ID, SECRET_BYTES, "basic")
 
-    @pytest.mark.parametrize(
+    @each(
         "secret",
         [
             pytest.param(SECRET.replace("_", "%255F"), id="encoded twice"),
@@ -422,7 +438,7 @@ class TestBase64:
             return
         assert b64encode(f"{user}:{password}".encode()).decode() == other
 
-    @pytest.mark.parametrize("more", ["", "x", "xy"], ids=["no padding", "one =", "two ="])
+    @each("more", ["", "x", "xy"])
     def test_of_all_spellings_of_the_end_only_the_canonical_is_read(self, more):
         """More than 10 000 spellings: trailing bits, padding, and what lenient decoders skip."""
         password = SECRET[: -len(more)] if more else SECRET
@@ -439,7 +455,7 @@ class TestBase64:
         assert tried > 10_000
         assert read == {good}
 
-    @pytest.mark.parametrize("char", list(" \n\r\t\x00!=-_.~*,é"))
+    @each("char", list(" \n\r\t\x00!=-_.~*,é"))
     def test_characters_that_lenient_decoders_skip_are_refused_wherever_they_stand(self, char):
         good = GOOD[6:]
         for at in range(len(good) + 1):
@@ -475,7 +491,7 @@ class TestPrefixes:
         )
         assert isinstance(form.bearer(form.mint_access_token(PAT_ID)[0]), AccessToken)
 
-    @pytest.mark.parametrize(
+    @each(
         "triples",
         [
             pytest.param([], id="none"),
@@ -502,7 +518,7 @@ class TestPatterns:
 
     KINDS = (("secret", SECRET), ("token", TOKEN), ("access_token", ACCESS))
 
-    @pytest.mark.parametrize(("kind", "text"), KINDS)
+    @each(("kind", "text"), KINDS)
     def test_each_kind_is_matched_whole_by_its_own_and_by_no_other(self, kind, text):
         for name, pattern in FORMAT.patterns().items():
             assert bool(re.search(pattern, text)) == (name == kind)
@@ -510,8 +526,8 @@ class TestPatterns:
         assert found is not None
         assert found[0] == text
 
-    @pytest.mark.parametrize("kind", ["secret", "token", "access_token"])
-    @pytest.mark.parametrize(
+    @each("kind", ["secret", "token", "access_token"])
+    @each(
         "template",
         [
             pytest.param("{}", id="alone"),

@@ -1,3 +1,5 @@
+"""Instants as RFC 3339 texts."""
+
 from __future__ import annotations
 
 import re
@@ -9,13 +11,14 @@ from hypothesis import strategies as st
 
 from patauth.errors import InvalidRequest
 from patauth.model.dates import DAY, EARLIEST, LATEST, format_ms, parse_ms, to_datetime, to_ms
+from tests.support.tables import each
 
 instants = st.integers(EARLIEST, LATEST)
 NEW_YEAR = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 
 
 class TestParse:
-    @pytest.mark.parametrize(
+    @each(
         ("text", "ms"),
         [
             # RFC 3339 §5.8, the examples
@@ -45,7 +48,7 @@ class TestParse:
     def test_an_rfc_3339_date_time_is_read(self, text, ms):
         assert parse_ms(text) == ms
 
-    @pytest.mark.parametrize(
+    @each(
         "text",
         [
             # what datetime.fromisoformat takes, and what its arithmetic then cannot hold
@@ -122,7 +125,7 @@ class TestFormat:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
         assert parse_ms(text) == ms
 
-    @pytest.mark.parametrize("year", range(1, 10_000, 83))
+    @each("year", range(1, 10_000, 83))
     def test_every_year_is_written_with_four_digits(self, year):
         ms = (datetime(year, 6, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
             milliseconds=1
@@ -148,7 +151,7 @@ class TestDatetime:
         assert to_ms(datetime(1970, 1, 1, 0, 0, 0, 1999, tzinfo=UTC)) == 1
         assert to_ms(datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)) == -1
 
-    @pytest.mark.parametrize(
+    @each(
         "moment",
         [
             pytest.param(datetime(2030, 1, 1), id="naive"),
@@ -162,8 +165,8 @@ class TestDatetime:
         with pytest.raises(InvalidRequest, match="expires_at: give a time zone"):
             to_ms(moment, "expires_at")
 
-    @pytest.mark.parametrize("moment", [datetime.min, datetime.max])
-    @pytest.mark.parametrize("hours", [-23, 0, 23])
+    @each("moment", [datetime.min, datetime.max])
+    @each("hours", [-23, 0, 23])
     def test_the_ends_of_datetime_overflow_nowhere(self, moment, hours):
         assert isinstance(to_ms(moment.replace(tzinfo=timezone(timedelta(hours=hours)))), int)
 

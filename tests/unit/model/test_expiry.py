@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from patauth.errors import InvalidRequest
 from patauth.model.dates import DAY, LATEST, add_months, parse_ms, to_datetime
 from patauth.model.expiry import Expiry
+from tests.support.tables import each
 
 NOW = 1_893_456_000_000  # 2030-01-01T00:00:00Z
 EARLIER = NOW - 10 * DAY  # when it was made, where that is not now
@@ -22,7 +23,7 @@ MONTHS = Expiry(months=6)
 THIRTY_DAYS = 30 * 86_400  # seconds, as the setting
 
 
-@pytest.mark.parametrize(
+@each(
     ("asked", "policy", "expires"),
     [
         pytest.param(NEVER, {}, None, id="nothing is never"),
@@ -55,7 +56,7 @@ def test_what_is_within_policy_is_what_it_comes_to(
     assert asked.settle(NOW, **{"created": NOW, **policy}) == expires
 
 
-@pytest.mark.parametrize(
+@each(
     ("asked", "policy", "words"),
     [
         pytest.param(Expiry(at_ms=NOW), {}, "future", id="now is not the future"),
@@ -154,7 +155,7 @@ class TestKeywords:
 class TestMonths:
     """Calendar months, which are the months of people."""
 
-    @pytest.mark.parametrize(
+    @each(
         ("start", "months", "end"),
         [
             ("2030-01-01T00:00:00Z", 6, "2030-07-01T00:00:00Z"),

@@ -1,3 +1,5 @@
+"""What a PAT says of itself, and what its name may be."""
+
 from __future__ import annotations
 
 import copy
@@ -24,6 +26,7 @@ from patauth.model.pat import (
     is_gone,
     use_is_due,
 )
+from tests.support.tables import each
 
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6750 §3.1
 NOON = 1_893_499_200_000  # 2030-01-01T12:00:00Z
@@ -55,7 +58,7 @@ class TestIds:
     def test_visible_ascii_without_blank_and_slash_is_an_id_and_stays_as_it_is(self, text):
         assert check_id(text, "owner id") == text
 
-    @pytest.mark.parametrize(
+    @each(
         "text",
         [
             pytest.param("", id="empty"),
@@ -84,13 +87,11 @@ class TestIds:
 
 
 class TestNames:
-    @pytest.mark.parametrize(
-        "name", ["ci", " ci ", "Größe", "日本語", "👩‍👩‍👧", "a" * 128, "e\u0301" * 128, "שלום", "%s"]
-    )
+    @each("name", ["ci", " ci ", "Größe", "日本語", "👩‍👩‍👧", "a" * 128, "e\u0301" * 128, "שלום", "%s"])
     def test_names_for_people_are_taken(self, name):
         assert check_name(name) == unicodedata.normalize("NFC", name)
 
-    @pytest.mark.parametrize(
+    @each(
         "name",
         [
             pytest.param("", id="empty"),
@@ -158,7 +159,7 @@ class TestOwner:
             return
         assert (owner.id, owner.type) == (owner_id, kind)
 
-    @pytest.mark.parametrize("kind", ["identity", "", "ROBOT", None, [], {}, 1], ids=repr)
+    @each("kind", ["identity", "", "ROBOT", None, [], {}, 1])
     def test_a_type_is_one_of_the_list(self, kind):
         with pytest.raises(InvalidRequest, match="owner type"):
             Owner("alice", type=kind)

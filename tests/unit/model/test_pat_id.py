@@ -1,3 +1,5 @@
+"""Ids of PATs."""
+
 from __future__ import annotations
 
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""Quotas: what passes, what remains, and when to come back."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from patauth.errors import ConfigurationError
 from patauth.model import quota
 from patauth.model.quota import Decision, Quota, admit
+from tests.support.tables import each
 
 SECOND = 1_000_000  # µs
 NOW = 1_750_000_000 * SECOND
@@ -37,7 +40,7 @@ class TestQuota:
     def test_its_text_is_read_back(self, of):
         assert quota.parse(str(of)) == of
 
-    @pytest.mark.parametrize(
+    @each(
         "text",
         [
             *(
@@ -61,7 +64,7 @@ class TestQuota:
         with pytest.raises(ConfigurationError):
             quota.parse(text)
 
-    @pytest.mark.parametrize(("count", "seconds"), [(0, 1), (1, 0), (-1, 1), (1_000_001, 1), (1, 86_401)])
+    @each(("count", "seconds"), [(0, 1), (1, 0), (-1, 1), (1_000_001, 1), (1, 86_401)])
     def test_a_quota_out_of_bounds_cannot_be_made(self, count, seconds):
         with pytest.raises(ConfigurationError):
             Quota(count, seconds)
@@ -173,6 +176,26 @@ class TestDecision:
         assert later.allowed
         # That request itself took one, so as many remain only because at least one came back.
         assert decide(later, of).remaining >= decision.remaining
+
+    @each(
+        ("backlog_us", "remaining", "reset_seconds"),
+        [
+            (1, 4, 1),
+            (2 * SECOND, 4, 2),  # one request taken, of one emission interval
+            (2 * SECOND + 1, 3, 1),  # the second has begun, and ends first
+            (3 * SECOND, 3, 1),
+            (4 * SECOND, 3, 2),
+            (7 * SECOND, 1, 1),
+            (7 * SECOND + 1, 1, 2),
+            (10 * SECOND, 0, 2),
+        ],
+    )
+    def test_of_several_requests_taken_the_last_one_begun_comes_back_first(
+        self, backlog_us, remaining, reset_seconds
+    ):
+        """Five requests in ten seconds: one comes back every two."""
+        decision = Decision(True, "requests", Quota(5, 10), backlog_us, 0)
+        assert (decision.remaining, decision.reset_seconds) == (remaining, reset_seconds)
 
     def test_waits_are_rounded_up_to_whole_seconds(self):
         waits = [0, 1, SECOND, SECOND + 1]

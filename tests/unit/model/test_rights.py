@@ -1,14 +1,16 @@
+"""What each right allows, against the oracle of `tests.support.rights`."""
+
 from __future__ import annotations
 
 import itertools
 
-import pytest
 from hypothesis import given
 
 from patauth.model.rights import EVERYTHING, allows, is_right
 from patauth.model.scopes import covers
 from tests.support import rights
 from tests.support.rights import FEW, LISTED, REACHES, VERBS, catalogues, word_sets
+from tests.support.tables import each
 
 
 class TestAllows:
@@ -30,15 +32,15 @@ class TestAllows:
             for reach, verb in itertools.product(REACHES, VERBS):
                 assert allows(held, reach, verb, catalogue) == (f"{verb} {reach}" in may), held
 
-    @pytest.mark.parametrize("reach", REACHES)
-    @pytest.mark.parametrize("verb", ["read", "manage"])
+    @each("reach", REACHES)
+    @each("verb", ["read", "manage"])
     def test_both_spellings_are_the_same_right(self, reach, verb):
         right = f"{reach}-personal-access-tokens:{verb}"
         for held, wanted in (("idn:", "sp:"), ("sp:", "idn:"), ("idn:", "idn:"), ("sp:", "sp:")):
             assert covers({held + right}, [wanted + right])
             assert allows({held + right}, reach, verb)
 
-    @pytest.mark.parametrize("catalogue", [(), ("reports:read",), tuple(rights.RIGHTS), rights.LOOK_ALIKES])
+    @each("catalogue", [(), ("reports:read",), tuple(rights.RIGHTS), rights.LOOK_ALIKES])
     def test_everything_reads_and_deletes_ones_own_and_never_makes_any(self, catalogue):
         assert allows({EVERYTHING}, "my", "read", catalogue)
         assert allows({EVERYTHING}, "my", "delete", catalogue)
@@ -47,13 +49,13 @@ class TestAllows:
             if reach != "my":
                 assert not allows({EVERYTHING}, reach, "delete", catalogue)
 
-    @pytest.mark.parametrize("right", rights.RIGHTS)
+    @each("right", rights.RIGHTS)
     def test_everything_stands_for_a_right_to_read_that_the_catalogue_lists(self, right):
         for reach in REACHES[1:]:
             expected = right in rights.READING and f"read {reach}" in rights.RIGHTS[right]
             assert allows({EVERYTHING}, reach, "read", {right}) == expected
 
-    @pytest.mark.parametrize("scope_", rights.LOOK_ALIKES)
+    @each("scope_", rights.LOOK_ALIKES)
     def test_what_only_looks_like_a_right_is_none(self, scope_):
         assert not is_right(scope_)
         for reach in REACHES:

@@ -1,3 +1,5 @@
+"""Scopes: what is one, what covers it, and what an access token gets."""
+
 from __future__ import annotations
 
 import itertools
@@ -13,6 +15,7 @@ from patauth.model.rights import EVERYTHING, allows
 from patauth.model.scopes import DEFAULT_IGNORED
 from tests.support import rights
 from tests.support.rights import FEW, LISTED, REACHES, VERBS, catalogues, word_sets, words
+from tests.support.tables import each
 
 # RFC 6750 §3.1: what an error_description may hold.
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
@@ -36,7 +39,7 @@ class TestParse:
     def test_every_list_that_the_grammar_allows_is_read(self, listed):
         assert scopes.parse(" ".join(listed)) == tuple(dict.fromkeys(listed))
 
-    @pytest.mark.parametrize(
+    @each(
         "text",
         [
             pytest.param("a  b", id="double space"),
@@ -89,17 +92,24 @@ class TestCheck:
         assert scopes.check(name for name in ("a", "b")) == ("a", "b")
         assert scopes.check({"a"}) == ("a",)
 
-    @pytest.mark.parametrize("value", ["reports:read", "", b"a", {"a": 1}, None, 5])
+    @each("value", ["reports:read", "", b"a", {"a": 1}, None, 5])
     def test_what_is_no_list_is_refused_with_an_example(self, value):
         with pytest.raises(InvalidScope, match=r"give a list of texts, such as \['reports:read'"):
             scopes.check(value)
 
-    @pytest.mark.parametrize(
-        "value", [["a", 1], ["a", None], ["a", ["b"]], ["a", "b c"], ["a", ""], ["a", b"b"]]
-    )
+    @each("value", [["a", 1], ["a", None], ["a", ["b"]], ["a", "b c"], ["a", ""], ["a", b"b"]])
     def test_the_message_gives_the_place_of_the_wrong_entry(self, value):
         with pytest.raises(InvalidScope, match=r"^scope 2 "):
             scopes.check(value)
+
+    def test_a_scope_has_1_to_128_characters(self):
+        assert scopes.check(["a" * 128]) == ("a" * 128,)
+        with pytest.raises(InvalidScope, match=r"^scope 2 .*128"):
+            scopes.check(["a", "a" * 129])
+        with pytest.raises(InvalidScope, match=r"^scope 2 is empty"):
+            scopes.check(["a", "", "b"])
+        with pytest.raises(InvalidScope, match=r"^scope 2 is empty"):
+            scopes.parse("a  b")
 
     def test_an_endless_list_is_refused_at_the_limit(self):
         def endless():
@@ -128,9 +138,7 @@ class TestCovers:
     def test_nothing_wanted_is_always_covered(self):
         assert scopes.covers((), ())
 
-    @pytest.mark.parametrize(
-        "arguments", [("ab", ["a"]), ({"a"}, "a"), ({"a"}, ""), ({EVERYTHING}, ["a"], "ab")]
-    )
+    @each("arguments", [("ab", ["a"]), ({"a"}, "a"), ({"a"}, ""), ({EVERYTHING}, ["a"], "ab")])
     def test_a_plain_text_is_never_taken_for_a_collection_of_scopes(self, arguments):
         with pytest.raises(TypeError):
             scopes.covers(*arguments)
@@ -171,6 +179,10 @@ class TestNarrow:
     def test_the_error_names_up_to_three_scopes_that_are_missing(self):
         with pytest.raises(InvalidScope, match=r"personal access token: b c d and 2 more$"):
             scopes.narrow(["a", "b", "c", "d", "e", "f"], ("a",), (), ())
+
+    def test_the_error_names_nothing_that_everything_stands_for(self):
+        with pytest.raises(InvalidScope, match=r"personal access token: c$"):
+            scopes.narrow(["a", "b", "c"], (EVERYTHING, "b"), {"a": ""}, ())
 
     @given(st.lists(tokens, min_size=1, max_size=5))
     def test_whatever_is_missing_the_text_is_fit_for_a_header(self, requested):
@@ -237,8 +249,8 @@ class TestNarrowRights:
         with pytest.raises(InvalidScope):
             scopes.narrow([most], (least,), (), DEFAULT_IGNORED)
 
-    @pytest.mark.parametrize("asked", rights.RIGHTS)
-    @pytest.mark.parametrize("held", rights.RIGHTS)
+    @each("asked", rights.RIGHTS)
+    @each("held", rights.RIGHTS)
     def test_of_each_two_rights_it_is_granted_if_the_one_is_worth_the_other(self, held, asked):
         if rights.RIGHTS[asked] <= rights.RIGHTS[held]:
             assert scopes.narrow([asked], (held,), (), DEFAULT_IGNORED) == (asked,)
@@ -246,7 +258,7 @@ class TestNarrowRights:
             with pytest.raises(InvalidScope):
                 scopes.narrow([asked], (held,), (), DEFAULT_IGNORED)
 
-    @pytest.mark.parametrize("right", rights.RIGHTS)
+    @each("right", rights.RIGHTS)
     def test_everything_is_narrowed_to_rights_to_read_that_are_listed_alone(self, right):
         if right in rights.READING:
             assert scopes.narrow([right], (EVERYTHING,), {right}, ()) == (right,)

@@ -1,14 +1,16 @@
+"""Whose failures count together."""
+
 from __future__ import annotations
 
 import ipaddress
 import threading
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth.model.quota import Quota
 from patauth.operations.failures import Failures, client_network
+from tests.support.tables import each
 from tests.support.threads import in_threads
 
 v4 = st.ip_addresses(v=4)
@@ -57,7 +59,7 @@ class TestClientNetwork:
         same = int(one) >> 64 == int(two) >> 64
         assert (client_network(str(one)) == client_network(str(two))) == same
 
-    @pytest.mark.parametrize(
+    @each(
         "address",
         [
             *(None, "", " ", "unknown", "unix:", "unix:@", "/run/app.sock", "localhost", "_hidden", "12345"),
@@ -95,7 +97,7 @@ class TestFailures:
         assert failures.charge("203.0.113.9").allowed
         assert not failures.charge("::ffff:203.0.113.9").allowed
 
-    @pytest.mark.parametrize("address", [None, "", "unknown", "/run/app.sock"])
+    @each("address", [None, "", "unknown", "/run/app.sock"])
     def test_an_unknown_address_is_not_limited(self, address):
         failures = Failures(Quota(1, 60), entries=10)
         assert [failures.charge(address) for _ in range(5)] == [None] * 5

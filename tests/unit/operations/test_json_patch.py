@@ -1,3 +1,5 @@
+"""JSON Patch, against the library `jsonpatch` and the public test vectors."""
+
 from __future__ import annotations
 
 import copy
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from patauth.errors import InvalidRequest
 from patauth.operations.json_patch import MAX_DEPTH, MAX_OPERATIONS, MAX_SIZE, apply, check
 from tests.support.paths import DATA
+from tests.support.searches import examples
+from tests.support.tables import each
 
 VECTORS = DATA / "json-patch-tests"
 SAFE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")  # what an error_description may have, RFC 6750 §3.1
@@ -71,7 +75,7 @@ class TestVectors:
         assert len(cases()) == 62
         assert sum("error" in case.values[0] for case in cases()) == 12
 
-    @pytest.mark.parametrize("case", cases())
+    @each("case", cases())
     def test_the_outcome_is_as_told_and_as_that_of_the_library(self, case):
         if case["patch"] == []:
             # By design: nothing to do is a mistake of the caller. The only departure.
@@ -154,13 +158,13 @@ def patches(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 class TestLibrary:
-    @settings(max_examples=1000)
+    @settings(max_examples=examples(150))
     @given(patches())
     def test_what_the_library_does_is_done_and_what_it_refuses_is_refused(self, both):
         document, operations = both
         assert outcome(document, operations) == oracle(document, operations)
 
-    @pytest.mark.parametrize(
+    @each(
         ("there", "given", "equal"),
         [
             (1, True, False),
@@ -189,8 +193,8 @@ class TestLibrary:
         test = {"op": "test", "path": "/a", "value": given}
         assert (outcome({"a": there}, [test]) is not None) is equal
 
-    @pytest.mark.parametrize("index", ["01", "-1", "+1", "1.0", "1e0", "٣", "²", "1\n", " 1", "", "x", "0_0"])
-    @pytest.mark.parametrize("op", ["add", "remove", "replace", "move", "copy", "test"])
+    @each("index", ["01", "-1", "+1", "1.0", "1e0", "٣", "²", "1\n", " 1", "", "x", "0_0"])
+    @each("op", ["add", "remove", "replace", "move", "copy", "test"])
     def test_an_index_is_ascii_digits_without_a_leading_zero(self, op, index):
         """RFC 6901 §4."""
         list_ = list(range(12))
@@ -199,14 +203,14 @@ class TestLibrary:
                 made = {"op": op, "path": path, "from": source, "value": 1}
                 assert outcome({"a": list_, "b": 1}, [made]) is None
 
-    @pytest.mark.parametrize("op", ["remove", "replace", "test", "copy", "move"])
+    @each("op", ["remove", "replace", "test", "copy", "move"])
     def test_only_what_is_put_has_a_place_after_the_last_item(self, op):
         made = {"op": op, "path": "/a/-" if op in ("remove", "replace", "test") else "/b", "from": "/a/-"}
         assert outcome({"a": [1, 2]}, [{**made, "value": 1}]) is None
         assert patched({"a": [1]}, {"op": "add", "path": "/a/-", "value": 2}) == {"a": [1, 2]}
         assert patched({"a": [1]}, {"op": "copy", "path": "/a/-", "from": "/a/0"}) == {"a": [1, 1]}
 
-    @pytest.mark.parametrize("digits", [20, 4301, 1000])
+    @each("digits", [20, 4301, 1000])
     def test_an_index_or_number_of_any_length_ends_in_an_answer(self, digits):
         index = "1" * min(digits, 1000)
         assert outcome({"a": [1]}, [{"op": "replace", "path": f"/a/{index}", "value": 1}]) is None
@@ -299,7 +303,7 @@ class TestAliases:
 
 
 class TestAllowed:
-    @settings(max_examples=500)
+    @settings(max_examples=examples(100))
     @given(patches(), st.sets(names, max_size=4))
     def test_other_members_are_neither_changed_nor_read(self, both, others):
         """Whatever they hold, the answer is the same."""
@@ -329,7 +333,7 @@ class TestAllowed:
         assert text({name: value for name, value in done.items() if name in others}) == text(rest)
         assert text({**apply(mine, checked), **rest}) == text(done)
 
-    @pytest.mark.parametrize(
+    @each(
         "made",
         [
             {"op": "test", "path": "/secret", "value": "x"},
@@ -367,7 +371,7 @@ class TestAllowed:
 
 
 class TestCheck:
-    @pytest.mark.parametrize(
+    @each(
         "operations",
         [None, "", "[]", b"[]", 1, {}, {"op": "remove", "path": "/a"}, {1}, iter([]), object(), []],
     )
@@ -386,7 +390,7 @@ class TestCheck:
         with pytest.raises(InvalidRequest, match="operations: send 1 to 32 operations"):
             check([one] * 33, None)
 
-    @pytest.mark.parametrize(
+    @each(
         ("made", "field"),
         [
             (None, ""),
@@ -430,7 +434,7 @@ class TestCheck:
         kept = [one.keys() - {"op", "path"} for one in check([{"op": op, **full} for op in OPS], None)]
         assert kept == [{"value"}, {"from"}, {"from"}, set(), {"value"}, {"value"}]
 
-    @pytest.mark.parametrize("op", ["add", "replace", "test"])
+    @each("op", ["add", "replace", "test"])
     def test_a_missing_value_is_null_only_for_the_members_that_are_named(self, op):
         def checked(path: str) -> list[dict[str, Any]]:
             return check([{"op": op, "path": path}], None, value_may_be_missing={"expirationDate", "m~n"})
@@ -441,7 +445,7 @@ class TestCheck:
             with pytest.raises(InvalidRequest):
                 checked(path)
 
-    @pytest.mark.parametrize(
+    @each(
         ("pointer", "tokens"),
         [
             ("", []),
@@ -491,7 +495,7 @@ class TestCheck:
         else:
             assert patched({"a": 1}, {"op": "test", "path": "", "value": {"a": 1}}) == {"a": 1}
 
-    @pytest.mark.parametrize("word", ['"', "\\", "'", "\n", "é", "\x7f", "\u202e", "\ud800", "x" * 41])
+    @each("word", ['"', "\\", "'", "\n", "é", "\x7f", "\u202e", "\ud800", "x" * 41])
     def test_an_error_repeats_only_short_and_plain_words(self, word):
         for made in (
             {"op": word, "path": "/a"},
@@ -513,7 +517,7 @@ OPS = ["add", "copy", "move", "remove", "replace", "test"]
 
 
 class TestBounds:
-    @pytest.mark.parametrize(("path", "source"), [("/a/-", "/a"), ("/a/-", ""), ("/{}", "")])
+    @each(("path", "source"), [("/a/-", "/a"), ("/a/-", ""), ("/{}", "")])
     def test_copies_into_itself_end_before_the_document_is_large(self, path, source):
         document = {"a": [["x" * 10] * 20]}
         bomb = [{"op": "copy", "path": path.format(number), "from": source} for number in range(32)]
@@ -568,7 +572,7 @@ class TestBounds:
         with pytest.raises(InvalidRequest, match=r"operation 1\d value: too large"):
             check([{"op": "add", "path": "/a", "value": large}] * 20, None)
 
-    @pytest.mark.parametrize("op", ["add", "replace"])
+    @each("op", ["add", "replace"])
     def test_the_document_and_what_is_written_count_together(self, op):
         document = {"a": "x" * 100_000, "b": 1}
         one = {"op": op, "path": "/b", "value": "y" * 10_000}
@@ -581,7 +585,7 @@ class TestBounds:
         one = {"op": "replace", "path": "/scope", "value": scopes}
         assert patched({"scope": scopes, "name": "ci"}, one, one)["scope"] == scopes
 
-    @pytest.mark.parametrize(
+    @each(
         "value",
         [
             pytest.param("x" * MAX_SIZE, id="a text"),
@@ -611,7 +615,7 @@ class TestBounds:
         with pytest.raises(InvalidRequest, match="32 levels deep"):
             check([{"op": "add", "path": "/a", "value": endless}], None)
 
-    @pytest.mark.parametrize("op", ["copy", "move"])
+    @each("op", ["copy", "move"])
     def test_nothing_grows_deeper_than_python_can_follow(self, op):
         """Paths of 16 levels, 32 times over."""
         chain: Any = {}
@@ -649,7 +653,7 @@ members = st.sampled_from(["op", "path", "from", "value"])
 hostile = st.dictionaries(members, anything | pointers | st.sampled_from(OPS), max_size=4)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(150))
 @example({"a": 1}, [{"op": "add", "path": "/a/b", "value": 1}])
 @example({"a": "text"}, [{"op": "add", "path": "/a/0", "value": "x"}])
 @example({"a": "text"}, [{"op": "remove", "path": "/a/0"}])
@@ -669,7 +673,7 @@ def test_whatever_comes_is_done_or_refused(document, operations):
             assert len(str(error)) < 250
 
 
-@pytest.mark.parametrize("value", [None, [], "text", 1, True])
+@each("value", [None, [], "text", 1, True])
 def test_the_document_stays_an_object(value):
     """In between it may be anything."""
     whole = {"op": "replace", "path": "", "value": value}

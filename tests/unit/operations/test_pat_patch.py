@@ -16,6 +16,7 @@ from patauth.model.scopes import covers
 from patauth.operations.conditions import require_changeable
 from patauth.operations.pat_patch import PATCHABLE, PatPatch
 from patauth.operations.permissions import NO_LIMIT, Limit
+from tests.support.tables import each
 
 NOW = 1_893_456_000_000  # 2030-01-01T00:00:00Z
 DATED = PersonalAccessToken(
@@ -79,7 +80,7 @@ def test_each_member_is_changed_alone_and_the_change_is_counted_and_dated() -> N
         assert apply(DATED, operation) == replace(DATED, **change, changed_ms=NOW, sequence=2)
 
 
-@pytest.mark.parametrize("pat", [DATED, ENDLESS], ids=["dated", "never"])
+@each("pat", [DATED, ENDLESS])
 def test_what_changes_nothing_gives_back_the_same(pat: PersonalAccessToken) -> None:
     written = None if pat.expires_ms is None else format_ms(pat.expires_ms)
     for operations in [
@@ -97,7 +98,7 @@ def test_a_clock_that_went_back_never_dates_a_change_before_the_last_one() -> No
     assert apply(DATED, put("/name", "x"), now=NOW - 9 * DAY).changed_ms == DATED.changed_ms
 
 
-@pytest.mark.parametrize(
+@each(
     "operation",
     [
         put("/name", ""),
@@ -140,7 +141,6 @@ def test_a_clock_that_went_back_never_dates_a_change_before_the_last_one() -> No
         {"op": "test", "path": "/name", "value": "other"},
         {"op": "test", "path": "/scope/2", "value": None},
     ],
-    ids=str,
 )
 def test_what_cannot_be_is_refused(operation: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
@@ -168,7 +168,7 @@ def unlimited() -> Limit:
 
 
 class TestFields:
-    """Only the members that are let, whoever names them."""
+    """Only the members that are let, by every operation."""
 
     def test_others_than_the_four_are_never_let(self) -> None:
         for fields in (("owner",), ("id", "created"), ()):
@@ -203,10 +203,10 @@ class TestNever:
         {"op": "add", "path": DATE},
     )
 
-    @pytest.mark.parametrize("pat", [DATED, ENDLESS, replace(ENDLESS, never_acknowledged=False)])
-    @pytest.mark.parametrize("way", WAYS, ids=str)
-    @pytest.mark.parametrize("sure", [None, False, True])
-    @pytest.mark.parametrize("first", [True, False])
+    @each("pat", [DATED, ENDLESS, replace(ENDLESS, never_acknowledged=False)])
+    @each("way", WAYS)
+    @each("sure", [None, False, True])
+    @each("first", [True, False])
     def test_only_if_true_is_said_beside_it(
         self, pat: PersonalAccessToken, way: dict[str, Any], sure: bool | None, first: bool
     ) -> None:
@@ -255,7 +255,7 @@ class TestNever:
 
 
 class TestDates:
-    @pytest.mark.parametrize(
+    @each(
         "text",
         [
             "2030-01-31T00:00:00Z",
@@ -271,7 +271,7 @@ class TestDates:
         assert apply(DATED, {"op": "test", "path": DATE, "value": text}) is DATED
         assert apply(DATED, put(DATE, text)) is DATED
 
-    @pytest.mark.parametrize("text", ["2030-01-31T00:00:00.001Z", "2030-01-31T00:00:00+00:01", None])
+    @each("text", ["2030-01-31T00:00:00.001Z", "2030-01-31T00:00:00+00:01", None])
     def test_another_instant_fails_the_test(self, text: str | None) -> None:
         with pytest.raises(InvalidRequest, match="the test failed"):
             apply(DATED, {"op": "test", "path": DATE, "value": text}, put("/name", "x"))
@@ -337,7 +337,7 @@ class TestGrowth:
 
     LIMIT = Limit((frozenset({"a", "c"}), frozenset({"a", "b", "c"})), NOW + 40 * DAY, frozenset())
 
-    @pytest.mark.parametrize(
+    @each(
         ("before", "operations", "error"),
         [
             ({"scope": ("a",)}, [put("/scope", ["a", "c"])], None),

@@ -24,11 +24,14 @@ from patauth import (
     Person,
     Principal,
 )
+from patauth.model.pat_id import PatId
 from patauth.operations.lifecycle import delete_self, get_self
 from tests.support import rights
 from tests.support.authorities import Make, basic, issue, patch_many
 from tests.support.clocks import DAY, NOW, Clock
 from tests.support.rights import ALL_MANAGE, ALL_READ, EVERYTHING, HELD, MANAGED_READ, MY_MANAGE, MY_READ
+from tests.support.tables import each
+from tests.support.tenants import keys_of, send
 
 SELF, OTHER, MANAGED = Owner("self", name="Self"), Owner("other"), Owner("managed")
 OWNERS = {"own": SELF, "other": OTHER, "managed": MANAGED}
@@ -96,15 +99,21 @@ class World:
         pats = [pat for owner in OWNERS.values() for pat in self.authority.list(owner_id=owner.id)]
         return [(pat, pat.state, pat.never_acknowledged, pat.access_token_ttl) for pat in pats]
 
+    def stored(self) -> tuple[Any, ...]:
+        """All there is, byte for byte."""
+        keys = keys_of(self.authority)
+        (ids,) = send(self.authority, ("ZRANGE", keys.tenant_created, 0, -1))
+        return ids, send(self.authority, ("MGET", *(keys.pat(PatId(one.hex())) for one in ids)))
+
     def outcome(self, call: str) -> str:
         """What comes of a call; what is done has been done, and what is refused has changed nothing."""
         verb, _, whose = call.partition(" ")
         target = self.fresh(whose) if whose in (*OWNERS, "missing") and verb != "list" else None
-        before = self.all()
+        before = self.stored()
         try:
             getattr(self, f"do_{verb}")(whose, target)
         except PatAuthError as refusal:
-            assert self.all() == before, call
+            assert self.stored() == before, call
             return OUTCOMES[type(refusal)]
         return "done"
 
@@ -151,24 +160,26 @@ class World:
 
 
 @pytest.fixture
-def setting(make_at: Make, clock: Clock) -> Callable[..., Authority]:
+def setting(fresh: Make) -> Make:
+    """Makes Authorities whose quotas are in nobody's way, each with a store of its own."""
+
     def make_one(**given: Any) -> Authority:
         values = {"max_pats_per_owner": 100, "request_quota": "1000000/1", "manages": manages_one, **given}
-        return make_at(clock=clock, **values)
+        return fresh(**values)
 
     return make_one
 
 
 @pytest.fixture
-def authority(setting: Callable[..., Authority]) -> Authority:
+def authority(setting: Make) -> Authority:
     return setting()
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("catalogue", CATALOGUES)
-@pytest.mark.parametrize("named", HELD)
+@each("way", WAYS)
+@each("catalogue", CATALOGUES)
+@each("named", HELD)
 def test_each_call_comes_out_as_the_rights_say_whichever_way_one_calls(
-    setting: Callable[..., Authority], named: str, catalogue: str, way: str
+    setting: Make, named: str, catalogue: str, way: str
 ) -> None:
     """A1, A2, R8."""
     listed = CATALOGUES[catalogue]
@@ -202,10 +213,9 @@ def test_the_oracle_says_what_the_table_of_the_management_api_says() -> None:
     assert done(ALL_MANAGE) == {call for call in rights.NEEDS if not call.endswith("missing")}
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_another_s_pat_and_a_missing_one_are_refused_in_the_same_words(
-    authority: Authority, way: str
-) -> None:
+@each("way", WAYS)
+def test_another_s_pat_and_a_missing_one_are_refused_in_the_same_words(setting: Make, way: str) -> None:
+    authority = setting()
     world = World(authority, [MY_MANAGE], way)
     said = set()
     for pat_id in (world.fresh("other"), world.fresh("managed"), MISSING, "", "me", MISSING.upper(), 5, None):
@@ -221,8 +231,9 @@ def test_another_s_pat_and_a_missing_one_are_refused_in_the_same_words(
     assert len(said) == 1
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_who_may_do_nothing_with_their_own_is_refused_whatever_the_id(authority: Authority, way: str) -> None:
+@each("way", WAYS)
+def test_who_may_do_nothing_with_their_own_is_refused_whatever_the_id(setting: Make, way: str) -> None:
+    authority = setting()
     world = World(authority, [], way)
     said = set()
     for pat_id in (world.fresh("own"), world.fresh("other"), MISSING, "x"):
@@ -240,8 +251,8 @@ class TestManages:
     def broken(self, *_: object) -> bool:
         raise Broken
 
-    @pytest.mark.parametrize("way", WAYS)
-    def test_what_it_raises_is_not_taken_for_a_yes(self, setting: Callable[..., Authority], way: str) -> None:
+    @each("way", WAYS)
+    def test_what_it_raises_is_not_taken_for_a_yes(self, setting: Make, way: str) -> None:
         world = World(setting(manages=self.broken), [MANAGED_READ], way)
         before = world.all()
         with pytest.raises(Forbidden):
@@ -250,22 +261,18 @@ class TestManages:
             world.authority.get(world.authority.list(owner_id=MANAGED.id)[0].id, by=world.by)
         assert world.all() == before
 
-    @pytest.mark.parametrize("way", WAYS)
-    @pytest.mark.parametrize(
-        "answer", [False, None, 1, "yes", "True", [True], object(), NotImplemented, lambda *_: True]
-    )
-    def test_no_answer_but_true_is_a_yes(
-        self, setting: Callable[..., Authority], answer: object, way: str
-    ) -> None:
+    @each("way", WAYS)
+    @each("answer", [False, None, 1, "yes", "True", [True], object(), NotImplemented, lambda *_: True])
+    def test_no_answer_but_true_is_a_yes(self, setting: Make, answer: object, way: str) -> None:
         world = World(setting(manages=lambda *_: answer), [MANAGED_READ], way)
         with pytest.raises(Forbidden):
             world.authority.list(owner_id=MANAGED.id, by=world.by)
         with pytest.raises(NotFound):
             world.authority.get(world.fresh("managed"), by=world.by)
 
-    @pytest.mark.parametrize("held", [[], [MY_MANAGE], [EVERYTHING], [ALL_READ], [ALL_MANAGE]], ids=str)
+    @each("held", [[], [MY_MANAGE], [EVERYTHING], [ALL_READ], [ALL_MANAGE]])
     def test_it_is_not_asked_where_its_answer_would_change_nothing(
-        self, setting: Callable[..., Authority], held: list[str]
+        self, setting: Make, held: list[str]
     ) -> None:
         """Without the right to those one manages, or with that to anyone's."""
         world = World(setting(manages=self.broken), held, "basic")
@@ -274,35 +281,32 @@ class TestManages:
             wanted = rights.expected(call, may)
             assert world.outcome(call) == wanted, call
 
-    def test_it_is_told_who_calls_and_about_whom(self, setting: Callable[..., Authority]) -> None:
+    def test_it_is_told_who_calls_and_about_whom(self, setting: Make) -> None:
         asked = []
         world = World(setting(manages=lambda *given: asked.append(given) or True), [MANAGED_READ], "basic")
         world.authority.list(owner_id="managed", by=world.by)
         world.authority.get(world.fresh("other"), by=world.by)
         assert asked == [(world.by, "managed"), (world.by, "other")]
 
-    @pytest.mark.parametrize("held", [[MANAGED_READ, MY_MANAGE], [rights.MANAGED_MANAGE]], ids=str)
-    def test_who_manages_somebody_changes_none_of_their_pats(
-        self, setting: Callable[..., Authority], held: list[str]
-    ) -> None:
+    @each("held", [[MANAGED_READ, MY_MANAGE], [rights.MANAGED_MANAGE]])
+    def test_who_manages_somebody_changes_none_of_their_pats(self, setting: Make, held: list[str]) -> None:
         """TOB-PYPI26-8: the right to look at them is not one to change them."""
         world = World(setting(manages=lambda *_: True), held, "basic")
         for verb in ("patch", "rotate", "delete"):
             assert world.outcome(f"{verb} managed") == world.outcome(f"{verb} other") == "missing"
         assert world.outcome("bulk managed") == world.outcome("create for managed") == "forbidden"
 
-    def test_without_the_setting_nobody_manages_anybody(self, setting: Callable[..., Authority]) -> None:
+    def test_without_the_setting_nobody_manages_anybody(self, setting: Make) -> None:
         world = World(setting(manages=None), [rights.MANAGED_MANAGE], "basic")
         assert world.outcome("list managed") == "forbidden"
         assert world.outcome("get managed") == "missing"
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_caller_of_another_tenant_is_refused_whatever_the_rights(
-    setting: Callable[..., Authority], way: str
-) -> None:
+@each("way", WAYS)
+def test_a_caller_of_another_tenant_is_refused_whatever_the_rights(setting: Make, way: str) -> None:
     """Also one whose owner has the same id here."""
-    here, there = setting(), setting(tenant="elsewhere")
+    here = setting()
+    there = setting(tenant="elsewhere", key_prefix=here.settings.key_prefix)
     world = World(here, [ALL_MANAGE], "basic")
     if way == "person":
         by: Principal | Person = Person(SELF, [ALL_MANAGE, "reports:read"], tenant="elsewhere")
@@ -329,9 +333,10 @@ def test_a_caller_of_another_tenant_is_refused_whatever_the_rights(
     assert world.all() == before
 
 
-@pytest.mark.parametrize("by", ["self", Owner("self"), 5, object(), True])
-def test_a_caller_is_a_principal_or_a_person_and_nothing_else(authority: Authority, by: object) -> None:
+@each("by", ["self", Owner("self"), 5, object(), True])
+def test_a_caller_is_a_principal_or_a_person_and_nothing_else(setting: Make, by: object) -> None:
     """Else a mistake in the host would be taken for the host itself."""
+    authority = setting()
     own = World(authority, [], "basic").fresh("own")
     for call in (authority.get, authority.delete, authority.rotate):
         with pytest.raises(InvalidRequest, match="by: "):
@@ -342,11 +347,10 @@ def test_a_caller_is_a_principal_or_a_person_and_nothing_else(authority: Authori
 
 
 class TestPresented:
-    @pytest.mark.parametrize("way", ["basic", "pat", "access_token"])
-    @pytest.mark.parametrize("named", HELD)
-    def test_it_takes_no_right_to_look_at_it_and_to_end_it(
-        self, authority: Authority, named: str, way: str
-    ) -> None:
+    @each("way", ["basic", "pat", "access_token"])
+    @each("named", HELD)
+    def test_it_takes_no_right_to_look_at_it_and_to_end_it(self, setting: Make, named: str, way: str) -> None:
+        authority = setting()
         world = World(authority, HELD[named], way)
         assert get_self(authority.operations.actor(world.by)).id == world.caller.pat.id
         assert len(world.all()) == 4
@@ -359,8 +363,9 @@ class TestPresented:
         with pytest.raises(InvalidCredentials):
             principal(authority, world.caller, way)
 
-    @pytest.mark.parametrize("named", HELD)
-    def test_a_person_presents_none(self, authority: Authority, named: str) -> None:
+    @each("named", HELD)
+    def test_a_person_presents_none(self, setting: Make, named: str) -> None:
+        authority = setting()
         world = World(authority, HELD[named], "person")
         before = world.all()
         for call in (get_self, delete_self):
@@ -387,12 +392,13 @@ ENDS: dict[str, Callable[[Authority, Clock, IssuedPat], object]] = {
 }
 
 
-@pytest.mark.parametrize("way", ["basic", "pat", "access_token"])
-@pytest.mark.parametrize("end", ENDS)
+@each("way", ["basic", "pat", "access_token"])
+@each("end", ENDS)
 def test_a_caller_whose_pat_has_ended_since_passes_nothing_on(
-    authority: Authority, clock: Clock, end: str, way: str
+    setting: Make, clock: Clock, end: str, way: str
 ) -> None:
     """Harbor #21026: who was let in a moment ago makes nothing that outlives them."""
+    authority = setting()
     other = issue(authority, owner=OTHER, scope=["reports:read"], never_expires=True)
     issued = issue(authority, "caller", owner=SELF, scope=[ALL_MANAGE, "reports:read", "reports:write"])
     by = principal(authority, issued, way)
@@ -416,10 +422,9 @@ def test_a_caller_whose_pat_has_ended_since_passes_nothing_on(
 class TestLimit:
     """A3, Harbor CVE-2022-31667: what a caller makes is within what the caller has at that moment."""
 
-    @pytest.mark.parametrize("way", WAYS)
-    def test_scopes_beyond_the_caller_s_are_passed_on_by_no_call(
-        self, authority: Authority, way: str
-    ) -> None:
+    @each("way", WAYS)
+    def test_scopes_beyond_the_caller_s_are_passed_on_by_no_call(self, setting: Make, way: str) -> None:
+        authority = setting()
         world = World(authority, [ALL_MANAGE], way)
         more = issue(authority, "more", owner=SELF, scope=["reports:read", "reports:write"]).pat
         less = world.fresh("other")
@@ -437,8 +442,9 @@ class TestLimit:
         authority.patch(more.id, [{"op": "remove", "path": "/scope/1"}], by=world.by)
         authority.rotate(more.id, by=world.by)
 
-    @pytest.mark.parametrize("way", ["basic", "pat", "access_token"])
-    def test_a_life_beyond_the_caller_s_is_passed_on_by_no_call(self, authority: Authority, way: str) -> None:
+    @each("way", ["basic", "pat", "access_token"])
+    def test_a_life_beyond_the_caller_s_is_passed_on_by_no_call(self, setting: Make, way: str) -> None:
+        authority = setting()
         world = World(authority, [ALL_MANAGE], way)
         end = world.caller.pat.expires_ms
         assert end is not None
@@ -468,10 +474,11 @@ class TestLimit:
         )
         assert made.pat.expires_ms == end
 
-    @pytest.mark.parametrize("way", ["basic", "pat", "access_token"])
+    @each("way", ["basic", "pat", "access_token"])
     def test_it_is_the_pat_s_as_it_is_now_and_not_when_it_was_let_in(
-        self, authority: Authority, clock: Clock, way: str
+        self, setting: Make, clock: Clock, way: str
     ) -> None:
+        authority = setting()
         issued = issue(authority, "caller", owner=SELF, scope=[MY_MANAGE, "a", "b"])
         by = principal(authority, issued, way)
         authority.patch(issued.pat.id, [{"op": "replace", "path": "/scope", "value": [MY_MANAGE, "a"]}])
@@ -507,8 +514,8 @@ class TestLimit:
                 with pytest.raises(outcome):
                     issue(authority, "new", owner=None, scope=[EVERYTHING], by=by)
 
-    @pytest.mark.parametrize("catalogue", CATALOGUES)
-    def test_everything_alone_makes_nothing(self, setting: Callable[..., Authority], catalogue: str) -> None:
+    @each("catalogue", CATALOGUES)
+    def test_everything_alone_makes_nothing(self, setting: Make, catalogue: str) -> None:
         """Gitea GHSA-683j: a PAT makes PATs only with a right to that by name."""
         authority = setting(scopes=CATALOGUES[catalogue])
         issued = issue(authority, "caller", owner=SELF, scope=[EVERYTHING])
@@ -527,8 +534,9 @@ class TestLimit:
         with pytest.raises(InvalidScope):
             issue(authority, "new", owner=None, scope=["b"], never_expires=True, by=by)
 
-    @pytest.mark.parametrize("way", WAYS)
-    def test_nothing_is_made_or_rotated_for_a_disabled_owner(self, authority: Authority, way: str) -> None:
+    @each("way", WAYS)
+    def test_nothing_is_made_or_rotated_for_a_disabled_owner(self, setting: Make, way: str) -> None:
+        authority = setting()
         world = World(authority, [ALL_MANAGE], way)
         target = world.fresh("other")
         authority.disable_owner(OTHER.id)
@@ -538,10 +546,9 @@ class TestLimit:
             authority.rotate(target, by=world.by)
         assert world.all() == before
 
-    def test_who_may_do_everything_here_sees_nothing_of_another_tenant(
-        self, setting: Callable[..., Authority]
-    ) -> None:
-        here, there = setting(), setting(tenant="elsewhere")
+    def test_who_may_do_everything_here_sees_nothing_of_another_tenant(self, setting: Make) -> None:
+        here = setting()
+        there = setting(tenant="elsewhere", key_prefix=here.settings.key_prefix)
         assert here.settings.key_prefix == there.settings.key_prefix
         theirs = issue(there, owner=SELF, scope=["reports:read"])
         world = World(here, [ALL_MANAGE], "basic")

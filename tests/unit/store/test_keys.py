@@ -1,3 +1,5 @@
+"""The keys of the store: which values share one, and which never do."""
+
 from __future__ import annotations
 
 from hypothesis import assume, given

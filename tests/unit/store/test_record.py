@@ -1,3 +1,5 @@
+"""Records as bytes, in Python and in Lua."""
+
 from __future__ import annotations
 
 import re
@@ -28,6 +30,7 @@ from patauth.store.record import (
     unpack_expiry,
     unpack_token,
 )
+from tests.support.tables import each
 
 ids = st.text(
     st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="/"), min_size=1, max_size=128
@@ -121,7 +124,7 @@ class TestPat:
     def test_every_record_comes_back_as_it_was(self, record):
         assert unpack(pack(record)) == record
 
-    @pytest.mark.parametrize(
+    @each(
         "change",
         [
             pytest.param({"expires_ms": 0}, id="expired at once"),
@@ -212,7 +215,7 @@ class TestPat:
         assert [pat.created, pat.expires_at, pat.last_used, pat.state, repr(record)]
         assert isinstance(pat.name, str)
 
-    @pytest.mark.parametrize(
+    @each(
         "rest",
         [
             pytest.param([], id="nothing"),
@@ -236,9 +239,7 @@ class TestPat:
         with pytest.raises(StoreUnavailable):
             unpack(PACKED[: 46 + 2 * 77] + msgspec.msgpack.encode(rest))
 
-    @pytest.mark.parametrize(
-        "bomb", [b"\x91" * 100_000, b"\xdd\xff\xff\xff\xff", b"\x9a\xdb\xff\xff\xff\xff"]
-    )
+    @each("bomb", [b"\x91" * 100_000, b"\xdd\xff\xff\xff\xff", b"\x9a\xdb\xff\xff\xff\xff"])
     def test_a_messagepack_bomb_is_not_understood(self, bomb):
         with pytest.raises(StoreUnavailable):
             unpack(PACKED[: 46 + 2 * 77] + bomb)

@@ -11,11 +11,10 @@ import pytest
 from patauth import Authority, PatAuthError, StoreUnavailable
 from patauth.store.scripts import understood
 from tests.support.authorities import Make, basic_of, issue
+from tests.support.tables import each
 
 
-@pytest.mark.parametrize(
-    "reply", [None, 1, b"x", [], [b"1"], [None], [True], [1.0], [[1]], {}, "1"], ids=repr
-)
+@each("reply", [None, 1, b"x", [], [b"1"], [None], [True], [1.0], [[1]], {}, "1"])
 def test_an_answer_of_another_form_is_unavailable(reply: Any) -> None:
     with pytest.raises(StoreUnavailable):
         understood(reply, int)

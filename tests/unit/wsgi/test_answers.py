@@ -24,6 +24,7 @@ from patauth.wsgi.answers import (
     with_quota,
 )
 from patauth.wsgi.errors import MethodNotAllowed, UnsupportedMediaType
+from tests.support.tables import each
 
 TREE = [
     errors.InvalidRequest,
@@ -58,10 +59,11 @@ def test_a_description_keeps_to_its_characters_whatever_it_echoes(
         assert answer.status == kind.status
 
 
-@pytest.mark.parametrize("kind", TREE)
+@each("kind", TREE)
 def test_the_operators_detail_is_for_the_log_alone(
     kind: type[errors.PatAuthError], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.clear()
     for render in (gate_error, oauth_error):
         answer = render(kind(detail="db7.internal refused"), "patauth")
         assert b"db7" not in answer.body

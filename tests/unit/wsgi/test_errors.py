@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from patauth import InvalidRequest
 from patauth.wsgi.errors import MethodNotAllowed, TooLarge, UnsupportedMediaType
+from tests.support.tables import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "status", "text"),
     [
         (MethodNotAllowed("POST"), 405, "this method is not allowed here; use POST"),

@@ -16,6 +16,8 @@ from werkzeug.routing import Map, RequestRedirect, Rule
 from patauth.errors import ConfigurationError
 from patauth.wsgi import gate as module
 from patauth.wsgi.gate import Gate, Kind, Verdict
+from tests.support.searches import examples
+from tests.support.tables import each
 
 PUBLIC, ODD = Verdict(Kind.PUBLIC), Verdict(Kind.ODD)
 
@@ -170,6 +172,42 @@ def test_an_odd_path_is_refused_where_protected_and_public_where_nothing_is() ->
             assert gate.decide("GET", "", path) == verdict, path
 
 
+def test_a_dot_segment_counts_at_the_end_too() -> None:
+    for protect, path in [("/admin/", "/admin/."), ("/admin/", "/admin/x/.."), ("/admin", "/admin/x/..")]:
+        assert Gate(protect=[protect]).decide("GET", "", path) == ODD, path
+
+
+# (SCRIPT_NAME, PATH_INFO): each is some app's way to say /app/admin/x.
+UNDER_A_MOUNT = [
+    ("/app/.", "/admin/x"),
+    ("/pub/../app", "/admin/x"),
+    ("/app/", "/admin/x"),
+    ("//app", "/admin/x"),
+    ("/app;v=1", "/admin/x"),
+    ("/app;v=1", "/pub/../admin/x"),
+    ("/%2e/app", "/pub/../admin/x"),
+    ("/%61pp", "/pub/../admin/x"),
+    ("/x\\..\\app", "/admin/x"),
+    ("/app", "/./admin/x"),
+    ("/app", "//admin/x"),
+    ("/app", "admin/../admin/x"),
+]
+
+
+def test_an_odd_mount_and_an_odd_rest_are_read_together_and_each_by_itself() -> None:
+    for script, info in UNDER_A_MOUNT:
+        assert Gate(protect=["/app/admin/*"]).decide("GET", script, info) == ODD, (script, info)
+        assert Gate(protect=["/elsewhere"]).decide("GET", script, info) == PUBLIC, (script, info)
+
+
+def test_a_mount_and_a_rest_with_more_readings_together_than_are_judged_are_refused() -> None:
+    """Neither has so many by itself."""
+    mount = "/%61;\\" * 3
+    for script, info in [(mount, "/x"), ("", mount)]:
+        assert Gate(protect=["/elsewhere"]).decide("GET", script, info) == PUBLIC, (script, info)
+    assert Gate(protect=["/elsewhere"]).decide("GET", mount, mount) == ODD
+
+
 NOT_ODD = ["/a.b", "/...", "/.well-known/x", "/a..", "/a%2", "/100%", "/a%41", "/a b", wire("/ĉ–")]
 
 
@@ -200,7 +238,7 @@ def test_a_path_with_several_readings_that_is_not_odd_obeys_the_rules_of_all() -
     assert gate.decide("GET", "", "/files/100%41") == needs()
 
 
-@pytest.mark.parametrize(
+@each(
     "info",
     [
         "/%" + "25" * 3000 + "2e",
@@ -214,9 +252,26 @@ def test_a_path_made_to_be_expensive_is_refused(info: str) -> None:
     assert Gate(protect=["/elsewhere"]).decide("GET", "", info) == ODD
 
 
-@pytest.mark.parametrize(("script", "info"), [("", "/\u2215"), ("", "/\udcff"), ("app", "/x")])
+@each(("script", "info"), [("", "/\u2215"), ("", "/\udcff"), ("app", "/x")])
 def test_what_is_no_path_of_pep_3333_is_refused(script: str, info: str) -> None:
     assert Gate(public=["/*"]).decide("GET", script, info) == ODD
+
+
+def test_a_verdict_is_remembered_until_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By method, mount and path; judged again, it comes out as before."""
+    gate, judged = Gate(require={"GET /r": "a"}), []
+    decide = gate._decide
+    monkeypatch.setattr(gate, "_decide", lambda *request: judged.append(request) or decide(*request))
+    requests = [("GET", "", "/r"), ("POST", "", "/r"), ("GET", "/app", "/r"), ("GET", "", "/s")]
+    verdicts = [gate.decide(*request) for request in requests]
+    assert verdicts == [needs("a"), NO_METHOD, needs("a"), needs()]
+    assert [gate.decide(*request) for request in requests] == verdicts
+    assert judged == requests
+    for number in range(module._REMEMBERED):
+        gate.decide("GET", "", f"/{number}")
+    judged.clear()
+    assert [gate.decide(*request) for request in requests] == verdicts
+    assert judged == requests
 
 
 def test_strangers_paths_do_not_grow_memory() -> None:
@@ -398,7 +453,7 @@ infos = st.one_of(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(patterns, patterns, patterns, scripts, infos)
 @example(["/*"], ["/app/pub/*"], [], "/app", "/pub/../../app/pub/x")
 @example(["/admin"], [], [], "/app", "/../app/admin")
@@ -418,7 +473,7 @@ def test_no_spelling_of_a_protected_path_is_public(
                 assert verdict.kind is not Kind.PUBLIC, f"{name} reads {whole!r}, {path!r}"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(patterns, scripts, infos)
 def test_no_path_that_werkzeug_routes_to_a_protected_view_is_public(
     public: list[str], script: str, info: str

@@ -17,6 +17,7 @@ from patauth import Authority, ConfigurationError, IssuedPat, Owner, PatAuthMidd
 from patauth.model.caller import Person
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
+from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
 
@@ -130,7 +131,7 @@ def test_every_refused_credential_has_one_answer_byte_for_byte(
     assert app.seen == []
 
 
-@pytest.mark.parametrize("join", [",", ", ", " , "])
+@each("join", [",", ", ", " , "])
 def test_combined_authorization_values_are_refused_with_neither_tried(
     gate: PatAuthMiddleware, issued: IssuedPat, app: Echo, join: str
 ) -> None:
@@ -254,7 +255,7 @@ def test_a_preflight_reaches_the_application_without_a_principal(gate: PatAuthMi
     assert request(gate, "/reports/1", method="GET", headers=preflight).status_code == 401
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     [
         "/static/../reports/1",
@@ -449,7 +450,7 @@ def test_the_store_gone_is_503_with_retry_after_on_every_protected_route(make_at
 def test_an_engine_that_cannot_be_had_is_503_and_says_nothing_of_this_machine(
     make_at: Make, app: Echo, tmp_path: Path
 ) -> None:
-    """A ConfigurationError is for whoever starts the service, never for a request."""
+    """A ConfigurationError is for the operator who starts the service, never for a request."""
     (tmp_path / "file").write_text("")
     authority = make_at(url=f"local:{tmp_path / 'file'}")
     some = basic("0" * 32, wrong_secret(authority))

@@ -10,6 +10,7 @@ from flask import Flask
 import patauth
 from patauth import Authority, InvalidScope, PatAuthMiddleware
 from tests.support.authorities import basic_of, issue
+from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
 
@@ -62,7 +63,7 @@ def test_without_the_gate_it_lets_nobody_through() -> None:
         guarded({"REQUEST_METHOD": "GET"}, lambda *_: None)
 
 
-@pytest.mark.parametrize("scope", ["", "a b", 'a"', "\u00e9", "a\n"])
+@each("scope", ["", "a b", 'a"', "\u00e9", "a\n"])
 def test_a_malformed_scope_is_refused_where_it_is_written(scope: str) -> None:
     with pytest.raises(InvalidScope):
         patauth.require_scope(scope)

@@ -10,6 +10,7 @@ from patauth import Authority, PatAuthMiddleware, settings
 from patauth.wsgi.surfaces import OPENAPI, SURFACES, describe, open_routes
 from tests.support.authorities import Make, maker
 from tests.support.clocks import Clock
+from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
 ID = "0123456789abcdef" * 2
@@ -149,9 +150,7 @@ def test_a_request_for_a_look_alike_reaches_the_application(authority: Authority
             assert app.seen[-1]["PATH_INFO"] == path
 
 
-@pytest.mark.parametrize(
-    "method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "LINK", "get"]
-)
+@each("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "LINK", "get"])
 def test_each_route_names_its_methods_and_takes_no_other(authority: Authority, method: str) -> None:
     """W5; 405 comes before credentials are asked for."""
     app = Echo()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from patauth import Authority
 from patauth.cli import program
+from tests.support.authorities import patient
 from tests.support.cli import Run
 from tests.support.paths import EXAMPLES
 from tests.support.servers import Server, binaries
@@ -106,7 +106,7 @@ def test_an_unreachable_store_is_5_and_the_rest_is_still_told() -> None:
 
 
 def test_a_store_of_another_key_is_5_and_says_so(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Authority.from_url(own.url) as authority:
+    with patient(own.url) as authority:
         authority.ping()
     monkeypatch.setenv("PATAUTH_SECRET_KEY", "0a" * 32)
     result = doctor(own.url)

@@ -6,6 +6,7 @@ from patauth import Authority, Settings
 from patauth.cli.doctor.finding import Finding
 from patauth.cli.doctor.server import judge_server
 from patauth.store.server_facts import ServerFacts, read_facts
+from tests.support.servers import shared_engines
 
 HEALTHY_INFO = {
     "server_name": "valkey",
@@ -70,9 +71,8 @@ def test_what_a_server_says_of_itself_is_judged() -> None:
         assert said in found.text, (check, given)
 
 
+@shared_engines
 def test_facts_are_the_same_on_every_engine(store_url: str, engine: str, prefix: str) -> None:
-    if engine == "memory":
-        return
     settings = Settings.of(store_url=store_url, key_prefix=prefix)
     assert read_facts(settings).store_key is False
     with Authority(settings) as authority:
@@ -84,4 +84,4 @@ def test_facts_are_the_same_on_every_engine(store_url: str, engine: str, prefix:
     assert facts.store_key is True
     assert facts.keys is not None
     assert facts.ahead is not None
-    assert abs(facts.ahead) < 0.5
+    assert abs(facts.ahead) < 0.5 + facts.unsure

@@ -14,6 +14,7 @@ from patauth import ConfigurationError
 from patauth.store.transport import wire as wire_module
 from patauth.store.transport.wire import Closed, ErrorReply, OutOfStep, TooLate, Wire, redis_connection
 from tests.support.servers import Server, serving
+from tests.support.tables import each
 
 
 def soon() -> float:
@@ -67,12 +68,12 @@ def test_a_server_that_hangs_up_is_told_from_one_that_is_slow(tmp_path: Path) ->
         start = time.monotonic()
         with pytest.raises(TimeoutError):
             wire.exchange([("PING",)], soon())
-        assert time.monotonic() - start < 0.3
+        assert time.monotonic() - start < 0.8
         wire.close()
 
 
 @pytest.mark.parametrize("by_kernel", [True, False])
-def test_whoever_keeps_time_a_wait_ends_with_the_deadline_and_the_next_one_is_as_long_as_ever(
+def test_a_wait_ends_with_the_deadline_and_the_next_one_is_as_long_as_ever(
     tmp_path: Path, by_kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel on a plain socket, Python on any other; a wait cut short by one request's deadline is no
@@ -82,7 +83,7 @@ def test_whoever_keeps_time_a_wait_ends_with_the_deadline_and_the_next_one_is_as
     answers = iter([b"", b"+ONE\r\n", b"+TWO\r\n"])
 
     def slow(_: bytes) -> bytes:
-        time.sleep(0.15)
+        time.sleep(0.4)
         return next(answers) or b":"
 
     with serving(tmp_path / "s", answering(slow)) as url:
@@ -93,7 +94,7 @@ def test_whoever_keeps_time_a_wait_ends_with_the_deadline_and_the_next_one_is_as
             wire.exchange([("PING",)], time.monotonic() + 0.05)
         wire.close()
         wire = Wire(url, 1, 0.1)
-        assert wire.exchange([("PING",)], soon(), patience=0.4) == [b"ONE"]
+        assert wire.exchange([("PING",)], time.monotonic() + 10, patience=5) == [b"ONE"]
         with pytest.raises(TimeoutError):
             wire.exchange([("PING",)], soon())
         wire.close()
@@ -112,12 +113,12 @@ def test_a_large_command_to_a_server_that_reads_slowly_keeps_to_the_deadline(tmp
         start = time.monotonic()
         with pytest.raises(TimeoutError):
             wire.exchange([("ECHO", b"x" * 4_000_000)], start + 0.5)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 2
         wire.close()
 
 
 def test_under_a_timer_python_keeps_time(server: Server) -> None:
-    """A handler that returns would begin a wait of the kernel's anew, each time."""
+    """A handler that returns would begin a wait of the kernel again, each time."""
     previous = signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
     try:
@@ -126,7 +127,7 @@ def test_under_a_timer_python_keeps_time(server: Server) -> None:
         start = time.monotonic()
         with pytest.raises(TimeoutError):
             wire.exchange([("BLPOP", "nothing", 3)], start + 5)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 2
         wire.close()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -162,7 +163,7 @@ def test_a_deadline_that_has_passed_sends_nothing(tmp_path: Path) -> None:
         wire.close()
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "rediss://127.0.0.1:1/0", "unix:///s?db=2"])
+@each("url", ["redis://127.0.0.1:1/0", "rediss://127.0.0.1:1/0", "unix:///s?db=2"])
 def test_no_option_of_redis_py_is_left_to_its_default_that_matters(url: str) -> None:
     """REQUIREMENTS facts 1-3: no retry, no five seconds, whatever the URL says."""
     for spelling in (url, url + ("&" if "?" in url else "?") + "socket_timeout=30&retry_on_timeout=true"):
@@ -189,7 +190,7 @@ def test_connecting_sends_no_command(tmp_path: Path) -> None:
     assert asked == [b"*1\r\n$4\r\nPING\r\n"]
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "redis://host:port/x",

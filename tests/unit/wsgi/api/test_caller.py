@@ -44,7 +44,9 @@ class TestIdentifyCaller:
         assert admitted.decision is not None
         assert admitted.csrf_token is None
 
-    def test_a_refused_authorization_is_refused_whoever_is_signed_in(self, authority: Authority) -> None:
+    def test_a_refused_authorization_is_refused_even_if_somebody_is_signed_in(
+        self, authority: Authority
+    ) -> None:
         for value, error in {
             "Basic Og==": InvalidCredentials,
             "Bearer x": InvalidCredentials,

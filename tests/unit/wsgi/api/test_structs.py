@@ -9,6 +9,7 @@ import pytest
 
 from patauth import InvalidRequest
 from patauth.wsgi.api.structs import as_struct, unknown
+from tests.support.tables import each
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,7 +31,7 @@ def test_a_right_value_is_read_as_it_is() -> None:
     assert as_struct({"name": "x", "lifeTime": None}, Outer) == Outer("x")
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "message"),
     [
         ({}, "name: is missing; give it a value"),

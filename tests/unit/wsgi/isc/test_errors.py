@@ -21,6 +21,7 @@ from patauth.wsgi.isc.languages import LOCALES, text
 from patauth.wsgi.oauth.endpoints import UnsupportedGrantType
 from tests.support.authorities import admit, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
+from tests.support.tables import each
 from tests.support.wsgi import request
 
 BAD = "400.1 Bad Request Content"
@@ -51,7 +52,7 @@ ERRORS: list[tuple[errors.PatAuthError, int, str, str | None]] = [
     (errors.Overloaded(), 503, "503 Service unavailable", None),
     (errors.StoreUnavailable(detail="db7"), 503, "503 Service unavailable", None),
 ]
-each_error = pytest.mark.parametrize("row", ERRORS, ids=[type(row[0]).__name__ for row in ERRORS])
+each_error = each("row", [pytest.param(row, id=type(row[0]).__name__) for row in ERRORS])
 
 
 def isc(error: errors.PatAuthError, language: str | None = None, realm: str = "patauth") -> Answer:
@@ -63,6 +64,7 @@ def test_it_says_what_was_wrong_in_its_own_form(
     row: tuple[errors.PatAuthError, int, str, str | None], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "patauth")
+    caplog.clear()
     error, status, code, cause = row
     answer = isc(error, "fr-CA, de;q=0.5")
     content, fields = json.loads(answer.body), dict(answer.fields)
@@ -86,7 +88,7 @@ def test_each_error_is_a_wsgi_response(row: tuple[errors.PatAuthError, int, str,
         assert bool(response.data) == (method == "GET")
 
 
-@pytest.mark.parametrize("locale", LOCALES)
+@each("locale", LOCALES)
 def test_messages_are_in_the_language_of_the_request_and_causes_in_english(locale: str) -> None:
     content = json.loads(isc(errors.NotFound(), locale).body)
     assert content["messages"] == [{"locale": locale, "localeOrigin": "REQUEST", "text": text(404, locale)}]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import string
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth.wsgi.isc.languages import _TEXTS, DEFAULT, LOCALES, choose, text
+from tests.support.tables import each
 
 STATUSES = {400, 403, 404, 405, 409, 413, 415, 429, 500, 503}
 
@@ -87,7 +87,7 @@ def test_the_greatest_weight_wins_in_any_order(locales: list[str], data: st.Data
     assert choose(field) == (best, "REQUEST")
 
 
-@pytest.mark.parametrize("locale", LOCALES)
+@each("locale", LOCALES)
 def test_each_language_is_whole_and_its_own(locale: str) -> None:
     assert _TEXTS.keys() == set(LOCALES)
     assert _TEXTS[locale].keys() == STATUSES
@@ -109,7 +109,7 @@ def test_the_english_texts_of_400_403_and_500_are_the_management_apis_own() -> N
     assert text(500, DEFAULT) == "An internal fault occurred."
 
 
-@pytest.mark.parametrize("locale", LOCALES)
+@each("locale", LOCALES)
 def test_a_status_without_a_text_has_that_of_its_class(locale: str) -> None:
     assert text(422, locale) == text(400, locale)
     assert text(501, locale) == text(500, locale)

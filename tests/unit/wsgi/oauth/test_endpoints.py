@@ -15,6 +15,7 @@ from patauth import Authority, IssuedPat, PatAuthMiddleware
 from patauth.model.credentials import Format
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
+from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
 WRONG = {
@@ -54,9 +55,7 @@ def body_of(issued: IssuedPat, **more: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    "form", ["body", "multipart", "basic", "basic escaped", "basic and client_id", "chunked"]
-)
+@each("form", ["body", "multipart", "basic", "basic escaped", "basic and client_id", "chunked"])
 def test_each_form_that_clients_send_gets_a_token(
     app: PatAuthMiddleware, issued: IssuedPat, form: str
 ) -> None:
@@ -99,7 +98,7 @@ def test_the_escaped_spelling_of_basic_is_for_this_endpoint_alone(
     assert request(app, "/x", authorization=escaped).status_code == 401
 
 
-@pytest.mark.parametrize(
+@each(
     ("scope", "granted"),
     [
         ("reports:read", "reports:read"),
@@ -114,9 +113,7 @@ def test_the_answer_lists_what_was_granted(
     assert post(app, body_of(issued, scope=scope)).json["scope"] == granted
 
 
-@pytest.mark.parametrize(
-    "scope", ["admin", "reports:read admin", "a  b", " a", 'a"b', "a\tb", "\u00e9", "sp:scopes:all"]
-)
+@each("scope", ["admin", "reports:read admin", "a  b", " a", 'a"b', "a\tb", "\u00e9", "sp:scopes:all"])
 def test_a_scope_that_is_not_held_or_not_one_is_invalid_scope(
     app: PatAuthMiddleware, issued: IssuedPat, scope: str
 ) -> None:
@@ -125,7 +122,7 @@ def test_a_scope_that_is_not_held_or_not_one_is_invalid_scope(
     assert set(response.json) == {"error", "error_description"}
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "PATCH"])
+@each("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "PATCH"])
 def test_it_takes_post_only(app: PatAuthMiddleware, method: str) -> None:
     response = request(app, "/oauth/token", method=method)
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
@@ -155,7 +152,7 @@ def refusals() -> list[tuple[str, int, str, dict[str, Any]]]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("label", "status", "code", "given"), refusals(), ids=[row[0] for row in refusals()])
+@each(("label", "status", "code", "given"), refusals())
 def test_malformed_requests_are_refused_with_what_was_wrong(
     app: PatAuthMiddleware, label: str, status: int, code: str, given: dict[str, Any]
 ) -> None:
@@ -191,7 +188,7 @@ def test_a_chunked_body_is_measured_as_a_whole(app: PatAuthMiddleware, issued: I
         assert response.status_code == status
 
 
-@pytest.mark.parametrize("name", ["client_id", "client_secret", "access_token"])
+@each("name", ["client_id", "client_secret", "access_token"])
 def test_credentials_in_the_url_are_refused(app: PatAuthMiddleware, issued: IssuedPat, name: str) -> None:
     response = post(app, body_of(issued), query_string={name: "x"})
     assert (response.status_code, response.json["error"]) == (400, "invalid_request")

@@ -6,14 +6,13 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
 from patauth import Authority, Settings
 from patauth.wsgi.answers import Answer
 from patauth.wsgi.oauth import endpoints
 from patauth.wsgi.oauth.metadata import metadata, routes
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import Make, basic_of, issue
+from tests.support.tables import each
 from tests.support.wsgi import request
 
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
@@ -77,14 +76,14 @@ def test_it_lists_what_there_is_and_the_catalogue_where_one_is_set() -> None:
     }
 
 
-@pytest.mark.parametrize(("issuer", "prefix", "endpoint"), PLACES)
+@each(("issuer", "prefix", "endpoint"), PLACES)
 def test_the_token_endpoint_is_where_clients_reach_it(issuer: str, prefix: str, endpoint: str) -> None:
     found = metadata(settings(issuer=issuer, path_prefix=prefix))
     assert found is not None
     assert (found["issuer"], found["token_endpoint"]) == (issuer, endpoint)
 
 
-@pytest.mark.parametrize(("issuer", "path_prefix", "endpoint"), PLACES)
+@each(("issuer", "path_prefix", "endpoint"), PLACES)
 def test_it_answers_where_clients_of_that_issuer_look(
     make_at: Make, issuer: str, path_prefix: str, endpoint: str
 ) -> None:
@@ -112,7 +111,7 @@ def test_it_answers_where_clients_of_that_issuer_look(
     assert not any(place.endswith("/") for place in routes(authority.settings))
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+@each("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 def test_other_methods_are_405_with_allow(make_at: Make, method: str) -> None:
     app = served(make_at(issuer="https://a.example"))
     response = request(app, WELL_KNOWN, method=method)

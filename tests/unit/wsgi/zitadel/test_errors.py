@@ -16,6 +16,7 @@ from patauth.wsgi.answers import Answer
 from patauth.wsgi.errors import MethodNotAllowed, TooLarge, UnsupportedMediaType
 from patauth.wsgi.isc.errors import isc_error
 from patauth.wsgi.zitadel.errors import NAMES, zitadel_error
+from tests.support.tables import each
 from tests.support.wsgi import request
 
 # error, status, code, its word for Connect, message
@@ -63,7 +64,7 @@ ERRORS: list[Row] = [
         "the token store is not reachable; try again shortly",
     ),
 ]
-each_error = pytest.mark.parametrize("row", ERRORS, ids=[type(row[0]).__name__ for row in ERRORS])
+each_error = each("row", [pytest.param(row, id=type(row[0]).__name__) for row in ERRORS])
 
 
 def zitadel(error: errors.PatAuthError, connect: bool = False, realm: str = "patauth") -> Answer:
@@ -73,6 +74,7 @@ def zitadel(error: errors.PatAuthError, connect: bool = False, realm: str = "pat
 @each_error
 def test_it_says_it_in_two_forms_with_one_status(row: Row, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "patauth")
+    caplog.clear()
     error, status, number, word, message = row
     rest, connect = zitadel(error), zitadel(error, connect=True)
     assert rest.status == connect.status == status

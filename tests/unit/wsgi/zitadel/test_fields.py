@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from patauth.wsgi.zitadel.fields import (
     names_of,
     page_of,
 )
+from tests.support.tables import each
 
 STRUCTS = [
     kind
@@ -32,7 +32,7 @@ STRUCTS = [
 ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("ms", "text"),
     [
         (0, "1970-01-01T00:00:00Z"),
@@ -78,7 +78,7 @@ def test_a_message_has_no_zero_values() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", STRUCTS, ids=lambda kind: kind.__qualname__)
+@each("kind", STRUCTS)
 def test_each_request_is_described_in_full_by_its_struct(kind: type[msgspec.Struct]) -> None:
     """The OpenAPI description is made of them."""
     schema: dict[str, Any] = msgspec.json.schema(kind)

@@ -221,7 +221,7 @@ class TestSearch:
         made = admin.add("bob").json
         authority.delete(made["tokenId"])
         after = int(api.search().json["details"]["processedSequence"])
-        assert after > before, "of the organisation, whoever was changed"
+        assert after > before, "of the organisation, not of the one PAT"
         assert len(admin.search("alice").json["result"]) == 1
 
     def test_zeros_are_left_out(self, admin: Api, clock: Clock) -> None:
