@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 from ..errors import (
     ConfigurationError,
-    Conflict,
-    Forbidden,
-    InvalidCredentials,
     InvalidRequest,
     StoreUnavailable,
 )
@@ -26,7 +23,7 @@ from ..settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
 from ..store.pats import Outcome
 from ..store.record import PatRecord, SecretSlot
 from .permissions import Actor
-from .recording import recorded
+from .writes import recorded, refuse
 
 _ID_TRIES = 3  # two ids of one owner tag practically never have the same 96 random bits
 
@@ -217,15 +214,3 @@ def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> tuple[PersonalAcces
         read_ms=now,
     )
     return pat, latest
-
-
-def refuse(outcome: Outcome, most: int | None = None) -> None:
-    """Raise the error for an outcome that is the caller's fault. `most`: how many PATs an owner may have."""
-    if outcome == "full":
-        raise Conflict(f"this owner has {most} PATs already, the most that are allowed; revoke one first")
-    if outcome == "taken":
-        raise Conflict("this owner has a PAT of that name already; choose another", field="name")
-    if outcome == "disabled":
-        raise Forbidden("this owner is disabled; enable the owner first")
-    if outcome == "maker gone":
-        raise InvalidCredentials

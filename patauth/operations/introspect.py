@@ -21,7 +21,7 @@ from .authenticate import Authenticator, agree
 from .conditions import is_token_usable, token_expiry
 from .lifecycle import delete_shown
 from .permissions import Actor
-from .recording import recorded
+from .writes import recorded
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from ..model.caller import Principal
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
 from .permissions import Actor
-from .recording import recorded
+from .writes import recorded
 
 
 def get(actor: Actor, pat_id: str) -> PersonalAccessToken:

@@ -8,7 +8,7 @@ from ..events import Facts
 from ..model.pat import check_id
 from ..model.pat_id import PatId
 from .permissions import Actor
-from .recording import recorded
+from .writes import recorded
 
 
 def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> int:

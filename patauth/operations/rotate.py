@@ -12,12 +12,11 @@ from ..model.pat import IssuedPat, PersonalAccessToken
 from ..store.pats import Change, Outcome
 from ..store.record import PatRecord
 from ..store.scripts import NotDurable
-from ..store.transport.pool import Unanswered
+from ..store.transport.protocol import Unanswered
 from .conditions import require_changeable
 from .create import hash_secret, issued
 from .permissions import Actor
-from .recording import recorded
-from .update import compare_and_set, ending
+from .writes import compare_and_set, ending, recorded
 
 DEFAULT_OVERLAP, MAX_OVERLAP = timedelta(hours=1), timedelta(days=7)
 

@@ -1,8 +1,4 @@
-"""Changes of PATs, also of many at once.
-
-Each change is a read, a decision, and a write by compare-and-set. If another caller changed the PAT in the
-meantime, it is read and decided again, so no change is lost.
-"""
+"""Changes of PATs, also of many at once."""
 
 from __future__ import annotations
 
@@ -10,28 +6,22 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from itertools import groupby
 
-from ..errors import InvalidRequest, NotFound, StoreUnavailable
+from ..errors import InvalidRequest, NotFound
 from ..events import Facts
 from ..model import dates
 from ..model.pat import PersonalAccessToken
-from ..model.pat_id import PatId
 from ..store.pats import Change, Outcome
-from ..store.record import PatRecord, SecretSlot
+from ..store.record import PatRecord
 from .conditions import require_changeable
-from .create import refuse
 from .pat_change import PatChange
 from .pat_patch import PatPatch
 from .permissions import Actor
-from .recording import recorded
+from .writes import Decide, Write, compare_and_set, ending, recorded
 
 IN_BULK = ("expirationDate", "userAwareTokenNeverExpires")
 MAX_BULK = 25
 
-_TRIES = 100  # of compare-and-set; the deadline ends them earlier
-
 Read = Callable[[PersonalAccessToken], PatChange]  # from a PAT as it is now to the change of it
-Decide = Callable[[PatRecord], PatRecord]  # from a record to the new one; the same one: nothing changes
-Write = Callable[[list[Change], int], Outcome]  # takes changes of one owner, and their latest instant (ms)
 
 
 def update(actor: Actor, pat_id: str, change: PatChange) -> PersonalAccessToken:
@@ -92,32 +82,6 @@ def _deciding(actor: Actor, read: Read) -> Decide:
         return record if after is pat else ending(after, record.secrets, record.overlap_end_ms)
 
     return decide
-
-
-def ending(pat: PersonalAccessToken, secrets: tuple[SecretSlot, ...], end: int) -> PatRecord:
-    """Return a record whose overlap ends at `end` (ms), or with its PAT if that expires earlier."""
-    return PatRecord(pat, secrets, end if pat.expires_ms is None else min(end, pat.expires_ms))
-
-
-def compare_and_set(
-    actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write
-) -> list[PersonalAccessToken]:
-    """Change PATs of one owner together; return them. Raises `NotFound`, and what `decide` raises."""
-    pats = actor.store.pats
-    actor.store.settle_key()
-    for _ in range(_TRIES):
-        records = pats.read(pat_ids)
-        found = [record for record in records if record is not None]
-        if len(found) != len(records):
-            raise NotFound
-        latest = pats.latest(found[0].pat.read_ms)
-        after = [decide(record) for record in found]
-        changes = [Change(*pair) for pair in zip(found, after, strict=True) if pair[0] is not pair[1]]
-        outcome = write(changes, latest) if changes else "made"
-        if outcome == "made":
-            return [record.pat for record in after]
-        refuse(outcome)
-    raise StoreUnavailable(detail=f"PAT {pat_ids[0]} kept changing")
 
 
 def _writing(actor: Actor) -> Write:

@@ -22,7 +22,7 @@ from .keys import Keys
 from .record import PatRecord, SecretSlot, check_id_of, not_understood, pack, pack_expiry, pack_slot, unpack
 from .scripts import NotDurable, Script, Scripts, understood
 from .tenant_index import TenantIndex
-from .transport.pool import Unanswered
+from .transport.protocol import Unanswered
 
 _CREATE, _UPDATE, _DELETE, _READ = Script("create"), Script("update"), Script("delete"), Script("read")
 _OWNER_STATE, _REVOKE_OWNER = Script("owner_state"), Script("revoke_owner")

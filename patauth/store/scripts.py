@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..errors import StoreUnavailable
 from .deadline import Deadline
 from .record import not_understood
-from .transport.pool import ScriptMissing, Transport
+from .transport.protocol import ScriptMissing, Transport
 from .transport.wire import Command
 
 Call = Callable[[Sequence[Command]], list[Any]]  # sends commands and returns their replies

@@ -22,7 +22,7 @@ from .scripts import Call, Scripts
 from .store_key import StoreKey
 from .tenant_index import TenantIndex
 from .tokens import Tokens
-from .transport.pool import Transport
+from .transport.protocol import Transport
 from .transport.wire import Command
 from .verdicts import Verdicts
 

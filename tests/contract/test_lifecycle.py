@@ -23,7 +23,7 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth.store.pats import Pats
-from patauth.store.transport.pool import Unanswered
+from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import ALICE, Make, issue
 from tests.support.interventions import Before, standing_in
 from tests.support.servers import one_engine

@@ -30,7 +30,7 @@ from patauth.model.quota import Decision, Quota
 from patauth.store.keys import Keys
 from patauth.store.record import SCHEMA
 from patauth.store.scripts import Scripts
-from patauth.store.transport.pool import Unanswered
+from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import Make, admit, basic_of, issue, wrong_secret
 from tests.support.clocks import NOW, Clock
 from tests.support.interventions import standing_in

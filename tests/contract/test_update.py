@@ -45,7 +45,7 @@ from patauth.store.pats import Pats
 from patauth.store.record import PatRecord, pack
 from patauth.store.scripts import NotDurable
 from patauth.store.tokens import Tokens
-from patauth.store.transport.pool import Unanswered
+from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import ALICE, Make, basic_of, bearer, issue, patch_many, patient, wrong_secret
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
 from tests.support.interventions import Before, standing_in

@@ -15,7 +15,7 @@ from patauth.model.quota import Quota
 from patauth.store.deadline import Deadline
 from patauth.store.keys import Keys
 from patauth.store.scripts import Script, Scripts
-from patauth.store.transport.pool import ScriptMissing
+from patauth.store.transport.protocol import ScriptMissing
 from patauth.store.verdicts import ADMITTED, LIMITED, REFUSED, ROTATED_AWAY, Verdicts
 from tests.support.tables import each
 

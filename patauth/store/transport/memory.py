@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from ...concurrency.forks import hold_over_fork
 from ...errors import ConfigurationError
-from .pool import ScriptMissing, unavailable
+from .protocol import ScriptMissing, unavailable
 from .wire import Command
 
 

@@ -19,13 +19,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import getpid
-from typing import Any, Protocol
+from typing import Any
 
 import hiredis
 
 from ...concurrency.forks import after_fork_in_child
 from ...concurrency.slots import Slots
 from ...errors import ConfigurationError, StoreUnavailable
+from .protocol import ScriptMissing, Unanswered, unavailable
 from .wire import Command, ErrorReply, TooLate, Wire, WireError, pack
 
 POOL_WAIT = 0.05  # s to wait for a connection when all are in use
@@ -34,37 +35,6 @@ BREAKER_PAUSE = 0.25  # s between two tries while the pool refuses callers
 
 # After these error replies, another connection or a later try may reach a server that can serve.
 _ELSEWHERE = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MOVED", "ASK", "NOAUTH")
-
-
-class ScriptMissing(StoreUnavailable):
-    """The server does not know the script's digest, so send its text. The connection is still good."""
-
-
-class Transport(Protocol):
-    """How commands reach a store."""
-
-    def call(
-        self, commands: Sequence[Command], deadline: float, *, retry: bool = False, patience: float = 0.0
-    ) -> list[Any]:
-        """Send commands together on one connection, and return their replies.
-
-        `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
-        `patience` is how many seconds beyond the deadline the server may wait, as WAIT does. Raise
-        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds.
-        """
-
-    def send(
-        self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
-    ) -> list[Any]:
-        """Send `count` commands that are already packed (RESP), and return their replies.
-
-        `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
-        `patience` is how many seconds beyond the deadline the server may wait, as WAIT does. Raise
-        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds.
-        """
-
-    def close(self) -> None:
-        """Close what is open and not in use."""
 
 
 class Connections:
@@ -229,12 +199,3 @@ class Connections:
         self._failures += 1
         self._next_try = time.monotonic() + BREAKER_PAUSE
         return unavailable(problem)
-
-
-class Unanswered(StoreUnavailable):
-    """A command was sent, and no readable answer came: the server may have run it, or may still run it."""
-
-
-def unavailable(problem: Exception) -> StoreUnavailable:
-    """Return the error for a caller. It only says that the store fails; `detail` tells the log why."""
-    return StoreUnavailable(detail=f"{type(problem).__name__}: {problem}")

@@ -1,0 +1,91 @@
+"""How an operation writes: by compare-and-set, with one event for each change.
+
+A change is a read, a decision, and a write only if nobody else changed the PAT meanwhile. Otherwise it is
+read and decided again, so no change is lost. A write whose outcome is not known is an event too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from ..errors import Conflict, Forbidden, InvalidCredentials, NotFound, StoreUnavailable
+from ..events import Events, Facts
+from ..model.pat import PersonalAccessToken
+from ..model.pat_id import PatId
+from ..store.pats import Change, Outcome
+from ..store.record import PatRecord, SecretSlot
+from ..store.scripts import NotDurable
+from ..store.transport.protocol import Unanswered
+from .permissions import Actor
+
+_TRIES = 100  # of compare-and-set; the deadline ends them earlier
+
+T = TypeVar("T")
+
+Decide = Callable[[PatRecord], PatRecord]  # from a record to the new one; the same one: nothing changes
+Write = Callable[[list[Change], int], Outcome]  # takes changes of one owner, and their latest instant (ms)
+
+
+def ending(pat: PersonalAccessToken, secrets: tuple[SecretSlot, ...], end: int) -> PatRecord:
+    """Return a record whose overlap ends at `end` (ms), or with its PAT if that expires earlier."""
+    return PatRecord(pat, secrets, end if pat.expires_ms is None else min(end, pat.expires_ms))
+
+
+def compare_and_set(
+    actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write
+) -> list[PersonalAccessToken]:
+    """Change PATs of one owner together; return them. Raises `NotFound`, and what `decide` raises."""
+    pats = actor.store.pats
+    actor.store.settle_key()
+    for _ in range(_TRIES):
+        records = pats.read(pat_ids)
+        found = [record for record in records if record is not None]
+        if len(found) != len(records):
+            raise NotFound
+        latest = pats.latest(found[0].pat.read_ms)
+        after = [decide(record) for record in found]
+        changes = [Change(*pair) for pair in zip(found, after, strict=True) if pair[0] is not pair[1]]
+        outcome = write(changes, latest) if changes else "made"
+        if outcome == "made":
+            return [record.pat for record in after]
+        refuse(outcome)
+    raise StoreUnavailable(detail=f"PAT {pat_ids[0]} kept changing")
+
+
+def refuse(outcome: Outcome, most: int | None = None) -> None:
+    """Raise the error for an outcome that is the caller's fault. `most`: how many PATs an owner may have."""
+    if outcome == "full":
+        raise Conflict(f"this owner has {most} PATs already, the most that are allowed; revoke one first")
+    if outcome == "taken":
+        raise Conflict("this owner has a PAT of that name already; choose another", field="name")
+    if outcome == "disabled":
+        raise Forbidden("this owner is disabled; enable the owner first")
+    if outcome == "maker gone":
+        raise InvalidCredentials
+
+
+def recorded(
+    events: Events, event: str, write: Callable[[], T], facts_of: Callable[[T | None], Iterable[Facts]]
+) -> T:
+    """Call `write`, emit its events, and return its result. Raises what `write` raises.
+
+    `facts_of` returns the facts of each event for a result. It is also called with a result that may not be
+    durable yet. If it is not known whether anything was written, it is called with None, and the events say
+    so (`outcome`).
+    """
+    try:
+        result = write()
+    except NotDurable as problem:
+        _emit(events, event, facts_of(problem.result))
+        raise
+    except Unanswered:
+        _emit(events, event, ({**facts, "outcome": "unknown"} for facts in facts_of(None)))
+        raise
+    _emit(events, event, facts_of(result))
+    return result
+
+
+def _emit(events: Events, event: str, found: Iterable[Facts]) -> None:
+    for facts in found:
+        events.emit(event, **facts)

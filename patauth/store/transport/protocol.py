@@ -1,0 +1,49 @@
+"""What a transport is, and how its calls fail. `pool.py` and `memory.py` are the transports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ...errors import StoreUnavailable
+from .wire import Command
+
+
+class Transport(Protocol):
+    """How commands reach a store."""
+
+    def call(
+        self, commands: Sequence[Command], deadline: float, *, retry: bool = False, patience: float = 0.0
+    ) -> list[Any]:
+        """Send commands together on one connection, and return their replies.
+
+        `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
+        `patience` is how many seconds beyond the deadline the server may wait, as WAIT does. Raise
+        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds.
+        """
+
+    def send(
+        self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
+    ) -> list[Any]:
+        """Send `count` commands that are already packed (RESP), and return their replies.
+
+        `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
+        `patience` is how many seconds beyond the deadline the server may wait, as WAIT does. Raise
+        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds.
+        """
+
+    def close(self) -> None:
+        """Close what is open and not in use."""
+
+
+class ScriptMissing(StoreUnavailable):
+    """The server does not know the script's digest, so send its text. The connection is still good."""
+
+
+class Unanswered(StoreUnavailable):
+    """A command was sent, and no readable answer came: the server may have run it, or may still run it."""
+
+
+def unavailable(problem: Exception) -> StoreUnavailable:
+    """Return the error for a caller. It only says that the store fails; `detail` tells the log why."""
+    return StoreUnavailable(detail=f"{type(problem).__name__}: {problem}")
