@@ -113,8 +113,11 @@ class Decision(NamedTuple):
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds until a request passes, if no other request comes first (RFC 9110 §10.2.3)."""
-        return _whole_seconds(self.wait_us)
+        """Whole seconds until a request passes, if no other request comes first (RFC 9110 §10.2.3).
+
+        Rounded up, so that a client never comes back too early; at least 1.
+        """
+        return -(-self.wait_us // SECOND) or 1
 
     def refusal(self) -> RateLimited:
         """Return the error that reports this refusal to the caller."""
@@ -128,10 +131,5 @@ class Decision(NamedTuple):
         quota, backlog = self.quota, self.backlog_us
         # A backlog that has begun its n-th emission interval is n requests. The n-th interval ends first.
         taken = -(-backlog // quota.emission_us)
-        return quota.count - taken, _whole_seconds(backlog - (taken - 1) * quota.emission_us)
-
-
-def _whole_seconds(us: int) -> int:
-    """Return µs as seconds, rounded up so that a client never comes back too early; at least 1."""
-    seconds = -(-us // SECOND)
-    return seconds if seconds > 1 else 1
+        left_us = backlog - (taken - 1) * quota.emission_us
+        return quota.count - taken, -(-left_us // SECOND) or 1

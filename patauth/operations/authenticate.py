@@ -26,7 +26,7 @@ from ..store.deadline import Deadline
 from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
 from ..store.store import Store
 from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Verdict
-from .conditions import require_usable, token_expiry
+from .conditions import is_usable, require_usable, token_expiry
 from .failures import Failures
 
 _log = logging.getLogger("patauth")
@@ -92,8 +92,12 @@ class Authenticator:
         if verdict.token is None:  # refused
             self._refuse_token(credentials, address, verdict.now)
         principal, record, access = _by_token(verdict.pat, verdict.token)
-        claims = credentials.claims
-        if principal.tenant != self._tenant or (claims is not None and not agree(claims, record.pat, access)):
+        pat, claims = record.pat, credentials.claims
+        if (
+            principal.tenant != self._tenant
+            or not is_usable(pat, verdict.now)
+            or (claims is not None and not agree(claims, pat, access))
+        ):
             self._refuse_token(credentials, address, verdict.now)
         return _admission((principal, self._within(verdict, record)))
 

@@ -1,8 +1,9 @@
 """The conditions under which a PAT, and the access tokens that come from it, may be used.
 
-This module is the only home of these conditions in Python, for secrets, access tokens and the caller's own
-PAT. The store's scripts check those that need no hash: `active` and `current` in store/lua/prelude.lua, and
-the same inline in authenticate.lua, which runs on each request.
+A new condition belongs here. Every use asks one of these functions: a secret `require_usable`, an access
+token, the caller's own PAT and introspection `is_usable`. The store's scripts also check what they can, so
+that a PAT that has ended charges no quota: `active` and `current` in store/lua/prelude.lua, and the same
+inline in authenticate.lua, which runs on each request.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _WORDS = {"expired": "has expired", "disabled": "is disabled"}
 
 
 def is_usable(pat: PersonalAccessToken, now: int) -> bool:
-    """Return whether a PAT may be used at `now` (ms): it is neither expired nor disabled."""
+    """Return whether a PAT, or an access token that came from it, may be used at `now` (ms)."""
     return pat.state_at(now) == "active"
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 
 from ..errors import InvalidRequest
 from ..model.filters import NEVER, Bounds, Filter, Sorter, index_value, parse, parse_sorters, sort_pats
-from ..model.pat import PersonalAccessToken, check_id, is_gone
+from ..model.pat import PersonalAccessToken, check_id
 from ..model.pat_id import PatId
 from ..settings import Settings
 from ..store.record import PatRecord
@@ -112,7 +112,6 @@ class _Lister:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._tenant = settings.tenant
-        self._retention_ms = settings.retention * 1000
 
     def of_owner(self, owner_id: str, query: _Query) -> Listing:
         """Return PATs of an owner. This reads all of the owner's PATs."""
@@ -135,7 +134,7 @@ class _Lister:
             ids = sorted(pat_id for pat_id in map(PatId.read, named) if pat_id is not None)
             pats = self._living(index.records(ids, now)) if ids else []
             return _finish(filter(query.matches, pats), query)
-        unborn = index.mend_suspects(now, self._retention_ms)
+        unborn = index.mend_suspects(now)
         plan = self._plan(query)
         if plan.in_order and plan.exact:
             return self._range(plan, query, unborn)
@@ -183,7 +182,7 @@ class _Lister:
                 wrong += differing
             if not wrong:
                 break
-            unborn = unborn | index.mend(wrong, piece.now, self._retention_ms)
+            unborn = unborn | index.mend(wrong, piece.now)
         return Listing(list(filter(query.matches, pats)), piece.total if query.count else None)
 
     def _walk(self, plan: _Plan, unborn: set[PatId], *, whole: bool) -> Iterator[PersonalAccessToken]:
@@ -200,7 +199,7 @@ class _Lister:
             seen.update(pat_id for pat_id, _ in fresh)
             for living, wrong in self._read(plan, piece.now, fresh):
                 if wrong:
-                    self._store.tenant_index.mend(wrong, piece.now, self._retention_ms)
+                    self._store.tenant_index.mend(wrong, piece.now)
                 yield from living
             if piece.total <= size:
                 return
@@ -232,11 +231,9 @@ class _Lister:
         )
 
     def _living(self, records: Iterable[PatRecord | None]) -> list[PersonalAccessToken]:
-        return [
-            pat
-            for pat in (record.pat for record in records if record is not None)
-            if pat.tenant == self._tenant and not is_gone(pat.expires_ms, pat.read_ms, self._retention_ms)
-        ]
+        keeps = self._store.tenant_index.keeps
+        pats = (record.pat for record in records if record is not None)
+        return [pat for pat in pats if pat.tenant == self._tenant and keeps(pat, pat.read_ms)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from ..crypto.hashing import Hasher
 from ..errors import Forbidden, InvalidCredentials, InvalidScope, NotFound
 from ..events import Events
 from ..model.caller import Caller, Principal, subject_of
-from ..model.pat import Owner, PersonalAccessToken, is_gone
+from ..model.pat import Owner, PersonalAccessToken
 from ..model.pat_id import PatId
 from ..model.quota import Quota
 from ..model.rights import Reach, Verb, allows
@@ -195,9 +195,9 @@ class Actor:
 
     def _visible(self, verb: Verb, record: PatRecord | None, field: str | None = None) -> PatRecord:
         if record is not None:
-            pat, settings = record.pat, self.settings
-            gone = is_gone(pat.expires_ms, pat.read_ms, settings.retention * 1000)
-            if pat.tenant == settings.tenant and not gone and self.sees(pat, verb):
+            pat = record.pat
+            kept = self.store.tenant_index.keeps(pat, pat.read_ms)
+            if kept and pat.tenant == self.settings.tenant and self.sees(pat, verb):
                 return record
         raise NotFound(field=field)
 

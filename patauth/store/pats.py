@@ -55,7 +55,6 @@ class Pats:
     scripts: Scripts
     keys: Keys
     tenant_index: TenantIndex
-    retention_ms: int
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -133,7 +132,8 @@ class Pats:
         maker_key, must_be_active = self._maker(maker, pat_id)
         names = [keys.pat(pat_id), keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), maker_key]
         entry, keep = pat_id.raw + pack_expiry(pat.expires_ms), self._keep(pat.expires_ms, pat.created_ms)
-        return names, (record, pat.name, entry, keep, most, self.retention_ms, latest, must_be_active)
+        retention_ms = self.tenant_index.retention_ms
+        return names, (record, pat.name, entry, keep, most, retention_ms, latest, must_be_active)
 
     def _maker(self, maker: PatId | None, pat_id: PatId) -> tuple[bytes, bytes]:
         """Return the key of the maker's record, and b"1": it must be active.
@@ -145,7 +145,7 @@ class Pats:
 
     def _keep(self, expires_ms: int | None, now: int) -> bytes | int:
         """Return how many ms from `now` on a record is kept; empty for one that does not expire."""
-        return b"" if expires_ms is None else expires_ms + self.retention_ms - now
+        return b"" if expires_ms is None else expires_ms + self.tenant_index.retention_ms - now
 
     def update(
         self,
@@ -169,7 +169,7 @@ class Pats:
         maker_key, must_be_active = self._maker(maker, pat_id)
         names = [keys.owner(tag, first.owner.id), keys.owner_index(tag, first.owner.id), maker_key]
         arguments: list[bytes | str | int] = [
-            b"1" if new_secret else b"0", self.retention_ms, latest, must_be_active
+            b"1" if new_secret else b"0", self.tenant_index.retention_ms, latest, must_be_active
         ]  # fmt: skip
         for before, after in changes:
             pat = after.pat
@@ -300,7 +300,8 @@ class Pats:
     def _with_new_deadline(self) -> Pats:
         """Return these PATs with a new deadline, for work to do even if the request's deadline is over."""
         scripts = self.scripts.until(self.scripts.begin())
-        return Pats(scripts, self.keys, TenantIndex(scripts, self.keys), self.retention_ms)
+        index = TenantIndex(scripts, self.keys, self.tenant_index.retention_ms)
+        return Pats(scripts, self.keys, index)
 
 
 def _outcome(known: Mapping[int, Outcome], reply: list[Any]) -> Outcome:

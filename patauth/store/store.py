@@ -65,8 +65,8 @@ class Store:
     def _use(self, scripts: Scripts, keys: Keys) -> None:
         self._scripts = scripts
         self._keys = keys
-        self.tenant_index = TenantIndex(scripts, keys)
-        self.pats = Pats(scripts, keys, self.tenant_index, self._retention_ms)
+        self.tenant_index = TenantIndex(scripts, keys, self._retention_ms)
+        self.pats = Pats(scripts, keys, self.tenant_index)
         self.tokens = Tokens(scripts, keys)
 
     def _with(self, scripts: Scripts, keys: Keys) -> Store:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ..errors import StoreUnavailable
-from ..model.pat import is_gone
+from ..model.pat import PersonalAccessToken, is_gone
 from ..model.pat_id import PatId
 from .keys import Keys
 from .record import NEVER, PatRecord, not_understood, unpack
@@ -43,9 +43,13 @@ class Piece(NamedTuple):
 
 
 class TenantIndex:
-    """Writes, reads and repairs the index entries of one tenant's PATs."""
+    """Writes, reads and repairs the index entries of one tenant's PATs.
 
-    def __init__(self, scripts: Scripts, keys: Keys) -> None:
+    `retention_ms` is how long an expired PAT is kept.
+    """
+
+    def __init__(self, scripts: Scripts, keys: Keys, retention_ms: int) -> None:
+        self.retention_ms = retention_ms
         self._scripts = scripts
         self._keys = keys
         self._count: Command = ("INCR", keys.tenant_sequence)
@@ -54,6 +58,10 @@ class TenantIndex:
             "lastUsed": keys.tenant_used,
             "expirationDate": keys.tenant_expires,
         }
+
+    def keeps(self, pat: PersonalAccessToken, now: int) -> bool:
+        """Return whether a PAT is within its retention at `now` (ms): it is listed, and its name is taken."""
+        return not is_gone(pat.expires_ms, now, self.retention_ms)
 
     # -- writes that accompany those of records -------------------------------------------------------
 
@@ -167,16 +175,17 @@ class TenantIndex:
             raise not_understood("records", "of another form")
         return [None if record is None else unpack(record).as_read_at(now) for record in found]
 
-    def mend_suspects(self, now: int, retention_ms: int) -> set[PatId]:
+    def mend_suspects(self, now: int) -> set[PatId]:
         """Repair the entries that marks name, and remove those of PATs whose retention is over.
 
         A listing calls this first. Return the young entries without a record: their creation may still be
         under way, or was interrupted a moment ago. The listing leaves them out.
         """
         keys = self._keys
+        ended = now - self.retention_ms
         found = self._scripts.call(
             [
-                ("ZRANGEBYSCORE", keys.tenant_expires, "-inf", now - retention_ms, "LIMIT", 0, _SUSPECTS),
+                ("ZRANGEBYSCORE", keys.tenant_expires, "-inf", ended, "LIMIT", 0, _SUSPECTS),
                 ("ZRANGEBYSCORE", keys.tenant_marks, "-inf", "+inf", "WITHSCORES", "LIMIT", 0, _SUSPECTS),
                 ("ZREVRANGEBYSCORE", keys.tenant_created, "+inf", now - _IN_FLIGHT, "LIMIT", 0, _YOUNG),
             ],
@@ -187,7 +196,7 @@ class TenantIndex:
         gone, marks, young = found
         marked = [_id(member, _MARK_BYTES) for member in marks[::2]]
         set_at = [_ms(score) for score in marks[1::2]]
-        self.mend(list(dict.fromkeys([*map(_id, gone), *marked])), now, retention_ms)
+        self.mend(list(dict.fromkeys([*map(_id, gone), *marked])), now)
         # The write of a young mark may be under way, so only old marks go. They go by their score: a mark
         # that was renewed since stays.
         old = [score for score in set_at if score <= now - _IN_FLIGHT]
@@ -201,17 +210,17 @@ class TenantIndex:
         there = self._scripts.call([("EXISTS", keys.pat(pat_id)) for pat_id in ids], retry=True)
         return {pat_id for pat_id, known in zip(ids, there, strict=True) if not known}
 
-    def mend(self, pat_ids: Sequence[PatId], now: int, retention_ms: int) -> set[PatId]:
+    def mend(self, pat_ids: Sequence[PatId], now: int) -> set[PatId]:
         """Correct entries by their records, and remove those of PATs that are gone.
 
         Return the entries without a record that stay because their creation may be under way.
         """
         staying: set[PatId] = set()
         for at in range(0, len(pat_ids), _AT_ONCE):
-            staying |= self._mend(pat_ids[at : at + _AT_ONCE], now, retention_ms)
+            staying |= self._mend(pat_ids[at : at + _AT_ONCE], now)
         return staying
 
-    def _mend(self, pat_ids: Sequence[PatId], now: int, retention_ms: int) -> set[PatId]:
+    def _mend(self, pat_ids: Sequence[PatId], now: int) -> set[PatId]:
         records = self.records(pat_ids, now)
         scores = [("ZSCORE", self._keys.tenant_created, one.raw) for one in pat_ids]
         created = self._scripts.call(scores, retry=True)
@@ -220,7 +229,7 @@ class TenantIndex:
         for pat_id, record, score in zip(pat_ids, records, created, strict=True):
             member = pat_id.raw
             pat = None if record is None else record.pat
-            if pat is not None and not is_gone(pat.expires_ms, now, retention_ms):
+            if pat is not None and self.keeps(pat, now):
                 expiry = NEVER if pat.expires_ms is None else pat.expires_ms
                 commands += (
                     ("ZADD", self._keys.tenant_created, "XX", pat.created_ms, member),
