@@ -52,7 +52,7 @@ class Authority:
     def from_url(cls, store_url: str, **settings: Any) -> Authority:
         """Return an Authority over `memory:`, `local:DIR`, `redis://…`, `rediss://…` or `unix://…`.
 
-        Keywords are further settings, see `Settings`. Raises `ConfigurationError`.
+        Keywords are further settings, see `Settings`. Raise `ConfigurationError`.
         """
         return cls(Settings.of(store_url=store_url, **settings))
 
@@ -60,7 +60,7 @@ class Authority:
     def from_env(cls, **settings: Any) -> Authority:
         """Return an Authority with the settings of the environment (`PATAUTH_<NAME>`); keywords win.
 
-        Raises `ConfigurationError`. Warns of `PATAUTH_*` names that are no settings.
+        Raise `ConfigurationError`. Warns of `PATAUTH_*` names that are no settings.
         """
         return cls(Settings.from_env(**settings))
 
@@ -77,7 +77,7 @@ class Authority:
     def ping(self) -> None:
         """Connect to the store, start a `local:` engine if necessary, and check store key and signing keys.
 
-        Raises `ConfigurationError` if the engine or a key is missing. A request would get `StoreUnavailable`
+        Raise `ConfigurationError` if the engine or a key is missing. A request would get `StoreUnavailable`
         for that.
         """
         self.operations.ping()
@@ -87,7 +87,7 @@ class Authority:
     def authenticate(self, authorization: str, *, address: str | None = None) -> Principal:
         """Return the principal of an Authorization value, `Basic …` or `Bearer …`.
 
-        `address` is the client's address, for the failure quota. Without it, refusals are not limited. Raises
+        `address` is the client's address, for the failure quota. Without it, refusals are not limited. Raise
         `InvalidRequest` (several values in one), `InvalidCredentials`, `InvalidToken`, `RateLimited`,
         `Overloaded`.
         """
@@ -96,7 +96,7 @@ class Authority:
     def verify_basic(self, pat_id: str, secret: str, *, address: str | None = None) -> Principal:
         """Return the principal of a PAT id and PAT secret.
 
-        Raises `InvalidCredentials`, `RateLimited`, `Overloaded`.
+        Raise `InvalidCredentials`, `RateLimited`, `Overloaded`.
         """
         operations = self.operations
         credentials = operations.read(lambda: operations.format.basic(pat_id, secret), address)
@@ -105,7 +105,7 @@ class Authority:
     def verify_bearer(self, token: str, *, address: str | None = None) -> Principal:
         """Return the principal of a PAT token or an access token.
 
-        Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
+        Raise `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
         """
         operations = self.operations
         credentials = operations.read(lambda: operations.format.bearer(token), address)
@@ -121,7 +121,7 @@ class Authority:
     ) -> Access:
         """Return an access token for a PAT id and secret (RFC 6749 §4.4).
 
-        `scope`: a list, or one text with spaces between; None or empty is all scopes of the PAT. Raises
+        `scope`: a list, or one text with spaces between; None or empty is all scopes of the PAT. Raise
         `InvalidScope` (the PAT does not hold a scope), `InvalidCredentials`, `RateLimited`, `Overloaded`.
         """
         operations = self.operations
@@ -134,7 +134,7 @@ class Authority:
         """Return what an access token or a PAT token is worth now (RFC 7662). It does not count as a use.
 
         `by` sees their own tokens, and with the scope `oauth:introspect` every access token of the tenant.
-        All other tokens are not active. Raises `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
+        All other tokens are not active. Raise `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
         """
         return self.operations.introspect(token, by=by, address=address)
 
@@ -142,7 +142,7 @@ class Authority:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
 
         `by` can revoke their own tokens; nothing happens to others. Returns only when the revocation is
-        durable, else raises `StoreUnavailable`; it is safe to repeat. Raises `RateLimited` (wrong PAT tokens
+        durable, else raises `StoreUnavailable`; it is safe to repeat. Raise `RateLimited` (wrong PAT tokens
         from `address`), `Overloaded`.
         """
         return self.operations.revoke(token, by=by, address=address)
@@ -170,7 +170,7 @@ class Authority:
 
         `owner`: None is the owner that `by` acts for. `name` is unique per owner. Give exactly one of
         `expires_in`, `expires_at` (with a time zone) and `never_expires=True`. `access_token_ttl`: 15-43200
-        seconds. `request_quota`: "count/seconds", instead of the setting. Raises `InvalidRequest`,
+        seconds. `request_quota`: "count/seconds", instead of the setting. Raise `InvalidRequest`,
         `InvalidScope`, `Conflict` (the name, or too many PATs), `Forbidden` (no right to it, or the owner is
         disabled), `Overloaded`.
         """
@@ -193,7 +193,7 @@ class Authority:
         return create(self.operations.actor(by), new)
 
     def get(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
-        """Return one PAT; an expired one too, within its retention. Raises `NotFound`, `Forbidden`."""
+        """Return one PAT; an expired one too, within its retention. Raise `NotFound`, `Forbidden`."""
         return lifecycle.get(self.operations.actor(by), pat_id)
 
     def list(
@@ -213,7 +213,7 @@ class Authority:
         `patauth.model.filters`. `sort` is such as "name" or "-created,name"; without it, an owner's PATs come
         in order of creation, and a tenant's in a stable but unspecified order. `limit` None: all, up to
         10 000. With `count`, `total` of the result is the number of all PATs that match. Expired PATs are
-        included within their retention. Raises `InvalidRequest` (also if it would read over 10 000 PATs),
+        included within their retention. Raise `InvalidRequest` (also if it would read over 10 000 PATs),
         `Forbidden`.
         """
         actor = self.operations.actor(by)
@@ -235,7 +235,7 @@ class Authority:
         """Change a PAT's name, scopes or expiry, all or nothing; return the changed PAT.
 
         What is not given does not change. Give at most one of `expires_in` (from now), `expires_at` (with a
-        time zone) and `never_expires=True`. Access tokens that were issued before keep their scopes. Raises
+        time zone) and `never_expires=True`. Access tokens that were issued before keep their scopes. Raise
         `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
         """
         change = PatChange(
@@ -254,7 +254,7 @@ class Authority:
         `operations` is such as `[{"op": "replace", "path": "/name", "value": "ci"}]`. It may use the members
         `name`, `scope`, `expirationDate` and `userAwareTokenNeverExpires`. An expiry of null needs
         `userAwareTokenNeverExpires: true` in the same patch. Access tokens that were issued before keep their
-        scopes. Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
+        scopes. Raise `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
         """
         return patch(self.operations.actor(by), pat_id, operations)
 
@@ -264,7 +264,7 @@ class Authority:
         """Give a PAT a new secret, which is in the result and nowhere else; id, name, scopes and expiry stay.
 
         The current secret remains valid for `overlap`: at most 7 days, and never past the expiry. Access
-        tokens that came from it end with it. `timedelta(0)` ends it at once. Raises `NotFound`, `Forbidden`
+        tokens that came from it end with it. `timedelta(0)` ends it at once. Raise `NotFound`, `Forbidden`
         (no right to it, the owner is disabled, or the PAT can do more than `by`), `InvalidRequest`,
         `Overloaded`.
         """
@@ -274,7 +274,7 @@ class Authority:
         """Revoke a PAT for good: it and its access tokens are refused from the next request on.
 
         Returns only when that is durable (setting `durability`), else raises `StoreUnavailable`; it is safe
-        to repeat. Raises `NotFound`, `Forbidden`.
+        to repeat. Raise `NotFound`, `Forbidden`.
         """
         lifecycle.delete(self.operations.actor(by), pat_id)
 

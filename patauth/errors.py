@@ -26,8 +26,6 @@ import copyreg
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
-State = Literal["expired", "disabled"]  # the states for which right credentials are refused
-
 
 class PatAuthError(Exception):
     """Base of every error that patauth raises.
@@ -86,7 +84,11 @@ class InvalidCredentials(PatAuthError):
     default = "the credentials are not valid"
 
     def __init__(
-        self, description: str | None = None, *, state: State | None = None, detail: str | None = None
+        self,
+        description: str | None = None,
+        *,
+        state: Literal["expired", "disabled"] | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(description, detail=detail)
         self.state = state

@@ -62,7 +62,7 @@ class PatAuth:
     def init_app(self, app: Flask) -> None:
         """Wrap `app.wsgi_app`. Middleware that wraps it later sees requests before patauth does.
 
-        Raises `ConfigurationError` if a setting is missing or wrong, or the app is behind patauth already.
+        Raise `ConfigurationError` if a setting is missing or wrong, or the app is behind patauth already.
         """
         if "patauth" in app.extensions:
             raise ConfigurationError("this app is behind patauth already; call init_app once")

@@ -29,7 +29,7 @@ from .model.scopes import DEFAULT_IGNORED
 from .model.scopes import check as check_scopes
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
-SURFACES = ("oauth", "isc", "zitadel", "openapi")
+SURFACE_NAMES = ("oauth", "isc", "zitadel", "openapi")
 
 Rule = Callable[[Caller, str], bool]  # takes a caller, and the id of an owner or a tenant
 
@@ -42,7 +42,7 @@ _NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, which the engine r
 def parse_duration(text: str) -> int:
     """Return the seconds of a whole number with a unit of `s m h d w`, such as `30d`; no unit is seconds.
 
-    Raises `ValueError`.
+    Raise `ValueError`.
     """
     match = re.fullmatch(r"([0-9]{1,9})([smhdw]?)", text.strip())
     if match is None:
@@ -54,7 +54,7 @@ def parse_duration(text: str) -> int:
 class Settings:
     """All settings. Times are in seconds. Every setting but a callable can be given as a text, too.
 
-    Raises `ConfigurationError`, which names the setting, and never repeats a value that may be secret.
+    Raise `ConfigurationError`, which names the setting, and never repeats a value that may be secret.
     """
 
     # the store
@@ -105,7 +105,7 @@ class Settings:
 
     @classmethod
     def of(cls, **given: Any) -> Settings:
-        """Return settings from keywords. Raises `ConfigurationError`, also for unknown names."""
+        """Return settings from keywords. Raise `ConfigurationError`, also for unknown names."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(given) - known)
         if unknown and unknown[0] in _NOT_YET:
@@ -136,7 +136,7 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
         """Return settings from `PATAUTH_<NAME>`, or a file that `PATAUTH_<NAME>_FILE` names; keywords win.
 
-        Only secrets can be in files. Raises `ConfigurationError`; warns of names that are no settings.
+        Only secrets can be in files. Raise `ConfigurationError`; warns of names that are no settings.
         """
         environ = os.environ if environ is None else environ
         known = {item.name for item in fields(cls)}
@@ -303,11 +303,11 @@ def _prefixes(value: Any) -> tuple[Prefixes, ...]:
 
 
 def read_surfaces(value: Any) -> tuple[str, ...]:
-    """Return the names of surfaces in a text or a list. Raises `ValueError`."""
+    """Return the names of surfaces in a text or a list. Raise `ValueError`."""
     names = _words(value.replace(",", " ") if isinstance(value, str) else value)
     for name in names:
-        if name not in SURFACES:
-            raise ValueError(f"there is no surface {name!r}; give some of: {', '.join(SURFACES)}")
+        if name not in SURFACE_NAMES:
+            raise ValueError(f"there is no surface {name!r}; give some of: {', '.join(SURFACE_NAMES)}")
     return names
 
 

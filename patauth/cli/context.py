@@ -81,7 +81,7 @@ def warnings_as_messages() -> Iterator[None]:
 def named_settings(default_store: str | None = None, **given: Any) -> Settings:
     """Return the settings of the environment, with the store that --store or the environment names.
 
-    `default_store` is used when neither names one. `given` wins over the environment. Raises
+    `default_store` is used when neither names one. `given` wins over the environment. Raise
     `click.UsageError` when no store is named, and `ConfigurationError` when a setting is wrong.
     """
     url = options().store

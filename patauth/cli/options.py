@@ -166,7 +166,7 @@ def require_yes(yes: bool) -> None:
 
 
 def confirm(question: str) -> None:
-    """Ask on the terminal. Raises `Failure` unless the answer is yes."""
+    """Ask on the terminal. Raise `Failure` unless the answer is yes."""
     if not click.confirm(question, err=True):
         raise Failure("nothing was changed")
 
@@ -179,7 +179,7 @@ def on_terminal() -> bool:
 def read_secret_line(what: str) -> str:
     """Read one line of standard input. A terminal is asked for it and does not show what is typed.
 
-    Secrets are never arguments, because other users can read those in `ps`. Raises `InvalidCredentials` if
+    Secrets are never arguments, because other users can read those in `ps`. Raise `InvalidCredentials` if
     there is no line.
     """
     if on_terminal():

@@ -105,7 +105,7 @@ def require_stdout(outcome: str) -> None:
 def print_issued(issued: IssuedPat, *, done: str, remedy: str) -> None:
     """Print a PAT with its new secret and token.
 
-    Raises `click.ClickException`, which says what was done and how to remedy it, if they cannot be written.
+    Raise `click.ClickException`, which says what was done and how to remedy it, if they cannot be written.
     """
     once = {"secret": issued.secret, "token": issued.token}
     try:

@@ -11,7 +11,7 @@ import click
 
 from ..authority import Authority
 from ..errors import ConfigurationError
-from ..settings import SURFACES, Settings, is_loopback
+from ..settings import SURFACE_NAMES, Settings, is_loopback
 from ..store.factory import open_store
 from ..store.url import StoreUrl, masked
 from .context import Failure, message, named_settings, options
@@ -105,10 +105,10 @@ def _own_url(bind: str) -> str | None:
 
 
 def _settings(bind: str) -> Settings:
-    """Return the settings to serve with. Raises `ConfigurationError`; the store is not contacted."""
+    """Return the settings to serve with. Raise `ConfigurationError`; the store is not contacted."""
     from ..jwt.issuer import open_signed_tokens
 
-    given = {} if "PATAUTH_SURFACES" in os.environ else {"surfaces": SURFACES}
+    given = {} if "PATAUTH_SURFACES" in os.environ else {"surfaces": SURFACE_NAMES}
     settings = named_settings(DEFAULT_STORE, **given)
     if StoreUrl.read(settings.store_url).engine == "memory":
         raise ConfigurationError(

@@ -86,7 +86,7 @@ def revoke() -> None:
 
 
 def _readable(authority: Authority, token: str) -> str:
-    """Return the token. Raises `click.UsageError` if it is signed and these settings cannot read it."""
+    """Return the token. Raise `click.UsageError` if it is signed and these settings cannot read it."""
     if token.count(".") == 2 and not authority.operations.reads_jwts:
         raise click.UsageError(
             "this is a signed token, and these settings cannot read it; set PATAUTH_ISSUER,"

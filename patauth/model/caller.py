@@ -42,7 +42,7 @@ class Person:
     """A user whom the host application has signed in; the host's `identify(environ)` returns one.
 
     `scopes`: what this person may do, rights included. The PATs that they make have at most these scopes. A
-    person can use patauth's own page and API, and never the application's routes. Raises `InvalidRequest`,
+    person can use patauth's own page and API, and never the application's routes. Raise `InvalidRequest`,
     `InvalidScope`.
     """
 

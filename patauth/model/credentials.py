@@ -105,7 +105,7 @@ class Format:
 
     New credentials get the first triple. Credentials with any of the triples are accepted, so a brand can
     change while old PATs live on. `jwt` reads a token that looks like a JWT, and raises `InvalidToken`;
-    without it, every JWT is refused. Raises `ConfigurationError` for prefixes that cannot be used.
+    without it, every JWT is refused. Raise `ConfigurationError` for prefixes that cannot be used.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Format:
     def parse(self, value: str, *, form_encoded: bool = False) -> PatCredentials | AccessToken:
         """Read an Authorization value, `Basic …` or `Bearer …` (RFC 7617 §2, RFC 6750 §2.1).
 
-        `form_encoded` also accepts the form-urlencoded spelling of id and secret (RFC 6749 §2.3.1). Raises
+        `form_encoded` also accepts the form-urlencoded spelling of id and secret (RFC 6749 §2.3.1). Raise
         `InvalidRequest` for several values that were joined into one (RFC 9110 §5.3), and
         `InvalidCredentials` for every other value that is not a well-formed credential.
         """
@@ -187,7 +187,7 @@ class Format:
         raise InvalidCredentials("the Authorization value must be 'Basic …' or 'Bearer …'")
 
     def basic(self, pat_id: str, secret: str) -> PatCredentials:
-        """Read a PAT id and a PAT secret. Raises `InvalidCredentials`."""
+        """Read a PAT id and a PAT secret. Raise `InvalidCredentials`."""
         known = PatId.read(pat_id)
         # A request library may pass None for what the client left out.
         if known is None or not isinstance(secret, str) or self._secret.fullmatch(secret) is None:
@@ -197,7 +197,7 @@ class Format:
     def bearer(self, token: str) -> PatCredentials | AccessToken:
         """Read a PAT token or an access token; check the signature and the claims of a JWT.
 
-        Raises `InvalidCredentials`, and for a JWT `InvalidToken`.
+        Raise `InvalidCredentials`, and for a JWT `InvalidToken`.
         """
         if not isinstance(token, str):
             raise InvalidCredentials
@@ -242,7 +242,7 @@ def mint_secret() -> bytes:
 def split_basic(token68: str) -> tuple[str, str]:
     """Return the user name and password of a Basic credential (RFC 7617 §2), split at the first colon.
 
-    Raises `InvalidCredentials` for control characters, bytes that are not UTF-8, and base64 that is not
+    Raise `InvalidCredentials` for control characters, bytes that are not UTF-8, and base64 that is not
     canonical (with the padding and trailing bits that an encoder writes).
     """
     user, colon, password = (_decoded(token68) or "").partition(":")

@@ -33,7 +33,7 @@ def to_datetime(ms: int) -> datetime:
 
 
 def to_ms(moment: datetime, field: str = "date") -> int:
-    """Return the instant of an aware datetime, cut to the millisecond. Raises `InvalidRequest`."""
+    """Return the instant of an aware datetime, cut to the millisecond. Raise `InvalidRequest`."""
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise InvalidRequest(
             "give a time zone, for example datetime.now(UTC) + timedelta(days=30)", field=field
@@ -70,7 +70,7 @@ def require_writable(ms: int, field: str) -> int:
 def parse_ms(text: str, field: str = "date") -> int:
     """Read an RFC 3339 §5.6 date-time (the offset is required), cut to the millisecond.
 
-    A leap second (`:60`) counts as the last millisecond before it. Raises `InvalidRequest` for any other
+    A leap second (`:60`) counts as the last millisecond before it. Raise `InvalidRequest` for any other
     shape, and for instants before the year 1 or after 9999 (in UTC).
     """
     match = _DATE_TIME.fullmatch(text)

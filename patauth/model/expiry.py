@@ -35,7 +35,7 @@ class Expiry:
     def of_keywords(
         cls, expires_in: timedelta | None, expires_at: datetime | None, never_expires: bool
     ) -> Expiry | None:
-        """Return what keywords ask for; None where none is given. Raises `InvalidRequest` for several."""
+        """Return what keywords ask for; None where none is given. Raise `InvalidRequest` for several."""
         if (expires_in is not None) + (expires_at is not None) + bool(never_expires) > 1:
             raise InvalidRequest(
                 "give only one of expires_in, expires_at and never_expires=True", field=FIELD
@@ -59,7 +59,7 @@ class Expiry:
     def settle(
         self, now: int, *, created: int, longest: int | None = None, ceiling: int | None = None
     ) -> int | None:
-        """Return the expiry in ms that is within all limits; None is never. Raises `InvalidRequest`.
+        """Return the expiry in ms that is within all limits; None is never. Raise `InvalidRequest`.
 
         `created`: when the PAT was or is made (ms). `longest`: how many seconds it may live (setting
         `max_lifetime`). `ceiling`: when the maker's own PAT expires (ms). An expiry that was asked for and is

@@ -189,7 +189,7 @@ class _Join(Filter):
 
 
 def parse(text: str) -> Filter:
-    """Read a filter. Raises `InvalidRequest`, which says what is wrong and what is allowed in that place.
+    """Read a filter. Raise `InvalidRequest`, which says what is wrong and what is allowed in that place.
 
     The error repeats a word only if it has at most 40 visible ASCII characters. It never repeats a text in
     quotes.
@@ -371,7 +371,7 @@ class Sorter(NamedTuple):
 
 
 def parse_sorters(text: str) -> tuple[Sorter, ...]:
-    """Read 1 to 4 sorters, the most important one first: `name,-created`. Raises `InvalidRequest`."""
+    """Read 1 to 4 sorters, the most important one first: `name,-created`. Raise `InvalidRequest`."""
     words = text.split(",", MAX_SORTERS)  # at most one too many, however long the text is
     if len(words) > MAX_SORTERS:
         raise InvalidRequest(f"more than {MAX_SORTERS} sorters", field="sorters")
@@ -394,7 +394,7 @@ def parse_sorters(text: str) -> tuple[Sorter, ...]:
 def index_value(pat: PersonalAccessToken, field: str) -> int:
     """Return the value of `created`, `lastUsed` or `expirationDate` that an index stores.
 
-    It is in ms; 0 stands for never used, and `NEVER` for never expires. Raises `ValueError` for other fields.
+    It is in ms; 0 stands for never used, and `NEVER` for never expires. Raise `ValueError` for other fields.
     """
     if field == "created":
         return pat.created_ms

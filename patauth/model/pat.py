@@ -63,7 +63,7 @@ class Owner:
     """The owner of a PAT: the person or the service account that it acts for.
 
     `id`: 1-128 visible ASCII characters without blank or `/`, and not `me`. `name`: 1-128 code points, for
-    people to read; without one, it is the id. `type`: one of `OWNER_TYPES`. Raises `InvalidRequest`.
+    people to read; without one, it is the id. `type`: one of `OWNER_TYPES`. Raise `InvalidRequest`.
     """
 
     id: str

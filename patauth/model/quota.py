@@ -37,7 +37,7 @@ _QUOTA = re.compile(r"([1-9][0-9]{0,6})/([1-9][0-9]{0,4})")
 class Quota:
     """A limit of `count` requests (1-1 000 000) in `seconds` seconds (1-86 400).
 
-    `emission_us` and `tolerance_us` are its emission interval and burst tolerance in µs. Raises
+    `emission_us` and `tolerance_us` are its emission interval and burst tolerance in µs. Raise
     `ConfigurationError`.
     """
 
@@ -59,7 +59,7 @@ class Quota:
 
 
 def parse(text: str) -> Quota:
-    """Read a setting such as `100/10`, 100 requests in 10 seconds. Raises `ConfigurationError`."""
+    """Read a setting such as `100/10`, 100 requests in 10 seconds. Raise `ConfigurationError`."""
     match = _QUOTA.fullmatch(text)
     if match is None:
         raise ConfigurationError("a quota is written COUNT/SECONDS, such as 100/10")

@@ -31,7 +31,7 @@ _NAMED = 3  # how many missing scopes an error spells out
 def parse(text: str) -> tuple[str, ...]:
     """Return the scopes of a request's `scope` in order, without duplicates (RFC 6749 §3.3).
 
-    The empty text is `()`, because an empty parameter counts as omitted (§3.1). Raises `InvalidScope` for a
+    The empty text is `()`, because an empty parameter counts as omitted (§3.1). Raise `InvalidScope` for a
     separator other than one space, other characters, over 256 scopes, or over 128 characters in one.
     """
     if not text:
@@ -44,7 +44,7 @@ def parse(text: str) -> tuple[str, ...]:
 def check(scopes: Iterable[str]) -> tuple[str, ...]:
     """Return the scopes of a list in order, without duplicates, by the rules of `parse`.
 
-    Raises `InvalidScope`, also for a plain text: Python would read it as a list of letters.
+    Raise `InvalidScope`, also for a plain text: Python would read it as a list of letters.
     """
     if isinstance(scopes, str | bytes | Mapping) or not isinstance(scopes, Iterable):
         raise InvalidScope("scope: give a list of texts, such as ['reports:read', 'reports:write']")
@@ -91,7 +91,7 @@ def covers(held: Collection[str], wanted: Iterable[str], catalogue: Collection[s
 
     Gate, exchange, creation and `require_scope` use this one rule. `sp:scopes:all` covers the scopes of
     `catalogue` except `:manage` rights; only itself covers it. A right covers what `rights.allows` says. Sets
-    or short tuples are fastest. Raises `TypeError` for a plain text, because `"read" in "reports:read"` is
+    or short tuples are fastest. Raise `TypeError` for a plain text, because `"read" in "reports:read"` is
     true, and because "" wants nothing.
     """
     if type(held) is type(wanted) is frozenset and wanted <= held:  # as on nearly all requests
@@ -113,7 +113,7 @@ def narrow(
 
     `requested` comes from `parse` or `check`. An entry of `ignored` is a scope, or a beginning followed by
     `*`; requested scopes that match one are dropped. If nothing is left, return all of `held`, else exactly
-    the scopes that are left, in their order. Raises `InvalidScope` if one is not covered. The text names up
+    the scopes that are left, in their order. Raise `InvalidScope` if one is not covered. The text names up
     to three of them. It may repeat them, because a scope-token has only characters that an
     `error_description` may have (RFC 6750 §3.1).
     """

@@ -81,7 +81,7 @@ class Authenticator:
     def admit(self, credentials: PatCredentials | AccessToken, address: str | None) -> Admission:
         """Verify credentials, charge the request quota, and return the caller.
 
-        Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`, `StoreUnavailable`.
+        Raise `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`, `StoreUnavailable`.
         """
         if isinstance(credentials, PatCredentials):
             proven = self.prove(credentials, address)
@@ -104,7 +104,7 @@ class Authenticator:
     def prove(self, credentials: PatCredentials, address: str | None, *, exchange: bool = False) -> Proven:
         """Check an id and secret, and charge the request quota, or with `exchange` the exchange quota.
 
-        Only the holder of a PAT's secret learns what is wrong with the PAT. Raises `InvalidCredentials`,
+        Only the holder of a PAT's secret learns what is wrong with the PAT. Raise `InvalidCredentials`,
         `RateLimited`, `Overloaded`, `StoreUnavailable`.
         """
         store, pat_id = self._store, credentials.pat_id
@@ -130,7 +130,7 @@ class Authenticator:
     ) -> SecretSlot:
         """Return the slot of `record` that the secret matches.
 
-        Raises `InvalidCredentials` unless the hash is right and the PAT may be used at `now` (ms).
+        Raise `InvalidCredentials` unless the hash is right and the PAT may be used at `now` (ms).
         """
         slot = self._check_hash(credentials, address, record.slot_of(tag, now))
         try:
@@ -159,7 +159,7 @@ class Authenticator:
     ) -> PersonalAccessToken:
         """Return a PAT by its secret. It charges only the failure quota, and does not count as a use.
 
-        `usable`: refuse a PAT that is expired or disabled. Raises `InvalidCredentials`, `RateLimited`,
+        `usable`: refuse a PAT that is expired or disabled. Raise `InvalidCredentials`, `RateLimited`,
         `Overloaded`, `StoreUnavailable`.
         """
         tag = store.keyring.secret_tag(credentials.pat_id, credentials.secret)

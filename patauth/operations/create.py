@@ -55,7 +55,7 @@ class _Checked:
 def create(actor: Actor, new: NewPat) -> IssuedPat:
     """Make a PAT, with at most its maker's scopes and lifetime.
 
-    Raises `InvalidRequest`, `InvalidScope`, `Conflict` (the name, or too many PATs), `Forbidden` (no right to
+    Raise `InvalidRequest`, `InvalidScope`, `Conflict` (the name, or too many PATs), `Forbidden` (no right to
     it, or the owner is disabled), `Overloaded`.
     """
     settings, store = actor.settings, actor.store

@@ -56,7 +56,7 @@ class Exchanger:
     ) -> Access:
         """Verify the secret, charge the exchange quota, and issue a token with at most the PAT's scopes.
 
-        Raises `InvalidScope`, and what `Authenticator.prove` raises.
+        Raise `InvalidScope`, and what `Authenticator.prove` raises.
         """
         proven = self._authenticator.prove(credentials, address, exchange=True)
         requested = parse(scope or "") if isinstance(scope, str | None) else check(scope)

@@ -66,7 +66,7 @@ def introspect(
 ) -> Introspection:
     """Return what a token is worth. It charges no quota of the PAT, and does not count as a use.
 
-    A PAT token with a wrong secret counts as refused credentials. Raises `RateLimited`, `Overloaded`.
+    A PAT token with a wrong secret counts as refused credentials. Raise `RateLimited`, `Overloaded`.
     """
     if isinstance(token, AccessToken):
         return _of_access_token(actor, token)
@@ -109,7 +109,7 @@ def revoke(
 ) -> bool:
     """Revoke an access token, or with a PAT token the PAT, if the caller owns it; return whether it existed.
 
-    Returns only when the revocation is durable, also if an earlier call made it. Raises `RateLimited`,
+    Returns only when the revocation is durable, also if an earlier call made it. Raise `RateLimited`,
     `Overloaded`, and `StoreUnavailable` if the outcome is not known: it is safe to repeat.
     """
     # A token that exists is removed even if it is not active: a disabled owner may be enabled again.

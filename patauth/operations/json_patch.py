@@ -50,7 +50,7 @@ def check(
     that operations may write or read (as `test` and `copy` do); None is all of them, and the whole document.
     If the target is a member in `value_may_be_missing`, a missing `value` is a null, because some clients
     never send a null.
-    Unknown members of an operation are dropped (RFC 6902 §4). Raises `InvalidRequest`, whose field is
+    Unknown members of an operation are dropped (RFC 6902 §4). Raise `InvalidRequest`, whose field is
     `operations` or `operation N …`, counted from 1. Its text repeats names only if they are short and plain.
     """
     if isinstance(allowed, str) or isinstance(value_may_be_missing, str):
@@ -93,9 +93,9 @@ def check(
 def apply(document: dict[str, Any], operations: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the document after all operations, which come from `check`; `document` itself does not change.
 
-    Raises `InvalidRequest` with the field `operation N …` for the first operation that fails: its path does
+    Raise `InvalidRequest` with the field `operation N …` for the first operation that fails: its path does
     not exist, its `test` is false (RFC 6902 §4.6: `true` is not 1, but 1.0 is), or it writes more than
-    `MAX_SIZE` allows. Raises it also if the result is not an object, or the document is not JSON.
+    `MAX_SIZE` allows. Raise it also if the result is not an object, or the document is not JSON.
     """
     patched, room = _read(document, 0, MAX_SIZE, "document")
     for place, operation in enumerate(operations, 1):

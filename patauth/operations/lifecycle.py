@@ -12,18 +12,18 @@ from .writes import recorded
 
 
 def get(actor: Actor, pat_id: str) -> PersonalAccessToken:
-    """Return one PAT; an expired one too, within its retention. Raises `NotFound`, `Forbidden`."""
+    """Return one PAT; an expired one too, within its retention. Raise `NotFound`, `Forbidden`."""
     actor.require_own("read")
     return actor.find("read", pat_id).pat
 
 
 def get_self(actor: Actor) -> PersonalAccessToken:
-    """Return the PAT that calls; this needs no right. Raises `NotFound` if no PAT calls."""
+    """Return the PAT that calls; this needs no right. Raise `NotFound` if no PAT calls."""
     return actor.as_host().find("read", _own_id(actor)).pat
 
 
 def delete(actor: Actor, pat_id: str) -> None:
-    """Remove a PAT, and its access tokens with it. Raises `NotFound`, `Forbidden`.
+    """Remove a PAT, and its access tokens with it. Raise `NotFound`, `Forbidden`.
 
     Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
     """
@@ -34,7 +34,7 @@ def delete(actor: Actor, pat_id: str) -> None:
 def delete_self(actor: Actor) -> None:
     """Remove the PAT that calls; this needs no right. Durable and repeatable like `delete`.
 
-    Raises `NotFound`.
+    Raise `NotFound`.
     """
     _delete(actor.as_host(), actor, _own_id(actor))
 
@@ -42,7 +42,7 @@ def delete_self(actor: Actor) -> None:
 def delete_shown(actor: Actor, pat_id: PatId) -> None:
     """Remove a PAT whose secret the caller has shown. Durable and repeatable like `delete`.
 
-    Raises `NotFound`.
+    Raise `NotFound`.
     """
     _delete(actor.as_host(), actor, pat_id)
 

@@ -72,7 +72,7 @@ def list_pats(
 ) -> Listing:
     """Return the PATs of an owner ("me": of the caller), or with None of the whole tenant.
 
-    `Authority.list` describes the arguments. Raises `InvalidRequest`, `Forbidden`.
+    `Authority.list` describes the arguments. Raise `InvalidRequest`, `Forbidden`.
     """
     if owner_id == "me":
         actor.require_own("read")
@@ -188,7 +188,7 @@ class _Lister:
     def _walk(self, plan: _Plan, unborn: set[PatId], *, whole: bool) -> Iterator[PersonalAccessToken]:
         """Yield PATs in the order of an index, each one once, even if they move; repair wrong entries.
 
-        `whole`: all will be asked for. Raises `InvalidRequest` when there are more than `MOST`.
+        `whole`: all will be asked for. Raise `InvalidRequest` when there are more than `MOST`.
         """
         seen: set[PatId] = set()
         for size in (_PIECE, MOST):  # both from the start, because ranks change in the meantime

@@ -35,7 +35,7 @@ class Operations:
     """Holds the parts that serve one tenant in one store; safe for many threads and after a fork.
 
     `format` reads and writes credentials. The operations on PATs are functions of an `Actor`, in the other
-    modules of this package. Nothing is connected before the first use. Raises `ConfigurationError`.
+    modules of this package. Nothing is connected before the first use. Raise `ConfigurationError`.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Operations:
     def authenticate(self, authorization: str, address: str | None) -> Admission:
         """Verify an Authorization value, and charge the request quota.
 
-        Raises `InvalidRequest`, `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
+        Raise `InvalidRequest`, `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
         """
         try:
             credentials = self.format.parse(authorization)
@@ -102,7 +102,7 @@ class Operations:
     def admit(self, credentials: PatCredentials | AccessToken, address: str | None) -> Admission:
         """Verify credentials that `format` has read, and charge the request quota.
 
-        Raises `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
+        Raise `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
         """
         return self._authenticator.admit(credentials, address)
 
@@ -111,7 +111,7 @@ class Operations:
     ) -> Access:
         """Exchange an id and secret for an access token.
 
-        Raises `InvalidCredentials` (also for a PAT token, which is no client secret), `InvalidScope`,
+        Raise `InvalidCredentials` (also for a PAT token, which is no client secret), `InvalidScope`,
         `RateLimited`, `Overloaded`.
         """
         if credentials.method != "basic":
@@ -119,7 +119,7 @@ class Operations:
         return self._exchanger.exchange(credentials, scope, address)
 
     def introspect(self, token: str, *, by: Caller | None, address: str | None) -> Introspection:
-        """Return what a token is worth now (RFC 7662). Raises `RateLimited`, `Overloaded`."""
+        """Return what a token is worth now (RFC 7662). Raise `RateLimited`, `Overloaded`."""
         actor = self.actor(by)
         try:
             credentials = self.format.bearer(token)
@@ -130,7 +130,7 @@ class Operations:
     def revoke(self, token: str, *, by: Caller | None, address: str | None) -> bool:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
 
-        Raises `RateLimited`, `Overloaded`.
+        Raise `RateLimited`, `Overloaded`.
         """
         actor = self.actor(by)
         try:
@@ -144,7 +144,7 @@ class Operations:
     def actor(self, by: Caller | None) -> Actor:
         """Return an actor on the tenant's PATs. The deadline of their store calls starts now.
 
-        None is the application itself, which may do everything. Raises `InvalidRequest`, `Forbidden`.
+        None is the application itself, which may do everything. Raise `InvalidRequest`, `Forbidden`.
         """
         if not isinstance(by, Principal | Person | None):
             raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
@@ -154,7 +154,7 @@ class Operations:
         """Return an actor in a tenant: this one, or another one that the setting `may_act_in` allows.
 
         In another tenant, the actor has the rights and limits that they have at home, and no PATs of their
-        own. The settings of this Authority apply. Raises `Forbidden`.
+        own. The settings of this Authority apply. Raise `Forbidden`.
         """
         if tenant == self.settings.tenant:
             return self.actor(by)
@@ -171,7 +171,7 @@ class Operations:
         return self._store.for_request().keyring
 
     def ping(self) -> None:
-        """Connect to the store, and check the store key and the signing keys. Raises `ConfigurationError`."""
+        """Connect to the store, and check the store key and the signing keys. Raise `ConfigurationError`."""
         self._store.start()
         self._store.for_request().settle_key()
         if self._signed is not None and self.settings.signs_tokens:

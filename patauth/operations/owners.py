@@ -14,7 +14,7 @@ from .writes import recorded
 def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> int:
     """Disable or enable all PATs of an owner, and with them all access tokens; return the number of PATs.
 
-    Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat. Raises
+    Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat. Raise
     `InvalidRequest` for what is no owner id.
     """
     tag = _tag(actor, owner_id)
@@ -33,7 +33,7 @@ def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> int:
 def revoke_owner(actor: Actor, owner_id: str) -> list[PatId]:
     """Remove all PATs of an owner, and return their ids. Durable and repeatable like `set_owner_state`.
 
-    Raises `InvalidRequest` for what is no owner id.
+    Raise `InvalidRequest` for what is no owner id.
     """
     tag = _tag(actor, owner_id)
 

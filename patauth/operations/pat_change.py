@@ -17,7 +17,7 @@ from .permissions import Limit
 class PatChange:
     """A change of a PAT. What is None does not change.
 
-    `expiry`: `Expiry()` is never, which needs `never_acknowledged`. Raises `InvalidRequest`, `InvalidScope`.
+    `expiry`: `Expiry()` is never, which needs `never_acknowledged`. Raise `InvalidRequest`, `InvalidScope`.
     """
 
     name: str | None
@@ -44,7 +44,7 @@ class PatChange:
         """Return a PAT with this change, or `pat` itself if nothing changes. It must not have expired.
 
         If scopes are added or the expiry moves to a later instant, all scopes and the expiry of the result
-        must be within `limit()`, what the caller can pass on. Raises `InvalidRequest`, `InvalidScope`, and
+        must be within `limit()`, what the caller can pass on. Raise `InvalidRequest`, `InvalidScope`, and
         what `limit` raises.
         """
         expires_ms = pat.expires_ms if self.expiry is None else self.expiry.instant(now)

@@ -20,7 +20,7 @@ _DATE, _ACKNOWLEDGED = "/expirationDate", "/userAwareTokenNeverExpires"
 class PatPatch:
     """A checked JSON Patch of the members `fields` of a PAT (None: all), which fits any PAT.
 
-    The `value` of a date may be missing: clients that never send a null mean one. Raises `InvalidRequest`.
+    The `value` of a date may be missing: clients that never send a null mean one. Raise `InvalidRequest`.
     """
 
     def __init__(self, operations: object, fields: Collection[str] | None) -> None:
@@ -45,7 +45,7 @@ class PatPatch:
         )
 
     def change_of(self, pat: PersonalAccessToken) -> PatChange:
-        """Return what the patch changes about a PAT. Raises `InvalidRequest`, `InvalidScope`."""
+        """Return what the patch changes about a PAT. Raise `InvalidRequest`, `InvalidScope`."""
         members = _document(pat)
         patched = json_patch.apply({name: members[name] for name in self._fields}, self._operations)
         return self._read(pat, {**members, **dict.fromkeys(self._fields), **patched})

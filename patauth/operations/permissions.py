@@ -75,7 +75,7 @@ NO_LIMIT = Limit(None, None, frozenset())
 class Actor:
     """A caller who acts on the PATs of a tenant, and what an operation needs to serve them.
 
-    All calls of `store` share one deadline. Raises `Forbidden` for a caller of another tenant, unless they
+    All calls of `store` share one deadline. Raise `Forbidden` for a caller of another tenant, unless they
     are a guest.
     """
 
@@ -175,7 +175,7 @@ class Actor:
     def find(self, verb: Verb, pat_id: str) -> PatRecord:
         """Return a PAT that exists for a caller who wants to do this. `require_own` comes first.
 
-        Raises `NotFound`.
+        Raise `NotFound`.
         """
         known = PatId.read(pat_id)
         if known is None:
@@ -183,7 +183,7 @@ class Actor:
         return self._visible(verb, self.store.pats.read([known])[0])
 
     def find_all(self, verb: Verb, pat_ids: Sequence[str]) -> list[PatRecord]:
-        """Return PATs of any owners that exist for the caller. Raises `NotFound` with the field `ids[N]`."""
+        """Return PATs of any owners that exist for the caller. Raise `NotFound` with the field `ids[N]`."""
         known = [pat_id for pat_id in map(PatId.read, pat_ids) if pat_id is not None]
         now = self.store.pats.now()
         records = self.store.tenant_index.records(known, now) if known else []
@@ -206,7 +206,7 @@ class Actor:
     def limit(self) -> Limit:
         """Return the authority that the caller can pass on, by their own PAT as it is now.
 
-        An access token can pass on the scopes that it holds and its PAT still holds. Raises
+        An access token can pass on the scopes that it holds and its PAT still holds. Raise
         `InvalidCredentials` if that PAT is gone, expired or disabled.
         """
         by = self.by

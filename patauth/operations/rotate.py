@@ -28,7 +28,7 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
     """Give a PAT a new secret. The current one remains valid for the overlap; an older one ends at once.
 
     `overlap`: 0 to 7 days, cut to the PAT's expiry. Access tokens end with the secret that they came from.
-    Raises `InvalidRequest`, `Forbidden` (also if the PAT can do more than the caller), `NotFound`,
+    Raise `InvalidRequest`, `Forbidden` (also if the PAT can do more than the caller), `NotFound`,
     `Overloaded`.
     """
     if not isinstance(overlap, timedelta) or not timedelta(0) <= overlap <= MAX_OVERLAP:

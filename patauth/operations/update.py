@@ -27,7 +27,7 @@ Read = Callable[[PersonalAccessToken], PatChange]  # from a PAT as it is now to 
 def update(actor: Actor, pat_id: str, change: PatChange) -> PersonalAccessToken:
     """Change a PAT, all or nothing; return the changed PAT.
 
-    Raises `InvalidRequest`, `InvalidScope`, `Forbidden`, `NotFound`, `Conflict` (the name).
+    Raise `InvalidRequest`, `InvalidScope`, `Forbidden`, `NotFound`, `Conflict` (the name).
     """
     actor.require_own("manage")
     return _update(actor, pat_id, lambda _: change)
@@ -38,7 +38,7 @@ def patch(
 ) -> PersonalAccessToken:
     """Change a PAT by a JSON Patch of its members `fields` (None: all); return the changed PAT.
 
-    Raises `InvalidRequest`, `InvalidScope`, `Forbidden`, `NotFound`, `Conflict` (the name).
+    Raise `InvalidRequest`, `InvalidScope`, `Forbidden`, `NotFound`, `Conflict` (the name).
     """
     actor.require_own("manage")
     return _update(actor, pat_id, PatPatch(operations, fields).change_of)
@@ -54,7 +54,7 @@ def patch_many(actor: Actor, pat_ids: Sequence[str], operations: object) -> list
     """Change the expiry of several PATs by one JSON Patch; return the changed PATs in the order of the ids.
 
     `pat_ids`: 1-25 ids, each one once. All PATs are checked first. Then the PATs of each owner change
-    together or not at all, one owner after the other. After a failure it is safe to repeat. Raises
+    together or not at all, one owner after the other. After a failure it is safe to repeat. Raise
     `InvalidRequest` (also for an id that does not exist), `InvalidScope`, `Forbidden`.
     """
     actor.require_all("manage")

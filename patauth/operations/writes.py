@@ -35,7 +35,7 @@ def ending(pat: PersonalAccessToken, secrets: tuple[SecretSlot, ...], end: int) 
 def compare_and_set(
     actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write
 ) -> list[PersonalAccessToken]:
-    """Change PATs of one owner together; return them. Raises `NotFound`, and what `decide` raises."""
+    """Change PATs of one owner together; return them. Raise `NotFound`, and what `decide` raises."""
     pats = actor.store.pats
     actor.store.settle_key()
     for _ in range(_TRIES):
@@ -68,7 +68,7 @@ def refuse(outcome: Outcome, most: int | None = None) -> None:
 def recorded(
     events: Events, event: str, write: Callable[[], T], facts_of: Callable[[T | None], Iterable[Facts]]
 ) -> T:
-    """Call `write`, emit its events, and return its result. Raises what `write` raises.
+    """Call `write`, emit its events, and return its result. Raise what `write` raises.
 
     `facts_of` returns the facts of each event for a result. It is also called with a result that may not be
     durable yet. If it is not known whether anything was written, it is called with None, and the events say

@@ -16,7 +16,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware, Person
-from patauth.settings import SURFACES
+from patauth.settings import SURFACE_NAMES
 from patauth.wsgi.api.csrf import make_csrf_token
 from patauth.wsgi.routing import Routes
 from tests.support import rights
@@ -385,7 +385,7 @@ def test_every_route_there_is_asks_who_calls_or_is_known_to_be_open(
     clock.now = expired.pat.expires_ms or 0
     given = {"none": None, "empty": "", "expired": f"Bearer {expired.token}"}.get(credentials, credentials)
     app = Echo()
-    gate = PatAuthMiddleware(app, authority, public=["/*"], surfaces=SURFACES, identify=lambda _: None)
+    gate = PatAuthMiddleware(app, authority, public=["/*"], surfaces=SURFACE_NAMES, identify=lambda _: None)
     paths = known_paths(gate._routes)
     assert {*OPEN, *BASES.values(), "/oauth/token"} <= set(paths)
     asked = set()

@@ -25,7 +25,7 @@ from click.testing import CliRunner
 from patauth import Authority, IssuedPat, Owner, Settings
 from patauth.cli import program
 from patauth.cli.serve import _settings
-from patauth.settings import SURFACES
+from patauth.settings import SURFACE_NAMES
 from patauth.store.local.engine import LocalEngine
 from patauth.wsgi.service.app import Standalone
 from patauth.wsgi.service.gunicorn import Redacting, Server, ServiceLog
@@ -389,7 +389,7 @@ def test_behind_a_proxy_its_own_url_is_nobodys_issuer(monkeypatch: pytest.Monkey
 
 
 def test_it_serves_all_surfaces_unless_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings_of_serve("127.0.0.1:8000").surfaces == SURFACES
+    assert settings_of_serve("127.0.0.1:8000").surfaces == SURFACE_NAMES
     monkeypatch.setenv("PATAUTH_SURFACES", "oauth")
     assert settings_of_serve("127.0.0.1:8000").surfaces == ("oauth",)
 

@@ -16,7 +16,7 @@ from patauth import ConfigurationError, Quota, Settings
 from patauth.crypto.pepper import Pepper
 from patauth.crypto.profiles import PROFILES, Profile
 from patauth.model.credentials import Prefixes
-from patauth.settings import _READERS, SURFACES, parse_duration
+from patauth.settings import _READERS, SURFACE_NAMES, parse_duration
 from tests.support.searches import examples
 from tests.support.tables import each
 
@@ -558,9 +558,9 @@ class TestReaders:
         with pytest.raises(ConfigurationError, match=r"\Amanages: give a function"):
             Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_MANAGES": text})
 
-    @each("value", ["oauth,isc,zitadel,openapi", "oauth isc zitadel openapi", list(SURFACES)])
+    @each("value", ["oauth,isc,zitadel,openapi", "oauth isc zitadel openapi", list(SURFACE_NAMES)])
     def test_surfaces_are_names_of_groups(self, value):
-        assert settings(surfaces=value).surfaces == SURFACES == ("oauth", "isc", "zitadel", "openapi")
+        assert settings(surfaces=value).surfaces == SURFACE_NAMES == ("oauth", "isc", "zitadel", "openapi")
 
     @each("value", ['a"b', "a\\b", "a\r\nX: 1", "é", "", "a" * 129])
     def test_a_realm_fits_a_quoted_string(self, value):

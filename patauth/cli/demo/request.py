@@ -30,7 +30,7 @@ class Reply:
 
     @property
     def content(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises `ValueError` if it is not one."""
+        """The body as a JSON object. Raise `ValueError` if it is not one."""
         content = json.loads(self.body)
         if not isinstance(content, dict):
             raise ValueError("the body is not a JSON object")
@@ -61,7 +61,7 @@ class Request:
         return shlex.join([*words, self.url])
 
     def send(self) -> Reply:
-        """Send the request over a new connection, and return the reply. Raises `NoReply`."""
+        """Send the request over a new connection, and return the reply. Raise `NoReply`."""
         from http.client import HTTPConnection, HTTPException  # with ssl and email, this takes 8 ms
 
         url = urlsplit(self.url)

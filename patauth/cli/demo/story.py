@@ -63,7 +63,7 @@ class Story:
     # -- the story --------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Tell the whole story. Raises `Untrue`, which names the step."""
+        """Tell the whole story. Raise `Untrue`, which names the step."""
         with self._step("Alice creates a PAT"):
             issued = self.issue("story", expires="1h")
             self._mean(

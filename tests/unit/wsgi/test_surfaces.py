@@ -120,9 +120,9 @@ NOT_OURS = [
 
 
 def test_every_surface_of_the_settings_has_routes_and_a_description(make: Make) -> None:
-    assert (*SURFACES, OPENAPI) == settings.SURFACES
+    assert (*SURFACES, OPENAPI) == settings.SURFACE_NAMES
     authority = make(issuer="https://a.example")
-    for name in settings.SURFACES:
+    for name in settings.SURFACE_NAMES:
         routes, described = open_routes(authority, [name], None), describe(authority, [name])
         assert routes.fixed, name
         assert [*map(len, (described, described[0].tag))] == [1, 2], name
