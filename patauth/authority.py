@@ -60,7 +60,7 @@ class Authority:
     def from_env(cls, **settings: Any) -> Authority:
         """Return an Authority with the settings of the environment (`PATAUTH_<NAME>`); keywords win.
 
-        Raise `ConfigurationError`. Warns of `PATAUTH_*` names that are no settings.
+        Raise `ConfigurationError`. Warn of `PATAUTH_*` names that are no settings.
         """
         return cls(Settings.from_env(**settings))
 

@@ -1,4 +1,4 @@
-"""Events: every decision and every change is one event. The sinks read the events.
+"""Events: every change, exchange and refused credential is one event. The sinks read the events.
 
 The audit trail is a sink. It writes one line of JSON for each event to the logger `patauth.audit`, in ASCII,
 so that no name can forge a second line. No event contains a secret, a token or an Authorization value; the

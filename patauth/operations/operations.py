@@ -1,4 +1,4 @@
-"""All operations over one store, for patauth's own surfaces: HTTP, the command line, the page.
+"""All operations over one store, for patauth's own surfaces: HTTP and the command line.
 
 Applications use `Authority`, which offers those operations that an application needs.
 """

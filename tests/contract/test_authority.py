@@ -16,6 +16,7 @@ from patauth import (
     NotFound,
     Owner,
     PatAuthError,
+    PersonalAccessToken,
     RateLimited,
     StoreUnavailable,
 )
@@ -112,6 +113,20 @@ def test_a_pat_expires_at_the_very_millisecond(authority: Authority, clock: Cloc
     with pytest.raises(InvalidCredentials, match="expired"):
         authority.exchange(issued.pat.id, issued.secret)
     assert authority.get(issued.pat.id).state == "expired"
+
+
+@one_engine
+def test_a_condition_that_only_the_process_knows_holds_for_secrets_and_access_tokens_alike(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scripts know nothing of it, as they would know nothing of the networks of a PAT."""
+    issued = issue(authority)
+    access = authority.exchange(issued.pat.id, issued.secret)
+    monkeypatch.setattr(PersonalAccessToken, "state_at", lambda *_: "disabled")
+    for authorization in (basic_of(issued), bearer(issued.token), bearer(access.value)):
+        with pytest.raises(InvalidCredentials):
+            authority.authenticate(authorization)
+    assert not authority.introspect(access.value).active
 
 
 def test_only_the_right_secret_is_told_that_a_pat_has_expired(authority: Authority, clock: Clock) -> None:
