@@ -19,22 +19,6 @@ from tests.support.servers import shared_engines
 from tests.support.zitadel import ALL, CONNECT, MY, USERS, Api
 
 
-@pytest.fixture
-def authority(make_at: Make, clock: Clock) -> Authority:
-    return make_at(clock=clock, max_pats_per_owner=100, request_quota="1000000/1")
-
-
-@pytest.fixture
-def api(authority: Authority) -> Api:
-    return Api(authority, issue(authority, "maker", scope=[MY, "reports:read"], never_expires=True))
-
-
-@pytest.fixture
-def admin(authority: Authority) -> Api:
-    scope = [ALL, "reports:read"]
-    return Api(authority, issue(authority, "root", owner=Owner("root"), scope=scope, never_expires=True))
-
-
 def may_act_in(by: Caller, tenant: str) -> bool:
     return isinstance(by, Person) or (by.subject.id == "root" and tenant == "other")
 

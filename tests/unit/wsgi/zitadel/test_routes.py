@@ -15,20 +15,8 @@ from patauth.model.caller import Person
 from patauth.model.pat_id import PatId
 from patauth.operations.operations import Operations
 from tests.support.authorities import ALICE, Make, basic, basic_of, issue, wrong_secret
-from tests.support.clocks import Clock
 from tests.support.wsgi import Echo, request
 from tests.support.zitadel import CONNECT, JUNE, MY, NEVER, USERS, Api
-
-
-@pytest.fixture
-def authority(make_at: Make, clock: Clock) -> Authority:
-    return make_at(clock=clock, max_pats_per_owner=100, request_quota="1000000/1")
-
-
-@pytest.fixture
-def api(authority: Authority) -> Api:
-    return Api(authority, issue(authority, "maker", scope=[MY, "reports:read"], never_expires=True))
-
 
 NAMES = ["userId", "user_id", "tokenId", "expirationDate", "query", "pagination", "offset", "limit", "asc"]
 NAMES += ["filters", "sortingColumn", "createdDateFilter", "expiration_date_filter", "tokenIdFilter"]

@@ -19,22 +19,6 @@ from tests.support.zitadel import ALL, BAD_NUMBERS, CONNECT, JUNE, MY, NEVER, NO
 ID = re.compile(r"[0-9a-f]{32}")
 
 
-@pytest.fixture
-def authority(make_at: Make, clock: Clock) -> Authority:
-    return make_at(clock=clock, max_pats_per_owner=100, request_quota="1000000/1")
-
-
-@pytest.fixture
-def api(authority: Authority) -> Api:
-    return Api(authority, issue(authority, "maker", scope=[MY, "reports:read"], never_expires=True))
-
-
-@pytest.fixture
-def admin(authority: Authority) -> Api:
-    scope = [ALL, "reports:read"]
-    return Api(authority, issue(authority, "root", owner=Owner("root"), scope=scope, never_expires=True))
-
-
 DATES: list[tuple[Any, str | None]] = [
     (JUNE, JUNE),
     ("2030-06-01T00:00:00.120Z", "2030-06-01T00:00:00.120Z"),

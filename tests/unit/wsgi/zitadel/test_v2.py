@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from patauth import Authority, Owner
+from patauth import Authority
 from patauth.wsgi.zitadel import v2
 from tests.support.authorities import Make, issue
 from tests.support.clocks import Clock
@@ -17,22 +17,6 @@ METHOD, COLUMN = "TIMESTAMP_FILTER_METHOD_", "PERSONAL_ACCESS_TOKEN_FIELD_NAME_"
 EARLY = {"timestamp": "2031-01-01T00:00:00Z", "method": METHOD + "BEFORE"}
 
 both = pytest.mark.parametrize("path", [SEARCH, LIST], ids=["REST", "Connect"])
-
-
-@pytest.fixture
-def authority(make_at: Make, clock: Clock) -> Authority:
-    return make_at(clock=clock, max_pats_per_owner=200, request_quota="1000000/1")
-
-
-@pytest.fixture
-def api(authority: Authority) -> Api:
-    return Api(authority, issue(authority, "maker", scope=[MY, "reports:read"], never_expires=True))
-
-
-@pytest.fixture
-def admin(authority: Authority) -> Api:
-    scope = [ALL, "reports:read"]
-    return Api(authority, issue(authority, "root", owner=Owner("root"), scope=scope, never_expires=True))
 
 
 BAD_FIELDS: list[tuple[str, dict[str, Any], str]] = [
