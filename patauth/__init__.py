@@ -4,6 +4,9 @@ A PAT is an id and a secret that a person or a service account keeps. patauth ve
 Valkey, exchanges it for a short-lived access token with its scopes, limits requests, and revokes at once.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._version import __version__ as __version__
 from .authority import Authority
 from .errors import (
@@ -22,16 +25,18 @@ from .errors import (
     RateLimited,
     StoreUnavailable,
 )
-from .jwt.verifier import JWTVerifier
 from .model.caller import Person, Principal
 from .model.pat import IssuedPat, Owner, PersonalAccessToken
 from .model.quota import Quota
 from .operations.exchange import Access
 from .operations.introspect import Introspection
-from .operations.listing import Listing
 from .settings import Settings
 from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
+
+if TYPE_CHECKING:
+    from .jwt.verifier import JWTVerifier
+    from .operations.listing import Listing
 
 __all__ = [
     "Access",
@@ -63,3 +68,17 @@ __all__ = [
     "StoreUnavailable",
     "require_scope",
 ]
+
+# What few need takes a fifth of the time of importing patauth.
+_LATE = {"JWTVerifier": ".jwt.verifier", "Listing": ".operations.listing"}
+
+if not TYPE_CHECKING:  # a type checker would take any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_LATE[name], __name__), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LATE})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidRequest
 from .model.caller import Caller, Principal
@@ -15,13 +15,16 @@ from .operations import lifecycle, owners
 from .operations.create import NewPat, create
 from .operations.exchange import Access
 from .operations.introspect import Introspection
-from .operations.listing import Listing, list_pats
 from .operations.operations import Operations
 from .operations.pat_change import PatChange
 from .operations.rotate import DEFAULT_OVERLAP, rotate
-from .operations.update import patch, update
 from .settings import Settings
 from .store.deadline import REQUEST_SECONDS
+
+if TYPE_CHECKING:
+    from .operations.listing import Listing
+
+# Modules that only some calls need, and that take long to import, are imported there: listing, update.
 
 
 class Authority:
@@ -216,6 +219,8 @@ class Authority:
         included within their retention. Raise `InvalidRequest` (also if it would read over 10 000 PATs),
         `Forbidden`.
         """
+        from .operations.listing import list_pats
+
         actor = self.operations.actor(by)
         return list_pats(
             actor, owner_id=owner_id, filters=filters, sort=sort, offset=offset, limit=limit, count=count
@@ -238,6 +243,8 @@ class Authority:
         time zone) and `never_expires=True`. Access tokens that were issued before keep their scopes. Raise
         `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
         """
+        from .operations.update import update
+
         change = PatChange(
             name=name,
             scope=scope,
@@ -256,6 +263,8 @@ class Authority:
         `userAwareTokenNeverExpires: true` in the same patch. Access tokens that were issued before keep their
         scopes. Raise `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
         """
+        from .operations.update import patch
+
         return patch(self.operations.actor(by), pat_id, operations)
 
     def rotate(

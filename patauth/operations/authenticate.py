@@ -166,10 +166,11 @@ class Authenticator:
         (record,) = store.pats.read([credentials.pat_id])
         if record is None or record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
-        if usable:
-            self.check_secret(credentials, address, record, tag, record.pat.read_ms)
-        else:
-            self._check_hash(credentials, address, record.slot_of(tag, record.pat.read_ms))
+        with store.deadline.paused():
+            if usable:
+                self.check_secret(credentials, address, record, tag, record.pat.read_ms)
+            else:
+                self._check_hash(credentials, address, record.slot_of(tag, record.pat.read_ms))
         return record.pat
 
     def note_use(self, proven: Proven) -> None:

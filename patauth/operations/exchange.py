@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from ..errors import InvalidCredentials, StoreUnavailable
 from ..events import Events
-from ..jwt.issuer import SignedTokens
 from ..model.credentials import Format, PatCredentials
 from ..model.quota import Decision
 from ..model.scopes import check, narrow, parse
@@ -17,6 +17,9 @@ from ..settings import Settings
 from ..store.record import PatRecord, TokenRecord
 from ..store.store import Store
 from .authenticate import Authenticator, Proven
+
+if TYPE_CHECKING:
+    from ..jwt.issuer import SignedTokens
 
 _TRIES = 3  # a PAT that changes between verification and issue is checked again
 

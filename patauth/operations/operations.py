@@ -15,7 +15,6 @@ from ..crypto.hashing import Hasher
 from ..crypto.keyring import Keyring
 from ..crypto.proof_cache import ProofCache
 from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
-from ..jwt.issuer import open_signed_tokens
 from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
 from ..model.pat import check_id
@@ -54,7 +53,12 @@ class Operations:
             queue=settings.hash_queue,
             peppers=settings.pepper,
         )
-        self._signed = signed = open_signed_tokens(settings)
+        signed = None
+        if settings.signs_tokens or settings.issuer is not None:  # few need this, and it takes long to import
+            from ..jwt.issuer import open_signed_tokens
+
+            signed = open_signed_tokens(settings)
+        self._signed = signed
         self.format = Format(settings.credential_prefixes, jwt=signed.read if signed else None)
         proofs = ProofCache(hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
         failures = Failures(settings.failure_quota, entries=settings.failure_entries)
@@ -142,7 +146,7 @@ class Operations:
     # -- managing ---------------------------------------------------------------------------------------
 
     def actor(self, by: Caller | None) -> Actor:
-        """Return an actor on the tenant's PATs. The deadline of their store calls starts now.
+        """Return an actor on the tenant's PATs. All their store calls share one deadline.
 
         None is the application itself, which may do everything. Raise `InvalidRequest`, `Forbidden`.
         """

@@ -33,8 +33,8 @@ class PatChange:
         expiry: Expiry | None = None,
         never_acknowledged: bool | None = None,
     ) -> None:
-        object.__setattr__(self, "scope", None if scope is None else check_some(scope))
         object.__setattr__(self, "name", None if name is None else check_name(name))
+        object.__setattr__(self, "scope", None if scope is None else check_some(scope))
         object.__setattr__(self, "expiry", expiry)
         object.__setattr__(self, "never_acknowledged", never_acknowledged)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 import msgspec
@@ -18,6 +20,11 @@ class Deadline(msgspec.Struct):
         """Return how many seconds are left, at least 0."""
         return max(0.0, self.at - monotonic())
 
-    def postpone(self, seconds: float) -> None:
-        """Move the deadline back by `seconds` that went into other work than store calls, such as a hash."""
-        self.at += seconds
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the time of a block that does other work than store calls, such as a hash."""
+        started = monotonic()
+        try:
+            yield
+        finally:
+            self.at += monotonic() - started

@@ -12,6 +12,7 @@ from ..errors import ConfigurationError
 from ..settings import Settings
 from .deadline import REQUEST_SECONDS
 from .keys import Keys
+from .scripts import Wait
 from .store import Store
 from .transport.pool import Connections
 from .transport.wire import Command, redis_connection
@@ -45,7 +46,7 @@ def open_store(
     if url.engine == "memory":
         from .transport.memory import MemoryTransport
 
-        warnings.warn("store 'memory:': all tokens vanish when this process ends", stacklevel=4)
+        warnings.warn("store 'memory:': all tokens vanish when this process ends", stacklevel=5)
         return make(MemoryTransport())
 
     patience = settings.durability_timeout
@@ -69,6 +70,6 @@ def open_store(
         limit=settings.max_connections,
         on_failure=engine.revive if engine else None,
     )
-    store = make(connections, wait=wait, patience=patience, engine=engine)
+    store = make(connections, wait=Wait(wait, patience), engine=engine)
     connections.on_connect = store.settle_key
     return store

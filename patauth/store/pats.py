@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -284,24 +285,27 @@ class Pats:
             pat_ids = self.ids_of(owner_id, tag)
             latest = self.latest(self.now())
 
-            def outcome(reply: list[Any], pat_ids: list[PatId] = pat_ids) -> T | None:
+            def outcome(reply: list[Any], pat_ids: list[PatId] = pat_ids) -> T:
                 if reply[0] == 0:
-                    return None
+                    raise _Changed  # nothing was written, so there is nothing to wait for
                 if reply[0] != 1:
                     raise not_understood("PAT record", "unknown schema")
                 return read(reply, pat_ids)
 
             given = (sequence or b"0", latest, *arguments)
-            found = self.scripts.run_durably(script, names(pat_ids), given, outcome)
-            if found is not None:
-                return found
+            with suppress(_Changed):
+                return self.scripts.run_durably(script, names(pat_ids), given, outcome)
         raise StoreUnavailable(detail=f"the PATs of owner {owner_id} kept changing")
 
     def _with_new_deadline(self) -> Pats:
         """Return these PATs with a new deadline, for work to do even if the request's deadline is over."""
-        scripts = self.scripts.until(self.scripts.begin())
+        scripts = self.scripts.until(None)
         index = TenantIndex(scripts, self.keys, self.tenant_index.retention_ms)
         return Pats(scripts, self.keys, index)
+
+
+class _Changed(Exception):
+    """An owner's PATs have changed after they were read."""
 
 
 def _outcome(known: Mapping[int, Outcome], reply: list[Any]) -> Outcome:

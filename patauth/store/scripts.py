@@ -93,41 +93,56 @@ class NotDurable(StoreUnavailable):
         self.result = result
 
 
+class Wait:
+    """How to wait until writes are durable. All views of a store share what it has learned.
+
+    `command` is WAIT or WAITAOF with its arguments, or None: nothing waits. `patience` is how many seconds it
+    may take.
+    """
+
+    def __init__(self, command: Command | None = None, patience: float = 0.0) -> None:
+        self.command = command
+        self.patience = patience
+        self._is_settled = command is None or command[0] != "WAITAOF"
+
+    def learn(self, call: Call) -> None:
+        """Ask once whether the server knows WAITAOF. Redis before 7.2 does not, so nothing waits for it."""
+        if not self._is_settled:
+            if call([("COMMAND", "INFO", "WAITAOF")])[0] == [None]:
+                self.command = None
+            self._is_settled = True
+
+
 class Scripts:
     """Runs scripts over a transport.
 
-    `clock` gives ms in place of the server's clock. `wait` is the command that waits until writes are
-    durable (WAIT, WAITAOF), or None; `patience` is how many seconds it may take. `begin` makes a deadline:
-    a new one for each call, unless `until` set one for all calls.
+    `clock` gives ms in place of the server's clock. `wait` says how to wait until writes are durable. `begin`
+    makes a deadline: a new one for each call, unless `until` set one for all calls.
     """
 
     def __init__(
         self,
         transport: Transport,
         clock: Callable[[], int] | None,
-        wait: Command | None,
-        patience: float,
+        wait: Wait,
         begin: Callable[[], Deadline],
     ) -> None:
         self._transport = transport
         self._clock = clock
-        self._wait = wait
-        self._patience = patience
-        self._wait_is_settled = wait is None or wait[0] != "WAITAOF"
-        self.begin = self.deadline = begin
+        self.wait = wait
+        self._begin = self.deadline = begin
 
     def until(self, deadline: Deadline | None) -> Scripts:
-        """Return these scripts with one deadline for all calls; None: with a new deadline for each call."""
+        """Return these scripts with one deadline for all calls; None: one that begins at the first call."""
         other = copy(self)
-        other.deadline = self.begin if deadline is None else lambda: deadline
+        other.deadline = cache(self._begin) if deadline is None else lambda: deadline
         return other
 
-    def learn_to_wait(self, call: Call) -> None:
-        """Ask once whether the server knows WAITAOF. Redis before 7.2 does not, so nothing waits for it."""
-        if not self._wait_is_settled:
-            if call([("COMMAND", "INFO", "WAITAOF")])[0] == [None]:
-                self._wait = None
-            self._wait_is_settled = True
+    def one_by_one(self) -> Scripts:
+        """Return these scripts with a new deadline for each call."""
+        other = copy(self)
+        other.deadline = self._begin
+        return other
 
     def run(
         self, script: Script, keys: Sequence[bytes], arguments: Arguments = (), now: int | None = None
@@ -185,13 +200,14 @@ class Scripts:
         """
         call = call or self.call
         command = script.in_full(self._command(script, keys, arguments, None))
-        if self._wait is None:
+        wait = self.wait.command
+        if wait is None:
             return read(understood(call([command])[0], int))
-        reply, reached = call([command, self._wait])
+        reply, reached = call([command, wait])
         done = reached[0] if isinstance(reached, list) and reached else reached  # WAITAOF: [local, replicas]
         result = read(understood(reply, int))
-        if not isinstance(done, int) or done < self._wait[1]:
-            raise NotDurable(result, detail=f"{self._wait[0]} answered {reached!r}")
+        if not isinstance(done, int) or done < wait[1]:
+            raise NotDurable(result, detail=f"{wait[0]} answered {reached!r}")
         return result
 
     def confirm(self, barrier: bytes, call: Call | None = None) -> None:
@@ -200,7 +216,7 @@ class Scripts:
         WAIT and WAITAOF only see the writes of their own connection, so this writes the key `barrier` first.
         Raise `NotDurable`.
         """
-        if self._wait is not None:
+        if self.wait.command is not None:
             self.run_durably(_BARRIER, [barrier], (), lambda _: None, call)
 
     def call(self, commands: Sequence[Command], retry: bool = False) -> list[Any]:
@@ -208,7 +224,7 @@ class Scripts:
 
         `retry`: sending the commands twice is harmless. Raise `StoreUnavailable`.
         """
-        patience = self._patience if self._wait else 0.0
+        patience = self.wait.patience if self.wait.command else 0.0
         return self._transport.call(commands, self.deadline().at, retry=retry, patience=patience)
 
     def _command(

@@ -18,12 +18,11 @@ from ..model.quota import Quota
 from .deadline import REQUEST_SECONDS, Deadline
 from .keys import Keys
 from .pats import Pats
-from .scripts import Call, Scripts
+from .scripts import Call, Scripts, Wait
 from .store_key import StoreKey
 from .tenant_index import TenantIndex
 from .tokens import Tokens
 from .transport.protocol import Transport
-from .transport.wire import Command
 from .verdicts import Verdicts
 
 if TYPE_CHECKING:  # this needs many modules that only a `local:` store uses
@@ -37,9 +36,8 @@ class Store:
 
     `transport` carries the commands. `retention_ms` is how long an expired PAT is kept. `secret_key` is the
     setting of that name. `engine` is that of a `local:` store; the first use starts it and waits for it.
-    `clock` gives ms in place of the server's clock. `wait` is the command that waits until writes are durable
-    (WAIT, WAITAOF), or None; `patience` is how many seconds it may take. `request_seconds` limits all store
-    calls of one request.
+    `clock` gives ms in place of the server's clock. `wait` says how to wait until writes are durable.
+    `request_seconds` limits all store calls of one request.
     """
 
     def __init__(
@@ -49,8 +47,7 @@ class Store:
         *,
         retention_ms: int,
         secret_key: bytes | None = None,
-        wait: Command | None = None,
-        patience: float = 0.0,
+        wait: Wait | None = None,
         engine: LocalEngine | None = None,
         clock: Callable[[], int] | None = None,
         request_seconds: float = REQUEST_SECONDS,
@@ -60,7 +57,7 @@ class Store:
         self._key = StoreKey(keys, secret_key)
         self._engine = engine
         self._request_seconds = request_seconds
-        self._use(Scripts(transport, clock, wait, patience, self.begin), keys)
+        self._use(Scripts(transport, clock, wait or Wait(), self.begin), keys)
 
     def _use(self, scripts: Scripts, keys: Keys) -> None:
         self._scripts = scripts
@@ -79,12 +76,12 @@ class Store:
         return self._with(self._scripts, self._keys.for_tenant(tenant))
 
     def for_request(self, deadline: Deadline | None = None) -> Store:
-        """Return this store with one deadline for all calls. None makes a new one, which begins now."""
-        return self._with(self._scripts.until(deadline or self.begin()), self._keys)
+        """Return this store with one deadline for all calls; None: one that begins at the first call."""
+        return self._with(self._scripts.until(deadline), self._keys)
 
     def without_deadline(self) -> Store:
         """Return this store with a deadline of its own for each call, for work that takes long."""
-        return self._with(self._scripts.until(None), self._keys)
+        return self._with(self._scripts.one_by_one(), self._keys)
 
     def begin(self) -> Deadline:
         """Return the deadline of a request that begins now. Start a `local:` engine first, and wait for it.
@@ -143,7 +140,7 @@ class Store:
         `StoreUnavailable`, also when the store has another key.
         """
         call = call or partial(self._scripts.call, retry=True)
-        self._scripts.learn_to_wait(call)
+        self._scripts.wait.learn(call)
         ring, wrote = self._key.settle(call)
         if wrote:
             # The key must be durable before its first use.

@@ -534,3 +534,9 @@ def test_minutes_pass_without_anything_else_changing(authority: Authority, clock
     before = authority.get(issued.pat.id)
     authority.authenticate(basic_of(issued))
     assert authority.get(issued.pat.id) == before
+
+
+def test_the_warning_about_a_store_in_memory_names_the_line_that_asked_for_it() -> None:
+    with pytest.warns(UserWarning, match="vanish") as caught, Authority.from_url("memory:"):
+        pass
+    assert [one.filename for one in caught] == [__file__]

@@ -33,7 +33,7 @@ from patauth.store.scripts import Scripts
 from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import Make, admit, basic_of, issue, wrong_secret
 from tests.support.clocks import NOW, Clock
-from tests.support.interventions import standing_in
+from tests.support.interventions import Before, standing_in
 from tests.support.servers import Server, binaries, shared_engines, until
 
 
@@ -443,6 +443,22 @@ def test_the_trail_has_an_owners_revocation_even_if_it_is_not_durable_yet(
     with pytest.raises(StoreUnavailable):
         make_at(durability="replicas:1", durability_timeout=0.05).revoke_owner("alice")
     assert '"event": "owner.revoke", "ownerId": "alice", "pats": 2' in caplog.text
+
+
+def test_the_trail_has_an_owners_revocation_as_it_was_done_if_its_pats_changed_meanwhile(
+    make_at: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first try deletes nothing, so it is no event, although the server does not confirm it either."""
+    first, careful = make_at(), make_at(durability="replicas:1", durability_timeout=0.05)
+    issue(first, "one")
+    caplog.set_level("INFO", "patauth.audit")
+    with (
+        Before(Scripts, "run_durably", lambda: issue(first, "two")),
+        pytest.raises(StoreUnavailable, match="durable"),
+    ):
+        careful.revoke_owner("alice")
+    found = [line for line in caplog.messages if "owner.revoke" in line]
+    assert found == ['{"event": "owner.revoke", "ownerId": "alice", "pats": 2}']
 
 
 def test_a_creation_that_may_have_happened_leaves_no_pat_behind(

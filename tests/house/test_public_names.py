@@ -20,6 +20,7 @@ from tests.support.tables import each
 
 PACKAGE = Path(patauth.__file__).parent
 PUBLIC = sorted(patauth.__all__)
+PUBLIC_NAMES = {name: getattr(patauth, name) for name in PUBLIC}
 
 
 def classes(annotation: object) -> Iterator[type]:
@@ -90,7 +91,7 @@ class TestPublic:
             ours = str(getattr(function, "__module__", None)).startswith("patauth.")
             if attribute.startswith("_") or not inspect.isroutine(function) or not ours:
                 continue
-            for returned in classes(get_type_hints(function).get("return")):
+            for returned in classes(get_type_hints(function, localns=PUBLIC_NAMES).get("return")):
                 if returned.__module__.startswith("patauth."):
                     assert returned.__name__ in PUBLIC, f"{name}.{attribute}"
 

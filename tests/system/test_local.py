@@ -24,6 +24,7 @@ from patauth.store.local import engine as engine_module
 from patauth.store.local import supervisor
 from patauth.store.local.binary import find_engine
 from patauth.store.local.engine import LocalEngine
+from tests.support.authorities import issue, patient
 from tests.support.servers import binaries
 
 WHEEL = binaries()["valkey"]
@@ -458,6 +459,17 @@ def test_stop_ends_the_engine_now_and_the_next_use_starts_it_again(directory: Pa
     assert engine.stop() is False
     assert call(engine.acquire(), "GET", "key") == "kept"
     engine.release()
+
+
+def test_the_first_call_of_an_authority_may_be_a_revocation(directory: Path) -> None:
+    """What the server can wait for is learned on the first connection, before the deletion is sent."""
+    with patient(f"local:{directory}") as first:
+        issued = issue(first)
+        token = first.exchange(issued.pat.id, issued.secret).value
+    with patient(f"local:{directory}") as second:
+        assert second.revoke(token)
+    with patient(f"local:{directory}") as third:
+        third.delete(issued.pat.id)
 
 
 def test_parent_and_forked_child_both_use_it_and_either_may_end_first(directory: Path) -> None:

@@ -3,15 +3,60 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 from typing import Any
 
 import pytest
 
 from patauth import Authority, PatAuthError, StoreUnavailable
-from patauth.store.scripts import understood
+from patauth.store.deadline import Deadline
+from patauth.store.scripts import Script, Scripts, Wait, understood
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.tables import each
+
+
+class Recorder:
+    """A transport that keeps what it is sent; each script answers 1, and each wait 1."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def call(self, commands: Any, deadline: float, **_: Any) -> list[Any]:
+        self.sent.append((deadline, [command[0] for command in commands]))
+        return [[1] if command[0] == "EVAL" else 1 for command in commands]
+
+
+def scripts_with(wait: Wait) -> tuple[Scripts, Recorder]:
+    """Scripts whose deadlines are 1, 2, 3, ... in the order in which they begin."""
+    numbers, recorder = itertools.count(1), Recorder()
+    return Scripts(recorder, None, wait, lambda: Deadline(float(next(numbers)))), recorder
+
+
+def test_the_deadline_of_a_request_begins_at_its_first_call_and_serves_all() -> None:
+    """Its body may take long to arrive; a deadline that ran meanwhile would be over before the first call."""
+    scripts, recorder = scripts_with(Wait())
+    early, late = scripts.until(None), scripts.until(None)
+    for view in (late, early, late, scripts, scripts.one_by_one(), late.one_by_one()):
+        view.call([("PING",)])
+    assert [deadline for deadline, _ in recorder.sent] == [1, 2, 1, 3, 4, 5]
+
+
+def test_a_view_that_was_made_before_knows_what_the_first_connection_has_learned() -> None:
+    """Redis before 7.2 does not know WAITAOF, and a deletion would fail there after it was done."""
+    wait = Wait(("WAITAOF", 1, 0, 10), 1.0)
+    scripts, recorder = scripts_with(wait)
+    view = scripts.until(None)
+    view.confirm(b"barrier")
+    wait.learn(lambda _: [[[b"waitaof", -4]]])  # a server that knows it
+    view.confirm(b"barrier")
+    assert recorder.sent[0][1] == ["EVAL", "WAITAOF"]
+    other, recorder = scripts_with(missing := Wait(("WAITAOF", 1, 0, 10), 1.0))
+    view = other.until(None)
+    missing.learn(lambda _: [[None]])
+    view.run_durably(Script("barrier"), [b"barrier"], (), lambda reply: reply)
+    view.confirm(b"barrier")
+    assert [names for _, names in recorder.sent] == [["EVAL"]]
 
 
 @each("reply", [None, 1, b"x", [], [b"1"], [None], [True], [1.0], [[1]], {}, "1"])
