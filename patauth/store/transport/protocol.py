@@ -27,9 +27,7 @@ class Transport(Protocol):
     ) -> list[Any]:
         """Send `count` commands that are already packed (RESP), and return their replies.
 
-        `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
-        `patience` is how many seconds beyond the deadline the server may wait, as WAIT does. Raise
-        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds.
+        The other parameters and the errors are those of `call`.
         """
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ def routes(authority: Authority, identify: Identify | None) -> Routes:
         fixed[base] = route(_COLLECTION)
         if version.full:
             fixed[base + "/bulk-update"] = route(_BULK)
-            fixed[base + "/self"] = route(_PRESENTED)
+            fixed[base + "/self"] = route(_SELF)
         below[base + "/"] = partial(_find, route, version.full)
     return Routes(fixed, below)
 
@@ -265,11 +265,11 @@ def _rotate(call: _Call) -> Answer:
     return _issued(call, rotate(call.actor, call.pat_id, overlap))
 
 
-def _get_presented(call: _Call) -> Answer:
+def _get_self(call: _Call) -> Answer:
     return json_answer(200, _shown(call, lifecycle.get_self(call.actor)))
 
 
-def _delete_presented(call: _Call) -> Answer:
+def _delete_self(call: _Call) -> Answer:
     lifecycle.delete_self(call.actor)
     return NO_CONTENT
 
@@ -285,7 +285,7 @@ _ONE: dict[str, Operation] = {"PATCH": _patch, "DELETE": _delete}
 _ONE_IN_FULL: dict[str, Operation] = {"GET": _get, **_ONE}
 _ROTATION: dict[str, Operation] = {"POST": _rotate}
 _BULK: dict[str, Operation] = {"PATCH": _bulk_update, "POST": _bulk_update}
-_PRESENTED: dict[str, Operation] = {"GET": _get_presented, "DELETE": _delete_presented}
+_SELF: dict[str, Operation] = {"GET": _get_self, "DELETE": _delete_self}
 
 
 # -- answers -------------------------------------------------------------------------------------------------
