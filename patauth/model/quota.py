@@ -131,5 +131,5 @@ class Decision(NamedTuple):
         quota, backlog = self.quota, self.backlog_us
         # A backlog that has begun its n-th emission interval is n requests. The n-th interval ends first.
         taken = -(-backlog // quota.emission_us)
-        left_us = backlog - (taken - 1) * quota.emission_us
-        return quota.count - taken, -(-left_us // SECOND) or 1
+        left_us = backlog - (taken - 1) * quota.emission_us  # more than 0, so at least one second
+        return quota.count - taken, -(-left_us // SECOND)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -134,14 +133,15 @@ class Scripts:
 
     def until(self, deadline: Deadline | None) -> Scripts:
         """Return these scripts with one deadline for all calls; None: one that begins at the first call."""
-        other = copy(self)
-        other.deadline = cache(self._begin) if deadline is None else lambda: deadline
-        return other
+        return self._with(cache(self._begin) if deadline is None else lambda: deadline)
 
     def one_by_one(self) -> Scripts:
         """Return these scripts with a new deadline for each call."""
-        other = copy(self)
-        other.deadline = self._begin
+        return self._with(self._begin)
+
+    def _with(self, deadline: Callable[[], Deadline]) -> Scripts:
+        other = object.__new__(Scripts)
+        vars(other).update(vars(self), deadline=deadline)
         return other
 
     def run(

@@ -7,8 +7,7 @@ and verdicts; it decides nothing that a caller can see. Everything that goes wro
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -57,19 +56,30 @@ class Store:
         self._key = StoreKey(keys, secret_key)
         self._engine = engine
         self._request_seconds = request_seconds
-        self._use(Scripts(transport, clock, wait or Wait(), self.begin), keys)
-
-    def _use(self, scripts: Scripts, keys: Keys) -> None:
-        self._scripts = scripts
+        self._scripts = Scripts(transport, clock, wait or Wait(), self.begin)
         self._keys = keys
-        self.tenant_index = TenantIndex(scripts, keys, self._retention_ms)
-        self.pats = Pats(scripts, keys, self.tenant_index)
-        self.tokens = Tokens(scripts, keys)
 
     def _with(self, scripts: Scripts, keys: Keys) -> Store:
-        other = copy(self)
-        other._use(scripts, keys)
+        other = object.__new__(Store)  # `copy` takes longer than all else that an exchange does here
+        vars(other).update(vars(self), _scripts=scripts, _keys=keys)
+        for part in ("tenant_index", "pats", "tokens"):
+            vars(other).pop(part, None)
         return other
+
+    @cached_property
+    def tenant_index(self) -> TenantIndex:
+        """The index entries of the tenant's PATs."""
+        return TenantIndex(self._scripts, self._keys, self._retention_ms)
+
+    @cached_property
+    def pats(self) -> Pats:
+        """The tenant's PATs."""
+        return Pats(self._scripts, self._keys, self.tenant_index)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The access tokens of the tenant's PATs."""
+        return Tokens(self._scripts, self._keys)
 
     def for_tenant(self, tenant: str) -> Store:
         """Return this store as another tenant sees it."""

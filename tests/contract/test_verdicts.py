@@ -14,7 +14,7 @@ from patauth.model.pat_id import PatId
 from patauth.model.quota import Quota
 from patauth.store.deadline import Deadline
 from patauth.store.keys import Keys
-from patauth.store.scripts import Script, Scripts
+from patauth.store.scripts import Script, Scripts, Wait
 from patauth.store.transport.protocol import ScriptMissing
 from patauth.store.verdicts import ADMITTED, LIMITED, REFUSED, ROTATED_AWAY, Verdicts
 from tests.support.tables import each
@@ -51,7 +51,7 @@ class Line:
 
 
 def verdicts(line: Line, clock: Any = None) -> Verdicts:
-    return Verdicts(Scripts(line, clock, None, 0.0, lambda: Deadline(1.0)), KEYS, REQUESTS, EXCHANGES)
+    return Verdicts(Scripts(line, clock, Wait(), lambda: Deadline(1.0)), KEYS, REQUESTS, EXCHANGES)
 
 
 pat_ids = st.binary(min_size=16, max_size=16).map(lambda raw: PatId(raw.hex()))
