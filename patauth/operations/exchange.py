@@ -63,7 +63,7 @@ class Exchanger:
         """
         proven = self._authenticator.prove(credentials, address, exchange=True)
         requested = parse(scope or "") if isinstance(scope, str | None) else check(scope)
-        tokens = self._store.for_request(proven.deadline).tokens
+        tokens = self._store.tokens.until(proven.deadline)
         for _ in range(_TRIES):
             token = self._token(proven, requested)
             text, digest = self._mint(proven, token)

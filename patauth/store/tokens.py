@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..model.pat_id import PatId
+from .deadline import Deadline
 from .keys import Keys
 from .record import (
     TOKEN_ID_AT,
@@ -32,6 +33,10 @@ class Tokens:
 
     scripts: Scripts
     keys: Keys
+
+    def until(self, deadline: Deadline) -> Tokens:
+        """Return these tokens with one deadline for all calls."""
+        return Tokens(self.scripts.until(deadline), self.keys)
 
     def issue(self, seen: PatRecord, digest: bytes, token: TokenRecord) -> Issued | PatRecord:
         """Write an access token, if the record of its PAT still equals `seen`.
