@@ -267,7 +267,20 @@ class TestNarrowRights:
                 scopes.narrow([right], (EVERYTHING,), catalogue, ())
 
 
+def test_a_pat_has_at_least_one_scope() -> None:
+    assert scopes.check_some(["a", "b", "a"]) == ("a", "b")
+    with pytest.raises(InvalidScope, match="at least one"):
+        scopes.check_some([])
+
+
 class TestCheckKnown:
+    def test_a_long_scope_is_named_by_its_place(self):
+        """It may be a secret, sent by mistake; the texts of errors repeat none."""
+        short, long = "x" * 48, "x" * 49
+        for unknown, shown in ((short, short), (long, "number 2")):
+            with pytest.raises(InvalidScope, match=f"^scope: {shown} is not"):
+                scopes.check_known(["a", unknown], {"a": ""})
+
     def test_without_a_catalogue_every_scope_is_known(self):
         scopes.check_known(["anything", *rights.LOOK_ALIKES], None)
 
