@@ -31,6 +31,7 @@ from .model.quota import Quota
 from .operations.exchange import Access
 from .operations.introspect import Introspection
 from .settings import Settings
+from .wsgi.cors import Cors
 from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
 
@@ -43,6 +44,7 @@ __all__ = [
     "Authority",
     "ConfigurationError",
     "Conflict",
+    "Cors",
     "Forbidden",
     "InsufficientScope",
     "Introspection",

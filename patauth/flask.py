@@ -15,38 +15,54 @@
 
 `init_app` reads the configuration once:
 
-    PATAUTH_PROTECT, PATAUTH_PUBLIC, PATAUTH_REQUIRE   arguments of `patauth.PatAuthMiddleware`
-    PATAUTH_IDENTIFY                                   the argument `identify`; it runs in a request context
-                                                       of the app, so it can use `flask.session`
+    PATAUTH_PROTECT, PATAUTH_PUBLIC, PATAUTH_OPTIONAL,
+    PATAUTH_REQUIRE, PATAUTH_CORS                      arguments of `patauth.PatAuthMiddleware`
+    PATAUTH_IDENTIFY, PATAUTH_ON_REFUSAL               its callables; they run in a request context of the
+                                                       app, so that `identify` can use `flask.session`, and
+                                                       `on_refusal` templates
     PATAUTH_<NAME>                                     each setting of `patauth.Settings`
 
 A setting that the configuration does not have, or sets to None, comes from the environment
 (`PATAUTH_<NAME>`). So an app can say what it protects, and a deployment can add the store and the secret key.
 If both have a setting, the configuration wins. A `PATAUTH_*` name that is no setting causes a warning, in
 either place.
+
+A request that reaches the app around patauth is answered with 500 and logged, whatever its path. That
+happens when something took `app.wsgi_app` before `PatAuth(app)` wrapped it, or changes method or path between
+the two.
 """
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Flask, has_request_context, request
+from flask import Flask, has_request_context, request, request_started
+from werkzeug.exceptions import InternalServerError
 from werkzeug.local import LocalProxy
 
 from .authority import Authority
 from .errors import ConfigurationError
-from .model.caller import Person, Principal
+from .model.caller import Principal
 from .settings import Settings
-from .wsgi.api.caller import Identify
 from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+T = TypeVar("T")
 
 __all__ = ["PatAuth", "current_principal", "require_scope"]
 
 _PREFIX = "PATAUTH_"
-_GATE = ("protect", "public", "require", "identify")
+_GATE = ("protect", "public", "optional", "require", "cors", "identify", "on_refusal")
+_PASSED = "patauth.flask"  # in the environ: what the gate has let through
+
+_log = logging.getLogger("patauth")
 
 
 class PatAuth:
@@ -68,21 +84,50 @@ class PatAuth:
             raise ConfigurationError("this app is behind patauth already; call init_app once")
         given = _given(app)
         gate = {name: given.pop(name) for name in _GATE if name in given}
-        if callable(gate.get("identify")):
-            gate["identify"] = _in_context(app, gate["identify"])
+        for name in ("identify", "on_refusal"):
+            if callable(gate.get(name)):
+                gate[name] = _in_context(app, gate[name])
         authority = Authority.from_env(**given)
-        app.wsgi_app = PatAuthMiddleware(app.wsgi_app, authority, **gate)  # type: ignore[method-assign]
+        marked = _mark_what_passes(app)
+        app.wsgi_app = PatAuthMiddleware(marked, authority, **gate)  # type: ignore[method-assign]
         app.extensions["patauth"] = authority
 
 
-def _in_context(app: Flask, identify: Identify) -> Identify:
-    """Return `identify` for a request context of `app`. patauth runs before Flask has made one."""
+def _mark_what_passes(app: Flask) -> WSGIApplication:
+    """Return the app's `wsgi_app`, for the gate to call. What reaches the app in any other way is a 500."""
+    inner = app.wsgi_app
+    mine = object()  # nobody else has it
 
-    def identified(environ: dict[str, Any]) -> Person | None:
+    def marked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[_PASSED] = (mine, *_target(environ))
+        return inner(environ, start_response)
+
+    def check(_: Flask) -> None:
+        if request.environ.get(_PASSED) != (mine, *_target(request.environ)):
+            _log.error(
+                "a request reached the Flask app %r without passing patauth, so it was refused: something"
+                " took app.wsgi_app before PatAuth(app), or changed method or path after it",
+                app.name,
+            )
+            raise InternalServerError
+
+    # Flask sends this signal before it calls anything else of the application.
+    request_started.connect(check, app, weak=False)
+    return marked
+
+
+def _target(environ: WSGIEnvironment) -> tuple[str, str]:
+    return environ["REQUEST_METHOD"], environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+
+
+def _in_context(app: Flask, function: Callable[..., T]) -> Callable[..., T]:
+    """Return a function of an environ that runs in a request context. Flask makes its own only later."""
+
+    def run(environ: WSGIEnvironment, *more: Any) -> T:
         with app.request_context(environ):
-            return identify(environ)
+            return function(environ, *more)
 
-    return identified
+    return run
 
 
 def _given(app: Flask) -> dict[str, Any]:

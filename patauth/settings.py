@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,14 @@ from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
 from .model.caller import Caller
 from .model.credentials import Format, Prefixes
+from .model.http_names import (
+    CHALLENGES,
+    read_challenges,
+    read_issuer,
+    read_origins,
+    read_token_headers,
+    words_of,
+)
 from .model.owner_types import OWNER_TYPES
 from .model.pat import check_id
 from .model.quota import Quota, parse
@@ -101,6 +108,9 @@ class Settings:
     page_limit_zitadel: int = 1000  # PATs on a page of the ZITADEL dialect
     surfaces: tuple[str, ...] = ("oauth",)  # the groups of patauth's own routes that are on
     realm: str = "patauth"  # of the challenges
+    challenges: tuple[str, ...] = CHALLENGES  # of a 401, in this order
+    token_headers: tuple[str, ...] = ()  # header fields that may hold a token, such as X-API-Key
+    cors_origins: tuple[str, ...] = ()  # whose pages may read the answers; "*": all
     keep_authorization: bool = False  # leave HTTP_AUTHORIZATION for the wrapped app
 
     @classmethod
@@ -254,22 +264,15 @@ def _catalogue(value: Any) -> Mapping[str, str]:
     return dict(value)
 
 
-def _words(value: Any) -> tuple[str, ...]:
-    words = tuple(value.split() if isinstance(value, str) else value)
-    if not all(isinstance(word, str) for word in words):
-        raise TypeError("give texts")
-    return words
-
-
 def _ignored(value: Any) -> tuple[str, ...]:
-    words = _words(value)
+    words = words_of(value)
     if "*" in words:  # every request would get all scopes of its PAT
         raise ValueError("'*' alone would ignore every scope; give a beginning, such as urn:zitadel:*")
     return words
 
 
 def _audience(value: Any) -> tuple[str, ...]:
-    names = _words(value)
+    names = words_of(value)
     once = names and len(set(names)) == len(names)
     if not once or not all(re.fullmatch("[!-~]{1,256}", name) for name in names):
         raise ValueError("give one name or several, each once, such as 'https://api.example.com'")
@@ -304,40 +307,11 @@ def _prefixes(value: Any) -> tuple[Prefixes, ...]:
 
 def read_surfaces(value: Any) -> tuple[str, ...]:
     """Return the names of surfaces in a text or a list. Raise `ValueError`."""
-    names = _words(value.replace(",", " ") if isinstance(value, str) else value)
+    names = words_of(value.replace(",", " ") if isinstance(value, str) else value)
     for name in names:
         if name not in SURFACE_NAMES:
             raise ValueError(f"there is no surface {name!r}; give some of: {', '.join(SURFACE_NAMES)}")
     return names
-
-
-_ISSUER = re.compile(
-    r"(https?)://([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\])"
-    r"(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~-]+)*)"
-)
-
-
-def _issuer(value: Any) -> str:
-    """Return an issuer (RFC 8414 §2) as it is, because clients compare texts; http only on this machine."""
-    match = _ISSUER.fullmatch(value) if isinstance(value, str) else None
-    if match is None or int(match[3] or 0) > 65_535 or {".", ".."} & set(match[4].split("/")):
-        raise ValueError("give a URL such as https://auth.example.com, without query, fragment or last '/'")
-    if match[2].startswith("["):
-        IPv6Address(match[2][1:-1])  # raises ValueError
-    if match[1] == "http" and not is_loopback(match[2]):
-        raise ValueError("give an https URL; http is for this machine alone (localhost, 127.0.0.1, [::1])")
-    return str(value)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host of a URL is this machine by its spelling; no name is looked up."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        address = ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return address == IPv6Address("::1") or address in ip_network("127.0.0.0/8")
 
 
 def _rule(value: Any) -> Rule:
@@ -347,7 +321,7 @@ def _rule(value: Any) -> Rule:
 
 
 def _owner_types(value: Any) -> tuple[str, ...]:
-    words = _words(value)
+    words = words_of(value)
     if not words or not set(words) <= OWNER_TYPES:
         raise ValueError("give types of the management API, such as 'IDENTITY APPLICATION'")
     return words
@@ -398,7 +372,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "command_timeout": _fraction(0.001, 60),
     "max_connections": _whole(1, 100_000),
     "credential_prefixes": _prefixes,
-    "issuer": _optional(_issuer, "none"),
+    "issuer": _optional(read_issuer, "none"),
     "path_prefix": _matching(
         r"(?:/[A-Za-z0-9._~-]+)*", "give '' or a path such as /auth, without a last '/'"
     ),
@@ -406,5 +380,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "realm": _matching(
         r"[ !#-\[\]-~]{1,128}", "give 1 to 128 ASCII characters without quotes and backslashes"
     ),
+    "challenges": read_challenges,
+    "token_headers": read_token_headers,
+    "cors_origins": read_origins,
     "keep_authorization": _truth,
 }

@@ -11,7 +11,8 @@ import click
 
 from ..authority import Authority
 from ..errors import ConfigurationError
-from ..settings import SURFACE_NAMES, Settings, is_loopback
+from ..model.http_names import is_loopback
+from ..settings import SURFACE_NAMES, Settings
 from ..store.factory import open_store
 from ..store.url import StoreUrl, masked
 from .context import Failure, message, named_settings, options

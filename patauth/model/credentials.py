@@ -153,6 +153,7 @@ class Format:
     def parse(self, value: str, *, form_encoded: bool = False) -> PatCredentials | AccessToken:
         """Read an Authorization value, `Basic …` or `Bearer …` (RFC 7617 §2, RFC 6750 §2.1).
 
+        A PAT token may also be the password of Basic; the user name then says nothing.
         `form_encoded` also accepts the form-urlencoded spelling of id and secret (RFC 6749 §2.3.1). Raise
         `InvalidRequest` for several values that were joined into one (RFC 9110 §5.3), and
         `InvalidCredentials` for every other value that is not a well-formed credential.
@@ -176,10 +177,13 @@ class Format:
             if scheme == "bearer":
                 return self.bearer(rest.lstrip(" "))
             if scheme == "basic":
-                pat_id, secret = split_basic(rest.lstrip(" "))
-                if form_encoded and ("%" in pat_id or "%" in secret):
-                    pat_id, secret = _form_decoded(pat_id), _form_decoded(secret)
-                return self.basic(pat_id, secret)
+                user, password = split_basic(rest.lstrip(" "))
+                if form_encoded and ("%" in user or "%" in password):
+                    user, password = _form_decoded(user), _form_decoded(password)
+                match = self._bearer.fullmatch(password)
+                if match is not None and match[2] in self._pat_prefixes:
+                    return self._of_password(user, match)
+                return self.basic(user, password)
         except InvalidCredentials:
             _refuse_combined(value, scheme)
             raise
@@ -193,6 +197,15 @@ class Format:
         if known is None or not isinstance(secret, str) or self._secret.fullmatch(secret) is None:
             raise InvalidCredentials
         return PatCredentials(known, _random_bytes(secret.encode()), "basic")
+
+    def _of_password(self, user: str, token: re.Match[str]) -> PatCredentials | AccessToken:
+        """Read a PAT token that was sent as the password of Basic, as git and pip do it.
+
+        The user name may be anything but the id of another PAT.
+        """
+        if user != token[3] and PatId.read(user) is not None:
+            raise InvalidCredentials("the user name is the id of another PAT than the token in the password")
+        return self._of_bearer(token)
 
     def bearer(self, token: str) -> PatCredentials | AccessToken:
         """Read a PAT token or an access token; check the signature and the claims of a JWT.

@@ -55,6 +55,13 @@ class Answer(NamedTuple):
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
 
 
+class Challenges(NamedTuple):
+    """Says which challenges a 401 carries, in which order, and for which realm (RFC 9110 §11.3)."""
+
+    realm: str
+    schemes: tuple[str, ...]  # of settings.CHALLENGES
+
+
 # RFC 9111 §5.2.2.5; RFC 6749 §5.1 asks for Pragma too.
 _NOT_CACHED = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
 _NO_SNIFFING = ("X-Content-Type-Options", "nosniff")
@@ -79,6 +86,17 @@ def json_answer(
     length = ("Content-Length", str(len(body)))
     all_fields = [("Content-Type", "application/json"), length, *caching, _NO_SNIFFING, *fields]
     return Answer(status, all_fields, body)
+
+
+def with_body(answer: Answer, body: str | bytes, content_type: str) -> Answer:
+    """Return the answer with another body. Raise `TypeError`, `ValueError` for what cannot be sent."""
+    content = body.encode() if isinstance(body, str) else bytes(memoryview(body))
+    if re.fullmatch(r"[!-~][ -~]{0,255}", content_type) is None:
+        raise ValueError("the content type is no value of a header field")
+    described = {"content-type", "content-length"}
+    kept = [field for field in answer.fields if field[0].lower() not in described]
+    fields = [("Content-Type", content_type), ("Content-Length", str(len(content))), *kept]
+    return Answer(answer.status, fields, content)
 
 
 # -- quotas --------------------------------------------------------------------------------------------------
@@ -117,7 +135,7 @@ def _quota_fields(
 # -- errors of the gate and of the OAuth endpoints -----------------------------------------------------------
 
 
-def gate_error(error: PatAuthError, realm: str) -> Answer:
+def gate_error(error: PatAuthError, offered: Challenges) -> Answer:
     """Return an error as the gate and forward-auth answer it."""
     if isinstance(error, RateLimited):
         return limited(error)
@@ -127,18 +145,23 @@ def gate_error(error: PatAuthError, realm: str) -> Answer:
     if isinstance(error, InsufficientScope) and error.required:
         content["scope"] = " ".join(error.required)
     _log_fault(error)
-    return json_answer(error.status, content, [*error_fields(error), *challenges(error, realm)])
+    return json_answer(error.status, content, [*error_fields(error), *challenges(error, offered)])
 
 
-def oauth_error(error: PatAuthError, realm: str) -> Answer:
-    """Return an error as the token endpoint answers it."""
+def oauth_error(error: PatAuthError, offered: Challenges | None = None) -> Answer:
+    """Return an error as the token endpoint answers it. `offered` is needed for a 401 alone.
+
+    Clients authenticate by Basic here. Where no 401 may carry that challenge, they get the one for a bearer.
+    """
     if isinstance(error, RateLimited):
         return limited(error)
     fields = error_fields(error)
     code = error.code
     if isinstance(error, InvalidCredentials):
         code = "invalid_client"
-        fields.append(_basic_challenge(realm))
+        if offered is not None:
+            realm, schemes = offered
+            fields.append(_basic(realm) if "basic" in schemes else _bearer(error, realm))
     _log_fault(error)
     return json_answer(error.status, {"error": code, "error_description": _description(error)}, fields)
 
@@ -175,24 +198,30 @@ def error_fields(error: PatAuthError) -> Fields:
     return []
 
 
-def challenges(error: PatAuthError, realm: str) -> Fields:
+def challenges(error: PatAuthError, offered: Challenges) -> Fields:
     """Return the WWW-Authenticate fields of a 401 or 403, and none for other errors.
 
-    A 401 has a Basic challenge (RFC 7617 §2) and a Bearer challenge (RFC 6750 §3), a 403 the latter. Without
-    credentials in the request, the Bearer challenge names no error.
+    A 401 has the challenges that are offered: Basic (RFC 7617 §2), Bearer (RFC 6750 §3). A 403 has the
+    latter. Without credentials in the request, the Bearer challenge names no error.
     """
     if error.status not in (401, 403):
         return []
-    bearer = f'Bearer realm="{realm}"'
-    if not isinstance(error, MissingCredentials):
-        bearer += f', error="{error.code}", error_description="{_description(error)}"'
-    if isinstance(error, InsufficientScope) and error.required:
-        bearer += f', scope="{" ".join(error.required)}"'
-    return [*([_basic_challenge(realm)] if error.status == 401 else []), ("WWW-Authenticate", bearer)]
+    realm, schemes = offered
+    shown = schemes if error.status == 401 else ("bearer",)
+    return [_basic(realm) if scheme == "basic" else _bearer(error, realm) for scheme in shown]
 
 
-def _basic_challenge(realm: str) -> tuple[str, str]:
+def _basic(realm: str) -> tuple[str, str]:
     return ("WWW-Authenticate", f'Basic realm="{realm}", charset="UTF-8"')
+
+
+def _bearer(error: PatAuthError, realm: str) -> tuple[str, str]:
+    challenge = f'Bearer realm="{realm}"'
+    if not isinstance(error, MissingCredentials):
+        challenge += f', error="{error.code}", error_description="{_description(error)}"'
+    if isinstance(error, InsufficientScope) and error.required:
+        challenge += f', scope="{" ".join(error.required)}"'
+    return ("WWW-Authenticate", challenge)
 
 
 # -- parts of the management dialects' errors ----------------------------------------------------------------

@@ -1,20 +1,22 @@
-"""The rules of the gate: whether a path is public, protected (and by which scopes), or odd.
+"""The rules of the gate: whether a path is public, optional, protected (and by which scopes), or odd.
 
 This module is pure: it knows no environ and no answers. `protect` names the paths that need credentials,
-`public` the exceptions, and `require` the scopes that paths demand.
+`public` and `optional` the exceptions, and `require` the scopes that paths demand.
 
 - A pattern is an exact path or ends in `*` (any rest, `/` included). Case counts; so does a last slash.
-- `protect` and `require` apply if SCRIPT_NAME + PATH_INFO or PATH_INFO alone matches; `public` applies only
-  if SCRIPT_NAME + PATH_INFO matches.
+- `protect` and `require` apply if SCRIPT_NAME + PATH_INFO or PATH_INFO alone matches; the exceptions apply
+  only if SCRIPT_NAME + PATH_INFO matches. `optional` wins over `public`.
 - A key of `require` is `METHOD path`, or `path` for all methods; a list demands all of its scopes. All
   matching rules hold. A GET rule covers HEAD. A path with rules but none for the method is refused (403). A
-  path with a rule is protected, even if it is `public`.
-- A path is odd if it has a segment `.` or `..`, `//`, `;`, a backslash, a control character, or `%` before
-  `2e 2f 5c 3b 25 00` in any case. It is refused (400) if any of its readings is protected, else it is public.
+  path with a rule is protected, even if it is `public` or `optional`.
+- A path is odd if it has a segment `.` or `..`, `//`, `;`, a backslash, a control character, `?`, `#`, or `%`
+  before `2e 2f 5c 3b 25 00 3f 23` in any case. If all its readings get the same verdict, that is the verdict.
+  If they differ, or would cost more than a small budget, it is refused (400). So is every path with a
+  control character that is not public.
 
-A reading is what some app may make of the path: decoded once more, backslash as `/`, `;…` cut, slashes
-merged, dot segments removed, in every order, as long as this yields something new (see `_further`). A path
-that is not odd may have several readings too (`/%61dmin`); it obeys the rules of all of them.
+A reading is what some app may make of the path: decoded once more, backslash as `/`, `;…`, `?…` or `#…` cut,
+slashes merged, dot segments removed, in every order, as long as this yields something new (see `_further`). A
+path that is not odd may have several readings too (`/%61dmin`); it obeys the rules of all of them.
 
 Paths come as in PEP 3333: the server decoded them once, and spells their bytes as latin-1. Patterns are text.
 They are compared as the latin-1 spelling of their UTF-8.
@@ -33,9 +35,11 @@ from ..model.scopes import check
 
 Requirement = str | Iterable[str]
 
+# A path without these, `//`, `/.` and a missing root has one reading.
+_UNUSUAL = re.compile(r"[^ -\"$&-:<->@-\[\]-~]")
 # Only the hexadecimal digits ignore case. With re.I, \xc2 would match \xe2 too, the first byte of much UTF-8.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]")  # C0, DEL, and C1 in UTF-8
-_ODD = re.compile(rf"//|(?:\A|/)\.\.?(?:/|\Z)|[;\\]|{_CONTROL.pattern}|%(?:2[eEfF]|5[cC]|3[bB]|25|00)")
+_ODD = re.compile(rf"//|(?:\A|/)\.\.?(?:/|\Z)|[;\\?#]|{_CONTROL.pattern}|%(?:2[eEfF]|5[cC]|3[bBfF]|23|25|00)")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _PARAMETERS = re.compile(r";[^/]*")
 _ORIGIN = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/]*)?")  # RFC 3986 §3.1, §3.2
@@ -43,15 +47,24 @@ _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 
 _REMEMBERED = 1024  # verdicts; about 1 MiB, because longer requests than _SHORT are not kept
 _SHORT = 256  # characters
-# A path with more readings, or with more characters in all of them, is refused without judging them.
-_READINGS = 256
-_CHARACTERS = 65_536
+
+# A stranger may send any path, so the work on one is bounded. A step is about 40 ns: what one character
+# costs in all of `_further`.
+_STEPS = 8_000
+_STEPS_OF_READING = 200
+_STEPS_OF_ESCAPE = 8
+_STEPS_OF_RULE = 8
 
 
 class Kind(Enum):
-    """Says what happens: PUBLIC goes to the app, PROTECTED needs credentials, ODD is always 400."""
+    """Says what happens.
+
+    PUBLIC goes to the app, OPTIONAL too unless it brings bad credentials, PROTECTED needs credentials, ODD is
+    always 400.
+    """
 
     PUBLIC = "public"
+    OPTIONAL = "optional"
     PROTECTED = "protected"
     ODD = "odd"
 
@@ -63,14 +76,16 @@ class Verdict(NamedTuple):
     scopes: frozenset[str] | None = frozenset()
 
 
-_PUBLIC, _PROTECTED, _ODD_PATH = Verdict(Kind.PUBLIC), Verdict(Kind.PROTECTED), Verdict(Kind.ODD)
+_PUBLIC, _OPTIONAL = Verdict(Kind.PUBLIC), Verdict(Kind.OPTIONAL)
+_PROTECTED, _ODD_PATH = Verdict(Kind.PROTECTED), Verdict(Kind.ODD)
 
 
 class Gate:
-    """Judges requests by the three settings.
+    """Judges requests by the four settings.
 
-    It changes only a bounded memory of verdicts, and threads may share it. Raise `ConfigurationError` for a
-    setting that cannot do what its author means.
+    `unknown_rules`: a callable decides on scopes, which is not asked about readings. So each path with
+    several readings is odd then, unless it is public. The gate changes only a bounded memory of verdicts, and
+    threads may share it. Raise `ConfigurationError` for a setting that cannot do what its author means.
     """
 
     def __init__(
@@ -78,11 +93,16 @@ class Gate:
         protect: Iterable[str] = ("/*",),
         public: Iterable[str] = (),
         require: Mapping[str, Requirement] = {},
+        optional: Iterable[str] = (),
+        *,
+        unknown_rules: bool = False,
     ) -> None:
         self._protect = _Paths(_patterns("protect", protect))
         self._public = _Paths(_patterns("public", public))
+        self._optional = _Paths(_patterns("optional", optional))
         self._rules = _rules(require)
         self._ruled = _Paths(rule.pattern for rule in self._rules)
+        self._unknown_rules = unknown_rules
         self._remembered: dict[tuple[str, str, str], Verdict] = {}
 
     def decide(self, method: str, script_name: str, path_info: str) -> Verdict:
@@ -98,27 +118,47 @@ class Gate:
         return verdict
 
     def _decide(self, method: str, script: str, info: str) -> Verdict:
-        whole = script + info
-        rooted = info if info.startswith("/") or not info else "/" + info  # what routers make of it
-        odd = _ODD.search(whole) or (rooted != info and _ODD.search(script + rooted))
-        absolute = rooted == info and (script == "" or script.startswith("/"))
-        if not odd and absolute and whole.isascii() and not _ESCAPE.search(whole):
-            return self._judge(method, _names(script, info))  # one reading, like nearly all paths
-        try:
-            if not _is_wsgi(script, info):
-                return _ODD_PATH
-            verdicts = (self._judge(method, names) for names in _readings(script, info))
-            if odd:
-                return _ODD_PATH if any(verdict.kind is Kind.PROTECTED for verdict in verdicts) else _PUBLIC
-            return _strictest(verdicts)
-        except _TooMany:
+        if _is_plain(script, info):
+            return self._judge(method, _names(script, info))
+        if not _is_wsgi(script, info):
             return _ODD_PATH
+        verdict = self._same_for_all()
+        if verdict is None:
+            try:
+                verdict = self._of_readings(method, script, info)
+            except _TooMany:
+                return _ODD_PATH
+        odd = verdict.kind is not Kind.PUBLIC and _CONTROL.search(script + info)
+        return _ODD_PATH if odd else verdict
+
+    def _same_for_all(self) -> Verdict | None:
+        """Return the verdict on all paths, if there is only one. It needs no readings."""
+        if self._rules or self._unknown_rules or self._optional:
+            return None
+        if not self._protect or "/" in self._public.prefixes:
+            return _PUBLIC
+        return _PROTECTED if not self._public and "/" in self._protect.prefixes else None
+
+    def _of_readings(self, method: str, script: str, info: str) -> Verdict:
+        """Return the verdict on a path that may have several readings. Raise `_TooMany`."""
+        readings = _Readings(_STEPS, _STEPS_OF_READING + _STEPS_OF_RULE * len(self._rules))
+        judged = {names: self._judge(method, names) for names in readings.of(script, info)}
+        verdicts = set(judged.values())
+        if self._unknown_rules and len(judged) > 1:
+            return _PUBLIC if verdicts == {_PUBLIC} else _ODD_PATH
+        if len(verdicts) == 1:
+            return verdicts.pop()
+        rooted = info if info.startswith("/") else "/" + info
+        odd = _ODD.search(script + info) or _ODD.search(script + rooted)
+        return _ODD_PATH if odd else _strictest(verdicts)
 
     def _judge(self, method: str, names: tuple[str, ...]) -> Verdict:
         """Return the verdict on one reading: SCRIPT_NAME + PATH_INFO, then the other names of the path."""
         if any(name in self._ruled for name in names):
             held = [rule.scopes for rule in self._rules if rule.names(names) and rule.covers(method)]
             return Verdict(Kind.PROTECTED, frozenset[str]().union(*held) if held else None)
+        if names[0] in self._optional:
+            return _OPTIONAL
         if names[0] not in self._public and any(name in self._protect for name in names):
             return _PROTECTED
         return _PUBLIC
@@ -127,18 +167,25 @@ class Gate:
 def _strictest(verdicts: Iterable[Verdict]) -> Verdict:
     scopes = [verdict.scopes for verdict in verdicts if verdict.kind is Kind.PROTECTED]
     if not scopes:
-        return _PUBLIC
+        return _OPTIONAL if _OPTIONAL in verdicts else _PUBLIC
     demanded = [some for some in scopes if some is not None]
     return Verdict(Kind.PROTECTED, frozenset().union(*demanded) if len(demanded) == len(scopes) else None)
 
 
-class _TooMany(Exception):
-    """The path has more readings than the gate judges."""
+def _is_plain(script: str, info: str) -> bool:
+    """Return whether a path has one reading, like nearly all paths."""
+    whole = script + info
+    rooted = (not script or script[0] == "/") and (not info or info[0] == "/")
+    return rooted and _UNUSUAL.search(whole) is None and "//" not in whole and "/." not in whole
 
 
 def _is_wsgi(script: str, info: str) -> bool:
     """Return whether this is a path of PEP 3333: bytes spelled as latin-1, and an absolute mount."""
-    return script[:1] in ("", "/") and all(ord(character) < 256 for character in script + info)
+    try:
+        (script + info).encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return script[:1] in ("", "/")
 
 
 def _names(script: str, info: str) -> tuple[str, ...]:
@@ -148,39 +195,49 @@ def _names(script: str, info: str) -> tuple[str, ...]:
     return (script or "/", script.removesuffix("/") + "/", "/")
 
 
-def _readings(script: str, info: str) -> Iterator[tuple[str, ...]]:
-    """Yield every reading as the names of the path, the cheapest first, because one may decide.
+class _TooMany(Exception):
+    """The readings of the path cost more than the gate spends."""
 
-    Some apps normalise the joined path (`/app/../x` leaves the mount), others PATH_INFO alone (it stays).
-    """
-    yield _names(script, info)
-    rooted = info if info.startswith("/") else "/" + info
-    for whole in _closure(script + info, script + rooted):
-        yield _names(script, whole.removeprefix(script)) if whole.startswith(script) else (whole,)
-    if script:
-        scripts = {mount.rstrip("/") for mount in _closure(script)} | {script}
-        infos = set(_closure(info, rooted))
-        if len(scripts) * len(infos) > _READINGS:
+
+class _Readings:
+    """Finds what apps may make of a path, in at most `steps`. One reading costs `each` and its characters."""
+
+    def __init__(self, steps: int, each: int) -> None:
+        self._left = steps
+        self._each = each
+
+    def of(self, script: str, info: str) -> Iterator[tuple[str, ...]]:
+        """Yield every reading as the names of the path. Raise `_TooMany`.
+
+        Some apps normalise the joined path (`/app/../x` leaves the mount), others PATH_INFO alone (it stays).
+        """
+        yield _names(script, info)
+        rooted = info if info.startswith("/") else "/" + info
+        for whole in self._closure(script + info, script + rooted):
+            yield _names(script, whole.removeprefix(script)) if whole.startswith(script) else (whole,)
+        if script:
+            scripts = {mount.rstrip("/") for mount in self._closure(script)} | {script}
+            for one in self._closure(info, rooted):
+                for mount in scripts:
+                    self._spend(mount + one)
+                    yield mount + one, one
+
+    def _closure(self, *paths: str) -> Iterator[str]:
+        """Yield the paths and all that `_further` makes of them."""
+        waiting = list(dict.fromkeys(paths))
+        seen = set(waiting)
+        for path in waiting:  # the loop appends to it
+            self._spend(path)
+            yield path
+            for other in _further(path):
+                if other not in seen:
+                    seen.add(other)
+                    waiting.append(other)
+
+    def _spend(self, path: str) -> None:
+        self._left -= self._each + len(path) + _STEPS_OF_ESCAPE * path.count("%")
+        if self._left < 0:
             raise _TooMany
-        for one in infos:
-            for mount in scripts:
-                yield mount + one, one
-
-
-def _closure(*paths: str) -> Iterator[str]:
-    """Yield the paths and all that `_further` makes of them. This ends: no step adds more than a slash."""
-    waiting = list(dict.fromkeys(paths))
-    seen = set(waiting)
-    characters = 0
-    for path in waiting:  # the loop appends to it
-        yield path
-        characters += len(path)
-        if len(seen) > _READINGS or characters > _CHARACTERS:
-            raise _TooMany
-        for other in _further(path):
-            if other not in seen:
-                seen.add(other)
-                waiting.append(other)
 
 
 def _further(path: str) -> Iterator[str]:
@@ -194,6 +251,9 @@ def _further(path: str) -> Iterator[str]:
         yield path.partition(";")[0]  # to the end of the path
         head, slash, last = path.rpartition("/")
         yield head + slash + last.partition(";")[0]  # in the last segment: urllib.parse.urlparse
+    for end in ("?", "#"):  # an app may append the path to a URL, where they end it
+        if end in path:
+            yield path.partition(end)[0]
     if "//" in path:
         yield re.sub("//+", "/", path)
     if path.startswith("//") or not path.startswith("/"):
@@ -227,10 +287,13 @@ class _Paths:
     def __init__(self, patterns: Iterable[str]) -> None:
         every = tuple(patterns)
         self._exact = frozenset(pattern for pattern in every if not pattern.endswith("*"))
-        self._prefixes = tuple({pattern[:-1] for pattern in every if pattern.endswith("*")})
+        self.prefixes = tuple({pattern[:-1] for pattern in every if pattern.endswith("*")})
+
+    def __bool__(self) -> bool:
+        return bool(self._exact or self.prefixes)
 
     def __contains__(self, path: str) -> bool:
-        return path in self._exact or path.startswith(self._prefixes)
+        return path in self._exact or path.startswith(self.prefixes)
 
 
 class _Rule(NamedTuple):

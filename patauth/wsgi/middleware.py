@@ -1,55 +1,76 @@
 """The gate before a WSGI application.
 
-    patauth's own routes (surfaces.py) -> odd path 400 -> public -> CORS preflight -> credentials 400/401
-    -> quota 429 -> scope or method 403 -> the application, with `patauth.principal` in its environ
+    patauth's own routes (surfaces.py) -> odd path 400 -> public -> CORS preflight, if `cors` answers it
+    -> credentials 400/401 -> quota 429 -> scope or method 403
+    -> the application, with `patauth.principal` in its environ
 
 `__init__` prepares everything; a request runs straight down `__call__`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..authority import Authority
-from ..errors import ConfigurationError, InsufficientScope, InvalidRequest, PatAuthError
+from ..errors import (
+    ConfigurationError,
+    InsufficientScope,
+    InvalidRequest,
+    MissingCredentials,
+    PatAuthError,
+)
 from ..model.quota import Decision
 from ..model.scopes import check, covers
 from ..settings import read_surfaces
-from .answers import gate_error, quota_fields, with_quota
+from .answers import Answer, quota_fields, with_body, with_quota
+from .cors import Cors, ask_app, is_preflight, preflight, with_cors
 from .gate import Gate, Kind, Requirement
-from .request import authorization, client_address
+from .request import bare, carried, client_address
+from .site import Identify, Site
 from .surfaces import open_routes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from .api.caller import Identify
-
-_log = logging.getLogger("patauth")
-
 RequireCallable = Callable[[dict[str, Any]], "Iterable[str] | None"]
+# Takes the environ and the error; returns a body and its content type, or None for patauth's own.
+OnRefusal = Callable[[dict[str, Any], PatAuthError], "tuple[str | bytes, str] | None"]
 
 _OURS = (
     "REMOTE_USER", "AUTH_TYPE", "HTTP_REMOTE_USER", "HTTP_AUTH_TYPE", "patauth.principal", "patauth.scopes",
 )  # fmt: skip
+_ODD = "the path can be read in more than one way; send it in its plain form"
 
 
 class PatAuthMiddleware:
     """Passes requests with good credentials on to `app`, and answers all others.
 
-    `protect` lists the patterns of paths that need credentials, and `public` the exceptions. A pattern is an
-    exact path or ends in `*`. `require` maps `"METHOD /path"` or `"/path"` to the scopes that are needed, or
-    is a callable of the environ that returns scopes, `()` for none, or None for 403. `surfaces` lists the
-    groups of patauth's own routes; None means the setting. `identify` is a callable of the environ that
-    returns the host's signed-in `Person`, or None for nobody. It is called when a request to patauth's own
-    API brings no Authorization, and opens nothing of the application's. An exception in it is a 500. It must
-    not read `wsgi.input`. Raise `ConfigurationError` for an argument that cannot be used.
+    `protect` lists the patterns of paths that need credentials; `public` and `optional` list the exceptions.
+    A pattern is an exact path or ends in `*`. On an optional path, a request without credentials reaches the
+    application without a principal, and credentials that are sent must be good. `require` maps
+    `"METHOD /path"` or `"/path"` to the scopes that are needed, or is a callable of the environ that returns
+    scopes, `()` for none, or None for 403. `surfaces` lists the groups of patauth's own routes; None means
+    the setting.
+
+    `identify` is a callable of the environ that returns the host's signed-in `Person`, or None for nobody. It
+    is called when a request to patauth's own API brings no credentials, and opens nothing of the
+    application's. It must not read `wsgi.input`. An exception in it or in `require` is a 500.
+
+    `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that have none.
+    With "app", the application answers preflights of its own protected paths, without credentials. None means
+    the setting `cors_origins`. Without it, a preflight is a request like any other.
+
+    `challenges` are those of a 401 in their order, "basic" and "bearer"; None means the setting. So do
+    `token_headers`, the header fields that may hold a token instead of Authorization. `on_refusal` is a
+    callable of the environ (without body, query and credentials) and the error, which returns a body and its
+    content type for a refusal of the gate, or None for the usual one.
 
     The application finds `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id) and
     `AUTH_TYPE` in its environ. Whatever a client or a front server put there is removed on every route.
+
+    Raise `ConfigurationError` for an argument that cannot be used.
     """
 
     def __init__(
@@ -59,69 +80,121 @@ class PatAuthMiddleware:
         *,
         protect: Iterable[str] = ("/*",),
         public: Iterable[str] = (),
+        optional: Iterable[str] = (),
         require: Mapping[str, Requirement] | RequireCallable | None = None,
         surfaces: Iterable[str] | None = None,
         identify: Identify | None = None,
+        cors: Cors | Literal["app"] | None = None,
+        challenges: Iterable[str] | None = None,
+        token_headers: Iterable[str] | None = None,
+        on_refusal: OnRefusal | None = None,
     ) -> None:
-        if identify is not None and not callable(identify):
-            raise ConfigurationError("identify: give a callable that takes the environ, or None")
+        if on_refusal is not None and not callable(on_refusal):
+            raise ConfigurationError("on_refusal: give a callable of the environ and the error, or None")
+        if cors is not None and cors != "app" and not isinstance(cors, Cors):
+            raise ConfigurationError("cors: give a patauth.Cors, 'app' or None")
         settings = authority.settings
         self._app = app
-        self._authority = authority
-        self._operations = authority.operations
+        self._authenticate = authority.operations.authenticate
+        self._site = site = Site(
+            authority, identify=identify, challenges=challenges, token_headers=token_headers
+        )
         self._require = require if callable(require) else None
-        self._gate = Gate(protect, public, {} if callable(require) else require or {})
-        self._catalogue = settings.scopes or ()
-        self._realm = settings.realm
-        self._keep_authorization = settings.keep_authorization
+        rules = {} if callable(require) else require or {}
+        self._gate = Gate(protect, public, rules, optional, unknown_rules=callable(require))
+        self._token_keys = site.token_keys
         self._trusted_proxies = settings.trusted_proxies
+        self._catalogue = settings.scopes or ()
+        self._keep_authorization = settings.keep_authorization
+        self._on_refusal = on_refusal
+        if cors is None and settings.cors_origins:
+            cors = Cors(settings.cors_origins)
+        self._cors = cors if isinstance(cors, Cors) else None
+        self._app_answers_preflights = cors == "app"
         enabled = settings.surfaces if surfaces is None else _surfaces(surfaces)
-        self._routes = open_routes(authority, enabled, identify)
+        self._routes = open_routes(site, enabled)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
         _forget_identity(environ)
-        environ["patauth.authority"] = self._authority
+        environ["patauth.site"] = self._site
+        method = environ.setdefault("REQUEST_METHOD", "GET")  # as WSGI libraries read an environ without it
+        if self._cors is not None:
+            start_response = with_cors(self._cors, environ, start_response)
         path = environ.get("PATH_INFO", "")
         route = self._routes.find(path)
         if route is not None:
-            return route(environ)(environ, start_response)
+            own = self._preflight(environ, None) if method == "OPTIONS" else None
+            return (own or route(environ))(environ, start_response)
 
-        method = environ["REQUEST_METHOD"]
         rule = self._gate.decide(method, environ.get("SCRIPT_NAME", ""), path)
         if rule.kind is Kind.ODD:
-            problem = InvalidRequest("the path can be read in more than one way; send it in its plain form")
-            return gate_error(problem, self._realm)(environ, start_response)
-        if rule.kind is Kind.PUBLIC or (method == "OPTIONS" and _is_preflight(environ)):
+            return self._refuse(InvalidRequest(_ODD), environ)(environ, start_response)
+        if rule.kind is Kind.PUBLIC:
             return self._app(environ, start_response)
+        if method == "OPTIONS" and (answer := self._preflight(environ, self._app)):
+            return answer(environ, start_response)
 
-        decision = None
+        principal = decision = None
         try:
-            principal, decision = self._operations.authenticate(
-                authorization(environ), client_address(environ, self._trusted_proxies)
-            )
-            required = rule.scopes if self._require is None else _ask(self._require, environ)
-            if required is None or not covers(principal.scopes, required, self._catalogue):
+            authorization = carried(environ, self._token_keys)
+            if authorization:
+                address = client_address(environ, self._trusted_proxies)
+                principal, decision = self._authenticate(authorization, address)
+            elif rule.kind is not Kind.OPTIONAL:
+                raise MissingCredentials
+            required = rule.scopes if self._require is None else self._ask(self._require, environ)
+            if principal is None:
+                if required is None or required:
+                    raise MissingCredentials
+            elif required is None or not covers(principal.scopes, required, self._catalogue):
                 raise InsufficientScope(required or ())
         except PatAuthError as error:
-            return with_quota(gate_error(error, self._realm), decision)(environ, start_response)
+            return self._refuse(error, environ, decision)(environ, start_response)
+        if principal is None or decision is None:
+            return self._app(environ, start_response)
 
         environ["patauth.principal"] = principal
         environ["patauth.scopes"] = principal.scopes
         environ["REMOTE_USER"] = principal.subject.id
-        environ["AUTH_TYPE"] = "Basic" if principal.method == "basic" else "Bearer"
+        environ["AUTH_TYPE"] = "Basic" if authorization[:5].lower() == "basic" else "Bearer"
         if not self._keep_authorization:
-            del environ["HTTP_AUTHORIZATION"]
+            environ.pop("HTTP_AUTHORIZATION", None)
+        for name in self._token_keys:
+            environ.pop(name, None)
         return self._app(environ, partial(_start_with, decision, start_response))
 
+    def _preflight(self, environ: WSGIEnvironment, app: WSGIApplication | None) -> Answer | None:
+        """Return the answer to a CORS preflight. None: the request is one like any other.
 
-def _ask(require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
-    try:
-        required = require(environ)
-        return None if required is None else check([required] if isinstance(required, str) else required)
-    except Exception as problem:
-        _log.exception("the callable `require` failed; the request is refused")
-        raise PatAuthError from problem
+        `app`: who may answer it with `cors="app"`.
+        """
+        if not is_preflight(environ):
+            return None
+        if self._cors is not None:
+            return preflight(self._cors, environ, self._site.token_headers)
+        return ask_app(app, environ) if app is not None and self._app_answers_preflights else None
+
+    def _ask(self, require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
+        try:
+            required = require(environ)
+            return None if required is None else check([required] if isinstance(required, str) else required)
+        except Exception as problem:
+            self._site.log_failure("the callable `require` failed; the request is refused", problem)
+            raise PatAuthError from None
+
+    def _refuse(
+        self, error: PatAuthError, environ: WSGIEnvironment, decision: Decision | None = None
+    ) -> Answer:
+        answer = with_quota(self._site.refusal(error), decision)
+        if self._on_refusal is None:
+            return answer
+        try:
+            given = self._on_refusal(bare(environ, self._token_keys), error)
+            return answer if given is None else with_body(answer, *given)
+        except Exception as problem:
+            self._site.log_failure("the callable `on_refusal` failed; the usual answer is sent", problem)
+            return answer
 
 
 def _surfaces(names: Iterable[str]) -> tuple[str, ...]:
@@ -139,10 +212,6 @@ def _forget_identity(environ: WSGIEnvironment) -> None:
     if "HTTP_PATAUTH" in "\n".join(environ):
         for name in [name for name in environ if name.startswith("HTTP_PATAUTH")]:
             del environ[name]
-
-
-def _is_preflight(environ: WSGIEnvironment) -> bool:
-    return "HTTP_ORIGIN" in environ and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
 
 
 def _start_with(

@@ -1,26 +1,48 @@
-"""What a request presents before anything is decided: its Authorization value, and the client's address."""
+"""What a request presents before anything is decided: its credentials, and the client's address."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from io import BytesIO
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidRequest, MissingCredentials
+from ..errors import InvalidRequest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+# RAW_URI (gunicorn) and REQUEST_URI (uWSGI, Apache) have the query.
+_SECRET = ("HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION", "HTTP_COOKIE", "RAW_URI", "REQUEST_URI")
 
-def authorization(environ: WSGIEnvironment) -> str:
-    """Return the Authorization value. Raise `MissingCredentials` where there is none.
 
-    A token in the URL is never read. Next to an Authorization value it is an `InvalidRequest` (RFC 6750 §2).
+def carried(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> str:
+    """Return the Authorization value, or the token of a token header as `Bearer …`; empty without either.
+
+    `token_headers`: their names in the environ. A token in the URL is never read. Two carriers in one request
+    are an `InvalidRequest` (RFC 6750 §2).
     """
     value: str = environ.get("HTTP_AUTHORIZATION", "")
-    if not value:
-        raise MissingCredentials
-    if "&access_token=" in "&" + environ.get("QUERY_STRING", ""):
-        raise InvalidRequest("send credentials once: in the Authorization header, and never in the URL")
+    for name in token_headers:
+        token = environ.get(name)
+        if token:
+            if value:
+                raise InvalidRequest("send credentials once: in one header alone")
+            value = "Bearer " + token
+    if value and "&access_token=" in "&" + environ.get("QUERY_STRING", ""):
+        raise InvalidRequest("send credentials once: in one header alone, and never in the URL")
     return value
+
+
+def bare(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> WSGIEnvironment:
+    """Return a copy of an environ without body, query, cookies and credentials."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name.startswith("wsgi.") or (isinstance(value, str) and not name.startswith("CONTENT_"))
+    }
+    for name in (*_SECRET, *token_headers):
+        kept.pop(name, None)
+    return {**kept, "QUERY_STRING": "", "wsgi.input": BytesIO()}
 
 
 def client_address(environ: WSGIEnvironment, trusted_proxies: int) -> str | None:

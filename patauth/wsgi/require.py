@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from ..errors import InsufficientScope, MissingCredentials
 from ..model.scopes import check, covers
-from .answers import Answer, gate_error
+from .answers import Answer
+from .site import Site
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -43,13 +44,12 @@ def require_scope(*scopes: str) -> Callable[[_F], _F]:
 
 
 def _refusal(environ: dict[str, Any], demanded: tuple[str, ...]) -> Answer | None:
-    authority = environ.get("patauth.authority")
-    if authority is None:
+    site: Site | None = environ.get("patauth.site")
+    if site is None:
         raise RuntimeError("require_scope: wrap the application in patauth.PatAuthMiddleware first")
-    settings = authority.settings
     principal = environ.get("patauth.principal")
     if principal is None:
-        return gate_error(MissingCredentials(), settings.realm)
-    if not covers(principal.scopes, demanded, settings.scopes or ()):
-        return gate_error(InsufficientScope(demanded), settings.realm)
+        return site.refusal(MissingCredentials())
+    if not covers(principal.scopes, demanded, site.settings.scopes or ()):
+        return site.refusal(InsufficientScope(demanded))
     return None

@@ -51,10 +51,10 @@ class Routes:
         return route
 
 
-def get_only(make: Callable[[], Answer], realm: str) -> Route:
+def get_only(make: Callable[[], Answer]) -> Route:
     """Return a route that answers GET and HEAD with what `make` returns, and other methods with 405.
 
-    Errors look as those of the OAuth endpoints.
+    They need no credentials, and errors look as those of the OAuth endpoints.
     """
 
     def respond(environ: WSGIEnvironment) -> Answer:
@@ -63,7 +63,7 @@ def get_only(make: Callable[[], Answer], realm: str) -> Route:
                 raise MethodNotAllowed("GET, HEAD")
             return make()
         except PatAuthError as error:
-            return oauth_error(error, realm)
+            return oauth_error(error)
 
     return respond
 

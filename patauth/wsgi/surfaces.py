@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..authority import Authority
 from .routing import Routes
+from .site import Site
 
 if TYPE_CHECKING:
-    from .api.caller import Identify
     from .openapi.parts import Description
 
 
 class Surface(NamedTuple):
     """Names two modules below `patauth.wsgi`.
 
-    `routes` offers `routes(authority, identify)`, which returns `Routes`. `description` offers
+    `routes` offers `routes(site)`, which returns `Routes`. `description` offers
     `describe(authority)`, which returns a `Description`.
     """
 
@@ -40,16 +40,14 @@ SURFACES = {
 OPENAPI = "openapi"  # GET /openapi.json, which describes the surfaces that are on and itself
 
 
-def open_routes(authority: Authority, surfaces: Collection[str], identify: Identify | None) -> Routes:
-    """Return the routes of these surfaces. `identify` returns the host's signed-in person, or None."""
+def open_routes(site: Site, surfaces: Collection[str]) -> Routes:
+    """Return the routes of these surfaces."""
     found: list[Routes] = [
-        _load(surface.routes).routes(authority, identify)
-        for name, surface in SURFACES.items()
-        if name in surfaces
+        _load(surface.routes).routes(site) for name, surface in SURFACES.items() if name in surfaces
     ]
     if OPENAPI in surfaces:
-        descriptions = partial(describe, authority, surfaces)
-        found.append(_load("openapi.document").routes(authority.settings, descriptions))
+        descriptions = partial(describe, site.authority, surfaces)
+        found.append(_load("openapi.document").routes(site.settings, descriptions))
     return Routes.joined(found)
 
 

@@ -26,6 +26,7 @@ import patauth
 from patauth import Owner, Settings
 from patauth.cli import _EXIT_CODES, program
 from patauth.events import Reason
+from patauth.flask import _GATE
 from patauth.model import filters, rights
 from patauth.model.credentials import Format
 from patauth.model.pat_id import PatId
@@ -411,6 +412,8 @@ NOT_TEXTS = {
     "may_act_in": "none",
     "owner_types": "any",
     "path_prefix": "empty",
+    "token_headers": "none",
+    "cors_origins": "none",
     "hash_slots": "the cores this process may use",
 }
 
@@ -435,7 +438,7 @@ def test_each_setting_has_its_environment_name_default_unit_and_meaning(name: st
 
 def test_every_variable_that_the_documents_name_is_one() -> None:
     # of Flask's configuration
-    gate = {"PATAUTH_PROTECT", "PATAUTH_PUBLIC", "PATAUTH_REQUIRE", "PATAUTH_IDENTIFY"}
+    gate = {f"PATAUTH_{name.upper()}" for name in _GATE}
     files = {f"PATAUTH_{name.upper()}_FILE" for name in _SECRETS}
     known = {f"PATAUTH_{name.upper()}" for name in SETTINGS} | files | gate | _NOT_SETTINGS
     for document in DOCUMENTS:

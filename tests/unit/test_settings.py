@@ -77,6 +77,9 @@ TABLE = {
     "path_prefix": ("/auth", "/auth", "auth/"),
     "surfaces": ((), "", "everything"),
     "realm": ("My API", "My API", 'a"b'),
+    "challenges": (("bearer",), "Bearer", "digest"),
+    "token_headers": (("X-API-Key", "X-Token"), "X-API-Key X-Token", "X_API_Key"),
+    "cors_origins": (("https://a.example", "http://b:8080"), "https://a.example http://b:8080", "https://a/"),
     "keep_authorization": (True, "true", "maybe"),
 }
 NEEDS = {"pepper": {"secret_key": KEY}}  # what must be set with it
@@ -210,6 +213,9 @@ class TestDefaults:
             "path_prefix": "",
             "surfaces": ("oauth",),
             "realm": "patauth",
+            "challenges": ("basic", "bearer"),
+            "token_headers": (),
+            "cors_origins": (),
             "keep_authorization": False,
         }
         assert made.hash_slots >= 1

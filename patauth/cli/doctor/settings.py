@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ...settings import Settings, is_loopback
+from ...model.http_names import is_loopback
+from ...settings import Settings
 from .finding import Finding, ok, warning
 
 if TYPE_CHECKING:

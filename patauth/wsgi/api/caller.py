@@ -7,26 +7,20 @@ identify         the host's signed-in person, or 401; another tenant, a foreign 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ...authority import Authority
 from ...errors import Forbidden, MissingCredentials, PatAuthError
 from ...model.caller import Caller, Person
 from ...model.quota import Decision
-from ..request import authorization, client_address
+from ..site import Site
 from .csrf import check_csrf_token, check_origin, make_csrf_token
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-Identify = Callable[[dict[str, Any]], Person | None]
-
 _SAFE = ("GET", "HEAD")  # the methods of this API that change nothing
-
-_log = logging.getLogger("patauth")
 
 
 class Admitted(NamedTuple):
@@ -42,29 +36,24 @@ class Admitted(NamedTuple):
 
 
 def identify_caller(
-    environ: WSGIEnvironment,
-    authority: Authority,
-    identify: Identify | None,
-    *,
-    clock: Callable[[], float] = time.time,
+    environ: WSGIEnvironment, site: Site, *, clock: Callable[[], float] = time.time
 ) -> Admitted:
-    """Return who sends this request. When an Authorization header is refused, nothing else is tried.
+    """Return who sends this request. When credentials are refused, nothing else is tried.
 
     Raise as `Authority.authenticate`, `MissingCredentials` for nobody, `Forbidden` for a person of another
     tenant, from another origin or without a CSRF token, and `PatAuthError` (500) where `identify` fails.
     """
-    if identify is None or environ.get("HTTP_AUTHORIZATION"):
-        address = client_address(environ, authority.settings.trusted_proxies)
-        return Admitted(*authority.operations.authenticate(authorization(environ), address), None)
+    if site.identify is None or site.carried(environ):
+        return Admitted(*site.authenticate(environ), None)
 
-    person = _ask(identify, environ)
+    person = _ask(site, environ)
     if person is None:
         raise MissingCredentials
-    if person.tenant != authority.settings.tenant:
+    if person.tenant != site.settings.tenant:
         raise Forbidden("you are signed in to another organisation than this one")
     safe = environ["REQUEST_METHOD"] in _SAFE
     check_origin(environ, safe=safe)
-    ring = authority.operations.keyring()
+    ring = site.operations.keyring()
     now = int(clock())
     if safe:
         return Admitted(person, None, make_csrf_token(ring, person, now))
@@ -72,17 +61,12 @@ def identify_caller(
     return Admitted(person, None, None)
 
 
-def log_failure(what: str, problem: Exception) -> None:
-    """Log the type and place of an unexpected exception, without its text, which may hold a secret."""
-    shown = PatAuthError(type(problem).__name__)
-    _log.error(what, exc_info=(type(shown), shown, problem.__traceback__))
-
-
-def _ask(identify: Identify, environ: WSGIEnvironment) -> Person | None:
+def _ask(site: Site, environ: WSGIEnvironment) -> Person | None:
+    assert site.identify is not None
     try:
-        person = identify(environ)
+        person = site.identify(environ)
     except Exception as problem:
-        log_failure("the callable `identify` failed; the request is refused", problem)
+        site.log_failure("the callable `identify` failed; the request is refused", problem)
         raise PatAuthError(detail="the callable `identify` failed") from None
     if person is not None and not isinstance(person, Person):
         kind = type(person).__name__

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from ...authority import Authority
 from ...errors import PatAuthError
 from ...model.caller import Caller
 from ...model.quota import Decision
 from ..answers import Answer, with_quota
 from ..errors import MethodNotAllowed
-from .caller import Identify, identify_caller, log_failure
+from ..site import Site
+from .caller import identify_caller
 from .csrf import CSRF_FIELD
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ C = TypeVar("C")
 
 def respond(
     environ: WSGIEnvironment,
-    authority: Authority,
-    identify: Identify | None,
+    site: Site,
     operations: Mapping[str, Callable[[C], Answer]],
     call: Callable[[Caller], C],
     render: Callable[[PatAuthError], Answer],
@@ -45,14 +44,14 @@ def respond(
         operation = operations.get("GET" if method == "HEAD" else method)
         if operation is None:
             raise MethodNotAllowed(_allow(operations))
-        caller, decision, csrf_token = identify_caller(environ, authority, identify)
+        caller, decision, csrf_token = identify_caller(environ, site)
         answer = operation(call(caller))
         if csrf_token is not None:
             answer = Answer(answer.status, [*answer.fields, (CSRF_FIELD, csrf_token)], answer.body)
     except PatAuthError as error:
         answer = render(error)
     except Exception as problem:
-        log_failure("a request to the management API failed", problem)
+        site.log_failure("a request to the management API failed", problem)
         answer = render(PatAuthError(detail=type(problem).__name__))
     return with_quota(answer, decision)
 

@@ -18,7 +18,7 @@ from ...errors import (
     PatAuthError,
     RateLimited,
 )
-from ..answers import Answer, challenges, error_fields, json_answer, limited, log_tracked, message
+from ..answers import Answer, Challenges, challenges, error_fields, json_answer, limited, log_tracked, message
 from . import languages
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ DETAIL_CODES = {
 }
 
 
-def isc_error(error: PatAuthError, environ: WSGIEnvironment, realm: str) -> Answer:
+def isc_error(error: PatAuthError, environ: WSGIEnvironment, offered: Challenges) -> Answer:
     """Return an error in the form of this API; a conflict is 400 here.
 
     `environ` is the request's, for Accept-Language. The tracking id is in the answer and in the log.
@@ -62,7 +62,7 @@ def isc_error(error: PatAuthError, environ: WSGIEnvironment, realm: str) -> Answ
     if isinstance(error, InvalidCredentials):
         expired = isinstance(error, InvalidToken) and error.state == "expired"
         text = _TOKEN_HAS_EXPIRED if expired else message(error, NAMES)
-        return json_answer(401, {"error": text}, challenges(error, realm))
+        return json_answer(401, {"error": text}, challenges(error, offered))
 
     status = 400 if isinstance(error, Conflict) else error.status
     if status not in DETAIL_CODES:
@@ -77,7 +77,7 @@ def isc_error(error: PatAuthError, environ: WSGIEnvironment, realm: str) -> Answ
     }
     fields = [("Content-Language", locale), ("Vary", "Accept-Language"), *error_fields(error)]
     if isinstance(error, InsufficientScope):
-        fields += challenges(error, realm)
+        fields += challenges(error, offered)
     return json_answer(status, content, fields)
 
 

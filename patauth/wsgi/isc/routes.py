@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from ...authority import Authority
 from ...errors import InvalidRequest, PatAuthError
 from ...model import dates
 from ...model.caller import Caller
@@ -35,11 +34,11 @@ from ...operations.rotate import DEFAULT_OVERLAP, rotate
 from ...operations.update import patch, patch_many
 from ...settings import MAX_ACCESS_TOKEN_TTL
 from ..answers import NO_CONTENT, Answer, json_answer
-from ..api.caller import Identify
 from ..api.respond import respond
 from ..api.structs import as_struct, unknown
 from ..bodies import query, read_json
 from ..routing import Find, Route, Routes
+from ..site import Site
 from .errors import isc_error
 
 if TYPE_CHECKING:
@@ -90,13 +89,13 @@ class _Call(NamedTuple):
 Operation = Callable[[_Call], Answer]
 
 
-def routes(authority: Authority, identify: Identify | None) -> Routes:
+def routes(site: Site) -> Routes:
     """Return the routes of all versions."""
     fixed: dict[str, Route] = {}
     below: dict[str, Find] = {}
     for version in VERSIONS.values():
-        base = authority.settings.path_prefix + version.path
-        route = partial(_route, authority, identify, version)
+        base = site.settings.path_prefix + version.path
+        route = partial(_route, site, version)
         fixed[base] = route(_COLLECTION)
         if version.full:
             fixed[base + "/bulk-update"] = route(_BULK)
@@ -115,20 +114,19 @@ def _find(route: Callable[..., Route], full: bool, rest: str) -> Route | None:
 
 
 def _route(
-    authority: Authority,
-    identify: Identify | None,
+    site: Site,
     version: Version,
     operations: Mapping[str, Operation],
     pat_id: str = "",
 ) -> Route:
     def answer(environ: WSGIEnvironment) -> Answer:
         def call(caller: Caller) -> _Call:
-            return _Call(environ, authority.operations.actor(caller), version, pat_id)
+            return _Call(environ, site.operations.actor(caller), version, pat_id)
 
         def render(error: PatAuthError) -> Answer:
-            return isc_error(error, environ, authority.settings.realm)
+            return isc_error(error, environ, site.challenges)
 
-        return respond(environ, authority, identify, operations, call, render)
+        return respond(environ, site, operations, call, render)
 
     return answer
 

@@ -23,15 +23,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...authority import Authority
 from ...errors import InvalidCredentials, InvalidRequest, PatAuthError
 from ...model.credentials import AccessToken, PatCredentials
 from ...operations.authenticate import Admission
 from ..answers import Answer, json_answer, oauth_error, with_quota
 from ..bodies import query, read_form
 from ..errors import MethodNotAllowed
-from ..request import client_address
 from ..routing import Routes, get_only
+from ..site import Site
 from . import metadata
 
 if TYPE_CHECKING:
@@ -48,28 +47,28 @@ class UnsupportedGrantType(InvalidRequest):
     default = "the grant type must be client_credentials"
 
 
-def routes(authority: Authority, _: object = None) -> Routes:
+def routes(site: Site) -> Routes:
     """Return the routes of this surface. A signed-in person opens none of them: they are for clients."""
-    settings = authority.settings
+    settings = site.settings
     found = metadata.routes(settings)
     for endpoint in (token, introspect, revoke):
-        found[f"{settings.path_prefix}/oauth/{endpoint.__name__}"] = partial(_answer, endpoint, authority)
-    if authority.operations.publishes_keys:
-        keys = partial(_jwks, authority)
-        found[f"{settings.path_prefix}/oauth/jwks"] = get_only(keys, settings.realm)
+        found[f"{settings.path_prefix}/oauth/{endpoint.__name__}"] = partial(_answer, endpoint, site)
+    if site.operations.publishes_keys:
+        keys = partial(_jwks, site)
+        found[f"{settings.path_prefix}/oauth/jwks"] = get_only(keys)
     return Routes(found)
 
 
 def _answer(
-    endpoint: Callable[[WSGIEnvironment, Authority], Answer], authority: Authority, environ: WSGIEnvironment
+    endpoint: Callable[[WSGIEnvironment, Site], Answer], site: Site, environ: WSGIEnvironment
 ) -> Answer:
     try:
-        return endpoint(environ, authority)
+        return endpoint(environ, site)
     except PatAuthError as error:
-        return oauth_error(error, authority.settings.realm)
+        return oauth_error(error, site.challenges)
 
 
-def token(environ: WSGIEnvironment, authority: Authority) -> Answer:
+def token(environ: WSGIEnvironment, site: Site) -> Answer:
     """Answer a token request. Raise `PatAuthError`, which `oauth_error` renders."""
     form = _form(environ)
     grant = form.get("grant_type")
@@ -78,11 +77,11 @@ def token(environ: WSGIEnvironment, authority: Authority) -> Answer:
     if grant.lower() != "client_credentials":
         raise UnsupportedGrantType
 
-    address = client_address(environ, authority.settings.trusted_proxies)
-    credentials = authority.operations.read(lambda: _client(environ, form, authority), address)
+    address = site.client_address(environ)
+    credentials = site.operations.read(lambda: _client(environ, form, site), address)
     if not isinstance(credentials, PatCredentials):
         raise InvalidCredentials("an access token is not exchanged; send the PAT id and the PAT secret")
-    access = authority.operations.exchange(credentials, form.get("scope"), address)
+    access = site.operations.exchange(credentials, form.get("scope"), address)
     content = {
         "access_token": access.value,
         "token_type": access.token_type,
@@ -92,33 +91,33 @@ def token(environ: WSGIEnvironment, authority: Authority) -> Answer:
     return with_quota(json_answer(200, content), access.decision)
 
 
-def introspect(environ: WSGIEnvironment, authority: Authority) -> Answer:
+def introspect(environ: WSGIEnvironment, site: Site) -> Answer:
     """Answer an introspection request (RFC 7662 §2). Raise `PatAuthError`."""
-    asked, admission, address = _about_a_token(environ, authority)
-    found = authority.introspect(asked, by=admission.principal, address=address)
-    return with_quota(json_answer(200, found.members(authority.settings.issuer)), admission.decision)
+    asked, admission, address = _about_a_token(environ, site)
+    found = site.operations.introspect(asked, by=admission.principal, address=address)
+    return with_quota(json_answer(200, found.members(site.settings.issuer)), admission.decision)
 
 
-def revoke(environ: WSGIEnvironment, authority: Authority) -> Answer:
+def revoke(environ: WSGIEnvironment, site: Site) -> Answer:
     """Answer a revocation request (RFC 7009 §2) once the end is durable. Raise `PatAuthError`."""
-    asked, admission, address = _about_a_token(environ, authority)
-    authority.revoke(asked, by=admission.principal, address=address)
+    asked, admission, address = _about_a_token(environ, site)
+    site.operations.revoke(asked, by=admission.principal, address=address)
     return with_quota(json_answer(200, {}), admission.decision)
 
 
-def _jwks(authority: Authority) -> Answer:
-    return json_answer(200, authority.operations.jwks(), public_for=JWKS_AGE)
+def _jwks(site: Site) -> Answer:
+    return json_answer(200, site.operations.jwks(), public_for=JWKS_AGE)
 
 
-def _about_a_token(environ: WSGIEnvironment, authority: Authority) -> tuple[str, Admission, str | None]:
+def _about_a_token(environ: WSGIEnvironment, site: Site) -> tuple[str, Admission, str | None]:
     """Return the token that a request is about, who asks, and the client's address."""
     form = _form(environ)
     asked = form.get("token")
     if asked is None:
         raise InvalidRequest("token is missing; send the token that the request is about")
-    address = client_address(environ, authority.settings.trusted_proxies)
-    credentials = authority.operations.read(lambda: _client(environ, form, authority), address)
-    return asked, authority.operations.admit(credentials, address), address
+    address = site.client_address(environ)
+    credentials = site.operations.read(lambda: _client(environ, form, site), address)
+    return asked, site.operations.admit(credentials, address), address
 
 
 def _form(environ: WSGIEnvironment) -> dict[str, str]:
@@ -131,21 +130,19 @@ def _form(environ: WSGIEnvironment) -> dict[str, str]:
     return form
 
 
-def _client(
-    environ: WSGIEnvironment, form: dict[str, str], authority: Authority
-) -> PatCredentials | AccessToken:
+def _client(environ: WSGIEnvironment, form: dict[str, str], site: Site) -> PatCredentials | AccessToken:
     """Return the client's credentials, sent by exactly one method (RFC 6749 §2.3)."""
-    authorization = environ.get("HTTP_AUTHORIZATION")
+    authorization = site.carried(environ)
     client_id, client_secret = form.get("client_id"), form.get("client_secret")
     if authorization:
         if client_secret is not None:
             raise InvalidRequest("send the client's secret once: as Basic or in the body, not both")
         if "access_token" in form:  # RFC 6750 §2
             raise InvalidRequest("send credentials once: in the Authorization header, and not in the body")
-        credentials = authority.operations.format.parse(authorization, form_encoded=True)
+        credentials = site.operations.format.parse(authorization, form_encoded=True)
         if client_id is not None and client_id != credentials.pat_id:
             raise InvalidRequest("client_id differs from the user name of Basic")
         return credentials
     if client_id is None or client_secret is None:
         raise InvalidCredentials("send client_id and client_secret, or Basic")
-    return authority.operations.format.basic(client_id, client_secret)
+    return site.operations.format.basic(client_id, client_secret)

@@ -58,7 +58,7 @@ def routes(settings: Settings) -> dict[str, Route]:
     issuer = found["issuer"]
     inside = issuer.removeprefix(issuer_base(issuer, settings))  # its path, as the application sees it
     answer = json_answer(200, found)
-    route = get_only(lambda: answer, settings.realm)
+    route = get_only(lambda: answer)
     return {
         path: route
         for known in _WELL_KNOWN

@@ -63,7 +63,7 @@ def routes(settings: Settings, descriptions: Callable[[], Sequence[Description]]
     def made() -> Answer:
         return json_answer(200, document(settings, descriptions()))
 
-    return Routes({_path(settings): get_only(made, settings.realm)})
+    return Routes({_path(settings): get_only(made)})
 
 
 def describe(settings: Settings) -> Description:

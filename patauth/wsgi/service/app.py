@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 
 from ...authority import Authority
 from ...errors import Overloaded, PatAuthError, StoreUnavailable
-from ..answers import Answer, gate_error, json_answer
+from ..answers import Answer, json_answer
 from ..errors import MethodNotAllowed
 from ..middleware import PatAuthMiddleware
 from ..routing import Route
+from ..site import Site
 from .forward import verify
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ class Standalone:
 
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
+        self._site = Site(authority)
         prefix = authority.settings.path_prefix
         self._routes: dict[str, Route] = {
             f"{prefix}/healthz": _alive,
             f"{prefix}/readyz": self._ready,
-            f"{prefix}/verify": partial(verify, authority=authority),
+            f"{prefix}/verify": partial(verify, site=self._site),
         }
         self._rest = PatAuthMiddleware(_not_found, authority, protect=(), public=("/*",))
 
@@ -51,7 +53,7 @@ class Standalone:
             return self._rest(environ, start_response)
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             return route(environ)(environ, start_response)
-        refusal = gate_error(MethodNotAllowed("GET, HEAD"), self._authority.settings.realm)
+        refusal = self._site.refusal(MethodNotAllowed("GET, HEAD"))
         return refusal(environ, start_response)
 
     def _ready(self, _: WSGIEnvironment) -> Answer:
@@ -60,7 +62,7 @@ class Standalone:
         except PatAuthError as problem:  # a wrong configuration of the store means not ready, too
             _log.warning("not ready: %s", problem.detail or problem)
             busy = problem if isinstance(problem, Overloaded) else StoreUnavailable()
-            return gate_error(busy, self._authority.settings.realm)
+            return self._site.refusal(busy)
         return json_answer(200, {"status": "ready"})
 
 

@@ -19,20 +19,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ...authority import Authority
 from ...errors import InsufficientScope, InvalidRequest, PatAuthError
 from ...model.scopes import covers, parse
-from ..answers import Answer, gate_error, json_answer, with_quota
+from ..answers import Answer, json_answer, with_quota
 from ..bodies import query
-from ..request import authorization, client_address
+from ..site import Site
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-def verify(environ: WSGIEnvironment, authority: Authority) -> Answer:
+def verify(environ: WSGIEnvironment, site: Site) -> Answer:
     """Return who sends this request, or the refusal of the gate."""
-    settings = authority.settings
     decision = None
     try:
         # Read first, so that a front server with a wrong configuration fails for everybody alike.
@@ -40,12 +38,11 @@ def verify(environ: WSGIEnvironment, authority: Authority) -> Answer:
         if asked.keys() - {"scope"}:
             raise InvalidRequest("this takes the parameter scope and no other")
         required = parse(asked.get("scope", ""))
-        address = client_address(environ, settings.trusted_proxies)
-        principal, decision = authority.operations.authenticate(authorization(environ), address)
-        if not covers(principal.scopes, required, settings.scopes or ()):
+        principal, decision = site.authenticate(environ)
+        if not covers(principal.scopes, required, site.settings.scopes or ()):
             raise InsufficientScope(required)
     except PatAuthError as error:
-        return with_quota(gate_error(error, settings.realm), decision)
+        return with_quota(site.refusal(error), decision)
     fields = [
         ("X-Auth-Subject", quote(principal.subject.id, safe="")),
         ("X-Auth-Scopes", " ".join(sorted(principal.scopes))),

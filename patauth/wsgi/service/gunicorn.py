@@ -8,7 +8,6 @@ the workers one by one. Settings that cannot be used are logged, and the old one
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +18,8 @@ from gunicorn.glogging import Logger
 
 from ...authority import Authority
 from ...errors import ConfigurationError, PatAuthError
-from ...model.credentials import Format
 from ...settings import Settings
+from ..redaction import Redaction
 from ..request import client_address
 from .app import Standalone
 
@@ -48,12 +47,6 @@ _SAFE: dict[str, Any] = {
     "proc_name": "patauth",
     "access_log_format": '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms',
 }
-
-_CREDENTIALS = re.compile(
-    r"(?i)\b(basic|bearer)\s+[^\s,'\"]+"
-    r"|((?:client_secret|client_assertion|access_token|token|password|secret)=)[^&\s'\"]*"
-)
-_JWT = r"eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+"
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -130,12 +123,11 @@ class Redacting(logging.Formatter):
     def __init__(self, inner: logging.Formatter | None, settings: Settings) -> None:
         super().__init__()
         self._inner = inner or logging.Formatter()
-        self._ours = re.compile("|".join([*Format(settings.credential_prefixes).patterns().values(), _JWT]))
+        self._hide = Redaction(settings.credential_prefixes).hide
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as text."""
-        text = self._ours.sub("[hidden]", self._inner.format(record))
-        return _CREDENTIALS.sub(lambda match: f"{match[2] or match[1] + ' '}[hidden]", text)
+        return self._hide(self._inner.format(record))
 
 
 def log_to_stderr(settings: Settings, *, quiet: bool) -> None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...authority import Authority
 from ...errors import InvalidRequest, NotFound
 from ...model import dates
 from ...model.caller import Caller
@@ -16,6 +15,7 @@ from ...model.pat import IssuedPat, PersonalAccessToken, check_id
 from ...operations import lifecycle
 from ...operations.create import NewPat, create
 from ...operations.listing import Listing, list_pats
+from ...operations.operations import Operations
 from ...operations.permissions import Actor
 from ..answers import Answer
 from ..errors import UnsupportedMediaType
@@ -44,7 +44,7 @@ Operation = Callable[[Call], Answer]
 
 
 def admitted(
-    environ: WSGIEnvironment, authority: Authority, caller: Caller, user_id: str, token_id: str
+    environ: WSGIEnvironment, operations: Operations, caller: Caller, user_id: str, token_id: str
 ) -> Call:
     """Return the call of an admitted caller, in the organisation that `x-zitadel-orgid` names, or in theirs.
 
@@ -55,7 +55,6 @@ def admitted(
             "gRPC, gRPC-web, Connect streams and protobuf are not served here; send application/json"
         )
     organisation = environ.get("HTTP_X_ZITADEL_ORGID")
-    operations = authority.operations
     if organisation is None:
         return Call(environ, operations.actor(caller), user_id, token_id)
     # A server joins with commas what was sent in two fields of one name.

@@ -17,7 +17,7 @@ from ...errors import (
     PatAuthError,
     RateLimited,
 )
-from ..answers import LIMITED, Answer, challenges, error_fields, json_answer, log_tracked, message
+from ..answers import LIMITED, Answer, Challenges, challenges, error_fields, json_answer, log_tracked, message
 
 # What this API calls the fields of patauth, where it has another name for them.
 NAMES: Mapping[str, str] = {
@@ -47,7 +47,7 @@ _FAILED_PRECONDITION = (9, "failed_precondition")  # 400: nothing is wrong with 
 _ERROR_DETAIL = "type.googleapis.com/zitadel.v1.ErrorDetail"
 
 
-def zitadel_error(error: PatAuthError, realm: str, *, connect: bool) -> Answer:
+def zitadel_error(error: PatAuthError, offered: Challenges, *, connect: bool) -> Answer:
     """Return an error in the form of this API, or with `connect` in that of Connect.
 
     A name in use is 409, and too many PATs are 400. The tracking id is in the details and in the log;
@@ -69,5 +69,5 @@ def zitadel_error(error: PatAuthError, realm: str, *, connect: bool) -> Answer:
         content = {"code": number, "message": text, "details": [detail]}
     fields = error_fields(error)
     if isinstance(error, InvalidCredentials | InsufficientScope):
-        fields += challenges(error, realm)
+        fields += challenges(error, offered)
     return json_answer(status, content, fields)

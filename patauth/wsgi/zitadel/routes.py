@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ...authority import Authority
 from ...errors import PatAuthError
 from ...model.caller import Caller
 from ..answers import Answer
-from ..api.caller import Identify
 from ..api.respond import respond
 from ..routing import Route, Routes
+from ..site import Site
 from . import v1, v2
 from .call import Call, Operation, admitted
 from .errors import zitadel_error
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-def routes(authority: Authority, identify: Identify | None) -> Routes:
+def routes(site: Site) -> Routes:
     """Return the routes of both versions."""
 
     def route(
@@ -35,12 +34,12 @@ def routes(authority: Authority, identify: Identify | None) -> Routes:
     ) -> Route:
         def answer(environ: WSGIEnvironment) -> Answer:
             def call(caller: Caller) -> Call:
-                return admitted(environ, authority, caller, user_id, token_id)
+                return admitted(environ, site.operations, caller, user_id, token_id)
 
             def render(error: PatAuthError) -> Answer:
-                return zitadel_error(error, authority.settings.realm, connect=connect)
+                return zitadel_error(error, site.challenges, connect=connect)
 
-            return respond(environ, authority, identify, operations, call, render)
+            return respond(environ, site, operations, call, render)
 
         return answer
 
@@ -62,7 +61,7 @@ def routes(authority: Authority, identify: Identify | None) -> Routes:
                 return route(v2.ONE, user_id, token_id)
         return None
 
-    prefix = authority.settings.path_prefix
+    prefix = site.settings.path_prefix
     fixed = {f"{prefix}{v2.PATH}pats/search": route(v2.SEARCH)}
     for name, operation in v2.CONNECT.items():
         fixed[f"{prefix}{v2.SERVICE}{name}"] = route({"POST": operation}, connect=True)

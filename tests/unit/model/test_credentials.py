@@ -243,7 +243,8 @@ REFUSED = [
     pytest.param(basic(f"{PAT_ID}:{SECRET}:"), id="colon after the secret"),
     pytest.param(basic(f"{PAT_ID.upper()}:{SECRET}"), id="id in upper case"),
     pytest.param(basic(f"{SECRET}:{PAT_ID}"), id="the other way round"),
-    pytest.param(basic(f"{PAT_ID}:{TOKEN}"), id="PAT token as secret"),
+    pytest.param(basic(f"{'0' * 32}:{TOKEN}"), id="PAT token as password, and the id of another PAT"),
+    pytest.param(basic(f"x:{TOKEN[:-1]}"), id="PAT token as password, mistyped"),
     pytest.param(basic(f"{TOKEN}:"), id="PAT token as user name"),
     pytest.param(basic(f"{PAT_ID}:{SECRET}".encode("utf-16")), id="UTF-16"),
     pytest.param(basic(b"\xef\xbb\xbf" + f"{PAT_ID}:{SECRET}".encode()), id="byte order mark"),
@@ -299,6 +300,15 @@ class TestParse:
         with pytest.raises(InvalidCredentials) as caught:
             FORMAT.parse(value, form_encoded=form_encoded)
         assert TOKEN[-49:] not in str(caught.value)
+
+    @each("user", ["", PAT_ID, "x-access-token", "alice", "Ä", PAT_ID.upper(), "a b"])
+    @each("form_encoded", [False, True])
+    def test_a_pat_token_as_the_password_of_basic_is_that_token_whatever_the_user_name(
+        self, user, form_encoded
+    ):
+        read = FORMAT.parse(basic(f"{user}:{TOKEN}"), form_encoded=form_encoded)
+        assert read == FORMAT.bearer(TOKEN)
+        assert read.method == "pat"
 
     @each("value", COMBINED)
     def test_combined_values_are_a_bad_request_and_none_of_them_is_tried(self, value):

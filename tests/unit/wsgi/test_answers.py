@@ -15,6 +15,7 @@ from patauth import errors
 from patauth.model.quota import Decision, Quota
 from patauth.wsgi.answers import (
     NO_CONTENT,
+    Challenges,
     gate_error,
     json_answer,
     log_tracked,
@@ -39,6 +40,7 @@ TREE = [
     errors.StoreUnavailable,
     errors.PatAuthError,
 ]
+OFFERED = Challenges("x", ("basic", "bearer"))
 ALLOWED = Decision(True, "requests", Quota(5, 10), 2_000_000, 0)
 REFUSED = Decision(False, "requests", Quota(5, 10), 0, 2_500_000)
 
@@ -50,7 +52,7 @@ def test_a_description_keeps_to_its_characters_whatever_it_echoes(
     """RFC 6750 section 3.1; no CR, LF or NUL in any field (REQUIREMENTS B8, R7)."""
     for render in (gate_error, oauth_error):
         told = kind(description=text) if issubclass(kind, errors.Overloaded) else kind(text)
-        answer = render(told, "patauth")
+        answer = render(told, OFFERED)
         for name, value in answer.fields:
             assert re.fullmatch(r"[\x20-\x7e]+", name + value)
         content = json.loads(answer.body)
@@ -65,7 +67,7 @@ def test_the_operators_detail_is_for_the_log_alone(
 ) -> None:
     caplog.clear()
     for render in (gate_error, oauth_error):
-        answer = render(kind(detail="db7.internal refused"), "patauth")
+        answer = render(kind(detail="db7.internal refused"), OFFERED)
         assert b"db7" not in answer.body
         assert "db7" not in str(answer.fields)
     assert ("db7" in caplog.text) == (kind.status >= 500)
@@ -73,11 +75,11 @@ def test_the_operators_detail_is_for_the_log_alone(
 
 def test_an_answer_says_what_would_do() -> None:
     for render in (gate_error, oauth_error):
-        assert dict(render(errors.Overloaded(retry_after=3), "x").fields)["Retry-After"] == "3"
-        assert dict(render(MethodNotAllowed("GET, POST"), "x").fields)["Allow"] == "GET, POST"
+        assert dict(render(errors.Overloaded(retry_after=3), OFFERED).fields)["Retry-After"] == "3"
+        assert dict(render(MethodNotAllowed("GET, POST"), OFFERED).fields)["Allow"] == "GET, POST"
         patch = UnsupportedMediaType("send a/b", accept_patch="a/b")
-        assert dict(render(patch, "x").fields)["Accept-Patch"] == "a/b"
-        limited = render(REFUSED.refusal(), "x")
+        assert dict(render(patch, OFFERED).fields)["Accept-Patch"] == "a/b"
+        limited = render(REFUSED.refusal(), OFFERED)
         assert dict(limited.fields)["Retry-After"] == "3"
         assert dict(limited.fields)["RateLimit"] == '"requests";r=0;t=3'
         assert limited.body == b'{"message":" Rate Limit Exceeded "}'
@@ -151,10 +153,10 @@ def test_the_fields_of_a_quota_are_those_of_the_draft() -> None:
 
 
 def test_an_answer_tells_the_quota_that_was_charged_and_a_429_its_own() -> None:
-    for answer in (json_answer(200, {}), gate_error(errors.NotFound(), "x")):
+    for answer in (json_answer(200, {}), gate_error(errors.NotFound(), OFFERED)):
         assert with_quota(answer, None) is answer
         assert with_quota(answer, ALLOWED).fields == [*answer.fields, *quota_fields(ALLOWED)]
-    limited = gate_error(REFUSED.refusal(), "x")
+    limited = gate_error(REFUSED.refusal(), OFFERED)
     assert with_quota(limited, ALLOWED) == limited
 
 

@@ -13,7 +13,15 @@ import http_sf
 import pytest
 from werkzeug.http import parse_list_header
 
-from patauth import Authority, ConfigurationError, IssuedPat, Owner, PatAuthMiddleware, Principal
+from patauth import (
+    Authority,
+    ConfigurationError,
+    IssuedPat,
+    Owner,
+    PatAuthError,
+    PatAuthMiddleware,
+    Principal,
+)
 from patauth.model.caller import Person
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
@@ -247,25 +255,9 @@ def test_public_routes_ignore_credentials_and_carry_no_identity(gate: PatAuthMid
         assert not [name for name in seen if name.startswith(("HTTP_PATAUTH", "HTTP_REMOTE_USER"))]
 
 
-def test_a_preflight_reaches_the_application_without_a_principal(gate: PatAuthMiddleware, app: Echo) -> None:
-    preflight = {"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
-    response = request(gate, "/reports/1", method="OPTIONS", headers=preflight)
-    assert (response.status_code, response.json["who"]) == (200, None)
-    assert request(gate, "/reports/1", method="OPTIONS").status_code == 401
-    assert request(gate, "/reports/1", method="GET", headers=preflight).status_code == 401
-
-
 @each(
     "path",
-    [
-        "/static/../reports/1",
-        "/static/..%2freports",
-        "/reports//1",
-        "/reports;x",
-        "/a\\b",
-        "/%2e%2e/x",
-        "/a\x00",
-    ],
+    ["/static/../reports/1", "/static/..%2freports", "/static/a;/../../x", "/reports/1;x/../../b", "/a\x00"],
 )
 def test_an_odd_path_is_refused_before_its_credentials_are_looked_at(
     gate: PatAuthMiddleware, issued: IssuedPat, app: Echo, path: str
@@ -273,6 +265,156 @@ def test_an_odd_path_is_refused_before_its_credentials_are_looked_at(
     response = request(gate, raw_path=path, authorization=basic_of(issued))
     assert (response.status_code, response.json["error"]) == (400, "invalid_request")
     assert app.seen == []
+
+
+ODD_AND_FINE = [
+    "/r/http://e.org/x", "/r/DOMAIN\\user", "/r/a;b", "/r/a;v=1", "//", "/r//x", "/r/what?", "/r/C#",
+]  # fmt: skip
+
+
+def test_an_odd_path_reaches_an_app_that_is_protected_as_a_whole(
+    authority: Authority, issued: IssuedPat, app: Echo
+) -> None:
+    """FINDINGS A22: 0.1.0 refused them all."""
+    options: list[dict[str, Any]] = [{}, {"public": ["/x"]}, {"require": {"GET /r*": "reports:read"}}]
+    for given in options:
+        gate = PatAuthMiddleware(app, authority, **given)
+        for path in ODD_AND_FINE:
+            assert request(gate, raw_path=path).status_code == 401
+            assert request(gate, raw_path=path, authorization=basic_of(issued)).json["path"] == path
+
+
+def test_an_environ_without_a_method_is_a_get(authority: Authority, app: Echo) -> None:
+    """For the gate and for the application alike; 0.1.0 raised KeyError (FINDINGS A22)."""
+    gate = PatAuthMiddleware(app, authority, public=["/*"], require={"POST /r": "x"})
+    expected = {"/": "200 OK", "/r": "401 Unauthorized", "/oauth/token": "405 Method Not Allowed"}
+    for path, status in expected.items():
+        statuses: list[str] = []
+        gate({"PATH_INFO": path}, lambda status, *_, seen=statuses: seen.append(status))  # type: ignore[misc]
+        assert statuses == [status], path
+    assert [seen["REQUEST_METHOD"] for seen in app.seen] == ["GET"]
+
+
+class TestOptional:
+    """Session or token: without credentials there is no principal, and those that are sent must be good."""
+
+    @pytest.fixture
+    def gate(self, app: Echo, authority: Authority) -> PatAuthMiddleware:
+        return PatAuthMiddleware(
+            app, authority, optional=["/feed*"], require={"POST /feed/new": "reports:write"}
+        )
+
+    def test_without_credentials_there_is_no_principal(self, gate: PatAuthMiddleware, app: Echo) -> None:
+        for headers in ({}, {"Authorization": ""}, {"Cookie": "session=1"}):
+            response = request(gate, "/feed", headers=headers, environ={"patauth.principal": "forged"})
+            assert (response.status_code, response.json["who"], response.json["user"]) == (200, None, None)
+            assert "RateLimit" not in response.headers
+        assert app.seen[-1]["HTTP_COOKIE"] == "session=1"
+
+    def test_credentials_that_are_sent_must_be_good(
+        self, gate: PatAuthMiddleware, app: Echo, issued: IssuedPat, authority: Authority
+    ) -> None:
+        assert request(gate, "/feed", authorization=basic_of(issued)).json["who"] == "alice"
+        reached = len(app.seen)
+        bad = {
+            basic(issued.pat.id, wrong_secret(authority)): 401,
+            "Bearer x": 401,
+            "Digest x": 401,
+            basic_of(issued) + ", Bearer x": 400,
+        }
+        for value, status in bad.items():
+            assert request(gate, "/feed", authorization=value).status_code == status, value
+        limited = issue(authority, name="limited", request_quota="1/60")
+        statuses = [request(gate, "/feed", authorization=basic_of(limited)).status_code for _ in range(2)]
+        assert statuses == [200, 429]
+        assert len(app.seen) == reached + 1
+
+    def test_a_path_with_a_rule_is_never_optional(self, gate: PatAuthMiddleware, issued: IssuedPat) -> None:
+        assert request(gate, "/feed/new", method="POST").status_code == 401
+        assert request(gate, "/feed/new").status_code == 401
+        assert request(gate, "/feed/new", authorization=basic_of(issued)).status_code == 403
+        good = request(gate, "/feed/new", method="POST", authorization=basic_of(issued))
+        assert good.status_code == 200
+
+    def test_a_callable_that_demands_something_makes_the_path_protected(
+        self, app: Echo, authority: Authority, issued: IssuedPat
+    ) -> None:
+        def require(environ: dict[str, Any]) -> Iterable[str] | None:
+            return {"/free": (), "/one": "reports:read", "/none": None}[environ["PATH_INFO"]]
+
+        gate = PatAuthMiddleware(app, authority, optional=["/*"], require=require)
+        for path, without, with_credentials in (("/free", 200, 200), ("/one", 401, 200), ("/none", 401, 403)):
+            assert request(gate, path).status_code == without
+            assert request(gate, path, authorization=basic_of(issued)).status_code == with_credentials
+
+
+class TestOnRefusal:
+    def test_it_words_the_refusal_and_the_rest_is_patauths(
+        self, app: Echo, authority: Authority, issued: IssuedPat
+    ) -> None:
+        seen: list[tuple[dict[str, Any], PatAuthError]] = []
+
+        def on_refusal(environ: dict[str, Any], error: PatAuthError) -> tuple[str, str]:
+            seen.append((environ, error))
+            return f"<h1>{error.status}: für {environ['PATH_INFO']!r}</h1>", "text/html; charset=utf-8"
+
+        gate = PatAuthMiddleware(
+            app, authority, on_refusal=on_refusal, token_headers=["X-API-Key"], require={"/x": "a"}
+        )
+        limited = issue(authority, name="limited", request_quota="1/60")
+        request(gate, "/", authorization=basic_of(limited))
+        for path, authorization, status, field in (
+            ("/", None, 401, "WWW-Authenticate"),
+            ("/x", basic_of(issued), 403, "WWW-Authenticate"),
+            ("/", basic_of(limited), 429, "Retry-After"),
+            ("/a\n", basic_of(issued), 400, "Cache-Control"),
+        ):
+            response = request(
+                gate, "/?q=secret", raw_path=path, authorization=authorization, method="POST", data="body",
+                headers={"Cookie": "session=1", "X-API-Key": "", "Accept": "text/html"},
+                environ={"RAW_URI": "/?q=secret"},
+            )  # fmt: skip
+            assert response.status_code == status
+            assert response.text == f"<h1>{status}: für {path!r}</h1>"
+            assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert response.headers["Cache-Control"] == "no-store"
+            assert field in response.headers
+            environ, error = seen[-1]
+            assert (error.status, environ["HTTP_ACCEPT"], environ["QUERY_STRING"]) == (
+                status, "text/html", "",
+            )  # fmt: skip
+            assert environ["wsgi.input"].read() == b""
+            hidden = {"HTTP_AUTHORIZATION", "HTTP_COOKIE", "HTTP_X_API_KEY", "RAW_URI", "CONTENT_LENGTH"}
+            assert hidden.isdisjoint(environ)
+        assert [one["PATH_INFO"] for one in app.seen] == ["/"]
+
+    def test_none_is_the_usual_answer_and_so_is_a_failure(
+        self, app: Echo, authority: Authority, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(environ: dict[str, Any], error: PatAuthError) -> Any:
+            raise RuntimeError("Bearer " + "x" * 40)
+
+        usual = request(PatAuthMiddleware(app, authority), "/")
+        answers: list[Any] = [
+            lambda *_: None, broken, lambda *_: 7, lambda *_: ("x",), lambda *_: ("x", "text/html\r\nA: b"),
+            lambda *_: (["x"], "text/html"), lambda *_: ("x", ""), lambda *_: ("x", None),
+        ]  # fmt: skip
+        for on_refusal in answers:
+            response = request(PatAuthMiddleware(app, authority, on_refusal=on_refusal), "/")
+            assert (response.status_code, response.data) == (401, usual.data)
+            assert response.headers == usual.headers
+        assert "xxxx" not in caplog.text
+        assert "in broken" in caplog.text
+
+    def test_it_is_not_asked_about_patauths_own_routes(self, app: Echo, authority: Authority) -> None:
+        gate = PatAuthMiddleware(app, authority, on_refusal=lambda *_: ("mine", "text/plain"))
+        assert request(gate, "/oauth/token", method="POST").text != "mine"
+        refused = request(gate, "/", method="HEAD")
+        assert (refused.data, refused.headers["Content-Length"]) == (b"", "4")
+
+    def test_what_cannot_be_called_is_refused_at_the_start(self, app: Echo, authority: Authority) -> None:
+        with pytest.raises(ConfigurationError, match="on_refusal: "):
+            PatAuthMiddleware(app, authority, on_refusal="page.html")  # type: ignore[arg-type]
 
 
 def test_the_authorization_is_kept_only_when_asked_for(make: Make, app: Echo) -> None:

@@ -36,7 +36,7 @@ def test_a_route_for_get_answers_head_and_no_other_method_and_renders_errors() -
     def fail() -> Answer:
         raise StoreUnavailable
 
-    route, broken = get_only(lambda: json_answer(200, {}), "x"), get_only(fail, "x")
+    route, broken = get_only(lambda: json_answer(200, {})), get_only(fail)
     for method in ("GET", "HEAD"):
         assert route({"REQUEST_METHOD": method}).status == 200
         assert broken({"REQUEST_METHOD": method}).status == 503

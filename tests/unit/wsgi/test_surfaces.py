@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from patauth import Authority, PatAuthMiddleware, settings
+from patauth.wsgi.site import Site
 from patauth.wsgi.surfaces import OPENAPI, SURFACES, describe, open_routes
 from tests.support.authorities import Make, maker
 from tests.support.clocks import Clock
@@ -123,13 +124,13 @@ def test_every_surface_of_the_settings_has_routes_and_a_description(make: Make) 
     assert (*SURFACES, OPENAPI) == settings.SURFACE_NAMES
     authority = make(issuer="https://a.example")
     for name in settings.SURFACE_NAMES:
-        routes, described = open_routes(authority, [name], None), describe(authority, [name])
+        routes, described = open_routes(Site(authority), [name]), describe(authority, [name])
         assert routes.fixed, name
         assert [*map(len, (described, described[0].tag))] == [1, 2], name
 
 
 def test_what_only_looks_like_ours_is_the_applications(authority: Authority) -> None:
-    routes = open_routes(authority, ["oauth", *DIALECTS], None)
+    routes = open_routes(Site(authority), ["oauth", *DIALECTS])
     for path in (
         *NOT_OURS,
         "/personal-access-tokens/v1//rotate",
@@ -178,13 +179,13 @@ def test_a_surface_that_is_off_belongs_to_the_application(authority: Authority) 
         ([], [], [*OURS, "/oauth/token"]),
         (["zitadel", "isc", "oauth"], [*OURS, "/oauth/token"], []),
     ):
-        routes = open_routes(authority, surfaces, None)
+        routes = open_routes(Site(authority), surfaces)
         assert all(routes.find(path) for path in ours), surfaces
         assert not any(routes.find(path) for path in not_ours), surfaces
 
 
 def test_the_setting_path_prefix_stands_before_all_of_them(make: Make) -> None:
-    routes = open_routes(make(path_prefix="/auth/pats"), ["oauth", *DIALECTS], None)
+    routes = open_routes(Site(make(path_prefix="/auth/pats")), ["oauth", *DIALECTS])
     for path in (*OURS, "/oauth/token"):
         assert routes.find("/auth/pats" + path), path
         assert routes.find(path) is None, path

@@ -13,6 +13,7 @@ from patauth.errors import Forbidden, MissingCredentials, PatAuthError
 from patauth.model.caller import Person, Principal
 from patauth.wsgi.api.caller import identify_caller
 from patauth.wsgi.api.csrf import CSRF_LIFE
+from patauth.wsgi.site import Site
 from tests.support.authorities import basic_of, issue, maker
 from tests.support.clocks import Clock
 from tests.support.wsgi import Echo, request
@@ -38,7 +39,7 @@ class TestIdentifyCaller:
     def test_an_authorization_wins_and_identify_is_not_asked(self, authority: Authority) -> None:
         issued = issue(authority)
         sent = environ("POST", HTTP_AUTHORIZATION=basic_of(issued))
-        admitted = identify_caller(sent, authority, never)
+        admitted = identify_caller(sent, Site(authority, identify=never))
         assert isinstance(admitted.caller, Principal)
         assert admitted.caller.pat_id == issued.pat.id
         assert admitted.decision is not None
@@ -54,33 +55,37 @@ class TestIdentifyCaller:
             basic_of(issue(authority)) + ", Bearer x": InvalidRequest,
         }.items():
             with pytest.raises(error):
-                identify_caller(environ(HTTP_AUTHORIZATION=value, **SAME), authority, never)
+                identify_caller(environ(HTTP_AUTHORIZATION=value, **SAME), Site(authority, identify=never))
 
     def test_a_token_in_the_url_is_never_read(self, authority: Authority) -> None:
         issued = issue(authority)
         query = {"QUERY_STRING": f"access_token={issued.token}"}
         with pytest.raises(MissingCredentials):
-            identify_caller(environ(**query), authority, None)
+            identify_caller(environ(**query), Site(authority, identify=None))
         with pytest.raises(InvalidRequest, match="never in the URL"):
-            identify_caller(environ(HTTP_AUTHORIZATION=basic_of(issued), **query), authority, None)
+            identify_caller(
+                environ(HTTP_AUTHORIZATION=basic_of(issued), **query), Site(authority, identify=None)
+            )
 
     def test_nobody_is_missing_credentials(self, authority: Authority) -> None:
         for identify in (None, lambda environ: None):
             for sent in (environ(), environ(HTTP_AUTHORIZATION=""), environ("POST")):
                 with pytest.raises(MissingCredentials):
-                    identify_caller(sent, authority, identify)
+                    identify_caller(sent, Site(authority, identify=identify))
 
     def test_a_person_reads_and_gets_the_token_to_write_with(self, authority: Authority) -> None:
         for method in ("GET", "HEAD"):
-            person, decision, token = identify_caller(environ(method), authority, lambda _: ALICE)
+            person, decision, token = identify_caller(
+                environ(method), Site(authority, identify=lambda _: ALICE)
+            )
             assert (person, decision) == (ALICE, None)
             assert token is not None
             for unsafe in ("POST", "PATCH", "DELETE", "PUT"):
                 sent = environ(unsafe, HTTP_X_CSRF_TOKEN=token, **SAME)
-                assert identify_caller(sent, authority, lambda _: ALICE) == (ALICE, None, None)
+                assert identify_caller(sent, Site(authority, identify=lambda _: ALICE)) == (ALICE, None, None)
 
     def test_to_change_something_takes_both_the_origin_and_the_token(self, authority: Authority) -> None:
-        token = identify_caller(environ(), authority, lambda _: ALICE).csrf_token or ""
+        token = identify_caller(environ(), Site(authority, identify=lambda _: ALICE)).csrf_token or ""
         good = {"HTTP_X_CSRF_TOKEN": token}
         for sent in (
             {},
@@ -95,27 +100,29 @@ class TestIdentifyCaller:
             {**good, "HTTP_ORIGIN": "https://evil.example"},
         ):
             with pytest.raises(Forbidden):
-                identify_caller(environ("POST", **sent), authority, lambda _: ALICE)
+                identify_caller(environ("POST", **sent), Site(authority, identify=lambda _: ALICE))
         with pytest.raises(Forbidden):
-            identify_caller(environ("POST", **SAME, **good), authority, lambda _: BOB)
+            identify_caller(environ("POST", **SAME, **good), Site(authority, identify=lambda _: BOB))
 
     def test_the_token_ages_by_the_clock_that_is_passed_in(self, authority: Authority) -> None:
-        token = identify_caller(environ(), authority, lambda _: ALICE, clock=lambda: NOW).csrf_token
+        token = identify_caller(
+            environ(), Site(authority, identify=lambda _: ALICE), clock=lambda: NOW
+        ).csrf_token
         sent = environ("POST", HTTP_X_CSRF_TOKEN=token, **SAME)
-        identify_caller(sent, authority, lambda _: ALICE, clock=lambda: NOW + CSRF_LIFE - 1)
+        identify_caller(sent, Site(authority, identify=lambda _: ALICE), clock=lambda: NOW + CSRF_LIFE - 1)
         with pytest.raises(Forbidden, match="no longer valid"):
-            identify_caller(sent, authority, lambda _: ALICE, clock=lambda: NOW + CSRF_LIFE)
+            identify_caller(sent, Site(authority, identify=lambda _: ALICE), clock=lambda: NOW + CSRF_LIFE)
 
     def test_a_person_of_another_tenant_is_refused(self, authority: Authority) -> None:
         stranger = Person(ALICE.owner, ALICE.scopes, tenant="other")
         with pytest.raises(Forbidden, match="another organisation"):
-            identify_caller(environ(**SAME), authority, lambda _: stranger)
+            identify_caller(environ(**SAME), Site(authority, identify=lambda _: stranger))
 
     def test_anything_but_a_person_or_none_is_an_error(self, authority: Authority) -> None:
         answers: list[Any] = ["alice", True, False, 0, {}, Owner("alice"), Person]
         for answer in answers:
             with pytest.raises(PatAuthError, match="something went wrong") as caught:
-                identify_caller(environ(), authority, lambda _, answer=answer: answer)  # type: ignore[misc]
+                identify_caller(environ(), Site(authority, identify=lambda _, answer=answer: answer))  # type: ignore[misc]
             assert caught.value.status == 500, answer
 
     def test_its_exception_is_an_error_and_its_text_goes_nowhere(
@@ -125,7 +132,7 @@ class TestIdentifyCaller:
             raise KeyError(environ["HTTP_COOKIE"])
 
         with caplog.at_level(logging.INFO), pytest.raises(PatAuthError) as caught:
-            identify_caller(environ(HTTP_COOKIE="session=hunter2"), authority, identify)
+            identify_caller(environ(HTTP_COOKIE="session=hunter2"), Site(authority, identify=identify))
         assert caught.value.status == 500
         assert caught.value.__cause__ is None
         assert "hunter2" not in caplog.text + str(caught.value) + str(caught.value.detail)

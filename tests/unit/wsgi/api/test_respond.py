@@ -14,6 +14,7 @@ from patauth.model.caller import Caller
 from patauth.wsgi.answers import Answer, json_answer
 from patauth.wsgi.api.respond import respond
 from patauth.wsgi.errors import MethodNotAllowed
+from patauth.wsgi.site import Site
 from tests.support.authorities import basic_of, issue, maker
 from tests.support.clocks import Clock
 
@@ -39,7 +40,7 @@ def ask(authority: Authority, method: str, operation: Any, call: Any = lambda ca
     environ = {"REQUEST_METHOD": method, "HTTP_AUTHORIZATION": basic_of(issue(authority)), "PATH_INFO": "/"}
     rendered = Rendered()
     operations = {"GET": operation, "POST": operation}
-    return respond(environ, authority, None, operations, call, rendered), rendered
+    return respond(environ, Site(authority), operations, call, rendered), rendered
 
 
 def done(caller: Caller) -> Answer:
@@ -57,7 +58,7 @@ def test_an_answer_has_the_operations_fields_and_then_the_quotas(authority: Auth
 def test_a_method_comes_before_credentials(authority: Authority) -> None:
     rendered = Rendered()
     operations = {"GET": done, "POST": done}
-    answer = respond({"REQUEST_METHOD": "PUT"}, authority, None, operations, lambda by: by, rendered)
+    answer = respond({"REQUEST_METHOD": "PUT"}, Site(authority), operations, lambda by: by, rendered)
     assert isinstance(rendered.error, MethodNotAllowed)
     assert rendered.error.allow == "GET, HEAD, POST"
     assert "RateLimit" not in dict(answer.fields), "no quota was charged"
@@ -81,7 +82,7 @@ def test_a_fault_of_ours_is_logged_without_its_words(
     def broken(_: Any) -> Any:
         raise RuntimeError(" ".join(["secret", "words"]))
 
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.INFO):
         answer, rendered = ask(authority, "GET", *((broken,) if where == "operation" else (done, broken)))
     assert (type(rendered.error), rendered.error.detail) == (PatAuthError, "RuntimeError")
     assert "RateLimit" in dict(answer.fields)

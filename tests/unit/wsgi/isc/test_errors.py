@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth import Authority, errors
+from patauth.model.http_names import CHALLENGES
 from patauth.model.quota import Decision, Quota
-from patauth.wsgi.answers import Answer, gate_error
+from patauth.wsgi.answers import Answer, Challenges, gate_error
 from patauth.wsgi.errors import MethodNotAllowed, TooLarge, UnsupportedMediaType
 from patauth.wsgi.isc.errors import NAMES, isc_error
 from patauth.wsgi.isc.languages import LOCALES, text
@@ -56,7 +57,9 @@ each_error = each("row", [pytest.param(row, id=type(row[0]).__name__) for row in
 
 
 def isc(error: errors.PatAuthError, language: str | None = None, realm: str = "patauth") -> Answer:
-    return isc_error(error, {} if language is None else {"HTTP_ACCEPT_LANGUAGE": language}, realm)
+    return isc_error(
+        error, {} if language is None else {"HTTP_ACCEPT_LANGUAGE": language}, Challenges(realm, CHALLENGES)
+    )
 
 
 @each_error
@@ -156,7 +159,7 @@ def test_a_405_a_415_and_a_503_say_what_would_do() -> None:
 
 def test_a_429_has_the_body_that_all_forms_share() -> None:
     limited = Decision(False, "requests", Quota(5, 10), 0, 2_500_000).refusal()
-    assert isc(limited) == gate_error(limited, "patauth")
+    assert isc(limited) == gate_error(limited, Challenges("patauth", CHALLENGES))
 
 
 def test_refused_credentials_have_a_form_of_their_own() -> None:
@@ -197,4 +200,6 @@ def test_its_challenges_are_those_of_the_gate() -> None:
     ):
         found = challenges(isc(error, realm="My API"))
         assert len(found) == count, error
-        assert found == (challenges(gate_error(error, "My API")) if count else []), error
+        assert found == (challenges(gate_error(error, Challenges("My API", CHALLENGES))) if count else []), (
+            error
+        )

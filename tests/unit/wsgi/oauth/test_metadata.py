@@ -11,6 +11,7 @@ from patauth.wsgi.answers import Answer
 from patauth.wsgi.oauth import endpoints
 from patauth.wsgi.oauth.metadata import metadata, routes
 from patauth.wsgi.service.app import Standalone
+from patauth.wsgi.site import Site
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.tables import each
 from tests.support.wsgi import request
@@ -37,7 +38,7 @@ def settings(**given: Any) -> Settings:
 
 def served(authority: Authority) -> Any:
     """The routes of the surface as an application."""
-    known = endpoints.routes(authority)
+    known = endpoints.routes(Site(authority))
 
     def app(environ: Any, start_response: Any) -> Any:
         route = known.find(environ["PATH_INFO"])

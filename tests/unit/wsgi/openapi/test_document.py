@@ -46,6 +46,7 @@ from patauth.wsgi.isc.description import patch_schema
 from patauth.wsgi.openapi import document as openapi
 from patauth.wsgi.openapi import parts
 from patauth.wsgi.routing import Routes
+from patauth.wsgi.site import Site
 from patauth.wsgi.surfaces import describe, open_routes
 from tests.support.authorities import Make, basic_of, issue, maker
 from tests.support.rights import ALL_MANAGE
@@ -222,7 +223,7 @@ def concrete(path: str) -> str:
 def test_what_is_routed_is_described_and_the_other_way_round(surfaces: list[str], prefix: str) -> None:
     """With its methods, which a route names to a client that sends another one."""
     with Authority(settings(path_prefix=prefix, issuer=f"https://a.example{prefix}")) as authority:
-        routes = open_routes(authority, surfaces, None)
+        routes = open_routes(Site(authority), surfaces)
         gate = PatAuthMiddleware(Echo(), authority, surfaces=surfaces)
         paths = openapi.document(authority.settings, describe(authority, surfaces))["paths"]
         assert {concrete(path) for path in paths} >= routes.fixed.keys()
@@ -445,7 +446,7 @@ def test_published_keys_are_described_too(make_at: Make, tmp_path: Path, alg: Al
     document = request(gate, "/openapi.json").json
     validate(document, cls=OpenAPIV31SpecValidator)
     described = {path for path, _, _ in operations(document)}
-    assert described == open_routes(authority, ["oauth", "openapi"], None).fixed.keys()
+    assert described == open_routes(Site(authority), ["oauth", "openapi"]).fixed.keys()
 
     issued = new(authority)
     access = authority.exchange(issued.pat.id, issued.secret)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth import errors
+from patauth.model.http_names import CHALLENGES
 from patauth.model.quota import Decision, Quota
-from patauth.wsgi.answers import Answer
+from patauth.wsgi.answers import Answer, Challenges
 from patauth.wsgi.errors import MethodNotAllowed, TooLarge, UnsupportedMediaType
 from patauth.wsgi.isc.errors import isc_error
 from patauth.wsgi.zitadel.errors import NAMES, zitadel_error
@@ -68,7 +69,7 @@ each_error = each("row", [pytest.param(row, id=type(row[0]).__name__) for row in
 
 
 def zitadel(error: errors.PatAuthError, connect: bool = False, realm: str = "patauth") -> Answer:
-    return zitadel_error(error, realm, connect=connect)
+    return zitadel_error(error, Challenges(realm, CHALLENGES), connect=connect)
 
 
 @each_error
@@ -126,7 +127,7 @@ def test_its_challenges_are_those_of_the_other_dialect() -> None:
     ):
         for connect in (False, True):
             found = challenges(zitadel(error, connect, realm="My API"))
-            assert found == challenges(isc_error(error, {}, "My API")), error
+            assert found == challenges(isc_error(error, {}, Challenges("My API", CHALLENGES))), error
 
 
 @given(st.text(), st.booleans())

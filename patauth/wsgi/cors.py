@@ -1,0 +1,140 @@
+"""CORS: which pages of other origins may read the answers (WHATWG Fetch §3.3).
+
+patauth answers preflights itself, so no preflight reaches the application unchecked. It never allows the
+credentials mode: browsers send neither cookies nor a saved Basic password along, so a page of another origin
+can use only what its own script puts into the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError
+from ..model.http_names import read_header_names, read_origins
+from .answers import NO_CONTENT, Answer, Fields
+from .request import bare
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+EXPOSED = ("Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate", "PatAuth-Expires")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+MAX_AGE = 86_400  # s
+
+# The request fields that reach an application with a preflight.
+_OF_PREFLIGHTS = ("HTTP_HOST", "HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_", "HTTP_X_FORWARDED_")
+
+
+class Cors:
+    """Says which origins may read answers, by which request headers, and how long browsers keep that.
+
+    `origins` are exact, as in `["https://app.example"]`, or `["*"]` for all. `headers` are the request
+    headers that a page may set. `max_age` is in seconds, 0 to 86400. Raise `ConfigurationError`.
+    """
+
+    def __init__(
+        self,
+        origins: Iterable[str],
+        headers: Iterable[str] = ("Authorization", "Content-Type"),
+        max_age: int = 600,
+    ) -> None:
+        try:
+            self.origins = read_origins(origins)
+            self.headers = read_header_names(headers)
+        except (ValueError, TypeError) as problem:
+            raise ConfigurationError(f"cors: {problem}") from None
+        if isinstance(max_age, bool) or not isinstance(max_age, int) or not 0 <= max_age <= MAX_AGE:
+            raise ConfigurationError(f"cors: max_age: give 0 to {MAX_AGE} whole seconds")
+        self.max_age = max_age
+
+    def __repr__(self) -> str:
+        return f"Cors(origins={self.origins!r}, headers={self.headers!r}, max_age={self.max_age})"
+
+    def allows(self, origin: str | None) -> bool:
+        """Return whether pages of this origin may read answers."""
+        return origin is not None and (origin in self.origins or "*" in self.origins)
+
+
+def preflight(cors: Cors, environ: WSGIEnvironment, more_headers: Iterable[str]) -> Answer:
+    """Return the answer to a preflight. An unknown origin gets no field of CORS."""
+    if not cors.allows(environ.get("HTTP_ORIGIN")):
+        return NO_CONTENT
+    fields = [
+        *NO_CONTENT.fields,
+        ("Access-Control-Allow-Methods", ", ".join(METHODS)),
+        ("Access-Control-Allow-Headers", ", ".join(dict.fromkeys([*cors.headers, *more_headers]))),
+        ("Access-Control-Max-Age", str(cors.max_age)),
+    ]
+    return Answer(NO_CONTENT.status, fields, b"")
+
+
+def with_cors(cors: Cors, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
+    """Return a `start_response` that adds the fields of CORS to an answer that does not allow an origin.
+
+    An answer depends on the origin, so it says so in Vary, whether there is an Origin or not.
+    """
+    origin = environ.get("HTTP_ORIGIN")
+    fields: Fields = [("Vary", "Origin")]
+    if origin is not None and cors.allows(origin):
+        allowed = "*" if "*" in cors.origins else origin
+        fields += [
+            ("Access-Control-Allow-Origin", allowed),
+            ("Access-Control-Expose-Headers", ", ".join(EXPOSED)),
+        ]
+    return partial(_start_with, fields, start_response)
+
+
+def is_preflight(environ: WSGIEnvironment) -> bool:
+    """Return whether this is a CORS preflight (Fetch §3.3.2)."""
+    return (
+        environ["REQUEST_METHOD"] == "OPTIONS"
+        and "HTTP_ORIGIN" in environ
+        and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+    )
+
+
+def ask_app(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
+    """Return the application's answer to a preflight: its fields of CORS, and nothing else.
+
+    The application sees an OPTIONS without credentials, body, query, cookies, and without any field by which
+    it could take it for another method.
+    """
+    seen = {name: value for name, value in bare(environ).items() if _reaches_app(name)}
+    found: Fields = []
+
+    def start_response(_: str, fields: Fields, exc_info: Any = None) -> Callable[[bytes], object]:
+        found[:] = [(name, value) for name, value in fields if _is_cors(name, value)]
+        return lambda _: None
+
+    body = app(seen, start_response)
+    try:
+        for _ in body:  # an application may call start_response as late as now
+            break
+    finally:
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+    return Answer(NO_CONTENT.status, [*NO_CONTENT.fields, *found], b"")
+
+
+def _reaches_app(name: str) -> bool:
+    return not name.startswith("HTTP_") or name.startswith(_OF_PREFLIGHTS)
+
+
+def _is_cors(name: str, value: str) -> bool:
+    name = name.lower()
+    return name.startswith("access-control-") or (name == "vary" and "origin" in value.lower())
+
+
+def _start_with(
+    added: Fields,
+    start_response: StartResponse,
+    status: str,
+    fields: Fields,
+    exc_info: Any = None,
+) -> Callable[[bytes], object]:
+    if not any(name.lower() == "access-control-allow-origin" for name, _ in fields):
+        fields = [*fields, *added]
+    return start_response(status, fields, exc_info)

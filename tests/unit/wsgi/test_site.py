@@ -1,0 +1,142 @@
+"""What a site reads of a request, and how its refusals look: carriers of credentials, and challenges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from patauth import Authority, ConfigurationError, IssuedPat, PatAuthMiddleware
+from tests.support.authorities import Make, basic, basic_of, issue
+from tests.support.wsgi import Echo, request
+
+
+@pytest.fixture
+def issued(authority: Authority) -> IssuedPat:
+    return issue(authority)
+
+
+@pytest.fixture
+def app() -> Echo:
+    return Echo()
+
+
+def schemes(response: Any) -> list[str]:
+    """The schemes of the challenges, in their order."""
+    return [field.split(" ", 1)[0] for field in response.headers.getlist("WWW-Authenticate")]
+
+
+class TestChallenges:
+    def test_a_401_carries_those_of_the_argument_or_the_setting_in_their_order(
+        self, app: Echo, authority: Authority, make: Make
+    ) -> None:
+        for offered, expected, at_token in (
+            (("basic", "bearer"), ["Basic", "Bearer"], ["Basic"]),
+            (("bearer", "basic"), ["Bearer", "Basic"], ["Basic"]),
+            (("bearer",), ["Bearer"], ["Bearer"]),
+            (("basic",), ["Basic"], ["Basic"]),
+        ):
+            for gate in (
+                PatAuthMiddleware(app, authority, surfaces=["oauth", "isc"], challenges=offered),
+                PatAuthMiddleware(app, make(challenges=offered, surfaces=["oauth", "isc"])),
+            ):
+                for path in ("/", "/personal-access-tokens/v1"):
+                    assert schemes(request(gate, path)) == expected, (offered, path)
+                form = {"grant_type": "client_credentials"}
+                refused = request(gate, "/oauth/token", method="POST", data=form)
+                assert (refused.status_code, schemes(refused)) == (401, at_token), offered
+
+    def test_a_403_has_the_bearer_challenge_which_names_the_scope(
+        self, app: Echo, authority: Authority, issued: IssuedPat
+    ) -> None:
+        gate = PatAuthMiddleware(app, authority, require={"/x": "a"}, challenges=["basic"])
+        (challenge,) = request(gate, "/x", authorization=basic_of(issued)).headers.getlist("WWW-Authenticate")
+        assert challenge.startswith("Bearer ")
+        assert 'scope="a"' in challenge
+
+    def test_what_cannot_be_sent_is_refused_at_the_start(self, app: Echo, authority: Authority) -> None:
+        for wrong in ((), ("digest",), ("basic", "basic"), "", 7):
+            with pytest.raises(ConfigurationError, match="challenges: "):
+                PatAuthMiddleware(app, authority, challenges=wrong)  # type: ignore[arg-type]
+
+
+class TestTokenHeaders:
+    @pytest.fixture
+    def gate(self, app: Echo, authority: Authority) -> PatAuthMiddleware:
+        return PatAuthMiddleware(
+            app, authority, public=["/pub"], optional=["/feed"], surfaces=["oauth", "isc"],
+            token_headers=["X-API-Key", "X-Token"],
+        )  # fmt: skip
+
+    def test_a_token_in_such_a_header_is_a_bearer(
+        self, gate: PatAuthMiddleware, app: Echo, authority: Authority, issued: IssuedPat
+    ) -> None:
+        access = authority.exchange(issued.pat.id, issued.secret).value
+        for name in ("X-API-Key", "x-token"):
+            for token, method in ((issued.token, "pat"), (access, "access_token")):
+                for path in ("/", "/feed"):
+                    assert request(gate, path, headers={name: token}).json["who"] == "alice"
+                    seen = app.seen[-1]
+                    assert (seen["patauth.principal"].method, seen["AUTH_TYPE"]) == (method, "Bearer")
+                    assert token not in [value for value in seen.values() if isinstance(value, str)]
+
+    def test_anything_else_in_it_is_refused(
+        self, gate: PatAuthMiddleware, app: Echo, issued: IssuedPat
+    ) -> None:
+        for value in ("x", issued.secret, "Bearer " + issued.token, basic_of(issued), issued.pat.id):
+            assert request(gate, "/", headers={"X-API-Key": value}).status_code == 401, value
+        assert request(gate, "/", headers={"X-API-Key": ""}).json == {"error": "unauthorized"}
+        assert app.seen == []
+
+    def test_two_carriers_in_one_request_are_a_bad_request(
+        self, gate: PatAuthMiddleware, app: Echo, issued: IssuedPat
+    ) -> None:
+        token = issued.token
+        for headers in (
+            {"X-API-Key": token, "Authorization": f"Bearer {token}"},
+            {"X-API-Key": token, "X-Token": token},
+            {"X-API-Key": f"{token}, {token}"},
+        ):
+            for path in ("/", "/feed", "/personal-access-tokens/v1"):
+                assert request(gate, path, headers=headers).status_code == 400, (path, headers.keys())
+        in_url = request(gate, f"/?access_token={token}", headers={"X-API-Key": token})
+        assert in_url.status_code == 400
+        assert app.seen == []
+
+    def test_patauths_own_routes_read_it_too(self, gate: PatAuthMiddleware, issued: IssuedPat) -> None:
+        headers = {"X-API-Key": issued.token}
+        assert request(gate, "/personal-access-tokens/v1/self", headers=headers).json["id"] == issued.pat.id
+        asked = request(
+            gate, "/oauth/introspect", method="POST", headers=headers, data={"token": issued.token}
+        )
+        assert asked.json["active"]
+
+    def test_a_public_route_keeps_its_headers(self, gate: PatAuthMiddleware, app: Echo) -> None:
+        request(gate, "/pub", headers={"X-API-Key": "of the app"})
+        assert app.seen[-1]["HTTP_X_API_KEY"] == "of the app"
+
+    def test_the_setting_names_them_too(self, make: Make, app: Echo) -> None:
+        authority = make(token_headers="X-API-Key")
+        gate = PatAuthMiddleware(app, authority)
+        assert request(gate, "/", headers={"X-API-Key": issue(authority).token}).status_code == 200
+
+    def test_names_that_mean_something_else_are_refused(self, app: Echo, authority: Authority) -> None:
+        for wrong in (["Authorization"], ["Cookie"], ["X_API_Key"], [""], ["a b"], ["PatAuth-Token"]):
+            with pytest.raises(ConfigurationError, match="token_headers: "):
+                PatAuthMiddleware(app, authority, token_headers=wrong)
+
+
+def test_a_pat_token_as_the_password_of_basic_is_that_token(authority: Authority, app: Echo) -> None:
+    """As git and pip send it. A browser sends Basic by itself, so the app is told that it was Basic."""
+    issued, gate = issue(authority), PatAuthMiddleware(app, authority)
+    for user in ("x-access-token", "", issued.pat.id):
+        assert request(gate, "/", authorization=basic(user, issued.token)).json["who"] == "alice"
+        assert (app.seen[-1]["patauth.principal"].method, app.seen[-1]["AUTH_TYPE"]) == ("pat", "Basic")
+    assert request(gate, "/", authorization=basic("0" * 32, issued.token)).status_code == 401
+    answer = request(
+        gate, "/oauth/token", method="POST", data={"grant_type": "client_credentials"},
+        authorization=basic(issued.pat.id, issued.token),
+    )  # fmt: skip
+    assert (answer.status_code, answer.json["error"]) == (401, "invalid_client"), (
+        "a token is no client secret"
+    )
