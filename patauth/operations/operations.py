@@ -19,7 +19,6 @@ from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
 from ..model.pat import check_id
 from ..settings import Settings
-from ..store.deadline import REQUEST_SECONDS
 from ..store.factory import open_store
 from .authenticate import Admission, Authenticator
 from .exchange import Access, Exchanger
@@ -38,11 +37,7 @@ class Operations:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        clock: Callable[[], int] | None = None,
-        request_seconds: float = REQUEST_SECONDS,
+        self, settings: Settings, *, clock: Callable[[], int] | None, request_seconds: float
     ) -> None:
         self.settings = settings
         self._events = events.Events(events.log)
