@@ -179,7 +179,8 @@ def _write(actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot) -> Pe
     def facts_of(outcome: Outcome | None) -> list[Facts]:
         return [{"scope": list(pat.scope), **facts}] if outcome in ("made", None) else []
 
-    outcome = recorded(actor.events, "pat.create", write, facts_of)
+    # Nobody will ever see the secret of a PAT that may exist in spite of an error.
+    outcome = recorded(actor, "pat.create", write, facts_of, undo=lambda store: store.pats.delete(pat))
     refuse(outcome, most)
     return pat if outcome == "made" else None
 

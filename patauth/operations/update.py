@@ -90,7 +90,7 @@ def _writing(actor: Actor) -> Write:
             return [_facts(actor, change) for change in changes] if outcome in ("made", None) else []
 
         pats = actor.store.pats
-        return recorded(actor.events, "pat.patch", lambda: pats.update(changes, latest=latest), facts_of)
+        return recorded(actor, "pat.patch", lambda: pats.update(changes, latest=latest), facts_of)
 
     return write
 
