@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..errors import (
-    ConfigurationError,
-    InvalidRequest,
-    StoreUnavailable,
-)
+from ..errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from ..events import Facts
-from ..model import credentials, quota
-from ..model.credentials import Format
+from ..model import quota
 from ..model.expiry import Expiry, require_acknowledged
 from ..model.pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name
 from ..model.pat_id import PatId
@@ -21,6 +16,7 @@ from ..model.scopes import check_known, check_some, known_of
 from ..settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
 from ..store.pats import Outcome
 from ..store.record import PatRecord, SecretSlot
+from .new_secret import issued, mint
 from .permissions import Actor
 from .writes import recorded, refuse
 
@@ -62,29 +58,15 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
     tag = store.settle_key().owner_tag(settings.tenant, asked.owner.id)
     pat_id = PatId.mint(tag)
     _rehearse(actor, asked, pat_id)  # a refusal costs no hash
-    secret = credentials.mint_secret()
-    slot = hash_secret(actor, pat_id, secret)
+    secret, slot = mint(actor, pat_id)
     for _ in range(_ID_TRIES):
         # This checks the caller again, who may have been revoked while the hash was computed.
         pat = _write(actor, asked, pat_id, slot)
         if pat is not None:
             return issued(actor, pat, secret)
         pat_id = PatId.mint(tag)
-        slot = SecretSlot(slot.generation, store.keyring.secret_tag(pat_id, secret), slot.digest)
+        slot = replace(slot, tag=store.keyring.secret_tag(pat_id, secret))
     raise StoreUnavailable(detail="no PAT id came free")
-
-
-def hash_secret(actor: Actor, pat_id: PatId, secret: bytes) -> SecretSlot:
-    """Return the slot of a PAT's first secret. The time to hash it does not count for the deadline."""
-    with actor.store.deadline.paused():
-        digest = actor.hasher.hash(secret)
-    return SecretSlot(1, actor.store.keyring.secret_tag(pat_id, secret), digest)
-
-
-def issued(actor: Actor, pat: PersonalAccessToken, secret: bytes) -> IssuedPat:
-    """Return a PAT with the texts of its new secret."""
-    form = Format(actor.settings.credential_prefixes)
-    return IssuedPat(pat, form.secret_text(secret), form.token_text(pat.id, secret))
 
 
 # -- checks of the arguments ---------------------------------------------------------------------------------

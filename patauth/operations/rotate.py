@@ -7,13 +7,12 @@ from datetime import timedelta
 
 from ..errors import Conflict, Forbidden, InvalidRequest, StoreUnavailable
 from ..events import Facts
-from ..model import credentials
 from ..model.pat import IssuedPat, PersonalAccessToken
 from ..store.pats import Change, Outcome
 from ..store.record import PatRecord
 from ..store.store import Store
 from .conditions import require_changeable
-from .create import hash_secret, issued
+from .new_secret import issued, mint
 from .permissions import Actor
 from .writes import compare_and_set, ending, recorded
 
@@ -36,8 +35,7 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
     found = actor.find("manage", pat_id)
     _check(actor, found.pat)  # a refusal costs no hash
     actor.store.settle_key()
-    secret = credentials.mint_secret()
-    slot = hash_secret(actor, found.pat_id, secret)
+    secret, slot = mint(actor, found.pat_id)
 
     def decide(record: PatRecord) -> PatRecord:
         pat, current = record.pat, record.secrets[0]

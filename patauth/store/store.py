@@ -7,6 +7,7 @@ and verdicts; it decides nothing that a caller can see. Everything that goes wro
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -105,10 +106,12 @@ class Store:
                 raise StoreUnavailable(detail=str(problem)) from None  # it names a path: for the log alone
         return Deadline(monotonic() + self._request_seconds)
 
-    @property
-    def deadline(self) -> Deadline:
-        """The deadline of a store from `for_request`; in any other store a new one."""
-        return self._scripts.deadline()
+    def paused(self) -> AbstractContextManager[None]:
+        """Do not count the time of a block that does other work than store calls, such as a hash.
+
+        This matters in a store from `for_request` only: in any other one, each call has its own deadline.
+        """
+        return self._scripts.deadline().paused()
 
     def start(self) -> None:
         """Start a `local:` engine and wait for it. Raise `ConfigurationError` where it cannot run.
