@@ -145,7 +145,7 @@ def _rehearse(actor: Actor, asked: _Checked, pat_id: PatId) -> None:
     """Raise what the creation of the PAT would raise now; write nothing."""
     pat, latest = _decide(actor, asked, pat_id)
     most = actor.settings.max_pats_per_owner
-    refuse(actor.store.pats.would_create(pat, most=most, latest=latest, maker=actor.pat_id), most)
+    refuse(actor, actor.store.pats.would_create(pat, most=most, latest=latest, maker=actor.pat_id))
 
 
 def _write(actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot) -> PersonalAccessToken | None:
@@ -163,7 +163,7 @@ def _write(actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot) -> Pe
 
     # Nobody will ever see the secret of a PAT that may exist in spite of an error.
     outcome = recorded(actor, "pat.create", write, facts_of, undo=lambda store: store.pats.delete(pat))
-    refuse(outcome, most)
+    refuse(actor, outcome)
     return pat if outcome == "made" else None
 
 

@@ -51,13 +51,14 @@ def compare_and_set(
         outcome = write(changes, latest) if changes else "made"
         if outcome == "made":
             return [record.pat for record in after]
-        refuse(outcome)
+        refuse(actor, outcome)
     raise StoreUnavailable(detail=f"PAT {pat_ids[0]} kept changing")
 
 
-def refuse(outcome: Outcome, most: int | None = None) -> None:
-    """Raise the error for an outcome that is the caller's fault. `most`: how many PATs an owner may have."""
+def refuse(actor: Actor, outcome: Outcome) -> None:
+    """Raise the error for an outcome that is the caller's fault."""
     if outcome == "full":
+        most = actor.settings.max_pats_per_owner
         raise Conflict(f"this owner has {most} PATs already, the most that are allowed; revoke one first")
     if outcome == "taken":
         raise Conflict("this owner has a PAT of that name already; choose another", field="name")
