@@ -9,6 +9,7 @@ from ..errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from ..events import Facts
 from ..model import quota
 from ..model.expiry import Expiry, require_acknowledged
+from ..model.owner_types import DEFAULT_OWNER_TYPE
 from ..model.pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name
 from ..model.pat_id import PatId
 from ..model.quota import Quota
@@ -115,7 +116,7 @@ def _known_owner(actor: Actor, owner_id: str) -> Owner:
     for record in pats.read(pat_ids) if pat_ids else ():
         if record is not None:
             return record.pat.owner
-    return Owner(owner_id, type=(settings.owner_types or ("IDENTITY",))[0])
+    return Owner(owner_id, type=(settings.owner_types or (DEFAULT_OWNER_TYPE,))[0])
 
 
 def _check_ttl(seconds: int | None) -> None:

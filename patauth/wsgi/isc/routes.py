@@ -25,6 +25,7 @@ from ...errors import InvalidRequest, PatAuthError
 from ...model import dates
 from ...model.caller import Caller
 from ...model.expiry import Expiry
+from ...model.owner_types import DEFAULT_OWNER_TYPE
 from ...model.pat import IssuedPat, Owner, PersonalAccessToken
 from ...model.rights import EVERYTHING
 from ...operations import lifecycle
@@ -231,7 +232,7 @@ def _create(call: _Call) -> Answer:
 def _owner(given: OwnerToBe | None) -> Owner | None:
     if given is None:
         return None
-    return Owner(given.id, given.name, "IDENTITY" if given.type is None else given.type)
+    return Owner(given.id, given.name, DEFAULT_OWNER_TYPE if given.type is None else given.type)
 
 
 def _get(call: _Call) -> Answer:
