@@ -13,8 +13,9 @@ from ...model.filters import MAX_BYTES, MAX_SORTERS, SORTABLE
 from ...model.owner_types import DEFAULT_OWNER_TYPE
 from ...operations.json_patch import MAX_OPERATIONS, MAX_POINTER, MAX_TOKENS, NEEDS
 from ...operations.listing import MOST
+from ...operations.pat_patch import IN_BULK
 from ...operations.rotate import MAX_OVERLAP
-from ...operations.update import IN_BULK, MAX_BULK
+from ...operations.update import MAX_BULK
 from ...settings import MAX_ACCESS_TOKEN_TTL, Settings
 from ..bodies import MAX_JSON
 from ..openapi.parts import (

@@ -31,6 +31,7 @@ from ...model.rights import EVERYTHING
 from ...operations import lifecycle
 from ...operations.create import NewPat, create
 from ...operations.listing import list_pats
+from ...operations.pat_patch import PATCHABLE
 from ...operations.permissions import Actor
 from ...operations.rotate import DEFAULT_OVERLAP, rotate
 from ...operations.update import patch, patch_many
@@ -69,13 +70,12 @@ class Version(NamedTuple):
 
 
 _FEW = ("name", "scope")
-_MORE = (*_FEW, "expirationDate", "userAwareTokenNeverExpires")
 VERSIONS = {
-    "v1": Version("/personal-access-tokens/v1", None, _MORE, full=True),
+    "v1": Version("/personal-access-tokens/v1", None, PATCHABLE, full=True),
     "v3": Version("/v3/personal-access-tokens", 6, _FEW),
     "v2024": Version("/v2024/personal-access-tokens", 6, _FEW),
-    "v2025": Version("/v2025/personal-access-tokens", None, _MORE),
-    "v2026": Version("/v2026/personal-access-tokens", None, _MORE),
+    "v2025": Version("/v2025/personal-access-tokens", None, PATCHABLE),
+    "v2026": Version("/v2026/personal-access-tokens", None, PATCHABLE),
 }
 
 
