@@ -18,6 +18,7 @@ from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken
 from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
 from ..model.pat import check_id
+from ..model.quota import Decision
 from ..settings import Settings
 from ..store.factory import open_store
 from .authenticate import Admission, Authenticator
@@ -107,8 +108,8 @@ class Operations:
 
     def exchange(
         self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
-    ) -> Access:
-        """Exchange an id and secret for an access token.
+    ) -> tuple[Access, Decision]:
+        """Exchange an id and secret for an access token; return the decision of the exchange quota, too.
 
         Raise `InvalidCredentials` (also for a PAT token, which is no client secret), `InvalidScope`,
         `RateLimited`, `Overloaded`.

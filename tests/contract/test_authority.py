@@ -364,8 +364,9 @@ def test_requests_share_one_quota_per_pat_and_exchanges_have_their_own(
     authority: Authority, clock: Clock
 ) -> None:
     issued = issue(authority)
-    access = authority.exchange(issued.pat.id, issued.secret)
-    assert (access.decision.name, access.decision.remaining) == ("exchanges", 59)
+    operations = authority.operations
+    access, decision = operations.exchange(operations.format.basic(issued.pat.id, issued.secret), None, None)
+    assert (decision.name, decision.remaining) == ("exchanges", 59)
     for number in range(100):
         value = (basic_of(issued), bearer(issued.token), bearer(access.value))[number % 3]
         admission = admit(authority, value)
