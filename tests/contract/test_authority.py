@@ -22,6 +22,7 @@ from patauth import (
 )
 from tests.support.authorities import ALICE, Make, admit, basic_of, bearer, issue, wrong_secret
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
+from tests.support.internals import hasher_of
 from tests.support.servers import one_engine, shared_engines
 from tests.support.tables import each
 from tests.support.tenants import owners_of_one_tag
@@ -425,7 +426,7 @@ def test_wrong_secrets_cost_no_hash_and_nothing_of_the_owners_quota(make: Make) 
     authority = make()
     issued = issue(authority)
     authority.authenticate(basic_of(issued))
-    hashes = authority.operations._hasher.computed
+    hashes = hasher_of(authority).computed
     refusals = 0
     wrong = wrong_secret(authority)
     for number in range(10_000 if authority.settings.store_url != "memory:" else 500):
@@ -436,18 +437,18 @@ def test_wrong_secrets_cost_no_hash_and_nothing_of_the_owners_quota(make: Make) 
         except (InvalidCredentials, RateLimited):
             refusals += 1
     assert refusals == (10_000 if authority.settings.store_url != "memory:" else 500)
-    assert authority.operations._hasher.computed == hashes
+    assert hasher_of(authority).computed == hashes
     assert admit(authority, basic_of(issued)).decision.remaining >= 98
 
 
 @one_engine
 def test_one_secret_is_hashed_once_and_then_remembered(authority: Authority) -> None:
     issued = issue(authority)
-    hashes = authority.operations._hasher.computed
+    hashes = hasher_of(authority).computed
     for _ in range(5):
         authority.authenticate(basic_of(issued))
         authority.exchange(issued.pat.id, issued.secret)
-    assert authority.operations._hasher.computed == hashes + 1
+    assert hasher_of(authority).computed == hashes + 1
 
 
 def test_never_expiring_and_far_expiries_hold(authority: Authority) -> None:

@@ -16,6 +16,7 @@ from patauth.model.credentials import Format
 from patauth.model.quota import Decision
 from patauth.operations.authenticate import Admission
 from patauth.operations.exchange import Access
+from tests.support.internals import store_of
 from tests.support.tables import each
 
 PACKAGE = Path(patauth.__file__).parent
@@ -143,6 +144,6 @@ def test_no_repr_of_an_authority_shows_its_key():
     with pytest.warns(UserWarning, match="memory:"):
         authority = patauth.Authority.from_url("memory:", secret_key=key)
     with authority:
-        for one in (authority, authority.settings, authority.operations._store):
+        for one in (authority, authority.settings, store_of(authority)):
             assert key.hex() not in repr(one)
             assert repr(key)[2:-1] not in repr(one)
