@@ -313,7 +313,7 @@ class TestAuthorities:
     def test_no_request_is_refused_while_keys_rotate_under_load(
         self, pair: list[Authority], keys: Path, server: Server
     ) -> None:
-        """F24. Threads of two Authorities exchange and verify what others got; strangers' tokens besides."""
+        """F24. Threads of two Authorities exchange, verify each other's tokens, and send foreign tokens."""
         from patauth.wsgi.service.app import Standalone
 
         issued = issue(pair[0])

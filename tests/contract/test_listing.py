@@ -37,7 +37,7 @@ INDEXES = ["created", "lastUsed", "expirationDate"]
 
 
 class Model:
-    """A tenant as a plain list of PATs, beside the Authority that the same is done to."""
+    """Does the same to an Authority and to a plain list of PATs, so that both can be compared."""
 
     def __init__(self, authority: Authority, clock: Clock) -> None:
         self.authority = authority
@@ -46,7 +46,7 @@ class Model:
         self.pats: dict[str, PersonalAccessToken] = {}
 
     def do(self, action: str, which: int, days: int | None) -> None:
-        """One of the things that happen to PATs; what is refused changes nothing."""
+        """Do one of the things that happen to PATs. A refusal changes nothing."""
         issued = self.issued[which % len(self.issued)] if self.issued else None
         with suppress(PatAuthError):
             if action == "pass":
