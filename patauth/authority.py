@@ -129,7 +129,8 @@ class Authority:
         """
         operations = self.operations
         credentials = operations.read(lambda: operations.format.basic(pat_id, secret), address)
-        return operations.exchange(credentials, scope, address)
+        access, _ = operations.exchange(credentials, scope, address)
+        return access
 
     def introspect(
         self, token: str, *, by: Caller | None = None, address: str | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..errors import NotFound
+from ..model.owner_types import DEFAULT_OWNER_TYPE
 from ..model.pat import Owner
 from ..model.pat_id import PatId
 from ..operations.owners import purge_access_tokens
@@ -42,7 +43,7 @@ def pat() -> None:
 @pat.command()
 @click.option("--owner-id", required=True, help="Who the PAT acts for: the id that your application uses.")
 @click.option("--owner-name", help="The owner's name as people know it.  [default: the id]")
-@click.option("--owner-type", default="IDENTITY", show_default=True, help="The kind of owner.")
+@click.option("--owner-type", default=DEFAULT_OWNER_TYPE, show_default=True, help="The kind of owner.")
 @click.option("--name", required=True, help="What the PAT is for. An owner's PATs have different names.")
 @click.option("--scope", "scopes", multiple=True, required=True, help="What it may do; repeat for several.")
 @expiry_options

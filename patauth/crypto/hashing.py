@@ -3,7 +3,7 @@
 A PAT's secret has 256 random bits, so argon2 is not what stops guesses. It is the second line of defence
 after the secret tag: OWASP and NIST demand it for anything that looks like a password. So the cost is
 OWASP's minimum, and above all it is bounded. A hash takes 19 MiB and about 18 ms of a core. At most `slots`
-hashes run at the same time in a process, `queue` threads wait at most `max_wait` for a slot, and all others
+hashes run at the same time in a process, `queue` threads wait at most `MAX_WAIT` for a slot, and all others
 are refused at once and told to try again. Whatever the store says, a hash never costs more than the limits
 in profiles.py.
 
@@ -24,6 +24,7 @@ from ..errors import ConfigurationError, Overloaded, StoreUnavailable
 from .pepper import NO_PEPPER, Pepper
 from .profiles import Profile, out_of_bounds
 
+MAX_WAIT = 0.1  # s for which a thread waits for a slot
 SALT_BYTES = 16  # RFC 9106 §4: 128 bits
 DIGEST_BYTES = 32  # RFC 9106 §4: 256 bits
 
@@ -46,26 +47,18 @@ class Digest:
 class Hasher:
     """Computes and checks digests, a bounded number at a time. A process needs one; threads can share it.
 
-    `slots` is how many hashes run at the same time, `queue` how many threads may wait for a slot, and
-    `max_wait` how many seconds each waits. `peppers` go from oldest to newest: digests with any of them
-    verify, and new ones use the last (None: new digests use none). `computed` counts the argon2
-    computations. Raise `ConfigurationError`.
+    `slots` is how many hashes run at the same time, and `queue` how many threads may wait for a slot.
+    `peppers` go from oldest to newest: digests with any of them verify, and new ones use the last (None: new
+    digests use none). `computed` counts the argon2 computations. Raise `ConfigurationError`.
     """
 
     def __init__(
-        self,
-        profile: Profile,
-        *,
-        slots: int,
-        queue: int,
-        max_wait: float = 0.1,
-        peppers: Sequence[Pepper | None] = (),
+        self, profile: Profile, *, slots: int, queue: int, peppers: Sequence[Pepper | None] = ()
     ) -> None:
         problem = out_of_bounds(profile.memory_kib, profile.time_cost, profile.parallelism)
         if problem:
             raise ConfigurationError(f"hash profile {profile.name}: {problem}")
         self.profile = profile
-        self.max_wait = max_wait
         self.computed = 0
         self._limit = slots
         self._queue = queue
@@ -129,9 +122,9 @@ class Hasher:
         self, secret: bytes, salt: bytes, memory_kib: int, time_cost: int, parallelism: int
     ) -> bytes:
         """Compute a digest in a slot, which comes free whatever happens to this thread or its client."""
-        slot = self._slots.take(self.max_wait)
+        slot = self._slots.take(MAX_WAIT)
         if slot is None:
-            detail = f"no hash slot came free in {self.max_wait} s, or {self._queue} threads wait already"
+            detail = f"no hash slot came free in {MAX_WAIT} s, or {self._queue} threads wait already"
             raise Overloaded(detail=detail)
         pool = _real_threads()
         if pool is None:

@@ -23,7 +23,7 @@ from hashlib import blake2b
 from weakref import WeakValueDictionary
 
 from ..errors import Overloaded, PatAuthError
-from .hashing import Digest, Hasher
+from .hashing import MAX_WAIT, Digest, Hasher
 
 _KEY_BYTES = 32
 # The lengths of PAT id, salt, digest and mark, then the three costs. The secret is last and needs no length.
@@ -109,7 +109,7 @@ class ProofCache:
             if flight is None:
                 mine = self._flights[key] = _Flight()
         if flight is not None:
-            return flight.join(self._hasher.max_wait + _LONGEST_HASH)
+            return flight.join(MAX_WAIT + _LONGEST_HASH)
         try:
             mine.verdict = self._hasher.verify(secret, stored)
             return mine.verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+DEFAULT_OWNER_TYPE = "IDENTITY"  # records have it as null, so it stays
 OWNER_TYPES = frozenset(
     """
     ACCESS_PROFILE ACCESS_REQUEST_APPROVAL ACCOUNT ACCOUNT_ACTIVITY ACCOUNT_CORRELATION_CONFIG

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..errors import InvalidRequest
 from . import dates
-from .owner_types import OWNER_TYPES
+from .owner_types import DEFAULT_OWNER_TYPE, OWNER_TYPES
 from .quota import Quota
 
 State = Literal["active", "expired", "disabled"]
@@ -70,7 +70,7 @@ class Owner:
     name: str
     type: str
 
-    def __init__(self, id: str, name: str | None = None, type: str = "IDENTITY") -> None:  # noqa: A002
+    def __init__(self, id: str, name: str | None = None, type: str = DEFAULT_OWNER_TYPE) -> None:  # noqa: A002
         if not isinstance(type, str) or type not in OWNER_TYPES:
             raise InvalidRequest("give IDENTITY or another type of the management API", field="owner type")
         object.__setattr__(self, "id", check_id(id, "owner id"))
@@ -83,7 +83,7 @@ class Owner:
         owner = object.__new__(cls)
         object.__setattr__(owner, "id", id)
         object.__setattr__(owner, "name", id if name is None else name)
-        object.__setattr__(owner, "type", "IDENTITY" if type is None else type)
+        object.__setattr__(owner, "type", DEFAULT_OWNER_TYPE if type is None else type)
         return owner
 
 

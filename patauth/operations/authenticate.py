@@ -166,7 +166,7 @@ class Authenticator:
         (record,) = store.pats.read([credentials.pat_id])
         if record is None or record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
-        with store.deadline.paused():
+        with store.paused():
             if usable:
                 self.check_secret(credentials, address, record, tag, record.pat.read_ms)
             else:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..errors import (
-    ConfigurationError,
-    InvalidRequest,
-    StoreUnavailable,
-)
+from ..errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from ..events import Facts
-from ..model import credentials, quota
-from ..model.credentials import Format
+from ..model import quota
 from ..model.expiry import Expiry, require_acknowledged
+from ..model.owner_types import DEFAULT_OWNER_TYPE
 from ..model.pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name
 from ..model.pat_id import PatId
 from ..model.quota import Quota
@@ -21,6 +17,7 @@ from ..model.scopes import check_known, check_some, known_of
 from ..settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
 from ..store.pats import Outcome
 from ..store.record import PatRecord, SecretSlot
+from .new_secret import issued, mint
 from .permissions import Actor
 from .writes import recorded, refuse
 
@@ -62,29 +59,15 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
     tag = store.settle_key().owner_tag(settings.tenant, asked.owner.id)
     pat_id = PatId.mint(tag)
     _rehearse(actor, asked, pat_id)  # a refusal costs no hash
-    secret = credentials.mint_secret()
-    slot = hash_secret(actor, pat_id, secret)
+    secret, slot = mint(actor, pat_id)
     for _ in range(_ID_TRIES):
         # This checks the caller again, who may have been revoked while the hash was computed.
         pat = _write(actor, asked, pat_id, slot)
         if pat is not None:
             return issued(actor, pat, secret)
         pat_id = PatId.mint(tag)
-        slot = SecretSlot(slot.generation, store.keyring.secret_tag(pat_id, secret), slot.digest)
+        slot = replace(slot, tag=store.keyring.secret_tag(pat_id, secret))
     raise StoreUnavailable(detail="no PAT id came free")
-
-
-def hash_secret(actor: Actor, pat_id: PatId, secret: bytes) -> SecretSlot:
-    """Return the slot of a PAT's first secret. The time to hash it does not count for the deadline."""
-    with actor.store.deadline.paused():
-        digest = actor.hasher.hash(secret)
-    return SecretSlot(1, actor.store.keyring.secret_tag(pat_id, secret), digest)
-
-
-def issued(actor: Actor, pat: PersonalAccessToken, secret: bytes) -> IssuedPat:
-    """Return a PAT with the texts of its new secret."""
-    form = Format(actor.settings.credential_prefixes)
-    return IssuedPat(pat, form.secret_text(secret), form.token_text(pat.id, secret))
 
 
 # -- checks of the arguments ---------------------------------------------------------------------------------
@@ -133,7 +116,7 @@ def _known_owner(actor: Actor, owner_id: str) -> Owner:
     for record in pats.read(pat_ids) if pat_ids else ():
         if record is not None:
             return record.pat.owner
-    return Owner(owner_id, type=(settings.owner_types or ("IDENTITY",))[0])
+    return Owner(owner_id, type=(settings.owner_types or (DEFAULT_OWNER_TYPE,))[0])
 
 
 def _check_ttl(seconds: int | None) -> None:
@@ -163,7 +146,7 @@ def _rehearse(actor: Actor, asked: _Checked, pat_id: PatId) -> None:
     """Raise what the creation of the PAT would raise now; write nothing."""
     pat, latest = _decide(actor, asked, pat_id)
     most = actor.settings.max_pats_per_owner
-    refuse(actor.store.pats.would_create(pat, most=most, latest=latest, maker=actor.pat_id), most)
+    refuse(actor, actor.store.pats.would_create(pat, most=most, latest=latest, maker=actor.pat_id))
 
 
 def _write(actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot) -> PersonalAccessToken | None:
@@ -179,8 +162,9 @@ def _write(actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot) -> Pe
     def facts_of(outcome: Outcome | None) -> list[Facts]:
         return [{"scope": list(pat.scope), **facts}] if outcome in ("made", None) else []
 
-    outcome = recorded(actor.events, "pat.create", write, facts_of)
-    refuse(outcome, most)
+    # Nobody will ever see the secret of a PAT that may exist in spite of an error.
+    outcome = recorded(actor, "pat.create", write, facts_of, undo=lambda store: store.pats.delete(pat))
+    refuse(actor, outcome)
     return pat if outcome == "made" else None
 
 

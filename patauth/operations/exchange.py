@@ -31,8 +31,6 @@ class Access:
     value: str = field(repr=False)
     expires_in: int  # whole seconds, rounded down
     scope: tuple[str, ...]  # the scopes that were granted
-    pat_id: str
-    decision: Decision  # of the exchange quota, for patauth's own answers
     token_type: str = "Bearer"  # noqa: S105
 
 
@@ -56,10 +54,10 @@ class Exchanger:
 
     def exchange(
         self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
-    ) -> Access:
+    ) -> tuple[Access, Decision]:
         """Verify the secret, charge the exchange quota, and issue a token with at most the PAT's scopes.
 
-        Raise `InvalidScope`, and what `Authenticator.prove` raises.
+        Return the decision of the quota, too. Raise `InvalidScope`, and what `Authenticator.prove` raises.
         """
         proven = self._authenticator.prove(credentials, address, exchange=True)
         requested = parse(scope or "") if isinstance(scope, str | None) else check(scope)
@@ -85,7 +83,7 @@ class Exchanger:
         self._events.emit(
             "token.exchange", patId=token.pat_id, scope=list(token.scopes), expiresIn=seconds, address=address
         )
-        return Access(text, seconds, token.scopes, proven.record.pat.id, proven.decision)
+        return Access(text, seconds, token.scopes), proven.decision
 
     def _mint(self, proven: Proven, token: TokenRecord) -> tuple[str, bytes]:
         """Return the text of a token, and the digest that is the key of its record."""

@@ -131,7 +131,7 @@ def revoke(
             return [] if removed is False else [{"patId": token.pat_id, **actor.facts}]
 
         return recorded(
-            actor.events, "token.revoke", lambda: store.tokens.delete(token.pat_id, token.digest), facts_of
+            actor, "token.revoke", lambda: store.tokens.delete(token.pat_id, token.digest), facts_of
         )
     store.pats.confirm_removals(token.pat_id.tag)
     return False

@@ -63,7 +63,7 @@ def _delete(allowed: Actor, caller: Actor, pat_id: str) -> None:
     def facts_of(removed: bool | None) -> list[Facts]:
         return [] if removed is False else [facts]  # False: another call removed it in the meantime
 
-    recorded(caller.events, "pat.delete", lambda: store.pats.delete(pat), facts_of)
+    recorded(caller, "pat.delete", lambda: store.pats.delete(pat), facts_of)
 
 
 def _own_id(actor: Actor) -> PatId:

@@ -18,8 +18,8 @@ from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken
 from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
 from ..model.pat import check_id
+from ..model.quota import Decision
 from ..settings import Settings
-from ..store.deadline import REQUEST_SECONDS
 from ..store.factory import open_store
 from .authenticate import Admission, Authenticator
 from .exchange import Access, Exchanger
@@ -38,11 +38,7 @@ class Operations:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        clock: Callable[[], int] | None = None,
-        request_seconds: float = REQUEST_SECONDS,
+        self, settings: Settings, *, clock: Callable[[], int] | None, request_seconds: float
     ) -> None:
         self.settings = settings
         self._events = events.Events(events.log)
@@ -112,8 +108,8 @@ class Operations:
 
     def exchange(
         self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
-    ) -> Access:
-        """Exchange an id and secret for an access token.
+    ) -> tuple[Access, Decision]:
+        """Exchange an id and secret for an access token; return the decision of the exchange quota, too.
 
         Raise `InvalidCredentials` (also for a PAT token, which is no client secret), `InvalidScope`,
         `RateLimited`, `Overloaded`.

@@ -23,7 +23,7 @@ def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> int:
         return [{"ownerId": owner_id, "pats": count}]
 
     return recorded(
-        actor.events,
+        actor,
         "owner.disable" if disabled else "owner.enable",
         lambda: actor.store.pats.set_owner_state(owner_id, tag, disabled=disabled),
         facts_of,
@@ -42,9 +42,7 @@ def revoke_owner(actor: Actor, owner_id: str) -> list[PatId]:
             return [{"ownerId": owner_id}]
         return [{"ownerId": owner_id, "pats": len(pat_ids)}] if pat_ids else []
 
-    return recorded(
-        actor.events, "owner.revoke", lambda: actor.store.pats.revoke_owner(owner_id, tag), facts_of
-    )
+    return recorded(actor, "owner.revoke", lambda: actor.store.pats.revoke_owner(owner_id, tag), facts_of)
 
 
 def purge_access_tokens(actor: Actor) -> Iterator[int]:

@@ -13,7 +13,8 @@ from ..model.pat import PersonalAccessToken
 from . import json_patch
 from .pat_change import PatChange
 
-PATCHABLE = ("name", "scope", "expirationDate", "userAwareTokenNeverExpires")
+IN_BULK = ("expirationDate", "userAwareTokenNeverExpires")
+PATCHABLE = ("name", "scope", *IN_BULK)
 _DATE, _ACKNOWLEDGED = "/expirationDate", "/userAwareTokenNeverExpires"
 
 

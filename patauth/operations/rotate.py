@@ -7,14 +7,12 @@ from datetime import timedelta
 
 from ..errors import Conflict, Forbidden, InvalidRequest, StoreUnavailable
 from ..events import Facts
-from ..model import credentials
 from ..model.pat import IssuedPat, PersonalAccessToken
 from ..store.pats import Change, Outcome
 from ..store.record import PatRecord
-from ..store.scripts import NotDurable
-from ..store.transport.protocol import Unanswered
+from ..store.store import Store
 from .conditions import require_changeable
-from .create import hash_secret, issued
+from .new_secret import issued, mint
 from .permissions import Actor
 from .writes import compare_and_set, ending, recorded
 
@@ -37,8 +35,7 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
     found = actor.find("manage", pat_id)
     _check(actor, found.pat)  # a refusal costs no hash
     actor.store.settle_key()
-    secret = credentials.mint_secret()
-    slot = hash_secret(actor, found.pat_id, secret)
+    secret, slot = mint(actor, found.pat_id)
 
     def decide(record: PatRecord) -> PatRecord:
         pat, current = record.pat, record.secrets[0]
@@ -53,10 +50,13 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
     def write(changes: list[Change], latest: int) -> Outcome:
         (change,) = changes
 
+        def put() -> Outcome:
+            return actor.store.pats.update(changes, latest=latest, new_secret=True, maker=actor.pat_id)
+
         def facts_of(outcome: Outcome | None) -> list[Facts]:
             return [_facts(actor, change.after.pat, overlap)] if outcome in ("made", None) else []
 
-        return recorded(actor.events, "pat.rotate", lambda: _write(actor, change, latest), facts_of)
+        return recorded(actor, "pat.rotate", put, facts_of, undo=lambda store: _take_back(store, change))
 
     (after,) = compare_and_set(actor, [found.pat_id], decide, write)
     return issued(actor, after, secret)
@@ -76,36 +76,20 @@ def _facts(actor: Actor, after: PersonalAccessToken, overlap: timedelta) -> Fact
     return {"overlapSeconds": seconds, "patId": after.id, "ownerId": after.owner.id, **actor.facts}
 
 
-def _write(actor: Actor, change: Change, latest: int) -> Outcome:
-    """Write a new secret. If the outcome is not known, nobody will ever see the secret, so take it back."""
-    pats = actor.store.pats
-    try:
-        return pats.update([change], latest=latest, new_secret=True, maker=actor.pat_id)
-    except (NotDurable, Unanswered) as problem:
-        written = not isinstance(problem, NotDurable) or problem.result == "made"
-        if written and not _take_back(actor, change):
-            raise Unanswered(detail=problem.detail) from None
-        raise StoreUnavailable(detail=problem.detail) from None
-
-
-def _take_back(actor: Actor, change: Change) -> bool:
+def _take_back(store: Store, change: Change) -> None:
     """Replace a secret that nobody knows by those before; everything else stays as it is now.
 
-    Returns False if it is not known which secrets are there. A secret that is not written by now never will
-    be.
+    A secret that is not written by now never will be. Raise `StoreUnavailable` if it is not known which
+    secrets are there.
     """
     known, unknown = change
-    store = actor.store.for_request()  # with a new deadline, because that of the request may be over
-    try:
-        for _ in range(_TRIES):
-            (record,) = store.pats.read([known.pat_id])
-            if record is None or record.secrets[0].tag != unknown.secrets[0].tag:
-                return True
-            pat = known.pat if record.pat == unknown.pat else record.pat
-            latest = store.pats.latest(record.pat.read_ms)
-            back = Change(record, replace(known, pat=pat))
-            if store.pats.update([back], latest=latest) == "made":
-                return True
-    except StoreUnavailable:
-        pass
-    return False
+    for _ in range(_TRIES):
+        (record,) = store.pats.read([known.pat_id])
+        if record is None or record.secrets[0].tag != unknown.secrets[0].tag:
+            return
+        pat = known.pat if record.pat == unknown.pat else record.pat
+        latest = store.pats.latest(record.pat.read_ms)
+        back = Change(record, replace(known, pat=pat))
+        if store.pats.update([back], latest=latest) == "made":
+            return
+    raise StoreUnavailable(detail=f"PAT {known.pat_id} kept changing")

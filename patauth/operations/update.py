@@ -14,11 +14,10 @@ from ..store.pats import Change, Outcome
 from ..store.record import PatRecord
 from .conditions import require_changeable
 from .pat_change import PatChange
-from .pat_patch import PatPatch
+from .pat_patch import IN_BULK, PatPatch
 from .permissions import Actor
 from .writes import Decide, Write, compare_and_set, ending, recorded
 
-IN_BULK = ("expirationDate", "userAwareTokenNeverExpires")
 MAX_BULK = 25
 
 Read = Callable[[PersonalAccessToken], PatChange]  # from a PAT as it is now to the change of it
@@ -90,7 +89,7 @@ def _writing(actor: Actor) -> Write:
             return [_facts(actor, change) for change in changes] if outcome in ("made", None) else []
 
         pats = actor.store.pats
-        return recorded(actor.events, "pat.patch", lambda: pats.update(changes, latest=latest), facts_of)
+        return recorded(actor, "pat.patch", lambda: pats.update(changes, latest=latest), facts_of)
 
     return write
 

@@ -1,7 +1,7 @@
 """How an operation writes: by compare-and-set, with one event for each change.
 
 A change is a read, a decision, and a write only if nobody else changed the PAT meanwhile. Otherwise it is
-read and decided again, so no change is lost. A write whose outcome is not known is an event too.
+read and decided again, so no change is lost. A write whose outcome is not known is undone, or an event too.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from ..errors import Conflict, Forbidden, InvalidCredentials, NotFound, StoreUnavailable
-from ..events import Events, Facts
+from ..events import Facts
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
 from ..store.pats import Change, Outcome
 from ..store.record import PatRecord, SecretSlot
 from ..store.scripts import NotDurable
+from ..store.store import Store
 from ..store.transport.protocol import Unanswered
 from .permissions import Actor
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 Decide = Callable[[PatRecord], PatRecord]  # from a record to the new one; the same one: nothing changes
 Write = Callable[[list[Change], int], Outcome]  # takes changes of one owner, and their latest instant (ms)
+Undo = Callable[[Store], object]
 
 
 def ending(pat: PersonalAccessToken, secrets: tuple[SecretSlot, ...], end: int) -> PatRecord:
@@ -49,13 +51,14 @@ def compare_and_set(
         outcome = write(changes, latest) if changes else "made"
         if outcome == "made":
             return [record.pat for record in after]
-        refuse(outcome)
+        refuse(actor, outcome)
     raise StoreUnavailable(detail=f"PAT {pat_ids[0]} kept changing")
 
 
-def refuse(outcome: Outcome, most: int | None = None) -> None:
-    """Raise the error for an outcome that is the caller's fault. `most`: how many PATs an owner may have."""
+def refuse(actor: Actor, outcome: Outcome) -> None:
+    """Raise the error for an outcome that is the caller's fault."""
     if outcome == "full":
+        most = actor.settings.max_pats_per_owner
         raise Conflict(f"this owner has {most} PATs already, the most that are allowed; revoke one first")
     if outcome == "taken":
         raise Conflict("this owner has a PAT of that name already; choose another", field="name")
@@ -66,26 +69,42 @@ def refuse(outcome: Outcome, most: int | None = None) -> None:
 
 
 def recorded(
-    events: Events, event: str, write: Callable[[], T], facts_of: Callable[[T | None], Iterable[Facts]]
+    actor: Actor,
+    event: str,
+    write: Callable[[], T],
+    facts_of: Callable[[T | None], Iterable[Facts]],
+    undo: Undo | None = None,
 ) -> T:
     """Call `write`, emit its events, and return its result. Raise what `write` raises.
 
     `facts_of` returns the facts of each event for a result. It is also called with a result that may not be
     durable yet. If it is not known whether anything was written, it is called with None, and the events say
-    so (`outcome`).
+    so (`outcome`). `undo` undoes a write whose outcome is not known; what was undone is no event.
     """
     try:
-        result = write()
+        result = write() if undo is None else _written_or_undone(actor, write, undo)
     except NotDurable as problem:
-        _emit(events, event, facts_of(problem.result))
+        _emit(actor, event, facts_of(problem.result))
         raise
     except Unanswered:
-        _emit(events, event, ({**facts, "outcome": "unknown"} for facts in facts_of(None)))
+        _emit(actor, event, ({**facts, "outcome": "unknown"} for facts in facts_of(None)))
         raise
-    _emit(events, event, facts_of(result))
+    _emit(actor, event, facts_of(result))
     return result
 
 
-def _emit(events: Events, event: str, found: Iterable[Facts]) -> None:
+def _written_or_undone(actor: Actor, write: Callable[[], T], undo: Undo) -> T:
+    """Call `write`, and `undo` if the outcome is not known. Raise `Unanswered` if `undo` fails, too."""
+    try:
+        return write()
+    except (NotDurable, Unanswered) as problem:
+        try:
+            undo(actor.store.for_request())  # with a new deadline, because that of the request may be over
+        except StoreUnavailable:
+            raise Unanswered(detail=problem.detail) from None
+        raise StoreUnavailable(detail=problem.detail) from None
+
+
+def _emit(actor: Actor, event: str, found: Iterable[Facts]) -> None:
     for facts in found:
-        events.emit(event, **facts)
+        actor.events.emit(event, **facts)

@@ -23,7 +23,6 @@ from .keys import Keys
 from .record import PatRecord, SecretSlot, check_id_of, not_understood, pack, pack_expiry, pack_slot, unpack
 from .scripts import NotDurable, Script, Scripts, understood
 from .tenant_index import TenantIndex
-from .transport.protocol import Unanswered
 
 _CREATE, _UPDATE, _DELETE, _READ = Script("create"), Script("update"), Script("delete"), Script("read")
 _OWNER_STATE, _REVOKE_OWNER = Script("owner_state"), Script("revoke_owner")
@@ -106,20 +105,12 @@ class Pats:
         id of the PAT that asks for this, if one does: it must be active if it has the same owner tag; with
         another tag, the script cannot reach its record.
 
-        Raise `Unanswered` when the PAT may exist in spite of the error; nobody will ever see its secret.
-        Raise `StoreUnavailable` when it does not exist.
+        Raise `NotDurable`, `Unanswered` when the outcome is unknown, or `StoreUnavailable`.
         """
         pat = record.pat
         names, arguments = self._creation(pat, pack(record), most, latest, maker)
         self.tenant_index.enter(record.pat_id, pat.created_ms, pat.expires_ms)
-        try:
-            outcome = self.scripts.run_durably(_CREATE, names, arguments, partial(_outcome, _CREATIONS))
-        except (NotDurable, Unanswered) as problem:
-            try:  # the PAT may exist; the request's deadline may be over, so this has a new one
-                self._with_new_deadline().delete(pat)
-            except StoreUnavailable:
-                raise Unanswered(detail=problem.detail) from None
-            raise StoreUnavailable(detail=problem.detail) from None
+        outcome = self.scripts.run_durably(_CREATE, names, arguments, partial(_outcome, _CREATIONS))
         if outcome not in ("made", "exists"):
             self.tenant_index.forget([record.pat_id])
         return outcome
@@ -296,12 +287,6 @@ class Pats:
             with suppress(_Changed):
                 return self.scripts.run_durably(script, names(pat_ids), given, outcome)
         raise StoreUnavailable(detail=f"the PATs of owner {owner_id} kept changing")
-
-    def _with_new_deadline(self) -> Pats:
-        """Return these PATs with a new deadline, for work to do even if the request's deadline is over."""
-        scripts = self.scripts.until(None)
-        index = TenantIndex(scripts, self.keys, self.tenant_index.retention_ms)
-        return Pats(scripts, self.keys, index)
 
 
 class _Changed(Exception):

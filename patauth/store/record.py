@@ -35,6 +35,7 @@ import msgspec
 from ..crypto.hashing import Digest
 from ..errors import StoreUnavailable
 from ..model.dates import LATEST
+from ..model.owner_types import DEFAULT_OWNER_TYPE
 from ..model.pat import Owner, PersonalAccessToken
 from ..model.pat_id import PatId
 from ..model.quota import Quota
@@ -118,7 +119,7 @@ class _Rest(msgspec.Struct, array_like=True, frozen=True):
     tenant: str
     owner_id: str
     owner_name: str | None  # None: the id
-    owner_type: str | None  # None: IDENTITY
+    owner_type: str | None  # None: DEFAULT_OWNER_TYPE
     name: str
     scope: tuple[str, ...]
     created: int  # ms
@@ -155,7 +156,7 @@ def pack(record: PatRecord) -> bytes:
         pat.tenant,
         owner.id,
         None if owner.name == owner.id else owner.name,
-        None if owner.type == "IDENTITY" else owner.type,
+        None if owner.type == DEFAULT_OWNER_TYPE else owner.type,
         pat.name,
         pat.scope,
         pat.created_ms,

@@ -7,6 +7,7 @@ and verdicts; it decides nothing that a caller can see. Everything that goes wro
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..crypto.keyring import Keyring
 from ..errors import ConfigurationError, StoreUnavailable
 from ..model.quota import Quota
-from .deadline import REQUEST_SECONDS, Deadline
+from .deadline import Deadline
 from .keys import Keys
 from .pats import Pats
 from .scripts import Call, Scripts, Wait
@@ -34,9 +35,9 @@ class Store:
     Each call has a deadline of its own. In what `for_request` returns, all calls share one deadline.
 
     `transport` carries the commands. `retention_ms` is how long an expired PAT is kept. `secret_key` is the
-    setting of that name. `engine` is that of a `local:` store; the first use starts it and waits for it.
-    `clock` gives ms in place of the server's clock. `wait` says how to wait until writes are durable.
-    `request_seconds` limits all store calls of one request.
+    setting of that name. `clock` gives ms in place of the server's clock. `request_seconds` limits all store
+    calls of one request. `wait` says how to wait until writes are durable. `engine` is that of a `local:`
+    store; the first use starts it and waits for it.
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class Store:
         keys: Keys,
         *,
         retention_ms: int,
-        secret_key: bytes | None = None,
+        secret_key: bytes | None,
+        clock: Callable[[], int] | None,
+        request_seconds: float,
         wait: Wait | None = None,
         engine: LocalEngine | None = None,
-        clock: Callable[[], int] | None = None,
-        request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self._transport = transport
         self._retention_ms = retention_ms
@@ -105,10 +106,12 @@ class Store:
                 raise StoreUnavailable(detail=str(problem)) from None  # it names a path: for the log alone
         return Deadline(monotonic() + self._request_seconds)
 
-    @property
-    def deadline(self) -> Deadline:
-        """The deadline of a store from `for_request`; in any other store a new one."""
-        return self._scripts.deadline()
+    def paused(self) -> AbstractContextManager[None]:
+        """Do not count the time of a block that does other work than store calls, such as a hash.
+
+        This matters in a store from `for_request` only: in any other one, each call has its own deadline.
+        """
+        return self._scripts.deadline().paused()
 
     def start(self) -> None:
         """Start a `local:` engine and wait for it. Raise `ConfigurationError` where it cannot run.

@@ -14,7 +14,7 @@ class MethodNotAllowed(InvalidRequest):
     status = 405
 
     def __init__(self, allow: str) -> None:
-        super().__init__(f"this method is not allowed here; use {allow.replace(', ', ' or ')}")
+        super().__init__(f"this method is not allowed here; use {' or '.join(allow.rsplit(', ', 1))}")
         self.allow = allow
 
 

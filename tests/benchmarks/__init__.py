@@ -1,6 +1,6 @@
-"""What patauth costs, beside what others cost, on this machine and in one run.
+"""Measure what patauth costs and what others cost, on this machine and in one run.
 
     python -m tests.benchmarks requests profile imports scale throughput slots --json figures.json
 
-It needs the extra `bench`; `throughput` also needs wrk on PATH. How it is measured is said with each table.
+It needs the extra `bench`; `throughput` also needs wrk on PATH. Each table says how it was measured.
 """

@@ -1,4 +1,4 @@
-"""The command: which parts to run, with what, and where the figures go."""
+"""The command line: which parts to run, with which options, and where the figures go."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support.servers import Server, binaries
 from .measure import Pinning
 from .report import Part, header, machine, write_json
 
-DESCRIPTION = "What patauth costs, beside what others cost, on this machine and in one run."
+DESCRIPTION = "Measure what patauth costs and what others cost, on this machine and in one run."
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says."""
+    """Holds what the command line says."""
 
     binary: str  # of the engine
     pinning: Pinning
@@ -35,7 +35,7 @@ class Options:
 
     @contextmanager
     def server(self, *options: str) -> Iterator[tuple[Server, Path]]:
-        """A server and its folder, which serves a part too; both gone afterwards."""
+        """Run a server; yield it and its folder, which parts may use. Remove both afterwards."""
         folder = Path(tempfile.mkdtemp(prefix="patauth-bench-"))
         try:
             file = ("--appendonly", "yes" if self.appendonly else "no", "--auto-aof-rewrite-percentage", "0")
@@ -49,7 +49,7 @@ class Options:
 
     @contextmanager
     def pinned_server(self) -> Iterator[tuple[Server, Path]]:
-        """The same, and client and server where they are to be."""
+        """Run a server like `server`, with client and server pinned to their CPUs."""
         self.pinning.pin_client()
         try:
             with self.server() as (server, folder):

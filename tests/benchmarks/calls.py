@@ -59,7 +59,7 @@ def environ_of(
 
 
 class WrongAnswer(Exception):
-    """A case was not answered as it should be: its time would mean nothing."""
+    """A case got a wrong answer, so its time would mean nothing."""
 
 
 class Calling:

@@ -1,4 +1,4 @@
-"""patauth as it is timed: the gate with a scope rule before the bare application, and the calls beside it.
+"""The cases of patauth: the gate with a scope rule before the bare application, and other calls.
 
 All is on but what would keep a benchmark from running: each quota is a million requests in a second, so that
 it is charged and never used up, and RateLimit fields go out with each answer. Secrets are hashed with the
@@ -43,7 +43,7 @@ def basic(pat_id: str, secret: str) -> str:
 
 
 def authority_at(url: str, **settings: Any) -> Authority:
-    """One with quotas that are charged and never used up; its access tokens last longer than any run."""
+    """Return an Authority whose quotas are never used up, and whose access tokens outlast any run."""
     lasting: dict[str, Any] = {
         "request_quota": MUCH,
         "exchange_quota": MUCH,
@@ -65,7 +65,7 @@ def issue(authority: Authority, name: str = "bench", **given: Any) -> IssuedPat:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to be let in: credentials, and the Authority that knows them."""
+    """Holds credentials and the Authority that knows them."""
 
     authority: Authority
     authorization: str
@@ -108,7 +108,7 @@ class PatauthCases:
         }
 
     def requests(self) -> list[Case]:
-        """Those that are counted as well as timed."""
+        """Return the cases that are counted as well as timed."""
         pat_id, secret = self._issued.pat.id, self._issued.secret
         token = self.ways[TOKEN].authorization
         exchange = environ_of(basic(pat_id, secret), method="POST", path="/oauth/token", body=_FORM)
@@ -127,7 +127,7 @@ class PatauthCases:
         ]
 
     def cases(self) -> list[Case]:
-        """All that are timed."""
+        """Return all cases that are timed."""
         hasher = Hasher(PROFILES["owasp"], slots=1, queue=0)
         secret = mint_secret()
         digest = hasher.hash(secret)
@@ -138,7 +138,7 @@ class PatauthCases:
         ]
 
     def check(self) -> None:
-        """Each is answered as it should be, and the limit limits. Raises `WrongAnswer`."""
+        """Check that each case gets the right answer and the quota limits. Raise `WrongAnswer`."""
         for way in self.ways.values():
             answers(way.gate(), way.authorization, 200)
         answers(self._app, None, 401)

@@ -1,4 +1,4 @@
-"""What nothing over a socket can be faster than: commands on a raw socket, and redis-py's GET."""
+"""Lower bounds for anything over a socket: commands on a raw socket, and redis-py's GET."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class RawSocket:
         self._buffer: Any = bytearray(65_536)  # hiredis reads it, though its types say bytes
 
     def ask(self, *words: Any) -> Any:
-        """The reply to one command."""
+        """Return the reply to one command."""
         return self.exchange(hiredis.pack_command(words))
 
     def exchange(self, packed: bytes) -> Any:
-        """The reply to the bytes of one command."""
+        """Return the reply to the bytes of one command."""
         self._socket.sendall(packed)
         while (reply := self._reader.gets()) is _UNFINISHED:
             self._reader.feed(self._buffer, 0, self._socket.recv_into(self._buffer))
@@ -58,7 +58,7 @@ class Floors:
         self.get = hiredis.pack_command(("GET", _KEY))
 
     def cases(self) -> list[Case]:
-        """Timed beside all others."""
+        """Return the cases that are timed together with all others."""
         return [
             Case(RAW_GET, lambda: self.raw.exchange(self.get)),
             Case(RAW_NOOP, lambda: self.raw.exchange(self.noop)),
@@ -66,7 +66,7 @@ class Floors:
         ]
 
     def check(self) -> None:
-        """Each answers what it should."""
+        """Check that each case gets the right answer."""
         assert self._client.get(_KEY) == VALUE == self.raw.exchange(self.get)
         assert self.raw.exchange(self.noop) == 1
 

@@ -1,4 +1,4 @@
-"""What patauth is held to, as ratios within one run: times of one machine say nothing about another."""
+"""The goals of patauth, as ratios within one run: times of one machine say nothing about another."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def goals_table(goals: list[Goal]) -> Table:
 
 
 def request_goals(timings: Mapping[str, Timing], counts: Mapping[str, Count]) -> list[Goal]:
-    """Those of the time and the work of one request."""
+    """Return the goals for the time and the work of one request."""
     at = {name: timing.median for name, timing in timings.items()}
     goals = [Goal("G1", f"{name} / {GET}", at[name] / at[GET], 0.80) for name in ONE_TRIP]
     for name in ONE_TRIP:
@@ -67,7 +67,7 @@ def request_goals(timings: Mapping[str, Timing], counts: Mapping[str, Count]) ->
 
 
 def peer_goal(timings: Mapping[str, Timing], peer: str, bare: str, bound: float) -> Goal:
-    """How many times what patauth adds to a bare application a peer adds to its own."""
+    """Return the goal for what a peer adds to a bare application, as a multiple of what patauth adds."""
     ours = timings[TOKEN].median - timings[BARE].median
     theirs = timings[peer].median - timings[bare].median
     return Goal("G2", f"overhead of {peer} / of patauth", theirs / ours, bound, at_least=True)

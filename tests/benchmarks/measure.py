@@ -124,14 +124,14 @@ class Pinning:
         return f"client on CPU {min(self.client)}, server on CPU {min(self.server)}"
 
     def pin_client(self) -> None:
-        """This process, with what it starts from now on."""
+        """Pin this process, and what it starts from now on."""
         os.sched_setaffinity(0, self.client)
 
     def pin_server(self, pid: int) -> None:
-        """A server, with all of its threads."""
+        """Pin a server, with all of its threads."""
         for thread in os.listdir(f"/proc/{pid}/task"):
             os.sched_setaffinity(int(thread), self.server)
 
     def undo(self) -> None:
-        """As it was found."""
+        """Put this process back on the CPUs that it had."""
         os.sched_setaffinity(0, self._all)

@@ -48,7 +48,7 @@ class Store:
         self._numbers = itertools.count()
 
     def check(self) -> None:
-        """All are there, and each of the sample says of itself what it should."""
+        """Check that all PATs are there, and that those of the sample are right."""
         assert self.authority.list(limit=1, count=True).total == self.pats
         for one in self.known:
             pat = self.authority.get(one.pat_id)

@@ -60,7 +60,7 @@ class Gunicorn:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
 
     def wait(self) -> None:
-        """Until it answers."""
+        """Wait until it answers."""
         until(lambda: self._process.poll() is not None or _listens(self._port), 30)
         if self._process.poll() is not None:
             raise SystemExit(f"gunicorn has ended:\n{self._log.read_text()}")

@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest) -> str:
-    """The wheel's server: what clients and standards ask is asked of HTTP, and the same on each engine."""
+    """Use the server of the wheel: clients and standards only see HTTP, which is the same on each engine."""
     return str(getattr(request, "param", "valkey"))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from patauth import Authority, InvalidCredentials, InvalidRequest, PatAuthError, PatAuthMiddleware
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
+from tests.support.internals import hasher_of, store_of
 from tests.support.searches import examples
 from tests.support.wsgi import Echo
 
@@ -192,7 +193,7 @@ def test_wrong_shapes_cost_no_store_call_and_no_hash(make_at: Make) -> None:
     for value in ("Basic Og==", "Bearer x", "Basic " + "a" * 400, basic("0" * 32, "pats_" + "0" * 49)):
         with pytest.raises(InvalidCredentials):
             authority.authenticate(value)
-    assert authority.operations._hasher.computed == 0
+    assert hasher_of(authority).computed == 0
 
 
 def test_no_secret_stands_in_any_log_repr_error_or_traceback(
@@ -224,7 +225,7 @@ def test_no_secret_stands_in_any_log_repr_error_or_traceback(
         )
     ]
     sinks += [
-        repr(vars(authority.operations._store)),
+        repr(vars(store_of(authority))),
         repr(authority.operations.format.basic(issued.pat.id, issued.secret)),
         str(issued),
     ]

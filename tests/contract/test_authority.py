@@ -22,6 +22,7 @@ from patauth import (
 )
 from tests.support.authorities import ALICE, Make, admit, basic_of, bearer, issue, wrong_secret
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
+from tests.support.internals import hasher_of
 from tests.support.servers import one_engine, shared_engines
 from tests.support.tables import each
 from tests.support.tenants import owners_of_one_tag
@@ -364,8 +365,9 @@ def test_requests_share_one_quota_per_pat_and_exchanges_have_their_own(
     authority: Authority, clock: Clock
 ) -> None:
     issued = issue(authority)
-    access = authority.exchange(issued.pat.id, issued.secret)
-    assert (access.decision.name, access.decision.remaining) == ("exchanges", 59)
+    operations = authority.operations
+    access, decision = operations.exchange(operations.format.basic(issued.pat.id, issued.secret), None, None)
+    assert (decision.name, decision.remaining) == ("exchanges", 59)
     for number in range(100):
         value = (basic_of(issued), bearer(issued.token), bearer(access.value))[number % 3]
         admission = admit(authority, value)
@@ -424,7 +426,7 @@ def test_wrong_secrets_cost_no_hash_and_nothing_of_the_owners_quota(make: Make) 
     authority = make()
     issued = issue(authority)
     authority.authenticate(basic_of(issued))
-    hashes = authority.operations._hasher.computed
+    hashes = hasher_of(authority).computed
     refusals = 0
     wrong = wrong_secret(authority)
     for number in range(10_000 if authority.settings.store_url != "memory:" else 500):
@@ -435,18 +437,18 @@ def test_wrong_secrets_cost_no_hash_and_nothing_of_the_owners_quota(make: Make) 
         except (InvalidCredentials, RateLimited):
             refusals += 1
     assert refusals == (10_000 if authority.settings.store_url != "memory:" else 500)
-    assert authority.operations._hasher.computed == hashes
+    assert hasher_of(authority).computed == hashes
     assert admit(authority, basic_of(issued)).decision.remaining >= 98
 
 
 @one_engine
 def test_one_secret_is_hashed_once_and_then_remembered(authority: Authority) -> None:
     issued = issue(authority)
-    hashes = authority.operations._hasher.computed
+    hashes = hasher_of(authority).computed
     for _ in range(5):
         authority.authenticate(basic_of(issued))
         authority.exchange(issued.pat.id, issued.secret)
-    assert authority.operations._hasher.computed == hashes + 1
+    assert hasher_of(authority).computed == hashes + 1
 
 
 def test_never_expiring_and_far_expiries_hold(authority: Authority) -> None:

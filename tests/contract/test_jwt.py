@@ -36,6 +36,7 @@ from patauth.wsgi.service.app import Standalone
 from patauth.wsgi.service.gunicorn import Redacting
 from tests.support.authorities import ALICE, Make, basic_of, issue
 from tests.support.clocks import DAY, NOW, Clock
+from tests.support.internals import signed_of, store_of
 from tests.support.servers import Server, one_engine, shared_engines
 from tests.support.signing import EXPIRED, ISSUER, JWT_MODE, PLAIN, access_of, parts_of, verifier
 from tests.support.tables import each
@@ -268,7 +269,6 @@ class TestTheRecordHasTheLastWord:
 
         def make_one(**claims: Any) -> str:
             """A token whose record is there, and who says something else."""
-            assert signed.operations._signed is not None
             values = {
                 "subject": "alice",
                 "scope": ("reports:read",),
@@ -277,11 +277,11 @@ class TestTheRecordHasTheLastWord:
             }
             pat_id = claims.pop("pat_id", issued.pat.id)
             values.pop("pat_id", None)
-            text, digest = signed.operations._signed.sign(PatId(pat_id), now_ms=clock.now, **values)
+            text, digest = signed_of(signed).sign(PatId(pat_id), now_ms=clock.now, **values)
             seen = record_of(signed, issued.pat.id)
             generation = seen.secrets[0].generation
             record = TokenRecord(seen.pat_id, generation, clock.now + 900_000, ("reports:read",))
-            assert signed.operations._store.tokens.issue(seen, digest, record) == "issued"
+            assert store_of(signed).tokens.issue(seen, digest, record) == "issued"
             return text
 
         return make_one
@@ -317,8 +317,7 @@ class TestTheRecordHasTheLastWord:
 
     def test_no_record_no_access(self, signed: Authority, clock: Clock) -> None:
         issued = issue(signed)
-        assert signed.operations._signed is not None
-        text, _ = signed.operations._signed.sign(
+        text, _ = signed_of(signed).sign(
             issued.pat.id, "alice", ("reports:read",), clock.now, clock.now + 900_000
         )
         with pytest.raises(InvalidToken, match=PLAIN):
@@ -393,11 +392,10 @@ class TestOneWay:
 
     @one_engine
     def test_what_is_remembered_is_bounded_and_holds_no_token(self, signed: Authority) -> None:
-        assert signed.operations._signed is not None
         for _ in range(2 * signature._REMEMBERED + 10):
-            text, _ = signed.operations._signed.sign("0" * 32, "alice", (), NOW, NOW)
+            text, _ = signed_of(signed).sign("0" * 32, "alice", (), NOW, NOW)
             signed.operations.format.bearer(text)
-        memory = signed.operations._signed._current()
+        memory = signed_of(signed)._current()
         assert len(memory._young) + len(memory._old) <= 2 * signature._REMEMBERED
         assert text not in repr(vars(memory))
 
@@ -459,7 +457,7 @@ class TestOneWay:
         jti = parts_of(token)[1]["jti"]
         for shown in (
             repr(read),
-            repr(signed.operations._signed),
+            repr(signed_of(signed)),
             repr(signed.operations.format),
             repr(signed.exchange),
         ):

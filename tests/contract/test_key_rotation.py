@@ -26,6 +26,7 @@ from patauth.jwt import key_files
 from patauth.jwt.key_files import KEPT, SigningKeys
 from patauth.jwt.signature import Key
 from tests.support.authorities import Make, issue
+from tests.support.internals import signed_of
 from tests.support.servers import Server
 from tests.support.signing import ISSUER, JWT_MODE, access_of, parts_of
 from tests.support.threads import all_at_once
@@ -312,7 +313,7 @@ class TestAuthorities:
     def test_no_request_is_refused_while_keys_rotate_under_load(
         self, pair: list[Authority], keys: Path, server: Server
     ) -> None:
-        """F24. Threads of two Authorities exchange and verify what others got; strangers' tokens besides."""
+        """F24. Threads of two Authorities exchange, verify each other's tokens, and send foreign tokens."""
         from patauth.wsgi.service.app import Standalone
 
         issued = issue(pair[0])
@@ -482,7 +483,7 @@ def test_one_failed_fetch_does_not_double_the_life_of_a_key_that_was_retired(
 
     verifier = JWTVerifier(fetch, issuer=ISSUER, max_age=300, interval=10, timer=lambda: moment[0])
     verifier.verify(token)
-    authority.operations._signed._keys.rotate(retire=True)  # type: ignore[union-attr]
+    signed_of(authority)._keys.rotate(retire=True)
     moment[0], down[0] = 300.0, True
     verifier.verify(token)
     moment[0], down[0] = 311.0, False

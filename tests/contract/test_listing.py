@@ -25,6 +25,7 @@ from patauth.store.record import PatRecord, pack, unpack
 from tests.support.authorities import Make, issue
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
 from tests.support.filters import trees, words
+from tests.support.internals import store_of, transport_of
 from tests.support.searches import examples
 from tests.support.servers import Server, one_engine, shared_engines
 from tests.support.tables import each
@@ -36,7 +37,7 @@ INDEXES = ["created", "lastUsed", "expirationDate"]
 
 
 class Model:
-    """A tenant as a plain list of PATs, beside the Authority that the same is done to."""
+    """Does the same to an Authority and to a plain list of PATs, so that both can be compared."""
 
     def __init__(self, authority: Authority, clock: Clock) -> None:
         self.authority = authority
@@ -45,7 +46,7 @@ class Model:
         self.pats: dict[str, PersonalAccessToken] = {}
 
     def do(self, action: str, which: int, days: int | None) -> None:
-        """One of the things that happen to PATs; what is refused changes nothing."""
+        """Do one of the things that happen to PATs. A refusal changes nothing."""
         issued = self.issued[which % len(self.issued)] if self.issued else None
         with suppress(PatAuthError):
             if action == "pass":
@@ -244,9 +245,9 @@ def seed(authority: Authority, count: int, owner: Owner | None = None) -> list[s
             last_used_ms=NOW + number % 5 * DAY if number % 2 else None,
             expires_ms=None if number % 3 == 0 else NOW + 400 * DAY + number % 4 * DAY,
         )
-        authority.operations._store.tenant_index.enter(PatId(pat.id), pat.created_ms, pat.expires_ms)
+        store_of(authority).tenant_index.enter(PatId(pat.id), pat.created_ms, pat.expires_ms)
         if pat.last_used_ms is not None:
-            authority.operations._store.tenant_index.used(PatId(pat.id), pat.last_used_ms)
+            store_of(authority).tenant_index.used(PatId(pat.id), pat.last_used_ms)
         send(authority, ("SET", keys.pat(PatId(pat.id)), pack(PatRecord(pat, record.secrets))))
         ids.append(PatId(pat.id))
     return ids
@@ -313,7 +314,7 @@ def test_who_stays_as_they_are_is_listed_once_whatever_happens_to_others_meanwhi
     monkeypatch.setattr(listing, "_PIECE", 3)
     ids = seed(authority, 20)
     unused, moved, deleted = ids[0::2], ids[0:6:2], ids[1:5]
-    keys, tenant = keys_of(authority), authority.operations._store.tenant_index
+    keys, tenant = keys_of(authority), store_of(authority).tenant_index
 
     def meanwhile() -> None:
         for pat_id in moved:
@@ -336,7 +337,7 @@ def test_who_stays_as_they_are_is_listed_once_whatever_happens_to_others_meanwhi
 def counted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A list that gets one line for each round trip from now on: the names of its commands."""
     trips: list[str] = []
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     call = transport.call
 
     def counting(commands: Sequence[tuple[Any, ...]], *given: Any, **named: Any) -> list[Any]:
@@ -559,7 +560,7 @@ def test_another_tenants_pats_never_show(make: Make, clock: Clock) -> None:
         assert [pat.id for pat in ours.list(owner_id=owner_id)] == [own.id]
         assert [pat.id for pat in theirs.list(owner_id=owner_id)] == [foreign.id]
     assert ours.list(filters=f'id eq "{foreign.id}"') == []
-    ours.operations._store.tenant_index.enter(PatId(foreign.id), foreign.created_ms, foreign.expires_ms)
+    store_of(ours).tenant_index.enter(PatId(foreign.id), foreign.created_ms, foreign.expires_ms)
     for sort in (None, *SORTS, "name"):
         assert [pat.id for pat in ours.list(sort=sort)] == [own.id]
 

@@ -36,6 +36,7 @@ from patauth.model.pat_id import PatId
 from patauth.store.record import unpack
 from tests.support.authorities import Make, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
+from tests.support.internals import hasher_of
 from tests.support.paths import DOCS
 from tests.support.servers import shared_engines, until
 from tests.support.tenants import record_of
@@ -194,10 +195,10 @@ class TestRehash:
         use()
         newest = after[-1].mark if after[-1] else NO_PEPPER
         assert marks(new, issued.pat.id) == [newest]
-        hashes = new.operations._hasher.computed
+        hashes = hasher_of(new).computed
         assert hashes == 2, "to verify, and to hash again"
         use()
-        assert new.operations._hasher.computed == hashes, "the proof of the new digest was there at once"
+        assert hasher_of(new).computed == hashes, "the proof of the new digest was there at once"
         now = record_of(new, issued.pat.id)
         assert now.secrets[0].tag == found.secrets[0].tag
         assert (now.pat.sequence, now.pat.changed_ms) == (found.pat.sequence, found.pat.changed_ms)
@@ -251,8 +252,8 @@ class TestMissing:
             authority.exchange(issued.pat.id, issued.secret)
         assert (caught.value.detail or "").startswith("pepper: ")
         assert marks(authority, issued.pat.id) == [A.mark], "nothing was hashed again"
-        assert authority.operations._hasher.computed == 0
-        for sink in (caplog.text, repr(vars(authority.operations._hasher))):
+        assert hasher_of(authority).computed == 0
+        for sink in (caplog.text, repr(vars(hasher_of(authority)))):
             assert not re.search(rf"{issued.secret}|{A.key.hex()}|{B.key.hex()}|aaaaaaaa|bbbbbbbb", sink)
 
     def test_a_wrong_secret_is_401_as_ever_and_what_needs_no_hash_goes_on(

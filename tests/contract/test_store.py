@@ -33,6 +33,7 @@ from patauth.store.scripts import Scripts
 from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import Make, admit, basic_of, issue, wrong_secret
 from tests.support.clocks import NOW, Clock
+from tests.support.internals import hasher_of, store_of
 from tests.support.interventions import Before, standing_in
 from tests.support.servers import Server, binaries, shared_engines, until
 
@@ -319,10 +320,10 @@ def test_a_previous_secret_passes_until_its_overlap_ends(make_at: Make, server: 
     keys = Keys(prefix, "default")
     record = unpack(client.get(keys.pat(PatId(issued.pat.id))) or b"")  # type: ignore[arg-type]
     secret = authority.operations.format.basic(other.pat.id, other.secret).secret
-    ring = authority.operations._store.keyring
+    ring = store_of(authority).keyring
     fresh = replace(
         record.secrets[0], generation=2, tag=ring.secret_tag(PatId(issued.pat.id), secret),
-        digest=authority.operations._hasher.hash(secret),
+        digest=hasher_of(authority).hash(secret),
     )  # fmt: skip
     rotated = PatRecord(record.pat, (fresh, record.secrets[0]), overlap_end_ms=clock.now + 1000)
     client.set(keys.pat(PatId(issued.pat.id)), pack(rotated))
@@ -420,7 +421,7 @@ def test_a_repeated_removal_is_not_acknowledged_before_the_first_one_is_durable(
     with pytest.raises(StoreUnavailable, match="durable"):
         fresh[1].revoke_owner("bob")
     with pytest.raises(StoreUnavailable, match="durable"):  # another has overtaken it after it was read
-        fresh[2].operations._store.pats.delete(one.pat)
+        store_of(fresh[2]).pats.delete(one.pat)
     with pytest.raises(StoreUnavailable, match="durable"):
         fresh[3].disable_owner("alice")
     for issued in (one, two):

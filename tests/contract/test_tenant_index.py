@@ -21,6 +21,7 @@ from patauth.store.scripts import Scripts
 from patauth.store.tenant_index import Index, TenantIndex
 from tests.support.authorities import ALICE, Make, issue, patch_many
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
+from tests.support.internals import store_of, transport_of
 from tests.support.interventions import Before, standing_in
 from tests.support.tables import each
 from tests.support.tenants import after_reading, forge, keys_of, send
@@ -56,7 +57,7 @@ def truth(authority: Authority) -> list[PersonalAccessToken]:
 @contextmanager
 def cut_after(authority: Authority, count: int) -> Iterator[list[int]]:
     """The process dies after so many commands: nothing is sent any more. Yields how many were left then."""
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     call, left = transport.call, [count]
 
     def cut(commands: Sequence[tuple[Any, ...]], deadline: float, **given: Any) -> list[Any]:
@@ -161,7 +162,7 @@ def test_what_may_be_under_way_is_left_for_sixty_seconds(fresh: Make, clock: Clo
     authority = fresh()
     issued = issue(authority)
     clock.advance(DAY)
-    authority.operations._store.tenant_index.mark_expiry([PatId(issued.pat.id)], clock.now)
+    store_of(authority).tenant_index.mark_expiry([PatId(issued.pat.id)], clock.now)
     unborn = forge(authority, clock.now)
     for step in (0, 30_000, 29_999):
         clock.advance(step)
@@ -204,7 +205,7 @@ def test_a_mark_that_is_renewed_while_a_listing_mends_is_not_lost(
         authority.revoke_owner("alice")
         clock.now = NOW
         issued = issue(authority)
-        tenant = authority.operations._store.tenant_index
+        tenant = store_of(authority).tenant_index
         tenant.mark_expiry([PatId(issued.pat.id)], clock.now)
         tenant.mark_use(PatId(issued.pat.id), clock.now)
         clock.advance(DAY)

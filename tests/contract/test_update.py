@@ -48,6 +48,7 @@ from patauth.store.tokens import Tokens
 from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import ALICE, Make, basic_of, bearer, issue, patch_many, patient, wrong_secret
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
+from tests.support.internals import hasher_of, transport_of
 from tests.support.interventions import Before, standing_in
 from tests.support.servers import Server, one_engine, shared_engines
 from tests.support.tables import each
@@ -921,13 +922,13 @@ class TestRotate:
     def test_it_is_charged_to_the_addresss_quota_and_costs_no_hash(self, authority: Authority) -> None:
         issued = issue(authority)
         again = authority.rotate(issued.pat.id, overlap=AT_ONCE)
-        hashes = authority.operations._hasher.computed
+        hashes = hasher_of(authority).computed
         for _ in range(20):
             with pytest.raises(InvalidCredentials):
                 authority.verify_basic(issued.pat.id, issued.secret, address="203.0.113.9")
         with pytest.raises(RateLimited):
             authority.verify_basic(issued.pat.id, issued.secret, address="203.0.113.9")
-        assert authority.operations._hasher.computed == hashes
+        assert hasher_of(authority).computed == hashes
         assert authority.verify_basic(issued.pat.id, again.secret, address="203.0.113.9")
 
     def test_the_pat_of_a_disabled_owner_is_not_rotated(self, authority: Authority) -> None:
@@ -1073,7 +1074,7 @@ class TestRehash:
     def issued(self, authority: Authority) -> IssuedPat:
         """A PAT of one profile; the Authority has another since."""
         made = issue(authority)
-        authority.operations._hasher.profile = OTHER
+        hasher_of(authority).profile = OTHER
         return made
 
     @pytest.mark.parametrize("by", ["basic", "pat", "exchange"])
@@ -1085,14 +1086,14 @@ class TestRehash:
                 return authority.exchange(issued.pat.id, issued.secret)
             return authority.authenticate(basic_of(issued) if by == "basic" else bearer(issued.token))
 
-        hashes, kept = authority.operations._hasher.computed, ttl_of(authority, issued.pat.id)
+        hashes, kept = hasher_of(authority).computed, ttl_of(authority, issued.pat.id)
         use()
         assert costs(authority, issued.pat.id) == [16]
-        assert authority.operations._hasher.computed == hashes + 2, "to verify, and to hash again"
+        assert hasher_of(authority).computed == hashes + 2, "to verify, and to hash again"
         assert kept - 60 * SECOND < ttl_of(authority, issued.pat.id) <= kept
         use()
         authority.authenticate(basic_of(issued))
-        assert authority.operations._hasher.computed == hashes + 2
+        assert hasher_of(authority).computed == hashes + 2
         found = authority.get(issued.pat.id)
         assert (found.sequence, found.changed_ms) == (1, NOW), "it is no change of the PAT"
         with pytest.raises(InvalidCredentials):
@@ -1100,7 +1101,7 @@ class TestRehash:
 
     def test_a_pat_without_a_ttl_gets_none(self, authority: Authority) -> None:
         issued = issue(authority, never_expires=True)
-        authority.operations._hasher.profile = OTHER
+        hasher_of(authority).profile = OTHER
         authority.authenticate(basic_of(issued))
         assert (costs(authority, issued.pat.id), ttl_of(authority, issued.pat.id)) == ([16], -1)
 
@@ -1123,7 +1124,7 @@ class TestRehash:
         disabled, expired = issue(authority), issue(authority, "b", expires_in=timedelta(seconds=1))
         authority.disable_owner("alice")
         clock.advance(SECOND)
-        authority.operations._hasher.profile = OTHER
+        hasher_of(authority).profile = OTHER
         for one in (disabled, expired):
             assert not passes(authority, basic_of(one))
             with pytest.raises(InvalidCredentials):
@@ -1217,23 +1218,23 @@ class TestRehash:
     ) -> None:
         old, new = make(clock=clock), make(clock=clock, hash_profile=OTHER)
         issued = issue(old, request_quota="1000/1")
-        hashes = old.operations._hasher.computed + new.operations._hasher.computed
+        hashes = hasher_of(old).computed + hasher_of(new).computed
         writes = before_first("rehash", lambda: None)
         for _ in range(10):
             old.authenticate(basic_of(issued))
             new.authenticate(basic_of(issued))
         assert writes.count == 2, "one each"
         # Old and new verify what each finds first and write their own; new verifies what old has written.
-        assert old.operations._hasher.computed + new.operations._hasher.computed - hashes == 6
+        assert hasher_of(old).computed + hasher_of(new).computed - hashes == 6
         assert costs(old, issued.pat.id) == [8]
 
     def test_of_many_threads_at_once_one_hashes_again(self, authority: Authority, issued: IssuedPat) -> None:
-        hashes = authority.operations._hasher.computed
+        hashes = hasher_of(authority).computed
         calls = before_first("rehash", lambda: None)
         outcomes = all_at_once([lambda: authority.authenticate(basic_of(issued))] * 16)
         assert all(isinstance(one, Principal) for one in outcomes)
         assert calls.count == 1
-        assert authority.operations._hasher.computed <= hashes + 3
+        assert hasher_of(authority).computed <= hashes + 3
         assert costs(authority, issued.pat.id) == [16]
 
 
@@ -1444,7 +1445,7 @@ def test_no_change_raises_anything_but_our_errors_whatever_is_answered(make_at: 
     issued, other = issue(authority), issue(authority, owner=Owner("bob"))
     maker = issue(authority, "maker", scope=[ALL_MANAGE, "a"], never_expires=True)
     principal = authority.verify_basic(maker.pat.id, maker.secret)
-    transport: Any = authority.operations._store._transport
+    transport = transport_of(authority)
     honest = transport.call
     chance = random.Random(11)
     kinds: list[Any] = [None, -1, 0, 5, 2**70, b"", b"1" * 200, [], [b"x"], "text", 1.5, True]

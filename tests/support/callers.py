@@ -1,4 +1,4 @@
-"""Callers who each know what must come back to them, and note what does not. For threads and greenlets."""
+"""Callers that know what they must be answered, and note what is wrong. For threads and greenlets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROMISED = {200, 429, 503}
 
 @dataclass
 class Caller:
-    """Somebody with a PAT, and access tokens of it."""
+    """A caller with a PAT, and access tokens that came from it."""
 
     owner: str
     pat_id: str
@@ -41,7 +41,7 @@ class Caller:
 
 
 def gather(authority: Authority, owners: int) -> list[Caller]:
-    """Callers of so many owners with one to three PATs each, all of which have been used today."""
+    """Return callers of `owners` owners with one to three PATs each. All PATs have been used today."""
     callers = []
     for number in range(owners):
         made = []
@@ -60,7 +60,7 @@ def gather(authority: Authority, owners: int) -> list[Caller]:
 
 @dataclass
 class Tally:
-    """What came back."""
+    """Counts the answers, and notes the wrong ones."""
 
     statuses: Counter[str] = field(default_factory=Counter)  # by what was asked, and status
     wrong: list[str] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Tally:
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """The wrapped application: it tells who it was told calls."""
+    """Answer with the caller that the gate has named. This is the wrapped application."""
     principal = environ["patauth.principal"]
     start_response("200 OK", [("Content-Type", "application/json")])
     told = [principal.subject.id, principal.pat_id, sorted(principal.scopes), environ["REMOTE_USER"]]
@@ -88,7 +88,7 @@ def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 
 class Crowd:
-    """Asks as callers picked at random, and compares each answer with whose credential was sent."""
+    """Sends requests of random callers, and checks that each answer is for the caller who asked."""
 
     def __init__(self, authority: Authority, callers: Sequence[Caller]) -> None:
         self.authority = authority
@@ -96,7 +96,7 @@ class Crowd:
         self.callers = callers
 
     def step(self, chance: random.Random, tally: Tally, ways: Sequence[str] | None = None) -> int:
-        """One request; its status."""
+        """Send one request, and return its status."""
         way = chance.choice(ways or WAYS)
         if way == "look":
             return self.look(chance, tally)
@@ -142,7 +142,7 @@ class Crowd:
         return status
 
     def look(self, chance: random.Random, tally: Tally) -> int:
-        """The one call of a single command, whose reply nothing compares with what was asked."""
+        """Introspect an access token, and return the status: patauth does not check whose reply this is."""
         caller = chance.choice(self.callers)
         try:
             found = self.authority.introspect(chance.choice(caller.access))
@@ -162,7 +162,7 @@ WAYS = (*SINGLE, "exchange", "introspect", "list", "look")
 def ask(
     app: Any, path: str, authorization: str, form: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], Any]:
-    """One request, bare: it is stopped at any moment. The status, the fields, and what the JSON holds."""
+    """Send a request, which may be stopped at any moment. Return status, header fields and decoded JSON."""
     body = b"" if form is None else urlencode(form).encode()
     path, _, query = path.partition("?")
     environ = {

@@ -21,7 +21,7 @@ NOBODY = "0" * 32
 @contextmanager
 def local_store(directory: Path) -> Iterator[str]:
     """Run a `local:` store in a directory; yield its URL."""
-    keeper = LocalEngine(directory, start_timeout=20)
+    keeper = LocalEngine(directory)
     keeper.acquire()
     yield f"local:{directory}"
     keeper.stop()

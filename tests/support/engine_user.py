@@ -9,7 +9,7 @@ import sys
 from patauth.errors import PatAuthError
 from patauth.store.local.engine import LocalEngine
 
-engine = LocalEngine(sys.argv[1], start_timeout=20)
+engine = LocalEngine(sys.argv[1])
 try:
     print("ready", engine.acquire(), flush=True)
 except PatAuthError as error:

@@ -1,15 +1,15 @@
-"""A user of patauth under gevent: `python -m tests.support.gevent_user crowd|stopped`, a process of its own.
+"""Use patauth under gevent in a process of its own: `python -m tests.support.gevent_user crowd|stopped`.
 
-The first line of standard input holds JSON: `url`, `prefix`, `callers` and what else is asked for below.
-Standard output gets a line of JSON: what came back. `stopped` then waits for another line, and tells whether
-all is well again.
+The first line of standard input is JSON with `url`, `prefix`, `settings`, `callers` and `seconds`; `crowd`
+also takes `ways`, and `stopped` takes `greenlets`. The program writes a line of JSON with the answers that it
+got. `stopped` then waits for a second line of input, and writes another line that shows whether it recovered.
 """
 
 from gevent import monkey
 
 monkey.patch_all()
 
-import json  # noqa: E402 - first of all comes the patch
+import json  # noqa: E402 - patch before other imports
 import logging  # noqa: E402
 import random  # noqa: E402
 import socket  # noqa: E402
@@ -29,7 +29,7 @@ connected: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 class Counted(gevent.socket.socket):
-    """A socket; and how many have been open at once, as this process sees it."""
+    """A socket. `most` is how many have been open at the same time in this process."""
 
     most = 0
 
@@ -43,7 +43,7 @@ socket.socket = Counted
 
 
 def crowd(authority: Authority, callers: list[Caller], given: dict[str, Any]) -> Tally:
-    """One greenlet for each caller, all at once; who is refused asks again later."""
+    """Run one greenlet for each caller, all at the same time. A refused caller asks again later."""
     tally = Tally()
     end = time.monotonic() + given["seconds"]
 
@@ -57,7 +57,7 @@ def crowd(authority: Authority, callers: list[Caller], given: dict[str, Any]) ->
 
 
 def stopped(authority: Authority, callers: list[Caller], given: dict[str, Any]) -> Tally:
-    """Greenlets that ask as anybody, and many of which a Timeout stops in the middle."""
+    """Run greenlets that ask as random callers. A Timeout stops many of their requests."""
     tally = Tally()
     all_of_them = Crowd(authority, callers)
     end = time.monotonic() + given["seconds"]
@@ -81,7 +81,7 @@ def stopped(authority: Authority, callers: list[Caller], given: dict[str, Any]) 
 
 
 def recovered(authority: Authority, callers: list[Caller], greenlets: int) -> Tally:
-    """Each caller once more, until it works; then so many greenlets at once, for a while."""
+    """Ask as each caller until it works; then run `greenlets` greenlets at the same time, for 1.5 s."""
     tally, chance = Tally(), random.Random(0)
     end = time.monotonic() + 10
     for caller in callers:
@@ -118,7 +118,7 @@ def main() -> None:
             tell(crowd(authority, callers, given))
         else:
             tell(stopped(authority, callers, given))
-            sys.stdin.readline()  # the storm is over
+            sys.stdin.readline()  # no more requests are stopped
             tell(recovered(authority, callers, settings.max_connections + 4))
 
 

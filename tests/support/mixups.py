@@ -1,4 +1,4 @@
-"""A proxy that loses, delays and cuts replies, and who waits behind it."""
+"""A proxy that loses, delays and cuts replies, and a count of the requests that wait behind it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUT = 0.25  # s, of a command; the proxy's late replies are about as late
 
 
 class Proxy:
-    """tests/support/troubled_proxy.py in a process of its own."""
+    """Runs tests/support/troubled_proxy.py in a process of its own."""
 
     def __init__(self, folder: Path, server: Server, seed: int) -> None:
         script = str(Path(__file__).with_name("troubled_proxy.py"))
@@ -37,7 +37,7 @@ class Proxy:
         assert self._process.stdout.readline() == "{}\n"
 
     def say(self, word: str) -> dict[str, int]:
-        """Tell it what to do from now on; what it has done so far."""
+        """Tell the proxy what to do from now on, and return what it has done so far."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(word + "\n")
@@ -58,7 +58,7 @@ def proxying(folder: Path, server: Server, seed: int = 1) -> Iterator[Proxy]:
 
 
 def waiting_at_once(proxy: Proxy, limit: int, asking: Callable[[], object] = int) -> int:
-    """How many replies wait on their connections when none may pass, and more callers ask."""
+    """Return how many replies wait on their connections when none may pass and more callers ask."""
     proxy.say("hold")
     asking()
     with suppress(AssertionError):

@@ -159,6 +159,6 @@ word_sets = st.frozensets(words, max_size=4)
 catalogues = st.frozensets(words, max_size=4)
 
 REACHES, VERBS = ["my", "managed", "all"], ["read", "delete", "manage"]
-# Each right alone and beside everything, with each right alone in the catalogue.
+# Each right alone and together with everything, with each right alone in the catalogue.
 FEW = [{*named, *more} for named in [(), *zip(RIGHTS)] for more in [(), (EVERYTHING,)]]
 LISTED = [set(), *({right} for right in RIGHTS)]

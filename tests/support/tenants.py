@@ -15,11 +15,12 @@ from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
 from patauth.store.record import PatRecord
 from patauth.store.tenant_index import TenantIndex
+from tests.support.internals import store_of
 
 
 def send(authority: Authority, *commands: tuple[Any, ...]) -> list[Any]:
     """Commands of the test's own, past everything."""
-    return authority.operations._store._scripts.call(commands)
+    return store_of(authority)._scripts.call(commands)
 
 
 def keys_of(authority: Authority) -> Keys:
@@ -29,7 +30,7 @@ def keys_of(authority: Authority) -> Keys:
 def forge(authority: Authority, created_ms: int, number: int = 0, expires_ms: int = NEVER) -> str:
     """An entry without a record, as a creation that was cut short leaves it."""
     pat_id = PatId(f"{number:08x}" + "ab" * 12)
-    authority.operations._store.tenant_index.enter(pat_id, created_ms, expires_ms)
+    store_of(authority).tenant_index.enter(pat_id, created_ms, expires_ms)
     return pat_id
 
 
@@ -53,7 +54,7 @@ def put(path: str, value: Any) -> dict[str, Any]:
 
 def record_of(authority: Authority, pat_id: str) -> PatRecord:
     """The record of a PAT, as it is in the store."""
-    (record,) = authority.operations._store.pats.read([PatId(pat_id)])
+    (record,) = store_of(authority).pats.read([PatId(pat_id)])
     assert record is not None
     return record
 

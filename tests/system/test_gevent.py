@@ -126,9 +126,10 @@ def test_greenlets_get_their_own_replies_however_late_cut_or_stopped(
 HASHING = """
 from gevent import monkey; monkey.patch_all()
 import gevent
-from patauth.crypto.hashing import Hasher
+from patauth.crypto import hashing
 from patauth.crypto.profiles import PROFILES
-hasher, turns = Hasher(PROFILES["owasp"], slots=2, queue=9, max_wait=30), 0
+hashing.MAX_WAIT = 30
+hasher, turns = hashing.Hasher(PROFILES["owasp"], slots=2, queue=9), 0
 def others():
     global turns
     while True:
@@ -166,7 +167,7 @@ GIVING_UP = """
 from gevent import monkey; monkey.patch_all()
 import gevent, threading, time, argon2.low_level
 from patauth import Overloaded
-from patauth.crypto.hashing import Hasher
+from patauth.crypto import hashing
 from patauth.crypto.profiles import PROFILES
 running, most, lock = 0, 0, monkey.get_original("threading", "Lock")()
 def slow(*_, **__):
@@ -178,7 +179,8 @@ def slow(*_, **__):
         running -= 1
     return bytes(32)
 argon2.low_level.hash_secret_raw = slow
-hasher = Hasher(PROFILES["owasp"], slots=1, queue=99, max_wait=0.05)
+hashing.MAX_WAIT = 0.05
+hasher = hashing.Hasher(PROFILES["owasp"], slots=1, queue=99)
 def client():
     with gevent.Timeout(0.002, False):
         try:

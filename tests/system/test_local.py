@@ -214,7 +214,7 @@ def acquire_together(directory: Path, count: int) -> list[str]:
             os.close(gone)
             os.read(go, 1)
             try:
-                text = LocalEngine(directory, start_timeout=20).acquire()
+                text = LocalEngine(directory).acquire()
             except BaseException as error:
                 text = repr(error)
             os.write(answer, text.encode())
@@ -646,7 +646,8 @@ def test_an_engine_that_never_answers_is_reported_after_the_time_given(
     binary.write_text("#!/bin/sh\n[ $1 = --version ] && echo Valkey server v=9 && exit\nexec sleep 60\n")
     binary.chmod(0o700)
     monkeypatch.setenv("PATAUTH_ENGINE", str(binary))
-    engine = LocalEngine(home / "data", start_timeout=0.5)
+    monkeypatch.setattr(engine_module, "_START_TIMEOUT", 0.5)
+    engine = LocalEngine(home / "data")
     began = time.monotonic()
     with pytest.raises(StoreUnavailable):
         engine.acquire()

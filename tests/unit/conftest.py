@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest) -> str:
-    """The wheel's server: what these tests say is said of one module, and no engine has a part in it."""
+    """Use the server of the wheel: these tests are about one module, and the engine makes no difference."""
     return str(getattr(request, "param", "valkey"))

@@ -35,6 +35,7 @@ from .supervisor import DATA, RECORD, SOCKET, SUPERVISOR_LOCK, USERS_LOCK, read_
 _log = logging.getLogger("patauth.store")
 
 _ADDRESS_LIMIT = 103  # bytes of a unix socket's path: macOS has room for 104 with the final NUL, Linux 108
+_START_TIMEOUT = 5.0  # s for which the first use waits until the engine has started and loaded its files
 _REVIVE_INTERVAL = 0.2  # s between two attempts of a process to start a supervisor
 _REVIVE_WAIT = 0.03  # s for which revive() waits for the supervisor to detach, which takes about 0.02
 _TROUBLE_WAIT = 1.5  # s after which users believe a reported failure: the supervisor tries again every second
@@ -45,13 +46,10 @@ class LocalEngine:
     """One process's use of the engine in `directory`.
 
     It is thread-safe, and touches nothing before `acquire`.
-
-    `start_timeout` is how many seconds the first use waits for the engine to start and load its files.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, start_timeout: float = 5.0) -> None:
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = os.path.realpath(directory)  # links must not give the supervisor a second name
-        self._start_timeout = start_timeout
         self._mutex = threading.Lock()
         self._users: int | None = None  # descriptor of users.lock, which holds the shared lock
         self._users_file: os.stat_result | None = None  # the file behind that descriptor
@@ -63,7 +61,7 @@ class LocalEngine:
     def acquire(self) -> str:
         """Take the users' lock, and return the path of the unix socket to connect to.
 
-        The first call in a process waits until the engine answers, at most `start_timeout`. Later calls
+        The first call in a process waits until the engine answers, at most 5 s. Later calls
         return at once, also while the engine does not run (`revive` starts it again). Call this for each
         new connection: the path is valid until `release`, a fork, or a `revive` that finds a new DIR.
 
@@ -73,7 +71,7 @@ class LocalEngine:
         address = self._address
         if address is not None and self._starter is None:
             return address
-        deadline = time.monotonic() + self._start_timeout
+        deadline = time.monotonic() + _START_TIMEOUT
         # This polls the lock and does not wait for it. If gevent replaced threads after this lock was made, a
         # wait would also stop the greenlet that holds it.
         while not self._mutex.acquire(blocking=False):

@@ -10,10 +10,12 @@ from typing import Any
 
 from ...authority import Authority
 from ...model.filters import MAX_BYTES, MAX_SORTERS, SORTABLE
+from ...model.owner_types import DEFAULT_OWNER_TYPE
 from ...operations.json_patch import MAX_OPERATIONS, MAX_POINTER, MAX_TOKENS, NEEDS
 from ...operations.listing import MOST
+from ...operations.pat_patch import IN_BULK
 from ...operations.rotate import MAX_OVERLAP
-from ...operations.update import IN_BULK, MAX_BULK
+from ...operations.update import MAX_BULK
 from ...settings import MAX_ACCESS_TOKEN_TTL, Settings
 from ..bodies import MAX_JSON
 from ..openapi.parts import (
@@ -90,7 +92,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
             "name": {**NAME, "description": "Null or left out: the id."},
             "type": {
                 "enum": list(owner_types),
-                "description": "Null or left out: IDENTITY, if that is allowed.",
+                "description": f"Null or left out: {DEFAULT_OWNER_TYPE}, if that is allowed.",
             },
         },
         "BulkUpdate": {

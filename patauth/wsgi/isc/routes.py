@@ -24,11 +24,13 @@ from ...errors import InvalidRequest, PatAuthError
 from ...model import dates
 from ...model.caller import Caller
 from ...model.expiry import Expiry
+from ...model.owner_types import DEFAULT_OWNER_TYPE
 from ...model.pat import IssuedPat, Owner, PersonalAccessToken
 from ...model.rights import EVERYTHING
 from ...operations import lifecycle
 from ...operations.create import NewPat, create
 from ...operations.listing import list_pats
+from ...operations.pat_patch import PATCHABLE
 from ...operations.permissions import Actor
 from ...operations.rotate import DEFAULT_OVERLAP, rotate
 from ...operations.update import patch, patch_many
@@ -67,13 +69,12 @@ class Version(NamedTuple):
 
 
 _FEW = ("name", "scope")
-_MORE = (*_FEW, "expirationDate", "userAwareTokenNeverExpires")
 VERSIONS = {
-    "v1": Version("/personal-access-tokens/v1", None, _MORE, full=True),
+    "v1": Version("/personal-access-tokens/v1", None, PATCHABLE, full=True),
     "v3": Version("/v3/personal-access-tokens", 6, _FEW),
     "v2024": Version("/v2024/personal-access-tokens", 6, _FEW),
-    "v2025": Version("/v2025/personal-access-tokens", None, _MORE),
-    "v2026": Version("/v2026/personal-access-tokens", None, _MORE),
+    "v2025": Version("/v2025/personal-access-tokens", None, PATCHABLE),
+    "v2026": Version("/v2026/personal-access-tokens", None, PATCHABLE),
 }
 
 
@@ -229,7 +230,7 @@ def _create(call: _Call) -> Answer:
 def _owner(given: OwnerToBe | None) -> Owner | None:
     if given is None:
         return None
-    return Owner(given.id, given.name, "IDENTITY" if given.type is None else given.type)
+    return Owner(given.id, given.name, DEFAULT_OWNER_TYPE if given.type is None else given.type)
 
 
 def _get(call: _Call) -> Answer:

@@ -81,14 +81,14 @@ def token(environ: WSGIEnvironment, site: Site) -> Answer:
     credentials = site.operations.read(lambda: _client(environ, form, site), address)
     if not isinstance(credentials, PatCredentials):
         raise InvalidCredentials("an access token is not exchanged; send the PAT id and the PAT secret")
-    access = site.operations.exchange(credentials, form.get("scope"), address)
+    access, decision = site.operations.exchange(credentials, form.get("scope"), address)
     content = {
         "access_token": access.value,
         "token_type": access.token_type,
         "expires_in": access.expires_in,
         "scope": " ".join(access.scope),
     }
-    return with_quota(json_answer(200, content), access.decision)
+    return with_quota(json_answer(200, content), decision)
 
 
 def introspect(environ: WSGIEnvironment, site: Site) -> Answer:

@@ -58,7 +58,7 @@ def test_stats_of_an_unreachable_store_are_5(run: Run) -> None:
 
 def test_stop_ends_the_engine_and_says_whether_one_was_running(tmp_path: Path, run: Run) -> None:
     where = f"local:{tmp_path / 'data'}"
-    engine = LocalEngine(tmp_path / "data", start_timeout=20)
+    engine = LocalEngine(tmp_path / "data")
     engine.acquire()
     try:
         for stopped in (True, False):

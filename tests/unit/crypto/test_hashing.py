@@ -248,7 +248,8 @@ class TestCaps:
 class TestSlots:
     def test_at_most_so_many_hash_at_the_same_time(self, monkeypatch):
         argon2 = Blocked(monkeypatch)
-        hasher = make(slots=3, queue=32, max_wait=10)
+        monkeypatch.setattr(hashing, "MAX_WAIT", 10)
+        hasher = make(slots=3, queue=32)
         threads, outcomes = in_threads(lambda: hasher.hash(SECRET), 20)
         until(lambda: hasher._slots.waiting == 17)
         assert argon2.inside == 3
@@ -260,7 +261,8 @@ class TestSlots:
 
     def test_who_finds_the_queue_full_is_told_at_once_to_come_back(self, monkeypatch):
         argon2 = Blocked(monkeypatch)
-        hasher = make(slots=1, queue=2, max_wait=10)
+        monkeypatch.setattr(hashing, "MAX_WAIT", 10)
+        hasher = make(slots=1, queue=2)
         threads, outcomes = in_threads(lambda: hasher.hash(SECRET), 3)
         until(lambda: hasher._slots.waiting == 2)
         with pytest.raises(Overloaded) as caught:
@@ -275,7 +277,8 @@ class TestSlots:
 
     def test_who_waits_too_long_is_told_to_come_back_and_leaves_the_queue(self, monkeypatch):
         argon2 = Blocked(monkeypatch)
-        hasher = make(slots=1, queue=1, max_wait=0.005)
+        monkeypatch.setattr(hashing, "MAX_WAIT", 0.005)
+        hasher = make(slots=1, queue=1)
         threads, _ = in_threads(lambda: hasher.hash(SECRET), 1)
         until(lambda: argon2.inside == 1)
         for _ in range(3):

@@ -11,7 +11,7 @@ from itertools import combinations_with_replacement
 import pytest
 
 from patauth.crypto import proof_cache
-from patauth.crypto.hashing import Digest, Hasher
+from patauth.crypto.hashing import MAX_WAIT, Digest, Hasher
 from patauth.crypto.pepper import Pepper
 from patauth.crypto.profiles import PROFILES
 from patauth.crypto.proof_cache import ProofCache
@@ -27,8 +27,6 @@ STORED = Digest(b"s" * 16, b"d" * 32, 8, 1, 1)
 
 class Asked:
     """A hasher that only notes what it was asked, and answers `verdict` or raises it."""
-
-    max_wait = 0.1
 
     def __init__(self, verdict=True):
         self.verdict = verdict
@@ -373,7 +371,7 @@ class TestSingleFlight:
 
     def test_a_follower_waits_for_the_slot_and_the_hash_and_no_longer(self, joined):
         self.ask(True, joined)
-        assert set(joined) == {Asked.max_wait + proof_cache._LONGEST_HASH}
+        assert set(joined) == {MAX_WAIT + proof_cache._LONGEST_HASH}
 
     def test_who_comes_as_the_verdict_lands_does_not_hash_again(self):
         hasher = Asked(False)

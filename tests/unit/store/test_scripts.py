@@ -13,6 +13,7 @@ from patauth import Authority, PatAuthError, StoreUnavailable
 from patauth.store.deadline import Deadline
 from patauth.store.scripts import Script, Scripts, Wait, understood
 from tests.support.authorities import Make, basic_of, issue
+from tests.support.internals import transport_of
 from tests.support.tables import each
 
 
@@ -77,7 +78,7 @@ def test_no_verb_raises_anything_but_our_errors_whatever_is_answered(make_at: Ma
     authority: Authority = make_at(request_quota="1000000/1", exchange_quota="1000000/1")
     issued = issue(authority)
     token = authority.exchange(issued.pat.id, issued.secret).value
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     honest = transport.call
     chance = random.Random(7)
     kinds: list[Any] = [None, -1, 0, 2**70, b"", b"x" * 200, [], [b"x"], "text", 1.5, True]

@@ -14,7 +14,7 @@ from tests.support.tables import each
         (
             MethodNotAllowed("GET, HEAD, POST"),
             405,
-            "this method is not allowed here; use GET or HEAD or POST",
+            "this method is not allowed here; use GET, HEAD or POST",
         ),
         (TooLarge(), 413, "the request body is too large"),
         (UnsupportedMediaType("send a/b"), 415, "send a/b"),

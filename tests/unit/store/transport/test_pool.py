@@ -24,6 +24,7 @@ from patauth import Authority, InvalidCredentials, Overloaded, Owner, StoreUnava
 from patauth.store.transport import pool as connection_module
 from patauth.store.transport.pool import Connections
 from tests.support.authorities import AS_INSTALLED, Make, basic_of, issue
+from tests.support.internals import transport_of
 from tests.support.servers import Server, binaries, serving, until
 from tests.support.tables import each
 
@@ -107,9 +108,9 @@ def test_a_restart_between_two_requests_is_not_noticed(make_at: Make, own: Serve
     """All idle connections are closed by then; one request finds out, and goes over a new one."""
     authority = make_at(url=own.url)
     issued = issue(authority)
-    held = [authority.operations._store._transport._checkout(time.monotonic() + 1) for _ in range(5)]  # type: ignore[attr-defined]
+    held = [transport_of(authority)._checkout(time.monotonic() + 1) for _ in range(5)]
     for connection in held:
-        authority.operations._store._transport._release(connection)  # type: ignore[attr-defined]
+        transport_of(authority)._release(connection)
     own.kill()
     own.start()
     for _ in range(3):
@@ -168,7 +169,7 @@ def test_after_a_restart_the_first_creation_is_made(make_at: Make, own: Server) 
     """16 connections are stale then; a process that only creates finds out at the first."""
     authority = make_at(url=own.url)
     authority.ping()
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     assert isinstance(transport, Connections)
     for wire in [transport._checkout(time.monotonic() + 1) for _ in range(16)]:
         transport._release(wire)
@@ -217,7 +218,7 @@ def test_exceptions_from_outside_at_any_moment_leave_everything_usable(make_at: 
     gc.collect()
     for mine in people:
         assert authority.authenticate(basic_of(mine)).pat_id == mine.pat.id
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     assert isinstance(transport, Connections)
     assert transport._slots.held <= 4
 
@@ -259,7 +260,7 @@ def test_what_is_not_understood_is_unavailable_and_never_unknown_credentials(
     """Every class of error reply, and replies that are none (REQUIREMENTS F5, F10)."""
     issued = issue(make_at(), owner=Owner(why.replace(" ", "-")))
     authority = hasty()  # half an answer is one that is waited for
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     assert isinstance(transport, Connections)
     transport.close()
     with liar(tmp_path / "liar", reply) as url:
@@ -293,7 +294,7 @@ def test_a_reply_that_trickles_in_does_not_stretch_the_deadline(
     """One byte every 50 ms: each of them in time, the whole never."""
     authority = hasty()
     issued = issue(authority)
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     assert isinstance(transport, Connections)
     transport.close()
 
@@ -347,7 +348,7 @@ def test_a_caller_waits_50_ms_for_a_connection_and_no_longer(
 ) -> None:
     authority = make_at(url=server.url, max_connections=1)
     issued = issue(authority)
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     assert isinstance(transport, Connections)
     held = transport._checkout(time.monotonic() + 1)
     waits = [refused_in(lambda: authority.authenticate(basic_of(issued))) for _ in range(5)]
@@ -372,7 +373,7 @@ def test_64_threads_share_one_connection_without_deadlock(make_at: Make, server:
         thread.join()
     assert len(outcomes) == 64 * 20
     assert outcomes.count(True) > 0
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     assert isinstance(transport, Connections)
     assert (transport._slots.held, len(transport._idle), transport._slots.waiting) == (1, 1, 0)
 
@@ -392,7 +393,7 @@ def test_a_deadline_that_passed_in_our_own_process_is_not_the_servers_fault(hast
     """A thread that got no turn for half a second: its connection is kept, and nobody else is refused."""
     authority = hasty()
     authority.ping()
-    transport = authority.operations._store._transport
+    transport = transport_of(authority)
     assert isinstance(transport, Connections)
     before = list(transport._idle)
     for _ in range(2 * connection_module.BREAKER_FAILURES):
