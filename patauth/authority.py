@@ -145,9 +145,9 @@ class Authority:
     def revoke(self, token: str, *, by: Caller | None = None, address: str | None = None) -> bool:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
 
-        `by` can revoke their own tokens; nothing happens to others. Returns only when the revocation is
-        durable, else raises `StoreUnavailable`; it is safe to repeat. Raise `RateLimited` (wrong PAT tokens
-        from `address`), `Overloaded`.
+        `by` can revoke their own tokens; nothing happens to others. An access token that calls ends itself
+        alone (`Forbidden`). Returns only when the revocation is durable, else raises `StoreUnavailable`; it
+        is safe to repeat. Raise `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
         """
         return self.operations.revoke(token, by=by, address=address)
 

@@ -38,6 +38,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, has_request_context, request, request_started
@@ -52,7 +53,7 @@ from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 T = TypeVar("T")
 
@@ -88,32 +89,29 @@ class PatAuth:
             if callable(gate.get(name)):
                 gate[name] = _in_context(app, gate[name])
         authority = Authority.from_env(**given)
-        marked = _mark_what_passes(app)
+        passed = object()  # nobody else has it
+        inner = app.wsgi_app
+
+        def marked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            environ[_PASSED] = (passed, *_target(environ))
+            return inner(environ, start_response)
+
         app.wsgi_app = PatAuthMiddleware(marked, authority, **gate)  # type: ignore[method-assign]
         app.extensions["patauth"] = authority
+        # Flask sends this signal before it calls anything else of the application.
+        request_started.connect(partial(_check_passed, passed), app, weak=False)
 
 
-def _mark_what_passes(app: Flask) -> WSGIApplication:
-    """Return the app's `wsgi_app`, for the gate to call. What reaches the app in any other way is a 500."""
-    inner = app.wsgi_app
-    mine = object()  # nobody else has it
-
-    def marked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        environ[_PASSED] = (mine, *_target(environ))
-        return inner(environ, start_response)
-
-    def check(_: Flask) -> None:
-        if request.environ.get(_PASSED) != (mine, *_target(request.environ)):
-            _log.error(
-                "a request reached the Flask app %r without passing patauth, so it was refused: something"
-                " took app.wsgi_app before PatAuth(app), or changed method or path after it",
-                app.name,
-            )
-            raise InternalServerError
-
-    # Flask sends this signal before it calls anything else of the application.
-    request_started.connect(check, app, weak=False)
-    return marked
+def _check_passed(passed: object, app: Flask) -> None:
+    """Answer 500 to a request that did not pass the gate for this method and path."""
+    environ = request.environ
+    if environ.get(_PASSED) != (passed, *_target(environ)):
+        _log.error(
+            "a request reached the Flask app %r without passing patauth, so it was refused: something took"
+            " app.wsgi_app before PatAuth(app), or changed method or path after it",
+            app.name,
+        )
+        raise InternalServerError
 
 
 def _target(environ: WSGIEnvironment) -> tuple[str, str]:

@@ -242,7 +242,10 @@ def _by_secret(pat: bytes, method: Method) -> Principal:
 @remembered
 def _by_token(pat: bytes, token: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
     record, access = unpack(pat), unpack_token(token)
-    found, scopes = record.pat, frozenset(access.scopes)
-    expires_ms = token_expiry(found, access)
-    principal = Principal(found.owner, scopes, found.id, found.tenant, "access_token", expires_ms)
-    return principal, record, access
+    return holder_of(record.pat, access), record, access
+
+
+def holder_of(pat: PersonalAccessToken, token: TokenRecord) -> Principal:
+    """Return the caller that an access token of the PAT stands for."""
+    scopes, expires_ms = frozenset(token.scopes), token_expiry(pat, token)
+    return Principal(pat.owner, scopes, pat.id, pat.tenant, "access_token", expires_ms)

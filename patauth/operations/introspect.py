@@ -1,6 +1,7 @@
 """Introspection and revocation of tokens (RFC 7662, RFC 7009).
 
-An owner may introspect and revoke their own access tokens, and a PAT by its PAT token. A holder of
+An owner may introspect and revoke their own access tokens, and a PAT by its PAT token. An access token that
+calls may revoke only itself. A holder of
 `oauth:introspect`, which is meant for resource servers, may introspect all access tokens of the tenant. For
 every other token the answer is "not active". It is the same whatever the reason: the token is unknown,
 expired, revoked, or belongs to somebody else.
@@ -10,14 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import InvalidCredentials, NotFound
+from ..errors import Forbidden, InvalidCredentials, NotFound
 from ..events import Facts
 from ..model.caller import Method
 from ..model.credentials import AccessToken, PatCredentials
 from ..model.pat import Owner
 from ..model.rights import INTROSPECT
 from ..store.record import PatRecord, TokenRecord
-from .authenticate import Authenticator, agree
+from .authenticate import Authenticator, agree, holder_of
 from .conditions import is_token_usable, token_expiry
 from .lifecycle import delete_shown
 from .permissions import Actor
@@ -109,8 +110,9 @@ def revoke(
 ) -> bool:
     """Revoke an access token, or with a PAT token the PAT, if the caller owns it; return whether it existed.
 
-    Returns only when the revocation is durable, also if an earlier call made it. Raise `RateLimited`,
-    `Overloaded`, and `StoreUnavailable` if the outcome is not known: it is safe to repeat.
+    Returns only when the revocation is durable, also if an earlier call made it. Raise `Forbidden` for an
+    access token that would end another one, `RateLimited`, `Overloaded`, and `StoreUnavailable` if the
+    outcome is not known: it is safe to repeat.
     """
     # A token that exists is removed even if it is not active: a disabled owner may be enabled again.
     store = actor.store
@@ -126,6 +128,8 @@ def revoke(
                 return False
             return True
     elif (found := _find(actor, token)) is not None and actor.owns(found[0].pat):
+        if actor.calls_by_access_token and actor.by != holder_of(found[0].pat, found[1]):
+            raise Forbidden("an access token ends itself alone; send the PAT's own secret or token")
 
         def facts_of(removed: bool | None) -> list[Facts]:
             return [] if removed is False else [{"patId": token.pat_id, **actor.facts}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import NotFound
+from ..errors import Forbidden, NotFound
 from ..events import Facts
 from ..model.caller import Principal
 from ..model.pat import PersonalAccessToken
@@ -34,9 +34,12 @@ def delete(actor: Actor, pat_id: str) -> None:
 def delete_self(actor: Actor) -> None:
     """Remove the PAT that calls; this needs no right. Durable and repeatable like `delete`.
 
-    Raise `NotFound`.
+    Raise `NotFound`, and `Forbidden` for an access token, which ends itself alone.
     """
-    _delete(actor.as_host(), actor, _own_id(actor))
+    pat_id = _own_id(actor)
+    if actor.calls_by_access_token:
+        raise Forbidden("an access token does not end its PAT; send the PAT's own secret or token")
+    _delete(actor.as_host(), actor, pat_id)
 
 
 def delete_shown(actor: Actor, pat_id: PatId) -> None:

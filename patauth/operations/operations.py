@@ -130,7 +130,7 @@ class Operations:
     def revoke(self, token: str, *, by: Caller | None, address: str | None) -> bool:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
 
-        Raise `RateLimited`, `Overloaded`.
+        Raise `Forbidden`, `RateLimited`, `Overloaded`.
         """
         actor = self.actor(by)
         try:

@@ -105,6 +105,11 @@ class Actor:
         return PatId(self.by.pat_id) if isinstance(self.by, Principal) else None
 
     @property
+    def calls_by_access_token(self) -> bool:
+        """Whether an access token calls, and not the PAT itself."""
+        return isinstance(self.by, Principal) and self.by.method == "access_token"
+
+    @property
     def facts(self) -> dict[str, str]:
         """The facts of an event that name the caller."""
         if self.by is None:

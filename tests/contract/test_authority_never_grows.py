@@ -486,7 +486,9 @@ class Growth(RuleBasedStateMachine):
         caller = self.caller(data, person=False)
         if caller is None or caller.pat is None:
             return
-        refusals = {NotFound} if self.gone(caller.pat) else set()
+        refusals: set[type[PatAuthError]] = {NotFound} if self.gone(caller.pat) else set()
+        if isinstance(caller.by, Principal) and caller.by.method == "access_token":
+            refusals = {Forbidden}  # it ends itself alone
         if self.attempt(refusals, lambda: delete_self(self.authority.operations.actor(caller.by))):
             caller.pat.deleted = True
         self.check_of(caller.pat)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from werkzeug.test import TestResponse
 
-from patauth import Authority, IssuedPat, Owner, RateLimited, StoreUnavailable
+from patauth import Authority, Forbidden, IssuedPat, Owner, RateLimited, StoreUnavailable
 from patauth.operations.introspect import INACTIVE
 from patauth.store.tokens import Tokens
 from patauth.wsgi.service.app import Standalone
@@ -165,6 +165,22 @@ class TestRevoke:
             authority.revoke(issued.token, by=by)
         assert authority.verify_bearer(token).subject == ALICE
         assert authority.verify_bearer(issued.token).subject == ALICE
+
+    @one_engine
+    def test_an_access_token_that_calls_ends_itself_alone(self, authority: Authority, clock: Clock) -> None:
+        """FINDINGS A15."""
+        issued = issue(authority)
+        own = access_of(authority, issued)
+        clock.advance(1000)
+        other = access_of(authority, issued)
+        narrow = authority.exchange(issued.pat.id, issued.secret, scope=["reports:read"]).value
+        by = authority.verify_bearer(own)
+        for token in (other, narrow):
+            with pytest.raises(Forbidden, match="itself alone"):
+                authority.revoke(token, by=by)
+            assert authority.introspect(token).active
+        authority.revoke(own, by=by)
+        assert authority.introspect(own) == INACTIVE
 
     @one_engine
     def test_each_is_one_event(self, authority: Authority, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask, request, session
+from flask import Flask, render_template_string, request, session
 from flask.testing import FlaskClient
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import Client
 
 import patauth.flask
-from patauth import Authority, ConfigurationError, IssuedPat, Owner
+from patauth import Authority, ConfigurationError, Cors, IssuedPat, Owner
 from patauth.flask import PatAuth, current_principal, require_scope
 from patauth.model.caller import Person
 from tests.support.authorities import basic_of, issue
@@ -201,3 +205,98 @@ def test_a_signed_in_person_manages_their_pats_by_the_apps_own_session() -> None
 def test_an_identify_that_cannot_be_called_is_refused_at_start() -> None:
     with pytest.raises(ConfigurationError, match="identify"):
         make_app(PATAUTH_IDENTIFY="alice")
+
+
+class TestAround:
+    """FINDINGS A19: what reaches the app without having passed the gate is 500, and never served."""
+
+    @pytest.fixture
+    def ran(self) -> list[str]:
+        return []
+
+    def guarded(self, ran: list[str], **config: Any) -> Flask:
+        app = Flask(__name__)
+        app.config.update(PATAUTH_STORE_URL="memory:", PATAUTH_PUBLIC=["/open"], **config)
+        app.before_request(lambda: ran.append("before"))  # type: ignore[arg-type, return-value]
+        for path in ("/open", "/who"):
+            app.add_url_rule(path, path, lambda: ran.append("view") or "served", methods=["GET", "POST"])
+        return app
+
+    def test_an_app_that_something_kept_from_before(
+        self, ran: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app = self.guarded(ran)
+        kept = app.wsgi_app
+        PatAuth(app)
+        app.before_request_funcs[None].insert(0, lambda: ran.append("first"))  # type: ignore[arg-type, return-value]
+        _, _, headers = issued_by(app)
+        mounted = DispatcherMiddleware(NotFound(), {"/app": kept})
+        for outer, prefix in ((kept, ""), (DispatcherMiddleware(kept), ""), (mounted, "/app")):
+            for path in ("/who", "/open", "/nothing"):
+                for sent in ({}, headers):
+                    caplog.clear()
+                    answer = Client(outer).get(prefix + path, headers=sent)
+                    assert answer.status_code == 500, path
+                    assert "without passing patauth" in caplog.text
+        assert ran == []
+        assert app.test_client().get("/open").text == "served"
+        assert app.test_client().get("/who", headers=headers).text == "served"
+        assert app.test_client().get("/who").status_code == 401
+
+    def test_a_method_or_path_that_changes_behind_the_gate(self, ran: list[str]) -> None:
+        app = self.guarded(ran)
+        inner = app.wsgi_app
+
+        def override(environ: dict[str, Any], start_response: Any) -> Any:
+            environ["REQUEST_METHOD"] = environ.get("HTTP_X_METHOD", environ["REQUEST_METHOD"])
+            environ["PATH_INFO"] = environ.get("HTTP_X_PATH", environ["PATH_INFO"])
+            return inner(environ, start_response)
+
+        app.wsgi_app = override  # type: ignore[method-assign]
+        PatAuth(app)
+        client = app.test_client()
+        assert client.get("/open").text == "served"
+        ran.clear()
+        for headers in ({"X-Method": "POST"}, {"X-Path": "/who"}):
+            assert client.get("/open", headers=headers).status_code == 500
+        assert ran == []
+
+    def test_what_wraps_the_gate_later_changes_what_it_judges(self, ran: list[str]) -> None:
+        app = self.guarded(ran)
+        PatAuth(app)
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_prefix=1)  # type: ignore[method-assign]
+        assert app.test_client().get("/open").text == "served"
+        assert app.test_client().get("/open", headers={"X-Forwarded-Prefix": "/app"}).status_code == 401
+
+    def test_a_mark_cannot_be_brought_along(self, ran: list[str]) -> None:
+        app, other = self.guarded(ran), make_app(PATAUTH_PUBLIC=["/*"])
+        kept = app.wsgi_app
+        PatAuth(app)
+        marks: list[Any] = []
+        other.before_request(lambda: marks.append(request.environ["patauth.flask"]))  # type: ignore[arg-type, return-value]
+        other.test_client().get("/who")
+        assert marks
+        for mark in (*marks, None, True, (None, "GET", "/who")):
+            environ = {"patauth.flask": mark, "HTTP_PATAUTH_FLASK": "1"}
+            assert Client(kept).get("/who", environ_overrides=environ).status_code == 500
+        assert ran == []
+
+
+def test_the_options_of_the_gate_are_keys_of_the_config() -> None:
+    def on_refusal(environ: dict[str, Any], error: Exception) -> tuple[str, str]:
+        return render_template_string("<h1>{{ request.path }}</h1>"), "text/html"
+
+    app = make_app(
+        PATAUTH_OPTIONAL=["/who"],
+        PATAUTH_CORS=Cors(["https://a.example"]),
+        PATAUTH_ON_REFUSAL=on_refusal,
+        PATAUTH_CHALLENGES=["bearer"],
+        PATAUTH_TOKEN_HEADERS=["X-API-Key"],
+    )
+    client, issued, _ = issued_by(app)
+    assert client.get("/who").get_json() == {"id": None}
+    assert client.get("/who", headers={"X-API-Key": issued.token}).get_json()["id"] == "alice"
+    refused = client.get("/reports", headers={"Origin": "https://a.example"})
+    assert (refused.status_code, refused.text) == (401, "<h1>/reports</h1>")
+    assert [field.split()[0] for field in refused.headers.getlist("WWW-Authenticate")] == ["Bearer"]
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://a.example"

@@ -301,7 +301,8 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             f"deletePresentedPat{name}",
             "Revoke the PAT that calls",
             {"204": removed, **responses("Isc404")},
-            "This needs no right: anybody who finds a secret can end it.",
+            "This needs no right: anybody who finds a secret can end it. An access token cannot, which ends"
+            " itself alone.",
         ),
     }
     bulk = {"200": answer("The PATs, in the order of their ids.", some, maybe=QUOTA)}

@@ -347,7 +347,19 @@ def test_a_caller_is_a_principal_or_a_person_and_nothing_else(setting: Make, by:
 
 
 class TestPresented:
-    @each("way", ["basic", "pat", "access_token"])
+    @each("named", HELD)
+    def test_an_access_token_looks_at_its_pat_and_does_not_end_it(self, setting: Make, named: str) -> None:
+        """FINDINGS A15: a token of one narrow scope could end the PAT."""
+        authority = setting()
+        world = World(authority, HELD[named], "access_token")
+        actor = authority.operations.actor(world.by)
+        assert get_self(actor).id == world.caller.pat.id
+        before = world.all()
+        with pytest.raises(Forbidden, match="does not end its PAT"):
+            delete_self(actor)
+        assert world.all() == before
+
+    @each("way", ["basic", "pat"])
     @each("named", HELD)
     def test_it_takes_no_right_to_look_at_it_and_to_end_it(self, setting: Make, named: str, way: str) -> None:
         authority = setting()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings, target
 from hypothesis import strategies as st
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, RequestRedirect, Rule
@@ -283,6 +284,84 @@ def test_a_path_with_several_readings_that_is_not_odd_obeys_the_rules_of_all() -
 )
 def test_a_path_made_to_be_expensive_is_refused(info: str) -> None:
     assert Gate(protect=["/elsewhere"]).decide("GET", "", info) == ODD
+
+
+FRAGMENTS = [
+    *(
+        "%25",
+        "%2525",
+        "%252f",
+        "%2e",
+        "%61",
+        "%3b",
+        "%5c",
+        "%3f",
+        "%",
+        "..",
+        ".",
+        "./",
+        "/.",
+        "/..",
+        "//",
+        "/",
+    ),
+    *(
+        ";",
+        ";a",
+        "/a;b",
+        "\\",
+        "?",
+        "#",
+        ":",
+        "\x00",
+        "\x85",
+        "\xc2\x80",
+        "\xc3\xa9",
+        "\xff",
+        "a",
+        "http://x",
+    ),
+]
+ANY_8_KB = st.builds(
+    lambda pieces, length: ("/" + "".join(text * count for text, count in pieces))[:length],
+    st.lists(
+        st.tuples(st.sampled_from(FRAGMENTS), st.sampled_from([1, 1, 1, 2, 5, 50, 400, 3000])), max_size=12
+    ),
+    st.sampled_from([100, 250, 1000, 8192]),
+)
+
+
+@settings(max_examples=examples(300), deadline=None, phases=[Phase.generate, Phase.target])
+@given(ANY_8_KB, st.sampled_from(["", "/a", "/a/..;b%25"]))
+def test_no_path_costs_more_than_a_small_budget_of_steps(info: str, script: str) -> None:
+    """FINDINGS A10, REQUIREMENTS E6: a search for the dearest path, by what passes through `_further`."""
+    passed: list[str] = []
+    further, judged = module._further, Counter[str]()
+
+    def counting(path: str) -> Iterator[str]:
+        passed.append(path)
+        return further(path)
+
+    class Counting(Gate):
+        def _judge(self, method: str, names: tuple[str, ...]) -> Verdict:
+            judged["readings"] += 1
+            return super()._judge(method, names)
+
+    gates = [
+        Counting(public=["/static/*"], require={"GET /reports*": "r", "/admin*": "a"}),
+        Counting(protect=["/admin*"]),
+        Counting(optional=["/feed*"], unknown_rules=True),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_further", counting)
+        for gate in gates:
+            passed.clear()
+            judged.clear()
+            gate.decide("GET", script, info)
+            spent = sum(module._STEPS_OF_READING + len(path) for path in passed)
+            target(float(spent), label=str(gates.index(gate)))
+            assert spent <= module._STEPS
+            assert judged["readings"] <= 2 + 2 * module._STEPS // module._STEPS_OF_READING
 
 
 @each(("script", "info"), [("", "/\u2215"), ("", "/\udcff"), ("app", "/x")])

@@ -441,6 +441,29 @@ def test_require_may_be_a_callable_of_the_environ(
     assert len(app.seen) == reached
 
 
+def test_the_text_of_a_failed_require_is_logged_at_debug_alone_and_without_credentials(
+    authority: Authority, app: Echo, issued: IssuedPat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FINDINGS A12: it may repeat the whole environ."""
+
+    def require(environ: dict[str, Any]) -> Iterable[str] | None:
+        raise LookupError(f"no rule for {environ}")
+
+    gate = PatAuthMiddleware(app, authority, require=require)
+    for authorization, secret in (
+        (basic_of(issued), basic_of(issued)[6:]),
+        (f"Bearer {issued.token}", issued.token),
+    ):
+        for level in (logging.INFO, logging.DEBUG):
+            caplog.clear()
+            with caplog.at_level(level, "patauth"):
+                assert request(gate, "/x", authorization=authorization).status_code == 500
+            assert secret not in caplog.text
+            assert "LookupError" in caplog.text
+            assert "in require" in caplog.text
+            assert ("no rule for {'" in caplog.text) == (level == logging.DEBUG)
+
+
 def test_the_applications_body_and_close_are_untouched(authority: Authority, issued: IssuedPat) -> None:
     """W2: a generator, its close(), and the request's body, read by nobody but the application."""
     closed = []
