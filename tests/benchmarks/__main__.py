@@ -106,6 +106,12 @@ def _slots(options: Options) -> Part:
     return slots.run(options.owners)
 
 
+def _paths(options: Options) -> Part:
+    from . import paths
+
+    return paths.run(20 * options.rounds if not options.smoke else 10)
+
+
 PARTS: dict[str, Callable[[Options], Part]] = {
     "requests": _requests,
     "profile": _profile,
@@ -113,6 +119,7 @@ PARTS: dict[str, Callable[[Options], Part]] = {
     "scale": _scale,
     "throughput": _throughput,
     "slots": _slots,
+    "paths": _paths,
 }
 
 
