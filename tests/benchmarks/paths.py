@@ -123,7 +123,7 @@ def run(steps: int) -> Part:
     goal = Goal("E6", "the dearest request without good credentials, ms", worst[3], BOUND)
     table = Table("Dearest requests", ("gate", "mount", "at most", "ms", "characters"), rows)
     method = (
-        f"A search of {steps} refused requests for each line. Times are of the processor, the least of {TRIES}"
+        f"A search of {steps} refused requests for each line. Times are of the CPU, the least of {TRIES}"
         f" tries; a plain refused request costs {usual:.3f} ms."
     )
     figures = {
