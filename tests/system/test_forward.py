@@ -1,4 +1,4 @@
-"""Forward-auth: `GET /verify` alone, and behind the real nginx with the configuration of the examples."""
+"""Forward-auth: `/verify` alone, and behind the real nginx with the configuration of the examples."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ import requests
 
 from patauth import Authority, IssuedPat, Owner, StoreUnavailable
 from patauth.store.verdicts import Verdicts
+from patauth.wsgi.middleware import PatAuthMiddleware
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import Make, basic_of, issue, wrong_secret
 from tests.support.paths import EXAMPLES
 from tests.support.processes import free_port
 from tests.support.servers import until
+from tests.support.tables import each
 from tests.support.wsgi import Echo, request, serving
 
 NAMES = ["X-Auth-Subject", "X-Auth-Scopes", "X-Auth-Pat-Id", "X-Auth-Method"]
@@ -86,15 +88,36 @@ class TestVerify:
         if status != 200:
             assert not any(name in answer.headers for name in NAMES)
 
-    def test_without_credentials_it_challenges(self, app: Standalone) -> None:
-        answer = request(app, "/verify")
-        assert (answer.status_code, answer.json) == (401, {"error": "unauthorized"})
-        assert {one.split()[0] for one in answer.headers.getlist("WWW-Authenticate")} == {"Basic", "Bearer"}
+    def test_a_refusal_is_the_gates_with_its_challenges_in_one_field_and_its_body_in_another(
+        self, app: Standalone, authority: Authority, issued: IssuedPat
+    ) -> None:
+        gate = PatAuthMiddleware(Echo(), authority, require={"/*": "admin"})
+        for authorization in (None, "Bearer x", "Basic x, Bearer y", basic_of(issued)):
+            asked = request(app, "/verify?scope=admin", authorization=authorization)
+            refused = request(gate, "/", authorization=authorization)
+            assert (asked.status_code, asked.data) == (refused.status_code, refused.data)
+            assert asked.headers.pop("X-Auth-Body").encode() == refused.data
+            challenges = refused.headers.getlist("WWW-Authenticate")
+            assert asked.headers.getlist("WWW-Authenticate") == ([", ".join(challenges)] if challenges else [])
+            for fields in (asked.headers, refused.headers):
+                fields.remove("WWW-Authenticate")
+                fields.pop("RateLimit", None)  # one request further
+            assert sorted(asked.headers) == sorted(refused.headers)
 
-    def test_only_get_and_head(self, app: Standalone, issued: IssuedPat) -> None:
-        assert request(app, "/verify", method="HEAD", authorization=basic_of(issued)).status_code == 200
-        answer = request(app, "/verify", method="POST", authorization=basic_of(issued))
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    @each("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    def test_every_method_asks_the_same_and_head_gets_no_body(
+        self, app: Standalone, issued: IssuedPat, method: str
+    ) -> None:
+        for query, authorization, status in (
+            ("", basic_of(issued), 200), ("", None, 401), ("?scope=admin", basic_of(issued), 403),
+        ):  # fmt: skip
+            get = request(app, f"/verify{query}", authorization=authorization)
+            other = request(app, f"/verify{query}", method=method, authorization=authorization)
+            assert get.status_code == other.status_code == status
+            assert other.data == (b"" if method == "HEAD" else get.data)
+            for fields in (get.headers, other.headers):
+                fields.pop("RateLimit", None)  # one request further
+            assert sorted(get.headers) == sorted(other.headers)
 
     def test_it_is_under_path_prefix_and_not_in_a_wrapped_app(self, make_at: Make) -> None:
         app = Standalone(make_at(path_prefix="/auth"))
