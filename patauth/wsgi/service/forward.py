@@ -2,8 +2,8 @@
 
     nginx `auth_request`, Caddy `forward_auth`, Traefik `forwardAuth`
 
-The front server passes on the Authorization field and the client's address. Every method asks the same. A 200
-tells it:
+The front server passes on the Authorization field and the client's address. Every method asks the same. A
+200 tells it:
 
     X-Auth-Subject    the owner's id, percent-encoded
     X-Auth-Scopes     the scopes in alphabetical order, separated by single spaces
@@ -11,11 +11,11 @@ tells it:
     X-Auth-Method     basic, pat or access_token
 
 It must remove the fields of these names that a client sent. This endpoint does not know the path of the
-request, so the front server says in the query which scopes it demands: `/verify?scope=reports:read+reports:write`.
+request, so the front server says in the query which scopes it demands: `/verify?scope=reports:read+a`.
 
-Refusals are those of the gate: 400, 401 with challenges, 403, 429 and 503 with Retry-After. They differ from it in
-their form alone, because nginx passes on fields of this answer and never its body, and of several fields of one
-name only the first: the challenges are one field, a list (RFC 9110 §11.6.1), and X-Auth-Body repeats the body.
+Refusals are those of the gate: 400, 401 with challenges, 403, 429 and 503 with Retry-After. nginx can pass on
+no body of this answer, and only the first of several fields of one name. So the challenges are one field, a
+list (RFC 9110 §11.6.1), and X-Auth-Body repeats the body.
 """
 
 from __future__ import annotations
