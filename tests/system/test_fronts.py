@@ -30,6 +30,7 @@ from patauth.wsgi.request import client_address
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import Make, basic_of, issue, wrong_secret
 from tests.support.fronts import FRONTS, Answer, Wire
+from tests.support.paths import EXAMPLES
 from tests.support.processes import free_port
 from tests.support.wsgi import Echo, folding, request
 
@@ -142,6 +143,16 @@ def test_no_spelling_of_an_identity_field_reaches_the_app(front: Served, issued:
         assert "forged" not in seen.values()
         assert "HTTP_AUTHORIZATION" not in seen
     assert len(front.app.seen) == len(forged) + 2
+
+
+def test_the_expression_in_traefiks_example_matches_every_spelling_of_an_identity_field_and_no_more() -> None:
+    expressions = set(re.findall(r"authResponseHeadersRegex: (.*)", (EXAMPLES / "traefik.yml").read_text()))
+    (expression,) = expressions
+    for name in IDENTITY:
+        assert all(re.search(expression, one) for one in spellings(name, random.Random(7)))
+    assert not any(
+        re.search(expression, one) for one in ("X-Auth-Token", "X-Auth-Subjects", "Y-X-Auth-Method")
+    )
 
 
 def test_the_app_gets_the_request_as_it_was_sent_and_patauth_no_body(
@@ -351,6 +362,18 @@ def is_plain(target: bytes) -> bool:
     return bool(_AS_SENT.fullmatch(path) and _PLAIN.fullmatch(path))
 
 
+_TRICKS = " ".join(  # a latin-1 character is a byte
+    [
+        r"/ // . .. /. /.. /../ /./ ... ; ;x=1 \ % %% %0 %2e %2E%2e %2f %2F %5c %3b %3f %23 %25 %252e",
+        "%252f %u002f %00 %0a %0d%0a %09 %1f %7f %20 + %c2%80 %c2%85 %C2%9f %c2%a0 %c2 %80 \xff %ff %c0%af",
+        "\xc3 \xc0\xaf %c0%ae %e0%80%af %e0%9f%bf %f0%80%80%af %f0%8f%bf%bf %ed%a0%80 %ed%bf%bf %f4%90%80%80",
+        "%f5%80%80%80 %c3%a4 \xc3\xa4 \xc3%a4 %e2%82%ac %f0%9f%98%80 %ed%9f%bf %ee%80%80 %f4%8f%bf%bf",
+        "%e2%80%8b %ef%bc%8f %ef%bb%bf ? ?/../ # #x { } {/../} {http.request.method} $uri ${x} * | ^ [ ]",
+        "< \" ' ` @ : , ~ reports reports/ /reports/q3 REPORTS %72eports q3 a public",
+    ]
+)
+
+
 def targets(rng: random.Random, count: int) -> Iterator[bytes]:
     """Every byte, raw and escaped, at four places of a path; then mixes of what has ever been a trick."""
     for byte in range(256):
@@ -364,17 +387,7 @@ def targets(rng: random.Random, count: int) -> Iterator[bytes]:
                 b"/reports/%s" % way,
                 b"/r%seports/q3" % way,
             )
-    tricks = [
-        b"/", b"//", b".", b"..", b"/.", b"/..", b"/../", b"/./", b"...", b";", b";x=1", b"\\", b"%", b"%%", b"%0",
-        b"%2e", b"%2E%2e", b"%2f", b"%2F", b"%5c", b"%3b", b"%3B", b"%3f", b"%23", b"%25", b"%252e", b"%252f",
-        b"%u002f", b"%00", b"%0a", b"%0d%0a", b"%09", b"%1f", b"%7f", b"%20", b"+", b" ", b"\t", b"\x0b", b"\x7f",
-        b"%c2%80", b"%c2%85", b"%C2%9f", b"%c2%a0", b"\xc2\x85", b"\xc2\xa0", b"%c2", b"%80", b"\xff", b"%ff", b"\xc3",
-        b"%c0%af", b"\xc0\xaf", b"%c0%ae", b"%e0%80%af", b"%e0%9f%bf", b"%f0%80%80%af", b"%f0%8f%bf%bf", b"%ed%a0%80",
-        b"%ed%bf%bf", b"%f4%90%80%80", b"%f5%80%80%80", b"%c3%a4", b"\xc3\xa4", b"\xc3%a4", b"%e2%82%ac", b"%f0%9f%98%80",
-        b"%ed%9f%bf", b"%ee%80%80", b"%f4%8f%bf%bf", b"%e2%80%8b", b"%ef%bc%8f", b"%ef%bb%bf", b"?", b"?/../", b"#", b"#x",
-        b"{", b"}", b"{/../}", b"{http.request.method}", b"$uri", b"${x}", b"*", b"|", b"^", b"[", b"]", b"<", b'"', b"'",
-        b"`", b"@", b":", b",", b"~", b"reports", b"reports/", b"/reports/q3", b"REPORTS", b"%72eports", b"q3", b"a", b"public",
-    ]  # fmt: skip
+    tricks = [*_TRICKS.encode("latin-1").split(b" "), b" ", b"\t", b"\x0b", b"\x7f", b"\xc2\x85", b"\xc2\xa0"]
     bases = [
         b"/reports/q3",
         b"/reports/",
@@ -437,7 +450,7 @@ def test_no_path_reaches_the_app_that_it_could_read_as_one_of_another_scope(
                 verdict = gate.decide("GET", script, info)
                 assert (verdict.kind, verdict.scopes) == (Kind.PROTECTED, frozenset()), (target, info)
                 assert "reports" not in routers.views(environ), (target, info)
-                sent = re.sub(rb"\Ahttp://[^/]*", b"", target.partition(b"?")[0].strip(b" "))
+                sent = re.sub(rb"\A[A-Za-z0-9+.-]+://[^/]*", b"", target.partition(b"?")[0].strip(b" "))
                 assert info == unquote(sent.decode("latin-1"), "latin-1"), target
             else:
                 assert front.app.seen == [], target
