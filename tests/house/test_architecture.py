@@ -42,8 +42,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("verdicts", "local", "store", "factory", "server_facts", "__init__"),
     ),
     "wsgi": (
-        *("errors", "answers", "routing", "request", "bodies", "gate", "require", "openapi", "api", "oauth"),
-        *("isc", "zitadel", "surfaces", "middleware", "service", "__init__"),
+        *("errors", "drain", "answers", "routing", "request", "bodies", "gate", "require", "openapi", "api"),
+        *("oauth", "isc", "zitadel", "surfaces", "middleware", "service", "__init__"),
     ),
     "cli": (
         *("context", "options", "output", "completion", "config", "keys", "owner", "pat", "serve", "store"),
