@@ -243,7 +243,7 @@ def test_no_part_of_a_body_is_taken_for_a_request(tmp_path: Path, worker: str) -
 
     with gunicorn(tmp_path, *WORKERS[worker]) as port:
         answered = all_at_once([partial(statuses, port)] * 20)
-    # The reset can overtake the answer.
+    assert [b"401"] in answered  # not for all: the reset can overtake the answer
     assert [one for one in answered if one not in ([b"401"], [])] == []
 
 
