@@ -49,8 +49,8 @@ class Upload:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.client.close()
         self.server.close()
+        self.client.close()
 
     def drain(self, drain: Drain) -> float:
         """Do what a server does when it has sent the answer; how long it took."""
@@ -75,14 +75,8 @@ class Upload:
         """Read as a server does before it closes: it waits for nothing that the client may still send."""
         self.server.settimeout(10)
         with suppress(ConnectionResetError):
-            while self.server.recv(65_536):
-                pass
-
-
-@pytest.fixture
-def upload() -> Iterator[Callable[..., Upload]]:
-    with ExitStack() as stack:
-        yield lambda *fields, **given: stack.enter_context(Upload(*fields, **given))
+            for _ in range(16):
+                self.server.recv(4096)
 
 
 @pytest.fixture
@@ -105,6 +99,13 @@ def send() -> Iterator[Callable[..., None]]:
     over.set()
     for thread in threads:
         thread.join()
+
+
+@pytest.fixture
+def upload(send: object) -> Iterator[Callable[..., Upload]]:
+    # After `send`, and so closed before it: a client that sends ends with its connection.
+    with ExitStack() as stack:
+        yield lambda *fields, **given: stack.enter_context(Upload(*fields, **given))
 
 
 class TestWhole:
