@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from patauth.errors import MissingCredentials
-from patauth.wsgi.answers import gate_error
-from patauth.wsgi.drain import answered
+from patauth import Authority, PatAuthMiddleware
 
-REFUSAL = gate_error(MissingCredentials(), "uploads")
+BODY = b'{"error": "unauthorized"}'
 
 
 def without_patauth(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -17,11 +16,10 @@ def without_patauth(environ: dict[str, Any], start_response: Any) -> Iterable[by
     if environ["PATH_INFO"] == "/ok":
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
-    start_response("401 Unauthorized", list(REFUSAL.fields))
-    return [REFUSAL.body]
+    start_response("401 Unauthorized", [("Content-Length", str(len(BODY))), ("WWW-Authenticate", "Bearer")])
+    return [BODY]
 
 
-def with_patauth(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Answer as the gate does."""
-    body = without_patauth(environ, start_response)
-    return body if environ["PATH_INFO"] == "/ok" else answered(body, environ)
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "store 'memory:'")
+    with_patauth = PatAuthMiddleware(without_patauth, Authority.from_url("memory:"), public=["/ok"])
