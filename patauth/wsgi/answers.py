@@ -51,7 +51,7 @@ class Answer(NamedTuple):
     body: bytes
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send the response; HEAD gets the fields without the body. An upload that is refused is read after it."""
+        """Send the response; HEAD gets the fields without the body. The rest of a refused upload is read."""
         start_response(f"{self.status} {HTTPStatus(self.status).phrase}", list(self.fields))
         body = [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
         return answered(body, environ) if self.status >= 400 else body
