@@ -27,6 +27,7 @@ from ..errors import (
     RateLimited,
 )
 from ..model.quota import Decision
+from .drain import answered
 from .errors import MethodNotAllowed, UnsupportedMediaType
 
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ class Answer(NamedTuple):
     body: bytes
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send the response; HEAD gets the fields without the body."""
+        """Send the response; HEAD gets the fields without the body. The rest of a refused upload is read."""
         start_response(f"{self.status} {HTTPStatus(self.status).phrase}", list(self.fields))
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
+        body = [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
+        return answered(body, environ) if self.status >= 400 else body
 
 
 class Challenges(NamedTuple):

@@ -1,8 +1,8 @@
 """CORS: which pages of other origins may read the answers (WHATWG Fetch §3.3).
 
 patauth answers preflights itself, so no preflight reaches the application unchecked. It never allows the
-credentials mode: browsers send neither cookies nor a saved Basic password along, so a page of another origin
-can use only what its own script puts into the request.
+credentials mode: a page of another origin cannot read an answer to a request that carries the visitor's
+cookies or saved Basic password. Browsers may still send such a request.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ _SHORT = 256  # characters
 
 # A stranger may send any path, so the work on one is bounded. A step is about 40 ns: what one character
 # costs in all of `_further`.
-_STEPS = 6_000
+_STEPS = 7_000
 _STEPS_OF_READING = 200
 _STEPS_OF_ESCAPE = 8
 _STEPS_OF_RULE = 8

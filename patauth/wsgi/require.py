@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from ..errors import InsufficientScope, MissingCredentials
 from ..model.scopes import check, covers
 from .answers import Answer
+from .drain import answered
 from .site import Site
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -36,7 +37,8 @@ def require_scope(*scopes: str) -> Callable[[_F], _F]:
             refusal = _refusal(request.environ, demanded)
             if refusal is None:
                 return current_app.ensure_sync(wrapped)(*args, **kwargs)
-            return Response(refusal.body, refusal.status, refusal.fields)
+            body = answered([refusal.body], request.environ)
+            return Response(body, refusal.status, refusal.fields)
 
         return guarded  # type: ignore[return-value]
 

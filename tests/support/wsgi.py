@@ -6,7 +6,9 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from socketserver import ThreadingMixIn
 from typing import Any
+from wsgiref import simple_server
 from wsgiref.validate import validator
 
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -73,3 +75,32 @@ def serving(app: App, port: int = 0) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class _Threading(ThreadingMixIn, simple_server.WSGIServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that goes away is no news."""
+
+
+class _Silent(simple_server.WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return str(self.client_address[0])
+
+
+@contextmanager
+def folding(app: App) -> Iterator[str]:
+    """The application on wsgiref, which makes the same of `X-A-B`, `X_A_B` and `x-a_b`; its URL."""
+    with simple_server.make_server("127.0.0.1", 0, app, _Threading, _Silent) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

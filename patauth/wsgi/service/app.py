@@ -1,6 +1,6 @@
 """The token service alone, as a WSGI application: patauth's own routes, its health, and forward-auth.
 
-    GET /verify     forward-auth: who calls, or why not (forward.py)
+    /verify         forward-auth: who calls, or why not; any method (forward.py)
     GET /healthz    200 while this process answers; the store is not asked
     GET /readyz     200 when the store answers and its key is right, else 503 with Retry-After
     ...             the surfaces of the settings; every other path is 404
@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 from ...authority import Authority
 from ...errors import Overloaded, PatAuthError, StoreUnavailable
 from ..answers import Answer, json_answer
-from ..errors import MethodNotAllowed
 from ..middleware import PatAuthMiddleware
-from ..routing import Route
+from ..routing import Route, get_only
 from ..site import Site
 from .forward import verify
 
@@ -40,8 +39,9 @@ class Standalone:
         self._site = Site(authority)
         prefix = authority.settings.path_prefix
         self._routes: dict[str, Route] = {
-            f"{prefix}/healthz": _alive,
-            f"{prefix}/readyz": self._ready,
+            f"{prefix}/healthz": get_only(_alive),
+            f"{prefix}/readyz": get_only(self._ready),
+            # Any method: Traefik's `preserveRequestMethod` asks with the client's own.
             f"{prefix}/verify": partial(verify, site=self._site),
         }
         self._rest = PatAuthMiddleware(_not_found, authority, protect=(), public=("/*",))
@@ -51,12 +51,9 @@ class Standalone:
         route = self._routes.get(environ.get("PATH_INFO", ""))
         if route is None:
             return self._rest(environ, start_response)
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return route(environ)(environ, start_response)
-        refusal = self._site.refusal(MethodNotAllowed("GET, HEAD"))
-        return refusal(environ, start_response)
+        return route(environ)(environ, start_response)
 
-    def _ready(self, _: WSGIEnvironment) -> Answer:
+    def _ready(self) -> Answer:
         try:
             self._authority.ping()
         except PatAuthError as problem:  # a wrong configuration of the store means not ready, too
@@ -66,7 +63,7 @@ class Standalone:
         return json_answer(200, {"status": "ready"})
 
 
-def _alive(_: WSGIEnvironment) -> Answer:
+def _alive() -> Answer:
     return json_answer(200, {"status": "alive"})
 
 

@@ -2,16 +2,20 @@
 
     nginx `auth_request`, Caddy `forward_auth`, Traefik `forwardAuth`
 
-The front server passes the request's headers on. A 200 tells it:
+The front server passes on the Authorization field and the client's address. Every method asks the same. A
+200 tells it:
 
     X-Auth-Subject    the owner's id, percent-encoded
     X-Auth-Scopes     the scopes in alphabetical order, separated by single spaces
     X-Auth-Pat-Id     the PAT's id
     X-Auth-Method     basic, pat or access_token
 
-It must remove the fields of these names that a client sent. Refusals are those of the gate: 400, 401 with
-challenges, 403, 429 and 503 with Retry-After. This endpoint does not know the path of the request, so the
-front server says in the query which scopes it demands: `/verify?scope=reports:read+reports:write`.
+It must remove the fields of these names that a client sent. This endpoint does not know the path of the
+request, so the front server says in the query which scopes it demands: `/verify?scope=reports:read+a`.
+
+Refusals are those of the gate: 400, 401 with challenges, 403, 429 and 503 with Retry-After. nginx can pass on
+no body of this answer, and only the first of several fields of one name. So the challenges are one field, a
+list (RFC 9110 §11.6.1), and X-Auth-Body repeats the body.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ def verify(environ: WSGIEnvironment, site: Site) -> Answer:
         if not covers(principal.scopes, required, site.settings.scopes or ()):
             raise InsufficientScope(required)
     except PatAuthError as error:
-        return with_quota(site.refusal(error), decision)
+        return _in_fields(with_quota(site.refusal(error), decision))
     fields = [
         ("X-Auth-Subject", quote(principal.subject.id, safe="")),
         ("X-Auth-Scopes", " ".join(sorted(principal.scopes))),
@@ -50,3 +54,13 @@ def verify(environ: WSGIEnvironment, site: Site) -> Answer:
         ("X-Auth-Method", principal.method),
     ]
     return with_quota(json_answer(200, {"active": True}, fields), decision)
+
+
+def _in_fields(refusal: Answer) -> Answer:
+    """Return the refusal with its challenges in one field, and its body in a field too (a line of ASCII)."""
+    challenges = [value for name, value in refusal.fields if name == "WWW-Authenticate"]
+    fields = [(name, value) for name, value in refusal.fields if name != "WWW-Authenticate"]
+    if challenges:
+        fields.append(("WWW-Authenticate", ", ".join(challenges)))
+    fields.append(("X-Auth-Body", refusal.body.decode("ascii")))
+    return Answer(refusal.status, fields, refusal.body)

@@ -629,9 +629,19 @@ def test_a_plain_path_is_public_exactly_when_the_contract_says_so(
 
 
 @given(patterns, patterns, scripts, infos)
-def test_only_an_odd_path_is_refused(protect: list[str], public: list[str], script: str, info: str) -> None:
+def test_only_an_odd_path_or_one_that_is_too_dear_is_refused(
+    protect: list[str], public: list[str], script: str, info: str
+) -> None:
     if Gate(protect, public).decide("GET", script, info).kind is Kind.ODD:
-        assert is_odd(script, info)
+        assert is_odd(script, info) or is_too_dear(script, info)
+
+
+def is_too_dear(script: str, info: str) -> bool:
+    readings = module._Readings(module._STEPS, module._STEPS_OF_READING)
+    try:
+        return not list(readings.of(script, info))
+    except module._TooMany:
+        return True
 
 
 def is_odd(script: str, info: str) -> bool:

@@ -1,0 +1,32 @@
+"""Debian's Chromium, driven by playwright."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+# Root needs --no-sandbox. The others keep Chromium from calling its maker's servers.
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+).split()
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run Chromium without a window. While it runs, `asyncio.run` fails in this thread.
+
+    playwright keeps an event loop running here.
+    """
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.fail("tests of pages need Chromium, which is not on PATH: apt-get install chromium")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=path, args=FLAGS) as browser,
+    ):
+        yield browser
