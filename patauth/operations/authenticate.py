@@ -17,7 +17,7 @@ from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
 from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
 from ..events import Events, Reason
-from ..model.caller import Method, Principal
+from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
 from ..model.pat import PersonalAccessToken, use_is_due
 from ..model.quota import Decision
@@ -87,11 +87,16 @@ class Authenticator:
             proven = self.prove(credentials, address)
             if proven.use_is_due:
                 self.note_use(proven)
-            return _admission((_by_secret(proven.verdict.pat, credentials.method), proven.decision))
+            return _admission(
+                (
+                    _by_secret(proven.record.packed, credentials.method, proven.slot.generation),
+                    proven.decision,
+                )
+            )
         verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, self._store.begin().at)
         if verdict.token is None:  # refused
             self._refuse_token(credentials, address, verdict.now)
-        principal, record, access = _by_token(verdict.pat, verdict.token)
+        principal, record, access = _by_token(verdict.pat, verdict.token, credentials.digest)
         pat, claims = record.pat, credentials.claims
         if (
             principal.tenant != self._tenant
@@ -234,18 +239,20 @@ def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
 
 
 @remembered
-def _by_secret(pat: bytes, method: Method) -> Principal:
+def _by_secret(pat: bytes, method: Method, generation: int) -> Principal:
     found = unpack(pat).pat
-    return Principal(found.owner, frozenset(found.scope), found.id, found.tenant, method, found.expires_ms)
+    return Principal(
+        found.owner, frozenset(found.scope), found.id, found.tenant, method, found.expires_ms,
+        Credential(generation),
+    )  # fmt: skip
 
 
 @remembered
-def _by_token(pat: bytes, token: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
+def _by_token(pat: bytes, token: bytes, digest: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
     record, access = unpack(pat), unpack_token(token)
-    return holder_of(record.pat, access), record, access
-
-
-def holder_of(pat: PersonalAccessToken, token: TokenRecord) -> Principal:
-    """Return the caller that an access token of the PAT stands for."""
-    scopes, expires_ms = frozenset(token.scopes), token_expiry(pat, token)
-    return Principal(pat.owner, scopes, pat.id, pat.tenant, "access_token", expires_ms)
+    found, scopes, expires_ms = record.pat, frozenset(access.scopes), token_expiry(record.pat, access)
+    principal = Principal(
+        found.owner, scopes, found.id, found.tenant, "access_token", expires_ms,
+        Credential(access.generation, digest),
+    )  # fmt: skip
+    return principal, record, access

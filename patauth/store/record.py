@@ -181,7 +181,7 @@ def pack(record: PatRecord, version: bytes) -> bytes:
 
 
 def remembered(read: Callable[P, T]) -> Callable[P, T]:
-    """Cache the results of `read`, a function of one or two byte strings: a record seldom changes.
+    """Cache the results of `read`, a function of a record and small values: a record seldom changes.
 
     Results for large records are not cached, so that the memory is bounded.
     """
@@ -189,7 +189,7 @@ def remembered(read: Callable[P, T]) -> Callable[P, T]:
     cached = lru_cache(maxsize=4096)(uncached)
 
     @wraps(read)
-    def get(data: bytes, *other: bytes) -> T:
+    def get(data: bytes, *other: Any) -> T:
         small = len(data) + (len(other[0]) if other else 0) <= _SMALL
         return (cached if small else uncached)(data, *other)
 
