@@ -73,7 +73,7 @@ class Limit(NamedTuple):
 
 
 NO_LIMIT = Limit(None, None, frozenset())
-ROTATED_AWAY = "this secret was rotated away and changes nothing any more; send the new one"
+_ROTATED_AWAY = "this secret was rotated away and changes nothing any more; send the new one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +244,10 @@ class Actor:
         if pat.tenant != by.tenant or not is_usable(pat, now) or not record.passes(generation, now):
             raise InvalidCredentials
         if generation != record.secrets[0].generation and not previous:
-            raise Forbidden(ROTATED_AWAY)
+            raise Forbidden(_ROTATED_AWAY)
         scopes = (by.scopes, frozenset(pat.scope))
         limit = Limit(scopes, pat.expires_ms, self._catalogue, pat.request_quota)
-        credential = Judged(record.pat_id, generation, by.credential.token, record.version, previous)
+        credential = Judged(record.pat_id, generation, by.credential.token, record.version)
         return replace(self, limit=limit, credential=credential)
 
     def _own_record(self, pat_id: PatId, credential: Credential) -> PatRecord:

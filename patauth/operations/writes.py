@@ -20,7 +20,7 @@ from ..store.record import PatRecord, SecretSlot
 from ..store.scripts import NotDurable
 from ..store.store import Store
 from ..store.transport.protocol import Unanswered
-from .permissions import ROTATED_AWAY, Actor
+from .permissions import Actor
 
 _TRIES = 100  # of compare-and-set; the deadline ends them earlier
 
@@ -73,8 +73,6 @@ def refuse(actor: Actor, outcome: Outcome) -> None:
         raise Forbidden("this owner is disabled; enable the owner first")
     if outcome == "ended":
         raise InvalidCredentials
-    if outcome == "rotated away":
-        raise Forbidden(ROTATED_AWAY)
 
 
 def recorded(

@@ -20,9 +20,9 @@ from .record import NEVER, not_understood
 from .scripts import understood
 
 Outcome = Literal[
-    "made", "gone", "changed", "disabled", "taken", "full", "exists", "ended", "rotated away", "judge again"
+    "made", "gone", "changed", "disabled", "taken", "full", "exists", "ended", "judge again"
 ]  # fmt: skip
-REFUSALS: dict[int, Outcome] = {6: "ended", 7: "rotated away", 8: "judge again"}  # of the credential
+REFUSALS: dict[int, Outcome] = {6: "ended", 7: "judge again"}  # of the credential
 DELETIONS: dict[int, Outcome] = {0: "gone", 1: "made", **REFUSALS}
 _LATE = 5  # the answer "too late" of the scripts that write
 IN_FLIGHT = 500  # ms; lua/prelude.lua has it, too
@@ -30,16 +30,12 @@ IN_FLIGHT = 500  # ms; lua/prelude.lua has it, too
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A credential that asks for a change, and the version of its PAT's record by which it was judged.
-
-    `previous`: it may also be the previous secret of an overlap.
-    """
+    """A credential that asks for a change, and the version of its PAT's record by which it was judged."""
 
     pat_id: PatId
     generation: int
     token: bytes | None  # the digest of the access token, if it is one
     version: bytes
-    previous: bool = False
 
 
 class Window(NamedTuple):
@@ -61,8 +57,8 @@ def asking_of(keys: Keys, by: Judged | None, pat_id: PatId) -> tuple[list[bytes]
         return [keys.pat(pat_id)] * 2, b""
     key = keys.pat(by.pat_id)
     token = key if by.token is None else keys.access_token(by.pat_id, by.token)
-    kind, previous = b"s" if by.token is None else b"t", b"p" if by.previous else b""
-    return [key, token], by.version + by.generation.to_bytes(3) + kind + previous
+    kind = b"" if by.token is None else b"t"
+    return [key, token], by.version + by.generation.to_bytes(3) + kind
 
 
 class Pause:

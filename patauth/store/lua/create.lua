@@ -7,7 +7,7 @@
 --   ARGV[8]  ms to keep the record from now on; empty: for ever
 --   ARGV[9]  most PATs that have not expired     ARGV[10]  retention of expired PATs, ms
 -- Returns {0 made | 1 the owner is disabled | 2 the name is taken | 3 full | 4 the id exists | 5 too late: the caller
---   was told that it failed | 6, 7, 8 the maker may not (`refused`)}
+--   was told that it failed | 6, 7 the maker may not (`refused`)}
 -- An engine whose memory is full refuses the first write, so it never leaves a part of a PAT.
 if now < ARGV[2] + 0 or now > ARGV[3] + 0 then return {5} end
 local no = refused(KEYS[4], KEYS[5], ARGV[4])

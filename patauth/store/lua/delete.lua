@@ -4,7 +4,7 @@
 --   KEYS[7]  PAT record of the caller     KEYS[8]  access token record of the caller
 --   ARGV[2]  the earliest and ARGV[3]  the latest instant to do this, ms     ARGV[4]  the caller (`refused`)
 --   ARGV[5]  id, 16 bytes
--- Returns {1 deleted | 0 it was not there, ms to wait}; {5} too late; {6}, {7}, {8} the caller may not (`refused`)
+-- Returns {1 deleted | 0 it was not there, ms to wait}; {5} too late; {6}, {7} the caller may not (`refused`)
 if now < ARGV[2] + 0 or now > ARGV[3] + 0 then return {5} end
 local no = refused(KEYS[7], KEYS[8], ARGV[4])
 if no then return {no} end

@@ -2,7 +2,7 @@
 --   KEYS[1]  access token record     KEYS[2]  record of its PAT     KEYS[3]  ends that others wait for
 --   KEYS[4]  PAT record of the caller     KEYS[5]  access token record of the caller
 --   ARGV[2]  the caller (`refused` in prelude.lua)
--- Returns {1 deleted | 0 it was not there, ms to wait}; {6}, {7}, {8} the caller may not (`refused`)
+-- Returns {1 deleted | 0 it was not there, ms to wait}; {6}, {7} the caller may not (`refused`)
 local no = refused(KEYS[4], KEYS[5], ARGV[2])
 if no then return {no} end
 local pat = redis.call('GET', KEYS[2])

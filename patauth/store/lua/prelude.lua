@@ -33,19 +33,17 @@ end
 -- Judges the credential that asks for a change, as it is now.
 --   pat_key, token_key  the record of its PAT, and of the access token if it is one
 --   by    empty: there is none, or it is in another slot; else the version of the record by which it was judged (8
---         bytes), its generation (3), 't' for an access token, and 'p' if the previous secret of an overlap may ask
--- Returns nil if it may change something, else an answer: 6 it has ended, 7 its secret was rotated away, 8 its PAT has
---   changed, so judge it again
+--         bytes), its generation (3), and 't' for an access token
+-- Returns nil if it still stands, else an answer: 6 it has ended, 7 its PAT has changed, so judge it again
 local function refused(pat_key, token_key, by)
   if by == '' then return nil end
   local pat, generation = redis.call('GET', pat_key), sub(by, 9, 11)
   if not active(pat) or not current(pat, generation) then return 6 end
-  if generation ~= sub(pat, GENERATION, GENERATION + 2) and sub(by, 13, 13) ~= 'p' then return 7 end
   if sub(by, 12, 12) == 't' then
     local token = redis.call('GET', token_key)
     if not token or now >= u48(token, 5) then return 6 end
   end
-  if sub(pat, VERSION, VERSION + 7) ~= sub(by, 1, 8) then return 8 end
+  if sub(pat, VERSION, VERSION + 7) ~= sub(by, 1, 8) then return 7 end
   return nil
 end
 

@@ -7,7 +7,7 @@
 --   then for each PAT:  its record as it was read, the record to write, the old name, the new name,
 --     owner index entry (id, expiry), ms to keep the record from now on (empty: for ever)
 -- Returns {0 written, ms to wait | 1 one is gone or expired | 2 one has changed in more than its last use: read again | 3 a name is
---   taken | 4 the owner is disabled | 5 too late: the caller was told that it failed | 6, 7, 8 the caller may
+--   taken | 4 the owner is disabled | 5 too late: the caller was told that it failed | 6, 7 the caller may
 --   not (`refused`)}
 -- An engine whose memory is full refuses the first write, so it never leaves a part of the changes.
 if now < ARGV[2] + 0 or now > ARGV[3] + 0 then return {5} end
