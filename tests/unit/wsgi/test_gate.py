@@ -17,6 +17,7 @@ from werkzeug.routing import Map, RequestRedirect, Rule
 from patauth.errors import ConfigurationError
 from patauth.wsgi import gate as module
 from patauth.wsgi.gate import Gate, Kind, Verdict
+from tests.support.hostile_requests import ESCAPES, NO_ASCII, SEPARATORS, WORDS
 from tests.support.searches import examples
 from tests.support.tables import each
 
@@ -534,28 +535,7 @@ patterns = st.lists(
     max_size=3,
 )
 scripts = st.sampled_from(["", "", "", "/app", "/pub", "/admin", "/app;v", "/app/..", "/%61pp"])
-separators = ["/", "/", "/", "//", "///", "\\", "/./", "/../", "/..;/", "/;x/", ";p=1", ";/", ".", ".."]
-words = [
-    "admin",
-    "admin",
-    "pub",
-    "app",
-    "a",
-    "b",
-    "Admin",
-    "http:",
-    " ",
-    "*",
-    "%",
-    "2e",
-    "5c",
-    "\0",
-    "\t",
-    "\n",
-]
-escapes = "%2f,%2F,%5c,%2e,%2e%2e,%252e,%252f,%25,%3b,%3B,%61,%61dmin,%c0%af,%c3,%0a,%00".split(",")
-no_ascii = ["\xff", "\xc0\xaf", "\xc3\xa9", "\xef\xbd\x81", "\xc2\x85"]
-pieces = st.sampled_from([*separators, *separators, *words, *escapes, *no_ascii])
+pieces = st.sampled_from([*SEPARATORS, *SEPARATORS, *WORDS, *ESCAPES, *NO_ASCII])
 infos = st.one_of(
     st.lists(pieces, max_size=9).map("".join),
     st.lists(pieces, max_size=9).map(lambda some: "/" + "".join(some)),

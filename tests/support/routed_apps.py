@@ -1,0 +1,325 @@
+"""Routers of several frameworks with the same routes behind patauth: what real servers serve to tests.
+
+`create()` makes one WSGI application of all. The Host header names the one that is asked, as
+`CONFIGURATION.ROUTER`, so that no path is spent on it. Nothing looks at the method where a framework allows
+that. The store is that of the environment.
+
+Each answer has a field X-Ran, which is put there outside of patauth, so that no layer can hide what ran: JSON
+of `[whether the router was called, [[view, method, path, principal, who else is named], ...]]`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from urllib3.util import parse_url
+
+from patauth import Authority, Cors, PatAuthMiddleware
+from patauth.crypto.profiles import PROFILES
+
+App = Callable[..., Iterable[bytes]]
+
+ORIGIN = "https://app.example"
+RULES: dict[str, Any] = {
+    "public": ["/pub/*"],
+    "optional": ["/feed*"],
+    "require": {
+        "GET /reports/*": "reports:read", "POST /reports/*": "reports:write", "/admin/*": "admin"
+    },
+}  # fmt: skip
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "rules": RULES,
+    "protect": {"protect": ["/admin/*", "/reports/*"]},
+    "corsapp": {**RULES, "cors": "app"},
+    "cors": {**RULES, "cors": Cors([ORIGIN])},
+}
+SETTINGS = {"request_quota": "1000000/1"}
+PLACES = ("pub", "feed", "reports", "admin")
+BODY, FIELDS = "of a view", {"X-View": "yes", "Access-Control-Allow-Origin": "*"}
+
+
+class Witness(threading.local):
+    """Knows what has run in this thread since `begin`."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self.router = False
+        self.views: list[list[Any]] = []
+
+    def view(self, name: str, method: str, path: str, environ: dict[str, Any]) -> None:
+        principal = environ.get("patauth.principal")
+        named = {
+            key: value
+            for key, value in environ.items()
+            if key.removeprefix("HTTP_") in ("REMOTE_USER", "AUTH_TYPE") or key.startswith("HTTP_PATAUTH")
+        }
+        self.views.append([name, method, path, principal and principal.subject.id, named])
+
+
+witness = Witness()
+
+
+def routes(rest: str) -> Iterable[tuple[str, str]]:
+    """Yield the names of views and their routes. `rest` is how a framework spells any rest of a path."""
+    yield "root", "/"
+    yield "feed", "/feed"
+    for place in PLACES:
+        yield place, f"/{place}/{rest}"
+    yield "any", f"/{rest}"
+
+
+def flask_app() -> Any:
+    from flask import Flask, request
+    from werkzeug.routing import Rule
+
+    app = Flask("routed", static_folder=None)
+
+    def view(**_: str) -> Any:
+        assert request.endpoint is not None
+        witness.view(request.endpoint, request.method, request.path, request.environ)
+        return BODY, FIELDS
+
+    for name, route in routes("<path:rest>"):
+        app.url_map.add(Rule(route, endpoint=name))  # without methods, so all of them
+        app.view_functions[name] = view
+    return app
+
+
+def django_app() -> App:
+    import django
+    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import path
+
+    def view_named(name: str) -> Callable[..., HttpResponse]:
+        def view(request: HttpRequest, **_: str) -> HttpResponse:
+            witness.view(name, request.method or "", request.path, request.META)
+            return HttpResponse(BODY, headers=FIELDS)
+
+        return view
+
+    settings.configure(
+        ALLOWED_HOSTS=["*"],
+        SECRET_KEY="x" * 50,
+        MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
+        ROOT_URLCONF=tuple(path(route[1:], view_named(name)) for name, route in routes("<path:rest>")),
+        LOGGING_CONFIG=None,
+    )
+    django.setup()
+    return get_wsgi_application()
+
+
+def bottle_app() -> App:
+    from bottle import Bottle, request, response
+
+    app = Bottle()
+
+    def view_named(name: str) -> Callable[..., str]:
+        def view(**_: str) -> str:
+            witness.view(name, request.method, request.path, request.environ)
+            response.headers.update(FIELDS)
+            return BODY
+
+        return view
+
+    for name, route in routes("<rest:path>"):
+        app.route(route, "ANY", view_named(name))
+    return app
+
+
+def falcon_app() -> App:
+    import falcon
+
+    app = falcon.App()
+
+    def view_named(name: str) -> Callable[..., None]:
+        def view(request: falcon.Request, response: falcon.Response, **_: str) -> None:
+            witness.view(name, request.method, request.path, request.env)
+            response.text = BODY
+            response.set_headers(FIELDS)
+
+        return view
+
+    for name, route in routes("{rest:path}"):
+        if name == "any":
+            app.add_sink(view_named(name), "/")
+        else:
+            view = staticmethod(view_named(name))
+            app.add_route(route, type(name, (), {f"on_{m.lower()}": view for m in falcon.HTTP_METHODS})())
+    return app
+
+
+class Node:
+    """Any resource below any other, for Pyramid's traversal."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __getitem__(self, name: str) -> Node:
+        return Node(*self.names, name)
+
+    @property
+    def view(self) -> str:
+        if not self.names:
+            return "root"
+        first = self.names[0]
+        return first if first == "feed" or (first in PLACES and len(self.names) > 1) else "any"
+
+
+def pyramid_app(*, traversal: bool = False) -> App:
+    """Make an app of routes; with `traversal`, of resources, where empty and dot segments do not count."""
+    from pyramid.config import Configurator
+    from pyramid.request import Request
+    from pyramid.response import Response
+
+    def answer() -> Response:
+        response = Response(BODY)
+        response.headers.update(FIELDS)
+        return response
+
+    def view_named(name: str) -> Callable[[Request], Response]:
+        def view(request: Request) -> Response:
+            witness.view(name, request.method, request.path_info, request.environ)
+            return answer()
+
+        return view
+
+    def view_of_node(context: Node, request: Request) -> Response:
+        slash = (
+            "/" if request.path_info.endswith("/") and context.names else ""
+        )  # where gates see a difference
+        path = "/" + "/".join(context.names) + slash
+        witness.view(context.view, request.method, path, request.environ)
+        return answer()
+
+    config = Configurator(root_factory=lambda _: Node())
+    if traversal:
+        config.add_view(view_of_node, context=Node)
+    else:
+        for name, route in routes("*rest"):
+            key = name + route
+            config.add_route(key, route)
+            config.add_view(view_named(name), route_name=key)
+    app: App = config.make_wsgi_app()
+    return app
+
+
+def forwarding_app(path_at_backend: Callable[[str], str | None]) -> App:
+    """Make an app that makes a URL of its path, unquoted as it is, for a backend. The backend is in Flask."""
+    app = flask_app()
+
+    def forward(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+        environ["PATH_INFO"] = unquote(path_at_backend(path) or "/").encode().decode("latin-1")
+        return app.wsgi_app(environ, start_response)
+
+    return forward
+
+
+def witnessed(app: App) -> App:
+    """Note that the application was called. Its own exceptions are a 500 of its own."""
+
+    def inner(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        witness.router = True
+        try:
+            return app(environ, start_response)
+        except Exception as error:
+            start_response("500 The application failed", [("Content-Length", "0")])
+            logging.getLogger("routed").info("%r", error)
+            return []
+
+    return inner
+
+
+def files_app() -> App:
+    """Werkzeug's SharedDataMiddleware over an app without routes."""
+    from werkzeug.exceptions import NotFound
+    from werkzeug.middleware.shared_data import SharedDataMiddleware
+
+    folder = Path(tempfile.mkdtemp())
+    (folder / "secret.txt").write_text("a secret")
+    return SharedDataMiddleware(NotFound(), {"/files": str(folder)})
+
+
+def overridden_app() -> App:
+    """A Flask app with a view for POST alone, and a method override inside of patauth."""
+    from flask import Flask, request
+
+    app = Flask("overridden", static_folder=None)
+
+    @app.post("/purge")
+    def purge() -> str:
+        witness.view("purge", request.method, request.path, request.environ)
+        return "purged"
+
+    def override(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["REQUEST_METHOD"] = environ.get("HTTP_X_HTTP_METHOD_OVERRIDE", environ["REQUEST_METHOD"])
+        return app.wsgi_app(environ, start_response)
+
+    return override
+
+
+ROUTERS: dict[str, Callable[[], App]] = {
+    "flask": flask_app,
+    "django": django_app,
+    "bottle": bottle_app,
+    "falcon": falcon_app,
+    "pyramid": pyramid_app,
+    "traversal": lambda: pyramid_app(traversal=True),
+    # It drops tabs and new lines, and takes a path for a URL if it looks like one.
+    "urllib": lambda: forwarding_app(lambda path: urlsplit(urljoin("http://backend/", path)).path),
+    # It removes dot segments. So does all that stands on it, as requests.
+    "urllib3": lambda: forwarding_app(
+        lambda path: parse_url(f"http://backend{'' if path.startswith('/') else '/'}{path}").path
+    ),
+}
+EXTENSION = "flaskext"  # Flask again, by patauth.flask.PatAuth
+OTHERS = {"files": files_app, "overridden": overridden_app}
+
+
+def extended(given: dict[str, Any]) -> App:
+    from patauth.flask import PatAuth
+
+    app = flask_app()
+    app.wsgi_app = witnessed(app.wsgi_app)
+    app.config.update({f"PATAUTH_{name.upper()}": value for name, value in {**SETTINGS, **given}.items()})
+    PatAuth(app)
+    return app
+
+
+def create() -> App:
+    """Make all of them. A server calls this once."""
+    authority = Authority.from_env(hash_profile=PROFILES["testing"], **SETTINGS)
+    inner = {name: witnessed(make()) for name, make in ROUTERS.items()}
+    apps: dict[str, App] = {}
+    for configuration, given in CONFIGURATIONS.items():
+        for name, app in inner.items():
+            apps[f"{configuration}.{name}"] = PatAuthMiddleware(app, authority, **given)
+        apps[f"{configuration}.{EXTENSION}"] = extended(given)
+    for name, make in OTHERS.items():
+        apps[f"rules.{name}"] = PatAuthMiddleware(
+            witnessed(make()), authority, require={"GET /purge": "reports:read", "POST /purge": "admin"}
+        )
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        witness.begin()
+        started: list[Any] = []
+        answer = apps[environ["HTTP_HOST"]](environ, lambda *given: started.append(given))
+        body = b"".join(answer)
+        if hasattr(answer, "close"):
+            answer.close()
+        status, fields = started[-1][:2]
+        start_response(status, [*fields, ("X-Ran", json.dumps([witness.router, witness.views]))])
+        return [body]
+
+    return app
