@@ -47,6 +47,7 @@ class Operations:
             settings.hash_profile,
             slots=settings.hash_slots,
             queue=settings.hash_queue,
+            wait=settings.hash_wait,
             peppers=settings.pepper,
         )
         signed = None
