@@ -145,8 +145,8 @@ def _owner_tag(pat_id: bytes) -> str:
 class _Recent:
     """Keeps at most `entries` values, each for `ttl` seconds. The least recently used value makes room.
 
-    cachetools' TTLCache needs a lock for a read and takes about three times as long, and an exception from
-    outside can leave it inconsistent. Here each step is a single operation on a dict.
+    A read needs no lock, and an exception from outside leaves nothing inconsistent: each step is a single
+    operation on a dict.
     """
 
     def __init__(self, entries: int, ttl: float, timer: Callable[[], float]) -> None:

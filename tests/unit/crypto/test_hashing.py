@@ -23,7 +23,7 @@ from patauth.errors import ConfigurationError, Overloaded, StoreUnavailable
 from patauth.settings import Settings
 from tests.support.servers import until
 from tests.support.tables import each
-from tests.support.threads import all_at_once, in_threads
+from tests.support.threads import all_at_once, hold, in_threads
 
 SECRET = b"a secret of thirty-two bytes....."[:32]
 OWNER, ANOTHER = "0123abcd", "4567cdef"  # owner tags
@@ -338,7 +338,7 @@ class TestSlots:
         hasher = make(slots=1, queue=0, wait=0)
         held = [lane.take(0) for lane in (hasher._slots, hasher._new)]
         for lane in (hasher._slots, hasher._new):
-            threading.Thread(target=lane._lock.acquire).start()
+            hold(lane._lock)
         hasher.after_fork()
         assert None not in held
         assert hasher.hash(SECRET, OWNER)

@@ -19,7 +19,7 @@ from patauth.crypto.proof_cache import ProofCache
 from patauth.errors import Overloaded, StoreUnavailable
 from tests.support.servers import until
 from tests.support.tables import each
-from tests.support.threads import in_threads
+from tests.support.threads import hold, in_threads
 
 PAT = b"0123456789abcdef0123456789abcdef"
 SECRET = bytes(range(32))
@@ -122,7 +122,7 @@ class TestMemory:
         hasher = Asked()
         cache = make(hasher)
         cache.check(PAT, SECRET, STORED)
-        cache._lock.acquire()
+        hold(cache._lock)
         cache.after_fork()
         assert cache.check(PAT, SECRET, STORED)
         assert len(hasher.questions) == 2
