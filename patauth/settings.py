@@ -83,7 +83,8 @@ class Settings:
     hash_profile: Profile = PROFILES["owasp"]
     pepper: Peppers = field(default=(), repr=False)  # oldest to newest
     hash_slots: int = field(default_factory=lambda: min(1024, _cores()))  # hashes at a time, per process
-    hash_queue: int = 32  # callers that may wait for a slot
+    hash_queue: int = 256  # callers that may wait for a slot, and as many that make or rotate PATs
+    hash_wait: float = 2.0  # how long they wait
     proof_ttl: float = 900.0  # how long a hash check is remembered
     proof_entries: int = 10_000  # hash checks that a process remembers
     # policy
@@ -353,6 +354,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "pepper": read_peppers,
     "hash_slots": _whole(1, 1024),
     "hash_queue": _whole(0, 100_000),
+    "hash_wait": _fraction(0.0, 60.0),
     "proof_ttl": _fraction(0, 86_400),
     "proof_entries": _whole(1, 10_000_000),
     "max_pats_per_owner": _whole(1, 100_000),

@@ -19,17 +19,19 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import blake2b
 from weakref import WeakValueDictionary
 
 from ..errors import Overloaded, PatAuthError
-from .hashing import MAX_WAIT, Digest, Hasher
+from .hashing import Digest, Hasher
 
 _KEY_BYTES = 32
 # The lengths of PAT id, salt, digest and mark, then the three costs. The secret is last and needs no length.
 # This head is so short that all parts together fit into one block of blake2b, 128 bytes.
 _HEAD = struct.Struct(">4B3I")
 _RENEWAL = 900.0  # s between two new digests of one PAT's secret
+_MOST_OF_ONE_PAT = 2  # hashes of one PAT at a time: it has at most two secrets
 _LONGEST_HASH = 1.0  # s for which a thread waits for another one's hash, beyond the wait for a slot
 
 
@@ -55,25 +57,35 @@ class ProofCache:
 
         A thread that stayed in the parent may have been in the middle of a change at that moment.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
         self._mac = blake2b(key=secrets.token_bytes(_KEY_BYTES), digest_size=32)
         self._verdicts = _Recent(self._entries, self._ttl, self._timer)
         self._renewed = _Recent(self._entries, _RENEWAL, self._timer)
         # Weak, so that a flight ends together with a leader that an exception from outside stops.
         self._flights: WeakValueDictionary[bytes, _Flight] = WeakValueDictionary()
 
-    def check(self, pat_id: bytes, secret: bytes, stored: Digest) -> bool:
+    def check(
+        self,
+        pat_id: bytes,
+        secret: bytes,
+        stored: Digest,
+        paused: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> bool:
         """Return whether `stored`, the digest in the record of `pat_id`, is a digest of `secret`.
 
-        If several threads ask the same question at the same time, only one of them hashes. Raise
-        `Overloaded`, and `StoreUnavailable` if the digest cannot be one of ours.
+        If several threads ask the same question at the same time, only one of them hashes. A context of
+        `paused` is around the wait for a hash. Raise `Overloaded`, also if two other hashes of this PAT are
+        under way, and `StoreUnavailable` if the digest cannot be one of ours.
         """
         try:
             key = self._key(pat_id, secret, stored)
         except struct.error:  # no record of ours has such a number; the hasher says what is wrong
-            return self._hasher.verify(secret, stored)
+            return self._hasher.verify(secret, stored, _owner_tag(pat_id))
         verdict = self._verdicts.get(key)
-        return self._compute_once(key, secret, stored) if verdict is None else verdict
+        if verdict is None:
+            with paused():
+                return self._compute_once(key, pat_id, secret, stored)
+        return verdict
 
     def _key(self, pat_id: bytes, secret: bytes, stored: Digest) -> bytes:
         salt, digest, pepper = stored.salt, stored.digest, stored.pepper
@@ -93,13 +105,13 @@ class ProofCache:
             if self._renewed.get(pat_id):
                 return None
             self._renewed.put(pat_id, True)
-        digest = self._hasher.hash(secret)
+        digest = self._hasher.hash(secret, _owner_tag(pat_id))
         key = self._key(pat_id, secret, digest)
         with self._lock:
             self._verdicts.put(key, True)
         return digest
 
-    def _compute_once(self, key: bytes, secret: bytes, stored: Digest) -> bool:
+    def _compute_once(self, key: bytes, pat_id: bytes, secret: bytes, stored: Digest) -> bool:
         """Hash in the first thread that asks, the leader. The others wait for its verdict or its error."""
         with self._lock:
             verdict = self._verdicts.get(key)  # it may be there since the caller looked
@@ -107,11 +119,13 @@ class ProofCache:
                 return verdict
             flight = self._flights.get(key)
             if flight is None:
-                mine = self._flights[key] = _Flight()
+                if sum(other.pat_id == pat_id for other in self._flights.values()) >= _MOST_OF_ONE_PAT:
+                    raise Overloaded(detail=f"{_MOST_OF_ONE_PAT} hashes of one PAT are under way already")
+                mine = self._flights[key] = _Flight(pat_id)
         if flight is not None:
-            return flight.join(MAX_WAIT + _LONGEST_HASH)
+            return flight.join(self._hasher.wait + _LONGEST_HASH)
         try:
-            mine.verdict = self._hasher.verify(secret, stored)
+            mine.verdict = self._hasher.verify(secret, stored, _owner_tag(pat_id))
             return mine.verdict
         except PatAuthError as error:
             mine.error = error
@@ -124,11 +138,15 @@ class ProofCache:
                 self._flights.pop(key, None)
 
 
+def _owner_tag(pat_id: bytes) -> str:
+    return pat_id[:4].hex()
+
+
 class _Recent:
     """Keeps at most `entries` values, each for `ttl` seconds. The least recently used value makes room.
 
-    cachetools' TTLCache needs a lock for a read and takes about three times as long, and an exception from
-    outside can leave it inconsistent. Here each step is a single operation on a dict.
+    A read needs no lock, and an exception from outside leaves nothing inconsistent: each step is a single
+    operation on a dict.
     """
 
     def __init__(self, entries: int, ttl: float, timer: Callable[[], float]) -> None:
@@ -159,7 +177,8 @@ class _Recent:
 class _Flight:
     """A computation under way, then its verdict or error. Both stay None if an exception stops its thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, pat_id: bytes) -> None:
+        self.pat_id = pat_id
         self.landed = threading.Event()
         self.verdict: bool | None = None
         self.error: PatAuthError | None = None

@@ -7,6 +7,8 @@ credentials (pure) -> one script: record, secret tag or token, expiry, revocatio
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, NoReturn
@@ -30,6 +32,8 @@ from .conditions import is_usable, require_usable, token_expiry
 from .failures import Failures
 
 _log = logging.getLogger("patauth")
+
+Paused = Callable[[], AbstractContextManager[None]]  # the time of its block does not count for a deadline
 
 
 class Admission(NamedTuple):
@@ -125,19 +129,27 @@ class Authenticator:
         if record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
         decision = self._within(verdict, record, exchange=exchange)
-        slot = self.check_secret(credentials, address, record, tag, verdict.now)
+        slot = self.check_secret(credentials, address, record, tag, verdict.now, deadline.paused)
         if self._proofs.is_due(slot.digest):
-            self._rehash(credentials, slot, deadline)
+            with deadline.paused():
+                self._rehash(credentials, slot)
         return Proven(record, slot, tag, verdict, decision, deadline)
 
     def check_secret(
-        self, credentials: PatCredentials, address: str | None, record: PatRecord, tag: bytes, now: int
+        self,
+        credentials: PatCredentials,
+        address: str | None,
+        record: PatRecord,
+        tag: bytes,
+        now: int,
+        paused: Paused,
     ) -> SecretSlot:
         """Return the slot of `record` that the secret matches.
 
-        Raise `InvalidCredentials` unless the hash is right and the PAT may be used at `now` (ms).
+        A context of `paused` is around the wait for a hash. Raise `InvalidCredentials` unless the hash is
+        right and the PAT may be used at `now` (ms).
         """
-        slot = self._check_hash(credentials, address, record.slot_of(tag, now))
+        slot = self._check_hash(credentials, address, record.slot_of(tag, now), paused)
         try:
             require_usable(record.pat, now)
         except InvalidCredentials as refusal:
@@ -146,11 +158,11 @@ class Authenticator:
         return slot
 
     def _check_hash(
-        self, credentials: PatCredentials, address: str | None, slot: SecretSlot | None
+        self, credentials: PatCredentials, address: str | None, slot: SecretSlot | None, paused: Paused
     ) -> SecretSlot:
         if slot is None:
             self._refuse(credentials, address)
-        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest):
+        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest, paused):
             if slot.digest.pepper == NO_PEPPER:
                 self._refuse(credentials, address)
             # The tag was right. So the secret is right, and the id of the pepper stands for a wrong key.
@@ -171,18 +183,18 @@ class Authenticator:
         (record,) = store.pats.read([credentials.pat_id])
         if record is None or record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
-        with store.paused():
-            if usable:
-                self.check_secret(credentials, address, record, tag, record.pat.read_ms)
-            else:
-                self._check_hash(credentials, address, record.slot_of(tag, record.pat.read_ms))
+        now = record.pat.read_ms
+        if usable:
+            self.check_secret(credentials, address, record, tag, now, store.paused)
+        else:
+            self._check_hash(credentials, address, record.slot_of(tag, now), store.paused)
         return record.pat
 
     def note_use(self, proven: Proven) -> None:
-        """Write lastUsed. Log a failure, and go on."""
+        """Write lastUsed, within a deadline of its own. Log a failure, and go on."""
         pat_id = proven.record.pat_id
         try:
-            self._store.for_request(proven.deadline).pats.touch(pat_id, proven.verdict.now)
+            self._store.for_request().pats.touch(pat_id, proven.verdict.now)
         except PatAuthError as problem:
             _log.warning("lastUsed of PAT %s not written: %s", pat_id, problem.detail or problem)
 
@@ -193,13 +205,16 @@ class Authenticator:
             return _decision((True, name, quota, verdict.micros, 0))
         raise Decision(False, name, quota, 0, verdict.micros).refusal()
 
-    def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: Deadline) -> None:
-        """Hash a right secret with the current profile and pepper. Log a failure, and go on."""
+    def _rehash(self, credentials: PatCredentials, slot: SecretSlot) -> None:
+        """Hash a right secret with the current profile and pepper. Log a failure, and go on.
+
+        What it writes has a deadline of its own.
+        """
         pat_id = credentials.pat_id
         try:
             digest = self._proofs.renew(pat_id.raw, credentials.secret)
             if digest is not None:
-                self._store.for_request(deadline).pats.rehash(pat_id, slot, replace(slot, digest=digest))
+                self._store.for_request().pats.rehash(pat_id, slot, replace(slot, digest=digest))
         except PatAuthError as problem:
             _log.warning("PAT %s not hashed again: %s", pat_id, problem.detail or problem)
 

@@ -72,7 +72,7 @@ class Exchanger:
                 self._events.refused("revoked", address, token.pat_id)
                 raise InvalidCredentials
             slot = self._authenticator.check_secret(
-                credentials, address, issued, proven.tag, issued.pat.read_ms
+                credentials, address, issued, proven.tag, issued.pat.read_ms, proven.deadline.paused
             )
             proven = replace(proven, record=issued, slot=slot)
         else:

@@ -220,10 +220,10 @@ class Pats:
         """
         self.tenant_index.mark_use(pat_id, used_ms)
         names, arguments = [self.keys.pat(pat_id)], (used_ms.to_bytes(6),)
-        written = bool(self.scripts.run(_TOUCH, names, arguments, now=used_ms)[0] == 1)
+        written = self.scripts.run(_TOUCH, names, arguments, now=used_ms)[0]
         if written:
-            self.tenant_index.used(pat_id, used_ms)
-        return written
+            self.tenant_index.used(pat_id, used_ms, is_back=written == 2)
+        return bool(written)
 
     def rehash(self, pat_id: PatId, seen: SecretSlot, new: SecretSlot) -> bool:
         """Replace the slot `seen` by `new`, if the record still has it. Return whether it did."""

@@ -325,7 +325,7 @@ def test_a_previous_secret_passes_until_its_overlap_ends(make_at: Make, server: 
     ring = store_of(authority).keyring
     fresh = replace(
         record.secrets[0], generation=2, tag=ring.secret_tag(PatId(issued.pat.id), secret),
-        digest=hasher_of(authority).hash(secret),
+        digest=hasher_of(authority).hash(secret, "owner"),
     )  # fmt: skip
     rotated = PatRecord(record.pat, (fresh, record.secrets[0]), overlap_end_ms=clock.now + 1000)
     client.set(keys.pat(PatId(issued.pat.id)), pack(rotated, VERSION))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,6 +193,30 @@ def test_the_first_use_makes_a_private_directory_and_waits_for_a_durable_engine(
             connection.sendall(f"CONFIG GET {name}\r\n".encode())
             assert connection.recv(4096).decode().split()[-1] == value
     engine.release()
+
+
+def test_an_authority_that_is_dropped_gives_its_engine_back(directory: Path) -> None:
+    """As in a notebook, which makes one after the other: each would keep a descriptor and the engine."""
+
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    with patient(f"local:{directory}") as kept:
+        issue(kept)
+        before = open_files()
+        for _ in range(3):
+            dropped = patient(f"local:{directory}")
+            dropped.ping()
+            with pytest.warns(ResourceWarning, match="was not closed"):
+                del dropped
+            gc.collect()
+        assert open_files() == before
+        patient(f"local:{directory}").close()
+        patient(f"local:{directory}")  # it was never used
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del kept
+        gc.collect()
 
 
 def test_processes_that_start_together_on_an_empty_directory_share_one_engine(directory: Path) -> None:

@@ -159,6 +159,11 @@ class LocalEngine:
                 raise StoreUnavailable(detail=f"{self.directory}: the engine did not end in {_STOP_WAIT:g} s")
             return True
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether this process has the users' lock."""
+        return self._users is not None
+
     def release(self) -> None:
         """Release the users' lock. The engine ends some seconds after its last user has done so."""
         with self._mutex:
