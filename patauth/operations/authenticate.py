@@ -67,6 +67,18 @@ class Proven(msgspec.Struct, frozen=True):
         return use_is_due(self.record.pat.last_used_ms, self.verdict.now)
 
 
+class _Hashing:
+    """Pauses a deadline while a hash is waited for, and remembers that there was one."""
+
+    def __init__(self, paused: Paused) -> None:
+        self._paused = paused
+        self.happened = False
+
+    def __call__(self) -> AbstractContextManager[None]:
+        self.happened = True
+        return self._paused()
+
+
 class Authenticator:
     """Checks credentials against the store; safe for many threads."""
 
@@ -129,7 +141,15 @@ class Authenticator:
         if record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
         decision = self._within(verdict, record, exchange=exchange)
-        slot = self.check_secret(credentials, address, record, tag, verdict.now, deadline.paused)
+        hashing = _Hashing(deadline.paused)
+        slot = self.check_secret(credentials, address, record, tag, verdict.now, hashing)
+        while hashing.happened and not exchange:  # lua/issue.lua looks again at the end of an exchange
+            # Meanwhile the PAT may have ended, and that may be known.
+            (found,) = store.for_request(deadline).pats.read([pat_id])
+            if found is None:
+                self._refuse(credentials, address)
+            record, hashing = found, _Hashing(deadline.paused)
+            slot = self.check_secret(credentials, address, record, tag, record.pat.read_ms, hashing)
         if self._proofs.is_due(slot.digest):
             with deadline.paused():
                 self._rehash(credentials, slot)
@@ -180,15 +200,17 @@ class Authenticator:
         `Overloaded`, `StoreUnavailable`.
         """
         tag = store.keyring.secret_tag(credentials.pat_id, credentials.secret)
-        (record,) = store.pats.read([credentials.pat_id])
-        if record is None or record.pat.tenant != self._tenant:
-            self._refuse(credentials, address)
-        now = record.pat.read_ms
-        if usable:
-            self.check_secret(credentials, address, record, tag, now, store.paused)
-        else:
-            self._check_hash(credentials, address, record.slot_of(tag, now), store.paused)
-        return record.pat
+        while True:  # once, and again after a hash
+            (record,) = store.pats.read([credentials.pat_id])
+            if record is None or record.pat.tenant != self._tenant:
+                self._refuse(credentials, address)
+            now, hashing = record.pat.read_ms, _Hashing(store.paused)
+            if usable:
+                self.check_secret(credentials, address, record, tag, now, hashing)
+            else:
+                self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
+            if not hashing.happened:
+                return record.pat
 
     def note_use(self, proven: Proven) -> None:
         """Write lastUsed, within a deadline of its own. Log a failure, and go on."""

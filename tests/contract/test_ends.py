@@ -23,6 +23,7 @@ from patauth import (
     PatAuthError,
     Principal,
 )
+from patauth.crypto.hashing import Hasher
 from patauth.store import asking
 from patauth.store.scripts import Scripts
 from tests.support.authorities import Make, basic_of, issue
@@ -259,3 +260,58 @@ def test_only_a_principal_that_patauth_has_made_can_change_something(world: Auth
         world.delete(issued.pat.id, by=copy)
     assert store_of(world).pats.now()
     assert world.get(issued.pat.id, by=copy)
+
+
+USUAL = Hasher.verify
+
+
+def ending_verify(end: Callable[[], Any], done: list[bool]) -> Callable[..., bool]:
+    """A check of a hash that takes so long that `end` happens meanwhile, once."""
+
+    def verify(self: Hasher, *args: Any) -> bool:
+        found = USUAL(self, *args)
+        if not done:
+            done.append(True)
+            end()
+        return found
+
+    return verify
+
+
+@pytest.mark.parametrize("way", ["basic", "pat", "introspection"])
+def test_a_request_that_had_to_hash_is_judged_again(
+    world: Authority, make_at: Make, clock: Clock, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end comes while the hash is computed."""
+    for what, end in ENDS.items():
+        for owner in ("root", "sleeper"):
+            world.enable_owner(owner)
+            world.revoke_owner(owner)
+        case = Case(world, "access token", SLEEPER)
+        fresh, usual, done = make_at(clock=clock), Hasher.verify, []
+
+        def verify(
+            self: Hasher, *args: Any, case: Case = case, end: Any = end, done: list[bool] = done
+        ) -> bool:
+            found = usual(self, *args)
+            if not done:
+                done.append(True)
+                end(case)
+            return found
+
+        monkeypatch.setattr(Hasher, "verify", verify)
+        passes = ("with an overlap" in what) or ("loses the right" in what)
+        try:
+            if way == "introspection":
+                active = fresh.introspect(case.issued.token).active
+            else:
+                shown = basic_of(case.issued) if way == "basic" else f"Bearer {case.issued.token}"
+                principal = fresh.authenticate(shown)
+                active = True
+                if "loses the right" in what:
+                    assert ALL not in principal.scopes, "beyond what is left"
+        except InvalidCredentials:
+            active = False
+        assert done, what
+        assert active == passes, what
+        monkeypatch.setattr(Hasher, "verify", USUAL)

@@ -454,7 +454,8 @@ def test_the_key_shapes_are_those_of_the_code() -> None:
     pat_id = PatId(tag + id_.hex())
     made = {
         keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id), keys.access_token(pat_id, digest),
-        keys.owner(tag, "alice"), keys.owner_index(tag, "alice"), keys.barrier(tag), keys.barrier("store"), keys.ends(tag),
+        keys.owner(tag, "alice"), keys.owner_index(tag, "alice"), keys.ends(tag),
+        keys.barrier(tag), keys.barrier("store"),
         keys.tenant_created, keys.tenant_used, keys.tenant_expires, keys.tenant_marks, keys.tenant_sequence,
         keys.store_key, keys.store_check,
     }  # fmt: skip
