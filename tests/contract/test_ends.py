@@ -288,18 +288,8 @@ def test_a_request_that_had_to_hash_is_judged_again(
             world.enable_owner(owner)
             world.revoke_owner(owner)
         case = Case(world, "access token", SLEEPER)
-        fresh, usual, done = make_at(clock=clock), Hasher.verify, []
-
-        def verify(
-            self: Hasher, *args: Any, case: Case = case, end: Any = end, done: list[bool] = done
-        ) -> bool:
-            found = usual(self, *args)
-            if not done:
-                done.append(True)
-                end(case)
-            return found
-
-        monkeypatch.setattr(Hasher, "verify", verify)
+        fresh, done = make_at(clock=clock), list[bool]()
+        monkeypatch.setattr(Hasher, "verify", ending_verify(partial(end, case), done))
         passes = ("with an overlap" in what) or ("loses the right" in what)
         try:
             if way == "introspection":
