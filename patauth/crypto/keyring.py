@@ -28,9 +28,7 @@ class Keyring:
         key = _derive(store_key, "secret tag").ljust(64, b"\0")
         self._secret_tag_inner = sha256(bytes(byte ^ 0x36 for byte in key))
         self._secret_tag_outer = sha256(bytes(byte ^ 0x5C for byte in key))
-        self.csrf_key = _derive(
-            store_key, "csrf"
-        )  # signs what browsers send back (wsgi/api/csrf.py)
+        self.csrf_key = _derive(store_key, "csrf")  # signs what browsers send back (wsgi/api/csrf.py)
         self.check_value = _derive(store_key, "check")[:16]  # tells two keys apart, and reveals neither
 
     def __repr__(self) -> str:

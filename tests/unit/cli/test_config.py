@@ -44,6 +44,18 @@ def test_show_lists_every_setting_and_where_it_comes_from(
     assert "request_quota        5/1" in table.stdout
 
 
+def test_no_spelling_of_a_store_url_shows_a_password(run: Run) -> None:
+    for url in (
+        "redis://5ec7e7@h",
+        "rediss://u:5ec7e7@h",
+        "unix://5ec7e7@/s?db=1",
+        "unix:///s?password=5ec7e7",
+    ):
+        shown = run("config", "show", "--store", url)
+        assert shown.exit_code == 0
+        assert "5ec7e7" not in shown.output, url
+
+
 def test_what_config_show_prints_can_be_given_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in run("config", "show").stdout.splitlines()[1:]:
         name, value = line.split()[0], " ".join(line.split()[1:-1])

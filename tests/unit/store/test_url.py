@@ -76,5 +76,9 @@ def test_passwords_in_a_store_url_are_masked() -> None:
 
 @given(password=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4))
 def test_no_password_is_shown_whatever_it_is_made_of(password: str) -> None:
-    for url in (f"redis://user:{password}@host:1", f"redis://{password}@host:1", f"redis://{password}:@host:1"):
+    for url in (
+        f"redis://user:{password}@host:1",
+        f"redis://{password}@host:1",
+        f"redis://{password}:@host:1",
+    ):
         assert masked(url) in ("redis://***@host:1", "redis://***")
