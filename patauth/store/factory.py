@@ -69,6 +69,7 @@ def open_store(
         command_timeout=settings.command_timeout,
         limit=settings.max_connections,
         on_failure=engine.revive if engine else None,
+        admit=engine.admit if engine else None,
     )
     store = make(connections, wait=Wait(wait, patience), engine=engine)
     connections.on_connect = store.settle_key
