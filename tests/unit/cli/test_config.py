@@ -10,6 +10,7 @@ import pytest
 
 from patauth import Settings
 from tests.support.cli import Run
+from tests.support.private import write_private
 
 KEY = "5ec7e7" + "0a" * 29
 
@@ -23,7 +24,7 @@ def show(run: Run, *words: str) -> dict:
 def test_show_lists_every_setting_and_where_it_comes_from(
     run: Run, monkeypatch: pytest.MonkeyPatch, url: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "key").write_text(KEY)
+    write_private(tmp_path / "key", KEY)
     monkeypatch.setenv("PATAUTH_SECRET_KEY_FILE", str(tmp_path / "key"))
     monkeypatch.setenv("PATAUTH_REQUEST_QUOTA", "5/1")
     monkeypatch.setenv("PATAUTH_DURABILITY", "replicas:2")
