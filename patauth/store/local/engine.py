@@ -241,7 +241,7 @@ class LocalEngine:
         Raise `PermissionError`.
         """
         admit(connected)
-        if self._folder.path() is None and not self._holds():
+        if not (self._folder.is_open() if self._folder.path() else self._holds()):
             raise PermissionError(f"{self.directory} is not the folder any more that it was")
 
     # -- the supervisor -----------------------------------------------------------------------------------
