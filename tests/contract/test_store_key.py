@@ -194,3 +194,24 @@ def test_a_key_outside_of_the_store_is_no_argument_at_all(make_at: Make, server:
     with overheard(server) as heard:
         use(make_at, server, secret_key=OURS)
         assert not [command for command in heard() if shows(command, OURS)]
+
+
+def test_no_public_name_of_an_authority_leads_to_the_key(make_at: Make, store: Any) -> None:
+    """A17: whoever holds the key makes PATs of anybody, so it is nothing to hand out."""
+    authority = make_at()
+    issue(authority)
+    key, check = store.get()
+    found = list(reachable(authority, 5))
+    assert check in found, "it looks into the keyring"
+    assert key not in found
+
+
+def reachable(value: Any, depth: int) -> Iterator[Any]:
+    """Yield what the public names of an object lead to, and what those of that do."""
+    yield value
+    if depth == 0 or not type(value).__module__.startswith("patauth"):
+        return
+    for name in dir(value):
+        if not name.startswith("_"):
+            inner = getattr(value, name)
+            yield from reachable(inner() if name == "keyring" and callable(inner) else inner, depth - 1)
