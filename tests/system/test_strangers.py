@@ -23,6 +23,7 @@ from patauth import Authority, ConfigurationError, InvalidCredentials, Settings,
 from patauth.cli import program
 from patauth.jwt.key_files import SigningKeys
 from patauth.jwt.signature import Key
+from patauth.store.local import engine as engine_module
 from patauth.store.local.engine import LocalEngine
 from tests.support.authorities import issue, patient
 from tests.support.internals import transport_of
@@ -69,8 +70,13 @@ def engine_of(directory: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("end", ["idle connections", "engine", "engine and supervisor"])
-def test_a_stranger_who_swaps_the_folder_is_neither_asked_nor_believed(place: Path, end: str) -> None:
+@pytest.mark.parametrize("way", ["by descriptor", "by path"])
+def test_a_stranger_who_swaps_the_folder_is_neither_asked_nor_believed(
+    place: Path, end: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A7: the stranger even has an older copy of the store, with a PAT in it that was deleted since."""
+    if way == "by path":
+        monkeypatch.setattr(engine_module._Descriptor, "path", lambda _: None)  # a system without /proc
     directory = place / "data"
     directory.parent.chmod(0o755)
     with patient(f"local:{directory}") as authority:

@@ -116,10 +116,9 @@ class LocalEngine:
         if not self._mutex.acquire(blocking=False):
             return
         try:
-            now = time.monotonic()
-            if now - self._tried_at < _REVIVE_INTERVAL:
+            if not self._may_start():
                 return
-            self._tried_at = now
+            self._tried_at = time.monotonic()
             if not self._holds():
                 self._drop()  # somebody replaced DIR, or closed our descriptors
                 if not self._hold():
@@ -251,7 +250,7 @@ class LocalEngine:
         while True:
             self._reap_starter(0)
             supervised = self._supervised()
-            if not supervised and time.monotonic() - self._tried_at >= _REVIVE_INTERVAL:
+            if not supervised and self._may_start():
                 self._tried_at = time.monotonic()
                 self._start_supervisor()
             now = time.monotonic()
@@ -277,8 +276,13 @@ class LocalEngine:
     def _is_supervisor(self, pid: int) -> bool:
         return runs_in(self.directory, pid, "supervisor.py")
 
-    def _start_supervisor(self) -> None:
+    def _may_start(self) -> bool:
+        """Return whether it is time to start a supervisor. One on its way may take long on a busy machine."""
         self._reap_starter(0)
+        pause = _REVIVE_INTERVAL if self._starter is None else _START_TIMEOUT
+        return time.monotonic() - self._tried_at >= pause
+
+    def _start_supervisor(self) -> None:
         kind, binary = find_engine(Path(self.directory))
         script = os.path.abspath(supervisor.__file__)
         kept = ("PATH", "TZ", "LD_LIBRARY_PATH")  # the supervisor gets no secret of the application
