@@ -19,6 +19,7 @@ from .crypto.keyring import read_key
 from .crypto.pepper import Peppers, read_peppers
 from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
+from .files import mode_of, readers_of_secret, why_untrusted
 from .model.caller import Caller
 from .model.credentials import Format, Prefixes
 from .model.http_names import (
@@ -173,6 +174,12 @@ class Settings:
         return self.access_token_format == "jwt"  # noqa: S105
 
 
+def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return (variable, path) for each `PATAUTH_<NAME>_FILE` that names the file of a secret."""
+    names = [f"PATAUTH_{name.upper()}_FILE" for name in _SECRETS]
+    return [(name, environ[name]) for name in names if name in environ]
+
+
 def _cores() -> int:
     """Return how many processors this process may use, which in a container are not all."""
     if hasattr(os, "sched_getaffinity"):
@@ -182,11 +189,21 @@ def _cores() -> int:
 
 def _content(variable: str, path: str) -> str:
     try:
-        return Path(path).read_text("utf-8").strip()
+        with open(path, "rb") as file:
+            status, data = os.fstat(file.fileno()), file.read()
+        text = data.decode()
     except OSError as problem:
         raise ConfigurationError(f"{variable}: cannot read it: {problem.strerror}") from None
     except ValueError:  # not UTF-8, or NUL in the path
         raise ConfigurationError(f"{variable}: give the path of a file that holds text") from None
+    if why := why_untrusted(path, status):
+        raise ConfigurationError(f"{variable}: {why}")
+    if readers_of_secret(status):
+        warnings.warn(
+            f"{variable}: {path} (mode {mode_of(status)}) can be read by every user: chmod o-r {path}",
+            stacklevel=3,
+        )
+    return text.strip()
 
 
 # -- one reader for each setting -----------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from cachetools import LRUCache
 
 from ..model.quota import SECOND, Decision, Quota, admit
 
@@ -60,7 +61,7 @@ class Failures:
     def after_fork(self) -> None:
         """Start with a free lock and an empty table: a thread of the parent may have been changing them."""
         self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
-        self._tats: OrderedDict[str, int] = OrderedDict()
+        self._tats: LRUCache[str, int] = LRUCache(self._entries)
 
     def charge(self, address: str | None) -> Decision | None:
         """Count one refusal of an address and return the decision; None, and no limit, without an address."""
@@ -71,8 +72,5 @@ class Failures:
             # The clock is read under the lock, so that the readings of two threads stay in order.
             now_us = int(self._timer() * SECOND)
             step = admit(self._tats.get(network), now_us, self._quota)
-            self._tats.pop(network, None)  # so that it goes to the recent end
             self._tats[network] = step.tat_us  # on a refusal too, as `admit` asks
-            while len(self._tats) > self._entries:
-                self._tats.popitem(last=False)
         return Decision(step.allowed, "failures", self._quota, step.backlog_us, step.wait_us)

@@ -72,6 +72,7 @@ def open_store(
         limit=settings.max_connections,
         tls=tls,
         on_failure=engine.revive if engine else None,
+        admit=engine.admit if engine else None,
     )
     store = make(connections, wait=Wait(wait, patience), engine=engine)
     connections.on_connect = store.settle_key

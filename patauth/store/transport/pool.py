@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import getpid
+from socket import socket
 from typing import Any
 
 import hiredis
@@ -44,7 +45,8 @@ class Connections:
 
     `locate` returns the URL to connect to, and may start an engine. `connect_timeout` and `command_timeout`
     are in seconds. `limit` is the highest number of connections. `tls` is for a `rediss://` URL. The pool
-    calls `on_failure` when it cannot connect, and `on_connect` with each new connection before its first use.
+    calls `on_failure` when it cannot connect, `admit` with the socket of each new connection before anything
+    is sent, and `on_connect` with each new connection before its first use.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Connections:
         limit: int,
         tls: Tls | None = None,
         on_failure: Callable[[], None] | None = None,
+        admit: Callable[[socket], None] | None = None,
     ) -> None:
         load()
         self._locate = locate
@@ -64,6 +67,7 @@ class Connections:
         self._command_timeout = command_timeout
         self._limit = limit
         self._on_failure = on_failure
+        self._admit = admit
         self.on_connect: Callable[[Callable[[Sequence[Command]], list[Any]]], object] | None = None
         self._reset()
         after_fork_in_child(self._reset)
@@ -152,7 +156,8 @@ class Connections:
         if left <= 0:
             raise StoreUnavailable(detail="the request's deadline passed before there was a connection")
         try:
-            wire = Wire(url, min(self._connect_timeout, left), self._command_timeout, self._tls)
+            timeouts = min(self._connect_timeout, left), self._command_timeout
+            wire = Wire(url, *timeouts, self._tls, self._admit)
             try:
                 if self.on_connect is not None:
                     until = max(deadline, time.monotonic() + LATE)

@@ -12,7 +12,7 @@ import _socket
 import signal
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,8 @@ class Wire:
     After `ErrorReply` and `TooLate` it can be used again; after other errors, close it.
 
     Its methods raise `OSError` (also `TimeoutError` and `ConnectionError`), `WireError` and
-    `hiredis.HiredisError`. The timeouts are in seconds.
+    `hiredis.HiredisError`. The timeouts are in seconds. `admit` is called with the connected socket, and
+    raises one of these to refuse the server. A URL without a password sends nothing before that.
     """
 
     __slots__ = (
@@ -76,7 +77,12 @@ class Wire:
     slot: Slot  # the pool sets this: one of the connections that may be open
 
     def __init__(
-        self, url: str, connect_timeout: float, command_timeout: float, tls: Tls | None = None
+        self,
+        url: str,
+        connect_timeout: float,
+        command_timeout: float,
+        tls: Tls | None = None,
+        admit: Callable[[socket.socket], None] | None = None,
     ) -> None:
         connection: Any = redis_connection(url, connect_timeout, command_timeout)
         self._connection: Connection = connection
@@ -89,6 +95,12 @@ class Wire:
         except RedisError as problem:
             raise Unconnected(f"{type(problem).__name__}: {problem}") from None
         connected: Any = self._connection._sock
+        if admit is not None:
+            try:
+                admit(connected)
+            except BaseException:
+                self.close()
+                raise
         self._socket = connected
         self._send, self._receive = connected.sendall, connected.recv_into
         self._reader = hiredis.Reader(replyError=ErrorReply, notEnoughData=_UNFINISHED)
