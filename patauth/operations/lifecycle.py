@@ -79,8 +79,9 @@ def _delete(actor: Actor, pat_id: str, find: Callable[[Actor], PatRecord], *, pr
         # A removal that comes late is wanted all the same, unless nobody judges the caller then.
         window = pats.window(now, known.tag, judged.credential) if far else ALWAYS
         outcome = _remove(judged, pat, window)
+        refuse(actor, outcome)
         if outcome != "judge again":
-            return refuse(actor, outcome)
+            return
     raise StoreUnavailable(detail=f"the PAT that calls for the removal of {pat_id} kept changing")
 
 
