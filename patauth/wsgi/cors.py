@@ -19,9 +19,11 @@ from .request import bare
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-EXPOSED = ("Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate", "PatAuth-Expires")
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+EXPOSED = "Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate, PatAuth-Expires"
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 MAX_AGE = 86_400  # s
+
+_VARY = ("Vary", "Origin")
 
 # The request fields that reach an application with a preflight.
 _OF_PREFLIGHTS = ("HTTP_HOST", "HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_", "HTTP_X_FORWARDED_")
@@ -52,18 +54,21 @@ class Cors:
     def __repr__(self) -> str:
         return f"Cors(origins={self.origins!r}, headers={self.headers!r}, max_age={self.max_age})"
 
-    def allows(self, origin: str | None) -> bool:
+    def allows(self, origin: str) -> bool:
         """Return whether pages of this origin may read answers."""
-        return origin is not None and (origin in self.origins or "*" in self.origins)
+        return origin in self.origins or "*" in self.origins
 
 
 def preflight(cors: Cors, environ: WSGIEnvironment, more_headers: Iterable[str]) -> Answer:
     """Return the answer to a preflight. An unknown origin gets no field of CORS."""
-    if not cors.allows(environ.get("HTTP_ORIGIN")):
+    allowed = _allowed(cors, environ)
+    if not allowed:
         return NO_CONTENT
     fields = [
         *NO_CONTENT.fields,
-        ("Access-Control-Allow-Methods", ", ".join(METHODS)),
+        _VARY,
+        *allowed,
+        ("Access-Control-Allow-Methods", METHODS),
         ("Access-Control-Allow-Headers", ", ".join(dict.fromkeys([*cors.headers, *more_headers]))),
         ("Access-Control-Max-Age", str(cors.max_age)),
     ]
@@ -73,17 +78,20 @@ def preflight(cors: Cors, environ: WSGIEnvironment, more_headers: Iterable[str])
 def with_cors(cors: Cors, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
     """Return a `start_response` that adds the fields of CORS to an answer that does not allow an origin.
 
-    An answer depends on the origin, so it says so in Vary, whether there is an Origin or not.
+    Where patauth allows the origin, the other such fields of the application's are dropped: an
+    `Access-Control-Allow-Credentials` among them would let the page read with the visitor's cookies. An
+    answer depends on the origin, so it says so in Vary, whether there is an Origin or not.
     """
+    return partial(_start_with, _allowed(cors, environ), start_response)
+
+
+def _allowed(cors: Cors, environ: WSGIEnvironment) -> Fields:
+    """Return the fields that let a page of the request's origin read the answer; none if it may not."""
     origin = environ.get("HTTP_ORIGIN")
-    fields: Fields = [("Vary", "Origin")]
-    if origin is not None and cors.allows(origin):
-        allowed = "*" if "*" in cors.origins else origin
-        fields += [
-            ("Access-Control-Allow-Origin", allowed),
-            ("Access-Control-Expose-Headers", ", ".join(EXPOSED)),
-        ]
-    return partial(_start_with, fields, start_response)
+    if origin is None or not cors.allows(origin):
+        return []
+    allowed = "*" if "*" in cors.origins else origin
+    return [("Access-Control-Allow-Origin", allowed), ("Access-Control-Expose-Headers", EXPOSED)]
 
 
 def is_preflight(environ: WSGIEnvironment) -> bool:
@@ -129,12 +137,14 @@ def _is_cors(name: str, value: str) -> bool:
 
 
 def _start_with(
-    added: Fields,
+    allowed: Fields,
     start_response: StartResponse,
     status: str,
     fields: Fields,
     exc_info: Any = None,
 ) -> Callable[[bytes], object]:
     if not any(name.lower() == "access-control-allow-origin" for name, _ in fields):
-        fields = [*fields, *added]
+        if allowed:
+            fields = [field for field in fields if not field[0].lower().startswith("access-control-")]
+        fields = [*fields, _VARY, *allowed]
     return start_response(status, fields, exc_info)

@@ -162,6 +162,29 @@ class TestAnswered:
         assert response.headers.getlist("Access-Control-Allow-Origin") == [ELSEWHERE]
         assert "Access-Control-Expose-Headers" not in response.headers
 
+    def test_where_patauth_allows_an_origin_the_app_allows_nothing_more(
+        self, authority: Authority, issued: IssuedPat
+    ) -> None:
+        """An app that always allows credentials would let the page read with the visitor's cookies."""
+
+        def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            start_response("200 OK", [
+                ("Access-Control-Allow-Credentials", "true"), ("access-control-expose-headers", "X-Mine"),
+                ("Content-Type", "text/plain"), ("X-Mine", "1"),
+            ])  # fmt: skip
+            return [b""]
+
+        for allowed in ([HERE], ["*"]):
+            gate = PatAuthMiddleware(app, authority, public=["/healthz"], cors=Cors(allowed))
+            for path in ("/healthz", "/"):
+                known = {"headers": {"Origin": HERE}, "authorization": basic_of(issued)}
+                response = request(gate, path, **known)  # type: ignore[arg-type]
+                origin = response.headers["Access-Control-Allow-Origin"]
+                assert response.headers.getlist("Access-Control-Allow-Origin") == [origin]
+                assert response.headers.getlist("Access-Control-Expose-Headers") == [EXPOSED]
+                assert "Access-Control-Allow-Credentials" not in response.headers
+                assert response.headers["X-Mine"] == "1"
+
     def test_every_origin_may_be_allowed_and_never_with_the_credentials_mode(
         self, authority: Authority, app: Echo
     ) -> None:
