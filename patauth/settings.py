@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .crypto.keyring import read_key
 from .crypto.pepper import Peppers, read_peppers
@@ -37,6 +37,8 @@ from .model.scopes import check as check_scopes
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
 SURFACE_NAMES = ("oauth", "isc", "zitadel", "openapi")
+
+T = TypeVar("T")
 
 Rule = Callable[[Caller, str], bool]  # takes a caller, and the id of an owner or a tenant
 
@@ -131,10 +133,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            try:
-                value = _READERS[item.name](getattr(self, item.name))
-            except (ValueError, TypeError, InvalidRequest, ConfigurationError) as problem:
-                raise ConfigurationError(f"{item.name}: {problem}") from None
+            value = read_named(item.name, _READERS[item.name], getattr(self, item.name))
             object.__setattr__(self, item.name, value)
         # With the store key in the store, the secret tags there could check guesses in spite of a pepper.
         if self.pepper and self.secret_key is None:
@@ -170,6 +169,14 @@ class Settings:
     def signs_tokens(self) -> bool:
         """Whether access tokens are JWTs."""
         return self.access_token_format == "jwt"  # noqa: S105
+
+
+def read_named(name: str, read: Callable[[Any], T], value: Any) -> T:
+    """Return what `read` makes of a value. Raise `ConfigurationError`, which has the name."""
+    try:
+        return read(value)
+    except (ValueError, TypeError, InvalidRequest, ConfigurationError) as problem:
+        raise ConfigurationError(f"{name}: {problem}") from None
 
 
 def _cores() -> int:
