@@ -7,6 +7,7 @@ cookies or saved Basic password. Browsers may still send such a request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,10 @@ MAX_AGE = 86_400  # s
 _VARY = ("Vary", "Origin")
 
 # The request fields that reach an application with a preflight.
-_OF_PREFLIGHTS = ("HTTP_HOST", "HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_", "HTTP_X_FORWARDED_")
+_OF_PREFLIGHTS = re.compile(
+    "HTTP_(?:HOST|ORIGIN|ACCESS_CONTROL_REQUEST_(?:METHOD|HEADERS|PRIVATE_NETWORK)"
+    "|X_FORWARDED_(?:FOR|PROTO|HOST|PORT|PREFIX))"
+)
 
 
 class Cors:
@@ -110,6 +114,7 @@ def ask_app(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
     it could take it for another method.
     """
     seen = {name: value for name, value in bare(environ).items() if _reaches_app(name)}
+    seen["patauth.site"] = environ["patauth.site"]  # for `require_scope`
     found: Fields = []
 
     def start_response(_: str, fields: Fields, exc_info: Any = None) -> Callable[[bytes], object]:
@@ -128,7 +133,7 @@ def ask_app(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
 
 
 def _reaches_app(name: str) -> bool:
-    return not name.startswith("HTTP_") or name.startswith(_OF_PREFLIGHTS)
+    return not name.startswith("HTTP_") or _OF_PREFLIGHTS.fullmatch(name) is not None
 
 
 def _is_cors(name: str, value: str) -> bool:

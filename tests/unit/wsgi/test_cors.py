@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from patauth import Authority, ConfigurationError, Cors, IssuedPat, PatAuthMiddleware
+from patauth import Authority, ConfigurationError, Cors, IssuedPat, PatAuthMiddleware, require_scope
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.wsgi import Echo, request
 
@@ -233,11 +233,17 @@ class TestOfTheApp:
         headers = {
             **preflight(), "Access-Control-Request-Headers": "authorization", "Cookie": "session=1",
             "X-HTTP-Method-Override": "POST", "X-HTTP-Method": "POST", "X-Method-Override": "POST",
+            "X-Forwarded-Proto": "https", "X-Forwarded-Uri": "/?_method=POST", "X-Forwarded-Method": "POST",
+            "Access-Control-Request-Method-Override": "POST",
             "X-API-Key": issued.token, "Authorization": basic_of(issued), "Content-Type": "text/plain",
         }  # fmt: skip
         response = request(
             gate, "/admin?_method=POST", method="OPTIONS", headers=headers, data="_method=POST",
-            environ={"REMOTE_USER": "admin", "RAW_URI": "/admin?_method=POST"},
+            environ={
+                "REMOTE_USER": "admin", "RAW_URI": "/admin?_method=POST",
+                "UNENCODED_URL": "/admin?_method=POST", "REDIRECT_URL": "/admin?_method=POST",
+                "REDIRECT_QUERY_STRING": "_method=POST", "REDIRECT_HTTP_AUTHORIZATION": basic_of(issued),
+            },
         )  # fmt: skip
         assert (response.status_code, response.data) == (204, b"")
         assert cors_of(response) == {"Allow-Origin": HERE, "Allow-Methods": "GET"}
@@ -248,9 +254,15 @@ class TestOfTheApp:
         assert (environ["QUERY_STRING"], environ["wsgi.input"].read()) == ("", b"")
         assert {name for name in environ if name.startswith(("HTTP_", "CONTENT_", "REMOTE_U", "RAW"))} == {
             "HTTP_HOST", "HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_METHOD",
-            "HTTP_ACCESS_CONTROL_REQUEST_HEADERS",
+            "HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "HTTP_X_FORWARDED_PROTO",
         }  # fmt: skip
+        assert not any("_method" in value for value in environ.values() if isinstance(value, str))
         assert basic_of(issued) not in environ.values()
+
+    def test_require_scope_inside_of_the_app_refuses_a_preflight(self, authority: Authority) -> None:
+        gate = PatAuthMiddleware(require_scope("admin")(Echo()), authority, cors="app")
+        response = request(gate, "/", method="OPTIONS", headers=preflight())
+        assert (response.status_code, cors_of(response)) == (204, {})
 
     def test_nothing_else_passes(self, authority: Authority, app: Echo) -> None:
         gate = PatAuthMiddleware(app, authority, **RULES, cors="app")
