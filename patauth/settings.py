@@ -23,6 +23,7 @@ from .model.caller import Caller
 from .model.credentials import Format, Prefixes
 from .model.http_names import (
     CHALLENGES,
+    names_of,
     read_challenges,
     read_issuer,
     read_origins,
@@ -36,6 +37,8 @@ from .model.scopes import DEFAULT_IGNORED
 from .model.scopes import check as check_scopes
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
+# Arguments of `PatAuthMiddleware` that belong to the code of an app.
+CODE_ONLY = ("protect", "public", "optional", "require", "cors", "identify", "on_refusal")
 SURFACE_NAMES = ("oauth", "isc", "zitadel", "openapi")
 
 T = TypeVar("T")
@@ -161,6 +164,12 @@ class Settings:
                 raise ConfigurationError(f"{variable}: the environment sets {name} twice")
             if name in known or name in _NOT_YET:
                 values[name] = text
+            elif name in CODE_ONLY:
+                warnings.warn(
+                    f"{variable} is not read from the environment: it belongs to the code of the app, as an"
+                    " argument of PatAuthMiddleware, or to Flask's configuration",
+                    stacklevel=2,
+                )
             else:
                 warnings.warn(f"{variable} is not a setting of patauth; is it misspelt?", stacklevel=2)
         return cls.of(**{**values, **given})
@@ -314,7 +323,7 @@ def _prefixes(value: Any) -> tuple[Prefixes, ...]:
 
 def read_surfaces(value: Any) -> tuple[str, ...]:
     """Return the names of surfaces in a text or a list. Raise `ValueError`."""
-    names = words_of(value.replace(",", " ") if isinstance(value, str) else value)
+    names = names_of(value)
     for name in names:
         if name not in SURFACE_NAMES:
             raise ValueError(f"there is no surface {name!r}; give some of: {', '.join(SURFACE_NAMES)}")

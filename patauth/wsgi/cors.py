@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..model.http_names import read_header_names, read_origins
+from ..settings import read_named
 from .answers import NO_CONTENT, Answer, Fields
 from .request import bare
 
@@ -46,11 +47,10 @@ class Cors:
         headers: Iterable[str] = ("Authorization", "Content-Type"),
         max_age: int = 600,
     ) -> None:
-        try:
-            self.origins = read_origins(origins)
-            self.headers = read_header_names(headers)
-        except (ValueError, TypeError) as problem:
-            raise ConfigurationError(f"cors: {problem}") from None
+        self.origins = read_named("cors: origins", read_origins, origins)
+        self.headers = read_named("cors: headers", read_header_names, headers)
+        if not self.origins:
+            raise ConfigurationError("cors: origins: give at least one, or ['*'] for all")
         if isinstance(max_age, bool) or not isinstance(max_age, int) or not 0 <= max_age <= MAX_AGE:
             raise ConfigurationError(f"cors: max_age: give 0 to {MAX_AGE} whole seconds")
         self.max_age = max_age

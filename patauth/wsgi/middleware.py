@@ -88,7 +88,10 @@ class PatAuthMiddleware:
         on_refusal: OnRefusal | None = None,
     ) -> None:
         if cors is not None and cors != "app" and not isinstance(cors, Cors):
-            raise ConfigurationError("cors: give a patauth.Cors, 'app' or None")
+            raise ConfigurationError(
+                "cors: give a patauth.Cors, 'app' or None; a list of origins is the setting cors_origins"
+                " (PATAUTH_CORS_ORIGINS)"
+            )
         settings = authority.settings
         self._app = app
         self._authenticate = authority.operations.authenticate

@@ -299,6 +299,20 @@ class TestOfTheApp:
         assert closed == [True]
 
 
+def test_the_argument_is_named_with_what_to_do() -> None:
+    for given, message in (
+        ({"origins": 5}, "cors: origins: give a list of texts"),
+        ({"origins": []}, "cors: origins: give at least one"),
+        ({"origins": "none"}, "cors: origins: give at least one"),
+        ({"origins": ["*", HERE]}, r"cors: origins: '\*' .* alone"),
+        ({"origins": [HERE], "headers": ["*"]}, r"cors: headers: '\*' .* each"),
+        ({"origins": [HERE], "headers": 5}, "cors: headers: give a list of texts"),
+        ({"origins": [HERE], "headers": ["A", "a"]}, "cors: headers: .* once"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            Cors(**given)  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_an_origin_or_a_header_is_refused_at_the_start(
     authority: Authority, app: Echo
 ) -> None:
