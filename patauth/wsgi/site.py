@@ -115,4 +115,4 @@ class Site:
         shown = PatAuthError(type(problem).__name__)
         _log.error(what, exc_info=(type(shown), shown, problem.__traceback__))
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s: %s", what, Redaction(self.settings.credential_prefixes).hide(str(problem)))
+            _log.debug("%s: %s", what, Redaction(self.settings.credential_prefixes).text_of(problem))
