@@ -56,14 +56,16 @@ class PatAuthMiddleware:
     is called when a request to patauth's own API brings no credentials, and opens nothing of the
     application's. It must not read `wsgi.input`. An exception in it or in `require` is a 500.
 
-    `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that have none.
-    With "app", the application answers preflights of its own protected paths, without credentials. None means
-    the setting `cors_origins`. Without it, a preflight is a request like any other.
+    `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that allow no
+    origin. With "app", the application answers preflights of its own protected paths, without credentials.
+    None means the setting `cors_origins`. Without it, a preflight is a request like any other.
 
-    `challenges` are those of a 401 in their order, "basic" and "bearer"; None means the setting. So do
-    `token_headers`, the header fields that may hold a token instead of Authorization. `on_refusal` is a
-    callable of the environ (without body, query and credentials) and the error, which returns a body and its
-    content type for a refusal of the gate, or None for the usual one.
+    `challenges` are those of a 401 in their order, "basic" and "bearer". `token_headers` are header fields
+    that may hold a token instead of Authorization. None means the setting, for each of the two.
+
+    `on_refusal` is a callable of the environ (without body, query, cookies and credentials) and the error. It
+    returns a body and its content type for a refusal of the gate or of `require_scope`, or None for the usual
+    one.
 
     The application finds `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id) and
     `AUTH_TYPE` in its environ. Whatever a client or a front server put there is removed on every route.
