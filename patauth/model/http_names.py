@@ -15,7 +15,9 @@ _TAKEN = re.compile(
     "(?i)authorization|cookie|host|origin|patauth.*|remote-user|auth-type|content-.*|transfer-encoding"
     "|connection|x-forwarded-.*"
 )
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:\[[0-9a-f:.]+\]|[^\s\[\]/:?#@,;\"'\\A-Z*]+)(?::([0-9]+))?")
+_ORIGIN = re.compile(
+    r"([a-z][a-z0-9+.-]*)://(?:\[[0-9a-f:.]+\]|[^\x00-\x20\x7f\[\]/:?#@,;\"'\\A-Z*]+)(?::([0-9]+))?"
+)
 _PORTS_NOT_SENT = (("http", "80"), ("https", "443"))
 
 
