@@ -48,7 +48,7 @@ from werkzeug.local import LocalProxy
 from .authority import Authority
 from .errors import ConfigurationError
 from .model.caller import Principal
-from .settings import Settings
+from .settings import CODE_ONLY, Settings
 from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
 
@@ -60,7 +60,6 @@ T = TypeVar("T")
 __all__ = ["PatAuth", "current_principal", "require_scope"]
 
 _PREFIX = "PATAUTH_"
-_GATE = ("protect", "public", "optional", "require", "cors", "identify", "on_refusal")
 _PASSED = "patauth.flask"  # in the environ: what the gate has let through
 
 _log = logging.getLogger("patauth")
@@ -84,7 +83,7 @@ class PatAuth:
         if "patauth" in app.extensions:
             raise ConfigurationError("this app is behind patauth already; call init_app once")
         given = _given(app)
-        gate = {name: given.pop(name) for name in _GATE if name in given}
+        gate = {name: given.pop(name) for name in CODE_ONLY if name in given}
         for name in ("identify", "on_refusal"):
             if callable(gate.get(name)):
                 gate[name] = _in_context(app, gate[name])
@@ -130,7 +129,7 @@ def _in_context(app: Flask, function: Callable[..., T]) -> Callable[..., T]:
 
 def _given(app: Flask) -> dict[str, Any]:
     """Return patauth's part of the app's configuration, by the names of settings."""
-    known = {field.name for field in fields(Settings)} | set(_GATE)
+    known = {field.name for field in fields(Settings)} | set(CODE_ONLY)
     given = {}
     for key, value in app.config.items():
         if not key.startswith(_PREFIX) or value is None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .crypto.keyring import read_key
 from .crypto.pepper import Peppers, read_peppers
@@ -24,6 +24,7 @@ from .model.caller import Caller
 from .model.credentials import Format, Prefixes
 from .model.http_names import (
     CHALLENGES,
+    names_of,
     read_challenges,
     read_issuer,
     read_origins,
@@ -37,7 +38,11 @@ from .model.scopes import DEFAULT_IGNORED
 from .model.scopes import check as check_scopes
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
+# Arguments of `PatAuthMiddleware` that belong to the code of an app.
+CODE_ONLY = ("protect", "public", "optional", "require", "cors", "identify", "on_refusal")
 SURFACE_NAMES = ("oauth", "isc", "zitadel", "openapi")
+
+T = TypeVar("T")
 
 Rule = Callable[[Caller, str], bool]  # takes a caller, and the id of an owner or a tenant
 
@@ -133,10 +138,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            try:
-                value = _READERS[item.name](getattr(self, item.name))
-            except (ValueError, TypeError, InvalidRequest, ConfigurationError) as problem:
-                raise ConfigurationError(f"{item.name}: {problem}") from None
+            value = read_named(item.name, _READERS[item.name], getattr(self, item.name))
             object.__setattr__(self, item.name, value)
         # With the store key in the store, the secret tags there could check guesses in spite of a pepper.
         if self.pepper and self.secret_key is None:
@@ -164,6 +166,12 @@ class Settings:
                 raise ConfigurationError(f"{variable}: the environment sets {name} twice")
             if name in known or name in _NOT_YET:
                 values[name] = text
+            elif name in CODE_ONLY:
+                warnings.warn(
+                    f"{variable} is not read from the environment: it belongs to the code of the app, as an"
+                    " argument of PatAuthMiddleware, or to Flask's configuration",
+                    stacklevel=2,
+                )
             else:
                 warnings.warn(f"{variable} is not a setting of patauth; is it misspelt?", stacklevel=2)
         return cls.of(**{**values, **given})
@@ -178,6 +186,14 @@ def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return (variable, path) for each `PATAUTH_<NAME>_FILE` that names the file of a secret."""
     names = [f"PATAUTH_{name.upper()}_FILE" for name in _SECRETS]
     return [(name, environ[name]) for name in names if name in environ]
+
+
+def read_named(name: str, read: Callable[[Any], T], value: Any) -> T:
+    """Return what `read` makes of a value. Raise `ConfigurationError`, which has the name."""
+    try:
+        return read(value)
+    except (ValueError, TypeError, InvalidRequest, ConfigurationError) as problem:
+        raise ConfigurationError(f"{name}: {problem}") from None
 
 
 def _cores() -> int:
@@ -325,7 +341,7 @@ def _prefixes(value: Any) -> tuple[Prefixes, ...]:
 
 def read_surfaces(value: Any) -> tuple[str, ...]:
     """Return the names of surfaces in a text or a list. Raise `ValueError`."""
-    names = words_of(value.replace(",", " ") if isinstance(value, str) else value)
+    names = names_of(value)
     for name in names:
         if name not in SURFACE_NAMES:
             raise ValueError(f"there is no surface {name!r}; give some of: {', '.join(SURFACE_NAMES)}")

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 CHALLENGES = ("basic", "bearer")
 
 
+# These have a meaning of their own, or are removed from each request.
+_TAKEN = re.compile(
+    "(?i)authorization|cookie|host|origin|patauth.*|remote-user|auth-type|content-.*|transfer-encoding"
+    "|connection|x-forwarded-.*"
+)
+_ORIGIN = re.compile(
+    r"([a-z][a-z0-9+.-]*)://(?:\[[0-9a-f:.]+\]|[^\x00-\x20\x7f\[\]/:?#@,;\"'\\A-Z*]+)(?::([0-9]+))?"
+)
+_PORTS_NOT_SENT = (("http", "80"), ("https", "443"))
+
+
 def words_of(value: Any) -> tuple[str, ...]:
     """Return the words of a text, or the texts of a list. Raise `TypeError`."""
-    words = tuple(value.split() if isinstance(value, str) else value)
+    if isinstance(value, str):
+        return tuple(value.split())
+    words = tuple(value) if isinstance(value, Iterable) else (None,)
     if not all(isinstance(word, str) for word in words):
-        raise TypeError("give texts")
+        raise TypeError("give a list of texts, or one text with blanks between")
     return words
+
+
+def names_of(value: Any) -> tuple[str, ...]:
+    """Return the names in a text, with blanks or commas between, or in a list. Raise `TypeError`."""
+    return words_of(value.replace(",", " ") if isinstance(value, str) else value)
 
 
 def read_challenges(value: Any) -> tuple[str, ...]:
     """Return the schemes of challenges in a text or a list. Raise `ValueError`."""
-    schemes = tuple(word.lower() for word in words_of(value))
+    schemes = tuple(word.lower() for word in names_of(value))
     if not schemes or len(set(schemes)) != len(schemes) or not set(schemes) <= set(CHALLENGES):
         raise ValueError("give 'basic', 'bearer' or both, each once")
     return schemes
@@ -27,35 +46,53 @@ def read_challenges(value: Any) -> tuple[str, ...]:
 
 def read_header_names(value: Any) -> tuple[str, ...]:
     """Return the names of header fields in a text or a list. Raise `ValueError`."""
-    names = words_of(value)
-    if not all(re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", name) for name in names):
-        raise ValueError("give names of header fields, such as 'X-API-Key'")
-    return names
+    names = names_of(value)
+    for name in names:
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", name) is None:
+            raise ValueError(f"{name!r} names no header field; name each, such as 'X-API-Key'")
+    return _each_once(names)
 
 
 def read_token_headers(value: Any) -> tuple[str, ...]:
-    """Return the names of header fields that may hold a token. Raise `ValueError`."""
-    names = read_header_names(value)
-    # These have a meaning of their own, or are removed from each request.
-    taken = [name for name in names if re.fullmatch("(?i)authorization|cookie|host|origin|patauth.*", name)]
-    if taken:
-        raise ValueError(f"{taken[0]} cannot hold a token; choose another name, such as 'X-API-Key'")
+    """Return the names of header fields that may hold a token; "none" for none. Raise `ValueError`."""
+    names = () if value == "none" else read_header_names(value)
+    for name in names:
+        if _TAKEN.fullmatch(name):
+            raise ValueError(f"{name} cannot hold a token; choose another name, such as 'X-API-Key'")
     return names
 
 
 def read_origins(value: Any) -> tuple[str, ...]:
-    """Return origins as browsers send them (RFC 6454 §6.2) in a text or a list. Raise `ValueError`."""
-    origins = words_of(value)
+    """Return origins as browsers send them (RFC 6454 §6.2) in a text or a list; "none" for none.
+
+    Raise `ValueError`.
+    """
+    origins = () if value == "none" else names_of(value)
     if origins == ("*",):
         return origins
     for origin in origins:
-        match = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^\s/?#@,;\"'\\A-Z*]+)", origin)
-        if match is None or f"{match[1]}:{match[2].rpartition(':')[2]}" in ("http:80", "https:443"):
+        match = _ORIGIN.fullmatch(origin)
+        if origin == "*":
+            raise ValueError("'*' stands alone: give it, or the origins that are meant")
+        if not origin.isascii():
+            raise ValueError(f"{origin!r}: write the host as browsers send it, 'https://xn--…'")
+        if match is None:
             raise ValueError(
                 f"{origin!r} is no origin as browsers send it; give 'https://app.example' in lower case,"
-                " without a path and without the scheme's own port, or '*' alone"
+                " without a path, or '*' alone"
             )
-    return origins
+        scheme, port = match[1], match[2]
+        if port and (port[0] == "0" or int(port) > 65_535 or (scheme, port) in _PORTS_NOT_SENT):
+            raise ValueError(f"{origin!r}: give no port, or one that browsers send, not the scheme's own")
+    return _each_once(origins)
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    lower = [name.lower() for name in names]
+    for number, name in enumerate(lower):
+        if name in lower[:number]:
+            raise ValueError(f"name {names[number]} once")
+    return names
 
 
 _ISSUER = re.compile(

@@ -90,11 +90,16 @@ def json_answer(
     return Answer(status, all_fields, body)
 
 
-def with_body(answer: Answer, body: str | bytes, content_type: str) -> Answer:
-    """Return the answer with another body. Raise `TypeError`, `ValueError` for what cannot be sent."""
-    content = body.encode() if isinstance(body, str) else bytes(memoryview(body))
+def with_body(answer: Answer, given: object) -> Answer | None:
+    """Return the answer with another body, from a pair of that and its content type; None for all else."""
+    if not isinstance(given, tuple) or len(given) != 2:
+        return None
+    body, content_type = given
+    content = body.encode("utf-8", "replace") if isinstance(body, str) else body
+    if not isinstance(content, bytes) or not isinstance(content_type, str):
+        return None
     if re.fullmatch(r"[!-~][ -~]{0,255}", content_type) is None:
-        raise ValueError("the content type is no value of a header field")
+        return None
     described = {"content-type", "content-length"}
     kept = [field for field in answer.fields if field[0].lower() not in described]
     fields = [("Content-Type", content_type), ("Content-Length", str(len(content))), *kept]

@@ -7,24 +7,31 @@ cookies or saved Basic password. Browsers may still send such a request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..model.http_names import read_header_names, read_origins
+from ..settings import read_named
 from .answers import NO_CONTENT, Answer, Fields
 from .request import bare
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-EXPOSED = ("Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate", "PatAuth-Expires")
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+EXPOSED = "Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate, PatAuth-Expires"
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 MAX_AGE = 86_400  # s
 
+_VARY = ("Vary", "Origin")
+
 # The request fields that reach an application with a preflight.
-_OF_PREFLIGHTS = ("HTTP_HOST", "HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_", "HTTP_X_FORWARDED_")
+_OF_PREFLIGHTS = re.compile(
+    "HTTP_(?:HOST|ORIGIN|ACCESS_CONTROL_REQUEST_(?:METHOD|HEADERS|PRIVATE_NETWORK)"
+    "|X_FORWARDED_(?:FOR|PROTO|HOST|PORT|PREFIX))"
+)
 
 
 class Cors:
@@ -40,11 +47,10 @@ class Cors:
         headers: Iterable[str] = ("Authorization", "Content-Type"),
         max_age: int = 600,
     ) -> None:
-        try:
-            self.origins = read_origins(origins)
-            self.headers = read_header_names(headers)
-        except (ValueError, TypeError) as problem:
-            raise ConfigurationError(f"cors: {problem}") from None
+        self.origins = read_named("cors: origins", read_origins, origins)
+        self.headers = read_named("cors: headers", read_header_names, headers)
+        if not self.origins:
+            raise ConfigurationError("cors: origins: give at least one, or ['*'] for all")
         if isinstance(max_age, bool) or not isinstance(max_age, int) or not 0 <= max_age <= MAX_AGE:
             raise ConfigurationError(f"cors: max_age: give 0 to {MAX_AGE} whole seconds")
         self.max_age = max_age
@@ -52,18 +58,21 @@ class Cors:
     def __repr__(self) -> str:
         return f"Cors(origins={self.origins!r}, headers={self.headers!r}, max_age={self.max_age})"
 
-    def allows(self, origin: str | None) -> bool:
+    def allows(self, origin: str) -> bool:
         """Return whether pages of this origin may read answers."""
-        return origin is not None and (origin in self.origins or "*" in self.origins)
+        return origin in self.origins or "*" in self.origins
 
 
 def preflight(cors: Cors, environ: WSGIEnvironment, more_headers: Iterable[str]) -> Answer:
     """Return the answer to a preflight. An unknown origin gets no field of CORS."""
-    if not cors.allows(environ.get("HTTP_ORIGIN")):
+    allowed = _allowed(cors, environ)
+    if not allowed:
         return NO_CONTENT
     fields = [
         *NO_CONTENT.fields,
-        ("Access-Control-Allow-Methods", ", ".join(METHODS)),
+        _VARY,
+        *allowed,
+        ("Access-Control-Allow-Methods", METHODS),
         ("Access-Control-Allow-Headers", ", ".join(dict.fromkeys([*cors.headers, *more_headers]))),
         ("Access-Control-Max-Age", str(cors.max_age)),
     ]
@@ -73,17 +82,20 @@ def preflight(cors: Cors, environ: WSGIEnvironment, more_headers: Iterable[str])
 def with_cors(cors: Cors, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
     """Return a `start_response` that adds the fields of CORS to an answer that does not allow an origin.
 
-    An answer depends on the origin, so it says so in Vary, whether there is an Origin or not.
+    Where patauth allows the origin, the other such fields of the application's are dropped: an
+    `Access-Control-Allow-Credentials` among them would let the page read with the visitor's cookies. An
+    answer depends on the origin, so it says so in Vary, whether there is an Origin or not.
     """
+    return partial(_start_with, _allowed(cors, environ), start_response)
+
+
+def _allowed(cors: Cors, environ: WSGIEnvironment) -> Fields:
+    """Return the fields that let a page of the request's origin read the answer; none if it may not."""
     origin = environ.get("HTTP_ORIGIN")
-    fields: Fields = [("Vary", "Origin")]
-    if origin is not None and cors.allows(origin):
-        allowed = "*" if "*" in cors.origins else origin
-        fields += [
-            ("Access-Control-Allow-Origin", allowed),
-            ("Access-Control-Expose-Headers", ", ".join(EXPOSED)),
-        ]
-    return partial(_start_with, fields, start_response)
+    if origin is None or not cors.allows(origin):
+        return []
+    allowed = "*" if "*" in cors.origins else origin
+    return [("Access-Control-Allow-Origin", allowed), ("Access-Control-Expose-Headers", EXPOSED)]
 
 
 def is_preflight(environ: WSGIEnvironment) -> bool:
@@ -102,6 +114,7 @@ def ask_app(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
     it could take it for another method.
     """
     seen = {name: value for name, value in bare(environ).items() if _reaches_app(name)}
+    seen["patauth.site"] = environ["patauth.site"]  # for `require_scope`
     found: Fields = []
 
     def start_response(_: str, fields: Fields, exc_info: Any = None) -> Callable[[bytes], object]:
@@ -120,7 +133,7 @@ def ask_app(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
 
 
 def _reaches_app(name: str) -> bool:
-    return not name.startswith("HTTP_") or name.startswith(_OF_PREFLIGHTS)
+    return not name.startswith("HTTP_") or _OF_PREFLIGHTS.fullmatch(name) is not None
 
 
 def _is_cors(name: str, value: str) -> bool:
@@ -129,12 +142,14 @@ def _is_cors(name: str, value: str) -> bool:
 
 
 def _start_with(
-    added: Fields,
+    allowed: Fields,
     start_response: StartResponse,
     status: str,
     fields: Fields,
     exc_info: Any = None,
 ) -> Callable[[bytes], object]:
     if not any(name.lower() == "access-control-allow-origin" for name, _ in fields):
-        fields = [*fields, *added]
+        if allowed:
+            fields = [field for field in fields if not field[0].lower().startswith("access-control-")]
+        fields = [*fields, _VARY, *allowed]
     return start_response(status, fields, exc_info)

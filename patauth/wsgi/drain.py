@@ -2,8 +2,9 @@
 
 A server that closes a socket with unread data resets the connection. A client that still sends then sees the
 reset in place of its answer, and a proxy makes a 502 of it. So under gunicorn, which shows its socket, the
-rest is read: at most 16 MiB, and for at most 2 s. After the first tenth of a second at most a quarter of the
-process's threads go on. A connection whose request was read whole is used again; at a limit it ends.
+rest is read: at most 16 MiB, and for at most 2 s. After the first tenth of a second one thread of the process
+goes on; how many serve requests cannot be known. A connection whose request was read whole is used again; at
+a limit it ends.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ FREE_SECONDS = 0.1
 MAX_BYTES = 16 * 1024 * 1024
 
 _BLOCK = 65_536  # bytes of one read
-_GREENLETS = 1000  # of one process under gevent: gunicorn's default of `worker_connections`
+_PLACES = 1
+_PLACES_UNDER_GEVENT = 250  # a quarter of gunicorn's default of `worker_connections`
 
 
 @dataclass(eq=False, slots=True)
 class _Reading:
-    """Is one drain under way."""
+    """Describes one drain under way."""
 
     connection: socket.socket
     since: float
@@ -134,7 +136,7 @@ class Drain:
 
     def _look(self) -> float | None:
         """Stop what has had its time. Return the seconds until the next look, or None if nothing is open."""
-        places = max(1, _threads() // 4)
+        places = _places()
         with self._lock:
             now = self._clock()
             for reading in self._open:
@@ -181,12 +183,11 @@ def _is_drained(environ: WSGIEnvironment) -> bool:
     )
 
 
-def _threads() -> int:
-    # Under gevent each connection has a greenlet, and threading knows of none of them.
+def _places() -> int:
+    # Under gevent each connection has a greenlet, and holds no thread.
     monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
-        return _GREENLETS
-    return threading.active_count() - 1  # without the one that watches
+    patched = monkey is not None and monkey.is_module_patched("threading")
+    return _PLACES_UNDER_GEVENT if patched else _PLACES
 
 
 def _stop_reading(connection: socket.socket) -> None:

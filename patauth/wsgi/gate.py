@@ -28,7 +28,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from ..errors import ConfigurationError, InvalidScope
 from ..model.scopes import check
@@ -243,7 +243,8 @@ class _Readings:
 def _further(path: str) -> Iterator[str]:
     """Yield what an app may make of `path` in one step."""
     if "%" in path:
-        yield unquote(path, "latin-1")
+        # Not `unquote`, which takes a path apart at each change between ASCII and other characters.
+        yield unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
     if "\\" in path:
         yield path.replace("\\", "/")
     if ";" in path:

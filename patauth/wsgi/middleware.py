@@ -23,20 +23,18 @@ from ..errors import (
 )
 from ..model.quota import Decision
 from ..model.scopes import check, covers
-from ..settings import read_surfaces
-from .answers import Answer, quota_fields, with_body, with_quota
+from ..settings import read_named, read_surfaces
+from .answers import Answer, quota_fields, with_quota
 from .cors import Cors, ask_app, is_preflight, preflight, with_cors
 from .gate import Gate, Kind, Requirement
-from .request import bare, carried, client_address
-from .site import Identify, Site
+from .request import carried, client_address
+from .site import Identify, OnRefusal, Site
 from .surfaces import open_routes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 RequireCallable = Callable[[dict[str, Any]], "Iterable[str] | None"]
-# Takes the environ and the error; returns a body and its content type, or None for patauth's own.
-OnRefusal = Callable[[dict[str, Any], PatAuthError], "tuple[str | bytes, str] | None"]
 
 _OURS = (
     "REMOTE_USER", "AUTH_TYPE", "HTTP_REMOTE_USER", "HTTP_AUTH_TYPE", "patauth.principal", "patauth.scopes",
@@ -58,14 +56,16 @@ class PatAuthMiddleware:
     is called when a request to patauth's own API brings no credentials, and opens nothing of the
     application's. It must not read `wsgi.input`. An exception in it or in `require` is a 500.
 
-    `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that have none.
-    With "app", the application answers preflights of its own protected paths, without credentials. None means
-    the setting `cors_origins`. Without it, a preflight is a request like any other.
+    `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that allow no
+    origin. With "app", the application answers preflights of its own protected paths, without credentials.
+    None means the setting `cors_origins`. Without it, a preflight is a request like any other.
 
-    `challenges` are those of a 401 in their order, "basic" and "bearer"; None means the setting. So do
-    `token_headers`, the header fields that may hold a token instead of Authorization. `on_refusal` is a
-    callable of the environ (without body, query and credentials) and the error, which returns a body and its
-    content type for a refusal of the gate, or None for the usual one.
+    `challenges` are those of a 401 in their order, "basic" and "bearer". `token_headers` are header fields
+    that may hold a token instead of Authorization. None means the setting, for each of the two.
+
+    `on_refusal` is a callable of the environ (without body, query, cookies and credentials) and the error. It
+    returns a body and its content type for a refusal of the gate or of `require_scope`, or None for the usual
+    one.
 
     The application finds `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id) and
     `AUTH_TYPE` in its environ. Whatever a client or a front server put there is removed on every route.
@@ -89,35 +89,39 @@ class PatAuthMiddleware:
         token_headers: Iterable[str] | None = None,
         on_refusal: OnRefusal | None = None,
     ) -> None:
-        if on_refusal is not None and not callable(on_refusal):
-            raise ConfigurationError("on_refusal: give a callable of the environ and the error, or None")
         if cors is not None and cors != "app" and not isinstance(cors, Cors):
-            raise ConfigurationError("cors: give a patauth.Cors, 'app' or None")
+            raise ConfigurationError(
+                "cors: give a patauth.Cors, 'app' or None; a list of origins is the setting cors_origins"
+                " (PATAUTH_CORS_ORIGINS)"
+            )
         settings = authority.settings
         self._app = app
         self._authenticate = authority.operations.authenticate
-        self._site = site = Site(
-            authority, identify=identify, challenges=challenges, token_headers=token_headers
+        self.site = site = Site(
+            authority,
+            identify=identify,
+            challenges=challenges,
+            token_headers=token_headers,
+            on_refusal=on_refusal,
         )
-        self._require = require if callable(require) else None
+        self._require = partial(_required, require) if callable(require) else None
         rules = {} if callable(require) else require or {}
         self._gate = Gate(protect, public, rules, optional, unknown_rules=callable(require))
         self._token_keys = site.token_keys
         self._trusted_proxies = settings.trusted_proxies
         self._catalogue = settings.scopes or ()
         self._keep_authorization = settings.keep_authorization
-        self._on_refusal = on_refusal
         if cors is None and settings.cors_origins:
             cors = Cors(settings.cors_origins)
         self._cors = cors if isinstance(cors, Cors) else None
         self._app_answers_preflights = cors == "app"
-        enabled = settings.surfaces if surfaces is None else _surfaces(surfaces)
+        enabled = settings.surfaces if surfaces is None else read_named("surfaces", read_surfaces, surfaces)
         self._routes = open_routes(site, enabled)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
         _forget_identity(environ)
-        environ["patauth.site"] = self._site
+        environ["patauth.site"] = self.site
         method = environ.setdefault("REQUEST_METHOD", "GET")  # as WSGI libraries read an environ without it
         if self._cors is not None:
             start_response = with_cors(self._cors, environ, start_response)
@@ -129,12 +133,13 @@ class PatAuthMiddleware:
 
         rule = self._gate.decide(method, environ.get("SCRIPT_NAME", ""), path)
         if rule.kind is Kind.ODD:
-            return self._refuse(InvalidRequest(_ODD), environ)(environ, start_response)
+            return self.site.refusal(InvalidRequest(_ODD), environ)(environ, start_response)
         if rule.kind is Kind.PUBLIC:
             return self._app(environ, start_response)
         if method == "OPTIONS" and (answer := self._preflight(environ, self._app)):
             return answer(environ, start_response)
 
+        # From here on these are the steps of `Site.authenticate`, without its calls.
         principal = decision = None
         try:
             authorization = carried(environ, self._token_keys)
@@ -143,14 +148,16 @@ class PatAuthMiddleware:
                 principal, decision = self._authenticate(authorization, address)
             elif rule.kind is not Kind.OPTIONAL:
                 raise MissingCredentials
-            required = rule.scopes if self._require is None else self._ask(self._require, environ)
+            required = (
+                rule.scopes if self._require is None else self.site.ask("require", self._require, environ)
+            )
             if principal is None:
                 if required is None or required:
                     raise MissingCredentials
             elif required is None or not covers(principal.scopes, required, self._catalogue):
                 raise InsufficientScope(required or ())
         except PatAuthError as error:
-            return self._refuse(error, environ, decision)(environ, start_response)
+            return with_quota(self.site.refusal(error, environ), decision)(environ, start_response)
         if principal is None or decision is None:
             return self._app(environ, start_response)
 
@@ -172,36 +179,13 @@ class PatAuthMiddleware:
         if not is_preflight(environ):
             return None
         if self._cors is not None:
-            return preflight(self._cors, environ, self._site.token_headers)
+            return preflight(self._cors, environ, self.site.token_headers)
         return ask_app(app, environ) if app is not None and self._app_answers_preflights else None
 
-    def _ask(self, require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
-        try:
-            required = require(environ)
-            return None if required is None else check([required] if isinstance(required, str) else required)
-        except Exception as problem:
-            self._site.log_failure("the callable `require` failed; the request is refused", problem)
-            raise PatAuthError from None
 
-    def _refuse(
-        self, error: PatAuthError, environ: WSGIEnvironment, decision: Decision | None = None
-    ) -> Answer:
-        answer = with_quota(self._site.refusal(error), decision)
-        if self._on_refusal is None:
-            return answer
-        try:
-            given = self._on_refusal(bare(environ, self._token_keys), error)
-            return answer if given is None else with_body(answer, *given)
-        except Exception as problem:
-            self._site.log_failure("the callable `on_refusal` failed; the usual answer is sent", problem)
-            return answer
-
-
-def _surfaces(names: Iterable[str]) -> tuple[str, ...]:
-    try:
-        return read_surfaces(names)
-    except ValueError as problem:
-        raise ConfigurationError(f"surfaces: {problem}") from None
+def _required(require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
+    required = require(environ)
+    return None if required is None else check([required] if isinstance(required, str) else required)
 
 
 def _forget_identity(environ: WSGIEnvironment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 
@@ -11,16 +12,41 @@ _SENT = re.compile(
     r"(?i)\b(basic|bearer)\s+[^\s,'\"]+"
     r"|((?:client_secret|client_assertion|access_token|token|password|secret)=)[^&\s'\"]*"
 )
+_BASE64 = re.compile(r"[0-9A-Za-z+/_-]{24,}={0,2}")
+_PAIR = "[0-9a-f]{32}:"
 _JWT = r"eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+"
+_TO_STANDARD = str.maketrans("-_", "+/")
 
 
 class Redaction:
-    """Hides PAT secrets, PAT tokens, access tokens, JWTs, Authorization values and secret parameters."""
+    """Hides PAT secrets, PAT tokens, access tokens, JWTs, Authorization values and secret parameters.
+
+    So it does with base64 of any of these, or of a PAT's id with a secret.
+    """
 
     def __init__(self, prefixes: Iterable[Prefixes]) -> None:
-        self._ours = re.compile("|".join([*Format(prefixes).patterns().values(), _JWT]))
+        ours = [*Format(prefixes).patterns().values(), _JWT]
+        self._ours = re.compile("|".join(ours))
+        self._decoded = re.compile("|".join([*ours, _PAIR]))
 
     def hide(self, text: str) -> str:
         """Return the text with `[hidden]` for each credential."""
         text = self._ours.sub("[hidden]", text)
+        text = _BASE64.sub(lambda match: "[hidden]" if self._is_secret(match[0]) else match[0], text)
         return _SENT.sub(lambda match: f"{match[2] or match[1] + ' '}[hidden]", text)
+
+    def text_of(self, problem: BaseException) -> str:
+        """Return the text of an exception without credentials, in one line."""
+        try:
+            text = str(problem)
+        except Exception:  # it is the host's own
+            return "(its text cannot be had)"
+        return self.hide(text).encode("unicode_escape").decode()
+
+    def _is_secret(self, run: str) -> bool:
+        plain = run.rstrip("=").translate(_TO_STANDARD)
+        for start in range(4):  # other characters may stand before it
+            whole = plain[start:] + "A" * (-len(plain[start:]) % 4)
+            if self._decoded.search(base64.b64decode(whole).decode("latin-1")):
+                return True
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from ..errors import InvalidRequest
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# RAW_URI (gunicorn) and REQUEST_URI (uWSGI, Apache) have the query.
-_SECRET = ("HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION", "HTTP_COOKIE", "RAW_URI", "REQUEST_URI")
+# What may have credentials or the query: servers and front servers have many names for the URL, and Apache
+# repeats variables behind REDIRECT_. CONTENT_ is the body's.
+_LEFT_OUT = re.compile(r"AUTHORIZATION|COOKIE|QUERY|_UR[IL]\Z|\A(?:HTTP_REFERER\Z|REDIRECT_|CONTENT_)")
 
 
 def carried(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> str:
@@ -38,9 +40,9 @@ def bare(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> WSGIEnv
     kept = {
         name: value
         for name, value in environ.items()
-        if name.startswith("wsgi.") or (isinstance(value, str) and not name.startswith("CONTENT_"))
+        if name.startswith("wsgi.") or (isinstance(value, str) and not _LEFT_OUT.search(name))
     }
-    for name in (*_SECRET, *token_headers):
+    for name in token_headers:
         kept.pop(name, None)
     return {**kept, "QUERY_STRING": "", "wsgi.input": BytesIO()}
 

@@ -51,7 +51,7 @@ def _refusal(environ: dict[str, Any], demanded: tuple[str, ...]) -> Answer | Non
         raise RuntimeError("require_scope: wrap the application in patauth.PatAuthMiddleware first")
     principal = environ.get("patauth.principal")
     if principal is None:
-        return site.refusal(MissingCredentials())
+        return site.refusal(MissingCredentials(), environ)
     if not covers(principal.scopes, demanded, site.settings.scopes or ()):
-        return site.refusal(InsufficientScope(demanded))
+        return site.refusal(InsufficientScope(demanded), environ)
     return None

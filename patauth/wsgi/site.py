@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..authority import Authority
 from ..errors import ConfigurationError, MissingCredentials, PatAuthError
 from ..model.caller import Person
 from ..model.http_names import read_challenges, read_token_headers
 from ..operations.authenticate import Admission
+from ..settings import read_named
 from . import request
-from .answers import Answer, Challenges, gate_error
+from .answers import Answer, Challenges, gate_error, with_body
 from .redaction import Redaction
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+T = TypeVar("T")
+
 Identify = Callable[[dict[str, Any]], Person | None]
+# Takes the environ and the error; returns a body and its content type, or None for patauth's own.
+OnRefusal = Callable[[dict[str, Any], PatAuthError], "tuple[str | bytes, str] | None"]
 
 _log = logging.getLogger("patauth")
 
@@ -26,8 +31,8 @@ _log = logging.getLogger("patauth")
 class Site:
     """Reads requests to one Authority, and says how their refusals look. It never changes.
 
-    `identify` returns the host's signed-in person, or None for nobody. `challenges` and `token_headers`: None
-    means the setting. Raise `ConfigurationError`.
+    `identify` returns the host's signed-in person, or None for nobody; `on_refusal` words a refusal.
+    `challenges` and `token_headers`: None means the setting. Raise `ConfigurationError`.
     """
 
     def __init__(
@@ -37,16 +42,23 @@ class Site:
         identify: Identify | None = None,
         challenges: Iterable[str] | None = None,
         token_headers: Iterable[str] | None = None,
+        on_refusal: OnRefusal | None = None,
     ) -> None:
+        if on_refusal is not None and not callable(on_refusal):
+            raise ConfigurationError("on_refusal: give a callable of the environ and the error, or None")
         if identify is not None and not callable(identify):
             raise ConfigurationError("identify: give a callable that takes the environ, or None")
         self.authority = authority
         self.settings = settings = authority.settings
         self.operations = authority.operations
         self.identify = identify
-        schemes = settings.challenges if challenges is None else _read(read_challenges, challenges)
+        self._on_refusal = on_refusal
+        schemes, names = settings.challenges, settings.token_headers
+        if challenges is not None:
+            schemes = read_named("challenges", read_challenges, challenges)
+        if token_headers is not None:
+            names = read_named("token_headers", read_token_headers, token_headers)
         self.challenges = Challenges(settings.realm, schemes)
-        names = settings.token_headers if token_headers is None else _read(read_token_headers, token_headers)
         self.token_headers = names
         self.token_keys = tuple("HTTP_" + name.upper().replace("-", "_") for name in names)  # in the environ
 
@@ -71,9 +83,29 @@ class Site:
             raise MissingCredentials
         return self.operations.authenticate(authorization, self.client_address(environ))
 
-    def refusal(self, error: PatAuthError) -> Answer:
-        """Return an error as the gate and forward-auth answer it."""
-        return gate_error(error, self.challenges)
+    def refusal(self, error: PatAuthError, environ: WSGIEnvironment) -> Answer:
+        """Return an error as the gate and forward-auth answer it, or as `on_refusal` words it."""
+        answer = gate_error(error, self.challenges)
+        if self._on_refusal is None:
+            return answer
+        try:
+            given = self.ask("on_refusal", self._on_refusal, request.bare(environ, self.token_keys), error)
+        except PatAuthError:  # the log has it
+            return answer
+        if given is None:
+            return answer
+        worded = with_body(answer, given)
+        if worded is None:
+            _log.error("on_refusal: return (body, content type) or None; the usual answer is sent")
+        return worded or answer
+
+    def ask(self, name: str, function: Callable[..., T], *args: Any) -> T:
+        """Return what a callable of the host's says. Raise `PatAuthError` where it fails, and log where."""
+        try:
+            return function(*args)
+        except Exception as problem:
+            self.log_failure(f"the callable `{name}` failed", problem)
+            raise PatAuthError(detail=f"the callable `{name}` failed") from None
 
     def log_failure(self, what: str, problem: Exception) -> None:
         """Log the type and place of an unexpected exception. Its text may hold a secret.
@@ -83,12 +115,4 @@ class Site:
         shown = PatAuthError(type(problem).__name__)
         _log.error(what, exc_info=(type(shown), shown, problem.__traceback__))
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s: %s", what, Redaction(self.settings.credential_prefixes).hide(str(problem)))
-
-
-def _read(read: Callable[[Any], tuple[str, ...]], given: Iterable[str]) -> tuple[str, ...]:
-    try:
-        return read(given)
-    except (ValueError, TypeError) as problem:
-        name = read.__name__.removeprefix("read_")
-        raise ConfigurationError(f"{name}: {problem}") from None
+            _log.debug("%s: %s", what, Redaction(self.settings.credential_prefixes).text_of(problem))

@@ -26,7 +26,6 @@ import patauth
 from patauth import Owner, Settings
 from patauth.cli import _EXIT_CODES, program
 from patauth.events import Reason
-from patauth.flask import _GATE
 from patauth.model import filters, rights
 from patauth.model.credentials import Format
 from patauth.model.pat_id import PatId
@@ -36,6 +35,7 @@ from patauth.settings import (
     _NOT_SETTINGS,
     _READERS,
     _SECRETS,
+    CODE_ONLY,
     MAX_ACCESS_TOKEN_TTL,
     MIN_ACCESS_TOKEN_TTL,
 )
@@ -438,7 +438,7 @@ def test_each_setting_has_its_environment_name_default_unit_and_meaning(name: st
 
 def test_every_variable_that_the_documents_name_is_one() -> None:
     # of Flask's configuration
-    gate = {f"PATAUTH_{name.upper()}" for name in _GATE}
+    gate = {f"PATAUTH_{name.upper()}" for name in CODE_ONLY}
     files = {f"PATAUTH_{name.upper()}_FILE" for name in _SECRETS}
     known = {f"PATAUTH_{name.upper()}" for name in SETTINGS} | files | gate | _NOT_SETTINGS
     for document in DOCUMENTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from patauth import Authority, PatAuthMiddleware
 
 BODY = b'{"error": "unauthorized"}'
+
+for _ in range(20):  # as an app has that works in the background
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
 def without_patauth(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

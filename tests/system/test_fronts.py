@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import json
 import random
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ from patauth.wsgi.gate import Gate, Kind
 from patauth.wsgi.middleware import PatAuthMiddleware
 from patauth.wsgi.request import client_address
 from patauth.wsgi.service.app import Standalone
+from tests.support import fronts
 from tests.support.authorities import Make, basic_of, issue, wrong_secret
 from tests.support.fronts import FRONTS, Answer, Wire
 from tests.support.paths import EXAMPLES
@@ -117,10 +120,10 @@ only_nginx = pytest.mark.parametrize("front", [name for name in FRONTS if name =
 
 
 def spellings(name: str, rng: random.Random) -> set[str]:
-    """Every mix of `-` and `_`, each in several mixes of cases: all that WSGI takes for `name`."""
+    """Every mix of `-`, `_` and `.`, each in several cases: all that WSGI or PHP takes for `name`."""
     words = name.split("-")
     joined = set()
-    for marks in itertools.product("-_", repeat=len(words) - 1):
+    for marks in itertools.product("-_.", repeat=len(words) - 1):
         plain = words[0] + "".join(mark + word for mark, word in zip(marks, words[1:], strict=True))
         joined |= {plain, plain.lower(), plain.upper(), plain.swapcase()}
         joined |= {"".join(rng.choice((one.lower(), one.upper())) for one in plain) for _ in range(4)}
@@ -146,6 +149,57 @@ def test_no_spelling_of_an_identity_field_reaches_the_app(front: Served, issued:
         assert "forged" not in seen.values()
         assert "HTTP_AUTHORIZATION" not in seen
     assert len(front.app.seen) == len(forged) + 2
+
+
+def test_no_identity_field_can_be_named_in_connection(front: Served, issued: IssuedPat) -> None:
+    """Caddy removes what Connection names, after forward_auth has set it."""
+    authorization = ("Authorization", basic_of(issued))
+    naming = [
+        value.replace("NAME", name)
+        for name in (*IDENTITY, "x-auth-subject", "Host", "X-Forwarded-For")
+        for value in ("NAME", "keep-alive, NAME", "NAME,close", "upgrade ,\tNAME", ", NAME")
+    ]
+    fields = [[("Connection", value)] for value in naming]
+    fields += [[("Connection", "close"), ("Connection", name)] for name in IDENTITY]
+    for connection in fields:
+        front.app.seen.clear()
+        with Wire(front.url) as wire:
+            answer = wire.get(b"/reports/1", authorization, *connection)
+        assert answer.status == (200 if front.name == "nginx" else 400), connection
+        for seen in front.app.seen:
+            assert {"HTTP_" + name.upper().replace("-", "_") for name in IDENTITY} <= seen.keys()
+    if front.name == "caddy":
+        refused = json.loads(answer.body)
+        assert (refused["error"], answer.fields["Cache-Control"]) == ("invalid_request", "no-store")
+    for value in (
+        "", "close", "Close", "keep-alive", "Keep-Alive, Upgrade", "UPGRADE", "close , TE",
+        "Upgrade, HTTP2-Settings",
+    ):  # fmt: skip
+        with Wire(front.url) as wire:
+            assert wire.get(b"/", authorization, ("Connection", value)).status == 200, value
+
+
+@pytest.mark.parametrize("name", list(FRONTS))
+def test_a_token_header_reaches_patauth_and_not_the_app(
+    name: str, make_at: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The examples have the lines for it as comments."""
+    examples = shutil.copytree(EXAMPLES, tmp_path / "examples")
+    for file in examples.glob("*"):
+        if file.is_file():
+            file.write_text(file.read_text().replace("# for PATAUTH_TOKEN_HEADERS=X-API-Key: ", ""))
+    monkeypatch.setattr(fronts, "EXAMPLES", examples)
+    authority, app = make_at(trusted_proxies=1, token_headers="X-API-Key"), App()
+    token = issue(authority, scope=["a"]).token
+    with (
+        folding(Standalone(authority)) as patauth_url,
+        folding(app) as app_url,
+        FRONTS[name](tmp_path, patauth_url, app_url) as url,
+    ):
+        assert requests.get(url + "/", headers={"X-API-Key": token}, timeout=20).status_code == 200
+    (seen,) = app.seen
+    assert "HTTP_X_API_KEY" not in seen
+    assert token not in seen.values()
 
 
 def test_the_expression_in_traefiks_example_matches_every_spelling_of_an_identity_field_and_no_more() -> None:
@@ -272,7 +326,12 @@ def test_an_odd_path_is_refused_as_by_the_gate(
             b"/oauth/%2e%2e/reports/1",
             b"/reports/%ff",
         ):
-            same(wire.get(path, ("Authorization", basic_of(issued))), by_gate)
+            refused = wire.get(path, ("Authorization", basic_of(issued)))
+            assert json.loads(refused.body) == {
+                "error": "invalid_request",
+                "error_description": "the request is malformed, or its path can be read in more than one way",
+            }
+            same(refused._replace(body=by_gate.data), by_gate)
             assert wire.send(b"HEAD", path).body == b""
     assert front.app.seen == front.asked == []
 

@@ -146,6 +146,11 @@ def test_a_wrong_value_does_not_start_either_and_is_named() -> None:
         make_app(PATAUTH_ACCESS_TOKEN_TTL=5)
 
 
+def test_a_list_of_origins_is_another_key_which_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="PATAUTH_CORS_ORIGINS"):
+        make_app(PATAUTH_CORS=["https://app.example"])
+
+
 def test_a_misspelt_key_is_warned_of_where_it_was_made() -> None:
     with pytest.warns(UserWarning, match="PATAUTH_PROTEKT") as caught:
         make_app(PATAUTH_PROTEKT=["/*"])

@@ -244,6 +244,50 @@ class TestDefaults:
         assert made.scopes == {"a": "read"}
 
 
+class TestLists:
+    def test_commas_separate_as_blanks_do(self):
+        made = settings(
+            token_headers="X-A, X-B", cors_origins="https://a,https://b", challenges="bearer,basic"
+        )
+        assert made.token_headers == ("X-A", "X-B")
+        assert made.cors_origins == ("https://a", "https://b")
+        assert made.challenges == ("bearer", "basic")
+
+    def test_none_means_unset(self):
+        made = settings(token_headers="none", cors_origins="none")
+        assert made.token_headers == made.cors_origins == ()
+
+    @each(
+        "name, value, advice",
+        [
+            ("token_headers", "X-A x-a", "once"),
+            ("token_headers", ["X-A", "X-A"], "once"),
+            ("token_headers", 5, "list of texts"),
+            ("token_headers", [5], "list of texts"),
+            ("token_headers", b"X-A", "list of texts"),
+            *(
+                ("token_headers", name, "another name")
+                for name in (
+                    "Remote-User", "Auth-Type", "Content-Type", "content-length", "Transfer-Encoding",
+                    "connection", "X-Forwarded-For", "x-forwarded-host", "Authorization",
+                )
+            ),
+            ("cors_origins", "https://a https://a", "once"),
+            ("cors_origins", "* https://a", "alone"),
+            ("cors_origins", 5, "list of texts"),
+            ("cors_origins", "https://b\u00fccher.example", "xn--"),
+            ("cors_origins", "https://a:65536", "port"),
+            ("cors_origins", "https://a:0443", "port"),
+            ("cors_origins", "https://a:", "https://app.example"),
+            ("challenges", "basic BASIC", "once"),
+            ("challenges", 5, "list of texts"),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_meant_is_named_with_what_to_do(self, name, value, advice):
+        with pytest.raises(ConfigurationError, match=rf"\A{name}: .*{advice}"):
+            settings(**{name: value})
+
+
 class TestNames:
     def test_an_unknown_keyword_is_an_error_that_lists_the_known(self):
         with pytest.raises(ConfigurationError, match=r"unknown setting 'tennant'.*tenant"):
@@ -255,6 +299,11 @@ class TestNames:
             made = Settings.from_env({"PATAUTH_STORE_URL": "memory:", name: "hunter2"})
         assert made == settings(hash_slots=made.hash_slots)
         assert "hunter2" not in str(caught[0].message)
+
+    @each("name", ["PROTECT", "PUBLIC", "OPTIONAL", "REQUIRE", "CORS", "IDENTIFY", "ON_REFUSAL"])
+    def test_a_variable_for_what_belongs_to_code_is_a_warning_that_says_so(self, name):
+        with pytest.warns(UserWarning, match=f"PATAUTH_{name} .* code .* Flask's configuration"):
+            Settings.from_env({"PATAUTH_STORE_URL": "memory:", f"PATAUTH_{name}": "/*"})
 
     def test_other_variables_and_that_of_the_engine_are_passed_over(self):
         environ = {

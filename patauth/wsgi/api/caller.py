@@ -63,11 +63,7 @@ def identify_caller(
 
 def _ask(site: Site, environ: WSGIEnvironment) -> Person | None:
     assert site.identify is not None
-    try:
-        person = site.identify(environ)
-    except Exception as problem:
-        site.log_failure("the callable `identify` failed; the request is refused", problem)
-        raise PatAuthError(detail="the callable `identify` failed") from None
+    person = site.ask("identify", site.identify, environ)
     if person is not None and not isinstance(person, Person):
         kind = type(person).__name__
         raise PatAuthError(detail=f"the callable `identify` returned a {kind}, not a patauth.Person or None")

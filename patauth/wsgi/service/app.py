@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 
 from ...authority import Authority
 from ...errors import Overloaded, PatAuthError, StoreUnavailable
-from ..answers import Answer, json_answer
+from ..answers import Answer, gate_error, json_answer
 from ..middleware import PatAuthMiddleware
 from ..routing import Route, get_only
-from ..site import Site
 from .forward import verify
 
 if TYPE_CHECKING:
@@ -36,21 +35,20 @@ class Standalone:
 
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
-        self._site = Site(authority)
+        self._gate = PatAuthMiddleware(_not_found, authority, protect=(), public=("/*",))
         prefix = authority.settings.path_prefix
         self._routes: dict[str, Route] = {
             f"{prefix}/healthz": get_only(_alive),
             f"{prefix}/readyz": get_only(self._ready),
             # Any method: Traefik's `preserveRequestMethod` asks with the client's own.
-            f"{prefix}/verify": partial(verify, site=self._site),
+            f"{prefix}/verify": partial(verify, site=self._gate.site),
         }
-        self._rest = PatAuthMiddleware(_not_found, authority, protect=(), public=("/*",))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
         route = self._routes.get(environ.get("PATH_INFO", ""))
         if route is None:
-            return self._rest(environ, start_response)
+            return self._gate(environ, start_response)
         return route(environ)(environ, start_response)
 
     def _ready(self) -> Answer:
@@ -59,7 +57,7 @@ class Standalone:
         except PatAuthError as problem:  # a wrong configuration of the store means not ready, too
             _log.warning("not ready: %s", problem.detail or problem)
             busy = problem if isinstance(problem, Overloaded) else StoreUnavailable()
-            return self._site.refusal(busy)
+            return gate_error(busy, self._gate.site.challenges)
         return json_answer(200, {"status": "ready"})
 
 

@@ -46,7 +46,7 @@ def verify(environ: WSGIEnvironment, site: Site) -> Answer:
         if not covers(principal.scopes, required, site.settings.scopes or ()):
             raise InsufficientScope(required)
     except PatAuthError as error:
-        return _in_fields(with_quota(site.refusal(error), decision))
+        return _in_fields(with_quota(site.refusal(error, environ), decision))
     fields = [
         ("X-Auth-Subject", quote(principal.subject.id, safe="")),
         ("X-Auth-Scopes", " ".join(sorted(principal.scopes))),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from patauth import Authority, ConfigurationError, Cors, IssuedPat, PatAuthMiddleware
+from patauth import Authority, ConfigurationError, Cors, IssuedPat, PatAuthMiddleware, require_scope
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.wsgi import Echo, request
 
@@ -162,6 +162,29 @@ class TestAnswered:
         assert response.headers.getlist("Access-Control-Allow-Origin") == [ELSEWHERE]
         assert "Access-Control-Expose-Headers" not in response.headers
 
+    def test_where_patauth_allows_an_origin_the_app_allows_nothing_more(
+        self, authority: Authority, issued: IssuedPat
+    ) -> None:
+        """An app that always allows credentials would let the page read with the visitor's cookies."""
+
+        def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            start_response("200 OK", [
+                ("Access-Control-Allow-Credentials", "true"), ("access-control-expose-headers", "X-Mine"),
+                ("Content-Type", "text/plain"), ("X-Mine", "1"),
+            ])  # fmt: skip
+            return [b""]
+
+        for allowed in ([HERE], ["*"]):
+            gate = PatAuthMiddleware(app, authority, public=["/healthz"], cors=Cors(allowed))
+            for path in ("/healthz", "/"):
+                known = {"headers": {"Origin": HERE}, "authorization": basic_of(issued)}
+                response = request(gate, path, **known)  # type: ignore[arg-type]
+                origin = response.headers["Access-Control-Allow-Origin"]
+                assert response.headers.getlist("Access-Control-Allow-Origin") == [origin]
+                assert response.headers.getlist("Access-Control-Expose-Headers") == [EXPOSED]
+                assert "Access-Control-Allow-Credentials" not in response.headers
+                assert response.headers["X-Mine"] == "1"
+
     def test_every_origin_may_be_allowed_and_never_with_the_credentials_mode(
         self, authority: Authority, app: Echo
     ) -> None:
@@ -210,11 +233,17 @@ class TestOfTheApp:
         headers = {
             **preflight(), "Access-Control-Request-Headers": "authorization", "Cookie": "session=1",
             "X-HTTP-Method-Override": "POST", "X-HTTP-Method": "POST", "X-Method-Override": "POST",
+            "X-Forwarded-Proto": "https", "X-Forwarded-Uri": "/?_method=POST", "X-Forwarded-Method": "POST",
+            "Access-Control-Request-Method-Override": "POST",
             "X-API-Key": issued.token, "Authorization": basic_of(issued), "Content-Type": "text/plain",
         }  # fmt: skip
         response = request(
             gate, "/admin?_method=POST", method="OPTIONS", headers=headers, data="_method=POST",
-            environ={"REMOTE_USER": "admin", "RAW_URI": "/admin?_method=POST"},
+            environ={
+                "REMOTE_USER": "admin", "RAW_URI": "/admin?_method=POST",
+                "UNENCODED_URL": "/admin?_method=POST", "REDIRECT_URL": "/admin?_method=POST",
+                "REDIRECT_QUERY_STRING": "_method=POST", "REDIRECT_HTTP_AUTHORIZATION": basic_of(issued),
+            },
         )  # fmt: skip
         assert (response.status_code, response.data) == (204, b"")
         assert cors_of(response) == {"Allow-Origin": HERE, "Allow-Methods": "GET"}
@@ -225,9 +254,15 @@ class TestOfTheApp:
         assert (environ["QUERY_STRING"], environ["wsgi.input"].read()) == ("", b"")
         assert {name for name in environ if name.startswith(("HTTP_", "CONTENT_", "REMOTE_U", "RAW"))} == {
             "HTTP_HOST", "HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_METHOD",
-            "HTTP_ACCESS_CONTROL_REQUEST_HEADERS",
+            "HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "HTTP_X_FORWARDED_PROTO",
         }  # fmt: skip
+        assert not any("_method" in value for value in environ.values() if isinstance(value, str))
         assert basic_of(issued) not in environ.values()
+
+    def test_require_scope_inside_of_the_app_refuses_a_preflight(self, authority: Authority) -> None:
+        gate = PatAuthMiddleware(require_scope("admin")(Echo()), authority, cors="app")
+        response = request(gate, "/", method="OPTIONS", headers=preflight())
+        assert (response.status_code, cors_of(response)) == (204, {})
 
     def test_nothing_else_passes(self, authority: Authority, app: Echo) -> None:
         gate = PatAuthMiddleware(app, authority, **RULES, cors="app")
@@ -264,6 +299,20 @@ class TestOfTheApp:
         assert closed == [True]
 
 
+def test_the_argument_is_named_with_what_to_do() -> None:
+    for given, message in (
+        ({"origins": 5}, "cors: origins: give a list of texts"),
+        ({"origins": []}, "cors: origins: give at least one"),
+        ({"origins": "none"}, "cors: origins: give at least one"),
+        ({"origins": ["*", HERE]}, r"cors: origins: '\*' .* alone"),
+        ({"origins": [HERE], "headers": ["*"]}, r"cors: headers: '\*' .* each"),
+        ({"origins": [HERE], "headers": 5}, "cors: headers: give a list of texts"),
+        ({"origins": [HERE], "headers": ["A", "a"]}, "cors: headers: .* once"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            Cors(**given)  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_an_origin_or_a_header_is_refused_at_the_start(
     authority: Authority, app: Echo
 ) -> None:
@@ -271,7 +320,7 @@ def test_what_cannot_be_an_origin_or_a_header_is_refused_at_the_start(
         {"origins": [f"{HERE}/"]}, {"origins": ["app.example"]}, {"origins": ["https://App.example"]},
         {"origins": ["https://*.example"]}, {"origins": ["null"]}, {"origins": ["*", HERE]},
         {"origins": [f"{HERE}:443"]}, {"origins": ["http://a:80"]}, {"origins": [7]}, {"origins": None},
-        {"origins": ["https://a b"]}, {"origins": ["https://a,https://b"]},
+        {"origins": ["https://a b"]}, {"origins": ["https://a\0b"]}, {"origins": ["https://a,https://b"]},
         {"origins": [HERE], "headers": ["a b"]}, {"origins": [HERE], "max_age": -1},
         {"origins": [HERE], "max_age": 86_401}, {"origins": [HERE], "max_age": True},
     ]  # fmt: skip

@@ -186,29 +186,24 @@ class TestPlaces:
         ones = [upload(LENGTH) for _ in range(count)]
         return sorted(all_at_once([lambda one=one: one.drain_to_a_limit(drain) for one in ones]))
 
-    @pytest.mark.parametrize(("threads", "places"), [(1, 1), (7, 1), (12, 3)])
-    def test_at_most_a_quarter_of_the_threads_waits(self, upload, monkeypatch, threads, places):
-        # One more: that which watches.
-        monkeypatch.setattr(threading, "active_count", lambda: threads + 1)
+    def test_one_waits_however_many_threads_the_process_has(self, upload):
+        """An app may have many in the background, and they serve no requests."""
         drain = Drain(seconds=0.8, free_seconds=0.05)
-        for _ in range(2):  # places are free again
-            durations = self.durations(upload, 5, drain)
-            assert [seconds >= 0.8 for seconds in durations] == [False] * (5 - places) + [True] * places
-            assert durations[-1 - places] < 0.4
-
-    def test_the_threads_of_this_process_count(self, upload):
         over = threading.Event()
-        others = [threading.Thread(target=over.wait) for _ in range(12)]
+        others = [threading.Thread(target=over.wait) for _ in range(20)]
         for thread in others:
             thread.start()
-        durations = self.durations(upload, 3, Drain(seconds=0.8, free_seconds=0.05))
-        over.set()
-        for thread in others:
-            thread.join()
-        assert all(seconds >= 0.8 for seconds in durations)
+        try:
+            for _ in range(2):  # the place is free again
+                durations = self.durations(upload, 5, drain)
+                assert [seconds >= 0.8 for seconds in durations] == [False] * 4 + [True]
+                assert durations[-2] < 0.4
+        finally:
+            over.set()
+            for thread in others:
+                thread.join()
 
-    def test_without_a_place_all_that_comes_quickly_is_read(self, upload, send, monkeypatch):
-        monkeypatch.setattr(threading, "active_count", lambda: 1)
+    def test_without_a_place_all_that_comes_quickly_is_read(self, upload, send):
         drain = Drain(seconds=20, free_seconds=2)
         slow, quick = upload(LENGTH), [upload(LENGTH) for _ in range(3)]
         for one in quick:
@@ -224,11 +219,9 @@ class TestPlaces:
         monkeypatch.setitem(
             sys.modules, "gevent.monkey", SimpleNamespace(is_module_patched={"threading": True}.get)
         )
-        monkeypatch.setattr(threading, "active_count", lambda: 1)
         assert all(one >= 0.5 for one in self.durations(upload, 6, Drain(seconds=0.5, free_seconds=0.05)))
 
-    def test_a_forked_child_has_all_places_and_watches_for_itself(self, upload, monkeypatch):
-        monkeypatch.setattr(threading, "active_count", lambda: 1)
+    def test_a_forked_child_has_the_place_and_watches_for_itself(self, upload):
         drain = Drain(seconds=1, free_seconds=0.05)
         slow, other = upload(LENGTH), upload(LENGTH)
         waiting = threading.Thread(target=slow.drain_to_a_limit, args=(drain,))

@@ -319,6 +319,7 @@ FRAGMENTS = [
         "\xc2\x80",
         "\xc3\xa9",
         "\xff",
+        "/\xff",
         "a",
         "http://x",
     ),

@@ -395,11 +395,18 @@ class TestOnRefusal:
             raise RuntimeError("Bearer " + "x" * 40)
 
         usual = request(PatAuthMiddleware(app, authority), "/")
-        answers: list[Any] = [
-            lambda *_: None, broken, lambda *_: 7, lambda *_: ("x",), lambda *_: ("x", "text/html\r\nA: b"),
-            lambda *_: (["x"], "text/html"), lambda *_: ("x", ""), lambda *_: ("x", None),
+        wrong: list[Any] = [
+            7, "ab", ("x",), ("x", "text/plain", 1), ["x", "text/plain"], {"x": 1, "text/plain": 2},
+            ("x", "text/html\r\nA: b"), (["x"], "text/html"), ("x", ""), ("x", None), (5, "text/plain"),
+            (bytearray(b"x"), "text/plain"),
         ]  # fmt: skip
-        for on_refusal in answers:
+        for given in wrong:
+            caplog.clear()
+            gate = PatAuthMiddleware(app, authority, on_refusal=lambda *_, given=given: given)
+            assert request(gate, "/").data == usual.data
+            assert "on_refusal: return (body, content type) or None" in caplog.text
+        caplog.clear()
+        for on_refusal in (lambda *_: None, broken):
             response = request(PatAuthMiddleware(app, authority, on_refusal=on_refusal), "/")
             assert (response.status_code, response.data) == (401, usual.data)
             assert response.headers == usual.headers

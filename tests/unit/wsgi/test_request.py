@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth.wsgi.request import client_address
+from patauth.wsgi.request import bare, client_address
 
 
 def address_of(remote_addr: str, forwarded_for: str | None, trusted_proxies: int) -> str | None:
@@ -55,3 +55,17 @@ def test_nothing_that_a_client_sends_moves_its_own_address(
     """`appended` is what the trusted proxies add, the outermost first: the client that called it."""
     header = ",".join([*sent, *map(str, appended)])
     assert address_of("10.0.0.1", header, len(appended)) == str(appended[0])
+
+
+def test_a_bare_environ_has_neither_credentials_nor_the_query_under_any_name() -> None:
+    secret = {
+        "HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION", "HTTP_X_FORWARDED_AUTHORIZATION", "HTTP_COOKIE",
+        "REDIRECT_HTTP_AUTHORIZATION", "REDIRECT_URL", "REDIRECT_STATUS", "HTTP_COOKIE2", "HTTP_SET_COOKIE",
+        "RAW_URI", "REQUEST_URI", "UNENCODED_URL", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_URI",
+        "HTTP_X_QUERY", "HTTP_REFERER", "HTTP_X_API_KEY", "CONTENT_LENGTH", "CONTENT_TYPE",
+    }  # fmt: skip
+    kept = {"PATH_INFO", "SCRIPT_NAME", "HTTP_HOST", "HTTP_ACCEPT", "REMOTE_ADDR", "wsgi.url_scheme"}
+    given = dict.fromkeys([*secret, *kept, "QUERY_STRING"], "secret")
+    seen = bare({**given, "patauth.principal": object()}, ["HTTP_X_API_KEY"])
+    assert seen.keys() == kept | {"QUERY_STRING", "wsgi.input"}
+    assert (seen["QUERY_STRING"], seen["wsgi.input"].read()) == ("", b"")

@@ -57,6 +57,27 @@ def test_it_guards_a_flask_view_with_the_values_of_its_url(real: Authority) -> N
     assert response.headers["Cache-Control"] == "no-store"
 
 
+def test_on_refusal_words_its_refusals_too(real: Authority) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def on_refusal(environ: dict[str, Any], error: patauth.PatAuthError) -> tuple[str, str]:
+        asked.append((environ["PATH_INFO"], error.status))
+        assert "HTTP_COOKIE" not in environ
+        return "<h1>No</h1>", "text/html"
+
+    app, issued = Flask(__name__), issue(real)
+    app.get("/view")(patauth.require_scope("admin")(lambda: "never"))
+    for inner in (app.wsgi_app, patauth.require_scope("admin")(Echo())):
+        gate = PatAuthMiddleware(inner, real, public=["/view"], on_refusal=on_refusal)
+        closed = PatAuthMiddleware(inner, real, on_refusal=on_refusal)
+        for guarding, authorization, status in ((gate, None, 401), (closed, basic_of(issued), 403)):
+            response = request(guarding, "/view", authorization=authorization, headers={"Cookie": "a=b"})
+            assert (response.status_code, response.text) == (status, "<h1>No</h1>")
+            assert response.headers["Content-Type"] == "text/html"
+            assert "WWW-Authenticate" in response.headers
+            assert asked.pop() == ("/view", status)
+
+
 def test_without_the_gate_it_lets_nobody_through() -> None:
     guarded = patauth.require_scope("reports:read")(Echo())
     with pytest.raises(RuntimeError, match="PatAuthMiddleware"):

@@ -1,0 +1,53 @@
+"""What a log shows of a text that may have credentials."""
+
+from __future__ import annotations
+
+import base64
+
+from patauth import Authority
+from patauth.model.credentials import Prefixes
+from patauth.wsgi.redaction import Redaction
+from tests.support.authorities import issue
+
+HEX = "0123456789abcdef" * 2
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def test_base64_of_a_credential_is_hidden_wherever_it_begins(authority: Authority) -> None:
+    issued, redaction = issue(authority), Redaction([Prefixes()])
+    secrets = [
+        f"{issued.pat.id}:{issued.secret}", f"{HEX}:hunter2", f"{issued.pat.id}:{issued.secret[:-1]}",
+        f"x-access-token:{issued.token}", f'{{"key": "{issued.secret}"}}',
+    ]  # fmt: skip
+    for secret in secrets:
+        standard = encoded(secret)
+        for run in (standard, standard.rstrip("="), standard.translate(str.maketrans("+/", "-_"))):
+            for before in ("", "a", "ab", "abc", "abcd", "b'", "basic=", "/x/"):
+                shown = redaction.hide(f"no rule for {before}{run}, sorry")
+                assert run not in shown, (secret, before)
+                assert "[hidden]" in shown
+                assert shown.startswith("no rule for ")
+                assert shown.endswith(", sorry")
+
+
+def test_other_texts_stay_as_they_are() -> None:
+    redaction = Redaction([Prefixes()])
+    for text in (
+        "/a/long/path/that/has/no/secrets/at/all/whatever/it/decodes/to", encoded("a:b" * 20), HEX * 4,
+        "=" * 50, "é" * 50, "",
+    ):  # fmt: skip
+        assert redaction.hide(text) == text
+
+
+def test_the_text_of_an_exception_is_one_line_and_always_there(authority: Authority) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("hunter2")
+
+    redaction = Redaction([Prefixes()])
+    shown = redaction.text_of(ValueError(f"a\r\n2026 INFO forged\u2028 {issue(authority).token}"))
+    assert shown == r"a\r\n2026 INFO forged\u2028 [hidden]"
+    assert redaction.text_of(Mute()) == "(its text cannot be had)"
