@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 
+from ..crypto.hashing import Digest
 from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
 from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
@@ -67,11 +68,15 @@ class Proven(msgspec.Struct, frozen=True):
         return use_is_due(self.record.pat.last_used_ms, self.verdict.now)
 
 
-class _Hashing:
-    """Pauses a deadline while a hash is waited for, and remembers that there was one."""
+class Hashing:
+    """Pauses a deadline while a hash is waited for, and remembers that there was one.
 
-    def __init__(self, paused: Paused) -> None:
+    `proven` is a digest that the same request has checked already.
+    """
+
+    def __init__(self, paused: Paused, proven: Digest | None = None) -> None:
         self._paused = paused
+        self.proven = proven
         self.happened = False
 
     def __call__(self) -> AbstractContextManager[None]:
@@ -141,14 +146,14 @@ class Authenticator:
         if record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
         decision = self._within(verdict, record, exchange=exchange)
-        hashing = _Hashing(deadline.paused)
+        hashing = Hashing(deadline.paused)
         slot = self.check_secret(credentials, address, record, tag, verdict.now, hashing)
         while hashing.happened and not exchange:  # lua/issue.lua looks again at the end of an exchange
             # Meanwhile the PAT may have ended, and that may be known.
             (found,) = store.for_request(deadline).pats.read([pat_id])
             if found is None:
                 self._refuse(credentials, address)
-            record, hashing = found, _Hashing(deadline.paused)
+            record, hashing = found, Hashing(deadline.paused, slot.digest)
             slot = self.check_secret(credentials, address, record, tag, record.pat.read_ms, hashing)
         if self._proofs.is_due(slot.digest):
             with deadline.paused():
@@ -162,14 +167,14 @@ class Authenticator:
         record: PatRecord,
         tag: bytes,
         now: int,
-        paused: Paused,
+        hashing: Hashing,
     ) -> SecretSlot:
         """Return the slot of `record` that the secret matches.
 
-        A context of `paused` is around the wait for a hash. Raise `InvalidCredentials` unless the hash is
+        `hashing` says whether a hash was waited for. Raise `InvalidCredentials` unless the hash is
         right and the PAT may be used at `now` (ms).
         """
-        slot = self._check_hash(credentials, address, record.slot_of(tag, now), paused)
+        slot = self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
         try:
             require_usable(record.pat, now)
         except InvalidCredentials as refusal:
@@ -178,11 +183,13 @@ class Authenticator:
         return slot
 
     def _check_hash(
-        self, credentials: PatCredentials, address: str | None, slot: SecretSlot | None, paused: Paused
+        self, credentials: PatCredentials, address: str | None, slot: SecretSlot | None, hashing: Hashing
     ) -> SecretSlot:
         if slot is None:
             self._refuse(credentials, address)
-        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest, paused):
+        if slot.digest == hashing.proven:
+            return slot
+        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest, hashing):
             if slot.digest.pepper == NO_PEPPER:
                 self._refuse(credentials, address)
             # The tag was right. So the secret is right, and the id of the pepper stands for a wrong key.
@@ -200,17 +207,19 @@ class Authenticator:
         `Overloaded`, `StoreUnavailable`.
         """
         tag = store.keyring.secret_tag(credentials.pat_id, credentials.secret)
+        proven: Digest | None = None
         while True:  # once, and again after a hash
             (record,) = store.pats.read([credentials.pat_id])
             if record is None or record.pat.tenant != self._tenant:
                 self._refuse(credentials, address)
-            now, hashing = record.pat.read_ms, _Hashing(store.paused)
+            now, hashing = record.pat.read_ms, Hashing(store.paused, proven)
             if usable:
-                self.check_secret(credentials, address, record, tag, now, hashing)
+                slot = self.check_secret(credentials, address, record, tag, now, hashing)
             else:
-                self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
+                slot = self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
             if not hashing.happened:
                 return record.pat
+            proven = slot.digest
 
     def note_use(self, proven: Proven) -> None:
         """Write lastUsed, within a deadline of its own. Log a failure, and go on."""
