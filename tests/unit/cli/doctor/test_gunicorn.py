@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from patauth.cli.doctor.gunicorn import judge_gunicorn
 from tests.support.paths import EXAMPLES
 
@@ -37,6 +39,15 @@ def test_the_dangerous_defaults_of_gunicorn_are_seen(tmp_path: Path) -> None:
         given = environ if arguments is None else {**environ, "GUNICORN_CMD_ARGS": arguments}
         levels = [finding.level for finding in judge_gunicorn(given, tmp_path, 0)]
         assert levels == expected, (arguments, conf, environ)
+
+
+@pytest.mark.xfail(reason="it does not look at header_map")
+def test_underscores_let_through_are_no_protection(tmp_path: Path) -> None:
+    """With `header_map = "dangerous"`, any client may set SCRIPT_NAME, whatever the other two say."""
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "forwarder_headers = ''\nforwarded_allow_ips = ''\nheader_map = 'dangerous'"
+    )
+    assert [finding.level for finding in judge_gunicorn({}, tmp_path, 0)] == ["problem"]
 
 
 def test_the_configuration_is_read_and_never_run(tmp_path: Path) -> None:
