@@ -259,6 +259,8 @@ def _further(path: str) -> Iterator[str]:
         yield re.sub("//+", "/", path)
     if path.startswith("//") or not path.startswith("/"):
         yield "/" + _ORIGIN.sub("", path.lstrip(" ")).lstrip("/")  # `http://host/x`: urllib.parse.urlsplit
+    if not path.startswith("/") and "/" in path:
+        yield path[path.index("/") :]  # appended to a URL's host: `:80/x`, `@host/x`
     if "/." in path or path.startswith("."):
         yield from _without_dots(path)
     if _CONTROL.search(path):

@@ -8,59 +8,17 @@ from typing import NamedTuple
 
 # Parts of paths that some app reads differently than another. Bytes are spelled as latin-1, as in PEP 3333.
 SEPARATORS = ["/", "/", "/", "//", "///", "\\", "/./", "/../", "/..;/", "/;x/", ";p=1", ";/", ".", ".."]
-WORDS = [
-    "admin",
-    "admin",
-    "pub",
-    "app",
-    "a",
-    "b",
-    "Admin",
-    "http:",
-    " ",
-    "*",
-    "%",
-    "2e",
-    "5c",
-    "\0",
-    "\t",
-    "\n",
-]
+WORDS = [*"admin admin pub app a b Admin http: * % 2e 5c".split(), " ", "\0", "\t", "\n"]
 ESCAPES = "%2f,%2F,%5c,%2e,%2e%2e,%252e,%252f,%25,%3b,%3B,%61,%61dmin,%c0%af,%c3,%0a,%00".split(",")
 NO_ASCII = ["\xff", "\xc0\xaf", "\xc3\xa9", "\xef\xbd\x81", "\xc2\x85"]
 
-PIECES = [
-    *SEPARATORS,
-    *SEPARATORS,
-    *WORDS,
-    *ESCAPES,
-    *NO_ASCII,
-    "reports",
-    "feed",
-    "x",
-    "?",
-    "#",
-    "%3f",
-    "%23",
-]
+MORE = "reports feed private x ? # %3f %23 /..? /..# /..%3f".split()
+PIECES = [*SEPARATORS, *SEPARATORS, *WORDS, *ESCAPES, *NO_ASCII, *MORE]
 # By what a path begins and ends, as routes of tests/support/routed_apps.py.
-STARTS = [
-    "",
-    "",
-    "/",
-    "/pub",
-    "/pub",
-    "/pub/x",
-    "/pub/",
-    "/feed",
-    "/feed",
-    "/reports/7",
-    "/admin/x",
-    "/x",
-    "//",
-]
-GOALS = ["/admin/x"] * 4 + ["/reports/7"] * 3 + ["/x", "/", "", "/pub/x", "/feed", "\\admin\\x", "admin/x"]
-PLAIN = ["/", "/x", "/x/y", "/pub/x", "/feed", "/feed/1"] + ["/reports/7", "/reports/a/b", "/admin/x"] * 2
+STARTS = ["", "", *"/ /pub /pub /pub/x /pub/ /feed /feed /reports/7 /admin/x /x //".split()]
+GOALS = ["", *["/admin/x"] * 4, *["/reports/7"] * 3, *["/private", "/pub/private"] * 2]
+GOALS += "/x / /pub/x /feed \\admin\\x admin/x".split()
+PLAIN = "/ /x /x/y /pub/x /feed /feed/1 /pub/private".split() + ["/reports/7", "/reports/a/b", "/admin/x"] * 2
 # Before the path in the request line: the absolute form and what looks like it.
 ORIGINS = ["http://h", "http://h:80", "HTTPS://user@h", "//h", "http:", "x", "*"]
 

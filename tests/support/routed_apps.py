@@ -31,12 +31,13 @@ RULES: dict[str, Any] = {
     "public": ["/pub/*"],
     "optional": ["/feed*"],
     "require": {
-        "GET /reports/*": "reports:read", "POST /reports/*": "reports:write", "/admin/*": "admin"
+        "GET /reports/*": "reports:read", "POST /reports/*": "reports:write", "/admin/*": "admin",
+        "GET /pub/private": "reports:read",
     },
 }  # fmt: skip
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "rules": RULES,
-    "protect": {"protect": ["/admin/*", "/reports/*"]},
+    "protect": {"protect": ["/admin/*", "/reports/*", "/pub/private"]},
     "corsapp": {**RULES, "cors": "app"},
     "cors": {**RULES, "cors": Cors([ORIGIN])},
 }
@@ -72,6 +73,7 @@ def routes(rest: str) -> Iterable[tuple[str, str]]:
     """Yield the names of views and their routes. `rest` is how a framework spells any rest of a path."""
     yield "root", "/"
     yield "feed", "/feed"
+    yield "private", "/pub/private"
     for place in PLACES:
         yield place, f"/{place}/{rest}"
     yield "any", f"/{rest}"
@@ -168,10 +170,10 @@ class Node:
     def __getitem__(self, name: str) -> Node:
         return Node(*self.names, name)
 
-    @property
-    def view(self) -> str:
-        if not self.names:
-            return "root"
+    def view(self, path: str) -> str:
+        """Return the name of the view of this resource at the given path."""
+        if path in ("/", "/pub/private"):
+            return "root" if path == "/" else "private"
         first = self.names[0]
         return first if first == "feed" or (first in PLACES and len(self.names) > 1) else "any"
 
@@ -199,7 +201,7 @@ def pyramid_app(*, traversal: bool = False) -> App:
             "/" if request.path_info.endswith("/") and context.names else ""
         )  # where gates see a difference
         path = "/" + "/".join(context.names) + slash
-        witness.view(context.view, request.method, path, request.environ)
+        witness.view(context.view(path), request.method, path, request.environ)
         return answer()
 
     config = Configurator(root_factory=lambda _: Node())
@@ -306,10 +308,10 @@ def create() -> App:
         for name, app in inner.items():
             apps[f"{configuration}.{name}"] = PatAuthMiddleware(app, authority, **given)
         apps[f"{configuration}.{EXTENSION}"] = extended(given)
+    rules = {"GET /purge": "reports:read", "POST /purge": "admin"}
     for name, make in OTHERS.items():
-        apps[f"rules.{name}"] = PatAuthMiddleware(
-            witnessed(make()), authority, require={"GET /purge": "reports:read", "POST /purge": "admin"}
-        )
+        apps[f"rules.{name}"] = PatAuthMiddleware(witnessed(make()), authority, require=rules)
+        apps[f"corsapp.{name}"] = PatAuthMiddleware(witnessed(make()), authority, require=rules, cors="app")
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         witness.begin()

@@ -15,7 +15,7 @@ from typing import Any
 
 from .finding import Finding, ok, problem, warning
 
-_OPTIONS = ("forwarded_allow_ips", "forwarder_headers", "limit_request_field_size")
+_OPTIONS = ("forwarded_allow_ips", "forwarder_headers", "header_map", "limit_request_field_size")
 _UNKNOWN = object()  # the value of an option that is computed
 
 
@@ -27,7 +27,15 @@ def judge_gunicorn(environ: Mapping[str, str], folder: Path, trusted_proxies: in
     where, options = found
     allowed = _words(options.get("forwarded_allow_ips", environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")))
     headers = _words(options.get("forwarder_headers", "SCRIPT_NAME,PATH_INFO"))
-    if headers is None or allowed is None:
+    mapping = options.get("header_map", "drop")
+    if mapping not in ("drop", "refuse", _UNKNOWN):
+        yield problem(
+            "gunicorn",
+            f"With {where}, any client may be able to set SCRIPT_NAME and PATH_INFO by headers of those names"
+            " (header_map), and so change the path that rules are matched against.",
+            'Keep the default of header_map, "drop".',
+        )
+    elif headers is None or allowed is None or mapping is _UNKNOWN:
         yield warning(
             "gunicorn",
             f"{where} computes forwarded_allow_ips or forwarder_headers, so their values are unknown here.",

@@ -153,6 +153,13 @@ def test_no_other_spelling_of_a_protected_path_is_public() -> None:
             assert gate.decide("GET", script, info).kind is not Kind.PUBLIC, what
 
 
+def test_a_path_without_its_slash_may_go_on_with_the_host_of_a_url() -> None:
+    """waitress and uWSGI pass on `GET :80/admin/x`. webob's `path_url` of it is http://host:80/admin/x."""
+    gate = Gate(protect=["/admin/*"])
+    for path in (":80/admin/x", "@h/admin/x", ".example/admin/x"):
+        assert gate.decide("GET", "", path).kind is not Kind.PUBLIC, path
+
+
 ODDITIES = [
     "/a/./b",
     "/a/..",

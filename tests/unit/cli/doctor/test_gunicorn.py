@@ -39,6 +39,14 @@ def test_the_dangerous_defaults_of_gunicorn_are_seen(tmp_path: Path) -> None:
         assert levels == expected, (arguments, conf, environ)
 
 
+def test_underscores_let_through_are_no_protection(tmp_path: Path) -> None:
+    """With `header_map = "dangerous"`, any client may set SCRIPT_NAME, whatever the other two say."""
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "forwarder_headers = ''\nforwarded_allow_ips = ''\nheader_map = 'dangerous'"
+    )
+    assert [finding.level for finding in judge_gunicorn({}, tmp_path, 0)] == ["problem"]
+
+
 def test_the_configuration_is_read_and_never_run(tmp_path: Path) -> None:
     (tmp_path / "gunicorn.conf.py").write_text(
         f"open({str(tmp_path / 'ran')!r}, 'w')\nforwarder_headers = ''"
