@@ -11,26 +11,29 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Callable
-from itertools import count
+from contextlib import suppress
+from functools import partial
 from time import monotonic
 
-_LOOK_AGAIN = 0.1  # s after which a waiting thread looks for itself
+_LOOK_AGAIN = 0.5  # s after which a waiting thread looks for itself
 
 
 class Slot:
     """One of a bounded number of slots. It is taken, or waited for, as long as this object is referred to."""
 
-    __slots__ = ("__weakref__", "bell", "is_refused", "is_rung", "number", "tag")
+    __slots__ = ("__weakref__", "bell", "is_refused", "is_rung", "tag")
 
     bell: threading.Lock  # the thread that waits for the slot waits until this is released
 
-    def __init__(self, tag: str, number: int) -> None:
+    def __init__(self, tag: str) -> None:
         self.tag = tag
-        self.number = number  # in the order of arrival
         self.is_refused = False  # because the queue was full
-        self.is_rung = False  # the thread is awake, or will be
+        self.is_rung = False  # its thread is awake, or will be
+
+
+_Line = dict[weakref.ref[Slot], None]  # slots that are waited for with one tag, the first one first
 
 
 class Slots:
@@ -47,18 +50,20 @@ class Slots:
         self._per_tag = per_tag
         self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
         self._held: weakref.WeakSet[Slot] = weakref.WeakSet()
-        # Each thread waits for its own bell: `threading.Condition` takes its lock again after a wait, and a
-        # gevent.Timeout at that moment makes it release the lock twice.
-        self.waiters: dict[weakref.ref[Slot], None] = {}
-        self._numbers = count()
-        self._served: dict[str, int] = {}  # of tags that still wait: when they last got a slot
+        # The line of each tag that waits; the tag whose turn it is comes first. Each thread waits for its own
+        # bell: `threading.Condition` takes its lock again after a wait, and a gevent.Timeout at that moment
+        # makes it release the lock twice.
+        self.lines: OrderedDict[str, _Line] = OrderedDict()
 
     def take(self, seconds: float, tag: str = "", unless: Callable[[], bool] | None = None) -> Slot | None:
         """Wait at most `seconds` for a slot. Return None if there is none, or once `unless` returns true."""
-        slot = Slot(tag, next(self._numbers))
+        slot = Slot(tag)
         end = monotonic() + seconds
         try:
-            while unless is None or not unless():
+            while True:
+                if unless is not None and unless():
+                    slot.is_rung = False  # it rang for this
+                    break
                 if self._enter(slot):
                     return slot
                 left = end - monotonic()
@@ -75,72 +80,91 @@ class Slots:
     def _enter(self, slot: Slot) -> bool:
         """Return whether the slot is taken. If it is not, it is in the queue, or refused."""
         with self._lock:
-            self.waiters.pop(weakref.ref(slot), None)
             if slot not in self._held and not slot.is_refused:
-                slot.bell = threading.Lock()
-                slot.bell.acquire()
-                slot.is_rung = False
-                self.waiters[weakref.ref(slot, self._forget)] = None
+                bell = threading.Lock()
+                bell.acquire()
+                slot.bell, slot.is_rung = bell, False
+                line = self.lines.setdefault(slot.tag, {})
+                line.setdefault(weakref.ref(slot, partial(self._forget, slot.tag)))
                 self._hand_out()
-                if self._queue is not None and len(self.waiters) > self._queue:
+                if self._queue is not None and self.waiting > self._queue:
                     self._refuse_one()
             return slot in self._held
-
-    def _in_turn(self) -> list[Slot]:
-        """Return the slots that are waited for. The next one to be given out is the first."""
-        waiting = [slot for waiter in list(self.waiters) if (slot := waiter()) and slot not in self._held]
-        tags = {slot.tag for slot in waiting}
-        self._served = served = {tag: number for tag, number in self._served.items() if tag in tags}
-        return sorted(waiting, key=lambda slot: (served.get(slot.tag, slot.number), slot.number))
 
     def _hand_out(self) -> None:
         """Give free slots to those whose turn it is."""
         while len(self._held) < self._limit:
-            waiting = self._in_turn()
-            held = Counter([slot.tag for slot in self._held])
-            able = [slot for slot in waiting if self._per_tag is None or held[slot.tag] < self._per_tag]
-            if not able:
+            slot = next(filter(None, map(self._first, list(self.lines))), None)
+            if slot is None:
                 return
-            slot = able[0]
             self._held.add(slot)
-            if sum(other.tag == slot.tag for other in waiting) > 1:
-                self._served[slot.tag] = next(self._numbers)
-            self.waiters.pop(weakref.ref(slot), None)
+            self._strike(slot)
+            with suppress(KeyError):  # it was the last one with its tag
+                self.lines.move_to_end(slot.tag)
             _ring(slot)
 
-    def _refuse_one(self) -> None:
-        waiting = self._in_turn()
-        tags = Counter([slot.tag for slot in waiting])
-        last = max(waiting, key=lambda slot: (tags[slot.tag], slot.number))
-        last.is_refused = True
-        self.waiters.pop(weakref.ref(last), None)
-        _ring(last)
+    def _first(self, tag: str) -> Slot | None:
+        """Return the first slot in the line of a tag. Return None if the tag has its share already."""
+        if self._per_tag is not None and sum(slot.tag == tag for slot in self._held) >= self._per_tag:
+            return None
+        line = self.lines.get(tag, {})
+        for waiter in list(line):
+            slot = waiter()
+            if slot is not None and slot not in self._held:
+                return slot
+            line.pop(waiter, None)
+        self.lines.pop(tag, None)
+        return None
 
-    def _forget(self, waiter: weakref.ref[Slot]) -> None:
+    def _refuse_one(self) -> None:
+        most = max(map(len, self.lines.values()))
+        line = next(line for line in reversed(self.lines.values()) if len(line) == most)
+        last = next(reversed(line))()
+        if last is not None:
+            last.is_refused = True
+            self._strike(last)
+            _ring(last)
+
+    def _strike(self, slot: Slot) -> None:
+        """Take a slot off the queue."""
+        line = self.lines.get(slot.tag)
+        if line is not None:
+            line.pop(weakref.ref(slot), None)
+            if not line:
+                self.lines.pop(slot.tag, None)
+
+    def _forget(self, tag: str, waiter: weakref.ref[Slot]) -> None:
         try:
-            self.waiters.pop(waiter, None)
+            self.lines.get(tag, {}).pop(waiter, None)
         except TypeError:  # the slot died before it entered the queue
             pass
 
     def _leave(self, slot: Slot) -> None:
-        """Give up waiting. A bell may have rung for this thread, which no longer needs it: ring another."""
+        """Give up waiting. A bell that has rung for this thread is rung for the next one."""
         self.give_back(slot)
-        self.tell()
+        if slot.is_rung:
+            self.tell()
 
     def give_back(self, slot: Slot) -> None:
         """Free a slot now, for the next one that waits."""
         with self._lock:
-            self.waiters.pop(weakref.ref(slot), None)
+            self._strike(slot)
             self._held.discard(slot)
             self._hand_out()
+
+    def free(self, slot: Slot) -> None:
+        """Free a slot now, from a thread that must not wake others. Who comes or gives back next does."""
+        self._held.discard(slot)
 
     def tell(self) -> None:
         """Wake the next waiting thread, because `unless` may be true. It keeps its turn."""
         with self._lock:
-            for slot in self._in_turn():
-                if not slot.is_rung:
-                    _ring(slot)
-                    return
+            for line in list(self.lines.values()):
+                for waiter in list(line):
+                    slot = waiter()
+                    if slot is not None and not slot.is_rung:
+                        _ring(slot)
+                        return
 
     @property
     def held(self) -> int:
@@ -150,10 +174,10 @@ class Slots:
     @property
     def waiting(self) -> int:
         """The number of threads that wait for a slot."""
-        return len(self.waiters)
+        return sum(map(len, list(self.lines.values())))
 
 
 def _ring(slot: Slot) -> None:
-    if not slot.is_rung:
-        slot.is_rung = True
+    slot.is_rung = True
+    with suppress(RuntimeError):  # it has rung already
         slot.bell.release()

@@ -211,12 +211,16 @@ def _computed_in(pool: Any, taken: Sequence[_Taken], secret: bytes, salt: bytes,
     """Compute a digest in a thread of `pool`, and return it."""
 
     # gevent prints an error in its pool together with the arguments, so this function gets no arguments and
-    # does not raise. It holds the slots while it runs, also if its greenlet has given up by then.
-    def compute(held: Sequence[_Taken] = taken) -> bytes | Exception:
+    # does not raise. It holds the slots while it runs, also if its greenlet has given up by then. And no
+    # longer: a greenlet among many that are busy may wait long for its turn.
+    def compute() -> bytes | Exception:
         try:
             return _argon2id(secret, salt, *costs)
         except Exception as problem:
             return problem
+        finally:
+            for lane, slot in taken:
+                lane.free(slot)
 
     found: bytes | Exception = pool.apply(compute)
     if isinstance(found, Exception):

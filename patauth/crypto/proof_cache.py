@@ -31,7 +31,6 @@ _KEY_BYTES = 32
 # This head is so short that all parts together fit into one block of blake2b, 128 bytes.
 _HEAD = struct.Struct(">4B3I")
 _RENEWAL = 900.0  # s between two new digests of one PAT's secret
-_MOST_OF_ONE_PAT = 2  # hashes of one PAT at a time: it has at most two secrets
 _LONGEST_HASH = 1.0  # s for which a thread waits for another one's hash, beyond the wait for a slot
 
 
@@ -62,7 +61,8 @@ class ProofCache:
         self._verdicts = _Recent(self._entries, self._ttl, self._timer)
         self._renewed = _Recent(self._entries, _RENEWAL, self._timer)
         # Weak, so that a flight ends together with a leader that an exception from outside stops.
-        self._flights: WeakValueDictionary[bytes, _Flight] = WeakValueDictionary()
+        # By PAT id, and 0 or 1: a PAT has at most two secrets, so more hashes of it at a time do no good.
+        self._flights: WeakValueDictionary[tuple[bytes, int], _Flight] = WeakValueDictionary()
 
     def check(
         self,
@@ -117,11 +117,13 @@ class ProofCache:
             verdict = self._verdicts.get(key)  # it may be there since the caller looked
             if verdict is not None:
                 return verdict
-            flight = self._flights.get(key)
+            flights = [self._flights.get((pat_id, number)) for number in (0, 1)]
+            flight = next((one for one in flights if one is not None and one.key == key), None)
             if flight is None:
-                if sum(other.pat_id == pat_id for other in self._flights.values()) >= _MOST_OF_ONE_PAT:
-                    raise Overloaded(detail=f"{_MOST_OF_ONE_PAT} hashes of one PAT are under way already")
-                mine = self._flights[key] = _Flight(pat_id)
+                if None not in flights:
+                    raise Overloaded(detail="two hashes of one PAT are under way already")
+                place = (pat_id, flights.index(None))
+                mine = self._flights[place] = _Flight(key)
         if flight is not None:
             return flight.join(self._hasher.wait + _LONGEST_HASH)
         try:
@@ -135,7 +137,7 @@ class ProofCache:
             with self._lock:
                 if mine.verdict is not None:
                     self._verdicts.put(key, mine.verdict)
-                self._flights.pop(key, None)
+                self._flights.pop(place, None)
 
 
 def _owner_tag(pat_id: bytes) -> str:
@@ -177,8 +179,8 @@ class _Recent:
 class _Flight:
     """A computation under way, then its verdict or error. Both stay None if an exception stops its thread."""
 
-    def __init__(self, pat_id: bytes) -> None:
-        self.pat_id = pat_id
+    def __init__(self, key: bytes) -> None:
+        self.key = key
         self.landed = threading.Event()
         self.verdict: bool | None = None
         self.error: PatAuthError | None = None

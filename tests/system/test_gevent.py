@@ -90,7 +90,7 @@ def test_2000_greenlets_share_64_connections(make_at: Make, server: Server, pref
     callers = numerous(authority)
     settings: dict[str, Any] = {}
     with Program(
-        "crowd", callers, url=server.url, prefix=prefix, settings=settings, seconds=20, ways=WAYS
+        "crowd", callers, url=server.url, prefix=prefix, settings=settings, seconds=120, ways=WAYS
     ) as program:
         found = program.answer()
     assert found["wrong"] == []

@@ -178,7 +178,7 @@ class Connections:
         if well:
             self._failures = 0
         self._idle.append(wire)
-        if self._slots.waiters:
+        if self._slots.lines:
             self._slots.tell()
 
     def _drop(self, wire: Wire) -> None:

@@ -110,7 +110,7 @@ def test_a_tag_that_was_served_and_comes_back_has_no_better_place_than_who_came_
         for thread in threads:
             thread.join()
     assert order == ["A", "A", "B", "A"]
-    assert slots._served == {}
+    assert not slots.lines
 
 
 def test_a_free_slot_goes_to_those_who_wait_before_one_who_comes() -> None:
@@ -169,6 +169,36 @@ def test_a_slot_that_nobody_gave_back_reaches_those_who_wait() -> None:
     held.clear()  # as with a thread that was ended from outside
     thread.join()
     assert got[0] is not None
+
+
+def test_a_slot_that_another_thread_frees_goes_to_who_waits_as_soon_as_anybody_comes() -> None:
+    slots, order = Slots(1), list[str]()
+    held = slots.take(0, "X")
+    assert held is not None
+    threads = queue_up(slots, "A", order)
+    slots.free(held)
+    assert slots.waiting == 1
+    assert slots.take(10, "B") is not None
+    threads[0].join()
+    assert order == ["A"]
+
+
+def test_a_bell_that_rings_twice_is_no_error() -> None:
+    """An exception from outside may come between its ringing and the note of that."""
+    slots, order = Slots(1), list[str]()
+    held = slots.take(0, "X")
+    assert held is not None
+    threads = queue_up(slots, "AB", order)
+    with slots._lock:
+        for line in slots.lines.values():
+            for waiter in line:
+                slot = waiter()
+                assert slot is not None
+                slot.bell.release()
+        slots.give_back(held)
+    for thread in threads:
+        thread.join()
+    assert order == ["A", "B"]
 
 
 def test_a_signal_handler_that_comes_in_at_any_moment_waits_for_nothing_that_its_own_thread_holds() -> None:

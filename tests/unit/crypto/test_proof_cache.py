@@ -395,7 +395,7 @@ class TestSingleFlight:
         until(lambda: len(inside) == 2)
         with pytest.raises(Overloaded) as caught:
             cache.check(PAT, b"3", STORED)
-        assert "2 hashes of one PAT are under way" in caught.value.detail
+        assert "two hashes of one PAT are under way" in caught.value.detail
         more, found = in_threads(lambda: cache.check(b"another" + PAT, b"3", STORED), 1)
         follower, shared = in_threads(lambda: cache.check(PAT, b"1", STORED), 1)
         until(lambda: len(inside) == 3)
