@@ -164,7 +164,7 @@ class LocalEngine:
     @property
     def is_in_use(self) -> bool:
         """Whether this process has the users' lock."""
-        return self._users is not None
+        return self._users.is_open()
 
     def release(self) -> None:
         """Release the users' lock. The engine ends some seconds after its last user has done so."""
