@@ -52,8 +52,7 @@ def compare_and_set(
         after = [decide(judged, record) for record in found]
         changes = [Change(*pair) for pair in zip(found, after, strict=True) if pair[0] is not pair[1]]
         if not changes:
-            if any(record.reached_others for record in found):
-                pats.confirm_ends(tag)  # this may repeat an end that does not hold everywhere yet
+            pats.confirm_ends(tag)  # this may repeat an end that is not durable, or does not hold everywhere
             return [record.pat for record in found]
         outcome = write(judged, changes, window)
         if outcome == "made":
