@@ -39,7 +39,7 @@ def cases(verb: str) -> Iterator[Case]:
                 yield replace(case, **FAILOVER)
     if verb in ALIKE:
         yield Case(verb, over_others=False, failover=True)
-    if verb == "create":
+    if verb in ALIKE and TIMES > 1:
         yield Case(verb, far=True, granted=False, **FAILOVER)
 
 
@@ -53,7 +53,7 @@ def test_no_history_breaks_a_rule(verb: str) -> None:
         assert not found.history, f"{case}\n{found}"
         states += found.states
     print(f"{verb}: {states} states in {perf_counter() - started:.1f} s")
-    assert states > (100_000 if verb in ALIKE else 10_000), "too few to say something"
+    assert states > (50_000 if verb in ALIKE else 10_000), "too few to say something"
 
 
 NEEDED = {

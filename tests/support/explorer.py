@@ -5,6 +5,7 @@ A state is any hashable value. So the first history that it finds to break a rul
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple, TypeVar
 
@@ -29,6 +30,14 @@ def explore(start: S, steps: Callable[[S], Iterable[tuple[str, S]]], broken: Cal
     `steps` yields the name of each possible step and the state after it. `broken` returns the rule that a
     state breaks, or an empty text.
     """
+    gc.disable()  # states are in no circles, and there are many
+    try:
+        return _explore(start, steps, broken)
+    finally:
+        gc.enable()
+
+
+def _explore(start: S, steps: Callable[[S], Iterable[tuple[str, S]]], broken: Callable[[S], str]) -> Explored:
     came_from: dict[S, tuple[S, str] | None] = {start: None}
     to_visit = [start]
     for state in to_visit:  # the list grows meanwhile
