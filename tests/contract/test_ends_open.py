@@ -1,4 +1,4 @@
-"""What the model of ends has found (test_ends_model.py), against the code. Each history still breaks a rule.
+"""What the model of ends has found (test_ends_model.py), in the code. What is marked still breaks a rule.
 
 A failover that loses what is not durable is played: the record becomes again what it was.
 """
@@ -58,7 +58,6 @@ def test_a_secret_that_was_rotated_away_ends_no_pat(world: Authority, asks: str)
     assert world.verify_basic(old.pat.id, rotated[0].secret)
 
 
-@is_open("a patch that changes nothing confirms only for a PAT with the mark")
 def test_a_narrowing_that_is_repeated_is_durable_when_it_returns(world: Authority, make_at: Make) -> None:
     issued = issue(world, scope=["x", "y"])
     careful = make_at(durability="replicas:1", durability_timeout=0.01)  # there is no replica

@@ -42,10 +42,9 @@ class Design:
     far_is_judged_durably: bool = True  # a change in another slot is judged by what no failover takes back
 
 
-# The design without the last four, which the code does not have yet.
+# The design without the last ones, which the code does not have yet.
 TODAY = Design(
     shown_is_judged=False,
-    unmarked_repeat_confirms=False,
     done_is_seen_durably=False,
     far_is_judged_durably=False,
 )
