@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import InvalidRequest
 from .model.caller import Caller, Principal
@@ -31,7 +31,8 @@ class Authority:
     """Makes, verifies, exchanges and removes the PATs of one tenant in one store.
 
     One Authority serves a whole process: it is safe for many threads and after a fork, and connects at its
-    first use. Make it with `from_url` or `from_env`; close it with `close()` or a `with` block.
+    first use. Make it with `from_url` or `from_env`; close it with `close()` or a `with` block. One that is
+    dropped instead gives its `local:` engine back, with a `ResourceWarning`.
 
     Methods that manage PATs take `by`, the `Principal` or `Person` on whose behalf the application calls. The
     rights of `by` then decide, and the authority of `by` limits what is made. Without `by`, the application
@@ -70,6 +71,12 @@ class Authority:
     def close(self) -> None:
         """Close connections, and give a `local:` engine back: it stops when nobody uses it."""
         self.operations.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an Authority cannot be pickled or copied, because it holds connections and locks;"
+            " share this one, or make another from its `settings`"
+        )
 
     def __enter__(self) -> Authority:
         return self

@@ -19,6 +19,7 @@ from .crypto.keyring import read_key
 from .crypto.pepper import Peppers, read_peppers
 from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
+from .files import mode_of, readers_of_secret, why_untrusted
 from .model.caller import Caller
 from .model.credentials import Format, Prefixes
 from .model.http_names import (
@@ -88,7 +89,8 @@ class Settings:
     hash_profile: Profile = PROFILES["owasp"]
     pepper: Peppers = field(default=(), repr=False)  # oldest to newest
     hash_slots: int = field(default_factory=lambda: min(1024, _cores()))  # hashes at a time, per process
-    hash_queue: int = 32  # callers that may wait for a slot
+    hash_queue: int = 256  # callers that may wait for a slot, and as many that make or rotate PATs
+    hash_wait: float = 2.0  # how long they wait
     proof_ttl: float = 900.0  # how long a hash check is remembered
     proof_entries: int = 10_000  # hash checks that a process remembers
     # policy
@@ -180,6 +182,12 @@ class Settings:
         return self.access_token_format == "jwt"  # noqa: S105
 
 
+def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return (variable, path) for each `PATAUTH_<NAME>_FILE` that names the file of a secret."""
+    names = [f"PATAUTH_{name.upper()}_FILE" for name in _SECRETS]
+    return [(name, environ[name]) for name in names if name in environ]
+
+
 def read_named(name: str, read: Callable[[Any], T], value: Any) -> T:
     """Return what `read` makes of a value. Raise `ConfigurationError`, which has the name."""
     try:
@@ -197,11 +205,21 @@ def _cores() -> int:
 
 def _content(variable: str, path: str) -> str:
     try:
-        return Path(path).read_text("utf-8").strip()
+        with open(path, "rb") as file:
+            status, data = os.fstat(file.fileno()), file.read()
+        text = data.decode()
     except OSError as problem:
         raise ConfigurationError(f"{variable}: cannot read it: {problem.strerror}") from None
     except ValueError:  # not UTF-8, or NUL in the path
         raise ConfigurationError(f"{variable}: give the path of a file that holds text") from None
+    if why := why_untrusted(path, status):
+        raise ConfigurationError(f"{variable}: {why}")
+    if readers_of_secret(status):
+        warnings.warn(
+            f"{variable}: {path} (mode {mode_of(status)}) can be read by every user: chmod o-r {path}",
+            stacklevel=3,
+        )
+    return text.strip()
 
 
 # -- one reader for each setting -----------------------------------------------------------------------------
@@ -369,6 +387,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "pepper": read_peppers,
     "hash_slots": _whole(1, 1024),
     "hash_queue": _whole(0, 100_000),
+    "hash_wait": _fraction(0.0, 60.0),
     "proof_ttl": _fraction(0, 86_400),
     "proof_entries": _whole(1, 10_000_000),
     "max_pats_per_owner": _whole(1, 100_000),

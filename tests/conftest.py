@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from patauth import Authority
 from patauth.jwt.key_files import SigningKeys
+from patauth.store import asking
 from tests.support.authorities import Make, maker
 from tests.support.clocks import NOW, Clock
 from tests.support.paths import ROOT
@@ -149,3 +150,11 @@ def signing(make: Make, keys: Path) -> Make:
 def signed(signing: Make, clock: Clock) -> Authority:
     """An Authority that signs, on the test's clock."""
     return signing(clock=clock)
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the ends of credentials have waited (s), without the wait."""
+    waited: list[float] = []
+    monkeypatch.setattr(asking, "sleep", waited.append)
+    return waited

@@ -55,16 +55,17 @@ def show() -> None:
 def check() -> None:
     """Check that the settings can be used.
 
-    They must be valid, and what they need must be installed. The store is not contacted; `patauth doctor`
-    does that. If something is wrong, the exit code is 2
-    and the reason is on stderr.
+    They must be valid, what they need must be installed, and files and folders of keys, secrets and a local:
+    store must be out of the reach of other users. The store is not contacted; `patauth doctor` does that. If
+    something is wrong, the exit code is 2 and the reason is on stderr.
 
     \b
     Example:
       patauth config check --store local:./patauth-data
     """
-    from ..jwt.issuer import open_signed_tokens
+    from ..jwt.issuer import open_signed_tokens, signing_keys
     from ..store.local.binary import find_engine
+    from ..store.local.folder import check_folder
 
     settings = named_settings()
     with warnings_as_messages():
@@ -73,6 +74,9 @@ def check() -> None:
     directory = StoreUrl.read(settings.store_url).directory
     if directory is not None:
         find_engine(directory)
+        check_folder(directory)
+    if settings.issuer is not None and (keys := signing_keys(settings)) is not None:
+        keys.keys()
     print_facts({"valid": True}, [("valid", "yes")])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -109,19 +110,16 @@ def _place(*, create: bool = False) -> SigningKeys:
 
     settings = named_settings()
     require_joserfc()
-    found = signing_keys(settings)
+    found = signing_keys(settings, for_owner=True)
     if found is None:
         raise Failure(
             "there is no place for keys: set PATAUTH_KEYS to a directory, or name a local: store", 2
         )
     directory = StoreUrl.read(settings.store_url).directory
     if create and settings.keys is None and directory is not None:
-        from ..store.local.engine import make_private
+        from ..store.local.folder import open_folder
 
-        try:
-            make_private(str(directory.resolve()))
-        except OSError as problem:
-            raise Failure(f"{directory} cannot hold the keys: {problem.strerror}", 2) from None
+        os.close(open_folder(directory))
     return found
 
 

@@ -1,9 +1,10 @@
-"""A bounded number of slots. No slot is ever lost, neither to a dead thread nor to an exception from outside.
+"""A bounded number of slots, in turn. No slot is ever lost, neither to a dead thread nor to an exception.
 
 A signal handler or a worker's timeout may raise an exception between any two instructions. That can leave
 `threading.Semaphore`, which is written in Python, locked or short of a slot. Here the only lock is a plain
-one, which is held for a few instructions. A slot is an object: it is free again at the latest when nobody
-refers to it.
+one, which is held for a few instructions, and which the handler can take again. A slot is an object: it is
+free again at the latest when nobody refers to it. So what is taken and who waits is counted from the objects
+that are alive, and a waiting thread looks again now and then, in case nobody could wake it.
 """
 
 from __future__ import annotations
@@ -12,90 +13,158 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from time import monotonic
+
+_LOOK_AGAIN = 0.5  # s after which a waiting thread looks for itself
 
 
 class Slot:
-    """One of a bounded number of slots. It is taken as long as this object is referred to."""
+    """One of a bounded number of slots. It is taken, or waited for, as long as this object is referred to."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "bell", "is_refused", "is_rung", "tag")
+
+    bell: threading.Lock  # the thread that waits for the slot waits until this is released
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.is_refused = False  # because the queue was full
+        self.is_rung = False  # its thread is awake, or will be
+
+
+_Line = dict[weakref.ref[Slot], None]  # slots that are waited for with one tag, the first one first
 
 
 class Slots:
-    """Gives out at most `limit` slots. At most `queue` threads wait for one (None: any number)."""
+    """Gives out at most `limit` slots, and at most `per_tag` of them to one tag (None: any number).
 
-    def __init__(self, limit: int, queue: int | None = None) -> None:
+    At most `queue` threads wait for a slot (None: any number). Tags take turns: the next slot goes to the tag
+    that has waited longest since it came or got one. So the many threads of one tag never stand before the
+    first one of another. If the queue is full, the tag with the most threads in it loses its last one.
+    """
+
+    def __init__(self, limit: int, queue: int | None = None, per_tag: int | None = None) -> None:
         self._limit = limit
         self._queue = queue
-        self._lock = threading.Lock()
+        self._per_tag = per_tag
+        self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
         self._held: weakref.WeakSet[Slot] = weakref.WeakSet()
-        # The threads that wait, the first one first. Each waits for its own bell: `threading.Condition` takes
-        # its lock again after a wait, and a gevent.Timeout at that moment makes it release the lock twice.
-        self.waiters: OrderedDict[weakref.ref[Slot], threading.Lock] = OrderedDict()
+        # The line of each tag that waits; the tag whose turn it is comes first. Each thread waits for its own
+        # bell: `threading.Condition` takes its lock again after a wait, and a gevent.Timeout at that moment
+        # makes it release the lock twice.
+        self.lines: OrderedDict[str, _Line] = OrderedDict()
 
-    def take(self, seconds: float, unless: Callable[[], bool] | None = None) -> Slot | None:
-        """Wait at most `seconds` for a slot. Return None if there is none, or once `unless` returns true.
-
-        A new thread may overtake those that wait, as with any semaphore. `seconds` bounds what that can cost.
-        """
-        slot = Slot()
-        if unless is not None and unless():
-            return None
-        if self._enter(slot):
-            return slot
+    def take(self, seconds: float, tag: str = "", unless: Callable[[], bool] | None = None) -> Slot | None:
+        """Wait at most `seconds` for a slot. Return None if there is none, or once `unless` returns true."""
+        slot = Slot(tag)
         end = monotonic() + seconds
-        queued = False
-        while (left := end - monotonic()) > 0:
-            bell = threading.Lock()
-            bell.acquire()
-            waiter = weakref.ref(slot, self._forget)
-            with self._lock:
-                if self._queue is not None and len(self.waiters) >= self._queue and not queued:
-                    return None
-                self.waiters[waiter] = bell
-            queued = True
-            settled = True  # until it really waits
-            try:
-                # Look again: a slot may have come free before this thread entered the queue.
+        try:
+            while True:
                 if unless is not None and unless():
-                    return None
+                    slot.is_rung = False  # it rang for this
+                    break
                 if self._enter(slot):
                     return slot
-                bell.acquire(timeout=left)
-                settled = False
-            finally:
-                # A bell has rung for this thread, which no longer needs it, so ring the next one.
-                if self.waiters.pop(waiter, None) is None and settled:
-                    self.tell()
-        if (unless is not None and unless()) or not self._enter(slot):
-            return None
-        return slot
+                left = end - monotonic()
+                # Look again: what `unless` looks for may be there since this thread entered the queue.
+                if left <= 0 or slot.is_refused or (unless is not None and unless()):
+                    break
+                slot.bell.acquire(timeout=min(left, _LOOK_AGAIN))
+        except BaseException:
+            self._leave(slot)
+            raise
+        self._leave(slot)
+        return None
 
     def _enter(self, slot: Slot) -> bool:
+        """Return whether the slot is taken. If it is not, it is in the queue, or refused."""
         with self._lock:
-            if len(self._held) >= self._limit:
-                return False
-            self._held.add(slot)
-            return True
+            if slot not in self._held and not slot.is_refused:
+                bell = threading.Lock()
+                bell.acquire()
+                slot.bell, slot.is_rung = bell, False
+                line = self.lines.setdefault(slot.tag, {})
+                line.setdefault(weakref.ref(slot, partial(self._forget, slot.tag)))
+                self._hand_out()
+                if self._queue is not None and self.waiting > self._queue:
+                    self._refuse_one()
+            return slot in self._held
 
-    def _forget(self, waiter: weakref.ref[Slot]) -> None:
+    def _hand_out(self) -> None:
+        """Give free slots to those whose turn it is."""
+        while len(self._held) < self._limit:
+            slot = next(filter(None, map(self._first, list(self.lines))), None)
+            if slot is None:
+                return
+            self._held.add(slot)
+            self._strike(slot)
+            with suppress(KeyError):  # it was the last one with its tag
+                self.lines.move_to_end(slot.tag)
+            _ring(slot)
+
+    def _first(self, tag: str) -> Slot | None:
+        """Return the first slot in the line of a tag. Return None if the tag has its share already."""
+        if self._per_tag is not None and sum(slot.tag == tag for slot in self._held) >= self._per_tag:
+            return None
+        line = self.lines.get(tag, {})
+        for waiter in list(line):
+            slot = waiter()
+            if slot is not None and slot not in self._held:
+                return slot
+            line.pop(waiter, None)
+        self.lines.pop(tag, None)
+        return None
+
+    def _refuse_one(self) -> None:
+        most = max(map(len, self.lines.values()))
+        line = next(line for line in reversed(self.lines.values()) if len(line) == most)
+        last = next(reversed(line))()
+        if last is not None:
+            last.is_refused = True
+            self._strike(last)
+            _ring(last)
+
+    def _strike(self, slot: Slot) -> None:
+        """Take a slot off the queue."""
+        line = self.lines.get(slot.tag)
+        if line is not None:
+            line.pop(weakref.ref(slot), None)
+            if not line:
+                self.lines.pop(slot.tag, None)
+
+    def _forget(self, tag: str, waiter: weakref.ref[Slot]) -> None:
         try:
-            self.waiters.pop(waiter, None)
+            self.lines.get(tag, {}).pop(waiter, None)
         except TypeError:  # the slot died before it entered the queue
             pass
 
+    def _leave(self, slot: Slot) -> None:
+        """Give up waiting. A bell that has rung for this thread is rung for the next one."""
+        self.give_back(slot)
+        if slot.is_rung:
+            self.tell()
+
     def give_back(self, slot: Slot) -> None:
-        """Free a slot now."""
+        """Free a slot now, for the next one that waits."""
+        with self._lock:
+            self._strike(slot)
+            self._held.discard(slot)
+            self._hand_out()
+
+    def free(self, slot: Slot) -> None:
+        """Free a slot now, from a thread that must not wake others. Who comes or gives back next does."""
         self._held.discard(slot)
-        self.tell()
 
     def tell(self) -> None:
-        """Wake one waiting thread: a slot is free, or `unless` may be true."""
-        try:
-            _, bell = self.waiters.popitem(last=False)
-        except KeyError:
-            return
-        bell.release()
+        """Wake the next waiting thread, because `unless` may be true. It keeps its turn."""
+        with self._lock:
+            for line in list(self.lines.values()):
+                for waiter in list(line):
+                    slot = waiter()
+                    if slot is not None and not slot.is_rung:
+                        _ring(slot)
+                        return
 
     @property
     def held(self) -> int:
@@ -105,4 +174,10 @@ class Slots:
     @property
     def waiting(self) -> int:
         """The number of threads that wait for a slot."""
-        return len(self.waiters)
+        return sum(map(len, list(self.lines.values())))
+
+
+def _ring(slot: Slot) -> None:
+    slot.is_rung = True
+    with suppress(RuntimeError):  # it has rung already
+        slot.bell.release()

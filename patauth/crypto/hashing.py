@@ -3,9 +3,11 @@
 A PAT's secret has 256 random bits, so argon2 is not what stops guesses. It is the second line of defence
 after the secret tag: OWASP and NIST demand it for anything that looks like a password. So the cost is
 OWASP's minimum, and above all it is bounded. A hash takes 19 MiB and about 18 ms of a core. At most `slots`
-hashes run at the same time in a process, `queue` threads wait at most `MAX_WAIT` for a slot, and all others
-are refused at once and told to try again. Whatever the store says, a hash never costs more than the limits
-in profiles.py.
+hashes run at the same time in a process, and others wait for a slot. Who waits too long, or finds the queue
+full, is told to try again. Owners take turns, so nobody waits for all the hashes of another owner. New
+digests, which creation and rotation make, take at most half of the slots, and each owner one at a time: so
+somebody who makes many does not hold up the checks of other people's secrets. Whatever the store says, a hash
+never costs more than the limits in profiles.py.
 
 A record holds digest and salt as raw bytes, and the three costs: 60 bytes. The encoded text has 97.
 """
@@ -17,6 +19,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from ..concurrency.slots import Slot, Slots
@@ -24,7 +27,8 @@ from ..errors import ConfigurationError, Overloaded, StoreUnavailable
 from .pepper import NO_PEPPER, Pepper
 from .profiles import Profile, out_of_bounds
 
-MAX_WAIT = 0.1  # s for which a thread waits for a slot
+_Taken = tuple[Slots, Slot]
+
 SALT_BYTES = 16  # RFC 9106 §4: 128 bits
 DIGEST_BYTES = 32  # RFC 9106 §4: 256 bits
 
@@ -47,18 +51,28 @@ class Digest:
 class Hasher:
     """Computes and checks digests, a bounded number at a time. A process needs one; threads can share it.
 
-    `slots` is how many hashes run at the same time, and `queue` how many threads may wait for a slot.
-    `peppers` go from oldest to newest: digests with any of them verify, and new ones use the last (None: new
-    digests use none). `computed` counts the argon2 computations. Raise `ConfigurationError`.
+    `slots` is how many hashes run at the same time, `queue` how many threads may wait for a slot, and as many
+    to make new digests, and `wait` for how many seconds. `peppers` go from oldest to newest: digests with any
+    of them verify, and new ones use the last (None: new digests use none). `computed` counts the argon2
+    computations. Raise `ConfigurationError`.
     """
 
     def __init__(
-        self, profile: Profile, *, slots: int, queue: int, peppers: Sequence[Pepper | None] = ()
+        self,
+        profile: Profile,
+        *,
+        slots: int,
+        queue: int,
+        wait: float,
+        peppers: Sequence[Pepper | None] = (),
     ) -> None:
         problem = out_of_bounds(profile.memory_kib, profile.time_cost, profile.parallelism)
         if problem:
             raise ConfigurationError(f"hash profile {profile.name}: {problem}")
+        import argon2.low_level  # noqa: F401 - it takes as long as a hash; the first one must not wait for it
+
         self.profile = profile
+        self.wait = wait
         self.computed = 0
         self._limit = slots
         self._queue = queue
@@ -70,16 +84,18 @@ class Hasher:
     def after_fork(self) -> None:
         """Free all slots in a forked child: the threads that held one, or a lock, stayed in the parent."""
         self._slots = Slots(self._limit, self._queue)
+        self._new = Slots(max(1, self._limit // 2), self._queue, per_tag=1)
 
-    def hash(self, secret: bytes) -> Digest:
+    def hash(self, secret: bytes, owner: str) -> Digest:
         """Return a digest of `secret` with a random salt, at the profile's costs, with the newest pepper.
 
-        Raise `Overloaded`.
+        `owner` is the tag of the owner whose turn it is. Raise `Overloaded`.
         """
         salt = secrets.token_bytes(SALT_BYTES)
         costs = (self.profile.memory_kib, self.profile.time_cost, self.profile.parallelism)
         keyed = self._keyed(secret, self._newest)
-        return Digest(salt, self._compute(keyed, salt, *costs), *costs, self._newest)
+        digest = self._compute((self._new, self._slots), owner, keyed, salt, *costs)
+        return Digest(salt, digest, *costs, self._newest)
 
     def is_due(self, stored: Digest) -> bool:
         """Return whether a digest is due for a new one: its costs or pepper are not those of new digests."""
@@ -91,11 +107,12 @@ class Hasher:
             or stored.pepper != self._newest
         )
 
-    def verify(self, secret: bytes, stored: Digest) -> bool:
+    def verify(self, secret: bytes, stored: Digest, owner: str) -> bool:
         """Return whether `stored` is a digest of `secret`. Compare in constant time.
 
-        Raise `Overloaded`. Raise `StoreUnavailable` if the digest cannot be one of ours, or needs a pepper
-        that is not in the setting. That happens before argon2 runs, and is no verdict on the secret.
+        `owner` is the tag of the owner whose turn it is. Raise `Overloaded`. Raise `StoreUnavailable` if the
+        digest cannot be one of ours, or needs a pepper that is not in the setting. That happens before argon2
+        runs, and is no verdict on the secret.
         """
         problem = out_of_bounds(stored.memory_kib, stored.time_cost, stored.parallelism)
         # A secret could match a digest of a few bytes by chance, so the lengths must be exact.
@@ -104,7 +121,8 @@ class Hasher:
         if problem:
             raise StoreUnavailable(detail=f"a stored argon2 digest is refused: {problem}")
         keyed = self._keyed(secret, stored.pepper)
-        digest = self._compute(keyed, stored.salt, stored.memory_kib, stored.time_cost, stored.parallelism)
+        costs = (stored.memory_kib, stored.time_cost, stored.parallelism)
+        digest = self._compute((self._slots,), owner, keyed, stored.salt, *costs)
         return hmac.compare_digest(digest, stored.digest)
 
     def _keyed(self, secret: bytes, mark: bytes) -> bytes:
@@ -118,30 +136,49 @@ class Hasher:
             )
         return self._peppers[mark].mix(secret)
 
-    def _compute(
-        self, secret: bytes, salt: bytes, memory_kib: int, time_cost: int, parallelism: int
-    ) -> bytes:
-        """Compute a digest in a slot, which comes free whatever happens to this thread or its client."""
-        slot = self._slots.take(MAX_WAIT)
-        if slot is None:
-            detail = f"no hash slot came free in {MAX_WAIT} s, or {self._queue} threads wait already"
-            raise Overloaded(detail=detail)
+    def _compute(self, lanes: Sequence[Slots], owner: str, secret: bytes, salt: bytes, *costs: int) -> bytes:
+        """Compute a digest in a slot of each lane.
+
+        The slots come free whatever happens to this thread or its client.
+        """
+        taken = self._take(lanes, owner)
         pool = _real_threads()
         if pool is None:
             try:
-                digest = _argon2id(secret, salt, memory_kib, time_cost, parallelism)
+                digest = _argon2id(secret, salt, *costs)
             finally:
-                self._slots.give_back(slot)
+                _give_back(taken)
         else:
-            digest = _computed_in(pool, slot, secret, salt, memory_kib, time_cost, parallelism)
-            self._slots.give_back(slot)
+            digest = _computed_in(pool, taken, secret, salt, *costs)
+            _give_back(taken)
         self.computed += 1  # two threads at the same time may count as one
         return digest
+
+    def _take(self, lanes: Sequence[Slots], owner: str) -> list[_Taken]:
+        taken: list[_Taken] = []
+        end = monotonic() + self.wait
+        try:
+            for lane in lanes:
+                slot = lane.take(end - monotonic(), owner)
+                if slot is None:
+                    detail = (
+                        f"no hash slot came free in {self.wait:g} s, or {self._queue} threads wait already"
+                    )
+                    raise Overloaded(detail=detail)
+                taken.append((lane, slot))
+        except BaseException:
+            _give_back(taken)
+            raise
+        return taken
+
+
+def _give_back(taken: Sequence[_Taken]) -> None:
+    for lane, slot in taken:
+        lane.give_back(slot)
 
 
 def _argon2id(secret: bytes, salt: bytes, memory_kib: int, time_cost: int, parallelism: int) -> bytes:
     """Return the raw digest (RFC 9106, version 0x13). argon2-cffi releases the GIL while it computes."""
-    # Import this at the first hash: it takes as long as a hash, and many processes never compute one.
     from argon2.exceptions import HashingError
     from argon2.low_level import Type, hash_secret_raw
 
@@ -170,16 +207,20 @@ def _real_threads() -> Any:
     return sys.modules["gevent"].get_hub().threadpool
 
 
-def _computed_in(pool: Any, slot: Slot, secret: bytes, salt: bytes, *costs: int) -> bytes:
+def _computed_in(pool: Any, taken: Sequence[_Taken], secret: bytes, salt: bytes, *costs: int) -> bytes:
     """Compute a digest in a thread of `pool`, and return it."""
 
     # gevent prints an error in its pool together with the arguments, so this function gets no arguments and
-    # does not raise. It holds the slot while it runs, also if its greenlet has given up by then.
-    def compute(held: Slot = slot) -> bytes | Exception:
+    # does not raise. It holds the slots while it runs, also if its greenlet has given up by then. And no
+    # longer: a greenlet among many that are busy may wait long for its turn.
+    def compute() -> bytes | Exception:
         try:
             return _argon2id(secret, salt, *costs)
         except Exception as problem:
             return problem
+        finally:
+            for lane, slot in taken:
+                lane.free(slot)
 
     found: bytes | Exception = pool.apply(compute)
     if isinstance(found, Exception):

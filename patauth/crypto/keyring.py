@@ -12,28 +12,27 @@ from ..model.pat_id import PatId
 
 
 class Keyring:
-    """Makes owner tags and secret tags with a store key, and holds its check value and the CSRF key."""
+    """Makes owner tags and secret tags with a store key, and holds its check value and the CSRF key.
+
+    It does not keep the store key, and nothing in it leads back to that.
+    """
 
     __slots__ = (
-        "_owner_tag_key", "_secret_tag_inner", "_secret_tag_outer", "check_value", "csrf_key", "store_key",
+        "_owner_tag_key", "_secret_tag_inner", "_secret_tag_outer", "check_value", "csrf_key",
     )  # fmt: skip
 
     def __init__(self, store_key: bytes) -> None:
-        self.store_key = store_key
-        self._owner_tag_key = self._derive("owner tag")
+        self._owner_tag_key = _derive(store_key, "owner tag")
         # HMAC with both blocks of the key hashed in advance (RFC 2104 §4): each request with a secret needs a
         # tag, and the `hmac` module takes three times as long.
-        key = self._derive("secret tag").ljust(64, b"\0")
+        key = _derive(store_key, "secret tag").ljust(64, b"\0")
         self._secret_tag_inner = sha256(bytes(byte ^ 0x36 for byte in key))
         self._secret_tag_outer = sha256(bytes(byte ^ 0x5C for byte in key))
-        self.csrf_key = self._derive("csrf")  # signs the tokens that browsers send back (wsgi/api/csrf.py)
-        self.check_value = self._derive("check")[:16]  # tells two keys apart, and reveals neither
+        self.csrf_key = _derive(store_key, "csrf")  # signs what browsers send back (wsgi/api/csrf.py)
+        self.check_value = _derive(store_key, "check")[:16]  # tells two keys apart, and reveals neither
 
     def __repr__(self) -> str:
         return f"<Keyring check={self.check_value.hex()}>"
-
-    def _derive(self, purpose: str) -> bytes:
-        return hmac.digest(self.store_key, f"patauth {purpose} 1".encode(), "sha256")
 
     def owner_tag(self, tenant: str, owner_id: str) -> str:
         """Return 8 hex digits that route an owner's keys to one slot.
@@ -49,6 +48,10 @@ class Keyring:
         inner.update(pat_id.raw + secret)
         outer.update(inner.digest())
         return outer.digest()[:16]
+
+
+def _derive(store_key: bytes, purpose: str) -> bytes:
+    return hmac.digest(store_key, f"patauth {purpose} 1".encode(), "sha256")
 
 
 def read_key(value: Any) -> bytes:

@@ -19,11 +19,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import blake2b
 from weakref import WeakValueDictionary
 
 from ..errors import Overloaded, PatAuthError
-from .hashing import MAX_WAIT, Digest, Hasher
+from .hashing import Digest, Hasher
 
 _KEY_BYTES = 32
 # The lengths of PAT id, salt, digest and mark, then the three costs. The secret is last and needs no length.
@@ -55,25 +56,36 @@ class ProofCache:
 
         A thread that stayed in the parent may have been in the middle of a change at that moment.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
         self._mac = blake2b(key=secrets.token_bytes(_KEY_BYTES), digest_size=32)
         self._verdicts = _Recent(self._entries, self._ttl, self._timer)
         self._renewed = _Recent(self._entries, _RENEWAL, self._timer)
         # Weak, so that a flight ends together with a leader that an exception from outside stops.
-        self._flights: WeakValueDictionary[bytes, _Flight] = WeakValueDictionary()
+        # By PAT id, and 0 or 1: a PAT has at most two secrets, so more hashes of it at a time do no good.
+        self._flights: WeakValueDictionary[tuple[bytes, int], _Flight] = WeakValueDictionary()
 
-    def check(self, pat_id: bytes, secret: bytes, stored: Digest) -> bool:
+    def check(
+        self,
+        pat_id: bytes,
+        secret: bytes,
+        stored: Digest,
+        paused: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> bool:
         """Return whether `stored`, the digest in the record of `pat_id`, is a digest of `secret`.
 
-        If several threads ask the same question at the same time, only one of them hashes. Raise
-        `Overloaded`, and `StoreUnavailable` if the digest cannot be one of ours.
+        If several threads ask the same question at the same time, only one of them hashes. A context of
+        `paused` is around the wait for a hash. Raise `Overloaded`, also if two other hashes of this PAT are
+        under way, and `StoreUnavailable` if the digest cannot be one of ours.
         """
         try:
             key = self._key(pat_id, secret, stored)
         except struct.error:  # no record of ours has such a number; the hasher says what is wrong
-            return self._hasher.verify(secret, stored)
+            return self._hasher.verify(secret, stored, _owner_tag(pat_id))
         verdict = self._verdicts.get(key)
-        return self._compute_once(key, secret, stored) if verdict is None else verdict
+        if verdict is None:
+            with paused():
+                return self._compute_once(key, pat_id, secret, stored)
+        return verdict
 
     def _key(self, pat_id: bytes, secret: bytes, stored: Digest) -> bytes:
         salt, digest, pepper = stored.salt, stored.digest, stored.pepper
@@ -93,25 +105,29 @@ class ProofCache:
             if self._renewed.get(pat_id):
                 return None
             self._renewed.put(pat_id, True)
-        digest = self._hasher.hash(secret)
+        digest = self._hasher.hash(secret, _owner_tag(pat_id))
         key = self._key(pat_id, secret, digest)
         with self._lock:
             self._verdicts.put(key, True)
         return digest
 
-    def _compute_once(self, key: bytes, secret: bytes, stored: Digest) -> bool:
+    def _compute_once(self, key: bytes, pat_id: bytes, secret: bytes, stored: Digest) -> bool:
         """Hash in the first thread that asks, the leader. The others wait for its verdict or its error."""
         with self._lock:
             verdict = self._verdicts.get(key)  # it may be there since the caller looked
             if verdict is not None:
                 return verdict
-            flight = self._flights.get(key)
+            flights = [self._flights.get((pat_id, number)) for number in (0, 1)]
+            flight = next((one for one in flights if one is not None and one.key == key), None)
             if flight is None:
-                mine = self._flights[key] = _Flight()
+                if None not in flights:
+                    raise Overloaded(detail="two hashes of one PAT are under way already")
+                place = (pat_id, flights.index(None))
+                mine = self._flights[place] = _Flight(key)
         if flight is not None:
-            return flight.join(MAX_WAIT + _LONGEST_HASH)
+            return flight.join(self._hasher.wait + _LONGEST_HASH)
         try:
-            mine.verdict = self._hasher.verify(secret, stored)
+            mine.verdict = self._hasher.verify(secret, stored, _owner_tag(pat_id))
             return mine.verdict
         except PatAuthError as error:
             mine.error = error
@@ -121,14 +137,18 @@ class ProofCache:
             with self._lock:
                 if mine.verdict is not None:
                     self._verdicts.put(key, mine.verdict)
-                self._flights.pop(key, None)
+                self._flights.pop(place, None)
+
+
+def _owner_tag(pat_id: bytes) -> str:
+    return pat_id[:4].hex()
 
 
 class _Recent:
     """Keeps at most `entries` values, each for `ttl` seconds. The least recently used value makes room.
 
-    cachetools' TTLCache needs a lock for a read and takes about three times as long, and an exception from
-    outside can leave it inconsistent. Here each step is a single operation on a dict.
+    A read needs no lock, and an exception from outside leaves nothing inconsistent: each step is a single
+    operation on a dict.
     """
 
     def __init__(self, entries: int, ttl: float, timer: Callable[[], float]) -> None:
@@ -159,7 +179,8 @@ class _Recent:
 class _Flight:
     """A computation under way, then its verdict or error. Both stay None if an exception stops its thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes) -> None:
+        self.key = key
         self.landed = threading.Event()
         self.verdict: bool | None = None
         self.error: PatAuthError | None = None

@@ -24,12 +24,15 @@ from .signature import UnknownKey, Verifier
 _LONGEST = MAX_JWT - 1024
 
 
-def signing_keys(settings: Settings) -> SigningKeys | None:
-    """Return the keys that the settings name, or those in DIR/keys of `local:DIR`; None for another store."""
+def signing_keys(settings: Settings, *, for_owner: bool = False) -> SigningKeys | None:
+    """Return the keys that the settings name, or those in DIR/keys of `local:DIR`; None for another store.
+
+    `for_owner`: root looks after the keys of the directory's owner.
+    """
     if settings.keys is not None:
         paths = [Path(path).absolute() for path in settings.keys]
         if len(paths) == 1 and not paths[0].is_file():
-            return SigningKeys(paths[0])
+            return SigningKeys(paths[0], for_owner=for_owner)
         return SigningKeys(None, paths)
     directory = StoreUrl.read(settings.store_url).directory
     if directory is None:

@@ -8,7 +8,8 @@ The last key whose time has come signs. All keys verify. A process reads a chang
 second, and at once for a token with an unknown key. So a new key takes effect without a restart, and no
 token that it signs is refused. A new file is written completely under another name, and then renamed.
 
-No private key is ever in the store, in a log or in an error.
+No private key is ever in the store, in a log or in an error. A file or directory that others can change, and
+a key that others can read, is refused (`patauth/files.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..errors import ConfigurationError, InvalidRequest
+from ..files import mode_of, readers_of_key, why_untrusted
 from .claims import LONGEST_LIFE
 from .signature import Algorithm, Key
 
@@ -81,8 +83,8 @@ class SigningKeys:
     """Reads and changes the keys of one issuer. Threads and processes can share them, also after a fork.
 
     The keys are in `directory`, or if that is None in `files`. With `makes`, `signer` makes the first key.
-    Only writers hold a lock. Nothing is read before it is needed. The methods raise `ConfigurationError`
-    for files that cannot be used.
+    Only writers hold a lock. Nothing is read before it is needed. With `for_owner`, root looks after the keys
+    of the directory's owner. The methods raise `ConfigurationError` for files that cannot be used.
     """
 
     def __init__(
@@ -91,12 +93,14 @@ class SigningKeys:
         files: Sequence[Path] = (),
         *,
         makes: bool = False,
+        for_owner: bool = False,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.directory = directory
         self._files = tuple(files)
         self._makes = makes
+        self._for_owner = for_owner
         self._clock = clock
         self._timer = timer
         # Replaced as one object, so two threads at the same time do the same work twice, and no harm.
@@ -213,6 +217,7 @@ class SigningKeys:
         except OSError as problem:
             raise ConfigurationError(f"keys: cannot use {self.directory}: {problem.strerror}") from None
         try:
+            self._check_directory(os.fstat(fd))
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
@@ -235,7 +240,10 @@ class SigningKeys:
         for _ in range(_TRIES):
             stamp = self._stamp()
             try:
-                found = KeySet(_read_key(path) for path in self._paths())
+                if self.directory is not None and stamp[0] is not None:
+                    self._check_directory(os.stat(self.directory))
+                owner = self._owner()
+                found = KeySet(_read_key(path, owner) for path in self._paths())
             except FileNotFoundError as problem:  # a file was deleted since the listing, so list again
                 if self.directory is None:
                     raise ConfigurationError(f"keys: there is no file {problem.filename}") from None
@@ -244,6 +252,18 @@ class SigningKeys:
             self.had_any = self.had_any or bool(found)
             return found
         raise ConfigurationError(f"keys: {self.directory} keeps changing")
+
+    def _check_directory(self, status: os.stat_result) -> None:
+        assert self.directory is not None
+        if why := why_untrusted(self.directory, status, owner=self._owner()):
+            raise ConfigurationError(f"keys: {why}")
+
+    def _owner(self) -> int | None:
+        """Return one more user whose files are taken, for root as the keeper of that user's keys."""
+        if self._for_owner and self.directory is not None and os.geteuid() == 0:
+            with suppress(OSError):
+                return os.stat(self.directory).st_uid
+        return None
 
     def _paths(self) -> list[Path]:
         if self.directory is None:
@@ -288,12 +308,12 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _read_key(path: Path) -> StoredKey:
+def _read_key(path: Path, owner: int | None) -> StoredKey:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a read from a pipe could wait for ever
             raise ConfigurationError(f"keys: {path} is not a file")
         with open(path, "rb") as file:
-            data = file.read(_LARGEST)
+            status, data = os.fstat(file.fileno()), file.read(_LARGEST)
     except FileNotFoundError:
         if path.is_symlink():
             raise ConfigurationError(f"keys: {path} leads to no file") from None
@@ -301,10 +321,17 @@ def _read_key(path: Path) -> StoredKey:
     except (OSError, ValueError) as problem:
         why = problem.strerror if isinstance(problem, OSError) else "that is not a path"
         raise ConfigurationError(f"keys: cannot read {path}: {why}") from None
+    if why := why_untrusted(path, status, owner=owner):
+        raise ConfigurationError(f"keys: {why}")
     try:
         key = Key.private(data)
     except ValueError as problem:
         raise ConfigurationError(f"keys: {path}: {problem}") from None
+    if readers := readers_of_key(status):  # asked last, since the file may be no key at all
+        raise ConfigurationError(
+            f"keys: {path} (mode {mode_of(status)}) can be read by {readers}: chmod 600 {path}, or replace"
+            " the key if others may have seen it"
+        )
     return StoredKey(key, _signs_from(path.name), path)
 
 

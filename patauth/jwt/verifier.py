@@ -6,9 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ..concurrency.forks import after_fork_in_child
+from ..concurrency.slots import Slot, Slots
 from ..errors import (
     ConfigurationError,
     InvalidRequest,
@@ -37,8 +39,11 @@ class JWTVerifier:
     (`Authority`) or `/oauth/introspect`.
 
     `jwks` is a JWK Set (RFC 7517 §5), as `/oauth/jwks` answers it, or a callable that returns one and has
-    its own time limit. The callable is called at the first use, again every `max_age` seconds, and for a
-    token with an unknown key, but then at most every `interval` seconds. While it fails, the known keys
+    its own time limit. The callable is called at the first use, again before the keys are `max_age` seconds
+    old, and for a token with an unknown key, but at most every `interval` seconds. One thread at a time calls
+    it, and none waits for that: a token whose key is not known by then is refused, and a token with a known
+    key is good meanwhile. Only after nobody has asked for `max_age` seconds, the first token waits for the
+    keys of that moment. While the callable fails, the known keys
     stay in use. `issuer` is the issuer of the token service. `audience` is one name of this service or
     several; None means the issuer. `leeway` is how many seconds the clocks may differ. `clock` gives s
     since 1970, and `timer` s that never go back.
@@ -95,12 +100,12 @@ class JWTVerifier:
         """
         if not isinstance(token, str):
             raise InvalidToken
+        verifier = self._fresh()
         try:
-            verifier = self._fresh()
             try:
                 claims = verifier.verify(token)
             except UnknownKey:
-                claims = self._fetched(verifier).verify(token)
+                claims = (self._newest() or verifier).verify(token)
         except UnknownKey as problem:
             raise InvalidToken(detail=problem.detail) from None
         return self._principal(claims)
@@ -125,54 +130,54 @@ class JWTVerifier:
     # -- keys -----------------------------------------------------------------------------------------------
 
     def _fresh(self) -> Verifier:
-        """Return a verifier with the known keys. Fetch them if there are none or they are too old."""
+        """Return a verifier with the known keys. Fetch them first if there are none, or nobody has for long.
+
+        If they are only half as old as that, they are fetched by another thread. Raise `Overloaded` if there
+        are no keys.
+        """
         known = self._verifier
         if known is None:
-            return self._fetched(None)
+            known = self._newest()
+            if known is None:
+                raise Overloaded(description=_UNAVAILABLE)
+            return known
         now = self._timer()
-        if (
-            self._fetch is None
-            or now < self._fetched_at + self._max_age
-            or now < self._asked_at + self._interval
+        if self._fetch is None or now < max(
+            self._fetched_at + self._max_age / 2, self._asked_at + self._interval
         ):
             return known
-        if not self._lock.acquire(blocking=False):  # another thread fetches; go on with the known keys
-            return known
-        try:
-            return self._ask(self._fetch) or known
-        finally:
-            self._lock.release()
+        if now >= self._asked_at + self._max_age:
+            return self._newest() or known
+        slot = self._fetching.take(0)
+        if slot is not None:
+            with suppress(RuntimeError):  # no more threads can be started; the next token tries again
+                threading.Thread(target=self._ask, args=(slot,), daemon=True).start()
+        return known
 
-    def _fetched(self, known: Verifier | None) -> Verifier:
-        """Return a verifier with newer keys than `known` has, or `known`.
-
-        Wait for a thread that fetches already.
-
-        Raise `Overloaded` if there are no keys at all.
-        """
-        if self._fetch is None:
-            assert known is not None
-            return known
-        with self._lock:
-            newer = self._verifier
-            if newer is known and self._timer() >= self._asked_at + self._interval:
-                newer = self._ask(self._fetch) or known
-        if newer is None:
-            raise Overloaded(description=_UNAVAILABLE)
-        return newer
-
-    def _ask(self, fetch: Callable[[], Mapping[str, Any]]) -> Verifier | None:
-        try:
-            self._verifier = self._made(fetch())
-            self._fetched_at = self._timer()
-        except Exception as problem:  # any error of a network; its text may hold a password
-            why = str(problem) if isinstance(problem, PatAuthError) else type(problem).__name__
-            _log.warning("the keys that verify tokens could not be fetched: %s", why)
-            return None
-        finally:
-            # Set this at the end, so that the next try does not follow a slow one at once.
-            self._asked_at = self._timer()
+    def _newest(self) -> Verifier | None:
+        """Return a verifier with the newest keys. Fetch them, unless another thread does, or has just."""
+        if self._fetch is not None:
+            slot = self._fetching.take(0)
+            if slot is not None:
+                self._ask(slot)
         return self._verifier
+
+    def _ask(self, slot: Slot) -> None:
+        """Fetch the keys if the last try is `interval` seconds ago, and give the slot back."""
+        try:
+            if self._fetch is None or self._timer() < self._asked_at + self._interval:
+                return
+            try:
+                self._verifier = self._made(self._fetch())
+                self._fetched_at = self._timer()
+            except Exception as problem:  # any error of a network; its text may hold a password
+                why = str(problem) if isinstance(problem, PatAuthError) else type(problem).__name__
+                _log.warning("the keys that verify tokens could not be fetched: %s", why)
+            finally:
+                # Set this at the end, so that the next try does not follow a slow one at once.
+                self._asked_at = self._timer()
+        finally:
+            self._fetching.give_back(slot)
 
     def _made(self, jwks: object) -> Verifier:
         entries = jwks.get("keys") if isinstance(jwks, Mapping) else None
@@ -184,4 +189,4 @@ class JWTVerifier:
         return Verifier(keys, self._issuer, self._audience)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._fetching = Slots(1, queue=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -17,11 +17,20 @@ Method = Literal["basic", "pat", "access_token"]
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What a principal has shown: a secret, or an access token that came from it."""
+
+    generation: int  # of the secret
+    token: bytes | None = field(default=None, repr=False)  # the digest of the access token
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """The verified caller of a request: the owner, the PAT that vouches for them, and the scopes.
 
-    `method` tells how the caller authenticated: "basic" (PAT id and secret), "pat" (a PAT token as bearer) or
-    "access_token".
+    `method` tells how the caller authenticated: "basic" (PAT id and secret), "pat" (a PAT token) or
+    "access_token". A change by this principal is made only if the credential still stands when it is written,
+    so only what patauth has returned can change something.
     """
 
     subject: Owner
@@ -30,6 +39,7 @@ class Principal:
     tenant: str
     method: Method
     expires_ms: int | None  # when the credential that was sent expires; None: never
+    credential: Credential | None = field(default=None, repr=False, compare=False)
 
     @property
     def expires_at(self) -> datetime | None:

@@ -150,8 +150,13 @@ class IssuedPat:
 
 
 def use_is_due(last_used_ms: int | None, now: int) -> bool:
-    """Return whether a use at `now` must be written: it is the first one on this UTC day."""
-    return last_used_ms is None or now // dates.DAY > last_used_ms // dates.DAY
+    """Return whether a use at `now` must be written: it is the first one on this UTC day.
+
+    A last use that is more than a day ahead was written by a clock that was wrong, so it does not count.
+    """
+    if last_used_ms is None or last_used_ms > now + dates.DAY:
+        return True
+    return now // dates.DAY > last_used_ms // dates.DAY
 
 
 def is_gone(expires_ms: int | None, now: int, retention_ms: int) -> bool:

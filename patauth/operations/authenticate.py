@@ -7,17 +7,20 @@ credentials (pure) -> one script: record, secret tag or token, expiry, revocatio
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, NoReturn
 
 import msgspec
 
+from ..crypto.hashing import Digest
 from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
 from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
 from ..events import Events, Reason
-from ..model.caller import Method, Principal
+from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
 from ..model.pat import PersonalAccessToken, use_is_due
 from ..model.quota import Decision
@@ -30,6 +33,8 @@ from .conditions import is_usable, require_usable, token_expiry
 from .failures import Failures
 
 _log = logging.getLogger("patauth")
+
+Paused = Callable[[], AbstractContextManager[None]]  # the time of its block does not count for a deadline
 
 
 class Admission(NamedTuple):
@@ -63,6 +68,22 @@ class Proven(msgspec.Struct, frozen=True):
         return use_is_due(self.record.pat.last_used_ms, self.verdict.now)
 
 
+class Hashing:
+    """Pauses a deadline while a hash is waited for, and remembers that there was one.
+
+    `proven` is a digest that the same request has checked already.
+    """
+
+    def __init__(self, paused: Paused, proven: Digest | None = None) -> None:
+        self._paused = paused
+        self.proven = proven
+        self.happened = False
+
+    def __call__(self) -> AbstractContextManager[None]:
+        self.happened = True
+        return self._paused()
+
+
 class Authenticator:
     """Checks credentials against the store; safe for many threads."""
 
@@ -87,11 +108,16 @@ class Authenticator:
             proven = self.prove(credentials, address)
             if proven.use_is_due:
                 self.note_use(proven)
-            return _admission((_by_secret(proven.verdict.pat, credentials.method), proven.decision))
+            return _admission(
+                (
+                    _by_secret(proven.record.packed, credentials.method, proven.slot.generation),
+                    proven.decision,
+                )
+            )
         verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, self._store.begin().at)
         if verdict.token is None:  # refused
             self._refuse_token(credentials, address, verdict.now)
-        principal, record, access = _by_token(verdict.pat, verdict.token)
+        principal, record, access = _by_token(verdict.pat, verdict.token, credentials.digest)
         pat, claims = record.pat, credentials.claims
         if (
             principal.tenant != self._tenant
@@ -120,19 +146,35 @@ class Authenticator:
         if record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
         decision = self._within(verdict, record, exchange=exchange)
-        slot = self.check_secret(credentials, address, record, tag, verdict.now)
+        hashing = Hashing(deadline.paused)
+        slot = self.check_secret(credentials, address, record, tag, verdict.now, hashing)
+        while hashing.happened and not exchange:  # lua/issue.lua looks again at the end of an exchange
+            # Meanwhile the PAT may have ended, and that may be known.
+            (found,) = store.for_request(deadline).pats.read([pat_id])
+            if found is None:
+                self._refuse(credentials, address)
+            record, hashing = found, Hashing(deadline.paused, slot.digest)
+            slot = self.check_secret(credentials, address, record, tag, record.pat.read_ms, hashing)
         if self._proofs.is_due(slot.digest):
-            self._rehash(credentials, slot, deadline)
+            with deadline.paused():
+                self._rehash(credentials, slot)
         return Proven(record, slot, tag, verdict, decision, deadline)
 
     def check_secret(
-        self, credentials: PatCredentials, address: str | None, record: PatRecord, tag: bytes, now: int
+        self,
+        credentials: PatCredentials,
+        address: str | None,
+        record: PatRecord,
+        tag: bytes,
+        now: int,
+        hashing: Hashing,
     ) -> SecretSlot:
         """Return the slot of `record` that the secret matches.
 
-        Raise `InvalidCredentials` unless the hash is right and the PAT may be used at `now` (ms).
+        `hashing` says whether a hash was waited for. Raise `InvalidCredentials` unless the hash is
+        right and the PAT may be used at `now` (ms).
         """
-        slot = self._check_hash(credentials, address, record.slot_of(tag, now))
+        slot = self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
         try:
             require_usable(record.pat, now)
         except InvalidCredentials as refusal:
@@ -141,11 +183,13 @@ class Authenticator:
         return slot
 
     def _check_hash(
-        self, credentials: PatCredentials, address: str | None, slot: SecretSlot | None
+        self, credentials: PatCredentials, address: str | None, slot: SecretSlot | None, hashing: Hashing
     ) -> SecretSlot:
         if slot is None:
             self._refuse(credentials, address)
-        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest):
+        if slot.digest == hashing.proven:
+            return slot
+        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest, hashing):
             if slot.digest.pepper == NO_PEPPER:
                 self._refuse(credentials, address)
             # The tag was right. So the secret is right, and the id of the pepper stands for a wrong key.
@@ -163,21 +207,25 @@ class Authenticator:
         `Overloaded`, `StoreUnavailable`.
         """
         tag = store.keyring.secret_tag(credentials.pat_id, credentials.secret)
-        (record,) = store.pats.read([credentials.pat_id])
-        if record is None or record.pat.tenant != self._tenant:
-            self._refuse(credentials, address)
-        with store.paused():
+        proven: Digest | None = None
+        while True:  # once, and again after a hash
+            (record,) = store.pats.read([credentials.pat_id])
+            if record is None or record.pat.tenant != self._tenant:
+                self._refuse(credentials, address)
+            now, hashing = record.pat.read_ms, Hashing(store.paused, proven)
             if usable:
-                self.check_secret(credentials, address, record, tag, record.pat.read_ms)
+                slot = self.check_secret(credentials, address, record, tag, now, hashing)
             else:
-                self._check_hash(credentials, address, record.slot_of(tag, record.pat.read_ms))
-        return record.pat
+                slot = self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
+            if not hashing.happened:
+                return record.pat
+            proven = slot.digest
 
     def note_use(self, proven: Proven) -> None:
-        """Write lastUsed. Log a failure, and go on."""
+        """Write lastUsed, within a deadline of its own. Log a failure, and go on."""
         pat_id = proven.record.pat_id
         try:
-            self._store.for_request(proven.deadline).pats.touch(pat_id, proven.verdict.now)
+            self._store.for_request().pats.touch(pat_id, proven.verdict.now)
         except PatAuthError as problem:
             _log.warning("lastUsed of PAT %s not written: %s", pat_id, problem.detail or problem)
 
@@ -188,13 +236,16 @@ class Authenticator:
             return _decision((True, name, quota, verdict.micros, 0))
         raise Decision(False, name, quota, 0, verdict.micros).refusal()
 
-    def _rehash(self, credentials: PatCredentials, slot: SecretSlot, deadline: Deadline) -> None:
-        """Hash a right secret with the current profile and pepper. Log a failure, and go on."""
+    def _rehash(self, credentials: PatCredentials, slot: SecretSlot) -> None:
+        """Hash a right secret with the current profile and pepper. Log a failure, and go on.
+
+        What it writes has a deadline of its own.
+        """
         pat_id = credentials.pat_id
         try:
             digest = self._proofs.renew(pat_id.raw, credentials.secret)
             if digest is not None:
-                self._store.for_request(deadline).pats.rehash(pat_id, slot, replace(slot, digest=digest))
+                self._store.for_request().pats.rehash(pat_id, slot, replace(slot, digest=digest))
         except PatAuthError as problem:
             _log.warning("PAT %s not hashed again: %s", pat_id, problem.detail or problem)
 
@@ -234,18 +285,20 @@ def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
 
 
 @remembered
-def _by_secret(pat: bytes, method: Method) -> Principal:
+def _by_secret(pat: bytes, method: Method, generation: int) -> Principal:
     found = unpack(pat).pat
-    return Principal(found.owner, frozenset(found.scope), found.id, found.tenant, method, found.expires_ms)
+    return Principal(
+        found.owner, frozenset(found.scope), found.id, found.tenant, method, found.expires_ms,
+        Credential(generation),
+    )  # fmt: skip
 
 
 @remembered
-def _by_token(pat: bytes, token: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
+def _by_token(pat: bytes, token: bytes, digest: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
     record, access = unpack(pat), unpack_token(token)
-    return holder_of(record.pat, access), record, access
-
-
-def holder_of(pat: PersonalAccessToken, token: TokenRecord) -> Principal:
-    """Return the caller that an access token of the PAT stands for."""
-    scopes, expires_ms = frozenset(token.scopes), token_expiry(pat, token)
-    return Principal(pat.owner, scopes, pat.id, pat.tenant, "access_token", expires_ms)
+    found, scopes, expires_ms = record.pat, frozenset(access.scopes), token_expiry(record.pat, access)
+    principal = Principal(
+        found.owner, scopes, found.id, found.tenant, "access_token", expires_ms,
+        Credential(access.generation, digest),
+    )  # fmt: skip
+    return principal, record, access

@@ -15,13 +15,13 @@ from ..model.pat_id import PatId
 from ..model.quota import Quota
 from ..model.scopes import check_known, check_some, known_of
 from ..settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
-from ..store.pats import Outcome
+from ..store.asking import Outcome, Window
 from ..store.record import PatRecord, SecretSlot
 from .new_secret import issued, mint
 from .permissions import Actor
 from .writes import recorded, refuse
 
-_ID_TRIES = 3  # two ids of one owner tag practically never have the same 96 random bits
+_TRIES = 100  # while the caller's PAT changes; two ids practically never have the same 96 random bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +43,14 @@ class _Checked:
 
     new: NewPat
     owner: Owner
+    is_own: bool  # whether the maker is the owner
     name: str | Callable[[str], str]
     scopes: tuple[str, ...] | None
     quota: Quota | None
+
+    def require_right(self, actor: Actor) -> None:
+        """Raise `Forbidden` unless the maker may make it."""
+        (actor.require_own if self.is_own else actor.require_all)("manage")
 
 
 def create(actor: Actor, new: NewPat) -> IssuedPat:
@@ -60,14 +65,15 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
     pat_id = PatId.mint(tag)
     _rehearse(actor, asked, pat_id)  # a refusal costs no hash
     secret, slot = mint(actor, pat_id)
-    for _ in range(_ID_TRIES):
-        # This checks the caller again, who may have been revoked while the hash was computed.
-        pat = _write(actor, asked, pat_id, slot)
-        if pat is not None:
+    for _ in range(_TRIES):
+        # This judges the caller again, who may have been revoked while the hash was computed.
+        outcome, pat = _write(actor, asked, pat_id, slot)
+        if outcome == "made":
             return issued(actor, pat, secret)
-        pat_id = PatId.mint(tag)
-        slot = replace(slot, tag=store.keyring.secret_tag(pat_id, secret))
-    raise StoreUnavailable(detail="no PAT id came free")
+        if outcome == "exists":
+            pat_id = PatId.mint(tag)
+            slot = replace(slot, tag=store.keyring.secret_tag(pat_id, secret))
+    raise StoreUnavailable(detail="no PAT id came free, or the caller's PAT kept changing")
 
 
 # -- checks of the arguments ---------------------------------------------------------------------------------
@@ -76,33 +82,36 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
 def _check(actor: Actor, new: NewPat) -> _Checked:
     """Check the right to make the PAT, and everything else that needs no store."""
     settings = actor.settings
-    owner = _owner_of(actor, new.owner)
+    owner, is_own = _owner_of(actor, new.owner)
     if settings.owner_types is not None and owner.type not in settings.owner_types:
         raise InvalidRequest(f"give one of {', '.join(settings.owner_types)}", field="owner type")
     name = new.name if callable(new.name) else check_name(new.name)
     scopes = None if new.scope is None else check_some(new.scope)
     check_known(scopes or (), settings.scopes)
     _check_ttl(new.access_token_ttl)
-    return _Checked(new, owner, name, scopes, _quota(new.request_quota))
+    return _Checked(new, owner, is_own, name, scopes, _quota(new.request_quota))
 
 
-def _owner_of(actor: Actor, owner: Owner | str | None) -> Owner:
-    """Return the owner of the new PAT: the caller, or anyone if the caller has the right to it."""
+def _owner_of(actor: Actor, owner: Owner | str | None) -> tuple[Owner, bool]:
+    """Return the owner of the new PAT: the caller, or anyone if the caller has the right to it.
+
+    Return also whether the owner is the caller.
+    """
     home = actor.owner
     if owner is None:
         actor.require_own("manage")
         if home is None:
             raise InvalidRequest("give a patauth.Owner", field="owner")
-        return home
+        return home, True
     if isinstance(owner, str):
         owner_id = check_id(owner, "owner id")
         if home is not None and home.id == owner_id:
             actor.require_own("manage")
-            return home
+            return home, True
         actor.require_all("manage")
-        return _known_owner(actor, owner_id)
+        return _known_owner(actor, owner_id), False
     actor.require_all("manage")
-    return owner
+    return owner, False
 
 
 def _known_owner(actor: Actor, owner_id: str) -> Owner:
@@ -144,20 +153,22 @@ def _quota(given: Quota | str | None) -> Quota | None:
 
 def _rehearse(actor: Actor, asked: _Checked, pat_id: PatId) -> None:
     """Raise what the creation of the PAT would raise now; write nothing."""
-    pat, latest = _decide(actor, asked, pat_id)
+    judged, pat, window = _decide(actor, asked, pat_id)
     most = actor.settings.max_pats_per_owner
-    refuse(actor, actor.store.pats.would_create(pat, most=most, latest=latest, maker=actor.pat_id))
+    refuse(actor, actor.store.pats.would_create(pat, most=most, window=window, by=judged.credential))
 
 
-def _write(actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot) -> PersonalAccessToken | None:
-    """Decide what the PAT is to be as things are now, and write it. Return None if the id exists already."""
-    pat, latest = _decide(actor, asked, pat_id)
+def _write(
+    actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot
+) -> tuple[Outcome, PersonalAccessToken]:
+    """Decide what the PAT is to be as things are now, and write it."""
+    judged, pat, window = _decide(actor, asked, pat_id)
     most = actor.settings.max_pats_per_owner
     facts = {"patId": pat.id, "ownerId": pat.owner.id, "name": pat.name, **actor.facts}
 
     def write() -> Outcome:
         record = PatRecord(pat, (slot,))
-        return actor.store.pats.create(record, most=most, latest=latest, maker=actor.pat_id)
+        return actor.store.pats.create(record, most=most, window=window, by=judged.credential)
 
     def facts_of(outcome: Outcome | None) -> list[Facts]:
         return [{"scope": list(pat.scope), **facts}] if outcome in ("made", None) else []
@@ -165,19 +176,20 @@ def _write(actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot) -> Pe
     # Nobody will ever see the secret of a PAT that may exist in spite of an error.
     outcome = recorded(actor, "pat.create", write, facts_of, undo=lambda store: store.pats.delete(pat))
     refuse(actor, outcome)
-    return pat if outcome == "made" else None
+    return outcome, pat
 
 
-def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> tuple[PersonalAccessToken, int]:
-    """Return the PAT that may be made now, and the latest instant (ms) at which it may be written."""
+def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> tuple[Actor, PersonalAccessToken, Window]:
+    """Return the maker as they stand now, the PAT that may be made, and when it may be written."""
     settings, pats, new = actor.settings, actor.store.pats, asked.new
-    limit = actor.limit()
+    now = pats.now()  # before the maker is judged: `Pats.window` counts from here
+    judged = actor.judged()
+    asked.require_right(judged)
+    limit = judged.limit
     scopes = asked.scopes
     if scopes is None:
         scopes = check_some(known_of(limit.own, settings.scopes))
     limit.require(scopes)
-    now = pats.now()
-    latest = pats.latest(now)
     expires_ms = new.expiry.settle(now, created=now, longest=settings.max_lifetime, ceiling=limit.expires_ms)
     require_acknowledged(expires_ms, new.never_acknowledged)
     pat = PersonalAccessToken(
@@ -195,4 +207,4 @@ def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> tuple[PersonalAcces
         never_acknowledged=new.never_acknowledged,
         read_ms=now,
     )
-    return pat, latest
+    return judged, pat, pats.window(now, pat_id.tag, judged.credential)

@@ -16,7 +16,7 @@ from ..model.scopes import check, narrow, parse
 from ..settings import Settings
 from ..store.record import PatRecord, TokenRecord
 from ..store.store import Store
-from .authenticate import Authenticator, Proven
+from .authenticate import Authenticator, Hashing, Proven
 
 if TYPE_CHECKING:
     from ..jwt.issuer import SignedTokens
@@ -72,7 +72,12 @@ class Exchanger:
                 self._events.refused("revoked", address, token.pat_id)
                 raise InvalidCredentials
             slot = self._authenticator.check_secret(
-                credentials, address, issued, proven.tag, issued.pat.read_ms
+                credentials,
+                address,
+                issued,
+                proven.tag,
+                issued.pat.read_ms,
+                Hashing(proven.deadline.paused, proven.slot.digest),
             )
             proven = replace(proven, record=issued, slot=slot)
         else:

@@ -60,7 +60,7 @@ class Failures:
 
     def after_fork(self) -> None:
         """Start with a free lock and an empty table: a thread of the parent may have been changing them."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
         self._tats: LRUCache[str, int] = LRUCache(self._entries)
 
     def charge(self, address: str | None) -> Decision | None:

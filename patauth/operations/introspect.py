@@ -17,12 +17,13 @@ from ..model.caller import Method
 from ..model.credentials import AccessToken, PatCredentials
 from ..model.pat import Owner
 from ..model.rights import INTROSPECT
+from ..store.asking import Outcome
 from ..store.record import PatRecord, TokenRecord
-from .authenticate import Authenticator, agree, holder_of
+from .authenticate import Authenticator, agree
 from .conditions import is_token_usable, token_expiry
 from .lifecycle import delete_shown
 from .permissions import Actor
-from .writes import recorded
+from .writes import recorded, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +129,19 @@ def revoke(
                 return False
             return True
     elif (found := _find(actor, token)) is not None and actor.owns(found[0].pat):
-        if actor.calls_by_access_token and actor.by != holder_of(found[0].pat, found[1]):
+        of_same_secret = actor.generation == found[1].generation
+        judged = actor.judged(previous=of_same_secret)
+        if judged.credential is not None and judged.credential.token not in (None, token.digest):
             raise Forbidden("an access token ends itself alone; send the PAT's own secret or token")
 
-        def facts_of(removed: bool | None) -> list[Facts]:
-            return [] if removed is False else [{"patId": token.pat_id, **actor.facts}]
+        def put() -> Outcome:
+            return store.tokens.delete(token.pat_id, token.digest, judged.credential)
 
-        return recorded(
-            actor, "token.revoke", lambda: store.tokens.delete(token.pat_id, token.digest), facts_of
-        )
-    store.pats.confirm_removals(token.pat_id.tag)
+        def facts_of(outcome: Outcome | None) -> list[Facts]:
+            return [{"patId": token.pat_id, **actor.facts}] if outcome in ("made", None) else []
+
+        outcome = recorded(actor, "token.revoke", put, facts_of)
+        refuse(actor, outcome)
+        return outcome == "made"
+    store.pats.confirm_ends(token.pat_id.tag)
     return False

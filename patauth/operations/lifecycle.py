@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from ..errors import Forbidden, NotFound
+from collections.abc import Callable
+
+from ..errors import Forbidden, NotFound, StoreUnavailable
 from ..events import Facts
 from ..model.caller import Principal
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
+from ..store.asking import ALWAYS, Outcome, Window
+from ..store.record import PatRecord
 from .permissions import Actor
-from .writes import recorded
+from .writes import recorded, refuse
+
+_TRIES = 100  # while the PAT that calls changes; the deadline ends them earlier
 
 
 def get(actor: Actor, pat_id: str) -> PersonalAccessToken:
@@ -28,7 +34,12 @@ def delete(actor: Actor, pat_id: str) -> None:
     Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
     """
     actor.require_own("delete")
-    _delete(actor, actor, pat_id)
+
+    def find(judged: Actor) -> PatRecord:
+        judged.require_own("delete")
+        return judged.find("delete", pat_id)
+
+    _delete(actor, pat_id, find)
 
 
 def delete_self(actor: Actor) -> None:
@@ -39,7 +50,7 @@ def delete_self(actor: Actor) -> None:
     pat_id = _own_id(actor)
     if actor.calls_by_access_token:
         raise Forbidden("an access token does not end its PAT; send the PAT's own secret or token")
-    _delete(actor.as_host(), actor, pat_id)
+    _delete(actor, pat_id, lambda judged: judged.as_host().find("delete", pat_id), previous=True)
 
 
 def delete_shown(actor: Actor, pat_id: PatId) -> None:
@@ -47,26 +58,42 @@ def delete_shown(actor: Actor, pat_id: PatId) -> None:
 
     Raise `NotFound`.
     """
-    _delete(actor.as_host(), actor, pat_id)
+    _delete(actor, pat_id, lambda judged: judged.as_host().find("delete", pat_id), previous=True)
 
 
-def _delete(allowed: Actor, caller: Actor, pat_id: str) -> None:
-    """Remove a PAT by the rights of `allowed`; the event names `caller`."""
-    store = allowed.store
-    try:
-        pat = allowed.find("delete", pat_id).pat
-    except NotFound:
-        known = PatId.read(pat_id)
-        if known is not None:
-            store.pats.confirm_removals(known.tag)
-        raise
-    store.settle_key()
-    facts = {"patId": pat.id, "ownerId": pat.owner.id, **caller.facts}
+def _delete(actor: Actor, pat_id: str, find: Callable[[Actor], PatRecord], *, previous: bool = False) -> None:
+    """Remove a PAT that `find` returns for the judged actor. `previous`: see `Actor.judged`."""
+    pats, known = actor.store.pats, PatId.read(pat_id)
+    if known is None:
+        raise NotFound
+    far = isinstance(actor.by, Principal) and PatId(actor.by.pat_id).tag != known.tag
+    for _ in range(_TRIES):
+        now = pats.now() if far else 0  # before the caller is judged: `Pats.window` counts from here
+        judged = actor.judged(previous=previous)
+        try:
+            pat = find(judged).pat
+        except NotFound:
+            pats.confirm_ends(known.tag)
+            raise
+        actor.store.settle_key()
+        # A removal that comes late is wanted all the same, unless nobody judges the caller then.
+        window = pats.window(now, known.tag, judged.credential) if far else ALWAYS
+        outcome = _remove(judged, pat, window)
+        refuse(actor, outcome)
+        if outcome != "judge again":
+            return
+    raise StoreUnavailable(detail=f"the PAT that calls for the removal of {pat_id} kept changing")
 
-    def facts_of(removed: bool | None) -> list[Facts]:
-        return [] if removed is False else [facts]  # False: another call removed it in the meantime
 
-    recorded(caller, "pat.delete", lambda: store.pats.delete(pat), facts_of)
+def _remove(judged: Actor, pat: PersonalAccessToken, window: Window) -> Outcome:
+    pats, by = judged.store.pats, judged.credential
+    facts = {"patId": pat.id, "ownerId": pat.owner.id, **judged.facts}
+
+    def facts_of(outcome: Outcome | None) -> list[Facts]:
+        # "gone": another call removed it in the meantime.
+        return [facts] if outcome in ("made", None) else []
+
+    return recorded(judged, "pat.delete", lambda: pats.delete(pat, window=window, by=by), facts_of)
 
 
 def _own_id(actor: Actor) -> PatId:

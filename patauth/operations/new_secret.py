@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..model import credentials
+from ..model.caller import subject_of
 from ..model.credentials import Format
 from ..model.pat import IssuedPat, PersonalAccessToken
 from ..model.pat_id import PatId
@@ -16,9 +17,11 @@ def mint(actor: Actor, pat_id: PatId) -> tuple[bytes, SecretSlot]:
     The time to hash the secret does not count for the deadline.
     """
     secret = credentials.mint_secret()
+    keyring = actor.store.keyring
+    owner = pat_id.tag if actor.by is None else keyring.owner_tag(actor.by.tenant, subject_of(actor.by).id)
     with actor.store.paused():
-        digest = actor.hasher.hash(secret)
-    return secret, SecretSlot(1, actor.store.keyring.secret_tag(pat_id, secret), digest)
+        digest = actor.hasher.hash(secret, owner)
+    return secret, SecretSlot(1, keyring.secret_tag(pat_id, secret), digest)
 
 
 def issued(actor: Actor, pat: PersonalAccessToken, secret: bytes) -> IssuedPat:

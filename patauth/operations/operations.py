@@ -5,6 +5,7 @@ Applications use `Authority`, which offers those operations that an application 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -43,10 +44,12 @@ class Operations:
         self.settings = settings
         self._events = events.Events(events.log)
         self._store = open_store(settings, clock, request_seconds)
+        weakref.finalize(self, self._store.abandon).atexit = False  # the end of the process gives all back
         self._hasher = hasher = Hasher(
             settings.hash_profile,
             slots=settings.hash_slots,
             queue=settings.hash_queue,
+            wait=settings.hash_wait,
             peppers=settings.pepper,
         )
         signed = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..model.expiry import Expiry, require_acknowledged
@@ -39,13 +39,12 @@ class PatChange:
         object.__setattr__(self, "never_acknowledged", never_acknowledged)
 
     def apply(
-        self, pat: PersonalAccessToken, now: int, limit: Callable[[], Limit], settings: Settings
+        self, pat: PersonalAccessToken, now: int, limit: Limit, settings: Settings
     ) -> PersonalAccessToken:
         """Return a PAT with this change, or `pat` itself if nothing changes. It must not have expired.
 
         If scopes are added or the expiry moves to a later instant, all scopes and the expiry of the result
-        must be within `limit()`, what the caller can pass on. Raise `InvalidRequest`, `InvalidScope`, and
-        what `limit` raises.
+        must be within `limit`, what the caller can pass on. Raise `InvalidRequest`, `InvalidScope`.
         """
         expires_ms = pat.expires_ms if self.expiry is None else self.expiry.instant(now)
         after = replace(
@@ -66,9 +65,8 @@ class PatChange:
         moved = expires_ms != pat.expires_ms
         ceiling = None
         if added or (moved and _is_later(expires_ms, pat.expires_ms)):
-            most = limit()
-            most.require(after.scope)
-            ceiling = most.expires_ms
+            limit.require(after.scope)
+            ceiling = limit.expires_ms
         if moved or ceiling is not None:
             longest = settings.max_lifetime if moved else None
             Expiry(at_ms=expires_ms).settle(now, created=pat.created_ms, longest=longest, ceiling=ceiling)

@@ -12,6 +12,9 @@
 
 A caller who has no right even to their own PATs is refused (403). All other PATs that a caller has no right
 to do not exist for them (404).
+
+A read is allowed by what the caller held when the request was verified. A change is judged again (`judged`):
+by the credential that was shown and by what its PAT holds now, and once more by the script that writes.
 """
 
 from __future__ import annotations
@@ -22,18 +25,19 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..crypto.hashing import Hasher
-from ..errors import Forbidden, InvalidCredentials, InvalidScope, NotFound
+from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidScope, NotFound
 from ..events import Events
-from ..model.caller import Caller, Principal, subject_of
+from ..model.caller import Caller, Credential, Principal, subject_of
 from ..model.pat import Owner, PersonalAccessToken
 from ..model.pat_id import PatId
 from ..model.quota import Quota
 from ..model.rights import Reach, Verb, allows
 from ..model.scopes import covers
 from ..settings import Rule, Settings
+from ..store.asking import Judged
 from ..store.record import PatRecord
 from ..store.store import Store
-from .conditions import is_usable
+from .conditions import is_token_usable, is_usable
 
 _log = logging.getLogger("patauth")
 
@@ -69,6 +73,7 @@ class Limit(NamedTuple):
 
 
 NO_LIMIT = Limit(None, None, frozenset())
+_ROTATED_AWAY = "this secret was rotated away and changes nothing any more; send the new one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class Actor:
     events: Events
     by: Caller | None  # None: the host application
     is_guest: bool = False  # a caller of another tenant whom the setting `may_act_in` lets in
+    limit: Limit = NO_LIMIT  # what the caller can pass on; of a principal, once it is judged
+    credential: Judged | None = None  # the principal's, once it is judged: the script that writes judges it
 
     def __post_init__(self) -> None:
         if self.by is not None and self.by.tenant != self.settings.tenant and not self.is_guest:
@@ -100,14 +107,15 @@ class Actor:
         return None if self.by is None or self.by.tenant != self.settings.tenant else subject_of(self.by)
 
     @property
-    def pat_id(self) -> PatId | None:
-        """The id of the PAT that calls; None if the caller is the host or a person."""
-        return PatId(self.by.pat_id) if isinstance(self.by, Principal) else None
-
-    @property
     def calls_by_access_token(self) -> bool:
         """Whether an access token calls, and not the PAT itself."""
         return isinstance(self.by, Principal) and self.by.method == "access_token"
+
+    @property
+    def generation(self) -> int | None:
+        """The generation of the secret that the caller has shown, or that their access token came from."""
+        credential = self.by.credential if isinstance(self.by, Principal) else None
+        return None if credential is None else credential.generation
 
     @property
     def facts(self) -> dict[str, str]:
@@ -115,8 +123,8 @@ class Actor:
         if self.by is None:
             return {}
         facts = {"byOwnerId": subject_of(self.by).id}
-        if self.pat_id is not None:
-            facts["byPatId"] = self.pat_id
+        if isinstance(self.by, Principal):
+            facts["byPatId"] = self.by.pat_id
         if self.by.tenant != self.settings.tenant:
             facts |= {"byTenant": self.by.tenant, "tenant": self.settings.tenant}
         return facts
@@ -144,7 +152,7 @@ class Actor:
         self._require("all", verb)
 
     def _require(self, reach: Reach, verb: Verb) -> None:
-        if self.by is not None and not allows(self.by.scopes, reach, verb, self._catalogue):
+        if not self._allows(reach, verb):
             right = "read" if verb == "read" else "manage"
             raise Forbidden(f"this needs the right idn:{reach}-personal-access-tokens:{right}")
 
@@ -161,13 +169,20 @@ class Actor:
         by = self.by
         if by is None or (self.owner is not None and pat.owner.id == self.owner.id):
             return True
-        if allows(by.scopes, "all", verb, self._catalogue):
+        if self._allows("all", verb):
             return True
         return verb == "read" and self._manages(pat.owner.id)
 
+    def _allows(self, reach: Reach, verb: Verb) -> bool:
+        """Return whether the caller has a right: of a judged principal, by the PAT's present scopes too."""
+        if self.by is None:
+            return True
+        held = self.limit.scopes or (self.by.scopes,)
+        return all(allows(scopes, reach, verb, self._catalogue) for scopes in held)
+
     def _manages(self, owner_id: str) -> bool:
         by = self.by
-        if by is None or self.owner is None or not allows(by.scopes, "managed", "read", self._catalogue):
+        if by is None or self.owner is None or not self._allows("managed", "read"):
             return False  # an owner here may have the id of somebody whom a guest manages at home
         return rule_allows(self.settings.manages, by, owner_id, "manages")
 
@@ -185,7 +200,7 @@ class Actor:
         known = PatId.read(pat_id)
         if known is None:
             raise NotFound
-        return self._visible(verb, self.store.pats.read([known])[0])
+        return self.visible(verb, self.store.pats.read([known])[0])
 
     def find_all(self, verb: Verb, pat_ids: Sequence[str]) -> list[PatRecord]:
         """Return PATs of any owners that exist for the caller. Raise `NotFound` with the field `ids[N]`."""
@@ -194,11 +209,12 @@ class Actor:
         records = self.store.tenant_index.records(known, now) if known else []
         found = dict(zip(known, records, strict=True))
         return [
-            self._visible(verb, found.get(PatId(pat_id)), f"ids[{place}]")
+            self.visible(verb, found.get(PatId(pat_id)), f"ids[{place}]")
             for place, pat_id in enumerate(pat_ids)
         ]
 
-    def _visible(self, verb: Verb, record: PatRecord | None, field: str | None = None) -> PatRecord:
+    def visible(self, verb: Verb, record: PatRecord | None, field: str | None = None) -> PatRecord:
+        """Return a record that exists for a caller who wants to do this. Raise `NotFound`."""
         if record is not None:
             pat = record.pat
             kept = self.store.tenant_index.keeps(pat, pat.read_ms)
@@ -206,25 +222,45 @@ class Actor:
                 return record
         raise NotFound(field=field)
 
-    # -- passing on -----------------------------------------------------------------------------------
+    # -- judging --------------------------------------------------------------------------------------
 
-    def limit(self) -> Limit:
-        """Return the authority that the caller can pass on, by their own PAT as it is now.
+    def judged(self, *, previous: bool = False) -> Actor:
+        """Return this actor with the caller as they stand now, and with the authority that they can pass on.
 
-        An access token can pass on the scopes that it holds and its PAT still holds. Raise
-        `InvalidCredentials` if that PAT is gone, expired or disabled.
+        An access token can pass on the scopes that it holds and its PAT still holds. `previous`: the previous
+        secret of an overlap will do. Raise `InvalidCredentials` for a credential that has ended, `Forbidden`
+        for a previous secret, and `InvalidRequest` for a principal that patauth did not make.
         """
         by = self.by
         if by is None:
-            return NO_LIMIT
+            return self
         if not isinstance(by, Principal):
-            return Limit((by.scopes,), None, self._catalogue)
-        (record,) = self.store.pats.read([PatId(by.pat_id)])
-        pat = None if record is None else record.pat
-        if pat is None or pat.tenant != by.tenant or not is_usable(pat, pat.read_ms):
+            return replace(self, limit=Limit((by.scopes,), None, self._catalogue))
+        if by.credential is None:
+            raise InvalidRequest("give the principal that patauth has returned, and not a copy", field="by")
+        record = self._own_record(PatId(by.pat_id), by.credential)
+        pat, now = record.pat, record.pat.read_ms
+        generation = by.credential.generation
+        if pat.tenant != by.tenant or not is_usable(pat, now) or not record.passes(generation, now):
             raise InvalidCredentials
+        if generation != record.secrets[0].generation and not previous:
+            raise Forbidden(_ROTATED_AWAY)
         scopes = (by.scopes, frozenset(pat.scope))
-        return Limit(scopes, pat.expires_ms, self._catalogue, pat.request_quota)
+        limit = Limit(scopes, pat.expires_ms, self._catalogue, pat.request_quota)
+        credential = Judged(record.pat_id, generation, by.credential.token, record.version)
+        return replace(self, limit=limit, credential=credential)
+
+    def _own_record(self, pat_id: PatId, credential: Credential) -> PatRecord:
+        """Return the record of the PAT that calls. Raise `InvalidCredentials` if it or its token is gone."""
+        if credential.token is None:
+            (record,) = self.store.pats.read([pat_id])
+            if record is not None:
+                return record
+        elif (found := self.store.tokens.read(pat_id, credential.token)) is not None:
+            pat, token = found
+            if is_token_usable(pat, token, pat.pat.read_ms):
+                return pat
+        raise InvalidCredentials
 
 
 def rule_allows(rule: Rule | None, by: Caller, subject: str, name: str) -> bool:

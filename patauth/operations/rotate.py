@@ -8,7 +8,8 @@ from datetime import timedelta
 from ..errors import Conflict, Forbidden, InvalidRequest, StoreUnavailable
 from ..events import Facts
 from ..model.pat import IssuedPat, PersonalAccessToken
-from ..store.pats import Change, Outcome
+from ..store.asking import Outcome, Window
+from ..store.pats import Change
 from ..store.record import PatRecord
 from ..store.store import Store
 from .conditions import require_changeable
@@ -33,13 +34,13 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
         raise InvalidRequest("give 0 seconds to 7 days", field="overlap")
     actor.require_own("manage")
     found = actor.find("manage", pat_id)
-    _check(actor, found.pat)  # a refusal costs no hash
+    _check(actor.judged(), found.pat)  # a refusal costs no hash
     actor.store.settle_key()
     secret, slot = mint(actor, found.pat_id)
 
-    def decide(record: PatRecord) -> PatRecord:
+    def decide(judged: Actor, record: PatRecord) -> PatRecord:
         pat, current = record.pat, record.secrets[0]
-        _check(actor, pat)  # the caller may have been revoked while the hash was computed
+        _check(judged, pat)
         if current.generation == _LAST_GENERATION:
             raise Conflict("this PAT was rotated as often as it can be; make a new one")
         now = pat.read_ms
@@ -47,11 +48,12 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
         new = replace(slot, generation=current.generation + 1)
         return ending(after, (new, current), now + overlap // timedelta(milliseconds=1))
 
-    def write(changes: list[Change], latest: int) -> Outcome:
+    def write(judged: Actor, changes: list[Change], window: Window) -> Outcome:
         (change,) = changes
 
         def put() -> Outcome:
-            return actor.store.pats.update(changes, latest=latest, new_secret=True, maker=actor.pat_id)
+            by = judged.credential
+            return actor.store.pats.update(changes, window=window, new_secret=True, by=by)
 
         def facts_of(outcome: Outcome | None) -> list[Facts]:
             return [_facts(actor, change.after.pat, overlap)] if outcome in ("made", None) else []
@@ -62,9 +64,9 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
     return issued(actor, after, secret)
 
 
-def _check(actor: Actor, pat: PersonalAccessToken) -> None:
+def _check(judged: Actor, pat: PersonalAccessToken) -> None:
     require_changeable(pat, pat.read_ms)
-    most = actor.limit()
+    most = judged.limit
     if not most.covers(pat.scope) or not most.allows(pat.expires_ms):
         raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
 
@@ -88,8 +90,8 @@ def _take_back(store: Store, change: Change) -> None:
         if record is None or record.secrets[0].tag != unknown.secrets[0].tag:
             return
         pat = known.pat if record.pat == unknown.pat else record.pat
-        latest = store.pats.latest(record.pat.read_ms)
+        window = store.pats.window(record.pat.read_ms, known.pat_id.tag, None)
         back = Change(record, replace(known, pat=pat))
-        if store.pats.update([back], latest=latest) == "made":
+        if store.pats.update([back], window=window) == "made":
             return
     raise StoreUnavailable(detail=f"PAT {known.pat_id} kept changing")

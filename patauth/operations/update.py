@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import cache
 from itertools import groupby
 
 from ..errors import InvalidRequest, NotFound
 from ..events import Facts
 from ..model import dates
 from ..model.pat import PersonalAccessToken
-from ..store.pats import Change, Outcome
+from ..store.asking import Outcome, Window
+from ..store.pats import Change
 from ..store.record import PatRecord
 from .conditions import require_changeable
 from .pat_change import PatChange
 from .pat_patch import IN_BULK, PatPatch
 from .permissions import Actor
-from .writes import Decide, Write, compare_and_set, ending, recorded
+from .writes import Decide, compare_and_set, ending, recorded
 
 MAX_BULK = 25
 
@@ -44,9 +44,8 @@ def patch(
 
 
 def _update(actor: Actor, pat_id: str, read: Read) -> PersonalAccessToken:
-    decide = _deciding(actor, read)
     found = actor.find("manage", pat_id)
-    return compare_and_set(actor, [found.pat_id], decide, _writing(actor))[0]
+    return compare_and_set(actor, [found.pat_id], _deciding(read), _write)[0]
 
 
 def patch_many(actor: Actor, pat_ids: Sequence[str], operations: object) -> list[PersonalAccessToken]:
@@ -57,41 +56,44 @@ def patch_many(actor: Actor, pat_ids: Sequence[str], operations: object) -> list
     `InvalidRequest` (also for an id that does not exist), `InvalidScope`, `Forbidden`.
     """
     actor.require_all("manage")
-    decide = _deciding(actor, PatPatch(operations, IN_BULK).change_of)
+    decide_one = _deciding(PatPatch(operations, IN_BULK).change_of)
+
+    def decide(judged: Actor, record: PatRecord) -> PatRecord:
+        judged.require_all("manage")
+        return decide_one(judged, record)
+
     try:
         found = actor.find_all("manage", _bulk_ids(pat_ids))
     except NotFound as missing:
         raise InvalidRequest("there is no such personal access token", field=missing.field) from None
+    judged = actor.judged()
     for record in found:
-        decide(record)
+        decide(judged, record)
     done: dict[str, PersonalAccessToken] = {}
     for _, records in groupby(sorted(found, key=_slot_and_owner), key=_slot_and_owner):
         ids = [record.pat_id for record in records]
-        done.update((pat.id, pat) for pat in compare_and_set(actor, ids, decide, _writing(actor)))
+        done.update((pat.id, pat) for pat in compare_and_set(actor, ids, decide, _write))
     return [done[pat_id] for pat_id in pat_ids]
 
 
-def _deciding(actor: Actor, read: Read) -> Decide:
-    limit = cache(actor.limit)
-
-    def decide(record: PatRecord) -> PatRecord:
+def _deciding(read: Read) -> Decide:
+    def decide(judged: Actor, record: PatRecord) -> PatRecord:
         pat, now = record.pat, record.pat.read_ms
         require_changeable(pat, now)
-        after = read(pat).apply(pat, now, limit, actor.settings)
+        after = read(pat).apply(pat, now, judged.limit, judged.settings)
         return record if after is pat else ending(after, record.secrets, record.overlap_end_ms)
 
     return decide
 
 
-def _writing(actor: Actor) -> Write:
-    def write(changes: list[Change], latest: int) -> Outcome:
-        def facts_of(outcome: Outcome | None) -> list[Facts]:
-            return [_facts(actor, change) for change in changes] if outcome in ("made", None) else []
+def _write(judged: Actor, changes: list[Change], window: Window) -> Outcome:
+    def put() -> Outcome:
+        return judged.store.pats.update(changes, window=window, by=judged.credential)
 
-        pats = actor.store.pats
-        return recorded(actor, "pat.patch", lambda: pats.update(changes, latest=latest), facts_of)
+    def facts_of(outcome: Outcome | None) -> list[Facts]:
+        return [_facts(judged, change) for change in changes] if outcome in ("made", None) else []
 
-    return write
+    return recorded(judged, "pat.patch", put, facts_of)
 
 
 def _facts(actor: Actor, change: Change) -> Facts:

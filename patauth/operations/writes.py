@@ -1,7 +1,8 @@
 """How an operation writes: by compare-and-set, with one event for each change.
 
 A change is a read, a decision, and a write only if nobody else changed the PAT meanwhile. Otherwise it is
-read and decided again, so no change is lost. A write whose outcome is not known is undone, or an event too.
+read and decided again, so no change is lost. So is one whose caller has changed meanwhile. A write whose
+outcome is not known is undone, or an event too.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from ..errors import Conflict, Forbidden, InvalidCredentials, NotFound, StoreUnavailable
+from ..errors import Conflict, Forbidden, InvalidCredentials, StoreUnavailable
 from ..events import Facts
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
-from ..store.pats import Change, Outcome
+from ..store.asking import Outcome, Window
+from ..store.pats import Change
 from ..store.record import PatRecord, SecretSlot
 from ..store.scripts import NotDurable
 from ..store.store import Store
@@ -24,8 +26,9 @@ _TRIES = 100  # of compare-and-set; the deadline ends them earlier
 
 T = TypeVar("T")
 
-Decide = Callable[[PatRecord], PatRecord]  # from a record to the new one; the same one: nothing changes
-Write = Callable[[list[Change], int], Outcome]  # takes changes of one owner, and their latest instant (ms)
+# Takes the judged actor and a record, and returns the new one; the same one: nothing changes.
+Decide = Callable[[Actor, PatRecord], PatRecord]
+Write = Callable[[Actor, list[Change], Window], Outcome]  # takes the judged actor, and changes of one owner
 Undo = Callable[[Store], object]
 
 
@@ -38,17 +41,20 @@ def compare_and_set(
     actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write
 ) -> list[PersonalAccessToken]:
     """Change PATs of one owner together; return them. Raise `NotFound`, and what `decide` raises."""
-    pats = actor.store.pats
+    pats, tag = actor.store.pats, pat_ids[0].tag
     actor.store.settle_key()
     for _ in range(_TRIES):
-        records = pats.read(pat_ids)
-        found = [record for record in records if record is not None]
-        if len(found) != len(records):
-            raise NotFound
-        latest = pats.latest(found[0].pat.read_ms)
-        after = [decide(record) for record in found]
+        records = pats.read(pat_ids)  # before the caller is judged: `Pats.window` counts from here
+        judged = actor.judged()
+        judged.require_own("manage")
+        found = [judged.visible("manage", record) for record in records]
+        window = pats.window(found[0].pat.read_ms, tag, judged.credential)
+        after = [decide(judged, record) for record in found]
         changes = [Change(*pair) for pair in zip(found, after, strict=True) if pair[0] is not pair[1]]
-        outcome = write(changes, latest) if changes else "made"
+        if not changes:
+            pats.confirm_ends(tag)  # this may repeat an end that is not durable, or does not hold everywhere
+            return [record.pat for record in found]
+        outcome = write(judged, changes, window)
         if outcome == "made":
             return [record.pat for record in after]
         refuse(actor, outcome)
@@ -64,7 +70,7 @@ def refuse(actor: Actor, outcome: Outcome) -> None:
         raise Conflict("this owner has a PAT of that name already; choose another", field="name")
     if outcome == "disabled":
         raise Forbidden("this owner is disabled; enable the owner first")
-    if outcome == "maker gone":
+    if outcome == "ended":
         raise InvalidCredentials
 
 

@@ -15,7 +15,7 @@ from .keys import Keys
 from .scripts import Wait
 from .store import Store
 from .transport.pool import Connections
-from .transport.wire import Command, redis_connection
+from .transport.wire import Command, Tls, redis_connection
 from .url import StoreUrl
 
 _DISK_PATIENCE = 2.0  # s; a busy disk may take longer to write than a replica takes to answer
@@ -51,7 +51,7 @@ def open_store(
 
     patience = settings.durability_timeout
     wait: Command | None = None
-    engine = None
+    engine = tls = None
     if url.directory is not None:
         from .local.engine import LocalEngine
 
@@ -61,6 +61,8 @@ def open_store(
         wait = ("WAITAOF", 1, 0, round(patience * 1000))
     else:
         redis_connection(url.server, 1, 1)  # report a wrong URL now, not at the first request
+        if url.server.startswith("rediss:"):
+            tls = Tls(url.server)
         if settings.durability:
             wait = ("WAIT", settings.durability, round(patience * 1000))
     connections = Connections(
@@ -68,7 +70,9 @@ def open_store(
         connect_timeout=settings.connect_timeout,
         command_timeout=settings.command_timeout,
         limit=settings.max_connections,
+        tls=tls,
         on_failure=engine.revive if engine else None,
+        admit=engine.admit if engine else None,
     )
     store = make(connections, wait=Wait(wait, patience), engine=engine)
     connections.on_connect = store.settle_key

@@ -13,6 +13,7 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{T}:o:TENANT/OWNER         hash    owner record: schema, disabled, sequence     stays
     P:{T}:n:TENANT/OWNER         hash    owner index: name -> ID, expiry              while the owner has PATs
     P:{T}:w                      string  nothing: a write to wait for                 1 s
+    P:{T}:e                      string  nothing: an end that others wait for         0.5 s
     P:{store}:w                  string  nothing: a write to wait for                 1 s
     P:{/TENANT}:created          zset    tenant index: ID by creation, ms             while it has PATs
     P:{/TENANT}:used             zset    tenant index: ID by last use, ms; 0: none    while it has PATs
@@ -82,6 +83,10 @@ class Keys:
     def owner_index(self, tag: str, owner_id: str) -> bytes:
         """Return the key of an owner index: the names of the owner's PATs."""
         return b"%b%b}:n:%b" % (self._head, tag.encode(), f"{self._tenant}/{owner_id}".encode())
+
+    def ends(self, tag: str) -> bytes:
+        """Return a key without content. While it lives, an end under the tag may not hold in all slots."""
+        return b"%b%b}:e" % (self._head, tag.encode())
 
     def barrier(self, tag: str) -> bytes:
         """Return a key without content. It is written so that WAIT and WAITAOF have a write to wait for."""

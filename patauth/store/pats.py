@@ -8,19 +8,43 @@ for their result in any case.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import StoreUnavailable
 from ..model import dates
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
+from .asking import (
+    ALWAYS,
+    DELETIONS,
+    IN_FLIGHT,
+    REFUSALS,
+    Judged,
+    Outcome,
+    Pause,
+    Window,
+    asking_of,
+    outcome_of,
+)
 from .keys import Keys
-from .record import PatRecord, SecretSlot, check_id_of, not_understood, pack, pack_expiry, pack_slot, unpack
+from .record import (
+    NEVER,
+    VERSION_BYTES,
+    PatRecord,
+    SecretSlot,
+    check_id_of,
+    not_understood,
+    pack,
+    pack_expiry,
+    pack_slot,
+    unpack,
+)
 from .scripts import NotDurable, Script, Scripts, understood
 from .tenant_index import TenantIndex
 
@@ -31,14 +55,12 @@ _TOUCH, _REHASH = Script("touch"), Script("rehash")
 _TRIES = 50  # to see all PATs of an owner unchanged; the deadline usually comes first
 
 T = TypeVar("T")
-Outcome = Literal["made", "gone", "changed", "disabled", "taken", "full", "exists", "maker gone"]
 _CREATIONS: dict[int, Outcome] = {
-    0: "made", 1: "disabled", 2: "taken", 3: "full", 4: "exists", 6: "maker gone",
+    0: "made", 1: "disabled", 2: "taken", 3: "full", 4: "exists", **REFUSALS
 }  # fmt: skip
 _UPDATES: dict[int, Outcome] = {
-    0: "made", 1: "gone", 2: "changed", 3: "taken", 4: "disabled", 6: "maker gone",
+    0: "made", 1: "gone", 2: "changed", 3: "taken", 4: "disabled", **REFUSALS
 }  # fmt: skip
-_LATE = 5  # the answer "too late" of lua/create.lua and lua/update.lua
 
 
 class Change(NamedTuple):
@@ -46,6 +68,16 @@ class Change(NamedTuple):
 
     before: PatRecord
     after: PatRecord
+
+    @property
+    def ends_something(self) -> bool:
+        """Whether a credential can do less afterwards: fewer scopes, an earlier expiry, another secret."""
+        before, after = self.before.pat, self.after.pat
+        return (
+            not set(before.scope) <= set(after.scope)
+            or (after.expires_ms or NEVER) < (before.expires_ms or NEVER)
+            or self.before.secrets[0].generation != self.after.secrets[0].generation
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,49 +123,49 @@ class Pats:
             raise StoreUnavailable(detail=f"the store's clock says {now} ms")
         return now + math.ceil(1000 * self.scripts.deadline().left())
 
+    def window(self, now: int, tag: str, by: Judged | None) -> Window:
+        """Return when a change under an owner tag may be written, by a credential judged after `now`.
+
+        `now` (ms) comes from a script in the slot of the change.
+        """
+        latest = self.latest(now)
+        if by is None or by.pat_id.tag == tag:
+            return Window(0, latest)
+        return Window(now, min(latest, now + IN_FLIGHT - 1))
+
     def would_create(
-        self, pat: PersonalAccessToken, *, most: int, latest: int, maker: PatId | None
+        self, pat: PersonalAccessToken, *, most: int, window: Window, by: Judged | None
     ) -> Outcome:
         """Return the outcome that `create` would have, and write nothing."""
-        names, arguments = self._creation(pat, b"", most, latest, maker)
-        return _outcome(_CREATIONS, self.scripts.run(_CREATE, names, arguments))
+        names, arguments = self._creation(pat, b"", most, window, by)
+        return outcome_of(_CREATIONS, self.scripts.run(_CREATE, names, arguments))
 
-    def create(self, record: PatRecord, *, most: int, latest: int, maker: PatId | None) -> Outcome:
+    def create(self, record: PatRecord, *, most: int, window: Window, by: Judged | None) -> Outcome:
         """Write a PAT durably: the tenant's index first, so that listings of the tenant never miss a PAT.
 
-        `most` is how many unexpired PATs an owner may have. `latest` comes from `latest()`. `maker` is the
-        id of the PAT that asks for this, if one does: it must be active if it has the same owner tag; with
-        another tag, the script cannot reach its record.
+        `most` is how many unexpired PATs an owner may have. `window` comes from `window()`. `by` is the
+        credential that asks for this, if one does.
 
         Raise `NotDurable`, `Unanswered` when the outcome is unknown, or `StoreUnavailable`.
         """
         pat = record.pat
-        names, arguments = self._creation(pat, pack(record), most, latest, maker)
+        names, arguments = self._creation(pat, pack(record, _version()), most, window, by)
         self.tenant_index.enter(record.pat_id, pat.created_ms, pat.expires_ms)
-        outcome = self.scripts.run_durably(_CREATE, names, arguments, partial(_outcome, _CREATIONS))
+        outcome = self.scripts.run_durably(_CREATE, names, arguments, partial(outcome_of, _CREATIONS))
         if outcome not in ("made", "exists"):
             self.tenant_index.forget([record.pat_id])
         return outcome
 
     def _creation(
-        self, pat: PersonalAccessToken, record: bytes, most: int, latest: int, maker: PatId | None
+        self, pat: PersonalAccessToken, record: bytes, most: int, window: Window, by: Judged | None
     ) -> tuple[list[bytes], tuple[bytes | str | int, ...]]:
         """Return the keys and arguments of lua/create.lua. An empty `record` writes nothing."""
         keys, pat_id, owner_id = self.keys, PatId(pat.id), pat.owner.id
         tag = pat_id.tag
-        maker_key, must_be_active = self._maker(maker, pat_id)
-        names = [keys.pat(pat_id), keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), maker_key]
+        asking, who = asking_of(keys, by, pat_id)
+        names = [keys.pat(pat_id), keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), *asking]
         entry, keep = pat_id.raw + pack_expiry(pat.expires_ms), self._keep(pat.expires_ms, pat.created_ms)
-        retention_ms = self.tenant_index.retention_ms
-        return names, (record, pat.name, entry, keep, most, retention_ms, latest, must_be_active)
-
-    def _maker(self, maker: PatId | None, pat_id: PatId) -> tuple[bytes, bytes]:
-        """Return the key of the maker's record, and b"1": it must be active.
-
-        If there is no maker, or its record is in another slot, return the key of `pat_id` and b"0".
-        """
-        near = maker is not None and maker.tag == pat_id.tag
-        return self.keys.pat(maker if maker is not None and near else pat_id), b"1" if near else b"0"
+        return names, (*window, who, record, pat.name, entry, keep, most, self.tenant_index.retention_ms)
 
     def _keep(self, expires_ms: int | None, now: int) -> bytes | int:
         """Return how many ms from `now` on a record is kept; empty for one that does not expire."""
@@ -143,35 +175,42 @@ class Pats:
         self,
         changes: Sequence[Change],
         *,
-        latest: int,
+        window: Window,
         new_secret: bool = False,
-        maker: PatId | None = None,
+        by: Judged | None = None,
     ) -> Outcome:
         """Replace records of one owner durably, all of them or none, if they are still as they were read.
 
-        `latest` comes from `latest()`. `new_secret`: refuse while the owner is disabled. `maker` is the id of
-        the PAT that asks for this, if one does: it must be active if it has the same owner tag. Raise
-        `NotDurable`, `Unanswered` when the outcome is unknown, or `StoreUnavailable`.
+        `window` comes from `window()`. `new_secret`: refuse while the owner is disabled. `by` is the
+        credential that asks for this, if one does. Raise `NotDurable`, `Unanswered` when the outcome is
+        unknown, or `StoreUnavailable`.
         """
         keys, first, pat_id = self.keys, changes[0].before.pat, changes[0].before.pat_id
         tag = pat_id.tag
         moved = [one.after for one in changes if one.before.pat.expires_ms != one.after.pat.expires_ms]
         if moved:
             self.tenant_index.mark_expiry([one.pat_id for one in moved], first.read_ms)
-        maker_key, must_be_active = self._maker(maker, pat_id)
-        names = [keys.owner(tag, first.owner.id), keys.owner_index(tag, first.owner.id), maker_key]
+        asking, who = asking_of(keys, by, pat_id)
+        ends = any(one.before.reached_others and one.ends_something for one in changes)
+        of_owner = [keys.owner(tag, first.owner.id), keys.owner_index(tag, first.owner.id)]
+        names = [*of_owner, keys.ends(tag), *asking]
         arguments: list[bytes | str | int] = [
-            b"1" if new_secret else b"0", self.tenant_index.retention_ms, latest, must_be_active
+            *window, who, b"1" if new_secret else b"0", self.tenant_index.retention_ms, b"1" if ends else b"0"
         ]  # fmt: skip
         for before, after in changes:
             pat = after.pat
             names.append(keys.pat(after.pat_id))
             entry = after.pat_id.raw + pack_expiry(pat.expires_ms)
             keep = self._keep(pat.expires_ms, before.pat.read_ms)
-            arguments += (before.packed, pack(after), before.pat.name, pat.name, entry, keep)
-        outcome = self.scripts.run_durably(_UPDATE, names, arguments, partial(_outcome, _UPDATES))
+            packed = pack(replace(after, reached_others=before.reached_others), _version())
+            arguments += (before.packed, packed, before.pat.name, pat.name, entry, keep)
+        pause = Pause()
+        outcome = self.scripts.run_durably(
+            _UPDATE, names, arguments, partial(outcome_of, _UPDATES, pause=pause)
+        )
         if outcome == "made":
             self.tenant_index.changed([(one.pat_id, one.pat.expires_ms) for one in moved])
+        pause.wait()
         return outcome
 
     def touch(self, pat_id: PatId, used_ms: int) -> bool:
@@ -181,22 +220,26 @@ class Pats:
         """
         self.tenant_index.mark_use(pat_id, used_ms)
         names, arguments = [self.keys.pat(pat_id)], (used_ms.to_bytes(6),)
-        written = bool(self.scripts.run(_TOUCH, names, arguments, now=used_ms)[0] == 1)
+        written = self.scripts.run(_TOUCH, names, arguments, now=used_ms)[0]
         if written:
-            self.tenant_index.used(pat_id, used_ms)
-        return written
+            self.tenant_index.used(pat_id, used_ms, is_back=written == 2)
+        return bool(written)
 
     def rehash(self, pat_id: PatId, seen: SecretSlot, new: SecretSlot) -> bool:
         """Replace the slot `seen` by `new`, if the record still has it. Return whether it did."""
-        slots = (pack_slot(seen), pack_slot(new))
+        slots = (pack_slot(seen), pack_slot(new), _version())
         return bool(self.scripts.run(_REHASH, [self.keys.pat(pat_id)], slots)[0] == 1)
 
     # -- deleting -------------------------------------------------------------------------------------
 
-    def delete(self, pat: PersonalAccessToken) -> bool:
-        """Delete a PAT durably, its record before its index entries. Return whether it was there.
+    def delete(
+        self, pat: PersonalAccessToken, *, window: Window = ALWAYS, by: Judged | None = None
+    ) -> Outcome:
+        """Delete a PAT durably, its record before its index entries. Return "made", or "gone" if it was gone.
 
-        Raise `NotDurable` when the server does not confirm the write in time: the caller may repeat the call.
+        `by` is the credential that asks for this, if one does. `window` comes from `window()`, if that is in
+        another slot. Raise `NotDurable` when the server does not confirm the write in time: the caller may
+        repeat the call.
         """
         keys, pat_id, owner_id = self.keys, PatId(pat.id), pat.owner.id
         tag = pat_id.tag
@@ -206,23 +249,31 @@ class Pats:
             keys.exchanges(pat_id),
             keys.owner(tag, owner_id),
             keys.owner_index(tag, owner_id),
+            keys.ends(tag),
         ]
+        asking, who = asking_of(keys, by, pat_id)
+        pause = Pause()
+        read = partial(outcome_of, DELETIONS, pause=pause)
         try:
-            removed = self.scripts.run_durably(_DELETE, names, (pat_id.raw,), lambda reply: reply[0] == 1)
+            outcome = self.scripts.run_durably(_DELETE, [*names, *asking], (*window, who, pat_id.raw), read)
         except NotDurable:
             self.tenant_index.forget([pat_id])
             raise
-        self.tenant_index.forget([pat_id])
-        if not removed:
-            self.confirm_removals(tag)  # another caller has deleted it, and that may not be durable yet
-        return bool(removed)
+        if outcome in ("made", "gone"):
+            self.tenant_index.forget([pat_id])
+        if outcome == "gone":
+            self.scripts.confirm(self.keys.barrier(tag))  # another caller's deletion may not be durable yet
+        pause.wait()
+        return outcome
 
-    def confirm_removals(self, tag: str) -> None:
-        """Wait until earlier deletions under an owner tag, of all callers, are durable.
+    def confirm_ends(self, tag: str) -> None:
+        """Wait until earlier ends under an owner tag, by all callers, are durable and hold in all slots.
 
         Raise `NotDurable`.
         """
         self.scripts.confirm(self.keys.barrier(tag))
+        (left,) = self.scripts.call([("PTTL", self.keys.ends(tag))], retry=True)
+        Pause(understood([left], int)[0]).wait()
 
     # -- all PATs of an owner -------------------------------------------------------------------------
 
@@ -231,13 +282,16 @@ class Pats:
         owner, state = self.keys.owner(tag, owner_id), b"1" if disabled else b"0"
 
         def names(pat_ids: list[PatId]) -> list[bytes]:
-            return [owner, *map(self.keys.pat, pat_ids)]
+            return [owner, self.keys.ends(tag), *map(self.keys.pat, pat_ids)]
+
+        def arguments(pat_ids: list[PatId]) -> tuple[bytes, ...]:
+            return state, secrets.token_bytes(VERSION_BYTES * len(pat_ids))
 
         def written(reply: list[Any], _: list[PatId]) -> int:
-            count: int = understood(reply, int, int)[1]
+            count: int = understood(reply, int, int, int)[2]
             return count
 
-        return self._on_all_of(owner_id, tag, _OWNER_STATE, names, (state,), written)
+        return self._on_all_of(owner_id, tag, _OWNER_STATE, names, arguments, written)
 
     def revoke_owner(self, owner_id: str, tag: str) -> list[PatId]:
         """Delete all PATs of an owner durably. Return their ids."""
@@ -245,16 +299,17 @@ class Pats:
 
         def names(pat_ids: list[PatId]) -> list[bytes]:
             of_pats = ((keys.pat(one), keys.requests(one), keys.exchanges(one)) for one in pat_ids)
-            return [keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), *chain.from_iterable(of_pats)]
+            of_owner = [keys.owner(tag, owner_id), keys.owner_index(tag, owner_id)]
+            return [*of_owner, keys.ends(tag), *chain.from_iterable(of_pats)]
 
         def removed(reply: list[Any], pat_ids: list[PatId]) -> list[PatId]:
             if pat_ids:
                 self.tenant_index.forget(pat_ids)
-            return [pat_id for pat_id, one in zip(pat_ids, reply[1:], strict=True) if one == 1]
+            return [pat_id for pat_id, one in zip(pat_ids, reply[2:], strict=True) if one == 1]
 
-        found = self._on_all_of(owner_id, tag, _REVOKE_OWNER, names, (), removed)
+        found = self._on_all_of(owner_id, tag, _REVOKE_OWNER, names, lambda _: (), removed)
         if not found:
-            self.confirm_removals(tag)  # this call deleted nothing; wait for the deletions of others
+            self.confirm_ends(tag)  # this call deleted nothing; wait for the deletions of others
         return found
 
     def _on_all_of(
@@ -263,13 +318,15 @@ class Pats:
         tag: str,
         script: Script,
         names: Callable[[list[PatId]], list[bytes]],
-        arguments: tuple[bytes, ...],
+        arguments: Callable[[list[PatId]], tuple[bytes, ...]],
         read: Callable[[list[Any], list[PatId]], T],
     ) -> T:
         """Run a script over all PATs of an owner. Repeat it if they changed after they were read.
 
-        `names` gives the script's keys, and `read` turns its answer into the result.
+        `names` and `arguments` give the script's keys and arguments, and `read` turns its answer into the
+        result.
         """
+        pause = Pause()
         sequence_of = [("HGET", self.keys.owner(tag, owner_id), "sequence")]
         for _ in range(_TRIES):
             (sequence,) = self.scripts.call(sequence_of, retry=True)
@@ -281,11 +338,14 @@ class Pats:
                     raise _Changed  # nothing was written, so there is nothing to wait for
                 if reply[0] != 1:
                     raise not_understood("PAT record", "unknown schema")
+                pause.note(reply)
                 return read(reply, pat_ids)
 
-            given = (sequence or b"0", latest, *arguments)
+            given = (sequence or b"0", latest, *arguments(pat_ids))
             with suppress(_Changed):
-                return self.scripts.run_durably(script, names(pat_ids), given, outcome)
+                done = self.scripts.run_durably(script, names(pat_ids), given, outcome)
+                pause.wait()
+                return done
         raise StoreUnavailable(detail=f"the PATs of owner {owner_id} kept changing")
 
 
@@ -293,10 +353,6 @@ class _Changed(Exception):
     """An owner's PATs have changed after they were read."""
 
 
-def _outcome(known: Mapping[int, Outcome], reply: list[Any]) -> Outcome:
-    if reply[0] == _LATE:
-        raise StoreUnavailable(detail="the command reached the store too late, so the store did not run it")
-    outcome = known.get(reply[0])
-    if outcome is None:
-        raise not_understood("answer to a change", repr(reply))
-    return outcome
+def _version() -> bytes:
+    """Return a new version. It is no counter: after a failover, a counter would meet itself again."""
+    return secrets.token_bytes(VERSION_BYTES)

@@ -1,10 +1,10 @@
 """Records: PATs and access tokens as the bytes that Redis holds. This module does no I/O and reads no clock.
 
-PAT record, schema 1. All numbers are big-endian. The scripts read the fixed part at the same offsets, which
+PAT record, schema 2. All numbers are big-endian. The scripts read the fixed part at the same offsets, which
 lua/layout.lua names; a test compares the two.
 
     at  bytes
-     0  1   schema "1"
+     0  1   schema "2"
      1  1   state: "a" active, "d" disabled
      2  1   how many secret slots follow: "1" or "2"
      3  6   expiry, ms; all ones: never
@@ -14,12 +14,14 @@ lua/layout.lua names; a test compares the two.
     24  3   request quota: count; 0: the setting's
     27  3   request quota: seconds
     30  16  PAT id: readers compare it with the id that they asked for
-    46  77  current secret; from 123 on, a slot of the same form for the previous secret, if any
+    46  8   version: random bytes that each write but that of a last use draws anew
+    54  1   marks: bit 0: the PAT may change PATs of others, or once might
+    55  77  current secret; from 132 on, a slot of the same form for the previous secret, if any
             3 generation, 16 secret tag, 16 salt, 32 argon2id digest, 4 memory KiB, 1 time cost,
             1 parallelism, 4 pepper (start of SHA-256 of its id; 0: none)
      …  …   MessagePack array of the fields that scripts do not read: `_Rest`
 
-Access token record: 1 schema "1", 3 generation, 6 expiry, 16 PAT id, then its scopes, space-separated.
+Access token record: 1 schema "2", 3 generation, 6 expiry, 16 PAT id, then its scopes, space-separated.
 Owner index entry: 16 PAT id, 6 expiry.
 """
 
@@ -39,12 +41,14 @@ from ..model.owner_types import DEFAULT_OWNER_TYPE
 from ..model.pat import Owner, PersonalAccessToken
 from ..model.pat_id import PatId
 from ..model.quota import Quota
+from ..model.rights import allows
 
-SCHEMA = b"1"
+SCHEMA = b"2"
 NEVER = 2**48 - 1
 
 ID_AT, TOKEN_ID_AT = 30, 10
-_SLOTS_AT = 46
+VERSION_BYTES = 8
+_VERSION_AT, _MARKS_AT, _SLOTS_AT = 46, 54, 55
 _SLOT = 77
 _TOKEN_HEAD = 26
 _SMALL = 2048  # bytes; a usual record has about 200
@@ -72,12 +76,18 @@ class PatRecord:
     pat: PersonalAccessToken
     secrets: tuple[SecretSlot, ...]
     overlap_end_ms: int = 0
+    reached_others: bool = False  # whether it may change PATs of others, or once might
     packed: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def pat_id(self) -> PatId:
         """The id of the PAT."""
         return PatId(self.pat.id)
+
+    @property
+    def version(self) -> bytes:
+        """The version of the bytes that were read."""
+        return self.packed[_VERSION_AT:_MARKS_AT]
 
     def as_read_at(self, now: int) -> PatRecord:
         """Return this record with `now` (ms, the store's clock) as its read time."""
@@ -133,8 +143,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Rest).decode
 
 
-def pack(record: PatRecord) -> bytes:
-    """Return the bytes of a PAT record."""
+def pack(record: PatRecord, version: bytes) -> bytes:
+    """Return the bytes of a PAT record. `version`: 8 random bytes that no other write has."""
     pat = record.pat
     quota = pat.request_quota
     owner = pat.owner
@@ -150,6 +160,8 @@ def pack(record: PatRecord) -> bytes:
             (quota.count if quota else 0).to_bytes(3),
             (quota.seconds if quota else 0).to_bytes(3),
             record.pat_id.raw,
+            version,
+            b"\1" if record.reached_others or allows(pat.scope, "all", "manage") else b"\0",
         )
     )
     rest = _Rest(
@@ -169,7 +181,7 @@ def pack(record: PatRecord) -> bytes:
 
 
 def remembered(read: Callable[P, T]) -> Callable[P, T]:
-    """Cache the results of `read`, a function of one or two byte strings: a record seldom changes.
+    """Cache the results of `read`, a function of a record and small values: a record seldom changes.
 
     Results for large records are not cached, so that the memory is bounded.
     """
@@ -177,7 +189,7 @@ def remembered(read: Callable[P, T]) -> Callable[P, T]:
     cached = lru_cache(maxsize=4096)(uncached)
 
     @wraps(read)
-    def get(data: bytes, *other: bytes) -> T:
+    def get(data: bytes, *other: Any) -> T:
         small = len(data) + (len(other[0]) if other else 0) <= _SMALL
         return (cached if small else uncached)(data, *other)
 
@@ -215,7 +227,7 @@ def unpack(data: bytes) -> PatRecord:
         for ms in (pat.created_ms, pat.changed_ms, pat.expires_ms or 0, pat.last_used_ms or 0):
             _check_instant(ms)
         slots = tuple(_unpack_slot(data[at : at + _SLOT]) for at in range(_SLOTS_AT, end, _SLOT))
-        return PatRecord(pat, slots, int.from_bytes(data[18:24]), data)
+        return PatRecord(pat, slots, int.from_bytes(data[18:24]), bool(data[_MARKS_AT] & 1), data)
     except Exception as problem:
         raise not_understood("PAT record", problem) from None
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from redis.exceptions import RedisError, ResponseError
+import hiredis
 
-from ..errors import StoreUnavailable
 from ..settings import Settings
 from .keys import Keys
 from .local.engine import LocalEngine
-from .transport.wire import redis_connection
+from .transport.protocol import unavailable
+from .transport.wire import ErrorReply, Wire, WireError
 from .url import StoreUrl
 
 _CONFIG = "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-to-write".split()
@@ -77,23 +78,21 @@ def read_facts(settings: Settings) -> ServerFacts:
     """
     url = StoreUrl.read(settings.store_url)
     if url.directory is None:
-        return _read(url.server, settings)
+        return _read(url.server, settings, None)
     engine = LocalEngine(url.directory)
     try:
-        return _read("unix://" + quote(engine.acquire()), settings)
+        return _read("unix://" + quote(engine.acquire()), settings, engine)
     finally:
         engine.release()
 
 
-def _read(url: str, settings: Settings) -> ServerFacts:
-    connection = redis_connection(url, settings.connect_timeout, settings.command_timeout)
-    denied = []
+def _read(url: str, settings: Settings, engine: LocalEngine | None) -> ServerFacts:
+    denied: list[str] = []
 
     def ask(*command: Any) -> Any:
-        connection.send_command(*command)
         try:
-            return connection.read_response()
-        except ResponseError:  # NOPERM, or a hosted server that has no such command
+            return wire.exchange([command], time.monotonic() + settings.command_timeout)[0]
+        except ErrorReply:  # NOPERM, or a hosted server that has no such command
             name = str(command[0])
             if name not in denied:
                 denied.append(name)
@@ -101,18 +100,17 @@ def _read(url: str, settings: Settings) -> ServerFacts:
 
     keys = Keys(settings.key_prefix, settings.tenant)
     try:
-        connection.connect()
-        info = _pairs(ask("INFO"))
-        config = {
-            name: value for name in _CONFIG if (value := _setting(ask("CONFIG", "GET", name))) is not None
-        }
-        count = ask("DBSIZE")
-        found = ask("EXISTS", keys.store_key)
-        ahead, unsure = _skew(ask)
-    except (RedisError, OSError) as problem:
-        raise StoreUnavailable(detail=f"{type(problem).__name__}: {problem}") from None
-    finally:
-        connection.disconnect()
+        admit = engine.admit if engine else None
+        with closing(Wire(url, settings.connect_timeout, settings.command_timeout, admit=admit)) as wire:
+            info = _pairs(ask("INFO"))
+            config = {
+                name: value for name in _CONFIG if (value := _setting(ask("CONFIG", "GET", name))) is not None
+            }
+            count = ask("DBSIZE")
+            found = ask("EXISTS", keys.store_key)
+            ahead, unsure = _skew(ask)
+    except (WireError, OSError, hiredis.HiredisError) as problem:
+        raise unavailable(problem) from None
     return ServerFacts(
         info, config, count, ahead, unsure, None if found is None else bool(found), tuple(denied)
     )

@@ -6,6 +6,7 @@ and verdicts; it decides nothing that a caller can see. Everything that goes wro
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
@@ -126,6 +127,16 @@ class Store:
         self._transport.close()
         if self._engine is not None:
             self._engine.release()
+
+    def abandon(self) -> None:
+        """Close what its users did not close. Warn of a `local:` engine that was still in use."""
+        if self._engine is not None and self._engine.is_in_use:
+            self.close()
+            warnings.warn(
+                f"an Authority over local:{self._engine.directory} was not closed",
+                ResourceWarning,
+                stacklevel=1,
+            )
 
     def verdicts(self, requests: Quota, exchanges: Quota) -> Verdicts:
         """Return an object that gives verdicts on the credentials of requests, under these quotas."""

@@ -1,4 +1,5 @@
-"""The store key: one script makes it once, and a process that still knows a lost key puts it back.
+"""The store key: one script makes it once, and a process that still knows a lost key puts it back. All other
+checks read it, and compare it here.
 
 {store}:key     32 bytes, or `OUTSIDE` where the setting `secret_key` keeps the key out of the store
 {store}:check   the check value of the key: an Authority whose key gives another value refuses every call
@@ -7,10 +8,12 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from ..crypto.keyring import Keyring
 from ..errors import StoreUnavailable
 from .keys import Keys
+from .record import not_understood
 from .scripts import Call, Script, understood
 
 OUTSIDE = b"outside"
@@ -18,11 +21,16 @@ _STORE_KEY = Script("store_key")
 
 
 class StoreKey:
-    """The key of one store, as this process knows it. `keyring` is None before the first `settle`."""
+    """The key of one store, as this process knows it. `keyring` is None before the first `settle`.
+
+    The key itself stays in here: a `Keyring` only has what is derived from it. It is an argument
+    only when the store lacks a part of it, since a server shows arguments (MONITOR, SLOWLOG).
+    """
 
     def __init__(self, keys: Keys, secret_key: bytes | None) -> None:
         self._names = (keys.store_key, keys.store_check)
-        self._given = Keyring(secret_key) if secret_key is not None else None
+        self._is_outside = secret_key is not None
+        self._key = secret_key  # None: not known yet
         self.keyring: Keyring | None = None
 
     def settle(self, call: Call) -> tuple[Keyring, bool]:
@@ -32,35 +40,49 @@ class StoreKey:
 
         Raise `StoreUnavailable` when the store has another key; `detail` then names `secret_key`.
         """
-        mine = self._given or self.keyring or Keyring(secrets.token_bytes(32))
+        mine = self._key or secrets.token_bytes(32)
+        ring = self.keyring or Keyring(mine)
         wrote_any = False
         for _ in range(2):  # the first round adopts a key without a check value, the second confirms it
-            offered = OUTSIDE if self._given else mine.store_key
-            arguments = (b"", offered, mine.check_value)  # the script does not use the clock
-            command = _STORE_KEY.in_full(("EVALSHA", b"", 2, *self._names, *arguments))
-            wrote, key, check = understood(call([command])[0], int, bytes, bytes)[:3]
-            wrote_any = wrote_any or wrote == 1
-            if self._given is not None:
-                # A store that was made without the setting can go on with it, given the same key.
-                if key not in (OUTSIDE, mine.store_key) or check not in (b"", mine.check_value):
-                    raise _refused("the setting secret_key is not the key that this store was made with")
-            else:
-                mine = self._adopt(mine, key)
-            if check == mine.check_value:
-                self.keyring = mine
-                return mine, wrote_any
+            key, check = self._read(call)
+            if key is None or check is None:
+                wrote, key, check = self._write(call, OUTSIDE if self._is_outside else mine, ring)
+                wrote_any = wrote_any or wrote
+            if not self._is_outside:
+                self._check_adoptable(key)
+                if key != mine:  # another process may have made it
+                    mine, ring = key, Keyring(key)
+            # A store that was made without the setting can go on with it, given the same key.
+            elif key not in (OUTSIDE, mine) or check not in (b"", ring.check_value):
+                raise _refused("the setting secret_key is not the key that this store was made with")
+            if check == ring.check_value:
+                self._key, self.keyring = mine, ring
+                return ring, wrote_any
             if check:
                 break
         raise _refused("the store key does not match its check value")
 
-    def _adopt(self, mine: Keyring, key: bytes) -> Keyring:
+    def _read(self, call: Call) -> tuple[Any, Any]:
+        """Return what the store has: the key and its check value, each None if it is missing."""
+        found = understood(call([("MGET", *self._names)])[0])
+        if len(found) != 2 or not all(isinstance(value, bytes | None) for value in found):
+            raise not_understood("answer", "not a store key and a check value")
+        return found[0], found[1]
+
+    def _write(self, call: Call, offered: bytes, ring: Keyring) -> tuple[bool, bytes, bytes]:
+        """Write what the store lacks. Return whether anything was written, and what the store has now."""
+        arguments = (b"", offered, ring.check_value)  # the script does not use the clock
+        command = _STORE_KEY.in_full(("EVALSHA", b"", 2, *self._names, *arguments))
+        wrote, key, check = understood(call([command])[0], int, bytes, bytes)[:3]
+        return wrote == 1, key, check
+
+    def _check_adoptable(self, key: bytes) -> None:
         if key in (b"", OUTSIDE):
             raise _refused("this store was made with the setting secret_key; set it to the same value")
         if len(key) != 32:
             raise _refused("the store key is not 32 bytes; was another store put in its place?")
-        if self.keyring is not None and key != self.keyring.store_key:
+        if self.keyring is not None and key != self._key:
             raise _refused("the store key has changed; was another store put in its place?")
-        return mine if key == mine.store_key else Keyring(key)  # another process may have made it
 
 
 def _refused(why: str) -> StoreUnavailable:

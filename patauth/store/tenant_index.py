@@ -99,14 +99,16 @@ class TenantIndex:
         marks = [part for pat_id in pat_ids for part in (now, pat_id.raw + what)]
         self._scripts.call([("ZADD", self._keys.tenant_marks, *marks)], retry=True)
 
-    def used(self, pat_id: PatId, used_ms: int) -> None:
+    def used(self, pat_id: PatId, used_ms: int, *, is_back: bool = False) -> None:
         """Write a last use (ms) and remove its mark.
 
-        A last use only moves forward, so the order of two writes does not matter.
+        A last use only moves forward, so the order of two writes does not matter. But with `is_back`, it is
+        written over one that a wrong clock had set.
         """
         member = pat_id.raw
+        only = ("XX",) if is_back else ("XX", "GT")
         commands = [
-            ("ZADD", self._keys.tenant_used, "XX", "GT", used_ms, member),
+            ("ZADD", self._keys.tenant_used, *only, used_ms, member),
             ("ZREM", self._keys.tenant_marks, member + _USE),
         ]
         self._scripts.call(commands)

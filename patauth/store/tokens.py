@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from ..model.pat_id import PatId
+from .asking import DELETIONS, Judged, Outcome, Pause, asking_of, outcome_of
 from .deadline import Deadline
 from .keys import Keys
 from .record import (
@@ -71,17 +73,22 @@ class Tokens:
             return None
         return unpack(pat).as_read_at(now), unpack_token(token)
 
-    def delete(self, pat_id: PatId, digest: bytes) -> bool:
-        """Delete an access token durably. Return whether it was there.
+    def delete(self, pat_id: PatId, digest: bytes, by: Judged | None) -> Outcome:
+        """Delete an access token durably. Return "made", or "gone" if it was gone.
 
-        Raise `NotDurable` when the server does not confirm the write in time: the caller may repeat the call.
+        `by` is the credential that asks for this, if one does; its PAT has the same owner tag. Raise
+        `NotDurable` when the server does not confirm the write in time: the caller may repeat the call.
         """
-        names = [self.keys.access_token(pat_id, digest)]
-        removed = self.scripts.run_durably(_DELETE, names, (), lambda reply: bool(reply[0] == 1))
-        if not removed:
+        asking, who = asking_of(self.keys, by, pat_id)
+        names = [self.keys.access_token(pat_id, digest), self.keys.pat(pat_id), self.keys.ends(pat_id.tag)]
+        pause = Pause()
+        read = partial(outcome_of, DELETIONS, pause=pause)
+        outcome = self.scripts.run_durably(_DELETE, [*names, *asking], (who,), read)
+        if outcome == "gone":
             # Another caller has deleted it, and that write may not be durable yet.
             self.scripts.confirm(self.keys.barrier(pat_id.tag))
-        return removed
+        pause.wait()
+        return outcome
 
     def delete_all(self) -> Iterator[int]:
         """Delete the access tokens of all tenants under the key prefix. At the end, this is durable.

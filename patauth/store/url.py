@@ -14,6 +14,8 @@ Engine = Literal["memory", "local", "server"]
 
 HIDDEN = "***"
 _SERVERS = ("redis://", "rediss://", "unix://")
+_SCHEME = re.compile(r"(?:redis|valkey)s?(?:\+[a-z]+)?:(?://)?|unix:(?://)?")
+_PASSWORD = re.compile(r"(?i)([?&][^=&#]*password[^=&#]*=)[^&#]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,15 @@ class StoreUrl:
 
 
 def masked(url: str) -> str:
-    """Return a store URL, or any text given in its place, with its password hidden."""
+    """Return a store URL, or any text given in its place, without anything that may be a password.
+
+    That is all before an `@`, since some write the password where a user name belongs, and parameters such as
+    `password=`.
+    """
     # Hide up to the last "@": a password may hold "@" and "/" that nobody has escaped.
-    url = re.sub(r"(?s)^([^:/]+://[^:@/]*):.*@", rf"\1:{HIDDEN}@", url)
-    return re.sub(r"(?i)([?&][^=&#]*password[^=&#]*=)[^&#]*", rf"\1{HIDDEN}", url)
+    before, at, after = url.rpartition("@")
+    if at and not url.startswith(("local:", "unix:///")):  # where "@" is a part of a path
+        scheme = _SCHEME.match(url)
+        # Within a parameter, what stands behind the "@" is the rest of the password.
+        url = (scheme[0] if scheme else "") + HIDDEN + ("" if _PASSWORD.search(before) else at + after)
+    return _PASSWORD.sub(rf"\1{HIDDEN}", url)

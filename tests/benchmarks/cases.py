@@ -128,13 +128,13 @@ class PatauthCases:
 
     def cases(self) -> list[Case]:
         """Return all cases that are timed."""
-        hasher = Hasher(PROFILES["owasp"], slots=1, queue=0)
+        hasher = Hasher(PROFILES["owasp"], slots=1, queue=0, wait=0)
         secret = mint_secret()
-        digest = hasher.hash(secret)
+        digest = hasher.hash(secret, "owner")
         return [
             Case(BARE, Calling(bare, [environ_of()], 200)),
             *self.requests(),
-            Case(ARGON2, lambda: hasher.verify(secret, digest), share=0.005),
+            Case(ARGON2, lambda: hasher.verify(secret, digest, "owner"), share=0.005),
         ]
 
     def check(self) -> None:

@@ -21,6 +21,7 @@ from patauth.model.credentials import MAX_JWT, AccessToken
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import maker
 from tests.support.paths import DATA
+from tests.support.private import write_private
 from tests.support.signing import EXPIRED
 from tests.support.tables import each
 from tests.support.wsgi import request
@@ -51,7 +52,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
     files = []
     for number, key in enumerate(DATA["test_private_keys"]):
         files.append(tmp_path_factory.mktemp("keys") / f"{number}.jwk")
-        files[-1].write_text(json.dumps({name: key[name] for name in key.keys() - {"kid"}}))
+        write_private(files[-1], json.dumps({name: key[name] for name in key.keys() - {"kid"}}))
     with maker("memory:", "hostile") as make:
         yield make(
             access_token_format="jwt",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -349,6 +352,35 @@ def test_a_use_is_written_once_per_utc_day_by_secrets_and_never_by_access_tokens
     clock.advance(1)
     authority.authenticate(basic_of(issued))
     assert authority.get(pat_id).last_used_ms == NOW + 2 * DAY
+
+
+def test_a_use_that_a_wrong_clock_wrote_for_the_future_is_written_over(
+    authority: Authority, clock: Clock
+) -> None:
+    """A server's clock that is 30 days ahead for a moment must not end `lastUsed` for 30 days."""
+    for ahead, then in ((30 * DAY, NOW), (DAY + 1, NOW), (DAY, NOW + DAY)):
+        issued = issue(authority, f"{ahead} ms", expires_in=timedelta(days=90))
+        clock.now = NOW + ahead
+        authority.authenticate(basic_of(issued))
+        assert authority.get(issued.pat.id).last_used_ms == NOW + ahead
+        clock.now = NOW
+        authority.exchange(
+            issued.pat.id, issued.secret
+        )  # which has a quota of its own, for that clock left one
+        assert authority.get(issued.pat.id).last_used_ms == then
+    clock.now = NOW + 1
+    authority.authenticate(basic_of(issue(authority)))
+    listed = authority.list(sort="-lastUsed,name")
+    assert [pat.name for pat in listed] == [f"{DAY} ms", "ci", f"{30 * DAY} ms", f"{DAY + 1} ms"]
+
+
+@one_engine
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_authority_is_neither_copied_nor_pickled(
+    authority: Authority, way: Callable[[object], object]
+) -> None:
+    with pytest.raises(TypeError, match="cannot be pickled or copied"):
+        way(authority)
 
 
 def test_a_refused_use_is_not_written(authority: Authority, clock: Clock) -> None:

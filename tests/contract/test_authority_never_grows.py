@@ -128,6 +128,7 @@ class Caller:
     owner: str
     scopes: frozenset[str]  # when it was verified
     pat: Pat | None  # None: a person
+    shown: Credential | None = None  # what a principal has shown
 
     @property
     def ceiling(self) -> Ceiling:
@@ -218,10 +219,21 @@ class Growth(RuleBasedStateMachine):
         )
 
     def may(self, caller: Caller, power: str) -> bool:
-        return power in powers(caller.scopes, self.catalogue or ())
+        """By what was held when the caller was verified; a change also by what the PAT holds now."""
+        held = [caller.scopes] if power.startswith("read") else self.held(caller)
+        return all(power in powers(scopes, self.catalogue or ()) for scopes in held)
 
     def there(self, caller: Caller, pat: Pat, verb: str) -> bool:
         return not self.gone(pat) and (pat.owner == caller.owner or self.may(caller, f"{verb} all"))
+
+    def standing(self, caller: Caller) -> set[type[PatAuthError]]:
+        """What stands against any change by the credential that a caller has shown."""
+        one = caller.shown
+        if one is None:
+            return set()
+        if not self.accepted(one):
+            return {InvalidCredentials}
+        return set() if one.generation == one.pat.generation else {Forbidden}
 
     def held(self, caller: Caller) -> list[Collection[str]]:
         """Each of these must cover what is passed on."""
@@ -308,7 +320,7 @@ class Growth(RuleBasedStateMachine):
         principal = self.check(one)
         if principal is None:
             return None
-        caller = Caller(principal, one.pat.owner, principal.scopes, one.pat)
+        caller = Caller(principal, one.pat.owner, principal.scopes, one.pat, one)
         self.callers.append(caller)
         return caller
 
@@ -345,7 +357,7 @@ class Growth(RuleBasedStateMachine):
         anyones = self.may(caller, "manage all") or not data.draw(st.integers(0, 3))
         owner = data.draw(st.sampled_from([None, *OWNERS])) if anyones else None
         scopes, end = self.some_scopes(data, *self.pools(caller)), self.some_end(data, caller)
-        refusals = self.passing(caller, scopes)
+        refusals = self.passing(caller, scopes) | self.standing(caller)
         if not self.may(caller, "manage my" if owner is None else "manage all"):
             refusals.add(Forbidden)
         if self.unknown(scopes):
@@ -376,7 +388,7 @@ class Growth(RuleBasedStateMachine):
         what = (
             {"end"} if many else data.draw(st.sampled_from([{"scope"}, {"end"}, {"name"}, {"scope", "end"}]))
         )
-        refusals: set[type[PatAuthError]] = set()
+        refusals = self.standing(caller)
         if not self.may(caller, "manage all" if many else "manage my"):
             refusals.add(Forbidden)
         if not self.there(caller, pat, "manage"):
@@ -450,6 +462,7 @@ class Growth(RuleBasedStateMachine):
         refusals = self.passing(caller, pat.scopes)
         if InvalidScope in refusals or not within(pat.expires, self.end_of(caller)):
             refusals = refusals - {InvalidScope} | {Forbidden}
+        refusals |= self.standing(caller)
         if not self.may(caller, "manage my") or pat.owner in self.disabled:
             refusals.add(Forbidden)
         if not self.there(caller, pat, "manage"):
@@ -471,7 +484,7 @@ class Growth(RuleBasedStateMachine):
         if caller is None:
             return
         pat = self.some_pat(data, caller)
-        refusals: set[type[PatAuthError]] = set()
+        refusals = self.standing(caller)
         if not self.may(caller, "delete my"):
             refusals.add(Forbidden)
         if not self.there(caller, pat, "delete"):
@@ -486,7 +499,7 @@ class Growth(RuleBasedStateMachine):
         caller = self.caller(data, person=False)
         if caller is None or caller.pat is None:
             return
-        refusals: set[type[PatAuthError]] = {NotFound} if self.gone(caller.pat) else set()
+        refusals = self.standing(caller) - {Forbidden}  # the previous secret ends its own PAT
         if isinstance(caller.by, Principal) and caller.by.method == "access_token":
             refusals = {Forbidden}  # it ends itself alone
         if self.attempt(refusals, lambda: delete_self(self.authority.operations.actor(caller.by))):

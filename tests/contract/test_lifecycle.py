@@ -46,10 +46,10 @@ def during_the_hash(authority: Authority, act: Callable[[], object]) -> None:
     hasher: Any = hasher_of(authority)
     real = hasher.hash
 
-    def hashed(secret: bytes) -> Any:
+    def hashed(secret: bytes, owner: str) -> Any:
         hasher.hash = real
         act()
-        return real(secret)
+        return real(secret, owner)
 
     hasher.hash = hashed
 

@@ -25,7 +25,7 @@ from patauth.store.record import PatRecord, pack, unpack
 from tests.support.authorities import Make, issue
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
 from tests.support.filters import trees, words
-from tests.support.internals import store_of, transport_of
+from tests.support.internals import VERSION, store_of, transport_of
 from tests.support.searches import examples
 from tests.support.servers import Server, one_engine, shared_engines
 from tests.support.tables import each
@@ -248,7 +248,7 @@ def seed(authority: Authority, count: int, owner: Owner | None = None) -> list[s
         store_of(authority).tenant_index.enter(PatId(pat.id), pat.created_ms, pat.expires_ms)
         if pat.last_used_ms is not None:
             store_of(authority).tenant_index.used(PatId(pat.id), pat.last_used_ms)
-        send(authority, ("SET", keys.pat(PatId(pat.id)), pack(PatRecord(pat, record.secrets))))
+        send(authority, ("SET", keys.pat(PatId(pat.id)), pack(PatRecord(pat, record.secrets), VERSION)))
         ids.append(PatId(pat.id))
     return ids
 
@@ -321,7 +321,7 @@ def test_who_stays_as_they_are_is_listed_once_whatever_happens_to_others_meanwhi
             (data,) = send(authority, ("GET", keys.pat(pat_id)))
             record = unpack(data)
             tenant.used(pat_id, NOW + 9 * DAY)
-            changed = pack(replace(record, pat=replace(record.pat, last_used_ms=NOW + 9 * DAY)))
+            changed = pack(replace(record, pat=replace(record.pat, last_used_ms=NOW + 9 * DAY)), VERSION)
             send(authority, ("SET", keys.pat(pat_id), changed))
         for pat_id in deleted:
             send(authority, ("DEL", keys.pat(pat_id)))

@@ -165,7 +165,7 @@ def test_disabling_stops_at_a_record_that_it_cannot_read(make_at: Make, server: 
     first, second = issue(authority, "a"), issue(authority, "b")
     client, key = server.client(), Keys(prefix, "default").pat(PatId(second.pat.id))
     record = client.get(key)
-    client.set(key, b"2" + record[1:])
+    client.set(key, b"3" + record[1:])
     with pytest.raises(StoreUnavailable):
         authority.disable_owner("alice")
     assert authority.authenticate(basic_of(first))

@@ -33,7 +33,7 @@ from patauth.store.scripts import Scripts
 from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import Make, admit, basic_of, issue, wrong_secret
 from tests.support.clocks import NOW, Clock
-from tests.support.internals import hasher_of, store_of
+from tests.support.internals import VERSION, hasher_of, store_of
 from tests.support.interventions import Before, standing_in
 from tests.support.servers import Server, binaries, shared_engines, until
 
@@ -231,7 +231,7 @@ def test_a_stored_digest_that_asks_for_too_much_memory_is_refused_before_it_is_t
     key = Keys(prefix, "default").pat(PatId(issued.pat.id))
     client = server.client()
     record = client.get(key)
-    hostile = record[: 46 + 67] + (4 * 2**20).to_bytes(4) + record[46 + 71 :]  # type: ignore[index,operator]
+    hostile = record[: 55 + 67] + (4 * 2**20).to_bytes(4) + record[55 + 71 :]  # type: ignore[index,operator]
     client.set(key, hostile)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(StoreUnavailable):
@@ -266,17 +266,19 @@ def test_a_pat_that_changes_before_its_token_is_written_is_looked_at_again(
     monkeypatch.setattr(authority.operations._exchanger._format, "mint_access_token", mint_late)
     record = unpack(client.get(key) or b"")  # type: ignore[arg-type]
 
-    meanwhile.append(pack(replace(record, pat=replace(record.pat, last_used_ms=NOW))))
+    meanwhile.append(pack(replace(record, pat=replace(record.pat, last_used_ms=NOW)), VERSION))
     assert authority.exchange(issued.pat.id, issued.secret).scope == ("reports:read", "reports:write")
 
-    meanwhile.append(pack(replace(record, pat=replace(record.pat, scope=("reports:read",), sequence=2))))
+    meanwhile.append(
+        pack(replace(record, pat=replace(record.pat, scope=("reports:read",), sequence=2)), VERSION)
+    )
     assert authority.exchange(issued.pat.id, issued.secret).scope == ("reports:read",)
 
-    meanwhile.append(pack(replace(record, pat=replace(record.pat, disabled=True))))
+    meanwhile.append(pack(replace(record, pat=replace(record.pat, disabled=True)), VERSION))
     with pytest.raises(InvalidCredentials, match="disabled"):
         authority.exchange(issued.pat.id, issued.secret)
 
-    client.set(key, pack(record))
+    client.set(key, pack(record, VERSION))
     meanwhile.append(None)
     with pytest.raises(InvalidCredentials):
         authority.exchange(issued.pat.id, issued.secret)
@@ -295,7 +297,7 @@ def test_a_disabled_record_ends_its_tokens_and_says_so_only_to_its_secret(
     client = server.client()
     key = Keys(prefix, "default").pat(PatId(issued.pat.id))
     record = unpack(client.get(key) or b"")  # type: ignore[arg-type]
-    client.set(key, pack(replace(record, pat=replace(record.pat, disabled=True))))
+    client.set(key, pack(replace(record, pat=replace(record.pat, disabled=True)), VERSION))
     assert authority.get(issued.pat.id).state == "disabled"
     with pytest.raises(InvalidToken):
         authority.verify_bearer(access.value)
@@ -323,10 +325,10 @@ def test_a_previous_secret_passes_until_its_overlap_ends(make_at: Make, server: 
     ring = store_of(authority).keyring
     fresh = replace(
         record.secrets[0], generation=2, tag=ring.secret_tag(PatId(issued.pat.id), secret),
-        digest=hasher_of(authority).hash(secret),
+        digest=hasher_of(authority).hash(secret, "owner"),
     )  # fmt: skip
     rotated = PatRecord(record.pat, (fresh, record.secrets[0]), overlap_end_ms=clock.now + 1000)
-    client.set(keys.pat(PatId(issued.pat.id)), pack(rotated))
+    client.set(keys.pat(PatId(issued.pat.id)), pack(rotated, VERSION))
     clock.advance(999)
     assert authority.verify_basic(issued.pat.id, issued.secret)
     assert authority.verify_basic(issued.pat.id, other.secret)

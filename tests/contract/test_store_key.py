@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import socket
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,8 +16,9 @@ from patauth.crypto.keyring import Keyring
 from patauth.store.keys import Keys
 from patauth.store.store_key import OUTSIDE, StoreKey
 from patauth.store.transport.wire import Command
-from tests.support.authorities import Make, issue
-from tests.support.servers import Server
+from tests.support.authorities import Make, basic_of, issue
+from tests.support.internals import transport_of
+from tests.support.servers import Server, shared_engines
 
 OURS, THEIRS = bytes(range(32)), bytes(32)
 
@@ -83,16 +88,18 @@ def test_each_state_of_a_store_meets_each_way_of_coming_to_it(
     assert wrote == (None in held)
     key, check = store.get()
     assert check == ring.check_value
-    assert key == (ring.store_key if given is None else held[0] or OUTSIDE)
+    assert check_of(key if given is None else given) == check
+    assert given is None or key == (held[0] or OUTSIDE)
     assert mine.settle(store.call) == (ring, False), "settled once, it stays"
 
 
 def test_a_process_that_holds_the_key_puts_it_back_and_takes_no_other(store: Any) -> None:
     mine = StoreKey(store.keys, None)
-    ring, _ = mine.settle(store.call)
+    mine.settle(store.call)
+    made = store.get()
     store.set(None, None)
-    assert mine.settle(store.call)[0].store_key == ring.store_key
-    assert store.get() == (ring.store_key, ring.check_value)
+    assert mine.settle(store.call)[1], "it is written again"
+    assert store.get() == made
     store.set(THEIRS, check_of(THEIRS))
     with pytest.raises(StoreUnavailable):
         mine.settle(store.call)
@@ -109,3 +116,102 @@ def test_a_store_that_loses_its_check_value_is_not_taken_over_by_who_has_no_key(
         make_at().ping()
     right.ping()
     assert store.get() == (OUTSIDE, check_of(OURS))
+
+
+@contextmanager
+def overheard(server: Server) -> Iterator[Callable[[], list[bytes]]]:
+    """Yield a function that returns what MONITOR has shown since the last call, one command in one item."""
+    with socket.socket(socket.AF_UNIX) as connection, server.client() as client:
+        connection.settimeout(10)
+        connection.connect(server.socket)
+        connection.sendall(b"MONITOR\r\n")
+        lines = connection.makefile("rb")
+        assert lines.readline() == b"+OK\r\n"
+
+        def heard() -> list[bytes]:
+            client.echo("that is all")
+            found: list[bytes] = []
+            while b"that is all" not in (line := lines.readline()):
+                found.append(re.sub(rb"\\x(..)|\\(.)", unescaped, line))
+            return found
+
+        yield heard
+
+
+def unescaped(match: re.Match[bytes]) -> bytes:
+    plain = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
+    return bytes.fromhex(match[1].decode()) if match[1] else plain.get(match[2], match[2])
+
+
+def shows(command: bytes, key: bytes) -> bool:
+    spellings = (key, key.hex().encode(), key.hex().upper().encode(), urlsafe_b64encode(key).rstrip(b"="))
+    return any(spelling in command for spelling in spellings)
+
+
+def use(make_at: Make, server: Server, **given: Any) -> None:
+    """Reconnect often, and do whatever looks at the store key."""
+    for name in ("one", "two"):
+        authority = make_at(url=server.url, **given)
+        issued = issue(authority, name)
+        for _ in range(3):
+            transport_of(authority).close()
+            authority.authenticate(basic_of(issued))
+            authority.ping()
+        authority.rotate(issued.pat.id)
+        authority.disable_owner("alice")
+        authority.enable_owner("alice")
+        authority.list()
+        authority.delete(issued.pat.id)
+
+
+@shared_engines
+def test_the_key_is_an_argument_of_the_call_that_makes_it_and_of_no_other(
+    make_at: Make, servers: dict[str, Server], engine: str, prefix: str
+) -> None:
+    """A16: a server shows the arguments of commands to whoever may ask (MONITOR, SLOWLOG)."""
+    server, names = servers[engine], Keys(prefix, "default")
+    with overheard(server) as heard, server.client() as client:
+        use(make_at, server)
+        key = client.get(names.store_key)
+        assert isinstance(key, bytes)
+        making = [command for command in heard() if shows(command, key)]
+        assert len(making) == 2, "the call itself, and the SET in its script"
+        assert b"EVAL" in making[0]
+        assert b"lua]" in making[1]
+
+        use(make_at, server)
+        assert not [command for command in heard() if shows(command, key)]
+
+        held = make_at(url=server.url)
+        held.ping()
+        client.delete(names.store_key)
+        held.ping()
+        assert client.get(names.store_key) == key
+        assert any(shows(command, key) for command in heard()), "a lost key is put back"
+
+
+def test_a_key_outside_of_the_store_is_no_argument_at_all(make_at: Make, server: Server) -> None:
+    with overheard(server) as heard:
+        use(make_at, server, secret_key=OURS)
+        assert not [command for command in heard() if shows(command, OURS)]
+
+
+def test_no_public_name_of_an_authority_leads_to_the_key(make_at: Make, store: Any) -> None:
+    """A17: whoever holds the key makes PATs of anybody, so it is nothing to hand out."""
+    authority = make_at()
+    issue(authority)
+    key, check = store.get()
+    found = list(reachable(authority, 5))
+    assert check in found, "it looks into the keyring"
+    assert key not in found
+
+
+def reachable(value: Any, depth: int) -> Iterator[Any]:
+    """Yield what the public names of an object lead to, and what those of that do."""
+    yield value
+    if depth == 0 or not type(value).__module__.startswith("patauth"):
+        return
+    for name in dir(value):
+        if not name.startswith("_"):
+            inner = getattr(value, name)
+            yield from reachable(inner() if name == "keyring" and callable(inner) else inner, depth - 1)

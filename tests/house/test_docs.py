@@ -454,7 +454,8 @@ def test_the_key_shapes_are_those_of_the_code() -> None:
     pat_id = PatId(tag + id_.hex())
     made = {
         keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id), keys.access_token(pat_id, digest),
-        keys.owner(tag, "alice"), keys.owner_index(tag, "alice"), keys.barrier(tag), keys.barrier("store"),
+        keys.owner(tag, "alice"), keys.owner_index(tag, "alice"), keys.ends(tag),
+        keys.barrier(tag), keys.barrier("store"),
         keys.tenant_created, keys.tenant_used, keys.tenant_expires, keys.tenant_marks, keys.tenant_sequence,
         keys.store_key, keys.store_check,
     }  # fmt: skip
@@ -492,7 +493,7 @@ def test_the_records_are_laid_out_as_written() -> None:
     offsets = {
         int(number) for number in re.findall(r"\b\d+\b", laid_out.split("local SCHEMA")[1].split("\n")[0])
     }
-    assert offsets - {49} <= {at + 1 for at, _ in parts}  # Lua counts from 1; 49 is "1" itself
+    assert offsets - {50} <= {at + 1 for at, _ in parts}  # Lua counts from 1; 50 is "2" itself
     token = layout(section("docs/storage.md", "Access token record"))
     assert sum(token[-1]) == record._TOKEN_HEAD
     entry = layout(section("docs/storage.md", "Owner index entry"))

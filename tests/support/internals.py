@@ -9,6 +9,8 @@ from patauth.crypto.hashing import Hasher
 from patauth.jwt.issuer import SignedTokens
 from patauth.store.store import Store
 
+VERSION = b"version!"  # of records that tests write
+
 
 def store_of(authority: Authority) -> Store:
     return authority.operations._store

@@ -23,6 +23,13 @@ def in_threads(work, count):
     return threads, outcomes
 
 
+def hold(lock: Any) -> None:
+    """Leave a lock in the hands of another thread, which is over."""
+    thread = threading.Thread(target=lock.acquire)
+    thread.start()
+    thread.join()
+
+
 def all_at_once(works: Sequence[Callable[..., Any]]) -> list[Any]:
     """What each returned or raised, all started together."""
     outcomes: list[Any] = [None] * len(works)

@@ -90,7 +90,7 @@ def test_2000_greenlets_share_64_connections(make_at: Make, server: Server, pref
     callers = numerous(authority)
     settings: dict[str, Any] = {}
     with Program(
-        "crowd", callers, url=server.url, prefix=prefix, settings=settings, seconds=20, ways=WAYS
+        "crowd", callers, url=server.url, prefix=prefix, settings=settings, seconds=120, ways=WAYS
     ) as program:
         found = program.answer()
     assert found["wrong"] == []
@@ -128,15 +128,14 @@ from gevent import monkey; monkey.patch_all()
 import gevent
 from patauth.crypto import hashing
 from patauth.crypto.profiles import PROFILES
-hashing.MAX_WAIT = 30
-hasher, turns = hashing.Hasher(PROFILES["owasp"], slots=2, queue=9), 0
+hasher, turns = hashing.Hasher(PROFILES["owasp"], slots=2, queue=9, wait=30), 0
 def others():
     global turns
     while True:
         gevent.sleep(0.001)
         turns += 1
 def hash():
-    return hasher.verify(b"secret", hasher.hash(b"secret"))
+    return hasher.verify(b"secret", hasher.hash(b"secret", "owner"), "owner")
 other = gevent.spawn(others)
 right = [one.get() for one in [gevent.spawn(hash) for _ in range(4)]]
 print(right == [True] * 4 and turns > 10)
@@ -158,7 +157,7 @@ def fail(*_, **__):
     raise argon2.exceptions.HashingError("no memory")
 argon2.low_level.hash_secret_raw = fail
 try:
-    Hasher(PROFILES["owasp"], slots=2, queue=9).hash(b"THE-SECRET-BYTES")
+    Hasher(PROFILES["owasp"], slots=2, queue=9, wait=1).hash(b"THE-SECRET-BYTES", "owner")
 except Overloaded as refused:
     print("refused", repr(refused))
 """
@@ -179,18 +178,17 @@ def slow(*_, **__):
         running -= 1
     return bytes(32)
 argon2.low_level.hash_secret_raw = slow
-hashing.MAX_WAIT = 0.05
-hasher = hashing.Hasher(PROFILES["owasp"], slots=1, queue=99)
+hasher = hashing.Hasher(PROFILES["owasp"], slots=1, queue=99, wait=0.05)
 def client():
     with gevent.Timeout(0.002, False):
         try:
-            hasher.hash(b"secret")
+            hasher.hash(b"secret", "owner")
         except Overloaded:
             pass
 gevent.joinall([gevent.spawn(client) for _ in range(20)])
 held = hasher._slots.held
 gevent.sleep(0.5)
-print(most, held, hasher._slots.held, hasher.hash(b"secret") is not None)
+print(most, held, hasher._slots.held, hasher.hash(b"secret", "owner") is not None)
 """
 
 

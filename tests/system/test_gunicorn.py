@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
+from patauth import IssuedPat, Owner
+from tests.support.authorities import issue, patient
 from tests.support.gunicorn import Service, bearer
 from tests.support.paths import EXAMPLES
+from tests.support.threads import all_at_once
 
 
 @pytest.fixture(params=["preload", "each its own"])
@@ -68,8 +72,6 @@ def test_the_whole_story_and_all_of_it_still_true_after_a_restart(service: Servi
 
 def test_the_quota_is_one_for_all_workers_and_threads(service: Service) -> None:
     """8 clients ask as fast as they can; 100 pass, and those that come back in the meantime."""
-    import time
-
     pat_id, secret, _ = service.create("ci", "reports:read")
     token = service.exchange(pat_id, secret)
     counts: list[dict[int, int]] = []
@@ -97,3 +99,44 @@ def test_the_quota_is_one_for_all_workers_and_threads(service: Service) -> None:
     assert {status for seen in counts for status in seen} == {200, 429}
     assert 100 <= passed <= 100 + 10 * seconds
     assert set(retry) == {1}
+
+
+def people(service: Service, count: int) -> list[IssuedPat]:
+    """PATs of as many owners, on the store of the service."""
+    with patient(service.environ["PATAUTH_STORE_URL"]) as authority:
+        return [issue(authority, owner=Owner(f"owner-{number}")) for number in range(count)]
+
+
+def test_64_pats_that_a_fresh_service_sees_at_once_are_all_accepted_and_noted(service: Service) -> None:
+    """Each of them costs a hash, as after each deployment."""
+    issued = people(service, 64)
+
+    def ask(one: IssuedPat) -> Callable[[], int]:
+        return lambda: service.get("/me", auth=(one.pat.id, one.secret)).status_code
+
+    assert all_at_once([ask(one) for one in issued]) == [200] * 64
+    with patient(service.environ["PATAUTH_STORE_URL"]) as authority:
+        assert None not in [authority.get(one.pat.id).last_used for one in issued]
+
+
+def test_ten_starts_under_load_refuse_nobody(service: Service) -> None:
+    """Clients that were there before: the first requests of each worker come all at once."""
+    issued = people(service, 8)
+    for _ in range(10):
+        service.stop()
+
+        def client(one: IssuedPat) -> Callable[[], list[int]]:
+            def ask() -> list[int]:
+                found: list[int] = []
+                end = time.monotonic() + 60
+                while len(found) < 5 and time.monotonic() < end:
+                    try:
+                        found.append(service.get("/me", auth=(one.pat.id, one.secret)).status_code)
+                    except requests.ConnectionError:  # it does not listen yet
+                        time.sleep(0.01)
+                return found
+
+            return ask
+
+        *found, _ = all_at_once([*(client(one) for one in issued), service.start])
+        assert found == [[200] * 5] * len(issued)

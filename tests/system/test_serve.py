@@ -26,6 +26,7 @@ from patauth.settings import SURFACE_NAMES
 from patauth.wsgi.service.app import Standalone
 from patauth.wsgi.service.gunicorn import Redacting, Server, ServiceLog
 from tests.support.authorities import Make, basic_of, issue
+from tests.support.private import write_private
 from tests.support.processes import free_port, processes
 from tests.support.servers import Server as Engine
 from tests.support.servers import until
@@ -183,7 +184,7 @@ def test_a_header_cannot_rewrite_the_path(tmp_path: Path) -> None:
 def test_a_reload_changes_all_workers_without_refusing_anybody_and_reads_secret_files_again(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "url").write_text(f"local:{tmp_path}/one")
+    write_private(tmp_path / "url", f"local:{tmp_path}/one")
     made = create(f"local:{tmp_path}/two")
     with serving(tmp_path, PATAUTH_STORE_URL_FILE=str(tmp_path / "url")) as service:
         before = service.workers()
@@ -198,12 +199,12 @@ def test_a_reload_changes_all_workers_without_refusing_anybody_and_reads_secret_
 
         asking = threading.Thread(target=ask)
         asking.start()
-        (tmp_path / "url").write_text("mysql://nonsense")
+        write_private(tmp_path / "url", "mysql://nonsense")
         service.process.send_signal(signal.SIGHUP)
         until(lambda: "the old ones stay" in service.said())
         until(lambda: len(service.workers()) == 2 and not service.workers() & before)
         assert service.exchange(made).status_code == 401
-        (tmp_path / "url").write_text(f"local:{tmp_path}/two")
+        write_private(tmp_path / "url", f"local:{tmp_path}/two")
         before = service.workers()
         service.process.send_signal(signal.SIGHUP)
         until(lambda: len(service.workers()) == 2 and not service.workers() & before)

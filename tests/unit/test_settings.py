@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import re
 from base64 import b64encode, urlsafe_b64encode
@@ -17,6 +18,7 @@ from patauth.crypto.pepper import Pepper
 from patauth.crypto.profiles import PROFILES, Profile
 from patauth.model.credentials import Prefixes
 from patauth.settings import _READERS, SURFACE_NAMES, parse_duration
+from tests.support.private import write_private
 from tests.support.searches import examples
 from tests.support.tables import each
 
@@ -52,6 +54,7 @@ TABLE = {
     ),
     "hash_slots": (2, "2", "0"),
     "hash_queue": (0, "0", "many"),
+    "hash_wait": (0.5, "0.5", "61"),
     "proof_ttl": (60.0, "60", "inf"),
     "proof_entries": (10, "10", ""),
     "tenant": ("acme", "acme", "me"),
@@ -191,7 +194,8 @@ class TestDefaults:
             "trusted_proxies": 0,
             "hash_profile": PROFILES["owasp"],
             "pepper": (),
-            "hash_queue": 32,
+            "hash_queue": 256,
+            "hash_wait": 2.0,
             "proof_ttl": 900,
             "proof_entries": 10_000,
             "tenant": "default",
@@ -322,7 +326,7 @@ class TestFiles:
     def test_a_secret_may_stand_in_a_file_with_or_without_a_last_line_end(self, name, end, tmp_path):
         value, text, _ = TABLE[name]
         path = tmp_path / "secret"
-        path.write_bytes((text + end).encode())
+        write_private(path, (text + end).encode())
         environ = environment(name, "") | {f"PATAUTH_{name.upper()}_FILE": str(path)}
         del environ[f"PATAUTH_{name.upper()}"]
         assert getattr(Settings.from_env(environ), name) == value
@@ -339,7 +343,7 @@ class TestFiles:
     )
     def test_a_file_without_a_key_is_an_error_that_shows_nothing_of_it(self, content, tmp_path):
         path = tmp_path / "secret"
-        path.write_bytes(content)
+        write_private(path, content)
         with pytest.raises(ConfigurationError, match=r"\A(?:PATAUTH_SECRET_KEY_FILE|secret_key): ") as caught:
             Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_SECRET_KEY_FILE": str(path)})
         for shown in ("hunter2", "0xff", KEY.hex()):
@@ -351,9 +355,34 @@ class TestFiles:
         with pytest.raises(ConfigurationError, match=r"\APATAUTH_SECRET_KEY_FILE: "):
             Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_SECRET_KEY_FILE": path})
 
+    def test_a_file_that_others_can_change_is_refused_and_one_that_all_can_read_is_warned_of(self, tmp_path):
+        path = tmp_path / "secret"
+        write_private(path, KEY.hex())
+        environ = {"PATAUTH_STORE_URL": "memory:", "PATAUTH_SECRET_KEY_FILE": str(path)}
+        path.chmod(0o606)
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.from_env(environ)
+        said = f"PATAUTH_SECRET_KEY_FILE: {path} (mode 0606) can be changed by every user: chmod o-w {path}"
+        assert str(caught.value) == said
+        path.chmod(0o604)
+        with pytest.warns(UserWarning, match=r"secret \(mode 0604\) can be read by every user") as warned:
+            assert Settings.from_env(environ).secret_key == KEY
+        assert warned[0].filename == __file__, "it points at the caller"
+        path.chmod(0o600)
+        assert Settings.from_env(environ).secret_key == KEY
+
+    def test_a_pipe_is_a_file_too(self):
+        """As in PATAUTH_SECRET_KEY_FILE=<(pass show patauth)."""
+        reading, writing = os.pipe()
+        os.write(writing, KEY.hex().encode())
+        os.close(writing)
+        environ = {"PATAUTH_STORE_URL": "memory:", "PATAUTH_SECRET_KEY_FILE": f"/dev/fd/{reading}"}
+        assert Settings.from_env(environ).secret_key == KEY
+        os.close(reading)
+
     def test_a_secret_that_is_set_twice_is_an_error_and_no_choice(self, tmp_path):
         path = tmp_path / "secret"
-        path.write_text(KEY.hex())
+        write_private(path, KEY.hex())
         environ = {"PATAUTH_SECRET_KEY": "00" * 32, "PATAUTH_SECRET_KEY_FILE": str(path)}
         for order in (environ, dict(reversed(environ.items()))):
             with pytest.raises(ConfigurationError, match="secret_key twice"):

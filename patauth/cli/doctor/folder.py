@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from .finding import Finding, ok, problem, warning
 def judge_folder(directory: Path) -> Iterator[Finding]:
     """Examine the folder as it is before the store is used, because its use sets the mode to 0700."""
     from ...store.local.binary import find_engine
+    from ...store.local.folder import check_folder
 
     try:
         kind, binary = find_engine(directory)
@@ -22,21 +22,15 @@ def judge_folder(directory: Path) -> Iterator[Finding]:
     else:
         yield ok("engine", f"The engine is {kind}: {binary}.")
     try:
-        status = directory.stat()
+        check_folder(directory)
+        mode = stat.S_IMODE(directory.stat().st_mode)
+    except ConfigurationError as trouble:
+        yield problem("folder", f"{trouble}.", "Correct it as described, or name another directory.")
+        return
     except FileNotFoundError:
         yield ok("folder", f"{directory} does not exist yet; the first use creates a new, empty store there.")
         return
-    except OSError as trouble:
-        yield problem("folder", f"{directory}: {trouble.strerror}.", "Name another directory.")
-        return
-    mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid != os.geteuid():
-        yield problem(
-            "folder",
-            f"{directory} belongs to uid {status.st_uid}, but this is uid {os.geteuid()}.",
-            "Run everything that uses the store as the same user.",
-        )
-    elif mode & 0o077:
+    if mode & 0o077:
         yield warning(
             "folder",
             f"{directory} was open to other users (mode {mode:04o}).",

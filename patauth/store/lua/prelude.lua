@@ -29,3 +29,31 @@ local function current(pat, generation)
   local previous = SLOT + SLOT_SIZE
   return byte(pat, SLOTS) == 50 and generation == sub(pat, previous, previous + 2) and now < u48(pat, OVERLAP)
 end
+
+-- Judges the credential that asks for a change, as it is now.
+--   pat_key, token_key  the record of its PAT, and of the access token if it is one
+--   by    empty: there is none, or it is in another slot; else the version of the record by which it was judged (8
+--         bytes), its generation (3), and 't' for an access token
+-- Returns nil if it still stands, else an answer: 6 it has ended, 7 its PAT has changed, so judge it again
+local function refused(pat_key, token_key, by)
+  if by == '' then return nil end
+  local pat, generation = redis.call('GET', pat_key), sub(by, 9, 11)
+  if not active(pat) or not current(pat, generation) then return 6 end
+  if sub(by, 12, 12) == 't' then
+    local token = redis.call('GET', token_key)
+    if not token or now >= u48(token, 5) then return 6 end
+  end
+  if sub(pat, VERSION, VERSION + 7) ~= sub(by, 1, 8) then return 7 end
+  return nil
+end
+
+-- What a credential has begun in another slot may still be written there for so long after it was judged, ms.
+local IN_FLIGHT = 500
+
+-- Returns how long to wait, ms, until an end in this slot holds in all others, too. `ends`: this script ends something
+-- that could change PATs of others; else an earlier script may have, whose caller still waits.
+local function wait_for_others(key, ends)
+  if not ends then return math.max(0, redis.call('PTTL', key)) end
+  redis.pcall('SET', key, '', 'PX', IN_FLIGHT) -- without memory, only a caller who repeats the end returns too early
+  return IN_FLIGHT
+end

@@ -1,4 +1,4 @@
--- Make the store key, or put a lost part of it back; never change it.
+-- Make the store key, or put a lost part of it back; never change it. Only a store that lacks a part is sent this.
 --   KEYS[1]  store key     KEYS[2]  its check value
 --   ARGV[2]  the key to make or put back, or the mark that it is not in the store (setting secret_key)
 --   ARGV[3]  its check value

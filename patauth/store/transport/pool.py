@@ -7,6 +7,7 @@ whose outcome is unknown, and takes as long as two round trips. Here every optio
 - any error except a complete error reply drops the connection, so that a late reply cannot reach the next
   caller;
 - a call is repeated only when its connection turns out to be closed, once, and only if that is harmless;
+- a connection that comes too late for its caller is there for the next one;
 - after some failures in a row the pool refuses callers at once for a moment; then one of them tries again;
 - a forked child starts without any connection.
 """
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import getpid
+from socket import socket
 from typing import Any
 
 import hiredis
@@ -27,9 +29,10 @@ from ...concurrency.forks import after_fork_in_child
 from ...concurrency.slots import Slots
 from ...errors import ConfigurationError, StoreUnavailable
 from .protocol import ScriptMissing, Unanswered, unavailable
-from .wire import Command, ErrorReply, TooLate, Wire, WireError, pack
+from .wire import Command, ErrorReply, Tls, TooLate, Wire, WireError, load, pack
 
 POOL_WAIT = 0.05  # s to wait for a connection when all are in use
+LATE = 0.1  # s in which a connection that came too late for its caller becomes one for the next caller
 BREAKER_FAILURES = 5  # failures in a row before the pool refuses callers at once
 BREAKER_PAUSE = 0.25  # s between two tries while the pool refuses callers
 
@@ -41,8 +44,9 @@ class Connections:
     """Sends commands over a bounded LIFO of connections: the one that was used last is the warmest.
 
     `locate` returns the URL to connect to, and may start an engine. `connect_timeout` and `command_timeout`
-    are in seconds. `limit` is the highest number of connections. The pool calls `on_failure` when it cannot
-    connect, and `on_connect` with each new connection before its first use.
+    are in seconds. `limit` is the highest number of connections. `tls` is for a `rediss://` URL. The pool
+    calls `on_failure` when it cannot connect, `admit` with the socket of each new connection before anything
+    is sent, and `on_connect` with each new connection before its first use.
     """
 
     def __init__(
@@ -52,13 +56,18 @@ class Connections:
         connect_timeout: float,
         command_timeout: float,
         limit: int,
+        tls: Tls | None = None,
         on_failure: Callable[[], None] | None = None,
+        admit: Callable[[socket], None] | None = None,
     ) -> None:
+        load()
         self._locate = locate
+        self._tls = tls
         self._connect_timeout = connect_timeout
         self._command_timeout = command_timeout
         self._limit = limit
         self._on_failure = on_failure
+        self._admit = admit
         self.on_connect: Callable[[Callable[[Sequence[Command]], list[Any]]], object] | None = None
         self._reset()
         after_fork_in_child(self._reset)
@@ -68,7 +77,7 @@ class Connections:
         self._pid = getpid()
         self._idle: deque[Wire] = deque()
         self._slots = Slots(self._limit)
-        self._lock = threading.Lock()  # guards the breaker
+        self._lock = threading.RLock()  # guards the breaker, also from a handler in the thread that holds it
         self._failures = 0
         self._next_try = 0.0
 
@@ -147,10 +156,12 @@ class Connections:
         if left <= 0:
             raise StoreUnavailable(detail="the request's deadline passed before there was a connection")
         try:
-            wire = Wire(url, min(self._connect_timeout, left), self._command_timeout)
+            timeouts = min(self._connect_timeout, left), self._command_timeout
+            wire = Wire(url, *timeouts, self._tls, self._admit)
             try:
                 if self.on_connect is not None:
-                    self.on_connect(partial(wire.exchange, deadline=deadline))
+                    until = max(deadline, time.monotonic() + LATE)
+                    self.on_connect(partial(wire.exchange, deadline=until))
             except BaseException:
                 wire.close()
                 raise
@@ -167,7 +178,7 @@ class Connections:
         if well:
             self._failures = 0
         self._idle.append(wire)
-        if self._slots.waiters:
+        if self._slots.lines:
             self._slots.tell()
 
     def _drop(self, wire: Wire) -> None:

@@ -2,7 +2,8 @@
 
 redis-py opens the connection (address, TLS, authentication, database). Then hiredis works on the socket
 itself. That costs less than redis-py's own reading, and a reply that arrives byte by byte cannot stretch
-the deadline. This module uses one private name, `Connection._sock`, so pyproject.toml demands redis < 9.
+the deadline. This module uses two private names, `Connection._sock` and
+`SSLConnection._wrap_socket_with_ssl`, so pyproject.toml demands redis < 9.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import _socket
 import signal
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from ...concurrency.slots import Slot
 from ...errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from redis.connection import Connection
 
 Command = tuple[Any, ...]
@@ -62,7 +65,8 @@ class Wire:
     After `ErrorReply` and `TooLate` it can be used again; after other errors, close it.
 
     Its methods raise `OSError` (also `TimeoutError` and `ConnectionError`), `WireError` and
-    `hiredis.HiredisError`. The timeouts are in seconds.
+    `hiredis.HiredisError`. The timeouts are in seconds. `admit` is called with the connected socket, and
+    raises one of these to refuse the server. A URL without a password sends nothing before that.
     """
 
     __slots__ = (
@@ -72,15 +76,31 @@ class Wire:
 
     slot: Slot  # the pool sets this: one of the connections that may be open
 
-    def __init__(self, url: str, connect_timeout: float, command_timeout: float) -> None:
-        self._connection = redis_connection(url, connect_timeout, command_timeout)
+    def __init__(
+        self,
+        url: str,
+        connect_timeout: float,
+        command_timeout: float,
+        tls: Tls | None = None,
+        admit: Callable[[socket.socket], None] | None = None,
+    ) -> None:
+        connection: Any = redis_connection(url, connect_timeout, command_timeout)
+        self._connection: Connection = connection
+        if tls is not None:
+            connection._wrap_socket_with_ssl = tls.wrap
         from redis.exceptions import RedisError
 
         try:
-            self._connection.connect()
+            connection.connect()
         except RedisError as problem:
             raise Unconnected(f"{type(problem).__name__}: {problem}") from None
         connected: Any = self._connection._sock
+        if admit is not None:
+            try:
+                admit(connected)
+            except BaseException:
+                self.close()
+                raise
         self._socket = connected
         self._send, self._receive = connected.sendall, connected.recv_into
         self._reader = hiredis.Reader(replyError=ErrorReply, notEnoughData=_UNFINISHED)
@@ -186,6 +206,55 @@ def _set_kernel_timeout(connected: Any, seconds: float) -> None:
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
 
 
+class Tls:
+    """The TLS context of a `rediss://` URL. All connections share it: a handshake is faster than making one.
+
+    Raise `ConfigurationError` if the URL's options are wrong, such as a path of `ssl_ca_certs`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._context = self._made()
+
+    def _made(self) -> SSLContext:
+        from redis.exceptions import RedisError
+
+        connection: Any = redis_connection(self._url, 1, 1)
+        self._host = connection.host
+        try:
+            # redis-py makes the context as it wraps a socket. This socket is not connected, so that is all.
+            with socket.socket() as plain, connection._wrap_socket_with_ssl(plain) as wrapped:
+                context: SSLContext = wrapped.context
+        except (OSError, ValueError, TypeError, RedisError) as problem:
+            why = problem.strerror if isinstance(problem, OSError) else type(problem).__name__
+            raise ConfigurationError(
+                f"store_url: its TLS options, such as ssl_ca_certs, cannot be used: {why}"
+            ) from None
+        return context
+
+    def wrap(self, connected: socket.socket) -> Any:
+        """Return a connected socket with TLS. Raise `OSError`."""
+        import ssl
+
+        if not isinstance(self._context, ssl.SSLContext):  # gevent has replaced it, and waits in its own way
+            self._context = self._made()
+        return self._context.wrap_socket(connected, server_hostname=self._host)
+
+
+def load() -> None:
+    """Import what a connection needs, so that no request spends its time on that."""
+    import encodings.idna  # noqa: F401 - to look up a host's address
+
+    import redis.connection  # noqa: F401 - it takes as long as all the rest of patauth
+
+
+class _Packer:
+    """Packs what redis-py sends itself, as it connects."""
+
+    def pack(self, *words: Any) -> list[bytes]:
+        return [pack([words])]
+
+
 def pack(commands: Sequence[Command]) -> bytes:
     """Return the bytes of commands as they go over the wire (RESP)."""
     return b"".join([hiredis.pack_command(_words(command)) for command in commands])
@@ -203,7 +272,6 @@ def redis_connection(url: str, connect_timeout: float, command_timeout: float) -
     unknown. With RESP2 and no driver information, connecting needs no extra command, and every engine
     speaks RESP2. The timeouts are in seconds. Raise `ConfigurationError` for a wrong URL.
     """
-    # The import takes as long as all the rest of patauth, so it waits for the first store that is opened.
     from redis.backoff import NoBackoff
     from redis.connection import Connection, parse_url
     from redis.exceptions import RedisError
@@ -225,6 +293,8 @@ def redis_connection(url: str, connect_timeout: float, command_timeout: float) -
         url.startswith("unix:") and not options.get("path")
     ):
         raise problem
+    if any(name.startswith(("ssl_validate_ocsp", "ssl_ocsp")) for name in options):
+        raise ConfigurationError("store_url: patauth cannot check OCSP; leave the ssl_…ocsp… options out")
     make = options.pop("connection_class", Connection)
     options.update(
         socket_connect_timeout=connect_timeout,
@@ -235,6 +305,7 @@ def redis_connection(url: str, connect_timeout: float, command_timeout: float) -
         protocol=2,
         driver_info=None,
         decode_responses=False,
+        command_packer=_Packer(),
     )
     connection: Connection | None = None
     with suppress(TypeError, ValueError, RedisError):

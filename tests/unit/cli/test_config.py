@@ -10,6 +10,7 @@ import pytest
 
 from patauth import Settings
 from tests.support.cli import Run
+from tests.support.private import write_private
 
 KEY = "5ec7e7" + "0a" * 29
 
@@ -23,7 +24,7 @@ def show(run: Run, *words: str) -> dict:
 def test_show_lists_every_setting_and_where_it_comes_from(
     run: Run, monkeypatch: pytest.MonkeyPatch, url: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "key").write_text(KEY)
+    write_private(tmp_path / "key", KEY)
     monkeypatch.setenv("PATAUTH_SECRET_KEY_FILE", str(tmp_path / "key"))
     monkeypatch.setenv("PATAUTH_REQUEST_QUOTA", "5/1")
     monkeypatch.setenv("PATAUTH_DURABILITY", "replicas:2")
@@ -42,6 +43,18 @@ def test_show_lists_every_setting_and_where_it_comes_from(
     table = run("config", "show")
     assert "5ec7e7" not in table.output
     assert "request_quota        5/1" in table.stdout
+
+
+def test_no_spelling_of_a_store_url_shows_a_password(run: Run) -> None:
+    for url in (
+        "redis://5ec7e7@h",
+        "rediss://u:5ec7e7@h",
+        "unix://5ec7e7@/s?db=1",
+        "unix:///s?password=5ec7e7",
+    ):
+        shown = run("config", "show", "--store", url)
+        assert shown.exit_code == 0
+        assert "5ec7e7" not in shown.output, url
 
 
 def test_what_config_show_prints_can_be_given_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from patauth import Owner
 from patauth.jwt.key_files import SigningKeys
 from tests.support.authorities import patient
 from tests.support.cli import DATE, Run
+from tests.support.private import write_private
 from tests.support.signing import ISSUER, JWT_MODE, parts_of
 
 
@@ -176,7 +177,7 @@ def test_a_place_that_cannot_be_written_is_said(
 
 def test_a_file_that_is_no_key_is_2_and_named(run: Run, place: Path) -> None:
     place.mkdir()
-    (place / "x.pem").write_text("hunter2")
+    write_private(place / "x.pem", "hunter2")
     refused = run("keys", "list")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "x.pem" in refused.stderr

@@ -8,7 +8,7 @@ import re
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from patauth.crypto.keyring import Keyring
+from patauth.crypto.keyring import Keyring, _derive
 from patauth.model.pat_id import PatId
 
 KEY = bytes(range(32))
@@ -59,9 +59,9 @@ def test_another_store_key_makes_everything_else_another(one, other):
 def test_each_purpose_has_a_key_of_its_own_and_none_is_the_store_key(key):
     ring = Keyring(key)
     purposes = ("owner tag", "secret tag", "csrf", "check")
-    derived = {key, *(ring._derive(purpose) for purpose in purposes)}
+    derived = {key, *(_derive(key, purpose) for purpose in purposes)}
     assert len(derived) == 5
-    assert (ring._owner_tag_key, ring.csrf_key) == (ring._derive("owner tag"), ring._derive("csrf"))
+    assert (ring._owner_tag_key, ring.csrf_key) == (_derive(key, "owner tag"), _derive(key, "csrf"))
     assert {len(one) for one in derived} == {32}
 
 
@@ -77,7 +77,14 @@ def test_the_check_value_is_only_half_of_a_key_that_nothing_else_uses():
     assert RING.check_value == hmac.digest(KEY, b"patauth check 1", "sha256")[:16]
 
 
+@given(secrets)
+def test_a_keyring_does_not_hold_the_store_key(key):
+    held = [getattr(Keyring(key), name) for name in Keyring.__slots__]
+    assert key not in held
+    assert [one for one in held if isinstance(one, bytes)], "other keys are there to be compared"
+
+
 def test_no_repr_shows_a_key():
-    for key in (KEY, RING._owner_tag_key, RING._derive("secret tag"), RING.csrf_key):
+    for key in (KEY, RING._owner_tag_key, _derive(KEY, "secret tag"), RING.csrf_key):
         assert key.hex() not in repr(RING)
         assert repr(key)[2:-1] not in repr(RING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import combinations_with_replacement
@@ -11,17 +12,18 @@ from itertools import combinations_with_replacement
 import pytest
 
 from patauth.crypto import proof_cache
-from patauth.crypto.hashing import MAX_WAIT, Digest, Hasher
+from patauth.crypto.hashing import Digest, Hasher
 from patauth.crypto.pepper import Pepper
 from patauth.crypto.profiles import PROFILES
 from patauth.crypto.proof_cache import ProofCache
 from patauth.errors import Overloaded, StoreUnavailable
 from tests.support.servers import until
 from tests.support.tables import each
-from tests.support.threads import in_threads
+from tests.support.threads import hold, in_threads
 
 PAT = b"0123456789abcdef0123456789abcdef"
 SECRET = bytes(range(32))
+OWNER = PAT[:4].hex()
 STORED = Digest(b"s" * 16, b"d" * 32, 8, 1, 1)
 
 
@@ -35,7 +37,9 @@ class Asked:
     def is_due(self, stored):
         return False
 
-    def verify(self, secret, stored):
+    wait = 0.1
+
+    def verify(self, secret, stored, owner):
         self.questions.append((secret, stored))
         if isinstance(self.verdict, BaseException):
             raise self.verdict
@@ -62,8 +66,8 @@ class TestMemory:
         assert len(hasher.questions) == 1
 
     def test_a_real_hasher_computes_once_for_the_right_secret_and_once_for_a_wrong_one(self):
-        hasher = Hasher(PROFILES["testing"], slots=1, queue=0)
-        stored = hasher.hash(SECRET)
+        hasher = Hasher(PROFILES["testing"], slots=1, queue=0, wait=0)
+        stored = hasher.hash(SECRET, OWNER)
         cache = make(hasher)
         assert [cache.check(PAT, SECRET, stored) for _ in range(3)] == [True] * 3
         assert [cache.check(PAT, b"wrong", stored) for _ in range(3)] == [False] * 3
@@ -118,7 +122,7 @@ class TestMemory:
         hasher = Asked()
         cache = make(hasher)
         cache.check(PAT, SECRET, STORED)
-        cache._lock.acquire()
+        hold(cache._lock)
         cache.after_fork()
         assert cache.check(PAT, SECRET, STORED)
         assert len(hasher.questions) == 2
@@ -186,7 +190,7 @@ class TestKeys:
 
     @each("claim", [{"memory_kib": 2**70}, {"time_cost": -1}, {"salt": bytes(300)}])
     def test_a_record_with_absurd_numbers_is_an_outage_here_too(self, claim):
-        cache = make(Hasher(PROFILES["testing"], slots=1, queue=0))
+        cache = make(Hasher(PROFILES["testing"], slots=1, queue=0, wait=0))
         with pytest.raises(StoreUnavailable):
             cache.check(PAT, SECRET, replace(STORED, **claim))
 
@@ -212,13 +216,13 @@ class TestRenewal:
     """A new digest for an old one, where the profile has changed."""
 
     def renewing(self, **more):
-        hasher = Hasher(PROFILES["testing"], slots=1, queue=0)
+        hasher = Hasher(PROFILES["testing"], slots=1, queue=0, wait=0)
         return make(hasher, **more), hasher
 
     def test_the_new_digest_is_one_of_the_secret_and_its_proof_is_there_at_once(self):
         cache, hasher = self.renewing()
         digest = cache.renew(PAT, SECRET)
-        assert hasher.verify(SECRET, digest)
+        assert hasher.verify(SECRET, digest, OWNER)
         hashes = hasher.computed
         assert cache.check(PAT, SECRET, digest) is True
         assert hasher.computed == hashes
@@ -263,14 +267,14 @@ class TestRenewal:
 
     def test_only_other_costs_than_the_profiles_are_due(self):
         cache, hasher = self.renewing()
-        assert not cache.is_due(hasher.hash(SECRET))
-        assert cache.is_due(replace(hasher.hash(SECRET), memory_kib=16))
+        assert not cache.is_due(hasher.hash(SECRET, OWNER))
+        assert cache.is_due(replace(hasher.hash(SECRET, OWNER), memory_kib=16))
 
     def test_a_digest_without_the_newest_pepper_is_due_and_its_new_one_has_it_with_its_proof(self):
         old, new = Pepper("old", b"o" * 32), Pepper("new", b"n" * 32)
-        hasher = Hasher(PROFILES["testing"], slots=1, queue=0, peppers=(old, new))
+        hasher = Hasher(PROFILES["testing"], slots=1, queue=0, wait=0, peppers=(old, new))
         cache = make(hasher)
-        plain = Hasher(PROFILES["testing"], slots=1, queue=0).hash(SECRET)
+        plain = Hasher(PROFILES["testing"], slots=1, queue=0, wait=0).hash(SECRET, OWNER)
         assert cache.is_due(plain)
         renewed = cache.renew(PAT, SECRET)
         assert renewed.pepper == new.mark
@@ -284,7 +288,9 @@ class TestRenewal:
         assert cache.check(PAT, SECRET, plain) is True
 
     def test_that_a_pepper_is_missing_is_never_remembered(self):
-        stored = Hasher(PROFILES["testing"], slots=1, queue=0, peppers=[Pepper("a", b"a" * 32)]).hash(SECRET)
+        stored = Hasher(PROFILES["testing"], slots=1, queue=0, wait=0, peppers=[Pepper("a", b"a" * 32)]).hash(
+            SECRET, OWNER
+        )
         cache, hasher = self.renewing()
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
@@ -321,9 +327,9 @@ class TestSingleFlight:
         """64 threads ask the same; the outcomes of all, and the hasher."""
 
         class Held(Asked):
-            def verify(self, secret, stored):
+            def verify(self, secret, stored, owner):
                 until(lambda: len(joined) == TestSingleFlight.FOLLOWERS)
-                return super().verify(secret, stored)
+                return super().verify(secret, stored, owner)
 
         hasher = Held(verdict)
         cache = make(hasher)
@@ -371,24 +377,64 @@ class TestSingleFlight:
 
     def test_a_follower_waits_for_the_slot_and_the_hash_and_no_longer(self, joined):
         self.ask(True, joined)
-        assert set(joined) == {MAX_WAIT + proof_cache._LONGEST_HASH}
+        assert set(joined) == {Asked.wait + proof_cache._LONGEST_HASH}
+
+    def test_a_pat_has_at_most_two_hashes_under_way_and_others_do_not_count(self):
+        """It has two secrets at most; one whose secrets are made anew all the time has no more hashes."""
+        inside, go = [], threading.Event()
+
+        class Slow(Asked):
+            def verify(self, secret, stored, owner):
+                inside.append((secret, owner))
+                assert go.wait(10)
+                return super().verify(secret, stored, owner)
+
+        cache = make(Slow())
+        secrets = iter([b"1", b"2"])
+        threads, outcomes = in_threads(lambda: cache.check(PAT, next(secrets), STORED), 2)
+        until(lambda: len(inside) == 2)
+        with pytest.raises(Overloaded) as caught:
+            cache.check(PAT, b"3", STORED)
+        assert "two hashes of one PAT are under way" in caught.value.detail
+        more, found = in_threads(lambda: cache.check(b"another" + PAT, b"3", STORED), 1)
+        follower, shared = in_threads(lambda: cache.check(PAT, b"1", STORED), 1)
+        until(lambda: len(inside) == 3)
+        go.set()
+        for thread in threads + more + follower:
+            thread.join()
+        assert outcomes + found + shared == [True] * 4
+        assert {owner for _, owner in inside} == {OWNER, b"anot".hex()}
+        assert cache.check(PAT, b"3", STORED)
+
+    def test_the_wait_for_a_hash_is_within_the_context_and_a_proof_is_not(self):
+        entered, hasher = [], Asked()
+        cache = make(hasher)
+
+        @contextmanager
+        def paused():
+            entered.append(len(hasher.questions))
+            yield
+
+        for _ in range(3):
+            cache.check(PAT, SECRET, STORED, paused)
+        assert entered == [0]
 
     def test_who_comes_as_the_verdict_lands_does_not_hash_again(self):
         hasher = Asked(False)
         cache = make(hasher)
         cache.check(PAT, SECRET, STORED)
         (key,) = cache._verdicts._kept
-        assert cache._compute_once(key, SECRET, STORED) is False
+        assert cache._compute_once(key, PAT, SECRET, STORED) is False
         assert len(hasher.questions) == 1
 
     def test_a_follower_whose_leader_is_stuck_gives_up(self):
         with pytest.raises(Overloaded) as caught:
-            proof_cache._Flight().join(0)
+            proof_cache._Flight(PAT).join(0)
         assert caught.value.retry_after == 1
 
     def test_sixty_four_threads_compute_one_real_hash(self):
-        hasher = Hasher(PROFILES["owasp"], slots=1, queue=0)
-        stored = hasher.hash(SECRET)
+        hasher = Hasher(PROFILES["owasp"], slots=1, queue=0, wait=0)
+        stored = hasher.hash(SECRET, OWNER)
         cache = make(hasher)
         together = threading.Barrier(64)
 

@@ -17,6 +17,7 @@ from patauth import Authority, ConfigurationError, StoreUnavailable
 from patauth.jwt.key_files import SigningKeys
 from patauth.jwt.signature import Key
 from tests.support.authorities import ALICE, Make, issue
+from tests.support.private import write_private
 from tests.support.servers import Server
 from tests.support.signing import ISSUER, JWT_MODE, access_of, parts_of, verifier
 from tests.support.tables import each
@@ -28,7 +29,7 @@ def jwk_with(**members: Any) -> bytes:
 
 
 def refuse_as_key(tmp_path: Path, data: bytes) -> str:
-    (tmp_path / "bad.pem").write_bytes(data)
+    write_private(tmp_path / "bad.pem", data)
     with pytest.raises(ConfigurationError) as refused:
         SigningKeys(None, [tmp_path / "bad.pem"]).keys()
     return str(refused.value)
@@ -45,16 +46,17 @@ class TestKeyFiles:
                 return
             from cryptography.hazmat.primitives import serialization as ser
 
-            path.write_bytes(
+            write_private(
+                path,
                 key.private_key.private_bytes(
                     ser.Encoding.PEM, ser.PrivateFormat.TraditionalOpenSSL, ser.NoEncryption()
-                )
+                ),
             )
         elif form == "pem":
-            path.write_bytes(key.as_pem(private=True))
+            write_private(path, key.as_pem(private=True))
         else:
             more = {"kid": "my own", "use": "sig", "alg": alg, "key_ops": ["sign"]} if "more" in form else {}
-            path.write_text(json.dumps({**key.as_dict(private=True), **more}))
+            write_private(path, json.dumps({**key.as_dict(private=True), **more}))
         authority = signing(keys=str(path))
         token = access_of(authority, issue(authority, f"{alg} as {form}"))
         assert parts_of(token)[0] == {"typ": "at+jwt", "alg": alg, "kid": key.thumbprint()}
@@ -96,10 +98,40 @@ class TestKeyFiles:
         assert "hunter2" not in said
         assert not [line for line in data.decode("latin-1").splitlines() if len(line) > 30 and line in said]
 
+    @each(
+        ("mode", "folder_mode", "said"),
+        [
+            (0o602, 0o700, "one.pem (mode 0602) can be changed by every user"),
+            (0o604, 0o700, "one.pem (mode 0604) can be read by every user: chmod 600"),
+            (0o600, 0o707, "(mode 0707) can be changed by every user"),
+        ],
+    )
+    def test_what_others_can_change_or_read_is_refused_and_a_key_known_before_stays(
+        self, tmp_path: Path, mode: int, folder_mode: int, said: str
+    ) -> None:
+        place = tmp_path / "keys"
+        place.mkdir(exist_ok=True)
+        place.chmod(0o700)
+        write_private(place / "one.pem", Key.generate("ES256").pem())
+        known = SigningKeys(place)
+        kids = [one.key.kid for one in known.keys(at_once=True)]
+        (place / "one.pem").chmod(mode)
+        place.chmod(folder_mode)
+        with pytest.raises(ConfigurationError) as refused:
+            SigningKeys(place).keys()
+        assert str(refused.value).startswith(f"keys: {place}")
+        assert said in str(refused.value)
+        if folder_mode != 0o700:
+            with pytest.raises(ConfigurationError):
+                SigningKeys(place).rotate()
+        (place / "two.pem").write_bytes(b"")
+        assert [one.key.kid for one in known.keys(at_once=True)] == kids
+        (place / "two.pem").unlink()
+
     def test_they_are_used_in_the_order_in_which_they_are_named(self, signing: Make, tmp_path: Path) -> None:
         pairs = [ECKey.generate_key("P-256") for _ in range(3)]
         for number, key in enumerate(pairs):
-            (tmp_path / f"{number}").write_bytes(key.as_pem(private=True))
+            write_private(tmp_path / f"{number}", key.as_pem(private=True))
         for order in ((0, 1, 2), (2, 1, 0), (1, 0)):
             authority = signing(keys=" ".join(str(tmp_path / f"{number}") for number in order))
             token = access_of(authority, issue(authority, f"{order}"))
@@ -114,9 +146,9 @@ class TestKeyFiles:
         place = tmp_path / "keys"
         made, _ = SigningKeys(place).rotate()
         own = ECKey.generate_key("P-256")
-        (place / "zzz.pem").write_bytes(own.as_pem(private=True))
+        write_private(place / "zzz.pem", own.as_pem(private=True))
         for name in (".draft.pem", "README", "key.pem.bak"):
-            (place / name).write_text("hunter2")
+            write_private(place / name, "hunter2")
         known = SigningKeys(place).keys()
         assert [one.key.kid for one in known] == [own.thumbprint(), made.key.kid]
         assert known.states(SigningKeys(place).now_ms()) == ["verifying", "signing"]

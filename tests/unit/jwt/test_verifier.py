@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
-from patauth import Authority, ConfigurationError, InvalidToken, JWTVerifier, Overloaded, Owner
+from patauth import Authority, ConfigurationError, InvalidToken, JWTVerifier, Overloaded, Owner, Principal
 from patauth.jwt import signature
 from patauth.jwt.key_files import SigningKeys
 from patauth.jwt.signature import Key
@@ -23,8 +22,10 @@ from patauth.model.credentials import Claims
 from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import Make, issue
 from tests.support.clocks import NOW, Clock
+from tests.support.servers import until
 from tests.support.signing import EXPIRED, ISSUER, PLAIN, access_of
 from tests.support.tables import each
+from tests.support.threads import all_at_once, in_threads
 from tests.support.wsgi import request
 
 
@@ -36,6 +37,7 @@ class World:
         self.issued = issue(authority)
         self.seconds, self.fetches = 1000.0, 0
         self.problem: Exception | None = None
+        self.hanging: threading.Event | None = None  # while it is there, a fetch waits for it
         self.check = JWTVerifier(
             self.fetch, issuer=ISSUER, clock=lambda: clock.now / 1000, timer=lambda: self.seconds
         )
@@ -44,7 +46,8 @@ class World:
         self.fetches += 1
         if self.problem is not None:
             raise self.problem
-        time.sleep(0.01)
+        if self.hanging is not None:
+            assert self.hanging.wait(10)
         return self.authority.jwks()
 
     def verify(self) -> None:
@@ -254,15 +257,46 @@ class TestFetching:
         assert world.fetches == 2
 
     def test_they_are_fetched_again_when_they_have_aged(self, world: World, keys: Path) -> None:
-        """So a key that was retired stops verifying, though no token asks for another one."""
+        """So a key that was retired stops verifying, though no token asks for another one, nor any came."""
         old = access_of(world.authority, world.issued)
         world.check.verify(old)
         SigningKeys(keys).rotate(retire=True)
-        world.seconds += 299
+        world.seconds += 149
         assert world.check.verify(old)
-        world.seconds += 1
+        assert world.fetches == 1
+        world.seconds += 151
         with pytest.raises(InvalidToken):
             world.check.verify(old)
+
+    def test_good_tokens_go_on_while_another_thread_fetches_again(self, world: World, keys: Path) -> None:
+        """Half way to the age at which they would have to wait."""
+        old = access_of(world.authority, world.issued)
+        world.check.verify(old)
+        SigningKeys(keys).rotate(retire=True)
+        world.hanging = threading.Event()
+        world.seconds += 150
+        for _ in range(8):
+            assert world.check.verify(old)
+        until(lambda: world.fetches == 2)
+        world.hanging.set()
+        until(lambda: not world.check._fetching.held)
+        with pytest.raises(InvalidToken):
+            world.check.verify(old)
+        assert world.fetches == 2
+
+    def test_that_no_more_threads_can_be_started_is_no_good_tokens_fault(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        world.verify()
+        world.seconds += 150
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)
+            world.verify()
+        world.verify()
+        until(lambda: world.fetches == 2)
 
     def test_while_it_fails_the_keys_known_stay(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         world.verify()
@@ -277,6 +311,51 @@ class TestFetching:
         world.problem = None
         world.seconds += 301
         world.verify()
+        assert world.fetches == 3
+
+    def test_of_tokens_with_unknown_keys_one_waits_and_good_ones_do_not(self, world: World) -> None:
+        """Each of them is unsigned: with a service that hangs, they must not hold up all threads."""
+        good, junk = access_of(world.authority, world.issued), world.stranger()
+        world.check.verify(good)
+        world.seconds += 10
+        world.hanging = threading.Event()
+        first, refused = in_threads(lambda: world.check.verify(junk), 1)
+        until(lambda: world.fetches == 2)
+        for _ in range(8):
+            with pytest.raises(InvalidToken, match=PLAIN):
+                world.check.verify(junk)
+            assert world.check.verify(good)
+        world.hanging.set()
+        first[0].join()
+        assert [type(one) for one in refused] == [InvalidToken]
+        with pytest.raises(InvalidToken):
+            world.check.verify(junk)
+        assert world.fetches == 2, "and after a slow answer there is a pause"
+
+    def test_before_the_first_keys_are_there_one_waits_and_others_are_told_to_come_back(
+        self, world: World
+    ) -> None:
+        token = access_of(world.authority, world.issued)
+        world.hanging = threading.Event()
+        first, found = in_threads(lambda: world.check.verify(token), 1)
+        until(lambda: world.fetches == 1)
+        with pytest.raises(Overloaded):
+            world.check.verify(token)
+        world.hanging.set()
+        first[0].join()
+        assert found == [world.check.verify(token)]
+        assert world.fetches == 1
+
+    def test_a_fetch_that_is_stopped_from_outside_leaves_the_next_one_to_others(self, world: World) -> None:
+        world.verify()
+        world.seconds += 10
+        world.problem = KeyboardInterrupt()  # type: ignore[assignment]
+        with pytest.raises(KeyboardInterrupt):
+            world.check.verify(world.stranger())
+        world.problem = None
+        world.seconds += 10
+        with pytest.raises(InvalidToken):
+            world.check.verify(world.stranger())
         assert world.fetches == 3
 
     def test_where_none_were_ever_fetched_it_is_overloaded_and_never_a_yes(self, world: World) -> None:
@@ -295,30 +374,19 @@ class TestFetching:
         world.verify()
         SigningKeys(keys).rotate()
         world.seconds += 10
-        token, failed = access_of(world.authority, world.issued), []
-        barrier = threading.Barrier(16)
-
-        def work() -> None:
-            barrier.wait()
-            try:
-                world.check.verify(token)
-            except Exception as problem:
-                failed.append(problem)
-
-        threads = [threading.Thread(target=work) for _ in range(16)]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join()
-        assert failed == []
+        token = access_of(world.authority, world.issued)
+        found = all_at_once([lambda: world.check.verify(token)] * 16)
+        assert {type(one) for one in found} <= {Principal, InvalidToken}
+        assert Principal in {type(one) for one in found}
+        assert world.check.verify(token)
         assert world.fetches == 2
 
     def test_a_forked_child_does_not_wait_for_a_thread_that_is_not_there(self, world: World) -> None:
         world.verify()
-        world.check._lock.acquire()
+        slot = world.check._fetching.take(0)
+        assert slot is not None
         context = multiprocessing.get_context("fork")
         child = context.Process(target=lambda: world.seconds_pass_and_verify())
         child.start()
         child.join(10)
-        world.check._lock.release()
         assert child.exitcode == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from patauth.model.quota import Quota
 from patauth.operations.failures import Failures, client_network
 from tests.support.tables import each
-from tests.support.threads import in_threads
+from tests.support.threads import hold, in_threads
 
 v4 = st.ip_addresses(v=4)
 v6 = st.ip_addresses(v=6).filter(lambda address: address.ipv4_mapped is None)
@@ -132,9 +132,21 @@ class TestFailures:
             thread.join()
         assert sum(outcomes) == 100
 
+    def test_a_signal_handler_that_comes_in_while_its_own_thread_counts_does_not_wait_for_it(self):
+        failures = Failures(Quota(20, 60), entries=1, timer=Clock())
+
+        def interrupted():
+            with failures._lock:
+                return [failures.charge(f"203.0.113.{number}").allowed for number in range(3)]
+
+        thread = threading.Thread(target=interrupted, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+
     def test_a_child_starts_with_an_empty_table_and_a_free_lock(self):
         failures = Failures(Quota(1, 60), entries=10)
         failures.charge("203.0.113.9")
-        failures._lock.acquire()
+        hold(failures._lock)
         failures.after_fork()
         assert failures.charge("203.0.113.9").allowed

@@ -46,14 +46,13 @@ def put(path: str, value: Any) -> dict[str, Any]:
     return {"op": "replace", "path": path, "value": value}
 
 
-def unasked() -> Limit:
-    raise AssertionError("the caller's limit was asked for")
+NOTHING = Limit((frozenset(),), 0, frozenset())
 
 
 def apply(
     pat: PersonalAccessToken,
     *operations: dict[str, Any],
-    limit: Any = lambda: NO_LIMIT,
+    limit: Limit = NO_LIMIT,
     policy: Settings = PLAIN,
     now: int = NOW,
 ) -> PersonalAccessToken:
@@ -62,7 +61,7 @@ def apply(
 
 
 def applied(
-    patch: PatPatch, pat: PersonalAccessToken, now: int, limit: Any, policy: Settings
+    patch: PatPatch, pat: PersonalAccessToken, now: int, limit: Limit, policy: Settings
 ) -> PersonalAccessToken:
     require_changeable(pat, now)
     return patch.change_of(pat).apply(pat, now, limit, policy)
@@ -159,12 +158,8 @@ def test_one_patch_serves_many_pats_and_is_changed_by_none() -> None:
     operations = [{"op": "add", "path": "/scope/-", "value": "c"}, put("/scope/0", "z")]
     patch = PatPatch(operations, PATCHABLE)
     for _ in range(3):
-        assert applied(patch, DATED, NOW, unlimited, PLAIN).scope == ("z", "b", "c")
+        assert applied(patch, DATED, NOW, NO_LIMIT, PLAIN).scope == ("z", "b", "c")
     assert operations == [{"op": "add", "path": "/scope/-", "value": "c"}, put("/scope/0", "z")]
-
-
-def unlimited() -> Limit:
-    return NO_LIMIT
 
 
 class TestFields:
@@ -180,7 +175,7 @@ class TestFields:
     def test_what_is_not_let_stays_as_it_is(self) -> None:
         for pat in (DATED, ENDLESS):
             patch = PatPatch([put("/name", "x"), put("/scope", ["a"])], ("name", "scope"))
-            after = applied(patch, pat, NOW, unlimited, PLAIN)
+            after = applied(patch, pat, NOW, NO_LIMIT, PLAIN)
             assert (after.expires_ms, after.never_acknowledged) == (pat.expires_ms, pat.never_acknowledged)
         for operation in (
             put(DATE, None),
@@ -309,11 +304,11 @@ class TestPolicy:
         with pytest.raises(InvalidRequest, match="within 864000 seconds"):
             apply(DATED, put(DATE, None), put(SURE, True), policy=policy)
         bound = Limit(None, NOW + 40 * DAY, frozenset())
-        assert apply(DATED, put("/scope", ["a", "b", "z"]), policy=policy, limit=lambda: bound).sequence == 2
+        assert apply(DATED, put("/scope", ["a", "b", "z"]), policy=policy, limit=bound).sequence == 2
 
 
 class TestGrowth:
-    """The caller's limit: asked for what grows, and for nothing else."""
+    """The caller's limit bounds what grows, and nothing else."""
 
     def test_nobody_needs_more_to_change_a_name_or_to_take_away(self) -> None:
         for pat in (DATED, ENDLESS):
@@ -325,15 +320,15 @@ class TestGrowth:
                 [put("/name", "x"), put("/scope", ["a"]), put(DATE, "2030-01-31T00:00:00Z")],
                 [put(SURE, True)],
             ]:
-                apply(pat, *operations, limit=unasked)
+                apply(pat, *operations, limit=NOTHING)
 
     def test_a_scope_that_is_covered_already_is_nothing_more(self) -> None:
         policy = settings(scopes={"a": "", "b": ""})
         everything = replace(DATED, scope=("sp:scopes:all",))
-        assert apply(everything, put("/scope", ["a"]), limit=unasked, policy=policy).scope == ("a",)
+        assert apply(everything, put("/scope", ["a"]), limit=NOTHING, policy=policy).scope == ("a",)
         managing = replace(DATED, scope=("idn:all-personal-access-tokens:manage",))
         narrower = ["sp:my-personal-access-tokens:read"]
-        assert apply(managing, put("/scope", narrower), limit=unasked).scope == tuple(narrower)
+        assert apply(managing, put("/scope", narrower), limit=NOTHING).scope == tuple(narrower)
 
     LIMIT = Limit((frozenset({"a", "c"}), frozenset({"a", "b", "c"})), NOW + 40 * DAY, frozenset())
 
@@ -364,10 +359,10 @@ class TestGrowth:
     ) -> None:
         pat = replace(DATED, **before)
         if error is None:
-            assert apply(pat, *operations, limit=lambda: self.LIMIT).sequence == 2
+            assert apply(pat, *operations, limit=self.LIMIT).sequence == 2
         else:
             with pytest.raises(error) as caught:
-                apply(pat, *operations, limit=lambda: self.LIMIT)
+                apply(pat, *operations, limit=self.LIMIT)
             assert type(caught.value) is error
 
 
@@ -399,7 +394,7 @@ def test_no_patch_makes_more_of_a_pat_than_it_was_or_its_caller_can_pass_on(
     before = replace(DATED, scope=pat[0], expires_ms=pat[1])
     limit = Limit((caller[0],), caller[1], catalogue)
     try:
-        after = apply(before, *operations, limit=lambda: limit, policy=policy)
+        after = apply(before, *operations, limit=limit, policy=policy)
     except InvalidRequest:
         return
     grew = not covers(before.scope, after.scope, catalogue)

@@ -369,9 +369,10 @@ class TestPresented:
         delete_self(authority.operations.actor(world.by))
         assert world.caller.pat.id not in [pat.id for pat, *_ in world.all()]
         assert len(world.all()) == 3
-        for call in (get_self, delete_self):
-            with pytest.raises(NotFound):
-                call(authority.operations.actor(world.by))
+        with pytest.raises(NotFound):
+            get_self(authority.operations.actor(world.by))
+        with pytest.raises(InvalidCredentials):
+            delete_self(authority.operations.actor(world.by))
         with pytest.raises(InvalidCredentials):
             principal(authority, world.caller, way)
 

@@ -18,6 +18,7 @@ from patauth.model.dates import LATEST
 from patauth.model.pat import OWNER_TYPES, Owner, PersonalAccessToken, check_name
 from patauth.model.pat_id import PatId
 from patauth.model.quota import MAX_COUNT, MAX_SECONDS, Quota
+from patauth.store import asking
 from patauth.store.record import (
     NEVER,
     PatRecord,
@@ -115,14 +116,15 @@ EXAMPLE = PatRecord(
     (slot(0x171819, b"1"), slot(0x1A1B1C, b"2")),
     0x1D1E1F202122,
 )
-PACKED = pack(EXAMPLE)
+VERSION = b"version!"
+PACKED = pack(EXAMPLE, VERSION)
 TOKEN = TokenRecord(PatId("00112233445566778899aabbccddeeff"), 0x171819, 0x0B0C0D0E0F10, ("a", "b"))
 
 
 class TestPat:
     @given(records())
     def test_every_record_comes_back_as_it_was(self, record):
-        assert unpack(pack(record)) == record
+        assert unpack(pack(record, VERSION)) == record
 
     @each(
         "change",
@@ -149,25 +151,35 @@ class TestPat:
     )
     def test_extreme_values_come_back_as_they_were(self, change):
         record = replace(EXAMPLE, pat=replace(EXAMPLE.pat, **change))
-        assert unpack(pack(record)) == record
+        assert unpack(pack(record, VERSION)) == record
 
     def test_the_fixed_part_stands_where_the_head_of_the_module_says(self):
-        assert PACKED[0:3] == b"1a2"
+        assert PACKED[0:3] == b"2a2"
         assert PACKED[3:9] == bytes.fromhex("0b0c0d0e0f10")
         assert PACKED[9:15] == bytes.fromhex("111213141516")
         assert PACKED[15:18] == bytes.fromhex("171819")
         assert PACKED[18:24] == bytes.fromhex("1d1e1f202122")
         assert PACKED[24:30] == bytes.fromhex("0a0b0c 000131")
         assert PACKED[30:46] == bytes.fromhex(EXAMPLE.pat.id)
-        assert PACKED[46:49] == bytes.fromhex("171819")
-        assert PACKED[49:65] == b"1" * 16
-        assert PACKED[65:123] == b"s" * 16 + b"d" * 32 + bytes.fromhex("00004c00 02 01 00000000")
-        assert PACKED[123:142] == bytes.fromhex("1a1b1c") + b"2" * 16
+        assert PACKED[46:54] == VERSION
+        assert PACKED[54:55] == b"\0"
+        assert PACKED[55:58] == bytes.fromhex("171819")
+        assert PACKED[58:74] == b"1" * 16
+        assert PACKED[74:132] == b"s" * 16 + b"d" * 32 + bytes.fromhex("00004c00 02 01 00000000")
+        assert PACKED[132:151] == bytes.fromhex("1a1b1c") + b"2" * 16
+
+    def test_what_may_change_pats_of_others_is_marked_and_stays_so(self):
+        manager = replace(EXAMPLE.pat, scope=("sp:all-personal-access-tokens:manage",))
+        marked = unpack(pack(replace(EXAMPLE, pat=manager), VERSION))
+        assert marked.reached_others
+        narrowed = unpack(pack(replace(marked, pat=EXAMPLE.pat), b"12345678"))
+        assert (narrowed.reached_others, narrowed.version) == (True, b"12345678")
 
     def test_a_record_of_today_is_readable_for_years(self):
         """Bytes as they stood in a store; a change that cannot read them needs another schema number."""
         stored = bytes.fromhex(
-            "316131" + "f" * 12 + "0" * 12 + "000001" + "0" * 24 + "00112233445566778899aabbccddeeff"
+            "326131" + "f" * 12 + "0" * 12 + "000001" + "0" * 24 + "00112233445566778899aabbccddeeff"
+            "76657273696f6e21" + "00"
             "000001" + "74" * 16 + "73" * 16 + "64" * 32 + "00004c00"
             "02"
             "01"
@@ -181,12 +193,12 @@ class TestPat:
     def test_the_last_four_bytes_of_a_slot_say_which_pepper_and_nothing_else_does(self):
         first, second = EXAMPLE.secrets
         peppered = replace(first, digest=replace(first.digest, pepper=b"\xfemP\x01"))
-        packed = pack(replace(EXAMPLE, secrets=(peppered, second)))
-        assert packed == PACKED[: 46 + 73] + b"\xfemP\x01" + PACKED[46 + 77 :]
+        packed = pack(replace(EXAMPLE, secrets=(peppered, second)), VERSION)
+        assert packed == PACKED[: 55 + 73] + b"\xfemP\x01" + PACKED[55 + 77 :]
         assert [slot.digest.pepper for slot in unpack(packed).secrets] == [b"\xfemP\x01", bytes(4)]
 
     def test_fields_of_a_later_version_are_passed_over(self):
-        end = 46 + 2 * 77
+        end = 55 + 2 * 77
         rest = msgspec.msgpack.decode(PACKED[end:])
         assert unpack(PACKED[:end] + msgspec.msgpack.encode([*rest, "new", {"more": 1}])) == EXAMPLE
 
@@ -237,12 +249,12 @@ class TestPat:
     )
     def test_a_rest_of_another_kind_is_not_understood(self, rest):
         with pytest.raises(StoreUnavailable):
-            unpack(PACKED[: 46 + 2 * 77] + msgspec.msgpack.encode(rest))
+            unpack(PACKED[: 55 + 2 * 77] + msgspec.msgpack.encode(rest))
 
     @each("bomb", [b"\x91" * 100_000, b"\xdd\xff\xff\xff\xff", b"\x9a\xdb\xff\xff\xff\xff"])
     def test_a_messagepack_bomb_is_not_understood(self, bomb):
         with pytest.raises(StoreUnavailable):
-            unpack(PACKED[: 46 + 2 * 77] + bomb)
+            unpack(PACKED[: 55 + 2 * 77] + bomb)
 
     def test_neither_repr_nor_error_shows_tag_salt_or_digest(self):
         with pytest.raises(StoreUnavailable) as caught:
@@ -272,7 +284,7 @@ class TestToken:
 
     def test_the_fixed_part_stands_where_the_head_of_the_module_says(self):
         packed = pack_token(TOKEN)
-        assert packed[:10] == b"1" + bytes.fromhex("171819 0b0c0d0e0f10")
+        assert packed[:10] == b"2" + bytes.fromhex("171819 0b0c0d0e0f10")
         assert packed[10:26] == bytes.fromhex(TOKEN.pat_id)
         assert packed[26:] == b"a b"
 
@@ -336,7 +348,7 @@ class TestPrelude:
 
     def test_its_offsets_are_those_of_the_record_counted_from_1(self):
         assert self.offsets() == {
-            "SCHEMA": ord("1"),
+            "SCHEMA": ord("2"),
             "STATE": 1 + 1,
             "SLOTS": 1 + 2,
             "EXPIRY": 1 + 3,
@@ -344,14 +356,17 @@ class TestPrelude:
             "GENERATION": 1 + 15,
             "OVERLAP": 1 + 18,
             "QUOTA": 1 + 24,
-            "SLOT": 1 + 46,
+            "VERSION": 1 + 46,
+            "MARKS": 1 + 54,
+            "SLOT": 1 + 55,
             "SLOT_SIZE": 77,
             "TAG": 3,
+            "IN_FLIGHT": asking.IN_FLIGHT,
         }
 
     @given(record=records())
     def test_at_its_offsets_lua_finds_what_python_packed(self, lua, record):
-        at, packed = self.offsets(), pack(record)
+        at, packed = self.offsets(), pack(record, VERSION)
         _, _, u48, _, byte, sub = lua()
         pat = record.pat
         assert byte(packed, 1) == at["SCHEMA"]
@@ -371,7 +386,7 @@ class TestPrelude:
     @given(record=records(), now=until_2255, generation=generations)
     def test_lua_and_python_agree_on_which_secret_is_current(self, lua, record, now, generation):
         current = lua(now)[3]
-        packed = pack(record)
+        packed = pack(record, VERSION)
         first, *previous = (one.generation for one in record.secrets)
         for asked in (generation, first, *previous):
             passes = asked == first or (asked in previous and now < record.overlap_end_ms)
@@ -379,7 +394,7 @@ class TestPrelude:
 
     def test_in_lua_too_the_overlap_ends_at_its_very_millisecond(self, lua):
         end = NOW + 1
-        packed = pack(replace(EXAMPLE, overlap_end_ms=end))
+        packed = pack(replace(EXAMPLE, overlap_end_ms=end), VERSION)
         current, previous = (one.generation.to_bytes(3) for one in EXAMPLE.secrets)
         assert lua(end - 1)[3](packed, previous)
         assert not lua(end)[3](packed, previous)

@@ -51,9 +51,20 @@ def test_no_repr_shows_a_password() -> None:
 
 def test_passwords_in_a_store_url_are_masked() -> None:
     for url, shown in (
-        ("redis://user:hush@h:1/0", "redis://user:***@h:1/0"),
-        ("rediss://:hush@h", "rediss://:***@h"),
-        ("redis://u:hush@hush/hush@h", "redis://u:***@h"),
+        ("redis://user:hush@h:1/0", "redis://***@h:1/0"),
+        ("rediss://:hush@h", "rediss://***@h"),
+        ("redis://hush@h:1/0", "redis://***@h:1/0"),
+        ("valkeys://hush@h", "valkeys://***@h"),
+        ("redis://hush:@h", "redis://***@h"),
+        ("redis://u:hush@hush/hush@h", "redis://***@h"),
+        ("redis://hush@h?password=hush", "redis://***@h?password=***"),
+        ("redis://h?password=hu@sh", "redis://***"),
+        ("unix://user:hush@/s?db=1", "unix://***@/s?db=1"),
+        ("unix://hush@/s", "unix://***@/s"),
+        ("unix:///s?password=hu@sh&db=1", "unix:///s?password=***&db=1"),
+        ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
+        ("redis:hush@h", "redis:***@h"),
+        ("hush@h", "***@h"),
         ("unix:///s?password=hush&db=1", "unix:///s?password=***&db=1"),
         ("rediss://h?ssl_password=hush", "rediss://h?ssl_password=***"),
         ("unix:///run/valkey.sock", "unix:///run/valkey.sock"),
@@ -65,4 +76,9 @@ def test_passwords_in_a_store_url_are_masked() -> None:
 
 @given(password=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4))
 def test_no_password_is_shown_whatever_it_is_made_of(password: str) -> None:
-    assert masked(f"redis://user:{password}@host:1") == "redis://user:***@host:1"
+    for url in (
+        f"redis://user:{password}@host:1",
+        f"redis://{password}@host:1",
+        f"redis://{password}:@host:1",
+    ):
+        assert masked(url) in ("redis://***@host:1", "redis://***")

@@ -17,12 +17,16 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 
 import pytest
 
 from patauth import Authority, InvalidCredentials, Overloaded, Owner, StoreUnavailable
+from patauth.store import store as store_module
 from patauth.store.transport import pool as connection_module
+from patauth.store.transport import wire as wire_module
 from patauth.store.transport.pool import Connections
+from patauth.store.transport.wire import Wire
 from tests.support.authorities import AS_INSTALLED, Make, basic_of, issue
 from tests.support.internals import transport_of
 from tests.support.servers import Server, binaries, serving, until
@@ -402,6 +406,37 @@ def test_a_deadline_that_passed_in_our_own_process_is_not_the_servers_fault(hast
         assert "deadline" in (caught.value.detail or "")
     assert list(transport._idle) == before
     authority.ping()
+
+
+def test_a_connection_that_comes_too_late_is_there_for_the_next_caller(
+    hasty: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller is told in time. Thrown away, none would ever be there: all of them come late at a start."""
+    authority = hasty()
+    issued = issue(authority)
+    transport = transport_of(authority)
+    assert isinstance(transport, Connections)
+    transport.close()
+    ahead = [0.0]
+
+    def now() -> float:
+        return time.monotonic() + ahead[0]
+
+    class Slow(Wire):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)  # type: ignore[arg-type]
+            ahead[0] += 2
+
+    monkeypatch.setattr(connection_module, "Wire", Slow)
+    monkeypatch.setattr(connection_module, "time", SimpleNamespace(monotonic=now))
+    monkeypatch.setattr(store_module, "monotonic", now)
+    monkeypatch.setattr(wire_module, "monotonic", now)
+    with pytest.raises(StoreUnavailable) as caught:
+        authority.authenticate(basic_of(issued))
+    assert "TooLate" in (caught.value.detail or "")
+    (wire,) = transport._idle
+    assert authority.authenticate(basic_of(issued))
+    assert list(transport._idle) == [wire]
 
 
 def test_an_address_where_nobody_listens_is_unavailable(hasty: Make) -> None:

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import signal
+import socket
 import socketserver
+import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import hiredis
 import pytest
 
-from patauth import ConfigurationError
+from patauth import Authority, ConfigurationError
 from patauth.store.transport import wire as wire_module
-from patauth.store.transport.wire import Closed, ErrorReply, OutOfStep, TooLate, Wire, redis_connection
+from patauth.store.transport.wire import (
+    Closed,
+    ErrorReply,
+    OutOfStep,
+    Tls,
+    TooLate,
+    Unconnected,
+    Wire,
+    redis_connection,
+)
+from tests.support.authorities import basic_of, issue
+from tests.support.paths import ROOT
 from tests.support.servers import Server, serving
 from tests.support.tables import each
+from tests.support.tls import serving_tls
 
 
 def soon() -> float:
@@ -208,3 +225,112 @@ def test_a_url_that_cannot_be_read_is_a_configuration_error_that_repeats_nothing
     with pytest.raises(ConfigurationError, match="store_url") as caught:
         redis_connection(url, 1, 1)
     assert "s3cr3t" not in f"{caught.value} {caught.value.__context__!r} {caught.value.__cause__!r}"
+
+
+def test_whatever_is_packed_is_text_or_bytes_also_while_it_connects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """hiredis crashes the process if a signal handler raises while it turns a number into text."""
+    kinds, words, real = set[type](), list[object](), hiredis.pack_command
+
+    def pack(command: tuple[object, ...]) -> bytes:
+        words.extend(command)
+        kinds.update(map(type, command))
+        return real(command)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hiredis, "pack_command", pack)
+    with serving(tmp_path / "s", answering(lambda _: b"+OK\r\n")) as url:
+        wire = Wire(f"{url}?db=12&username=u&password=p&client_name=n", 1, 1)
+        wire.exchange([("ECHO", 3)], soon())
+        wire.close()
+    assert {b"12", "AUTH", "SETNAME", b"3"} <= set(words)
+    assert kinds <= {str, bytes}
+
+
+class TestTls:
+    @pytest.fixture
+    def made(self, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+        """The contexts that are made."""
+        contexts, real = list[object](), ssl.create_default_context
+
+        def make() -> ssl.SSLContext:
+            contexts.append(real())
+            return contexts[-1]  # type: ignore[return-value]
+
+        monkeypatch.setattr(ssl, "create_default_context", make)
+        return contexts
+
+    def test_connections_share_one_context(self, tmp_path: Path, made: list[object]) -> None:
+        with serving_tls(tmp_path, lambda _: b"+PONG\r\n") as url:
+            tls = Tls(url)
+            for _ in range(3):
+                wire = Wire(url, 1, 1, tls)
+                assert wire.exchange([("PING",)], soon()) == [b"PONG"]
+                wire.close()
+        assert len(made) == 1
+
+    def test_its_authority_makes_it(self, tmp_path: Path, made: list[object]) -> None:
+        Authority.from_url("rediss://127.0.0.1:1/0").close()
+        assert len(made) == 1
+        Authority.from_url("redis://127.0.0.1:1/0").close()
+        assert len(made) == 1
+
+    @each(
+        "option", ["ssl_ca_certs=/no/such", "ssl_certfile=/no/such", "ssl_ciphers=none", "ssl_min_version=5"]
+    )
+    def test_an_option_that_cannot_be_used_is_a_configuration_error_at_the_start(self, option: str) -> None:
+        with pytest.raises(ConfigurationError, match="store_url: its TLS options") as caught:
+            Authority.from_url(f"rediss://:s3cr3t@host/0?{option}")
+        assert "s3cr3t" not in f"{caught.value} {caught.value.__context__!r} {caught.value.__cause__!r}"
+
+    @each("option", ["ssl_validate_ocsp=true", "ssl_validate_ocsp_stapled=true", "ssl_ocsp_expected_cert=x"])
+    def test_a_check_that_is_not_made_is_none_that_can_be_asked_for(self, option: str) -> None:
+        with pytest.raises(ConfigurationError, match="OCSP"):
+            Authority.from_url(f"rediss://host/0?{option}")
+
+    def test_a_server_that_is_not_trusted_or_has_another_name_is_refused(self, tmp_path: Path) -> None:
+        with serving_tls(tmp_path, lambda _: b"+PONG\r\n") as url:
+            strange = url.partition("?")[0]
+            with pytest.raises(Unconnected, match="CERTIFICATE_VERIFY_FAILED"):
+                Wire(strange, 1, 1, Tls(strange))
+            unchecked = f"{strange}?ssl_cert_reqs=none"
+            Wire(unchecked, 1, 1, Tls(unchecked)).close()
+        with serving_tls(tmp_path, lambda _: b"+PONG\r\n", host="other.example") as url:
+            with pytest.raises(Unconnected, match="CERTIFICATE_VERIFY_FAILED"):
+                Wire(url, 1, 1, Tls(url))
+            unchecked = f"{url}&ssl_check_hostname=false"
+            Wire(unchecked, 1, 1, Tls(unchecked)).close()
+
+
+REQUESTED = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import patauth
+assert not {{"redis", "argon2"}} & sys.modules.keys()
+authority = patauth.Authority.from_url({url!r}, key_prefix={prefix!r})
+wrapped = patauth.PatAuthMiddleware(lambda environ, start: start("200 OK", []) or [], authority)
+before = set(sys.modules)
+authority.authenticate({authorization!r})
+environ = {{"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_AUTHORIZATION": {authorization!r}}}
+list(wrapped(environ, lambda status, *_: print(status)))
+print(sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize("kind", ["unix", "local", "tcp"])
+def test_all_that_the_first_request_needs_is_imported_before(
+    kind: str, server: Server, prefix: str, tmp_path: Path
+) -> None:
+    """And `import patauth` alone imports none of it."""
+    url = {"unix": server.url, "local": f"local:{tmp_path / 'store'}"}.get(kind)
+    if url is None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        server.client().config_set("port", port)
+        url = f"redis://localhost:{port}/0"
+    with Authority.from_url(url, key_prefix=prefix) as authority:
+        authorization = basic_of(issue(authority))
+        program = REQUESTED.format(url=url, prefix=prefix, authorization=authorization)
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    server.client().config_set("port", 0)
+    assert done.stdout.splitlines() == ["200 OK", "[]"], done.stderr

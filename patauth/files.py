@@ -1,0 +1,113 @@
+"""Whose a file or folder is, and who else can reach it: the rules for keys, secrets and `local:`.
+
+Owner: this process's user, or root. In a user namespace (a container without root) also a user outside of it,
+whom the namespace cannot name.
+
+Who can write: the owner alone. In a folder also others if it has the sticky bit, as /tmp and the volumes of
+Kubernetes have it: there nobody can rename or delete what is another's.
+
+A group that has only the user after whom it is named counts as that user, since many systems let files be
+writable by it (umask 0002). An access list counts by its mask, which stands in the place of the group's bits.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from .errors import ConfigurationError
+
+_ALL_IDS = ["0", "0", "4294967295"]  # of /proc/self/uid_map where there is no user namespace
+
+
+def why_untrusted(path: str | Path, status: os.stat_result, *, owner: int | None = None) -> str:
+    """Return what is wrong if somebody else owns a file or folder, or can write to it, and what to do.
+
+    The text is empty if nothing is wrong. `status` is that of `path`, from an open descriptor where its
+    content matters. `owner` is one more uid that may own it.
+    """
+    if status.st_uid != owner and not _is_trusted(status.st_uid):
+        return (
+            f"{path} belongs to uid {status.st_uid}, and this process runs as uid {os.geteuid()}: run it as"
+            " that user, or give it to this one or to root (chown)"
+        )
+    is_folder = stat.S_ISDIR(status.st_mode)
+    if is_folder and status.st_mode & stat.S_ISVTX:
+        return ""
+    writers = _others(status) & 0o022
+    if not writers:
+        return ""
+    remedy = f"chmod {_letters(writers)}-w {path}" + (" (or chmod +t)" if is_folder else "")
+    return f"{path} (mode {mode_of(status)}) can be changed by {_whom(writers)}: {remedy}"
+
+
+def check_parents(path: str | Path) -> None:
+    """Check all folders above an absolute path that exist, up to the root.
+
+    Who can rename one of them can put another in its place. Raise `ConfigurationError`.
+    """
+    for folder in reversed(Path(path).parents):
+        try:
+            status = os.stat(folder)
+        except OSError:  # it is missing, or what uses the path will say what is wrong
+            return
+        if why := why_untrusted(folder, status):
+            raise ConfigurationError(f"{path} can be replaced by others, since {why}; or name another place")
+
+
+def readers_of_key(status: os.stat_result) -> str:
+    """Return who else can read the file of a private key, or an empty text.
+
+    A group may read one that root owns: so Kubernetes and Docker give a key to a process that is not root.
+    """
+    readers = _others(status) & 0o044
+    return _whom(readers if status.st_uid else readers & 0o004)
+
+
+def readers_of_secret(status: os.stat_result) -> str:
+    """Return "every user" if all can read a file, or an empty text."""
+    return _whom(_others(status) & 0o004)
+
+
+def mode_of(status: os.stat_result) -> str:
+    """Return the mode as chmod takes it, such as 0640."""
+    return f"{stat.S_IMODE(status.st_mode):04o}"
+
+
+def _is_trusted(uid: int) -> bool:
+    if uid in (0, os.geteuid()):
+        return True
+    try:
+        nobody = Path("/proc/sys/kernel/overflowuid").read_text(
+            "ascii"
+        )  # stands for all who have no number here
+        return uid == int(nobody) and Path("/proc/self/uid_map").read_text("ascii").split() != _ALL_IDS
+    except (OSError, ValueError):
+        return False
+
+
+def _others(status: os.stat_result) -> int:
+    """Return the bits of the mode for group and others, without those of a group that is one user's."""
+    bits = stat.S_IMODE(status.st_mode) & 0o077
+    return bits & 0o007 if bits & 0o070 and _is_one_users(status.st_gid) else bits
+
+
+def _is_one_users(gid: int) -> bool:
+    """Return whether a group is that of this user or of root, with the same name, and has nobody else."""
+    try:
+        group = grp.getgrgid(gid)
+        user = pwd.getpwnam(group.gr_name)
+    except KeyError:
+        return False
+    return user.pw_gid == gid and user.pw_uid in (0, os.geteuid()) and set(group.gr_mem) <= {user.pw_name}
+
+
+def _letters(bits: int) -> str:
+    return ("g" if bits & 0o070 else "") + ("o" if bits & 0o007 else "")
+
+
+def _whom(bits: int) -> str:
+    return "every user" if bits & 0o007 else "its group" if bits & 0o070 else ""
