@@ -301,7 +301,7 @@ class Authority:
         Returns the number of PATs when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
         An owner without PATs can be disabled, too.
         """
-        return owners.set_owner_state(self.operations.actor(None), owner_id, disabled=True)
+        return len(owners.set_owner_state(self.operations.actor(None), owner_id, disabled=True))
 
     def enable_owner(self, owner_id: str) -> int:
         """Accept PATs and access tokens of an owner again; return how many PATs there are.
@@ -309,7 +309,7 @@ class Authority:
         Those that have expired stay refused. Returns only when that is durable, else raises
         `StoreUnavailable`; it is safe to repeat.
         """
-        return owners.set_owner_state(self.operations.actor(None), owner_id, disabled=False)
+        return len(owners.set_owner_state(self.operations.actor(None), owner_id, disabled=False))
 
     def revoke_owner(self, owner_id: str) -> int:
         """Delete all PATs of an owner for good, and return how many there were.
