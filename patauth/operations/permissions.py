@@ -163,6 +163,16 @@ class Actor:
             right = "read" if verb == "read" else "manage"
             raise Forbidden(f"this needs the right idn:{reach}-personal-access-tokens:{right}")
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether the caller may change the PATs of all owners. The host may."""
+        return self._allows("all", "manage")
+
+    def require_no_more(self, pat: PersonalAccessToken) -> None:
+        """Raise `Forbidden` for a PAT that can do more than the caller can pass on."""
+        if not self.limit.covers(pat.scope) or not self.limit.allows(pat.expires_ms):
+            raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
+
     def require_of(self, owner_id: str) -> None:
         """Raise `Forbidden` unless the caller may list the PATs of the owner with this id."""
         try:

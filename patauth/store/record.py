@@ -5,7 +5,7 @@ lua/layout.lua names; a test compares the two.
 
     at  bytes
      0  1   schema "2"
-     1  1   state: "a" and, added to it, the marks of `Disabled`; so "a" is active
+     1  1   state: "a" is active; the marks of `Disabled` are added to it
      2  1   how many secret slots follow: "1" or "2"
      3  6   expiry, ms; all ones: never
      9  6   last use, ms; 0: none
