@@ -1,4 +1,4 @@
-"""Disabling and enabling one PAT. That of an owner is another thing (owners.py), and neither undoes the other."""
+"""Disabling and enabling one PAT. To disable an owner (owners.py) sets another mark, which this leaves."""
 
 from __future__ import annotations
 

@@ -63,14 +63,15 @@ def asking_of(keys: Keys, by: Judged | None, pat_id: PatId) -> tuple[list[bytes]
 
 
 class Pause:
-    """How long to wait until an end holds in all slots, as a script has said (ms)."""
+    """How long to wait until an end holds in all slots: the longest time that a script has said (ms)."""
 
     def __init__(self, ms: int = 0) -> None:
         self._ms = ms
 
     def note(self, reply: list[Any]) -> None:
         """Read the second value of a script's answer, if it has one."""
-        self._ms = understood(reply, int, int)[1] if len(reply) > 1 else 0
+        if len(reply) > 1:
+            self._ms = max(self._ms, understood(reply, int, int)[1])
 
     def wait(self) -> None:
         """Wait. No request can be in flight for longer, whatever the clocks say."""

@@ -32,6 +32,7 @@ _UNDER_WAY = 10_000  # ms for which an interrupted change of all PATs leaves its
 # An owner record, and what follows it during a change: the entry that the last piece ended with.
 _STATE_AT, _EPOCH_AT, _LAST_AT = 1, 2, 10
 _EPOCH_BYTES = _LAST_AT - _EPOCH_AT
+_UNKNOWN = 2  # what lua/owner_state.lua says of a PAT whose schema it does not know
 
 
 class Page(NamedTuple):
@@ -132,6 +133,8 @@ class Owners:
                 if piece:
                     record = record[:_LAST_AT] + piece[-1]
                 piece = following
+            if done.unread:
+                raise not_understood("PAT record", f"unknown schema of {', '.join(done.unread)}")
         pause.wait()
         return done.pat_ids
 
@@ -168,8 +171,6 @@ class Owners:
         def read(reply: list[Any]) -> list[bytes]:
             if reply[0] == 0:
                 raise _Otherwise(reply[1])
-            if reply[0] != 1:
-                raise not_understood("PAT record", "unknown schema")
             pause.note(reply)
             return done.add(piece, reply)
 
@@ -221,6 +222,7 @@ class _Done:
     def __init__(self, tag: str) -> None:
         self.tag = tag
         self.pat_ids: list[PatId] = []
+        self.unread: list[PatId] = []  # whose record has a schema that this version does not know
 
     def ids_in(self, piece: list[bytes]) -> list[PatId]:
         """Return the ids of the PATs of a piece."""
@@ -230,7 +232,11 @@ class _Done:
         """Add the PATs of a piece that a script's answer says were there. Return the entries that follow."""
         flags, following = reply[2 : 2 + len(piece)], reply[2 + len(piece) :]
         found = zip(self.ids_in(piece), understood(flags, *[int] * len(piece)), strict=True)
-        self.pat_ids += [pat_id for pat_id, one in found if one == 1]
+        for pat_id, flag in found:
+            if flag == 1:
+                self.pat_ids.append(pat_id)
+            elif flag == _UNKNOWN:
+                self.unread.append(pat_id)
         return following
 
     @contextmanager

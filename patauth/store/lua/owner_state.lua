@@ -4,27 +4,26 @@
 --   ARGV[2]  the owner record as the last piece has left it     ARGV[3]  owner index entry of the last PAT; empty: none
 --   ARGV[4]  most entries to return     ARGV[5]  ms to keep the record of an owner who is enabled
 --   ARGV[6]  random bytes for the versions of the records, 8 each
--- Returns {1, ms to wait, for each PAT 1 written or 0 it was not there, entry of the next piece, …};
---   {0, owner record} another call has begun since, or a failover has lost pieces; {-1} a PAT has an unknown schema
+-- Returns {1, ms to wait, for each PAT 1 written, 0 it was not there, or 2 its schema is unknown, entry of the next
+--   piece, …}; {0, owner record} another call has begun since, or a failover has lost pieces
 -- The owner record ends with the entry of the last PAT of the last piece. So a piece that is lost is noticed.
 local owner = redis.call('GET', KEYS[1]) or ''
 if owner ~= ARGV[2] then return {0, owner} end
-local pats = {}
-for i = 4, #KEYS do
-  pats[i] = redis.call('GET', KEYS[i])
-  if pats[i] and byte(pats[i], 1) ~= SCHEMA then return {-1} end
-end
 local disabled, ends = 0, false
 local written = {}
 if sub(owner, 2, 2) == 'd' then disabled = 1 end
 for i = 4, #KEYS do
-  written[#written + 1] = 0
-  if pats[i] then
-    local state = byte(pats[i], STATE)
+  local pat = redis.call('GET', KEYS[i])
+  if not pat then
+    written[#written + 1] = 0
+  elseif byte(pat, 1) ~= SCHEMA then
+    written[#written + 1] = 2
+  else
+    local state = byte(pat, STATE)
     -- SETRANGE keeps the TTL
     redis.call('SETRANGE', KEYS[i], STATE - 1, string.char(state - (state - 97) % 2 + disabled))
     redis.call('SETRANGE', KEYS[i], VERSION - 1, sub(ARGV[6], 8 * i - 31, 8 * i - 24))
-    written[#written] = 1
+    written[#written + 1] = 1
     ends = disabled == 1
   end
 end
