@@ -220,11 +220,11 @@ class Scripts:
             self.run_durably(_BARRIER, [barrier], (), lambda _: None, call)
 
     def call(self, commands: Sequence[Command], retry: bool = False) -> list[Any]:
-        """Send plain commands and return their replies. Allow for the time that a wait among them may take.
+        """Send plain commands and return their replies. Allow for the time that a wait at their end may take.
 
         `retry`: sending the commands twice is harmless. Raise `StoreUnavailable`.
         """
-        patience = self.wait.patience if self.wait.command else 0.0
+        patience = self.wait.patience if commands[-1] == self.wait.command else 0.0
         return self._transport.call(commands, self.deadline().at, retry=retry, patience=patience)
 
     def _command(

@@ -18,8 +18,9 @@ class Transport(Protocol):
         """Send commands together on one connection, and return their replies.
 
         `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
-        `patience` is how many seconds beyond the deadline the server may wait, as WAIT does. Raise
-        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds.
+        `patience` is how many seconds beyond the deadline the last command may take, as WAIT does. Raise
+        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds, at the first reply that is
+        an error: the replies after it are not waited for.
         """
 
     def send(

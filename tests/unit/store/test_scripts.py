@@ -22,9 +22,11 @@ class Recorder:
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
+        self.patience: list[float] = []
 
-    def call(self, commands: Any, deadline: float, **_: Any) -> list[Any]:
+    def call(self, commands: Any, deadline: float, *, patience: float = 0.0, **_: Any) -> list[Any]:
         self.sent.append((deadline, [command[0] for command in commands]))
+        self.patience.append(patience)
         return [[1] if command[0] == "EVAL" else 1 for command in commands]
 
 
@@ -58,6 +60,17 @@ def test_a_view_that_was_made_before_knows_what_the_first_connection_has_learned
     view.run_durably(Script("barrier"), [b"barrier"], (), lambda reply: reply)
     view.confirm(b"barrier")
     assert [names for _, names in recorder.sent] == [["EVAL"]]
+
+
+def test_there_is_patience_where_something_waits_and_only_there() -> None:
+    scripts, recorder = scripts_with(Wait(("WAITAOF", 1, 0, 10), 1.0))
+    scripts.call([("GET", b"key")])
+    scripts.confirm(b"barrier")
+    scripts.call([("PING",), ("WAITAOF", 1, 0, 10)])
+    assert recorder.patience == [0, 1, 1]
+    scripts, recorder = scripts_with(Wait())
+    scripts.call([("GET", b"key")])
+    assert recorder.patience == [0]
 
 
 @each("reply", [None, 1, b"x", [], [b"1"], [None], [True], [1.0], [[1]], {}, "1"])
