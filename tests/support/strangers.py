@@ -46,21 +46,33 @@ def told_by_stranger(function: Callable[[], str], group: int = STRANGER) -> str:
 
 @contextmanager
 def open_place() -> Iterator[Path]:
-    """Make a folder that every user can enter, which pytest's own are not."""
-    place = Path(tempfile.mkdtemp(prefix="strangers-"))
+    """Make a folder that every user can enter, which pytest's own are not, nor need those of $TMPDIR be."""
+    place = Path(tempfile.mkdtemp(prefix="strangers-", dir="/tmp"))
     place.chmod(0o755)
-    yield place
-    shutil.rmtree(place)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+def lend(path: str, place: Path) -> str:
+    """Copy a file to where the other user can read and run it, and return its path there.
+
+    The checkout and the virtual environment may lie in a folder that only root can enter.
+    """
+    copy = place / Path(path).name
+    if not copy.exists():
+        shutil.copyfile(path, copy)
+        copy.chmod(0o755)
+    return str(copy)
 
 
 @contextmanager
 def strangers_server(folder: Path, place: Path) -> Iterator[redis.Redis]:
     """Run a server as the other user, whose socket `engine.sock` in `folder` is open to all."""
-    binary = place / "valkey-server"
-    if not binary.exists():
-        shutil.copy(binaries()["valkey"], binary)
+    server = lend(binaries()["valkey"], place)
     command: Sequence[str] = (
-        *(str(binary), "--port", "0", "--unixsocket", "engine.sock", "--unixsocketperm", "777"),
+        *(server, "--port", "0", "--unixsocket", "engine.sock", "--unixsocketperm", "777"),
         *("--dir", str(folder), "--save", "", "--appendonly", "yes"),
     )
     process = subprocess.Popen(
