@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..errors import StoreUnavailable
 from .deadline import Deadline
 from .record import not_understood
-from .transport.protocol import ScriptMissing, Transport
+from .transport.protocol import PartlyDone, ScriptMissing, Transport
 from .transport.wire import Command
 
 Call = Callable[[Sequence[Command]], list[Any]]  # sends commands and returns their replies
@@ -203,7 +203,11 @@ class Scripts:
         wait = self.wait.command
         if wait is None:
             return read(understood(call([command])[0], int))
-        reply, reached = call([command, wait])
+        try:
+            reply, reached = call([command, wait])
+        except PartlyDone as problem:  # the wait was refused or cut short, behind a script that was done
+            result = read(understood(problem.replies[0], int))
+            raise NotDurable(result, detail=f"{wait[0]}: {problem.detail}") from None
         done = reached[0] if isinstance(reached, list) and reached else reached  # WAITAOF: [local, replicas]
         result = read(understood(reply, int))
         if not isinstance(done, int) or done < wait[1]:

@@ -44,7 +44,12 @@ class Unconnected(WireError):
 
 
 class ErrorReply(WireError):
-    """The server answered with an error, such as OOM, READONLY or LOADING."""
+    """The server answered with an error, such as OOM, READONLY or LOADING.
+
+    `before` are the replies to the commands that were sent with this one and came before it.
+    """
+
+    before: Sequence[Any] = ()
 
 
 class Closed(ConnectionError):
@@ -143,8 +148,9 @@ class Wire:
                 reader.feed(buffer, 0, size)
                 reply = reader.gets()
                 while reply is not _UNFINISHED:
-                    if isinstance(reply, ErrorReply):
-                        failed = failed or reply
+                    if isinstance(reply, ErrorReply) and failed is None:
+                        failed = reply
+                        failed.before = tuple(replies)
                     replies.append(reply)
                     if len(replies) == count:
                         if reader.has_data():

@@ -11,7 +11,8 @@ import pytest
 
 from patauth import Authority, PatAuthError, StoreUnavailable
 from patauth.store.deadline import Deadline
-from patauth.store.scripts import Script, Scripts, Wait, understood
+from patauth.store.scripts import NotDurable, Script, Scripts, Wait, understood
+from patauth.store.transport.protocol import PartlyDone
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.internals import transport_of
 from tests.support.tables import each
@@ -71,6 +72,19 @@ def test_there_is_patience_where_something_waits_and_only_there() -> None:
     scripts, recorder = scripts_with(Wait())
     scripts.call([("GET", b"key")])
     assert recorder.patience == [0]
+
+
+@each("result", [1, 0])
+def test_an_error_in_place_of_the_waits_answer_leaves_the_scripts_result(result: int) -> None:
+    """For example, a primary becomes a replica while it waits."""
+    scripts, _ = scripts_with(Wait(("WAITAOF", 1, 0, 10), 1.0))
+
+    def answer(_: Any) -> Any:
+        raise PartlyDone([[result, b"x"]], detail="UNBLOCKED")
+
+    with pytest.raises(NotDurable) as refused:
+        scripts.run_durably(Script("barrier"), [b"k"], (), lambda reply: reply[0], answer)
+    assert (refused.value.result, refused.value.detail) == (result, "WAITAOF: UNBLOCKED")
 
 
 @each("reply", [None, 1, b"x", [], [b"1"], [None], [True], [1.0], [[1]], {}, "1"])

@@ -310,6 +310,19 @@ def test_a_connection_on_which_a_wait_is_pending_is_closed_and_no_failure_of_the
         assert pool.call([("PING",)], time.monotonic() + 1) == [b"PONG"]
 
 
+def test_who_is_answered_with_an_error_learns_what_was_done_before_it(server: Server) -> None:
+    pool = Connections(lambda: server.url, connect_timeout=1, command_timeout=1, limit=1)
+    with contextlib.closing(pool):
+        for commands, before in (
+            ([("NOTHING",), ("ECHO", "a")], None),
+            ([("ECHO", "a"), ("NOTHING",), ("ECHO", "b"), ("NOTHING",)], (b"a",)),
+        ):
+            with pytest.raises(StoreUnavailable) as refused:
+                pool.call(commands, time.monotonic() + 1)
+            assert getattr(refused.value, "replies", None) == before
+            assert pool.call([("PING",)], time.monotonic() + 1) == [b"PONG"]
+
+
 def test_a_reply_that_trickles_in_does_not_stretch_the_deadline(
     hasty: Make, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
