@@ -322,7 +322,7 @@ class TestFetching:
         first, refused = in_threads(lambda: world.check.verify(junk), 1)
         until(lambda: world.fetches == 2)
         for _ in range(8):
-            with pytest.raises(InvalidToken, match=PLAIN):
+            with pytest.raises(Overloaded):  # it may be good by the keys that are on their way
                 world.check.verify(junk)
             assert world.check.verify(good)
         world.hanging.set()
@@ -376,7 +376,7 @@ class TestFetching:
         world.seconds += 10
         token = access_of(world.authority, world.issued)
         found = all_at_once([lambda: world.check.verify(token)] * 16)
-        assert {type(one) for one in found} <= {Principal, InvalidToken}
+        assert {type(one) for one in found} <= {Principal, Overloaded}
         assert Principal in {type(one) for one in found}
         assert world.check.verify(token)
         assert world.fetches == 2
