@@ -28,6 +28,8 @@ from tests.support.tables import each
 from tests.support.threads import all_at_once, in_threads
 from tests.support.wsgi import request
 
+P256 = ECKey.generate_key("P-256").as_dict(private=False)
+
 
 class World:
     """A token service, and a verifier that fetches its keys."""
@@ -188,11 +190,13 @@ class TestVerifier:
             {"keys": [None, 1, "x", {}]},
             {"keys": [{"kty": "oct", "kid": "a", "k": "aaaa"}]},
             {"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "AA", "y": "AA"}]},
-            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False)}]},
+            {"keys": [P256]},
             {"keys": [{**ECKey.generate_key("P-384").as_dict(private=False), "kid": "a"}]},
-            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": "a", "use": "enc"}]},
-            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": "a", "alg": "HS256"}]},
-            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": 1}]},
+            {"keys": [{**P256, "kid": "a", "use": "enc"}]},
+            {"keys": [{**P256, "kid": "a", "alg": "HS256"}]},
+            {"keys": [{**P256, "kid": "a", "key_ops": ["sign"]}]},
+            {"keys": [{**P256, "kid": "a", "key_ops": 1}]},
+            {"keys": [{**P256, "kid": 1}]},
         ],
     )
     def test_a_set_without_a_key_for_this_is_a_configuration_error(self, jwks: Any) -> None:
