@@ -37,7 +37,7 @@ class Keys:
     def __init__(self, prefix: str, tenant: str) -> None:
         self._prefix = prefix
         self._head = head = f"{prefix}:{{".encode()
-        self._tenant = tenant
+        self.tenant = tenant
         self.store_key = head + b"store}:key"
         self.store_check = head + b"store}:check"
         # The gaps are for the owner tag and the rest of the PAT id, or the digest. No prefix holds a "%".
@@ -78,11 +78,11 @@ class Keys:
 
     def owner(self, tag: str, owner_id: str) -> bytes:
         """Return the key of an owner record."""
-        return b"%b%b}:o:%b" % (self._head, tag.encode(), f"{self._tenant}/{owner_id}".encode())
+        return b"%b%b}:o:%b" % (self._head, tag.encode(), f"{self.tenant}/{owner_id}".encode())
 
     def owner_index(self, tag: str, owner_id: str) -> bytes:
         """Return the key of an owner index: the names of the owner's PATs."""
-        return b"%b%b}:n:%b" % (self._head, tag.encode(), f"{self._tenant}/{owner_id}".encode())
+        return b"%b%b}:n:%b" % (self._head, tag.encode(), f"{self.tenant}/{owner_id}".encode())
 
     def ends(self, tag: str) -> bytes:
         """Return a key without content. While it lives, an end under the tag may not hold in all slots."""

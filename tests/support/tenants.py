@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -27,11 +27,25 @@ def keys_of(authority: Authority) -> Keys:
     return Keys(authority.settings.key_prefix, authority.settings.tenant)
 
 
-def forge(authority: Authority, created_ms: int, number: int = 0, expires_ms: int = NEVER) -> str:
+def forge(authority: Authority, created_ms: int, number: int = 0, expires_ms: int = NEVER) -> PatId:
     """An entry without a record, as a creation that was cut short leaves it."""
-    pat_id = PatId(f"{number:08x}" + "ab" * 12)
-    store_of(authority).tenant_index.enter(pat_id, created_ms, expires_ms)
+    (pat_id,) = forge_all(authority, [(number, created_ms, expires_ms)])
     return pat_id
+
+
+def forge_all(authority: Authority, entries: Iterable[tuple[int, int, int]]) -> list[PatId]:
+    """Entries without a record, of each: its number, its creation and its expiry (ms)."""
+    keys, made, commands = keys_of(authority), [], []
+    for number, created_ms, expires_ms in entries:
+        made.append(PatId(f"{number:08x}" + "ab" * 12))
+        commands += [
+            ("ZADD", keys.tenant_created, created_ms, made[-1].raw),
+            ("ZADD", keys.tenant_used, 0, made[-1].raw),
+            ("ZADD", keys.tenant_expires, expires_ms, made[-1].raw),
+        ]
+    for at in range(0, len(commands), 3000):
+        send(authority, *commands[at : at + 3000])
+    return made
 
 
 def after_reading(authority: Authority, event: Callable[[], object]) -> None:
