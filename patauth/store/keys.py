@@ -34,6 +34,7 @@ Keys contain digests and ids as raw bytes, since a million PATs need a million t
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from ..model.pat_id import PatId
@@ -117,6 +118,17 @@ class Keys:
         """Return the keys of an owner. `tag` is the owner tag."""
         of = f"{self.tenant}/{owner_id}".encode()
         return OwnerKeys(*(b"%b%b}:%b:%b" % (self._head, tag.encode(), kind, of) for kind in _OF_OWNER))
+
+    @property
+    def owner_indexes(self) -> bytes:
+        """A pattern for SCAN: the keys of all owners' indexes by creation."""
+        tenant = re.sub(r"[*?[\]\\]", r"\\\g<0>", self.tenant)
+        return self._head + b"[0-9a-f]" * 8 + f"}}:c:{tenant}/*".encode()
+
+    def owner_in(self, name: bytes) -> tuple[str, str]:
+        """Return the tag and the id of the owner whose index by creation has this key."""
+        tag, _, owner = name.removeprefix(self._head).decode().partition("}:c:")
+        return tag, owner.removeprefix(f"{self.tenant}/")
 
     def ends(self, tag: str) -> bytes:
         """Return a key without content. While it lives, an end under the tag may not hold in all slots."""

@@ -256,6 +256,27 @@ class TenantIndex:
                 removed += self._scripts.call([command])[0]
         return removed
 
+    def sweep(self, now: int) -> Iterator[int]:
+        """Remove the entries without a record, in pieces. Yield how many each piece removed.
+
+        Those of a creation that may be under way stay. `now` is the store's clock (ms) before this begins.
+        """
+        for name in self._names.values():
+            for found in self._scripts.scan("ZSCAN", name, count=_AT_ONCE):
+                missing = self.missing([_id(member) for member in found[::2]])
+                yield self.mend(missing, now).removed
+
+    def sweep_marks(self, now: int) -> Iterator[int]:
+        """Repair the entries that marks name, and remove old marks, in pieces. Yield how many went.
+
+        `now` is the store's clock (ms) before this begins.
+        """
+        removed = 1
+        while removed:
+            (marks,) = self._members(self._marks(now - _IN_FLIGHT))
+            removed = self._mend_marked(marks, now)
+            yield removed
+
     def mend(self, pat_ids: Sequence[PatId], now: int) -> Mended:
         """Correct entries by their records, and remove those of PATs that are gone, in pieces."""
         removed, unborn = 0, set[PatId]()

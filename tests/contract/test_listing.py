@@ -29,11 +29,19 @@ from tests.support.internals import VERSION, store_of, transport_of
 from tests.support.searches import examples
 from tests.support.servers import Server, one_engine, shared_engines
 from tests.support.tables import each
-from tests.support.tenants import after_reading, forge, forge_all, keys_of, owners_of_one_tag, send
+from tests.support.tenants import (
+    INDEXES,
+    after_reading,
+    forge,
+    forge_all,
+    keys_of,
+    owners_of_one_tag,
+    send,
+    sizes_of_calls,
+)
 
 OWNERS = [Owner("alice"), Owner("bob"), Owner("carol")]
 RETENTION = 2 * DAY
-INDEXES = ["created", "lastUsed", "expirationDate"]
 
 
 class Model:
@@ -527,20 +535,6 @@ def test_the_work_on_those_that_are_gone_is_in_pieces_of_one_size(
             assert len(sizes) <= 12 + 6 * count / SMALL["_AT_ONCE"], lack
             largest.append((max(calls for calls, _ in sizes), max(words for _, words in sizes)))
         assert largest[0] == largest[1], lack
-
-
-def sizes_of_calls(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """A list that gets, for each call from now on, its commands and the words of its longest one."""
-    sizes: list[tuple[int, int]] = []
-    transport = transport_of(authority)
-    call = transport.call
-
-    def measuring(commands: Sequence[tuple[Any, ...]], *given: Any, **named: Any) -> list[Any]:
-        sizes.append((len(commands), max(map(len, commands))))
-        return call(commands, *given, **named)
-
-    monkeypatch.setattr(transport, "call", measuring)
-    return sizes
 
 
 PAGES: list[dict[str, Any]] = [

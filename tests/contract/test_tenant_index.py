@@ -5,8 +5,8 @@ Truth is what the records say, by way of the owners' listings, which use no tena
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,61 +19,30 @@ from patauth.model.pat_id import PatId
 from patauth.operations import listing
 from patauth.store import tenant_index
 from patauth.store.scripts import Scripts
-from patauth.store.tenant_index import Index, TenantIndex
+from patauth.store.tenant_index import TenantIndex
 from tests.support.authorities import ALICE, Make, issue, patch_many
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
-from tests.support.internals import store_of, transport_of
+from tests.support.internals import store_of
 from tests.support.interventions import Before, standing_in
 from tests.support.servers import shared_engines
 from tests.support.tables import each
-from tests.support.tenants import after_reading, forge, forge_all, keys_of, send
+from tests.support.tenants import (
+    INDEXES,
+    after_reading,
+    cut_after,
+    forge,
+    forge_all,
+    held,
+    keys_of,
+    marks,
+    send,
+)
 
-INDEXES: tuple[Index, ...] = ("created", "lastUsed", "expirationDate")
 BOB = Owner("bob")
-
-
-def index_keys(authority: Authority) -> dict[Index, bytes]:
-    keys = keys_of(authority)
-    return {
-        "created": keys.tenant_created,
-        "lastUsed": keys.tenant_used,
-        "expirationDate": keys.tenant_expires,
-    }
-
-
-def held(authority: Authority, index: Index) -> dict[str, int]:
-    """What an index holds."""
-    (flat,) = send(authority, ("ZRANGE", index_keys(authority)[index], 0, -1, "WITHSCORES"))
-    return {member.hex(): int(float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def marks(authority: Authority) -> list[bytes]:
-    (found,) = send(authority, ("ZRANGE", keys_of(authority).tenant_marks, 0, -1))
-    return list(found)
 
 
 def truth(authority: Authority) -> list[PersonalAccessToken]:
     return [pat for owner in (ALICE, BOB) for pat in authority.list(owner_id=owner.id)]
-
-
-@contextmanager
-def cut_after(authority: Authority, count: int) -> Iterator[list[int]]:
-    """The process dies after so many commands: nothing is sent any more. Yields how many were left then."""
-    transport = transport_of(authority)
-    call, left = transport.call, [count]
-
-    def cut(commands: Sequence[tuple[Any, ...]], deadline: float, **given: Any) -> list[Any]:
-        some = commands[: max(0, left[0])]
-        left[0] -= len(commands)
-        replies = call(some, deadline, **given) if some else []
-        if left[0] < 0:
-            raise StoreUnavailable(detail="cut")
-        return replies
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(transport, "call", cut)
-        with suppress(StoreUnavailable):
-            yield left
 
 
 def assert_right(authority: Authority, clock: Clock) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
 import pytest
 
-from patauth import Authority
+from patauth import Authority, StoreUnavailable
 from patauth.crypto.keyring import Keyring
 from patauth.model.filters import NEVER
 from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
 from patauth.store.record import PatRecord
-from patauth.store.tenant_index import TenantIndex
-from tests.support.internals import store_of
+from patauth.store.tenant_index import Index, TenantIndex
+from tests.support.internals import store_of, transport_of
+
+INDEXES: tuple[Index, ...] = ("created", "lastUsed", "expirationDate")
 
 
 def send(authority: Authority, *commands: tuple[Any, ...]) -> list[Any]:
@@ -25,6 +28,26 @@ def send(authority: Authority, *commands: tuple[Any, ...]) -> list[Any]:
 
 def keys_of(authority: Authority) -> Keys:
     return Keys(authority.settings.key_prefix, authority.settings.tenant)
+
+
+def index_keys(authority: Authority) -> dict[Index, bytes]:
+    keys = keys_of(authority)
+    return {
+        "created": keys.tenant_created,
+        "lastUsed": keys.tenant_used,
+        "expirationDate": keys.tenant_expires,
+    }
+
+
+def held(authority: Authority, index: Index) -> dict[str, int]:
+    """What an index holds."""
+    (flat,) = send(authority, ("ZRANGE", index_keys(authority)[index], 0, -1, "WITHSCORES"))
+    return {member.hex(): int(float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def marks(authority: Authority) -> list[bytes]:
+    (found,) = send(authority, ("ZRANGE", keys_of(authority).tenant_marks, 0, -1))
+    return list(found)
 
 
 def forge(authority: Authority, created_ms: int, number: int = 0, expires_ms: int = NEVER) -> PatId:
@@ -46,6 +69,40 @@ def forge_all(authority: Authority, entries: Iterable[tuple[int, int, int]]) -> 
     for at in range(0, len(commands), 3000):
         send(authority, *commands[at : at + 3000])
     return made
+
+
+@contextmanager
+def cut_after(authority: Authority, count: int) -> Iterator[list[int]]:
+    """The process dies after so many commands: nothing is sent any more. Yields how many were left then."""
+    transport = transport_of(authority)
+    call, left = transport.call, [count]
+
+    def cut(commands: Sequence[tuple[Any, ...]], deadline: float, **given: Any) -> list[Any]:
+        some = commands[: max(0, left[0])]
+        left[0] -= len(commands)
+        replies = call(some, deadline, **given) if some else []
+        if left[0] < 0:
+            raise StoreUnavailable(detail="cut")
+        return replies
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(transport, "call", cut)
+        with suppress(StoreUnavailable):
+            yield left
+
+
+def sizes_of_calls(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """A list that gets, for each call from now on, its commands and the words of its longest one."""
+    sizes: list[tuple[int, int]] = []
+    transport = transport_of(authority)
+    call = transport.call
+
+    def measuring(commands: Sequence[tuple[Any, ...]], *given: Any, **named: Any) -> list[Any]:
+        sizes.append((len(commands), max(map(len, commands))))
+        return call(commands, *given, **named)
+
+    monkeypatch.setattr(transport, "call", measuring)
+    return sizes
 
 
 def after_reading(authority: Authority, event: Callable[[], object]) -> None:
