@@ -31,6 +31,7 @@ from tests.support.tenants import (
     forge_all,
     held,
     keys_of,
+    lose,
     marks,
     send,
     sizes_of_calls,
@@ -53,16 +54,11 @@ def swept(authority: Authority) -> tuple[int, ...]:
 def populate(authority: Authority, owner: Owner, gone: int = 2) -> list[IssuedPat]:
     """Two PATs that live, with an expiry and without; so many others are gone, and leave their entries."""
     for number in range(gone):
-        lose(authority, issue(authority, f"gone {number}", owner=owner, **EXPIRIES[number % 2]).pat)
+        lose(authority, issue(authority, f"gone {number}", owner=owner, **EXPIRIES[number % 2]).pat.id)
     return [
         issue(authority, "never", owner=owner, never_expires=True),
         issue(authority, "expires", owner=owner),
     ]
-
-
-def lose(authority: Authority, *pats: PersonalAccessToken) -> None:
-    """Their records go, as by their TTL."""
-    send(authority, *(("DEL", keys_of(authority).pat(PatId(pat.id))) for pat in pats))
 
 
 def owner_entries(authority: Authority, owner: Owner) -> set[bytes]:
@@ -112,7 +108,7 @@ def test_entries_of_pats_that_are_gone_go_and_all_others_stay(authority: Authori
 
 @shared_engines
 def test_an_owner_whose_pats_are_all_gone_leaves_no_key(authority: Authority, clock: Clock) -> None:
-    lose(authority, issue(authority, never_expires=True).pat)
+    lose(authority, issue(authority, never_expires=True).pat.id)
     clock.advance(MINUTE + 1)
     swept(authority)
     left = send(authority, ("KEYS", f"{authority.settings.key_prefix}:*"))[0]
@@ -216,7 +212,7 @@ def test_creations_and_endings_beside_it_lose_and_leave_nothing(make: Make) -> N
             elif turn % 2:
                 mine.delete(issued.pat.id)
             else:
-                lose(mine, issued.pat)
+                lose(mine, issued.pat.id)
 
     def sweep() -> None:
         mine = make()

@@ -105,6 +105,11 @@ def sizes_of_calls(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> lis
     return sizes
 
 
+def lose(authority: Authority, pat_id: str) -> None:
+    """The record of a PAT goes, as by its TTL."""
+    send(authority, ("DEL", keys_of(authority).pat(PatId(pat_id))))
+
+
 def after_reading(authority: Authority, event: Callable[[], object]) -> None:
     """Once, as soon as a listing of the tenant has read records, this happens."""
     records = TenantIndex.records
