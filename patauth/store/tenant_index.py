@@ -30,6 +30,7 @@ _IN_FLIGHT = 60_000  # ms for which an entry without a record, or a mark, may be
 _SUSPECTS = 10_000  # most entries of a kind that one call looks for
 _YOUNG = 500  # newest entries that a listing checks for a missing record
 _AT_ONCE = 500  # most records that one call reads, or entries that it repairs
+_SWEPT = 100  # entries that one step of a sweep looks at: nobody waits for it, and it holds up nobody
 _PAGE = Script("page", PRELUDE)
 _MARK_BYTES = 17  # a PAT id and one of the two below
 _USE, _EXPIRY = b"u", b"e"  # which entry of a PAT a mark is about
@@ -262,7 +263,7 @@ class TenantIndex:
         Those of a creation that may be under way stay. `now` is the store's clock (ms) before this begins.
         """
         for name in self._names.values():
-            for found in self._scripts.scan("ZSCAN", name, count=_AT_ONCE):
+            for found in self._scripts.scan("ZSCAN", name, count=_SWEPT):
                 missing = self.missing([_id(member) for member in found[::2]])
                 yield self.mend(missing, now).removed
 

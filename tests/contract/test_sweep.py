@@ -179,7 +179,7 @@ def test_marks_go_when_they_are_old_and_their_entries_are_right(authority: Autho
 @shared_engines
 def test_a_sweep_may_be_killed_after_any_command(fresh: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """What lives is listed as before, and the next sweep removes what is left."""
-    monkeypatch.setattr(tenant_index, "_AT_ONCE", 2)
+    monkeypatch.setattr(tenant_index, "_SWEPT", 2)
     monkeypatch.setattr(owners, "_PIECE", 2)
     count, was_cut = 0, True
     while was_cut:
