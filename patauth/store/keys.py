@@ -24,7 +24,7 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{/TENANT}:created          zset    tenant index: ID by creation, ms             while it has PATs
     P:{/TENANT}:used             zset    tenant index: ID by last use, ms; 0: none    while it has PATs
     P:{/TENANT}:expires          zset    tenant index: ID by expiry, ms; 2^48-1 never while it has PATs
-    P:{/TENANT}:marks            zset    ID and the entry to check, by ms             until a listing or a sweep
+    P:{/TENANT}:marks            zset    ID and the entry to check, by ms             until listed or swept
     P:{/TENANT}:sequence         string  changes to the tenant's PATs so far          stays
     P:{store}:key                string  the store key, unless `secret_key` is set    stays
     P:{store}:check              string  check value of the store key                 stays
