@@ -204,7 +204,7 @@ class TenantIndex:
         creation may be under way, or was interrupted a moment ago. The listing leaves them out.
         """
         young = ("ZREVRANGEBYSCORE", self._keys.tenant_created, "+inf", now - _IN_FLIGHT, "LIMIT", 0, _YOUNG)
-        gone, marks, newest = self._members(self._gone(now), self._marks("+inf"), young)
+        gone, marks, newest = self._members(self._gone(now), self._marks(), young)
         unborn = self._mend_gone(gone, now, all_gone=all_gone)
         self._mend_marked(marks, now)
         return unborn.union(self.missing([_id(member) for member in newest]))
@@ -214,10 +214,9 @@ class TenantIndex:
         ended = now - self.retention_ms
         return ("ZRANGEBYSCORE", self._keys.tenant_expires, "-inf", ended, "LIMIT", skip, _SUSPECTS)
 
-    def _marks(self, last: int | str) -> Command:
-        """Return the command that reads the oldest marks, up to those set at `last` (ms)."""
-        marks = self._keys.tenant_marks
-        return ("ZRANGEBYSCORE", marks, "-inf", last, "WITHSCORES", "LIMIT", 0, _SUSPECTS)
+    def _marks(self) -> Command:
+        """Return the command that reads the oldest marks, each followed by when it was set."""
+        return ("ZRANGEBYSCORE", self._keys.tenant_marks, "-inf", "+inf", "WITHSCORES", "LIMIT", 0, _SUSPECTS)
 
     def _members(self, *commands: Command) -> list[list[Any]]:
         found = self._scripts.call(commands, retry=True)
@@ -237,7 +236,7 @@ class TenantIndex:
     def _mend_marked(self, marks: list[Any], now: int) -> int:
         """Repair the entries that marks name, and remove old marks. Return how many it removed.
 
-        `marks` are the oldest marks, in order, each followed by when it was set.
+        `marks` is what `_marks` has read.
         """
         marked = [_id(member, _MARK_BYTES) for member in marks[::2]]
         set_at = [_ms(score) for score in marks[1::2]]
@@ -274,7 +273,7 @@ class TenantIndex:
         """
         removed = 1
         while removed:
-            (marks,) = self._members(self._marks(now - _IN_FLIGHT))
+            (marks,) = self._members(self._marks())
             removed = self._mend_marked(marks, now)
             yield removed
 
