@@ -113,9 +113,9 @@ class Pats:
         """
         names, tag = [self.keys.pat(pat_id) for pat_id in pat_ids], pat_ids[0].tag
         barrier, ends = self.keys.barrier(tag), self.keys.ends(tag)
-        ms, found = self.scripts.confirmed(barrier, ends, names)
-        records = self._records(pat_ids, [0, *found])
-        Pause(ms).wait()
+        now, pause, found = self.scripts.confirmed(barrier, ends, names)
+        records = self._records(pat_ids, [now, *found])
+        Pause(pause).wait()
         return records
 
     def _records(self, pat_ids: Sequence[PatId], reply: list[Any]) -> list[PatRecord | None]:
