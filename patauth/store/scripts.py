@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -255,6 +255,19 @@ class Scripts:
         """
         patience = self.wait.patience if commands[-1] == self.wait.command else 0.0
         return self._transport.call(commands, self.deadline().at, retry=retry, patience=patience)
+
+    def scan(self, *command: bytes | str, count: int, match: bytes = b"*") -> Iterator[list[Any]]:
+        """Yield in pieces of about `count` what SCAN, or ZSCAN of a key, finds.
+
+        What is there from begin to end is found, maybe twice. Raise `StoreUnavailable`.
+        """
+        cursor: Any = 0
+        while True:
+            scan = (*command, cursor, "MATCH", match, "COUNT", count)
+            ((cursor, found),) = self.call([scan], retry=True)
+            yield found
+            if int(cursor) == 0:
+                return
 
     def _command(
         self, script: Script, keys: Sequence[bytes], arguments: Arguments, now: int | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from ..model.pat_id import PatId
 from .asking import DELETIONS, Judged, Outcome, Pause, asking_of, outcome_of
@@ -122,12 +122,7 @@ class Tokens:
 
         Read the whole key space with SCAN, and yield the number of deleted tokens after each step.
         """
-        cursor: Any = 0
-        while True:
-            scan = ("SCAN", cursor, "MATCH", self.keys.access_tokens, "COUNT", 1000)
-            ((cursor, found),) = self.scripts.call([scan], retry=True)
+        for found in self.scripts.scan("SCAN", match=self.keys.access_tokens, count=1000):
             # One DEL for each key: a cluster refuses a command with keys of several slots.
             yield sum(self.scripts.call([("DEL", key) for key in found])) if found else 0
-            if int(cursor) == 0:
-                break
         self.scripts.confirm(self.keys.barrier("store"))
