@@ -120,14 +120,20 @@ class Tokens:
     def delete_all(self) -> Iterator[int]:
         """Delete the access tokens of all tenants under the key prefix. At the end, this is durable.
 
-        Read the whole key space with SCAN, and yield the number of deleted tokens after each step.
+        Read the whole key space with SCAN, and yield the number of deleted tokens after each step. Then
+        delete the indexes that count the tokens.
         """
+        yield from self._delete_matching(self.keys.access_tokens)
+        for _ in self._delete_matching(self.keys.token_indexes):
+            pass
+        self.scripts.confirm(self.keys.barrier("store"))
+
+    def _delete_matching(self, pattern: bytes) -> Iterator[int]:
         cursor: Any = 0
         while True:
-            scan = ("SCAN", cursor, "MATCH", self.keys.access_tokens, "COUNT", 1000)
+            scan = ("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
             ((cursor, found),) = self.scripts.call([scan], retry=True)
             # One DEL for each key: a cluster refuses a command with keys of several slots.
             yield sum(self.scripts.call([("DEL", key) for key in found])) if found else 0
             if int(cursor) == 0:
-                break
-        self.scripts.confirm(self.keys.barrier("store"))
+                return

@@ -268,6 +268,20 @@ def test_a_secret_has_a_bounded_number_of_access_tokens(make: Make, clock: Clock
     authority.exchange(rotated.pat.id, rotated.secret)
 
 
+def test_who_loses_all_access_tokens_may_have_as_many_again(make: Make, clock: Clock) -> None:
+    authority = make(clock=clock, max_tokens_per_secret=2)
+    issued = issue(authority)
+    for _ in range(2):
+        authority.exchange(issued.pat.id, issued.secret)
+    with pytest.raises(RateLimited):
+        authority.exchange(issued.pat.id, issued.secret)
+    authority.purge_access_tokens()
+    for _ in range(2):
+        authority.exchange(issued.pat.id, issued.secret)
+    with pytest.raises(RateLimited):
+        authority.exchange(issued.pat.id, issued.secret)
+
+
 def test_where_the_exchange_quota_bounds_the_tokens_nothing_counts_them(make: Make, clock: Clock) -> None:
     authority = make(clock=clock)  # 60 at once and 60 a minute, for 15 minutes: 960
     issued = issue(authority, access_token_ttl=900)
