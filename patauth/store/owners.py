@@ -18,7 +18,7 @@ from ..model.quota import Quota
 from .asking import Pause, refuse_late
 from .keys import Keys, OwnerKeys
 from .pats import Pats
-from .record import SCHEMA, VERSION_BYTES, id_in_entry, not_understood
+from .record import SCHEMA, VERSION_BYTES, id_in_entry, last_entry_of_pat, not_understood
 from .scripts import OWNER_INDEX, PRELUDE, Arguments, NotDurable, Script, Scripts, Unfinished, understood
 from .tenant_index import TenantIndex
 
@@ -108,13 +108,13 @@ class Owners:
                 for entries in self._entries(owner_id, tag, _PIECE):
                     yield self.mend(owner_id, tag, entries)
 
-    def walk(self, owner_id: str, tag: str, size: int) -> Iterator[list[PatId]]:
-        """Yield the ids of all PATs of an owner, in order of creation and in pieces of `size`.
+    def walk(self, owner_id: str, tag: str, size: int) -> Iterator[tuple[list[bytes], list[PatId]]]:
+        """Yield the entries and ids of all PATs of an owner, in order of creation and in pieces of `size`.
 
-        None is missing that is there from begin to end.
+        None is missing that is there from begin to end, and none comes twice.
         """
         for entries in self._entries(owner_id, tag, size):
-            yield [id_in_entry(entry, tag) for entry in entries]
+            yield entries, [id_in_entry(entry, tag) for entry in entries]
 
     def _entries(self, owner_id: str, tag: str, size: int) -> Iterator[list[bytes]]:
         name, after = self.keys.owner(tag, owner_id).created, b"-"
@@ -127,7 +127,7 @@ class Owners:
                 yield entries
             if len(entries) < size:
                 return
-            after = b"(" + entries[-1]
+            after = b"(" + last_entry_of_pat(entries[-1])  # it may have a new name by now
 
     # -- changing all PATs ----------------------------------------------------------------------------
 
@@ -239,8 +239,13 @@ class _Done:
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
-        self.pat_ids: list[PatId] = []
+        self._found: dict[PatId, None] = {}  # a change that begins again meets a PAT again
         self.unread: list[PatId] = []  # whose record has a schema that this version does not know
+
+    @property
+    def pat_ids(self) -> list[PatId]:
+        """The ids of the PATs that were there, each one once."""
+        return list(self._found)
 
     def ids_in(self, piece: list[bytes]) -> list[PatId]:
         """Return the ids of the PATs of a piece."""
@@ -252,7 +257,7 @@ class _Done:
         found = zip(self.ids_in(piece), understood(flags, *[int] * len(piece)), strict=True)
         for pat_id, flag in found:
             if flag == 1:
-                self.pat_ids.append(pat_id)
+                self._found[pat_id] = None
             elif flag == _UNKNOWN:
                 self.unread.append(pat_id)
         return following

@@ -120,9 +120,15 @@ class Tokens:
     def delete_all(self) -> Iterator[int]:
         """Delete the access tokens of all tenants under the key prefix. At the end, this is durable.
 
-        Read the whole key space with SCAN, and yield the number of deleted tokens after each step.
+        Read the whole key space with SCAN, and yield the number of deleted tokens after each step. Then
+        delete the indexes that count the tokens.
         """
-        for found in self.scripts.scan("SCAN", match=self.keys.access_tokens, count=1000):
+        yield from self._delete_matching(self.keys.access_tokens)
+        for _ in self._delete_matching(self.keys.token_indexes):
+            pass
+        self.scripts.confirm(self.keys.barrier("store"))
+
+    def _delete_matching(self, pattern: bytes) -> Iterator[int]:
+        for found in self.scripts.scan("SCAN", match=pattern, count=1000):
             # One DEL for each key: a cluster refuses a command with keys of several slots.
             yield sum(self.scripts.call([("DEL", key) for key in found])) if found else 0
-        self.scripts.confirm(self.keys.barrier("store"))

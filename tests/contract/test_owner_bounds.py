@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -25,8 +26,11 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth.model.pat_id import PatId
+from patauth.operations import listing
 from patauth.store import owners as store_owners
 from patauth.store.owners import Owners
+from patauth.store.pats import Pats
+from patauth.store.record import name_tag
 from patauth.store.scripts import Script, Scripts
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.clocks import MINUTE, Clock
@@ -158,6 +162,41 @@ def test_an_entry_that_lost_its_record_is_repaired_by_the_page_that_meets_it(
     issue(authority, "n1")
 
 
+def test_a_listing_of_all_repairs_entries_that_lost_their_records(make: Make, clock: Clock) -> None:
+    """Else they would count towards the maximum, although no listing shows them."""
+    authority = make(clock=clock, max_pats_per_owner=2)
+    made = [issue(authority, f"n{number}").pat.id for number in range(2)]
+    pats = store_of(authority).pats
+    pats.scripts.call([("DEL", pats.keys.pat(PatId(pat_id))) for pat_id in made])
+    assert names(authority) == []
+    issue(authority, "n0")
+
+
+@shared_engines
+def test_a_pat_that_gets_a_new_name_meanwhile_is_listed_once(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is the last part of an entry of the index."""
+    monkeypatch.setattr(listing, "_PIECE", 2)
+    authority = make(clock=clock)
+    for number in range(4):
+        issue(authority, f"n{number}")
+        clock.advance(1)
+    later = next(name for name in map(str, itertools.count()) if name_tag(name) > name_tag("n1"))
+
+    middle = authority.list(owner_id="alice")[1].id
+
+    def rename(real: Callable[..., Any], self: Pats, pat_ids: Any) -> Any:
+        found = real(self, pat_ids)
+        if len(pat_ids) == 2 and PatId(middle) in pat_ids:
+            authority.update(middle, name=later)
+        return found
+
+    with standing_in(Pats, "read", rename):
+        assert names(authority) == ["n0", "n1", "n2", "n3"]
+    assert names(authority) == ["n0", later, "n2", "n3"]
+
+
 # -- quotas of makers ----------------------------------------------------------------------------------------
 
 
@@ -279,6 +318,20 @@ def test_a_secret_has_a_bounded_number_of_access_tokens(make: Make, clock: Clock
     with pytest.raises(PatAuthError):
         authority.verify_bearer(third.value)
     authority.exchange(rotated.pat.id, rotated.secret)
+
+
+def test_who_loses_all_access_tokens_may_have_as_many_again(make: Make, clock: Clock) -> None:
+    authority = make(clock=clock, max_tokens_per_secret=2)
+    issued = issue(authority)
+    for _ in range(2):
+        authority.exchange(issued.pat.id, issued.secret)
+    with pytest.raises(RateLimited):
+        authority.exchange(issued.pat.id, issued.secret)
+    authority.purge_access_tokens()
+    for _ in range(2):
+        authority.exchange(issued.pat.id, issued.secret)
+    with pytest.raises(RateLimited):
+        authority.exchange(issued.pat.id, issued.secret)
 
 
 def test_where_the_exchange_quota_bounds_the_tokens_nothing_counts_them(make: Make, clock: Clock) -> None:
@@ -502,7 +555,7 @@ def test_a_disabling_outlasts_an_enabling_that_began_and_ended_meanwhile(make_at
         return real(*given, **named)
 
     with standing_in(Owners, "_write_state", step):
-        authority.disable_owner("alice")
+        assert authority.disable_owner("alice") == 10, "each one counts once"
     assert not any(passes(authority, one) for one in issued)
     with pytest.raises(Forbidden):
         issue(authority, "new")
