@@ -103,7 +103,10 @@ def test_without_memory_the_wrong_secret_ends_nothing_and_what_is_no_end_is_503(
     fill(server)
     wrong = basic_of(issued).replace("Basic ", "Basic AA")
     assert sent(authority, "DELETE", SELF, wrong) == 401
-    assert sent(authority, "DELETE", SELF, bearer(other.token[:-1] + "x")) == 401
+    assert (
+        sent(authority, "DELETE", SELF, bearer(other.token[:-1] + ("x" if other.token[-1] != "x" else "y")))
+        == 401
+    )
     path = PATHS + issued.pat.id
     assert sent(authority, "DELETE", path, basic_of(other)) == 403
     assert sent(authority, "GET", path, basic_of(issued)) == 503
