@@ -1,7 +1,7 @@
 """Changes of all PATs of an owner: disabling, enabling, revoking.
 
-An owner may have thousands of PATs. So a change goes in pieces, one script for each. The owner record, or a key
-that stops creations, comes first, so that no new PAT escapes.
+An owner may have thousands of PATs. So a change goes in pieces, one script for each. The owner record, or a
+key that stops creations, comes first, so that no new PAT escapes.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class OwnerChanges:
         """Disable or enable an owner durably. Return the ids of the PATs whose record says so now.
 
         Raise `NotDurable` and `Unfinished`, whose result are these ids so far, `Conflict` when a call that
-        began later does the opposite, or `StoreUnavailable`, also if a PAT has a schema that this version does
-        not know. It is safe to repeat.
+        began later does the opposite, or `StoreUnavailable`, also if a PAT has a schema that this version
+        does not know. It is safe to repeat.
         """
         keys = self.keys.owner(tag, owner_id)
         record, piece = self._begin(keys, tag, disabled)
@@ -85,8 +85,8 @@ class OwnerChanges:
             return self._begin(keys, tag, disabled)
         if (found[_STATE_AT:_EPOCH_AT] == b"d") == disabled:
             return found, []  # another call does the same, or a failover has lost our last pieces
-        done = "enables" if disabled else "disables"
-        raise Conflict(f"another call {done} this owner at the same time; repeat yours if it is to win")
+        other = "enabling" if disabled else "disabling"
+        raise Conflict(f"{other} this owner began later, at the same time; repeat your call if it is to win")
 
     def _write_state(
         self, keys: OwnerKeys, record: bytes, piece: list[bytes], done: _Done, pause: Pause

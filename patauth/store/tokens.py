@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
+from ..errors import StoreUnavailable
 from ..model.pat_id import PatId
 from .asking import DELETIONS, Judged, Outcome, Pause, asking_of, outcome_of
 from .deadline import Deadline
@@ -23,6 +25,9 @@ from .record import (
 )
 from .scripts import PRELUDE, Script, Scripts, understood
 
+_log = logging.getLogger("patauth.store")
+
+_PIECE = 100  # access tokens that one call deletes
 _ISSUE, _READ = Script("issue", PRELUDE), Script("read", PRELUDE)
 _DELETE = Script("delete_token", PRELUDE)
 
@@ -116,6 +121,21 @@ class Tokens:
         outcome = self.scripts.run_durably(_DELETE, names, (who,), read)
         pause.wait()
         return outcome
+
+    def forget(self, pat_id: PatId, generations: Iterable[int]) -> None:
+        """Delete the counted access tokens of secrets that have ended: nothing else frees their memory.
+
+        They are worth nothing any more, so an error is logged, and they go when they expire.
+        """
+        keys = self.keys
+        for index in [keys.tokens_of(pat_id, generation) for generation in generations]:
+            try:
+                while digests := self.scripts.call([("ZRANGE", index, 0, _PIECE - 1)], retry=True)[0]:
+                    tokens = [keys.access_token(pat_id, digest) for digest in digests]
+                    self.scripts.call([("DEL", *tokens), ("ZREM", index, *digests)], retry=True)
+            except StoreUnavailable as problem:
+                _log.warning("access tokens of an ended secret stay until they expire: %s", problem.detail)
+                return
 
     def delete_all(self) -> Iterator[int]:
         """Delete the access tokens of all tenants under the key prefix. At the end, this is durable.

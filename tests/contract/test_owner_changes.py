@@ -23,6 +23,7 @@ from patauth import (
 from patauth.model.pat_id import PatId
 from patauth.store import owner_changes
 from patauth.store.owner_changes import OwnerChanges
+from patauth.store.scripts import Script, Scripts
 from tests.support.authorities import Make, basic_of, issue, maker_of
 from tests.support.clocks import Clock
 from tests.support.internals import store_of
@@ -294,3 +295,22 @@ def test_what_was_done_before_an_error_is_in_the_trail(
     with standing_in(OwnerChanges, "_write_state", fail(1)), pytest.raises(StoreUnavailable, match="in part"):
         authority.disable_owner("alice")
     assert '"event": "owner.disable", "ownerId": "alice", "pats": 3, "outcome": "unfinished"' in caplog.text
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_disabling_whose_reply_was_lost_says_that_it_could_not_read_a_pat(make_at: Make) -> None:
+    """A piece that is sent twice, or is done by another call: what it could not read is forgotten."""
+    authority = make_at()
+    made = [issue(authority, f"n{number}") for number in range(5)]
+    pats = store_of(authority).pats
+    pats.scripts.call([("SETRANGE", pats.keys.pat(PatId(made[0].pat.id)), 0, b"3")])
+    sent: list[int] = []
+
+    def twice(real: Callable[..., Any], self: Scripts, script: Script, *given: Any, **named: Any) -> Any:
+        if script is owner_changes._STATE and not sent:
+            sent.append(1)
+            real(self, script, *given, **named)
+        return real(self, script, *given, **named)
+
+    with standing_in(Scripts, "run", twice), pytest.raises(StoreUnavailable):
+        authority.disable_owner("alice")

@@ -11,6 +11,7 @@ import pytest
 from patauth import (
     Authority,
     Conflict,
+    Forbidden,
     InvalidRequest,
     IssuedPat,
     Owner,
@@ -171,3 +172,31 @@ def test_where_the_exchange_quota_bounds_the_tokens_nothing_counts_them(make: Ma
         authority.exchange(one.pat.id, one.secret)
     assert pats.scripts.call([("EXISTS", index) for index in indexes]) == [0, 1]
     assert 0 < pats.scripts.call([("PTTL", indexes[1])])[0] <= 43_200_000
+
+
+def test_a_rotation_hands_out_no_bigger_quota(make_at: Make, clock: Clock) -> None:
+    authority = make_at(clock=clock, request_quota="20/10")
+    big = issue(authority, "big", scope=["x"], request_quota="1000/10")
+    small = issue(authority, "small", scope=["x", MY])
+    with pytest.raises(Forbidden):
+        authority.rotate(big.pat.id, by=authority.authenticate(basic_of(small)))
+
+
+@pytest.mark.parametrize("how", ["rotate", "delete and make again"])
+def test_neither_rotation_nor_deletion_leaves_more_token_records_than_the_bound(
+    make_at: Make, clock: Clock, how: str
+) -> None:
+    authority = make_at(clock=clock, max_tokens_per_secret=5, access_token_ttl=43_200)
+    issued = issue(authority)
+    for _ in range(5):
+        for _ in range(5):
+            authority.exchange(issued.pat.id, issued.secret)
+        clock.advance(6_000)
+        if how == "rotate":
+            issued = authority.rotate(issued.pat.id, overlap=timedelta(0))
+        else:
+            authority.delete(issued.pat.id)
+            issued = issue(authority)
+    keys = store_of(authority).pats.keys
+    found = store_of(authority).pats.scripts.call([("KEYS", keys.access_tokens)])[0]
+    assert len(found) <= 2 * 5
