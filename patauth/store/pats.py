@@ -305,7 +305,8 @@ class Pats:
         def removed(reply: list[Any], pat_ids: list[PatId]) -> list[PatId]:
             if pat_ids:
                 self.tenant_index.forget(pat_ids)
-            return [pat_id for pat_id, one in zip(pat_ids, reply[2:], strict=True) if one == 1]
+            removals = understood(reply, int, int, *[int] * len(pat_ids))[2:]
+            return [pat_id for pat_id, one in zip(pat_ids, removals, strict=False) if one == 1]
 
         found = self._on_all_of(owner_id, tag, _REVOKE_OWNER, names, lambda _: (), removed)
         if not found:
@@ -329,7 +330,8 @@ class Pats:
         pause = Pause()
         sequence_of = [("HGET", self.keys.owner(tag, owner_id), "sequence")]
         for _ in range(_TRIES):
-            (sequence,) = self.scripts.call(sequence_of, retry=True)
+            (found,) = self.scripts.call(sequence_of, retry=True)
+            (sequence,) = understood([found or b"0"], bytes)
             pat_ids = self.ids_of(owner_id, tag)
             latest = self.latest(self.now())
 
@@ -341,7 +343,7 @@ class Pats:
                 pause.note(reply)
                 return read(reply, pat_ids)
 
-            given = (sequence or b"0", latest, *arguments(pat_ids))
+            given = (sequence, latest, *arguments(pat_ids))
             with suppress(_Changed):
                 done = self.scripts.run_durably(script, names(pat_ids), given, outcome)
                 pause.wait()

@@ -98,9 +98,22 @@ class Tokens:
         cursor: Any = 0
         while True:
             scan = ("SCAN", cursor, "MATCH", self.keys.access_tokens, "COUNT", 1000)
-            ((cursor, found),) = self.scripts.call([scan], retry=True)
+            (reply,) = self.scripts.call([scan], retry=True)
+            cursor, found = _scanned(reply)
             # One DEL for each key: a cluster refuses a command with keys of several slots.
-            yield sum(self.scripts.call([("DEL", key) for key in found])) if found else 0
-            if int(cursor) == 0:
+            deletions = [("DEL", key) for key in found]
+            yield sum(understood(self.scripts.call(deletions), *[int] * len(found))) if found else 0
+            if cursor == 0:
                 break
         self.scripts.confirm(self.keys.barrier("store"))
+
+
+def _scanned(reply: Any) -> tuple[int, list[bytes]]:
+    """Return the cursor and the keys of a reply to SCAN. Raise `StoreUnavailable` if it has another form."""
+    try:
+        cursor, found = reply
+        if not isinstance(found, list) or not all(isinstance(key, bytes) for key in found):
+            raise ValueError("no list of keys")
+        return int(cursor), found
+    except (TypeError, ValueError) as problem:
+        raise not_understood("answer to SCAN", problem) from None
