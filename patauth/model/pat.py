@@ -9,6 +9,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import IntFlag
 from typing import Literal
 
 from ..errors import InvalidRequest
@@ -87,6 +88,14 @@ class Owner:
         return owner
 
 
+class Disabled(IntFlag):
+    """Why a PAT is disabled. The marks are independent: to enable by one way clears no mark of another."""
+
+    OWNER = 1  # its owner is disabled
+    BY_OWNER = 2  # its owner has disabled it, or a caller who may change the owner's PATs alone
+    BY_OPERATOR = 4  # the application has, or a caller who may change all PATs; only such enable it
+
+
 @dataclass(frozen=True, slots=True)
 class PersonalAccessToken:
     """A PAT as it was when it was read: everything about it but its secret.
@@ -106,7 +115,7 @@ class PersonalAccessToken:
     last_used_ms: int | None = None  # None: not used yet
     access_token_ttl: int | None = None  # seconds; None: the setting
     request_quota: Quota | None = None  # None: the setting
-    disabled: bool = False
+    disabled: Disabled = Disabled(0)
     never_acknowledged: bool = False  # the maker has confirmed that it may never expire
     read_ms: int = field(default=0, compare=False)  # when it was read, by the store's clock
 

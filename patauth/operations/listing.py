@@ -1,6 +1,7 @@
 """Listings of an owner's PATs or a tenant's: filtered, sorted, in pages, and without a scan of the store.
 
-An owner has few PATs, so all of them are read. A tenant may have a million. There, the index that suits
+An owner's PATs are read by their index: a page in order of creation alone, or all of them. A tenant may have
+a million. There, the index that suits
 sorter and filter gives the candidates in order, and their records decide. A listing that no index orders, or
 that the filter narrows too little, is refused if it has more than `MOST` candidates.
 """
@@ -55,6 +56,11 @@ class _Query:
         """The part of all matching PATs that is wanted."""
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether all PATs are wanted, in order of creation."""
+        return self.filter is None and self.sorters in ((), (Sorter("created", False),))
+
     def matches(self, pat: PersonalAccessToken) -> bool:
         """Return whether a PAT passes the filter."""
         return self.filter is None or self.filter.matches(pat)
@@ -103,7 +109,7 @@ def tenant_sequence(actor: Actor) -> int:
 
 def now(actor: Actor) -> int:
     """Return the store's clock (ms since 1970), which expiries and dates of changes use."""
-    return actor.store.pats.now()
+    return actor.store.pats.now("store")
 
 
 class _Lister:
@@ -114,21 +120,40 @@ class _Lister:
         self._tenant = settings.tenant
 
     def of_owner(self, owner_id: str, query: _Query) -> Listing:
-        """Return PATs of an owner. This reads all of the owner's PATs."""
-        pats = self._store.pats
-        pat_ids = pats.ids_of(owner_id, self._store.keyring.owner_tag(self._tenant, owner_id))
-        if not pat_ids:
-            return Listing([], 0 if query.count else None)
+        """Return PATs of an owner: a page in order of creation, or else all are read.
+
+        Raise `InvalidRequest` when there are more than `MOST` to read.
+        """
+        tag = self._store.keyring.owner_tag(self._tenant, owner_id)
+        if query.is_in_order and query.limit is not None and query.limit <= _PIECE:
+            return self._page_of_owner(owner_id, tag, query.offset, query.limit, query.count)
         found: list[PersonalAccessToken] = []
-        for at in range(0, len(pat_ids), _PIECE):
-            found += self._living(pats.read(pat_ids[at : at + _PIECE]))
+        read = 0
+        for pat_ids in self._store.owners.walk(owner_id, tag, _PIECE):
+            read += len(pat_ids)
+            if read > MOST:
+                raise _too_many()
+            found += self._living(self._store.pats.read(pat_ids))
         return _finish(filter(query.matches, found), query)
+
+    def _page_of_owner(self, owner_id: str, tag: str, offset: int, limit: int, count: bool) -> Listing:
+        """Return a page in order of creation. Repair entries without a record, and read it again."""
+        owners = self._store.owners
+        for _ in range(_TRIES):
+            page = owners.page(owner_id, tag, offset, limit)
+            records = self._store.pats.read(page.pat_ids) if page.pat_ids else []
+            found = zip(page.entries, records, strict=True)
+            missing = [entry for entry, record in found if record is None]
+            if not missing:
+                break
+            owners.mend(owner_id, tag, missing)
+        return Listing(self._living(records), page.total if count else None)
 
     def of_tenant(self, query: _Query) -> Listing:
         """Return PATs of the tenant, by the index that suits best."""
         index, by = self._store.tenant_index, query.filter
         self._store.settle_key()
-        now = self._store.pats.now()
+        now = self._store.pats.now("store")
         named = None if by is None else by.ids()
         if named is not None:
             ids = sorted(pat_id for pat_id in map(PatId.read, named) if pat_id is not None)
@@ -203,10 +228,7 @@ class _Lister:
                 yield from living
             if piece.total <= size:
                 return
-        raise InvalidRequest(
-            f"this would read over {MOST} PATs; narrow it by owner, or by the date that it sorts by",
-            field="filters",
-        )
+        raise _too_many()
 
     def _read(
         self, plan: _Plan, now: int, entries: list[tuple[PatId, int]]
@@ -246,6 +268,13 @@ class _Plan:
     descending: bool
     in_order: bool  # the index has the wanted order
     exact: bool  # every PAT in the range matches the filter
+
+
+def _too_many() -> InvalidRequest:
+    return InvalidRequest(
+        f"this would read over {MOST} PATs; narrow it by owner, or by the date that it sorts by",
+        field="filters",
+    )
 
 
 def _finish(found: Iterable[PersonalAccessToken], query: _Query) -> Listing:

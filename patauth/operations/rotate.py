@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from ..errors import Conflict, Forbidden, InvalidRequest, StoreUnavailable
+from ..errors import Conflict, InvalidRequest, StoreUnavailable
 from ..events import Facts
 from ..model.pat import IssuedPat, PersonalAccessToken
 from ..store.asking import Outcome, Window
@@ -66,9 +66,7 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
 
 def _check(judged: Actor, pat: PersonalAccessToken) -> None:
     require_changeable(pat, pat.read_ms)
-    most = judged.limit
-    if not most.covers(pat.scope) or not most.allows(pat.expires_ms):
-        raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
+    judged.require_no_more(pat)
 
 
 def _facts(actor: Actor, after: PersonalAccessToken, overlap: timedelta) -> Facts:

@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class Script:
-    """A Lua script: the layout of records, the prelude if it needs that, and its own file."""
+    """A Lua script: the layout of records, the `parts` that it needs, and its own file, all of lua/."""
 
-    def __init__(self, name: str, *, prelude: bool = True) -> None:
-        self.text, self.digest = _read(name, prelude)
+    def __init__(self, name: str, *parts: str) -> None:
+        self.text, self.digest = _read("layout", *parts, name)
 
     def in_full(self, command: Command) -> Command:
         """Return the command with the script's text in place of its digest."""
@@ -31,14 +31,14 @@ class Script:
 
 
 @cache
-def _read(name: str, prelude: bool) -> tuple[bytes, bytes]:
+def _read(*parts: str) -> tuple[bytes, bytes]:
     folder = files(__package__) / "lua"
-    parts = ("layout", "prelude", name) if prelude else ("layout", name)
     text = b"".join([(folder / f"{part}.lua").read_bytes() for part in parts])
     return text, sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
-_BARRIER = Script("barrier")
+PRELUDE, OWNER_INDEX = "prelude", "owner_index"  # parts of scripts
+_CONFIRM = Script("confirm", PRELUDE)
 
 
 class Prepared:
@@ -90,6 +90,12 @@ class NotDurable(StoreUnavailable):
     def __init__(self, result: Any, *, detail: str) -> None:
         super().__init__(detail=detail)
         self.result = result
+
+
+class Unfinished(NotDurable):
+    """Some pieces of a long change are done, and others may not be. The call is safe to repeat."""
+
+    default = "done in part; repeat the call"
 
 
 class Wait:
@@ -145,17 +151,24 @@ class Scripts:
         return other
 
     def run(
-        self, script: Script, keys: Sequence[bytes], arguments: Arguments = (), now: int | None = None
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Arguments = (),
+        now: int | None = None,
+        *,
+        retry: bool = True,
     ) -> list[Any]:
-        """Run a script that is safe to send twice, and return its answer: a list that begins with a number.
+        """Run a script, and return its answer: a list that begins with a number.
 
-        `now` (ms) takes the place of the clock. Raise `StoreUnavailable`.
+        `now` (ms) takes the place of the clock. `retry`: sending it twice is harmless. Raise
+        `StoreUnavailable`.
         """
         command, at = self._command(script, keys, arguments, now), self.deadline().at
         try:
-            (reply,) = self._transport.call((command,), at, retry=True)
+            (reply,) = self._transport.call((command,), at, retry=retry)
         except ScriptMissing:
-            (reply,) = self._transport.call((script.in_full(command),), at, retry=True)
+            (reply,) = self._transport.call((script.in_full(command),), at, retry=retry)
         return understood(reply, int)
 
     def prepare(
@@ -217,7 +230,18 @@ class Scripts:
         Raise `NotDurable`.
         """
         if self.wait.command is not None:
-            self.run_durably(_BARRIER, [barrier], (), lambda _: None, call)
+            self.run_durably(_CONFIRM, [barrier], (), lambda _: None, call)
+
+    def confirmed(self, barrier: bytes, ends: bytes, records: Sequence[bytes]) -> tuple[int, list[Any]]:
+        """Return how long to wait for ends (ms), and what records hold, durably: one server says both.
+
+        `barrier`, `ends` and `records` are keys in one slot. Raise `NotDurable`.
+        """
+
+        def read(reply: list[Any]) -> tuple[int, list[Any]]:
+            return understood(reply, int, int)[1], reply[2:]
+
+        return self.run_durably(_CONFIRM, [barrier, ends, *records], (), read)
 
     def call(self, commands: Sequence[Command], retry: bool = False) -> list[Any]:
         """Send plain commands and return their replies. Allow for the time that a wait among them may take.

@@ -18,7 +18,7 @@ from ..model.pat import PersonalAccessToken, is_gone
 from ..model.pat_id import PatId
 from .keys import Keys
 from .record import NEVER, PatRecord, not_understood, unpack
-from .scripts import Script, Scripts, understood
+from .scripts import PRELUDE, Script, Scripts, understood
 from .transport.wire import Command
 
 _log = logging.getLogger("patauth.store")
@@ -29,7 +29,7 @@ _IN_FLIGHT = 60_000  # ms for which an entry without a record, or a mark, may be
 _SUSPECTS = 10_000  # most entries of each kind that a listing checks first
 _YOUNG = 500  # newest entries that a listing checks for a missing record
 _AT_ONCE = 500  # most records that one call reads, or entries that it repairs
-_PAGE = Script("page")
+_PAGE = Script("page", PRELUDE)
 _MARK_BYTES = 17  # a PAT id and one of the two below
 _USE, _EXPIRY = b"u", b"e"  # which entry of a PAT a mark is about
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..model.pat_id import PatId
 from .asking import DELETIONS, Judged, Outcome, Pause, asking_of, outcome_of
@@ -21,12 +21,19 @@ from .record import (
     unpack,
     unpack_token,
 )
-from .scripts import Script, Scripts, understood
+from .scripts import PRELUDE, Script, Scripts, understood
 
-_ISSUE, _READ, _DELETE = Script("issue"), Script("read"), Script("delete_token")
+_ISSUE, _READ = Script("issue", PRELUDE), Script("read", PRELUDE)
+_DELETE = Script("delete_token", PRELUDE)
 
 Issued = Literal["issued", "gone"]
-_ISSUED, _CHANGED = 1, 2  # answers of lua/issue.lua
+_ISSUED, _CHANGED, _FULL = 1, 2, 3  # answers of lua/issue.lua
+
+
+class Full(NamedTuple):
+    """A secret has as many access tokens as it may have. One of them ends in `ms`."""
+
+    ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +47,26 @@ class Tokens:
         """Return these tokens with one deadline for all calls."""
         return Tokens(self.scripts.until(deadline), self.keys)
 
-    def issue(self, seen: PatRecord, digest: bytes, token: TokenRecord) -> Issued | PatRecord:
+    def issue(
+        self, seen: PatRecord, digest: bytes, token: TokenRecord, most: int | None
+    ) -> Issued | Full | PatRecord:
         """Write an access token, if the record of its PAT still equals `seen`.
 
         A later use makes no difference.
 
-        `digest` is the SHA-256 of the token's text. Return "issued" when the token was written, "gone" when
-        the PAT was deleted or has expired, and the new record of the PAT when it has changed.
+        `digest` is the SHA-256 of the token's text. `most` is how many tokens its secret may have; None: they
+        are not counted. Return "issued" when the token was written, "gone" when the PAT was deleted or has
+        expired, and the new record of the PAT when it has changed.
         """
         pat_id = seen.pat_id
         names = [self.keys.pat(pat_id), self.keys.access_token(pat_id, digest)]
-        reply = self.scripts.run(_ISSUE, names, (seen.packed, pack_token(token)))
+        arguments: list[bytes | int] = [seen.packed, pack_token(token)]
+        if most is not None:
+            names.append(self.keys.tokens_of(pat_id, token.generation))
+            arguments.append(most)
+        reply = self.scripts.run(_ISSUE, names, arguments)
+        if reply[0] == _FULL:
+            return Full(understood(reply, int, int, int)[2])
         if reply[0] != _CHANGED:
             return "issued" if reply[0] == _ISSUED else "gone"
         _, now, changed = understood(reply, int, int, bytes)[:3]
@@ -73,20 +89,31 @@ class Tokens:
             return None
         return unpack(pat).as_read_at(now), unpack_token(token)
 
-    def delete(self, pat_id: PatId, digest: bytes, by: Judged | None) -> Outcome:
+    def confirmed(self, pat_id: PatId, digest: bytes) -> bool:
+        """Return whether an access token and its PAT are there, once that is durable and holds in all slots.
+
+        For a revocation that finds its work done. Raise `NotDurable`.
+        """
+        keys = self.keys
+        names = [keys.pat(pat_id), keys.access_token(pat_id, digest)]
+        ms, found = self.scripts.confirmed(keys.barrier(pat_id.tag), keys.ends(pat_id.tag), names)
+        Pause(ms).wait()
+        return all(record is not None for record in found)
+
+    def delete(self, token: TokenRecord, digest: bytes, by: Judged | None) -> Outcome:
         """Delete an access token durably. Return "made", or "gone" if it was gone.
 
         `by` is the credential that asks for this, if one does; its PAT has the same owner tag. Raise
         `NotDurable` when the server does not confirm the write in time: the caller may repeat the call.
         """
-        asking, who = asking_of(self.keys, by, pat_id)
-        names = [self.keys.access_token(pat_id, digest), self.keys.pat(pat_id), self.keys.ends(pat_id.tag)]
+        keys, pat_id = self.keys, token.pat_id
+        asking, who = asking_of(keys, by, pat_id)
+        ends, barrier = keys.ends(pat_id.tag), keys.barrier(pat_id.tag)
+        index = keys.tokens_of(pat_id, token.generation)
+        names = [keys.access_token(pat_id, digest), keys.pat(pat_id), index, ends, barrier, *asking]
         pause = Pause()
         read = partial(outcome_of, DELETIONS, pause=pause)
-        outcome = self.scripts.run_durably(_DELETE, [*names, *asking], (who,), read)
-        if outcome == "gone":
-            # Another caller has deleted it, and that write may not be durable yet.
-            self.scripts.confirm(self.keys.barrier(pat_id.tag))
+        outcome = self.scripts.run_durably(_DELETE, names, (who,), read)
         pause.wait()
         return outcome
 

@@ -64,8 +64,8 @@ def test_what_is_sent_is_one_command_with_the_keys_of_a_pat(pat_id: str, digest:
     asked = verdicts(line)
     asked.of_token(pat_id, digest, 1.0)
     asked.of_secret(pat_id, tag, 1.0)
-    asked.of_secret(pat_id, tag, 1.0, exchange=True)
-    sha = Script("authenticate", prelude=False).digest
+    asked.of_secret(pat_id, tag, 1.0, "exchange")
+    sha = Script("authenticate").digest
     pat, requests, exchanges = KEYS.pat(pat_id), KEYS.requests(pat_id), KEYS.exchanges(pat_id)
     token = KEYS.access_token(pat_id, digest)
     assert line.sent == [
@@ -80,7 +80,7 @@ def test_a_clock_that_is_given_is_the_last_of_all_arguments() -> None:
     asked = verdicts(line, clock=lambda: 1_893_456_000_000)
     asked.of_token(ID, bytes(32), 1.0)
     asked.of_secret(ID, bytes(16), 1.0)
-    asked.of_secret(ID, bytes(16), 1.0, exchange=True)
+    asked.of_secret(ID, bytes(16), 1.0, "exchange")
     assert [sent[-3:] for sent in line.sent] == [
         [b"", b"", b"1893456000000"],
         [bytes(16), b"", b"1893456000000"],
@@ -112,7 +112,7 @@ def test_a_server_without_the_script_is_sent_its_text_and_the_same_arguments() -
     line = Line([REFUSED, 1], misses=1)
     verdicts(line).of_token(ID, b"\r\n" * 16, 1.0)
     by_digest, in_full = line.sent
-    script = Script("authenticate", prelude=False)
+    script = Script("authenticate")
     assert by_digest[:2] == [b"EVALSHA", script.digest]
     assert in_full == [b"EVAL", script.text, *by_digest[2:]]
 

@@ -13,6 +13,7 @@ import msgspec
 from patauth import Owner, PersonalAccessToken, Quota, StoreUnavailable
 from patauth.crypto.hashing import Digest
 from patauth.model.dates import LATEST
+from patauth.model.pat import Disabled
 from patauth.model.pat_id import PatId
 from patauth.model.rights import allows
 from patauth.store.record import (
@@ -29,7 +30,7 @@ from tests.fuzz.spoil import ODD_BYTES, any_json, spoiled
 from tests.support.clocks import NOW
 from tests.support.rights import ALL_MANAGE
 
-FIXED, SLOT = 55, 77  # bytes before the slots, and of one
+FIXED, SLOT = 69, 77  # bytes before the slots, and of one
 VERSION = b"version!"
 SLOTS = tuple(
     SecretSlot(number, bytes([number]) * 16, Digest(b"s" * 16, b"d" * 32, 19_456, 2, 1)) for number in (2, 1)
@@ -45,7 +46,7 @@ FULL = replace(
     last_used_ms=NOW + 1,
     access_token_ttl=60,
     request_quota=Quota(7, 3),
-    disabled=True,
+    disabled=Disabled.OWNER | Disabled.BY_OPERATOR,
     never_acknowledged=True,
 )
 PATS = [pack(PatRecord(PLAIN, SLOTS[:1]), VERSION), pack(PatRecord(FULL, SLOTS, NOW + 9), VERSION)]

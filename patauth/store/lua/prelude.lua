@@ -1,4 +1,4 @@
--- Precedes every script except authenticate.lua, after layout.lua. Reads the clock, and the fixed part of records.
+-- Precedes the scripts that name it (store/scripts.py), after layout.lua. Reads the clock, and the fixed part of records.
 --   ARGV[1]  now, ms; empty: the server's clock (only tests and touch.lua give a time)
 --   now, now_us  this instant in ms and µs; never concatenate them: a number of 14 digits loses digits as text
 local byte, sub, floor = string.byte, string.sub, math.floor
@@ -45,6 +45,17 @@ local function refused(pat_key, token_key, by)
   end
   if sub(pat, VERSION, VERSION + 7) ~= sub(by, 1, 8) then return 7 end
   return nil
+end
+
+-- Writes a key without content, for WAIT and WAITAOF to wait for. Delete first: that works even when the memory is full.
+local function barrier(key)
+  redis.call('DEL', key)
+  redis.call('SET', key, '', 'PX', 1000)
+end
+
+-- Returns whether an owner is disabled.
+local function is_disabled(owner_key)
+  return sub(redis.call('GET', owner_key) or '', 2, 2) == 'd'
 end
 
 -- What a credential has begun in another slot may still be written there for so long after it was judged, ms.

@@ -19,7 +19,7 @@ class Transport(Protocol):
 
         `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
         `patience` is how many seconds beyond the deadline the server may wait, as WAIT does. Raise
-        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds.
+        `StoreUnavailable`, of which `ScriptMissing`, `MemoryFull` and `Unanswered` are kinds.
         """
 
     def send(
@@ -38,10 +38,15 @@ class ScriptMissing(StoreUnavailable):
     """The server does not know the script's digest, so send its text. The connection is still good."""
 
 
+class MemoryFull(StoreUnavailable):
+    """The server's memory is full: it writes nothing that may need more. The connection is still good."""
+
+
 class Unanswered(StoreUnavailable):
     """A command was sent, and no readable answer came: the server may have run it, or may still run it."""
 
 
 def unavailable(problem: Exception) -> StoreUnavailable:
     """Return the error for a caller. It only says that the store fails; `detail` tells the log why."""
-    return StoreUnavailable(detail=f"{type(problem).__name__}: {problem}")
+    kind = MemoryFull if str(problem).startswith("OOM") else StoreUnavailable
+    return kind(detail=f"{type(problem).__name__}: {problem}")

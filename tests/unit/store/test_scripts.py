@@ -11,7 +11,7 @@ import pytest
 
 from patauth import Authority, Owner, PatAuthError, StoreUnavailable
 from patauth.store.deadline import Deadline
-from patauth.store.scripts import Script, Scripts, Wait, understood
+from patauth.store.scripts import PRELUDE, Script, Scripts, Wait, understood
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.internals import transport_of
 from tests.support.tables import each
@@ -55,7 +55,7 @@ def test_a_view_that_was_made_before_knows_what_the_first_connection_has_learned
     other, recorder = scripts_with(missing := Wait(("WAITAOF", 1, 0, 10), 1.0))
     view = other.until(None)
     missing.learn(lambda _: [[None]])
-    view.run_durably(Script("barrier"), [b"barrier"], (), lambda reply: reply)
+    view.run_durably(Script("confirm", PRELUDE), [b"barrier"], (), lambda reply: reply)
     view.confirm(b"barrier")
     assert [names for _, names in recorder.sent] == [["EVAL"]]
 
