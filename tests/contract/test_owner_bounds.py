@@ -32,7 +32,7 @@ from tests.support.authorities import Make, basic_of, issue
 from tests.support.clocks import MINUTE, Clock
 from tests.support.internals import store_of
 from tests.support.interventions import standing_in
-from tests.support.servers import Server
+from tests.support.servers import Server, shared_engines
 from tests.support.tables import each
 
 MY, ALL = "idn:my-personal-access-tokens:manage", "idn:all-personal-access-tokens:manage"
@@ -86,6 +86,7 @@ def test_who_makes_pats_that_expire_at_once_never_has_more_than_both_bounds_allo
     assert len(authority.list()) == len(authority.list(owner_id="alice"))
 
 
+@shared_engines
 def test_one_creation_removes_at_most_ten(make: Make, clock: Clock) -> None:
     """A setting that is lowered costs no creation more than that."""
     authority = make(clock=clock, max_pats_per_owner=100)
