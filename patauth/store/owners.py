@@ -21,6 +21,7 @@ from .pats import Pats
 from .record import SCHEMA, VERSION_BYTES, id_in_entry, not_understood
 from .scripts import OWNER_INDEX, PRELUDE, Arguments, NotDurable, Script, Scripts, Unfinished, understood
 from .tenant_index import TenantIndex
+from .transport.protocol import Unanswered
 
 _BEGIN, _STATE = Script("owner_begin", PRELUDE), Script("owner_state", PRELUDE)
 _REVOKE = Script("revoke_owner", PRELUDE, OWNER_INDEX)
@@ -127,7 +128,10 @@ class Owners:
                 try:
                     following = self._write_state(keys, record, piece, done, pause)
                 except _Otherwise as found:
-                    record, piece = self._go_on(keys, tag, disabled, found.record)
+                    if piece and found.record == record[:_LAST_AT] + piece[-1]:
+                        record = found.record  # our reply was lost; the same again tells what was there
+                    else:
+                        record, piece = self._go_on(keys, tag, disabled, found.record)
                     continue
                 is_done = not piece and not following
                 if piece:
@@ -210,7 +214,11 @@ class Owners:
 
         if durably:
             return self.scripts.run_durably(_REVOKE, names, arguments, read)
-        following = read(self.scripts.run(_REVOKE, names, arguments))
+        try:
+            following = read(self.scripts.run(_REVOKE, names, arguments, retry=not piece))
+        except Unanswered:
+            done.pat_ids += pat_ids  # a second try would find none, and nobody would tell that they are gone
+            raise
         if pat_ids:
             self.tenant_index.forget(pat_ids)
         return following

@@ -74,7 +74,8 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        return {**asdict(self), "failures": [asdict(one) for one in self.failures.values()]}
+        outcomes, failures = dict(self.outcomes), [asdict(one) for one in self.failures.values()]
+        return {**vars(self), "outcomes": outcomes, "failures": failures}
 
 
 def search(target: Target, seed: int, goes_on: Callable[[Report], bool], *, tries: int = TRIES) -> Report:

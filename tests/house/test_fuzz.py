@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 
 import pytest
+from click.testing import CliRunner
 
 from patauth.jwt import claims
 from patauth.model import credentials, filters
 from patauth.store import record, scripts
 from patauth.wsgi import bodies
 from patauth.wsgi.api import structs
-from tests.fuzz.__main__ import TARGETS
+from tests.fuzz.__main__ import TARGETS, main
 from tests.fuzz.search import TRIES, Report, Target, TooSlow, search, smallest
 from tests.support.interventions import standing_in
 
@@ -48,6 +51,15 @@ def test_what_patauth_does_is_right(target: Target) -> None:
     assert report.failures == {}
     assert report.tried == report.outcomes.total() == FEW[target.name]
     assert len(report.outcomes) > 2, "neither all are refused, nor are all read"
+
+
+def test_a_report_is_kept_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    given = ["--minutes", "0.01", "--target", "records", "--json", str(file)]
+    assert CliRunner().invoke(main, given).exit_code == 0
+    (kept,) = json.loads(file.read_text("utf-8"))
+    assert kept["tried"] == sum(kept["outcomes"].values()) > 0
+    assert kept["failures"] == []
 
 
 def test_a_seed_makes_the_same_inputs_each_time(target: Target) -> None:
