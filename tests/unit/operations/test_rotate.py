@@ -27,7 +27,7 @@ from patauth.store.record import PatRecord, pack
 from patauth.store.scripts import NotDurable
 from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import basic_of, issue
-from tests.support.clocks import DAY, MINUTE, NOW, Clock
+from tests.support.clocks import MINUTE, NOW, Clock
 from tests.support.internals import VERSION, hasher_of
 from tests.support.interventions import standing_in
 from tests.support.rights import ALL_MANAGE
