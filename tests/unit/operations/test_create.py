@@ -100,7 +100,7 @@ def test_the_host_and_a_guest_say_whose_it_is(make_at: Make, clock: Clock) -> No
     guest = there.authenticate(basic_of(issue(there, owner=Owner("self", "Guest"), scope=[ALL_MANAGE, "a"])))
     for actor in (here.operations.actor(None), there.operations.actor_in("default", guest)):
         new = NewPat(owner=None, name=PatId, scope=["a"], expiry=Expiry(after_ms=DAY))
-        with pytest.raises(InvalidRequest, match="give a patauth.Owner") as refused:
+        with pytest.raises(InvalidRequest, match=r"give a patauth\.Owner") as refused:
             create(actor, new)
         assert refused.value.field == "owner"
         made = create(actor, replace(new, owner="self"))
@@ -135,6 +135,8 @@ def test_an_owner_by_id_is_as_in_their_other_pats(fresh: Make) -> None:
     issue(authority, owner=Owner("known", "Known", "IDENTITY"))
     made = make_pat(authority, owner="known").pat
     assert (made.owner.name, made.owner.type) == ("Known", "IDENTITY")
+    issue(authority, "newer", owner=Owner("known", "Renamed", "APPLICATION"))
+    assert make_pat(authority, owner="known").pat.owner == made.owner, "the oldest one says so"
     plain = fresh()
     assert make_pat(plain, owner="new").pat.owner.type == "IDENTITY"
     assert refusal(lambda: make_pat(plain, owner="no id")) == (InvalidRequest, "owner id")
