@@ -37,7 +37,7 @@ TESTS = {  # of each module, those that have to notice
     "patauth/model/quota.py": ["tests/unit/model/test_quota.py"],
     "patauth/model/credentials.py": ["tests/unit/model/test_credentials.py"],
     "patauth/model/pat_id.py": ["tests/unit/model/test_pat_id.py"],
-    "patauth/operations/permissions.py": ["tests/unit/operations/test_actor.py"],
+    "patauth/operations/permissions.py": ["tests/unit/operations/test_permissions.py"],
     "patauth/operations/pat_change.py": [
         "tests/unit/operations/test_pat_change.py",
         "tests/unit/operations/test_pat_patch.py",

@@ -127,7 +127,7 @@ def test_an_owner_is_of_a_type_that_the_setting_allows(
     assert refusal(lambda: make_pat(authority, owner=owner)) == expected
 
 
-def test_an_owner_by_id_is_as_in_their_other_pats(fresh: Make) -> None:
+def test_an_owner_by_id_is_as_in_their_other_pats(fresh: Make, clock: Clock) -> None:
     """One without PATs has the first type that is allowed, and the id for a name."""
     authority = fresh(owner_types=("APPLICATION", "IDENTITY"))
     made = make_pat(authority, owner="new").pat
@@ -135,6 +135,7 @@ def test_an_owner_by_id_is_as_in_their_other_pats(fresh: Make) -> None:
     issue(authority, owner=Owner("known", "Known", "IDENTITY"))
     made = make_pat(authority, owner="known").pat
     assert (made.owner.name, made.owner.type) == ("Known", "IDENTITY")
+    clock.advance(1)
     issue(authority, "newer", owner=Owner("known", "Renamed", "APPLICATION"))
     assert make_pat(authority, owner="known").pat.owner == made.owner, "the oldest one says so"
     plain = fresh()
