@@ -36,7 +36,7 @@ def check_id(text: object, what: str) -> str:
         raise InvalidRequest("give 1 to 128 visible ASCII characters without blank or '/'", field=what)
     if text == "me":
         raise InvalidRequest("'me' is reserved for the caller; give another id", field=what)
-    return text
+    return str.__str__(text)  # not a subclass, which a record cannot hold
 
 
 def check_name(text: object, what: str = "name") -> str:
@@ -46,6 +46,7 @@ def check_name(text: object, what: str = "name") -> str:
     """
     if not isinstance(text, str):
         raise InvalidRequest("give a text", field=what)
+    text = str.__str__(text)  # not a subclass, which a record cannot hold
     if NOT_IN_NAME.search(text):
         raise InvalidRequest(
             "control characters, line breaks, overrides of writing direction and lone surrogates"
@@ -76,7 +77,7 @@ class Owner:
             raise InvalidRequest("give IDENTITY or another type of the management API", field="owner type")
         object.__setattr__(self, "id", check_id(id, "owner id"))
         object.__setattr__(self, "name", self.id if name is None else check_name(name, "owner name"))
-        object.__setattr__(self, "type", type)
+        object.__setattr__(self, "type", str.__str__(type))
 
     @classmethod
     def stored(cls, id: str, name: str | None, type: str | None) -> Owner:  # noqa: A002

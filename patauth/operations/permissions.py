@@ -106,7 +106,7 @@ class Actor:
 
     def as_host(self) -> Actor:
         """Return the host application as an actor, with the same deadline."""
-        return replace(self, by=None, is_guest=False)
+        return replace(self, by=None)
 
     @property
     def owner(self) -> Owner | None:
@@ -221,7 +221,8 @@ class Actor:
         known = PatId.read(pat_id)
         if known is None:
             raise NotFound
-        return self.visible(verb, self.store.pats.read([known])[0])
+        (record,) = self.store.pats.read([known])
+        return self.visible(verb, record)
 
     def find_all(self, verb: Verb, pat_ids: Sequence[str]) -> list[PatRecord]:
         """Return PATs of any owners that exist for the caller. Raise `NotFound` with the field `ids[N]`."""

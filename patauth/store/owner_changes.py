@@ -20,17 +20,16 @@ from .pats import Pats
 from .record import SCHEMA, VERSION_BYTES, id_in_entry, not_understood
 from .scripts import OWNER_INDEX, PRELUDE, Arguments, NotDurable, Script, Scripts, Unfinished, understood
 from .tenant_index import TenantIndex
+from .transport.protocol import Unanswered
 
 _BEGIN, _STATE = Script("owner_begin", PRELUDE), Script("owner_state", PRELUDE)
 _REVOKE = Script("revoke_owner", PRELUDE, OWNER_INDEX)
 
 _PIECE = 100  # PATs that one script changes
 _UNDER_WAY = 10_000  # ms for which an interrupted change of all PATs leaves its trace
-_STATE_AT, _EPOCH_AT, _EPOCH_BYTES = (
-    1,
-    2,
-    8,
-)  # in an owner record; lua/prelude.lua has what follows during a change
+# Offsets in an owner record; lua/prelude.lua has what follows its head during a change.
+_STATE_AT, _EPOCH_AT, _EPOCH_BYTES = 1, 2, 8
+_HEAD = _EPOCH_AT + _EPOCH_BYTES
 _WRITTEN, _UNKNOWN = 1, 2  # what the scripts say of a PAT; 2: it has a schema that this version does not know
 
 
@@ -64,7 +63,10 @@ class OwnerChanges:
                             break
                     record, piece = self._write_state(keys, record, piece, done, pause)
                 except _RecordDiffers as found:
-                    record, piece = self._go_on(keys, tag, disabled, found.record)
+                    if piece and found.record[:_HEAD] == record[:_HEAD] and found.record.endswith(piece[-1]):
+                        record = found.record  # our reply was lost; the same again tells what was there
+                    else:
+                        record, piece = self._go_on(keys, tag, disabled, found.record)
             if done.has_met_unknown:
                 raise not_understood("PAT record", f"unknown schema; {', '.join(done.unknown)}")
         pause.wait()
@@ -141,7 +143,11 @@ class OwnerChanges:
 
         if durably:
             return self.scripts.run_durably(_REVOKE, names, arguments, read)
-        following = read(self.scripts.run(_REVOKE, names, arguments))
+        try:
+            following = read(self.scripts.run(_REVOKE, names, arguments, retry=not piece))
+        except Unanswered:
+            done.add(pat_ids)  # a second try would find none, and nobody would tell that they are gone
+            raise
         if pat_ids:
             self.tenant_index.forget(pat_ids)
         return following
@@ -165,13 +171,17 @@ class _Done:
         """Return the ids of the PATs of a piece."""
         return [id_in_entry(entry, self.tag) for entry in piece]
 
+    def add(self, pat_ids: list[PatId]) -> None:
+        """Add PATs that were there."""
+        self._found.update(dict.fromkeys(pat_ids))
+
     def read_state(self, piece: list[bytes], reply: list[Any], pause: Pause) -> tuple[bytes, list[bytes]]:
         """Read an answer of lua/owner_state.lua. Return the owner record, and the entries that follow.
 
         Raise `_RecordDiffers`.
         """
         if reply[0] == 0:
-            raise _RecordDiffers(reply[1])
+            raise _RecordDiffers(understood(reply, int, bytes)[1])
         _, ms, met, record, *rest = understood(reply, int, int, int, bytes)
         self.has_met_unknown = met == 1
         return record, self.read(piece, [1, ms, *rest], pause)
@@ -183,7 +193,7 @@ class _Done:
         found = zip(self.ids_in(piece), understood(flags, *[int] * len(piece)), strict=True)
         for pat_id, flag in found:
             if flag == _WRITTEN:
-                self._found[pat_id] = None
+                self.add([pat_id])
             elif flag == _UNKNOWN:
                 self.unknown.append(pat_id)
         return following

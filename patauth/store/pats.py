@@ -131,8 +131,7 @@ class Pats:
 
     def latest(self, now: int) -> int:
         """Return the deadline as an instant of the store's clock (ms), whose time is now `now`."""
-        if not 0 <= now <= dates.LATEST:  # records with such an instant could not be read
-            raise StoreUnavailable(detail=f"the store's clock says {now} ms")
+        _check_clock(now)
         return now + math.ceil(1000 * self.scripts.deadline().left())
 
     def window(self, now: int, tag: str, by: Judged | None) -> Window:
@@ -266,6 +265,7 @@ class Pats:
 
         Return whether it did.
         """
+        _check_clock(used_ms)
         self.tenant_index.mark_use(pat_id, used_ms)
         names, arguments = [self.keys.pat(pat_id)], (used_ms.to_bytes(6),)
         written = self.scripts.run(_TOUCH, names, arguments, now=used_ms)[0]
@@ -313,6 +313,12 @@ class Pats:
             self.tenant_index.forget([pat_id])
         pause.wait()
         return outcome
+
+
+def _check_clock(now: int) -> None:
+    """Raise `StoreUnavailable` for a time (ms) with which no record could be read."""
+    if not 0 <= now <= dates.LATEST:
+        raise StoreUnavailable(detail=f"the store's clock says {now} ms")
 
 
 def _version() -> bytes:

@@ -264,9 +264,15 @@ class Scripts:
         cursor: Any = 0
         while True:
             scan = (*command, cursor, "MATCH", match, "COUNT", count)
-            ((cursor, found),) = self.call([scan], retry=True)
+            (reply,) = self.call([scan], retry=True)
+            try:
+                cursor, found = int(reply[0]), reply[1]
+                if not isinstance(found, list) or not all(isinstance(one, bytes) for one in found):
+                    raise ValueError("no list of texts")
+            except (TypeError, ValueError, IndexError, KeyError) as problem:
+                raise not_understood("answer to SCAN", problem) from None
             yield found
-            if int(cursor) == 0:
+            if cursor == 0:
                 return
 
     def _command(

@@ -151,4 +151,5 @@ class Tokens:
     def _delete_matching(self, pattern: bytes) -> Iterator[int]:
         for found in self.scripts.scan("SCAN", match=pattern, count=1000):
             # One DEL for each key: a cluster refuses a command with keys of several slots.
-            yield sum(self.scripts.call([("DEL", key) for key in found])) if found else 0
+            deletions = [("DEL", key) for key in found]
+            yield sum(understood(self.scripts.call(deletions), *[int] * len(found))) if found else 0

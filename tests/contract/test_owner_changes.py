@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from patauth.model.pat_id import PatId
 from patauth.store import owner_changes
 from patauth.store.owner_changes import OwnerChanges
 from patauth.store.scripts import Script, Scripts
+from patauth.store.transport.wire import Wire
 from tests.support.authorities import Make, basic_of, issue, maker_of
 from tests.support.clocks import Clock
 from tests.support.internals import store_of
@@ -314,3 +315,52 @@ def test_a_disabling_whose_reply_was_lost_says_that_it_could_not_read_a_pat(make
 
     with standing_in(Scripts, "run", twice), pytest.raises(StoreUnavailable):
         authority.disable_owner("alice")
+
+
+@contextmanager
+def losing_reply(script: Script, number: int) -> Iterator[None]:
+    """Lose the reply to the n-th call of a script: the server has done it, and then hangs up."""
+    calls = 0
+
+    def send(real: Callable[..., Any], wire: Wire, packed: bytes, *given: Any) -> Any:
+        nonlocal calls
+        replies = real(wire, packed, *given)
+        if script.digest in packed:
+            calls += 1
+            if calls == number:
+                raise ConnectionResetError("the server hangs up")
+        return replies
+
+    with standing_in(Wire, "send", send):
+        yield
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_change_of_all_counts_the_pats_of_a_piece_whose_reply_was_lost(make_at: Make, number: int) -> None:
+    authority = make_at()
+    for one in range(10):
+        issue(authority, f"n{one}")
+    authority.enable_owner("alice")  # so that the server knows the script
+    with losing_reply(owner_changes._STATE, number):
+        assert authority.disable_owner("alice") == 10
+    with losing_reply(owner_changes._STATE, number):
+        assert authority.enable_owner("alice") == 10
+
+
+@pytest.mark.usefixtures("small_pieces")
+@each("number", [2, 3, 4, 5])
+def test_pats_whose_removal_was_not_answered_are_in_the_trail(
+    make_at: Make, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    """Nobody else will say that they are gone."""
+    authority = make_at()
+    authority.revoke_owner("bob")  # so that the server knows the script
+    for one in range(10):
+        issue(authority, f"n{one}")
+    caplog.set_level("INFO", "patauth.audit")
+    removed = min(3 * (number - 1), 10)
+    with losing_reply(owner_changes._REVOKE, number), pytest.raises(StoreUnavailable, match="in part"):
+        authority.revoke_owner("alice")
+    assert f'"ownerId": "alice", "pats": {removed}, "outcome": "unfinished"' in caplog.text
+    assert authority.revoke_owner("alice") == 10 - removed

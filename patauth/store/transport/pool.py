@@ -36,6 +36,9 @@ LATE = 0.1  # s in which a connection that came too late for its caller becomes 
 BREAKER_FAILURES = 5  # failures in a row before the pool refuses callers at once
 BREAKER_PAUSE = 0.25  # s between two tries while the pool refuses callers
 
+# A reply may say that it is larger than the memory, and hiredis makes room for all of it at once.
+_BROKEN = (WireError, OSError, hiredis.HiredisError, MemoryError)
+
 # After these error replies, another connection or a later try may reach a server that can serve.
 _ELSEWHERE = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MOVED", "ASK", "NOAUTH")
 
@@ -121,7 +124,7 @@ class Connections:
         except TooLate as problem:  # nothing was sent, so this says nothing about the server
             self._release(wire, well=False)
             raise unavailable(problem) from None
-        except (WireError, OSError, hiredis.HiredisError) as problem:
+        except _BROKEN as problem:
             self._drop(wire)
             raise self._unanswered(problem) from None
         except BaseException:
@@ -171,7 +174,7 @@ class Connections:
                 raise
         except TooLate as problem:
             raise unavailable(problem) from None
-        except (WireError, OSError, hiredis.HiredisError) as problem:
+        except _BROKEN as problem:
             failure = self._failed(problem)
             if self._on_failure is not None:
                 self._on_failure()

@@ -12,12 +12,13 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ from patauth.store.transport.pool import Connections
 from patauth.store.transport.wire import Wire
 from tests.support.authorities import AS_INSTALLED, Make, basic_of, issue
 from tests.support.internals import transport_of
+from tests.support.interventions import standing_in
 from tests.support.servers import Server, binaries, refused_in, serving, until
 from tests.support.tables import each
 
@@ -322,6 +324,20 @@ def test_who_is_answered_with_an_error_learns_what_was_done_before_it(server: Se
                 pool.call(commands, time.monotonic() + 1)
             assert getattr(refused.value, "replies", None) == before
             assert pool.call([("PING",)], time.monotonic() + 1) == [b"PONG"]
+
+
+def test_a_reply_that_says_it_is_larger_than_the_memory_is_unavailable(make_at: Make) -> None:
+    """Such as `*3456000000`. The connection is closed, and the next request has another one."""
+    authority = make_at()
+    issued = issue(authority)
+
+    def full(real: Callable[..., Any], *given: Any) -> Any:
+        raise MemoryError
+
+    with standing_in(Wire, "send", full), pytest.raises(StoreUnavailable):
+        authority.authenticate(basic_of(issued))
+    assert authority.authenticate(basic_of(issued))
+    assert transport_of(authority)._failures == 0
 
 
 def test_a_reply_that_trickles_in_does_not_stretch_the_deadline(
