@@ -19,7 +19,7 @@ from ..crypto.hashing import Digest
 from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
 from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
-from ..events import Events, Reason
+from ..events import Events
 from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
 from ..model.pat import PersonalAccessToken, use_is_due
@@ -160,7 +160,7 @@ class Authenticator:
         if verdict.verdict == REFUSED:
             self._refuse(credentials, address)
         if verdict.verdict == ROTATED_AWAY:
-            self._refuse(credentials, address, reason="rotated away")
+            self._refuse_reused(credentials, address)
         record = unpack(verdict.pat)
         if record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
@@ -193,7 +193,7 @@ class Authenticator:
         `hashing` says whether a hash was waited for. Raise `InvalidCredentials` unless the hash is
         right and the PAT may be used at `now` (ms).
         """
-        slot = self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
+        slot = self._check_hash(credentials, address, record, tag, now, hashing)
         try:
             require_usable(record.pat, now)
         except InvalidCredentials as refusal:
@@ -202,9 +202,18 @@ class Authenticator:
         return slot
 
     def _check_hash(
-        self, credentials: PatCredentials, address: str | None, slot: SecretSlot | None, hashing: Hashing
+        self,
+        credentials: PatCredentials,
+        address: str | None,
+        record: PatRecord,
+        tag: bytes,
+        now: int,
+        hashing: Hashing,
     ) -> SecretSlot:
+        slot = record.slot_of(tag, now)
         if slot is None:
+            if record.is_rotated_away(tag, now):
+                self._refuse_reused(credentials, address, record.pat.owner.id)
             self._refuse(credentials, address)
         if slot.digest == hashing.proven:
             return slot
@@ -237,7 +246,7 @@ class Authenticator:
             if usable:
                 slot = self.check_secret(credentials, address, record, tag, now, hashing)
             else:
-                slot = self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
+                slot = self._check_hash(credentials, address, record, tag, now, hashing)
             if not hashing.happened:
                 return record.pat, slot.generation
             proven = slot.digest
@@ -273,11 +282,20 @@ class Authenticator:
 
     # -- refusing -------------------------------------------------------------------------------------
 
-    def _refuse(
-        self, credentials: PatCredentials, address: str | None, reason: Reason = "invalid"
+    def _refuse(self, credentials: PatCredentials, address: str | None) -> NoReturn:
+        """Refuse credentials that are unknown or wrong."""
+        self._events.refused("invalid", address, credentials.pat_id)
+        self._turn_away(address)
+
+    def _refuse_reused(
+        self, credentials: PatCredentials, address: str | None, owner_id: str | None = None
     ) -> NoReturn:
-        """Raise the same error for unknown, wrong and deleted PATs; `RateLimited` after many failures."""
-        self._events.refused(reason, address, credentials.pat_id)
+        """Refuse a secret that was rotated away. Only the event tells it from an unknown one."""
+        self._events.reused(address, credentials.pat_id, owner_id)
+        self._turn_away(address)
+
+    def _turn_away(self, address: str | None) -> NoReturn:
+        """Raise the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""
         decision = self._failures.charge(address)
         if decision is not None and not decision.allowed:
             raise decision.refusal()

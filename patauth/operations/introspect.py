@@ -1,10 +1,9 @@
 """Introspection and revocation of tokens (RFC 7662, RFC 7009).
 
 An owner may introspect and revoke their own access tokens, and a PAT by its PAT token. An access token that
-calls may revoke only itself. A holder of
-`oauth:introspect`, which is meant for resource servers, may introspect all access tokens of the tenant. For
-every other token the answer is "not active". It is the same whatever the reason: the token is unknown,
-expired, revoked, or belongs to somebody else.
+calls may revoke only itself. A holder of `oauth:introspect`, which is meant for resource servers, may
+introspect all access tokens of the tenant. For every other token the answer is "not active". It is the same
+whatever the reason: the token is unknown, expired, revoked, or belongs to somebody else.
 """
 
 from __future__ import annotations

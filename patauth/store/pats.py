@@ -113,9 +113,9 @@ class Pats:
         """
         names, tag = [self.keys.pat(pat_id) for pat_id in pat_ids], pat_ids[0].tag
         barrier, ends = self.keys.barrier(tag), self.keys.ends(tag)
-        ms, found = self.scripts.confirmed(barrier, ends, names)
-        records = self._records(pat_ids, [0, *found])
-        Pause(ms).wait()
+        now, pause, found = self.scripts.confirmed(barrier, ends, names)
+        records = self._records(pat_ids, [now, *found])
+        Pause(pause).wait()
         return records
 
     def _records(self, pat_ids: Sequence[PatId], reply: list[Any]) -> list[PatRecord | None]:
@@ -235,10 +235,12 @@ class Pats:
             self.tenant_index.mark_expiry([one.pat_id for one in moved], first.read_ms)
         owner = keys.owner(pat_id.tag, first.owner.id)
         asking, who = asking_of(keys, by, pat_id)
-        ends = any(one.before.reached_others and one.ends_something for one in changes)
+        ending = [one for one in changes if one.ends_something]
+        reaching = any(one.before.reached_others for one in ending)
         names = [*owner.indexes, owner.record, keys.ends(pat_id.tag), *asking]
         arguments: list[bytes | str | int] = [
-            *window, who, b"1" if new_secret else b"0", self.tenant_index.retention_ms, b"1" if ends else b"0"
+            *window, who, b"1" if new_secret else b"0", self.tenant_index.retention_ms,
+            b"1" if ending else b"0", b"1" if reaching else b"0",
         ]  # fmt: skip
         for before, after in changes:
             names.append(keys.pat(after.pat_id))

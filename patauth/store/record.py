@@ -110,6 +110,13 @@ class PatRecord:
                 return slot
         return None
 
+    def is_rotated_away(self, tag: bytes, now: int) -> bool:
+        """Return whether this is the tag of the previous secret, and its overlap is over.
+
+        lua/authenticate.lua says the same. The secrets before that one are not known any more.
+        """
+        return self.slot_of(tag, now) is None and any(slot.tag == tag for slot in self.secrets)
+
     def passes(self, generation: int, now: int) -> bool:
         """Return whether access tokens of a generation are valid.
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..errors import StoreUnavailable
 from .deadline import Deadline
 from .record import not_understood
-from .transport.protocol import ScriptMissing, Transport
+from .transport.protocol import PartlyDone, ScriptMissing, Transport
 from .transport.wire import Command
 
 Call = Callable[[Sequence[Command]], list[Any]]  # sends commands and returns their replies
@@ -216,7 +216,11 @@ class Scripts:
         wait = self.wait.command
         if wait is None:
             return read(understood(call([command])[0], int))
-        reply, reached = call([command, wait])
+        try:
+            reply, reached = call([command, wait])
+        except PartlyDone as problem:  # the wait was refused or cut short, behind a script that was done
+            result = read(understood(problem.replies[0], int))
+            raise NotDurable(result, detail=f"{wait[0]}: {problem.detail}") from None
         done = reached[0] if isinstance(reached, list) and reached else reached  # WAITAOF: [local, replicas]
         result = read(understood(reply, int))
         if not isinstance(done, int) or done < wait[1]:
@@ -232,23 +236,24 @@ class Scripts:
         if self.wait.command is not None:
             self.run_durably(_CONFIRM, [barrier], (), lambda _: None, call)
 
-    def confirmed(self, barrier: bytes, ends: bytes, records: Sequence[bytes]) -> tuple[int, list[Any]]:
-        """Return how long to wait for ends (ms), and what records hold, durably: one server says both.
+    def confirmed(self, barrier: bytes, ends: bytes, records: Sequence[bytes]) -> tuple[int, int, list[Any]]:
+        """Return the time (ms), how long to wait for ends (ms), and what records hold, durably.
 
-        `barrier`, `ends` and `records` are keys in one slot. Raise `NotDurable`.
+        `barrier`, `ends` and `records` are keys in one slot: one server says it all. Raise `NotDurable`.
         """
 
-        def read(reply: list[Any]) -> tuple[int, list[Any]]:
-            return understood(reply, int, int)[1], reply[2:]
+        def read(reply: list[Any]) -> tuple[int, int, list[Any]]:
+            now, pause, *found = understood(reply, int, int)
+            return now, pause, found
 
         return self.run_durably(_CONFIRM, [barrier, ends, *records], (), read)
 
     def call(self, commands: Sequence[Command], retry: bool = False) -> list[Any]:
-        """Send plain commands and return their replies. Allow for the time that a wait among them may take.
+        """Send plain commands and return their replies. Allow for the time that a wait at their end may take.
 
         `retry`: sending the commands twice is harmless. Raise `StoreUnavailable`.
         """
-        patience = self.wait.patience if self.wait.command else 0.0
+        patience = self.wait.patience if commands[-1] == self.wait.command else 0.0
         return self._transport.call(commands, self.deadline().at, retry=retry, patience=patience)
 
     def _command(

@@ -96,8 +96,8 @@ class Tokens:
         """
         keys = self.keys
         names = [keys.pat(pat_id), keys.access_token(pat_id, digest)]
-        ms, found = self.scripts.confirmed(keys.barrier(pat_id.tag), keys.ends(pat_id.tag), names)
-        Pause(ms).wait()
+        _, pause, found = self.scripts.confirmed(keys.barrier(pat_id.tag), keys.ends(pat_id.tag), names)
+        Pause(pause).wait()
         return all(record is not None for record in found)
 
     def delete(self, token: TokenRecord, digest: bytes, by: Judged | None) -> Outcome:

@@ -382,6 +382,30 @@ def test_a_removal_waits_for_the_replicas_it_was_told_of(make_at: Make, server: 
         first.authenticate(basic_of(issued))
 
 
+def test_what_is_done_and_may_not_be_waited_for_is_done_and_not_durable(
+    make_at: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server refuses the wait, and not what was sent before it. So the removal is an event, and a PAT
+    whose secret nobody was shown does not live."""
+    server = Server(binaries()["valkey"], tmp_path)
+    try:
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-wait")
+        first = make_at(url=server.url)
+        issued = issue(first)
+        waiting = make_at(url=f"unix://app:pw@{server.socket}", durability="replicas:1")
+        caplog.set_level("INFO", "patauth.audit")
+        with pytest.raises(StoreUnavailable, match="durable") as refused:
+            waiting.delete(issued.pat.id)
+        assert "NOPERM" in (refused.value.detail or "")
+        assert f'"event": "pat.delete", "patId": "{issued.pat.id}"' in caplog.text
+        with pytest.raises(StoreUnavailable):
+            issue(waiting)
+        assert first.list(owner_id="alice") == []
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def primary(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
     """A server, and its replica."""

@@ -9,6 +9,7 @@
 -- The owner record ends with the entry of the last PAT of the last piece. So a piece that is lost is noticed.
 local owner = redis.call('GET', KEYS[1]) or ''
 if owner ~= ARGV[2] then return {0, owner} end
+redis.call('DEL', KEYS[1]) -- first: that works even when the memory is full
 local disabled, ends = 0, false
 local written = {}
 if sub(owner, 2, 2) == 'd' then disabled = 1 end
@@ -33,7 +34,6 @@ if #owner > 10 then after = '(' .. sub(owner, 11) end
 local entries = redis.call('ZRANGEBYLEX', KEYS[2], after, '+', 'LIMIT', 0, ARGV[4])
 local ended = #KEYS == 3 and #entries == 0
 if ended then owner = sub(owner, 1, 10) end
-redis.call('DEL', KEYS[1]) -- first: that works even when the memory is full
 if disabled == 1 then
   redis.call('SET', KEYS[1], owner)
 elseif not ended then

@@ -3,19 +3,20 @@
 --   KEYS[6]  PAT record of the caller     KEYS[7]  access token record of the caller     KEYS[8…]  PAT records
 --   ARGV[2]  the earliest and ARGV[3]  the latest instant to do this, ms     ARGV[4]  the caller (`refused`)
 --   ARGV[5]  '1': a new secret, so refuse while the owner is disabled     ARGV[6]  retention of expired PATs, ms
---   ARGV[7]  '1': it ends something that could change PATs of others
+--   ARGV[7]  '1': it ends something     ARGV[8]  '1': and that could change PATs of others
 --   then for each PAT:  its record as it was read, the record to write, ms to keep it from now on (empty: for ever)
 -- Returns {0 written, ms to wait | 1 one is gone or expired | 2 one has changed in more than its last use: read again |
 --   3 a name is taken | 4 the owner is disabled | 5 too late: the caller was told that it failed | 6, 7 the caller
 --   may not (`refused`)}
--- An engine whose memory is full refuses the first write, so it never leaves a part of the changes.
+-- An engine whose memory is full refuses the first write, so it never leaves a part of the changes. A removal it
+-- allows, and what follows one.
 if now < ARGV[2] + 0 or now > ARGV[3] + 0 then return {5} end
 local no = refused(KEYS[6], KEYS[7], ARGV[4])
 if no then return {no} end
 if ARGV[5] == '1' and is_disabled(KEYS[4]) then return {4} end
 local before, after = {}, {}
 for i = 8, #KEYS do
-  local at = 8 + (i - 8) * 3
+  local at = 9 + (i - 8) * 3
   local pat, seen, new = redis.call('GET', KEYS[i]), ARGV[at], ARGV[at + 1]
   if not pat or now >= u48(pat, EXPIRY) then return {1} end
   if sub(pat, 1, USED - 1) ~= sub(seen, 1, USED - 1) or sub(pat, USED + 6) ~= sub(seen, USED + 6) then return {2} end
@@ -24,8 +25,9 @@ for i = 8, #KEYS do
   before[i] = pat
   after[i] = sub(new, 1, USED - 1) .. sub(pat, USED, USED + 5) .. sub(new, USED + 6)
 end
+if ARGV[7] == '1' then redis.call('DEL', KEYS[8]) end
 for i = 8, #KEYS do
-  local keep = ARGV[10 + (i - 8) * 3]
+  local keep = ARGV[11 + (i - 8) * 3]
   if keep == '' then
     redis.call('SET', KEYS[i], after[i])
   else
@@ -36,4 +38,4 @@ for i = 8, #KEYS do
   add_entry(KEYS[1], KEYS[2], KEYS[3], new, u48(after[i], EXPIRY))
 end
 keep_index(KEYS[1], KEYS[2], KEYS[3], ARGV[6])
-return {0, wait_for_others(KEYS[5], ARGV[7] == '1')}
+return {0, wait_for_others(KEYS[5], ARGV[8] == '1')}

@@ -4,8 +4,8 @@ The pool does not use redis-py's client. By default that client retries for a mi
 whose outcome is unknown, and takes as long as two round trips. Here every option is explicit:
 
 - one deadline covers all calls of a request; after a timeout the outcome is unknown: nothing is sent again;
-- any error except a complete error reply drops the connection, so that a late reply cannot reach the next
-  caller;
+- an error drops the connection, so that a late reply cannot reach the next caller; an error that the server
+  replies does so only when replies after it are still due;
 - a call is repeated only when its connection turns out to be closed, once, and only if that is harmless;
 - a connection that comes too late for its caller is there for the next one;
 - after some failures in a row the pool refuses callers at once for a moment; then one of them tries again;
@@ -113,7 +113,11 @@ class Connections:
                 self._drop(wire)
                 raise self._failed(problem) from None
             # The server works. If its memory is full, a caller that deletes something must reach it.
-            self._release(wire)
+            if wire.is_in_step:
+                self._release(wire)
+            else:
+                self._drop(wire)
+                self._failures = 0
             if str(problem).startswith("NOSCRIPT"):
                 raise ScriptMissing(detail=str(problem)) from None
             raise unavailable(problem) from None

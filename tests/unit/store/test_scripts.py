@@ -11,7 +11,8 @@ import pytest
 
 from patauth import Authority, Owner, PatAuthError, StoreUnavailable
 from patauth.store.deadline import Deadline
-from patauth.store.scripts import PRELUDE, Script, Scripts, Wait, understood
+from patauth.store.scripts import PRELUDE, NotDurable, Script, Scripts, Wait, understood
+from patauth.store.transport.protocol import PartlyDone
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.internals import transport_of
 from tests.support.tables import each
@@ -22,9 +23,11 @@ class Recorder:
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
+        self.patience: list[float] = []
 
-    def call(self, commands: Any, deadline: float, **_: Any) -> list[Any]:
+    def call(self, commands: Any, deadline: float, *, patience: float = 0.0, **_: Any) -> list[Any]:
         self.sent.append((deadline, [command[0] for command in commands]))
+        self.patience.append(patience)
         return [[1] if command[0] == "EVAL" else 1 for command in commands]
 
 
@@ -58,6 +61,30 @@ def test_a_view_that_was_made_before_knows_what_the_first_connection_has_learned
     view.run_durably(Script("confirm", PRELUDE), [b"barrier"], (), lambda reply: reply)
     view.confirm(b"barrier")
     assert [names for _, names in recorder.sent] == [["EVAL"]]
+
+
+def test_there_is_patience_where_something_waits_and_only_there() -> None:
+    scripts, recorder = scripts_with(Wait(("WAITAOF", 1, 0, 10), 1.0))
+    scripts.call([("GET", b"key")])
+    scripts.confirm(b"barrier")
+    scripts.call([("PING",), ("WAITAOF", 1, 0, 10)])
+    assert recorder.patience == [0, 1, 1]
+    scripts, recorder = scripts_with(Wait())
+    scripts.call([("GET", b"key")])
+    assert recorder.patience == [0]
+
+
+@each("result", [1, 0])
+def test_an_error_in_place_of_the_waits_answer_leaves_the_scripts_result(result: int) -> None:
+    """For example, a primary becomes a replica while it waits."""
+    scripts, _ = scripts_with(Wait(("WAITAOF", 1, 0, 10), 1.0))
+
+    def answer(_: Any) -> Any:
+        raise PartlyDone([[result, b"x"]], detail="UNBLOCKED")
+
+    with pytest.raises(NotDurable) as refused:
+        scripts.run_durably(Script("confirm", PRELUDE), [b"k"], (), lambda reply: reply[0], answer)
+    assert (refused.value.result, refused.value.detail) == (result, "WAITAOF: UNBLOCKED")
 
 
 @each("reply", [None, 1, b"x", [], [b"1"], [None], [True], [1.0], [[1]], {}, "1"])
