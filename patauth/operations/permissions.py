@@ -232,11 +232,8 @@ class Actor:
 
     def visible(self, verb: Verb, record: PatRecord | None, field: str | None = None) -> PatRecord:
         """Return a record that exists for a caller who wants to do this. Raise `NotFound`."""
-        if record is not None:
-            pat = record.pat
-            kept = self.store.tenant_index.keeps(pat, pat.read_ms)
-            if kept and pat.tenant == self.settings.tenant and self.sees(pat, verb):
-                return record
+        if record is not None and self.store.tenant_index.lists(record.pat) and self.sees(record.pat, verb):
+            return record
         raise NotFound(field=field)
 
     # -- judging --------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{/TENANT}:created          zset    tenant index: ID by creation, ms             while it has PATs
     P:{/TENANT}:used             zset    tenant index: ID by last use, ms; 0: none    while it has PATs
     P:{/TENANT}:expires          zset    tenant index: ID by expiry, ms; 2^48-1 never while it has PATs
-    P:{/TENANT}:marks            zset    ID and the entry to check, by ms             until a listing checks
+    P:{/TENANT}:marks            zset    ID and the entry to check, by ms             until listed or swept
     P:{/TENANT}:sequence         string  changes to the tenant's PATs so far          stays
     P:{store}:key                string  the store key, unless `secret_key` is set    stays
     P:{store}:check              string  check value of the store key                 stays
@@ -34,8 +34,10 @@ Keys contain digests and ids as raw bytes, since a million PATs need a million t
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
+from ..errors import StoreUnavailable
 from ..model.pat_id import PatId
 
 
@@ -65,7 +67,7 @@ class Keys:
     def __init__(self, prefix: str, tenant: str) -> None:
         self._prefix = prefix
         self._head = head = f"{prefix}:{{".encode()
-        self._tenant = tenant
+        self.tenant = tenant
         self.store_key = head + b"store}:key"
         self.store_check = head + b"store}:check"
         # The gaps are for the owner tag and the rest of the PAT id, or the digest. No prefix holds a "%".
@@ -115,8 +117,25 @@ class Keys:
 
     def owner(self, tag: str, owner_id: str) -> OwnerKeys:
         """Return the keys of an owner. `tag` is the owner tag."""
-        of = f"{self._tenant}/{owner_id}".encode()
+        of = f"{self.tenant}/{owner_id}".encode()
         return OwnerKeys(*(b"%b%b}:%b:%b" % (self._head, tag.encode(), kind, of) for kind in _OF_OWNER))
+
+    @property
+    def owner_indexes(self) -> bytes:
+        """A pattern for SCAN: the keys of all owners' indexes by creation."""
+        tenant = re.sub(r"[*?[\]\\]", r"\\\g<0>", self.tenant)
+        return self._head + b"[0-9a-f]" * 8 + f"}}:c:{tenant}/*".encode()
+
+    def owner_in(self, name: bytes) -> tuple[str, str]:
+        """Return the tag and the id of the owner whose index by creation has this key.
+
+        Raise `StoreUnavailable` for another key.
+        """
+        start, end = re.escape(self._head), re.escape(f"}}:c:{self.tenant}/".encode())
+        found = re.fullmatch(start + b"([0-9a-f]{8})" + end + b"([!-~]+)", name)
+        if found is None:
+            raise StoreUnavailable(detail=f"not the key of an owner index: {name!r}")
+        return found[1].decode(), found[2].decode()
 
     def ends(self, tag: str) -> bytes:
         """Return a key without content. While it lives, an end under the tag may not hold in all slots."""

@@ -91,25 +91,43 @@ class Owners:
             now, left, total, *entries = understood(reply, int, int, int)
         return Page(now, total, entries, [id_in_entry(entry, tag) for entry in entries])
 
-    def mend(self, owner_id: str, tag: str, entries: Sequence[bytes]) -> None:
-        """Remove those of these entries that have no record, which only a loss of data leaves."""
+    def mend(self, owner_id: str, tag: str, entries: Sequence[bytes]) -> int:
+        """Remove those of these entries that have no record. Return how many it removed."""
         records = [self.keys.pat(id_in_entry(entry, tag)) for entry in entries]
-        self.scripts.run(_MEND, [*self.keys.owner(tag, owner_id).indexes, *records], entries)
+        names = [*self.keys.owner(tag, owner_id).indexes, *records]
+        return int(self.scripts.run(_MEND, names, entries)[0])
+
+    def sweep(self) -> Iterator[int]:
+        """Remove the entries without a record of all owners, in pieces. Yield how many each piece removed.
+
+        An owner's entries and records are written in one step, so an entry never waits for its record. Reads
+        the whole key space with SCAN.
+        """
+        for found in self.scripts.scan("SCAN", match=self.keys.owner_indexes, count=1000):
+            yield 0
+            for tag, owner_id in map(self.keys.owner_in, found):
+                for entries in self._entries(owner_id, tag, _PIECE):
+                    yield self.mend(owner_id, tag, entries)
 
     def walk(self, owner_id: str, tag: str, size: int) -> Iterator[list[PatId]]:
         """Yield the ids of all PATs of an owner, in order of creation and in pieces of `size`.
 
         None is missing that is there from begin to end.
         """
+        for entries in self._entries(owner_id, tag, size):
+            yield [id_in_entry(entry, tag) for entry in entries]
+
+    def _entries(self, owner_id: str, tag: str, size: int) -> Iterator[list[bytes]]:
         name, after = self.keys.owner(tag, owner_id).created, b"-"
         while True:
             command = ("ZRANGEBYLEX", name, after, "+", "LIMIT", 0, size)
             (entries,) = self.scripts.call([command], retry=True)
             if not isinstance(entries, list):
                 raise not_understood("owner index", "of another form")
-            if not entries:
+            if entries:
+                yield entries
+            if len(entries) < size:
                 return
-            yield [id_in_entry(entry, tag) for entry in entries]
             after = b"(" + entries[-1]
 
     # -- changing all PATs ----------------------------------------------------------------------------

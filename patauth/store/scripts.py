@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -256,9 +256,34 @@ class Scripts:
         patience = self.wait.patience if commands[-1] == self.wait.command else 0.0
         return self._transport.call(commands, self.deadline().at, retry=retry, patience=patience)
 
+    def scan(self, *command: bytes | str, count: int, match: bytes = b"*") -> Iterator[list[bytes]]:
+        """Yield in pieces of about `count` what SCAN, or ZSCAN of a key, finds.
+
+        What is there from begin to end is found, maybe twice. Raise `StoreUnavailable`.
+        """
+        cursor: Any = 0
+        while True:
+            scan = (*command, cursor, "MATCH", match, "COUNT", count)
+            (reply,) = self.call([scan], retry=True)
+            cursor, found = _scanned(reply)
+            yield found
+            if cursor == 0:
+                return
+
     def _command(
         self, script: Script, keys: Sequence[bytes], arguments: Arguments, now: int | None
     ) -> Command:
         if now is None and self._clock is not None:
             now = self._clock()
         return ("EVALSHA", script.digest, len(keys), *keys, b"" if now is None else now, *arguments)
+
+
+def _scanned(reply: Any) -> tuple[int, list[bytes]]:
+    """Return the cursor and the keys of a reply to SCAN. Raise `StoreUnavailable` if it has another form."""
+    try:
+        cursor, found = reply
+        if not isinstance(found, list) or not all(isinstance(key, bytes) for key in found):
+            raise ValueError("no list of keys")
+        return int(cursor), found
+    except (TypeError, ValueError) as problem:
+        raise not_understood("answer to SCAN", problem) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from ..model.pat_id import PatId
 from .asking import DELETIONS, Judged, Outcome, Pause, asking_of, outcome_of
@@ -122,25 +122,8 @@ class Tokens:
 
         Read the whole key space with SCAN, and yield the number of deleted tokens after each step.
         """
-        cursor: Any = 0
-        while True:
-            scan = ("SCAN", cursor, "MATCH", self.keys.access_tokens, "COUNT", 1000)
-            (reply,) = self.scripts.call([scan], retry=True)
-            cursor, found = _scanned(reply)
+        for found in self.scripts.scan("SCAN", match=self.keys.access_tokens, count=1000):
             # One DEL for each key: a cluster refuses a command with keys of several slots.
             deletions = [("DEL", key) for key in found]
             yield sum(understood(self.scripts.call(deletions), *[int] * len(found))) if found else 0
-            if cursor == 0:
-                break
         self.scripts.confirm(self.keys.barrier("store"))
-
-
-def _scanned(reply: Any) -> tuple[int, list[bytes]]:
-    """Return the cursor and the keys of a reply to SCAN. Raise `StoreUnavailable` if it has another form."""
-    try:
-        cursor, found = reply
-        if not isinstance(found, list) or not all(isinstance(key, bytes) for key in found):
-            raise ValueError("no list of keys")
-        return int(cursor), found
-    except (TypeError, ValueError) as problem:
-        raise not_understood("answer to SCAN", problem) from None

@@ -33,7 +33,7 @@ from tests.support.authorities import Make, basic_of, issue
 from tests.support.clocks import MINUTE, Clock
 from tests.support.internals import store_of
 from tests.support.interventions import standing_in
-from tests.support.servers import Server, shared_engines
+from tests.support.servers import Server, one_engine, shared_engines
 from tests.support.tables import each
 
 MY, ALL = "idn:my-personal-access-tokens:manage", "idn:all-personal-access-tokens:manage"
@@ -45,15 +45,10 @@ def names(authority: Authority, **given: Any) -> list[str]:
 
 
 def owner_keys(authority: Authority, owner_id: str = "alice") -> list[bytes]:
-    """The keys of an owner that the store holds now."""
+    """The keys that name an owner, of all keys that the store has for this test."""
     store = store_of(authority)
-    tag = store.keyring.owner_tag("default", owner_id)
-    keys = list(store.pats.keys.owner(tag, owner_id))
-    return [
-        key
-        for key, there in zip(keys, store.pats.scripts.call([("EXISTS", key) for key in keys]), strict=True)
-        if there
-    ]
+    (found,) = store.pats.scripts.call([("KEYS", f"{authority.settings.key_prefix}:*{owner_id}*")])
+    return sorted(found)
 
 
 # -- expired PATs --------------------------------------------------------------------------------------------
@@ -189,6 +184,24 @@ def test_deleting_and_making_again_does_not_reset_the_create_quota(make: Make, c
     made = make_one(authority, "n3", by)
     authority.rotate(made.pat.id, by=by)
     authority.delete(made.pat.id, by=by)
+
+
+@one_engine
+def test_deleting_and_making_again_multiplies_no_request_quota(make: Make, clock: Clock) -> None:
+    """FINDINGS A13: each PAT begins with a fresh request quota, so it is the making that is bounded."""
+    authority = make(clock=clock, create_quota="6/360")
+    maker, by = maker_of(authority, request_quota="20/10")
+    served = 0
+    for _ in range(36):  # all that the maker's own quota lets them do in six minutes
+        clock.advance(10_000)
+        with suppress(RateLimited):
+            while authority.verify_bearer(maker.token):
+                child = make_one(authority, "child", by)
+                with suppress(RateLimited):
+                    while authority.verify_bearer(child.token):
+                        served += 1
+                authority.delete(child.pat.id, by=by)
+    assert 20 * 6 <= served <= 20 * (6 + 6)
 
 
 def test_the_create_quota_is_of_the_maker_whoever_owns_the_pat_and_however_they_call(
@@ -625,11 +638,12 @@ def test_what_is_done_with_one_pat_takes_as_many_commands_whatever_the_owner_has
     assert costs("few") == costs("many")
 
 
-def test_no_script_touches_more_than_a_piece(make_at: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the keys nor the arguments of one script grow with the PATs of an owner."""
-    authority = make_at(max_pats_per_owner=10_000)
+def test_no_script_touches_more_than_a_piece(make_at: Make, clock: Clock) -> None:
+    """The keys and arguments of one script do not grow with the PATs of an owner, expired ones included."""
+    authority = make_at(clock=clock, max_pats_per_owner=10_000, max_kept_per_owner=10_000)
     for number in range(350):
-        issue(authority, f"n{number}", scope=["a"])
+        issue(authority, f"n{number}", scope=["a"], expires_in=SECOND if number % 3 else timedelta(days=1))
+    clock.advance(2000)
     most = 0
 
     def run(

@@ -31,6 +31,7 @@ from patauth.model.credentials import Format
 from patauth.model.pat_id import PatId
 from patauth.operations import json_patch, listing, rotate, update
 from patauth.operations.pat_patch import PATCHABLE
+from patauth.operations.sweep import sweep
 from patauth.settings import (
     _NOT_SETTINGS,
     _READERS,
@@ -596,6 +597,8 @@ def use_all(url: str) -> None:
             forgetful.create(owner=owner, name="3", scope=["a"], expires_in=timedelta(milliseconds=1))
             issued = forgetful.create(owner=owner, name="4", scope=["a"], never_expires=True)
             forgetful.delete(issued.pat.id)
+        for part in sweep(authority.operations.actor(None)):
+            list(part)
     with patient(url, durability="replicas:1", durability_timeout=0.01) as waiting:
         with pytest.raises(patauth.StoreUnavailable) as late:
             waiting.create(owner=owner, name="5", scope=["a"], never_expires=True)

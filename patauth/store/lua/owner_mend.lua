@@ -1,4 +1,4 @@
--- Remove the entries of PATs that an owner index lists although they have no record, which a loss of data can leave.
+-- Remove the entries of PATs that an owner index lists although they have no record: they went by their TTL or were lost.
 --   KEYS[1…3]  owner index: names, by creation, by expiry     KEYS[4…]  PAT records
 --   ARGV[2…]  owner index entries of the PATs
 -- Returns {number of entries removed}

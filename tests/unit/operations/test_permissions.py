@@ -80,7 +80,7 @@ class Shelf:
         self.token = token
         self.pats = SimpleNamespace(read=self.read, now=lambda tag: NOW)
         self.tokens = SimpleNamespace(read=self.read_token)
-        self.tenant_index = SimpleNamespace(records=self.read_at, keeps=self.keeps)
+        self.tenant_index = SimpleNamespace(records=self.read_at, lists=self.lists)
 
     def read(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
         return [self.records.get(one) for one in pat_ids]
@@ -94,8 +94,8 @@ class Shelf:
             return None
         return found, self.token
 
-    def keeps(self, pat: PersonalAccessToken, now: int) -> bool:
-        return not is_gone(pat.expires_ms, now, RETENTION)
+    def lists(self, pat: PersonalAccessToken) -> bool:
+        return pat.tenant == "default" and not is_gone(pat.expires_ms, pat.read_ms, RETENTION)
 
 
 def principal(
