@@ -44,10 +44,9 @@ class Events:
         """Pass the event of refused credentials (`credentials.refused`) to all sinks."""
         self.emit("credentials.refused", patId=pat_id, reason=reason, address=address)
 
-    def reused(self, address: str | None, pat_id: str, owner_id: str | None) -> None:
+    def reused(self, address: str | None, pat_id: str, owner_id: str) -> None:
         """Pass the event of a secret that was used after it had been rotated away (`secret.reused`).
 
         It takes the place of `credentials.refused`: whoever holds the secret was not told, or has stolen it.
-        `owner_id` None: it would have to be asked for.
         """
         self.emit("secret.reused", patId=pat_id, ownerId=owner_id, address=address)

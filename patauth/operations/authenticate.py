@@ -159,11 +159,11 @@ class Authenticator:
             verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use)
         if verdict.verdict == REFUSED:
             self._refuse(credentials, address)
-        if verdict.verdict == ROTATED_AWAY:
-            self._refuse_reused(credentials, address)
         record = unpack(verdict.pat)
         if record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
+        if verdict.verdict == ROTATED_AWAY:
+            self._refuse_reused(credentials, address, record.pat.owner.id)
         decision = None if use == "ending" else self._within(verdict, record, use)
         hashing = Hashing(deadline.paused)
         slot = self.check_secret(credentials, address, record, tag, verdict.now, hashing)
@@ -287,9 +287,7 @@ class Authenticator:
         self._events.refused("invalid", address, credentials.pat_id)
         self._turn_away(address)
 
-    def _refuse_reused(
-        self, credentials: PatCredentials, address: str | None, owner_id: str | None = None
-    ) -> NoReturn:
+    def _refuse_reused(self, credentials: PatCredentials, address: str | None, owner_id: str) -> NoReturn:
         """Refuse a secret that was rotated away. Only the event tells it from an unknown one."""
         self._events.reused(address, credentials.pat_id, owner_id)
         self._turn_away(address)

@@ -81,9 +81,8 @@ def _delete(
     pats = actor.store.pats
     far = isinstance(actor.by, Principal) and PatId(actor.by.pat_id).tag != pat_id.tag
     for _ in range(_TRIES):
-        now = (
-            pats.now(pat_id.tag) if far else 0
-        )  # before the caller is judged: `Pats.window` counts from here
+        # Before the caller is judged: `Pats.window` counts from here.
+        now = pats.now(pat_id.tag) if far else 0
         judged = actor.judged(previous=previous)
         try:
             found = check(judged, pats.read([pat_id])[0])
@@ -94,6 +93,8 @@ def _delete(
         window = pats.window(now, pat_id.tag, judged.credential) if far else ALWAYS
         outcome = _remove(judged, found.pat, window, shown)
         refuse(actor, outcome)
+        if outcome == "made":
+            actor.store.tokens.forget(pat_id, [secret.generation for secret in found.secrets])
         if outcome == "rotated":
             pats.confirmed([pat_id])
             raise NotFound

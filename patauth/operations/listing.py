@@ -135,11 +135,13 @@ class _Lister:
             return self._page_of_owner(owner_id, tag, query.offset, query.limit, query.count)
         found: list[PersonalAccessToken] = []
         read = 0
-        for pat_ids in self._store.owners.walk(owner_id, tag, _PIECE):
+        for entries, pat_ids in self._store.owners.walk(owner_id, tag, _PIECE):
             read += len(pat_ids)
             if read > MOST:
                 raise _too_many()
-            found += self._living(self._store.pats.read(pat_ids))
+            records = self._store.pats.read(pat_ids)
+            self._mend_owner(owner_id, tag, entries, records)
+            found += self._living(records)
         return _finish(filter(query.matches, found), query)
 
     def _page_of_owner(self, owner_id: str, tag: str, offset: int, limit: int, count: bool) -> Listing:
@@ -148,11 +150,18 @@ class _Lister:
         while True:  # entries without a record are met once, so each round gets further
             page = owners.page(owner_id, tag, offset, limit)
             records = self._store.pats.read(page.pat_ids) if page.pat_ids else []
-            found = zip(page.entries, records, strict=True)
-            missing = [entry for entry, record in found if record is None]
-            if not missing:
+            if not self._mend_owner(owner_id, tag, page.entries, records):
                 return Listing(self._living(records), page.total if count else None)
-            owners.mend(owner_id, tag, missing)
+
+    def _mend_owner(
+        self, owner_id: str, tag: str, entries: list[bytes], records: Sequence[PatRecord | None]
+    ) -> bool:
+        """Remove entries of an owner that have no record. Return whether there were any."""
+        found = zip(entries, records, strict=True)
+        missing = [entry for entry, record in found if record is None]
+        if missing:
+            self._store.owners.mend(owner_id, tag, missing)
+        return bool(missing)
 
     def of_tenant(self, query: _Query) -> Listing:
         """Return PATs of the tenant, by the index that suits best."""

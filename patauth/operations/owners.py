@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..events import Facts
 from ..model.pat import check_id
 from ..model.pat_id import PatId
-from ..store.owners import Owners
+from ..store.owner_changes import OwnerChanges
 from .permissions import Actor
 from .writes import recorded
 
@@ -57,9 +57,9 @@ def purge_access_tokens(actor: Actor) -> Iterator[int]:
     actor.events.emit("token.purge", tokens=total)
 
 
-def _patient(actor: Actor) -> Owners:
-    """Return the owners of the store, with a deadline for each piece of work: an owner may have many PATs."""
-    return actor.store.without_deadline().owners
+def _patient(actor: Actor) -> OwnerChanges:
+    """Return the changes of owners, with a deadline for each piece: an owner may have many PATs."""
+    return actor.store.without_deadline().owner_changes
 
 
 def _tag(actor: Actor, owner_id: str) -> str:

@@ -172,6 +172,10 @@ class Actor:
         """Raise `Forbidden` for a PAT that can do more than the caller can pass on."""
         if not self.limit.covers(pat.scope) or not self.limit.allows(pat.expires_ms):
             raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
+        most, usual = self.limit.most_quota, self.settings.request_quota
+        # A person has no request quota, and may have a PAT with any: the host has given it.
+        if isinstance(self.by, Principal) and most and not (pat.request_quota or usual).is_within(most):
+            raise Forbidden("this PAT has a larger request quota than the caller's")
 
     def require_of(self, owner_id: str) -> None:
         """Raise `Forbidden` unless the caller may list the PATs of the owner with this id."""

@@ -48,8 +48,13 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
         new = replace(slot, generation=current.generation + 1)
         return ending(after, (new, current), now + overlap // timedelta(milliseconds=1))
 
+    ended: list[int] = []  # generations of which no secret is left
+
     def write(judged: Actor, changes: list[Change], window: Window) -> Outcome:
         (change,) = changes
+        now = change.before.pat.read_ms
+        before = [secret.generation for secret in change.before.secrets]
+        ended[:] = [generation for generation in before if not change.after.passes(generation, now)]
 
         def put() -> Outcome:
             by = judged.credential
@@ -61,6 +66,7 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
         return recorded(actor, "pat.rotate", put, facts_of, undo=lambda store: _take_back(store, change))
 
     (after,) = compare_and_set(actor, [found.pat_id], decide, write)
+    actor.store.tokens.forget(found.pat_id, ended)
     return issued(actor, after, secret)
 
 

@@ -76,9 +76,10 @@ class Keys:
         self.exchanges_form = head + b"%b}:x:%b"
         self.access_token_form = head + b"%b}:t:%b"
         self._tokens_form = head + b"%b}:k:%b"
-        # A pattern for SCAN. It states every byte, since an owner's id may look like the rest of a key. No
+        # Patterns for SCAN. They state every byte, since an owner's id may look like the rest of a key. No
         # prefix holds a character that is special in a pattern.
         self.access_tokens = head + b"[0-9a-f]" * 8 + b"}:t:" + b"?" * 32
+        self.token_indexes = head + b"[0-9a-f]" * 8 + b"}:k:" + b"?" * 15
         # The "/", which no tenant's name holds, keeps a tenant named "store" apart from the keys above, and
         # one named like 8 hex digits apart from an owner tag.
         self.tenant_created = head + f"/{tenant}}}:created".encode()

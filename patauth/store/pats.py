@@ -46,6 +46,7 @@ from .record import (
 )
 from .scripts import OWNER_INDEX, PRELUDE, NotDurable, Script, Scripts
 from .tenant_index import TenantIndex
+from .transport.protocol import MemoryFull
 
 _CREATE = Script("create", PRELUDE, OWNER_INDEX)
 _UPDATE = Script("update", PRELUDE, OWNER_INDEX)
@@ -231,11 +232,15 @@ class Pats:
         """
         keys, first, pat_id = self.keys, changes[0].before.pat, changes[0].before.pat_id
         moved = [one.after for one in changes if one.before.pat.expires_ms != one.after.pat.expires_ms]
+        ending = [one for one in changes if one.ends_something]
         if moved:
-            self.tenant_index.mark_expiry([one.pat_id for one in moved], first.read_ms)
+            try:
+                self.tenant_index.mark_expiry([one.pat_id for one in moved], first.read_ms)
+            except MemoryFull:
+                if not ending:
+                    raise  # without the mark, a listing finds a wrong entry only when it meets it
         owner = keys.owner(pat_id.tag, first.owner.id)
         asking, who = asking_of(keys, by, pat_id)
-        ending = [one for one in changes if one.ends_something]
         reaching = any(one.before.reached_others for one in ending)
         names = [*owner.indexes, owner.record, keys.ends(pat_id.tag), *asking]
         arguments: list[bytes | str | int] = [

@@ -53,7 +53,7 @@ NEVER = 2**48 - 1
 ID_AT, TOKEN_ID_AT = 30, 10
 VERSION_BYTES = 8
 _VERSION_AT, _MARKS_AT, _CREATED_AT, _NAME_AT, _SLOTS_AT = 46, 54, 55, 61, 69
-_ENTRY = 26  # bytes of an owner index entry
+_ENTRY, _NAME_TAG = 26, 8  # bytes of an owner index entry, and of the name tag at its end
 _SLOT = 77
 _TOKEN_HEAD = 26
 _SMALL = 2048  # bytes; a usual record has about 200
@@ -278,7 +278,7 @@ def _unpack_slot(data: bytes) -> SecretSlot:
 
 def name_tag(name: str) -> bytes:
     """Return the 8 bytes by which scripts compare names."""
-    return sha256(name.encode()).digest()[:8]
+    return sha256(name.encode()).digest()[:_NAME_TAG]
 
 
 def pack_entry(pat: PersonalAccessToken) -> bytes:
@@ -291,6 +291,11 @@ def id_in_entry(entry: Any, tag: str) -> PatId:
     if not isinstance(entry, bytes) or len(entry) != _ENTRY:
         raise not_understood("owner index", f"an entry is not {_ENTRY} bytes")
     return PatId(tag + entry[6:18].hex())
+
+
+def last_entry_of_pat(entry: bytes) -> bytes:
+    """Return the last entry, in order, that the PAT of an owner index entry can have under any name."""
+    return entry[:-_NAME_TAG] + b"\xff" * _NAME_TAG
 
 
 def pack_expiry(expires_ms: int | None) -> bytes:

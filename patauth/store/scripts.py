@@ -79,6 +79,13 @@ def understood(reply: Any, *kinds: type) -> list[Any]:
     return reply
 
 
+def texts(reply: Any) -> list[bytes]:
+    """Return a reply that is a list of texts. Raise `StoreUnavailable` for another one."""
+    if not isinstance(reply, list) or not all(isinstance(one, bytes) for one in reply):
+        raise not_understood("answer", f"a {type(reply).__name__} that is no list of texts")
+    return reply
+
+
 class NotDurable(StoreUnavailable):
     """The store has written, but did not confirm in time that this is durable. The call is safe to repeat.
 
@@ -256,7 +263,7 @@ class Scripts:
         patience = self.wait.patience if commands[-1] == self.wait.command else 0.0
         return self._transport.call(commands, self.deadline().at, retry=retry, patience=patience)
 
-    def scan(self, *command: bytes | str, count: int, match: bytes = b"*") -> Iterator[list[bytes]]:
+    def scan(self, *command: bytes | str, count: int, match: bytes = b"*") -> Iterator[list[Any]]:
         """Yield in pieces of about `count` what SCAN, or ZSCAN of a key, finds.
 
         What is there from begin to end is found, maybe twice. Raise `StoreUnavailable`.
@@ -265,8 +272,11 @@ class Scripts:
         while True:
             scan = (*command, cursor, "MATCH", match, "COUNT", count)
             (reply,) = self.call([scan], retry=True)
-            cursor, found = _scanned(reply)
-            yield found
+            try:
+                cursor, found = int(reply[0]), reply[1]
+            except (TypeError, ValueError, IndexError, KeyError) as problem:
+                raise not_understood("answer to SCAN", problem) from None
+            yield texts(found)
             if cursor == 0:
                 return
 
@@ -276,14 +286,3 @@ class Scripts:
         if now is None and self._clock is not None:
             now = self._clock()
         return ("EVALSHA", script.digest, len(keys), *keys, b"" if now is None else now, *arguments)
-
-
-def _scanned(reply: Any) -> tuple[int, list[bytes]]:
-    """Return the cursor and the keys of a reply to SCAN. Raise `StoreUnavailable` if it has another form."""
-    try:
-        cursor, found = reply
-        if not isinstance(found, list) or not all(isinstance(key, bytes) for key in found):
-            raise ValueError("no list of keys")
-        return int(cursor), found
-    except (TypeError, ValueError) as problem:
-        raise not_understood("answer to SCAN", problem) from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
+from ..errors import StoreUnavailable
 from ..model.pat_id import PatId
 from .asking import DELETIONS, Judged, Outcome, Pause, asking_of, outcome_of
 from .deadline import Deadline
@@ -21,8 +23,11 @@ from .record import (
     unpack,
     unpack_token,
 )
-from .scripts import PRELUDE, Script, Scripts, understood
+from .scripts import PRELUDE, Script, Scripts, texts, understood
 
+_log = logging.getLogger("patauth.store")
+
+_PIECE = 100  # access tokens that one call deletes
 _ISSUE, _READ = Script("issue", PRELUDE), Script("read", PRELUDE)
 _DELETE = Script("delete_token", PRELUDE)
 
@@ -117,13 +122,35 @@ class Tokens:
         pause.wait()
         return outcome
 
+    def forget(self, pat_id: PatId, generations: Iterable[int]) -> None:
+        """Delete the counted access tokens of secrets that have ended: nothing else frees their memory.
+
+        They are worth nothing any more, so an error is logged, and they go when they expire.
+        """
+        keys = self.keys
+        for index in [keys.tokens_of(pat_id, generation) for generation in generations]:
+            try:
+                piece = ("ZRANGE", index, 0, _PIECE - 1)
+                while digests := texts(self.scripts.call([piece], retry=True)[0]):
+                    tokens = [keys.access_token(pat_id, digest) for digest in digests]
+                    self.scripts.call([("DEL", *tokens), ("ZREM", index, *digests)], retry=True)
+            except StoreUnavailable as problem:
+                _log.warning("access tokens of an ended secret stay until they expire: %s", problem.detail)
+                return
+
     def delete_all(self) -> Iterator[int]:
         """Delete the access tokens of all tenants under the key prefix. At the end, this is durable.
 
-        Read the whole key space with SCAN, and yield the number of deleted tokens after each step.
+        Read the whole key space with SCAN, and yield the number of deleted tokens after each step. Then
+        delete the indexes that count the tokens.
         """
-        for found in self.scripts.scan("SCAN", match=self.keys.access_tokens, count=1000):
+        yield from self._delete_matching(self.keys.access_tokens)
+        for _ in self._delete_matching(self.keys.token_indexes):
+            pass
+        self.scripts.confirm(self.keys.barrier("store"))
+
+    def _delete_matching(self, pattern: bytes) -> Iterator[int]:
+        for found in self.scripts.scan("SCAN", match=pattern, count=1000):
             # One DEL for each key: a cluster refuses a command with keys of several slots.
             deletions = [("DEL", key) for key in found]
             yield sum(understood(self.scripts.call(deletions), *[int] * len(found))) if found else 0
-        self.scripts.confirm(self.keys.barrier("store"))

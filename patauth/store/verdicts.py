@@ -79,7 +79,7 @@ class Verdicts:
         """Return the verdict on the secret tag of a PAT. The caller must still check hash and state.
 
         A request charges the request quota, and an exchange the exchange quota. What is `ending` something is
-        charged nothing, since a server whose memory is full could not write that. `at` is the deadline, an
+        charged nothing: a server whose memory is full writes no quota. `at` is the deadline, an
         instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
         """
         tag, whole = pat_id.tag.encode(), pat_id.raw
@@ -104,7 +104,7 @@ def _read(reply: Any, pat_id: bytes, *, by_token: bool) -> Verdict:
         verdict, now = reply[0], reply[1]
         if type(reply) is not list or type(now) is not int:
             raise ValueError("it is not a list with a clock")
-        if verdict in (ADMITTED, LIMITED):
+        if verdict in (ADMITTED, LIMITED, ROTATED_AWAY):
             micros, pat, token = reply[2], reply[3], None
             # A second safeguard: a reply to another caller must never give its identity to this one.
             if type(micros) is not int or pat[ID_AT : ID_AT + 16] != pat_id:
@@ -114,7 +114,7 @@ def _read(reply: Any, pat_id: bytes, *, by_token: bool) -> Verdict:
                 if token[TOKEN_ID_AT : TOKEN_ID_AT + 16] != pat_id:
                     raise ValueError("it has no access token, or that of another PAT")
             return Verdict(verdict, now, micros, pat, token)
-        if verdict in (REFUSED, ROTATED_AWAY):
+        if verdict == REFUSED:
             return Verdict(verdict, now, 0, b"", None)
         raise ValueError(f"verdict {verdict!r}")
     except (TypeError, ValueError, IndexError, KeyError) as problem:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from patauth import Authority, InvalidCredentials, IssuedPat, StoreUnavailable
-from patauth.store import owners, pats
+from patauth.store import owner_changes, pats
 from patauth.store.scripts import Script, Scripts
 from tests.support.authorities import AS_INSTALLED, Make, issue
 from tests.support.interventions import standing_in
@@ -106,7 +106,7 @@ def test_a_late_disable_does_not_undo_an_enable(
     authority: Authority, hasty: Authority, engine_of_its_own: Server
 ) -> None:
     issued = issue(authority)
-    frozen_at(authority, engine_of_its_own, owners._BEGIN, lambda: hasty.disable_owner("alice"))
+    frozen_at(authority, engine_of_its_own, owner_changes._BEGIN, lambda: hasty.disable_owner("alice"))
     authority.enable_owner("alice")
     assert passes(authority, issued)
     assert passes(authority, issue(authority, name="another"))

@@ -23,7 +23,7 @@ from patauth import (
     Quota,
     StoreUnavailable,
 )
-from patauth.store.owners import Owners
+from patauth.store.owner_changes import OwnerChanges
 from patauth.store.pats import Pats
 from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import ALICE, Make, issue
@@ -169,9 +169,9 @@ def test_a_pat_does_not_shed_its_quota_by_making_another(authority: Authority) -
 
 CHANGES: dict[str, tuple[Callable[..., Any], Callable[[Authority, IssuedPat], object]]] = {
     "pat.delete": (Pats.delete, lambda authority, issued: authority.delete(issued.pat.id)),
-    "owner.revoke": (Owners.revoke, lambda authority, issued: authority.revoke_owner("alice")),
-    "owner.disable": (Owners.set_state, lambda authority, issued: authority.disable_owner("alice")),
-    "owner.enable": (Owners.set_state, lambda authority, issued: authority.enable_owner("alice")),
+    "owner.revoke": (OwnerChanges.revoke, lambda authority, issued: authority.revoke_owner("alice")),
+    "owner.disable": (OwnerChanges.set_state, lambda authority, issued: authority.disable_owner("alice")),
+    "owner.enable": (OwnerChanges.set_state, lambda authority, issued: authority.enable_owner("alice")),
     "pat.patch": (
         Pats.update,
         lambda authority, issued: authority.patch(issued.pat.id, [put("/name", "x")]),
@@ -198,7 +198,9 @@ class TestTrail:
 
         caplog.clear()
         with (
-            standing_in(Owners if verb.__module__ == Owners.__module__ else Pats, verb.__name__, lost),
+            standing_in(
+                OwnerChanges if verb.__module__ == OwnerChanges.__module__ else Pats, verb.__name__, lost
+            ),
             standing_in(Pats, "delete", lost),  # so that a creation cannot be undone
             caplog.at_level(logging.INFO, "patauth.audit"),
             pytest.raises(StoreUnavailable),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_without_memory_the_wrong_secret_ends_nothing_and_what_is_no_end_is_503(
     fill(server)
     wrong = basic_of(issued).replace("Basic ", "Basic AA")
     assert sent(authority, "DELETE", SELF, wrong) == 401
-    assert sent(authority, "DELETE", SELF, bearer(other.token[:-1] + "x")) == 401
+    assert sent(authority, "DELETE", SELF, bearer(other.token + "x")) == 401
     path = PATHS + issued.pat.id
     assert sent(authority, "DELETE", path, basic_of(other)) == 403
     assert sent(authority, "GET", path, basic_of(issued)) == 503
@@ -118,12 +119,17 @@ def test_an_operator_takes_away_what_they_want(authority: Authority, server: Ser
     fill(server)
     authority.disable(made[0].pat.id)
     authority.update(made[2].pat.id, scope=["reports:read"])
+    authority.update(made[2].pat.id, expires_in=timedelta(days=1))
     authority.delete(made[1].pat.id)
     authority.disable_owner("alice")
     fill(server, 0)
     authority.enable_owner("alice")
     assert [answers(authority, basic_of(one)) for one in made] == [False, False, True, True]
-    assert authority.get(made[2].pat.id).scope == ("reports:read",)
+    narrowed = authority.get(made[2].pat.id)
+    assert narrowed.scope == ("reports:read",)
+    assert narrowed.expires_at < made[2].pat.expires_at  # type: ignore[operator]
+    first, *_ = authority.list(sort="expirationDate")
+    assert first.id == narrowed.id, "its entry was met, and mended"
     fill(server)
     assert authority.revoke_owner("alice") == 3
     fill(server, 0)

@@ -120,17 +120,16 @@ def test_a_server_without_the_script_is_sent_its_text_and_the_same_arguments() -
 def test_answers_that_are_understood() -> None:
     line = Line()
     asked = verdicts(line)
-    for verdict in (ADMITTED, LIMITED):
+    for verdict in (ADMITTED, LIMITED, ROTATED_AWAY):
         line.reply = [verdict, 7, 9, PAT, TOKEN]
         found = asked.of_token(ID, bytes(32), 1.0)
         assert (found.verdict, found.now, found.micros, found.pat, found.token) == (verdict, 7, 9, PAT, TOKEN)
         line.reply = [verdict, 7, 9, PAT]
         found = asked.of_secret(ID, bytes(16), 1.0)
         assert (found.pat, found.token) == (PAT, None)
-    for verdict in (REFUSED, ROTATED_AWAY):
-        line.reply = [verdict, 7]
-        found = asked.of_secret(ID, bytes(16), 1.0)
-        assert (found.verdict, found.now, found.pat, found.token) == (verdict, 7, b"", None)
+    line.reply = [REFUSED, 7]
+    found = asked.of_secret(ID, bytes(16), 1.0)
+    assert (found.verdict, found.now, found.pat, found.token) == (REFUSED, 7, b"", None)
 
 
 OTHER_PAT, OTHER_TOKEN = PAT.replace(b"^", b"_"), TOKEN.replace(b"^", b"_")

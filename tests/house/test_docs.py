@@ -40,7 +40,7 @@ from patauth.settings import (
     MAX_ACCESS_TOKEN_TTL,
     MIN_ACCESS_TOKEN_TTL,
 )
-from patauth.store import owners, record
+from patauth.store import owner_changes, record
 from patauth.store.keys import Keys
 from patauth.store.local import supervisor
 from patauth.store.local.engine import LocalEngine
@@ -501,7 +501,11 @@ def test_the_records_are_laid_out_as_written() -> None:
     entry = layout(section("docs/storage.md", "Owner index entry"))
     assert sum(entry[-1]) == record._ENTRY
     owner = layout(section("docs/storage.md", "Owner record"))
-    assert [at for at, _ in owner] == [0, owners._STATE_AT, owners._EPOCH_AT, owners._LAST_AT]
+    state, epoch = owner_changes._STATE_AT, owner_changes._EPOCH_AT
+    prelude = (Path(record.__file__).parent / "lua" / "prelude.lua").read_text()
+    (in_lua,) = re.findall(r"local OWNER_STATE, OWNER_UNREAD, OWNER_LAST = (\d+), (\d+), (\d+)", prelude)
+    assert [at for at, _ in owner] == [0, state, epoch, *(int(at) - 1 for at in in_lua[1:])]
+    assert (int(in_lua[0]), owner[2][1]) == (state + 1, owner_changes._EPOCH_BYTES)
     assert owner[-1][1] == record._ENTRY
 
 

@@ -30,6 +30,12 @@ def keys_of(authority: Authority) -> Keys:
     return Keys(authority.settings.key_prefix, authority.settings.tenant)
 
 
+def owner_keys(authority: Authority, owner_id: str = "alice") -> list[bytes]:
+    """The keys that name an owner, of all keys that the store has for this test."""
+    (found,) = send(authority, ("KEYS", f"{authority.settings.key_prefix}:*{owner_id}*"))
+    return sorted(found)
+
+
 def index_keys(authority: Authority) -> dict[Index, bytes]:
     keys = keys_of(authority)
     return {

@@ -56,7 +56,7 @@ if by_token then
 elseif sub(pat, SLOT + TAG, SLOT + TAG + 15) ~= ARGV[3] then
   if slots ~= 50 or sub(pat, PREVIOUS + TAG, PREVIOUS + TAG + 15) ~= ARGV[3] then return {0, now} end
   a, b, c, d, e, f = byte(pat, OVERLAP, OVERLAP + 5)
-  if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {4, now} end
+  if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {4, now, 0, pat} end
 end
 
 if ARGV[4] == 'ending' then return {1, now, 0, pat, token} end

@@ -23,11 +23,7 @@ if redis.call('ZCARD', KEYS[4]) - expired >= ARGV[9] + 0 then return {3} end
 if redis.call('EXISTS', KEYS[1]) == 1 then return {4} end
 if ARGV[5] == '' then return {0} end
 
-if ARGV[8] == '' then
-  redis.call('SET', KEYS[1], ARGV[5])
-else
-  redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[8])
-end
+put(KEYS[1], ARGV[5], ARGV[8])
 local answer = {0}
 for i = 12, #ARGV do
   local expiry = tonumber(redis.call('ZSCORE', KEYS[4], ARGV[i]))

@@ -5,11 +5,7 @@
 -- Returns {1, entry of the first piece, …}; {5} too late: the caller was told that it failed
 if now > ARGV[2] + 0 then return {5} end
 redis.call('DEL', KEYS[1]) -- first: that works even when the memory is full
-if ARGV[4] == '' then
-  redis.call('SET', KEYS[1], ARGV[3])
-else
-  redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-end
+put(KEYS[1], ARGV[3], ARGV[4])
 local answer = {1}
 local entries = redis.call('ZRANGE', KEYS[2], 0, ARGV[5] - 1)
 for i = 1, #entries do answer[i + 1] = entries[i] end

@@ -47,15 +47,28 @@ local function refused(pat_key, token_key, by)
   return nil
 end
 
+-- Writes a value, to be kept for so many ms from now on; empty: for ever.
+local function put(key, value, keep)
+  if keep == '' then
+    redis.call('SET', key, value)
+  else
+    redis.call('SET', key, value, 'PX', keep)
+  end
+end
+
 -- Writes a key without content, for WAIT and WAITAOF to wait for. Delete first: that works even when the memory is full.
 local function barrier(key)
   redis.call('DEL', key)
   redis.call('SET', key, '', 'PX', 1000)
 end
 
+-- Offsets in an owner record, counted from 1: the state, whether a PAT with an unknown schema was met, and the entry of
+-- the last PAT that is done. The last two are there during a change.
+local OWNER_STATE, OWNER_UNREAD, OWNER_LAST = 2, 11, 12
+
 -- Returns whether an owner is disabled.
 local function is_disabled(owner_key)
-  return sub(redis.call('GET', owner_key) or '', 2, 2) == 'd'
+  return sub(redis.call('GET', owner_key) or '', OWNER_STATE, OWNER_STATE) == 'd'
 end
 
 -- What a credential has begun in another slot may still be written there for so long after it was judged, ms.

@@ -8,8 +8,8 @@
 -- Returns {0 written, ms to wait | 1 one is gone or expired | 2 one has changed in more than its last use: read again |
 --   3 a name is taken | 4 the owner is disabled | 5 too late: the caller was told that it failed | 6, 7 the caller
 --   may not (`refused`)}
--- An engine whose memory is full refuses the first write, so it never leaves a part of the changes. A removal it
--- allows, and what follows one.
+-- An engine whose memory is full refuses the first write, so it never leaves a part of the changes. But it allows a
+-- removal, and then every write of the script. So what ends something removes first.
 if now < ARGV[2] + 0 or now > ARGV[3] + 0 then return {5} end
 local no = refused(KEYS[6], KEYS[7], ARGV[4])
 if no then return {no} end
@@ -27,12 +27,7 @@ for i = 8, #KEYS do
 end
 if ARGV[7] == '1' then redis.call('DEL', KEYS[8]) end
 for i = 8, #KEYS do
-  local keep = ARGV[11 + (i - 8) * 3]
-  if keep == '' then
-    redis.call('SET', KEYS[i], after[i])
-  else
-    redis.call('SET', KEYS[i], after[i], 'PX', keep)
-  end
+  put(KEYS[i], after[i], ARGV[11 + (i - 8) * 3])
   local old, new = entry_of(before[i]), entry_of(after[i])
   if old ~= new then drop_entry(KEYS[1], KEYS[2], KEYS[3], old) end
   add_entry(KEYS[1], KEYS[2], KEYS[3], new, u48(after[i], EXPIRY))

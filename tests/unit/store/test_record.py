@@ -383,6 +383,9 @@ class TestPrelude:
             "SLOT_SIZE": 77,
             "TAG": 3,
             "IN_FLIGHT": asking.IN_FLIGHT,
+            "OWNER_STATE": 1 + 1,  # in an owner record
+            "OWNER_UNREAD": 1 + 10,
+            "OWNER_LAST": 1 + 11,
         }
 
     @given(record=records())

@@ -286,20 +286,6 @@ def liar(path: Path, reply: bytes) -> Iterator[str]:
         yield url
 
 
-def test_a_reply_that_says_it_is_larger_than_the_memory_is_unavailable(make_at: Make) -> None:
-    """Such as `*3456000000`. The connection is closed, and the next request has another one."""
-    authority = make_at()
-    issued = issue(authority)
-
-    def full(real: Callable[..., Any], *given: Any) -> Any:
-        raise MemoryError
-
-    with standing_in(Wire, "send", full), pytest.raises(StoreUnavailable):
-        authority.authenticate(basic_of(issued))
-    assert authority.authenticate(basic_of(issued))
-    assert transport_of(authority)._failures == 0
-
-
 def test_a_connection_on_which_a_wait_is_pending_is_closed_and_no_failure_of_the_server(
     tmp_path: Path,
 ) -> None:
@@ -338,6 +324,20 @@ def test_who_is_answered_with_an_error_learns_what_was_done_before_it(server: Se
                 pool.call(commands, time.monotonic() + 1)
             assert getattr(refused.value, "replies", None) == before
             assert pool.call([("PING",)], time.monotonic() + 1) == [b"PONG"]
+
+
+def test_a_reply_that_says_it_is_larger_than_the_memory_is_unavailable(make_at: Make) -> None:
+    """Such as `*3456000000`. The connection is closed, and the next request has another one."""
+    authority = make_at()
+    issued = issue(authority)
+
+    def full(real: Callable[..., Any], *given: Any) -> Any:
+        raise MemoryError
+
+    with standing_in(Wire, "send", full), pytest.raises(StoreUnavailable):
+        authority.authenticate(basic_of(issued))
+    assert authority.authenticate(basic_of(issued))
+    assert transport_of(authority)._failures == 0
 
 
 def test_a_reply_that_trickles_in_does_not_stretch_the_deadline(
