@@ -362,6 +362,31 @@ def test_a_pat_that_can_do_more_than_the_caller_is_refused(
         actor.require_no_more(pat)
 
 
+@each("usual, own, most, passes", [
+    (USUAL, None, USUAL, True),
+    (USUAL, SMALL, USUAL, True),
+    (USUAL, USUAL, USUAL, True),
+    (USUAL, LARGE, USUAL, False),
+    (LARGE, None, USUAL, False),
+    (LARGE, SMALL, USUAL, True),
+    (SMALL, None, USUAL, True),
+    (LARGE, None, None, True),
+])  # fmt: skip
+def test_a_pat_with_a_larger_request_quota_than_the_callers_pat_is_refused(
+    usual: Quota, own: Quota | None, most: Quota | None, passes: bool
+) -> None:
+    """A PAT without one has the setting's. A person has none, and the host knows no bounds."""
+    pat = pat_of(scope=("a",), request_quota=own)
+    limit = Limit((frozenset("a"),), None, frozenset(), None, most)
+    for by, is_bound in ((principal("a"), True), (Person(SELF, ["a"]), False), (None, False)):
+        actor = actor_of(by, limit=limit, request_quota=usual)
+        if passes or not is_bound:
+            actor.require_no_more(pat)
+        else:
+            with pytest.raises(Forbidden, match="larger request quota"):
+                actor.require_no_more(pat)
+
+
 # -- finding -------------------------------------------------------------------------------------------------
 
 LONG_GONE = NOW - RETENTION
