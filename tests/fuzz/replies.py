@@ -168,7 +168,10 @@ class Replies(Target):
             self.restore()
         assert found != "done" or status == "done", f"{name} is {status}, and passes"
         if isinstance(value, Principal) and found == "done":
-            assert (result.pat_id, result.subject.id) == (value.pat_id, value.subject.id), "as somebody else"
+            assert result.pat_id == value.pat_id, "as another PAT"
+            # Nothing tells a record from one with a bit of its owner's id turned.
+            if all(kind != "spoiled" for kind, _, _ in trouble.values()):
+                assert result.subject.id == value.subject.id, "as somebody else"
         if name == "introspect unknown":
             assert result is not True, "an unknown token is active"
         if broken and name != "create":
