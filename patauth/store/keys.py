@@ -37,6 +37,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ..errors import StoreUnavailable
 from ..model.pat_id import PatId
 
 
@@ -127,9 +128,15 @@ class Keys:
         return self._head + b"[0-9a-f]" * 8 + f"}}:c:{tenant}/*".encode()
 
     def owner_in(self, name: bytes) -> tuple[str, str]:
-        """Return the tag and the id of the owner whose index by creation has this key."""
-        tag, _, owner = name.removeprefix(self._head).decode().partition("}:c:")
-        return tag, owner.removeprefix(f"{self.tenant}/")
+        """Return the tag and the id of the owner whose index by creation has this key.
+
+        Raise `StoreUnavailable` for another key.
+        """
+        start, end = re.escape(self._head), re.escape(f"}}:c:{self.tenant}/".encode())
+        found = re.fullmatch(start + b"([0-9a-f]{8})" + end + b"([!-~]+)", name)
+        if found is None:
+            raise StoreUnavailable(detail=f"not the key of an owner index: {name!r}")
+        return found[1].decode(), found[2].decode()
 
     def ends(self, tag: str) -> bytes:
         """Return a key without content. While it lives, an end under the tag may not hold in all slots."""

@@ -79,6 +79,13 @@ def understood(reply: Any, *kinds: type) -> list[Any]:
     return reply
 
 
+def texts(reply: Any) -> list[bytes]:
+    """Return a reply that is a list of texts. Raise `StoreUnavailable` for another one."""
+    if not isinstance(reply, list) or not all(isinstance(one, bytes) for one in reply):
+        raise not_understood("answer", f"a {type(reply).__name__} that is no list of texts")
+    return reply
+
+
 class NotDurable(StoreUnavailable):
     """The store has written, but did not confirm in time that this is durable. The call is safe to repeat.
 
@@ -267,11 +274,9 @@ class Scripts:
             (reply,) = self.call([scan], retry=True)
             try:
                 cursor, found = int(reply[0]), reply[1]
-                if not isinstance(found, list) or not all(isinstance(one, bytes) for one in found):
-                    raise ValueError("no list of texts")
             except (TypeError, ValueError, IndexError, KeyError) as problem:
                 raise not_understood("answer to SCAN", problem) from None
-            yield found
+            yield texts(found)
             if cursor == 0:
                 return
 

@@ -23,7 +23,7 @@ from .record import (
     unpack,
     unpack_token,
 )
-from .scripts import PRELUDE, Script, Scripts, understood
+from .scripts import PRELUDE, Script, Scripts, texts, understood
 
 _log = logging.getLogger("patauth.store")
 
@@ -130,7 +130,8 @@ class Tokens:
         keys = self.keys
         for index in [keys.tokens_of(pat_id, generation) for generation in generations]:
             try:
-                while digests := self.scripts.call([("ZRANGE", index, 0, _PIECE - 1)], retry=True)[0]:
+                piece = ("ZRANGE", index, 0, _PIECE - 1)
+                while digests := texts(self.scripts.call([piece], retry=True)[0]):
                     tokens = [keys.access_token(pat_id, digest) for digest in digests]
                     self.scripts.call([("DEL", *tokens), ("ZREM", index, *digests)], retry=True)
             except StoreUnavailable as problem:

@@ -21,6 +21,7 @@ import hiredis
 import pytest
 
 from patauth import Authority, Overloaded, Owner, PatAuthError, Principal, StoreUnavailable
+from patauth.operations.sweep import sweep
 from patauth.store.transport import wire
 from tests.fuzz.search import Target
 from tests.fuzz.spoil import spoiled
@@ -43,6 +44,9 @@ FORGED = [
         *1|$1|x| $16|xxxxxxxxxxxxxxxx| *2|$1|0|*1|*0|
     """.split()
 ]
+# A reply that announces so many parts. hiredis makes room for all of them at once. How long that takes, and
+# whether there is as much memory, is the machine's, so such replies are not tried here.
+ENDLESS = re.compile(rb"[*%~>|][0-9]{8,}\r")
 KINDS = "cut,hung up,spoiled,spoiled,doubled,dropped,reversed,forged,earlier,answer of".split(",")
 
 
@@ -118,6 +122,7 @@ class Replies(Target):
         yield "enable owner", lambda: authority.enable_owner("bob")
         yield "revoke owner", lambda: authority.revoke_owner("bob")
         yield "purge", authority.purge_access_tokens
+        yield "sweep", lambda: [sum(part) for part in sweep(authority.operations.actor(None))]
         yield "ping", authority.ping
 
     def restore(self) -> None:
@@ -141,7 +146,8 @@ class Replies(Target):
         reply = heard[place] if place < len(heard) else chance.choice(self.every)
         kind = chance.choice(KINDS)
         if kind == "spoiled":
-            return kind, 0, spoiled(chance, reply, self.every)
+            other = spoiled(chance, reply, self.every)
+            return kind, 0, b"" if ENDLESS.search(other) else other
         if kind == "forged":
             return kind, 0, b"".join(chance.choices(FORGED, k=chance.choice((1, 1, 2, 3))))
         if kind == "answer of":
@@ -162,7 +168,10 @@ class Replies(Target):
             self.restore()
         assert found != "done" or status == "done", f"{name} is {status}, and passes"
         if isinstance(value, Principal) and found == "done":
-            assert (result.pat_id, result.subject.id) == (value.pat_id, value.subject.id), "as somebody else"
+            assert result.pat_id == value.pat_id, "as another PAT"
+            # Nothing tells a record from one with a bit of its owner's id turned.
+            if all(kind != "spoiled" for kind, _, _ in trouble.values()):
+                assert result.subject.id == value.subject.id, "as somebody else"
         if name == "introspect unknown":
             assert result is not True, "an unknown token is active"
         if broken and name != "create":

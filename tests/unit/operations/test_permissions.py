@@ -80,7 +80,7 @@ class Shelf:
         self.token = token
         self.pats = SimpleNamespace(read=self.read, now=lambda tag: NOW)
         self.tokens = SimpleNamespace(read=self.read_token)
-        self.tenant_index = SimpleNamespace(records=self.read_at, keeps=self.keeps)
+        self.tenant_index = SimpleNamespace(records=self.read_at, lists=self.lists)
 
     def read(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
         return [self.records.get(one) for one in pat_ids]
@@ -94,8 +94,8 @@ class Shelf:
             return None
         return found, self.token
 
-    def keeps(self, pat: PersonalAccessToken, now: int) -> bool:
-        return not is_gone(pat.expires_ms, now, RETENTION)
+    def lists(self, pat: PersonalAccessToken) -> bool:
+        return pat.tenant == "default" and not is_gone(pat.expires_ms, pat.read_ms, RETENTION)
 
 
 def principal(
@@ -360,6 +360,31 @@ def test_a_pat_that_can_do_more_than_the_caller_is_refused(
             actor.require_no_more(pat)
     else:
         actor.require_no_more(pat)
+
+
+@each("usual, own, most, passes", [
+    (USUAL, None, USUAL, True),
+    (USUAL, SMALL, USUAL, True),
+    (USUAL, USUAL, USUAL, True),
+    (USUAL, LARGE, USUAL, False),
+    (LARGE, None, USUAL, False),
+    (LARGE, SMALL, USUAL, True),
+    (SMALL, None, USUAL, True),
+    (LARGE, None, None, True),
+])  # fmt: skip
+def test_a_pat_with_a_larger_request_quota_than_the_callers_pat_is_refused(
+    usual: Quota, own: Quota | None, most: Quota | None, passes: bool
+) -> None:
+    """A PAT without one has the setting's. A person has none, and the host knows no bounds."""
+    pat = pat_of(scope=("a",), request_quota=own)
+    limit = Limit((frozenset("a"),), None, frozenset(), None, most)
+    for by, is_bound in ((principal("a"), True), (Person(SELF, ["a"]), False), (None, False)):
+        actor = actor_of(by, limit=limit, request_quota=usual)
+        if passes or not is_bound:
+            actor.require_no_more(pat)
+        else:
+            with pytest.raises(Forbidden, match="larger request quota"):
+                actor.require_no_more(pat)
 
 
 # -- finding -------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from patauth.store.pats import Pats
 from patauth.store.record import PatRecord, pack
 from patauth.store.scripts import NotDurable
 from patauth.store.transport.protocol import Unanswered
-from tests.support.authorities import basic_of, issue
+from tests.support.authorities import Make, basic_of, issue
 from tests.support.clocks import MINUTE, NOW, Clock
 from tests.support.internals import VERSION, hasher_of
 from tests.support.interventions import standing_in
@@ -150,6 +151,32 @@ def test_a_pat_is_rotated_until_three_bytes_hold_no_further_generation(
     else:
         keeper.rotate(made.pat.id)
         assert state_of(keeper, made.pat.id).secrets[0].generation == generation + 1
+
+
+def test_counted_access_tokens_go_with_the_secret_that_they_came_from_and_no_others(
+    make_at: Make, clock: Clock
+) -> None:
+    """Nothing else frees their memory before they expire."""
+    keeper = make_at(clock=clock, exchange_quota="1000000/1")  # where it is small, none are counted
+    made = issue(keeper, never_expires=True)
+    secrets, tokens = [made.secret], []
+
+    def there() -> list[bool]:
+        names = [
+            keys_of(keeper).access_token(PatId(made.pat.id), sha256(token.encode()).digest())
+            for token in tokens
+        ]
+        return [bool(one) for one in send(keeper, *(("EXISTS", name) for name in names))]
+
+    for overlap, left in (
+        (HOUR, [True]),
+        (HOUR, [False, True]),
+        (AT_ONCE, [False, False, False]),
+        (HOUR, [False, False, False, True]),
+    ):
+        tokens.append(keeper.exchange(made.pat.id, secrets[-1]).value)
+        secrets.append(keeper.rotate(made.pat.id, overlap=overlap).secret)
+        assert there() == left
 
 
 # -- who may, and what it costs ------------------------------------------------------------------------------

@@ -168,9 +168,13 @@ def test_ids_are_a_list_of_different_ids_that_are_there(keeper: Authority) -> No
     assert len(many(keeper, (one.id, other.id))) == 2, "a tuple is as good as a list"
 
 
-def test_all_are_checked_before_one_is_changed(keeper: Authority, clock: Clock) -> None:
-    pats: list[PersonalAccessToken] = pats_of(keeper, 4, ("alice", "bob", "carol", "dave"))
-    over = issue(keeper, "over", owner=Owner("erin"), expires_in=timedelta(milliseconds=1)).pat
+@each("bad", [0, 1, 2, 3])
+def test_all_are_checked_before_one_is_changed(keeper: Authority, clock: Clock, bad: int) -> None:
+    """Whichever owner comes first when they are written."""
+    clock.now = NOW
+    owners = ("alice", "bob", "carol", "dave")
+    pats: list[PersonalAccessToken] = pats_of(keeper, 4, owners)
+    over = issue(keeper, "over", owner=Owner(owners[bad]), expires_in=timedelta(milliseconds=1)).pat
     clock.advance(1)
     for place in range(5):
         ids = [pat.id for pat in pats]
@@ -178,6 +182,8 @@ def test_all_are_checked_before_one_is_changed(keeper: Authority, clock: Clock) 
         with pytest.raises(InvalidRequest, match="has expired"):
             many(keeper, ids)
     assert [keeper.get(pat.id) for pat in pats] == pats
+    for owner in owners:
+        keeper.revoke_owner(owner)
 
 
 def test_those_of_one_owner_are_one_write_in_whatever_order_they_come(keeper: Authority) -> None:

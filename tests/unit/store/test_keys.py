@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
+from patauth import StoreUnavailable
 from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
 
@@ -153,3 +155,27 @@ def test_environments_share_nothing(one, other, tenant, owner, pat_id, digest):
         }
 
     assert not every(one) & every(other)
+
+
+@given(prefixes, hostile, hostile, pat_ids)
+def test_the_key_of_an_owner_index_tells_whose_it_is(prefix, tenant, owner, pat_id):
+    keys = Keys(prefix, tenant)
+    assert keys.owner_in(keys.owner(pat_id.tag, owner).created) == (pat_id.tag, owner)
+
+
+@given(hostile, pat_ids, st.sampled_from([b"", b"\xff", b"patauth:{", b"patauth:{0a1b2c3d}:c:default/"]))
+def test_another_key_is_no_owners(owner, pat_id, key):
+    """Such as one that another program has written, or one of another tenant."""
+    keys = Keys("patauth", "default")
+    elsewhere = Keys("patauth", "elsewhere").owner(pat_id.tag, owner)
+    mine = keys.owner(pat_id.tag, owner)
+    for name in (
+        key,
+        mine.created + b"\xff",
+        mine.created + b" ",
+        mine.names,
+        mine.record,
+        elsewhere.created,
+    ):
+        with pytest.raises(StoreUnavailable):
+            keys.owner_in(name)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from patauth import Authority, Owner, PatAuthError, StoreUnavailable
+from patauth.operations.sweep import sweep
 from patauth.store.deadline import Deadline
 from patauth.store.scripts import PRELUDE, NotDurable, Script, Scripts, Wait, understood
 from patauth.store.transport.protocol import PartlyDone
@@ -139,6 +140,7 @@ def test_no_verb_raises_anything_but_our_errors_whatever_is_answered(make_at: Ma
         lambda: authority.disable_owner("nobody"),
         lambda: authority.revoke_owner("nobody"),
         lambda: authority.purge_access_tokens(),
+        lambda: [sum(part) for part in sweep(authority.operations.actor(None))],
         lambda: authority.ping(),
         lambda: authority.delete("0" * 32),
     ]
