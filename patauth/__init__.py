@@ -26,7 +26,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .model.caller import Person, Principal
-from .model.pat import IssuedPat, Owner, PersonalAccessToken
+from .model.pat import Disabled, IssuedPat, Owner, PersonalAccessToken
 from .model.quota import Quota
 from .operations.exchange import Access
 from .operations.introspect import Introspection
@@ -45,6 +45,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "Cors",
+    "Disabled",
     "Forbidden",
     "InsufficientScope",
     "Introspection",

@@ -295,13 +295,34 @@ class Authority:
         """
         lifecycle.delete(self.operations.actor(by), pat_id)
 
+    def disable(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
+        """Refuse a PAT and its access tokens from the next request on, until it is enabled; return it.
+
+        Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat. Raise
+        `NotFound`, `Forbidden`, `InvalidRequest` for one that has expired.
+        """
+        from .operations.disable import set_disabled
+
+        return set_disabled(self.operations.actor(by), pat_id, disabled=True)
+
+    def enable(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
+        """Accept a PAT again that was disabled, and return it. It stays refused while its owner is disabled.
+
+        What the application or a caller who may change all PATs has disabled, only such enable. Raise
+        `NotFound`, `Forbidden` (also if the PAT can do more than `by`), `InvalidRequest` for one that has
+        expired.
+        """
+        from .operations.disable import set_disabled
+
+        return set_disabled(self.operations.actor(by), pat_id, disabled=False)
+
     def disable_owner(self, owner_id: str) -> int:
         """Refuse all PATs and access tokens of an owner from the next request on, and make no new ones.
 
         Returns the number of PATs when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
         An owner without PATs can be disabled, too.
         """
-        return owners.set_owner_state(self.operations.actor(None), owner_id, disabled=True)
+        return len(owners.set_owner_state(self.operations.actor(None), owner_id, disabled=True))
 
     def enable_owner(self, owner_id: str) -> int:
         """Accept PATs and access tokens of an owner again; return how many PATs there are.
@@ -309,7 +330,7 @@ class Authority:
         Those that have expired stay refused. Returns only when that is durable, else raises
         `StoreUnavailable`; it is safe to repeat.
         """
-        return owners.set_owner_state(self.operations.actor(None), owner_id, disabled=False)
+        return len(owners.set_owner_state(self.operations.actor(None), owner_id, disabled=False))
 
     def revoke_owner(self, owner_id: str) -> int:
         """Delete all PATs of an owner for good, and return how many there were.

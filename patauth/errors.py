@@ -150,7 +150,8 @@ class Conflict(PatAuthError):
 class RateLimited(PatAuthError):
     """A quota is used up. `retry_after` is a number of whole seconds, at least 1.
 
-    `quota` names the quota: "requests", "exchanges" or "failures". It allows `count` in `seconds` seconds.
+    `quota` names the quota: "requests", "exchanges", "failures", "creations", "persons", or "tokens" for the
+    access tokens that a secret may have at once. It allows `count` in `seconds` seconds.
     """
 
     status = 429

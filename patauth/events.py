@@ -18,7 +18,7 @@ Fact = str | int | float | list[str] | None
 Facts = Mapping[str, Fact]  # by name; None: not known
 Sink = Callable[[str, Facts], None]  # takes the event's name, such as `pat.create`, and its facts
 # Why credentials were refused.
-Reason = Literal["malformed", "invalid", "rotated away", "expired", "disabled", "revoked", "access token"]
+Reason = Literal["malformed", "invalid", "expired", "disabled", "revoked", "access token"]
 
 
 def log(event: str, facts: Facts) -> None:
@@ -43,3 +43,10 @@ class Events:
     def refused(self, reason: Reason, address: str | None, pat_id: str | None = None) -> None:
         """Pass the event of refused credentials (`credentials.refused`) to all sinks."""
         self.emit("credentials.refused", patId=pat_id, reason=reason, address=address)
+
+    def reused(self, address: str | None, pat_id: str, owner_id: str) -> None:
+        """Pass the event of a secret that was used after it had been rotated away (`secret.reused`).
+
+        It takes the place of `credentials.refused`: whoever holds the secret was not told, or has stolen it.
+        """
+        self.emit("secret.reused", patId=pat_id, ownerId=owner_id, address=address)

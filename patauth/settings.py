@@ -82,6 +82,8 @@ class Settings:
     # quotas
     request_quota: Quota = Quota(100, 10)  # of each PAT, its access tokens included
     exchange_quota: Quota = Quota(60, 60)  # of each PAT
+    create_quota: Quota = Quota(60, 3600)  # of each owner: PATs that they make, by a PAT or signed in
+    person_quota: Quota = Quota(100, 10)  # of each signed-in person, at the management API
     failure_quota: Quota = Quota(20, 60)  # of each client address: refused ids and secrets
     failure_entries: int = 10_000  # addresses that a process remembers
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
@@ -101,6 +103,8 @@ class Settings:
     # The private keys: a directory, or files from the oldest to the newest. None: DIR/keys of `local:DIR`.
     keys: tuple[str, ...] | None = None
     max_pats_per_owner: int = 10  # expired ones do not count
+    max_kept_per_owner: int = 50  # expired ones; the oldest go first
+    max_tokens_per_secret: int = 1000  # access tokens that live at once
     max_lifetime: int | None = None  # of a PAT; None: no limit, so it may never expire
     retention: int = 30 * 86_400  # how long an expired PAT stays listed and keeps its name
     scopes: Mapping[str, str] | None = None  # the catalogue, scope -> plain words; None: any scope
@@ -377,6 +381,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "secret_key": _optional(read_key),
     "request_quota": _quota,
     "exchange_quota": _quota,
+    "create_quota": _quota,
+    "person_quota": _quota,
     "failure_quota": _quota,
     "failure_entries": _whole(1, 10_000_000),
     "access_token_ttl": _seconds(MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL),
@@ -391,6 +397,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "proof_ttl": _fraction(0, 86_400),
     "proof_entries": _whole(1, 10_000_000),
     "max_pats_per_owner": _whole(1, 100_000),
+    "max_kept_per_owner": _whole(0, 1_000_000),
+    "max_tokens_per_secret": _whole(1, 1_000_000),
     "max_lifetime": _optional(_seconds(1, 100 * 366 * 86_400), "none"),
     "retention": _seconds(0, 3660 * 86_400),
     "tenant": lambda value: check_id(value, "the id"),

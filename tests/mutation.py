@@ -37,6 +37,14 @@ TESTS = {  # of each module, those that have to notice
     "patauth/model/quota.py": ["tests/unit/model/test_quota.py"],
     "patauth/model/credentials.py": ["tests/unit/model/test_credentials.py"],
     "patauth/model/pat_id.py": ["tests/unit/model/test_pat_id.py"],
+    "patauth/operations/permissions.py": ["tests/unit/operations/test_permissions.py"],
+    "patauth/operations/pat_change.py": [
+        "tests/unit/operations/test_pat_change.py",
+        "tests/unit/operations/test_pat_patch.py",
+    ],
+    "patauth/operations/create.py": ["tests/unit/operations/test_create.py"],
+    "patauth/operations/update.py": ["tests/unit/operations/test_update.py"],
+    "patauth/operations/rotate.py": ["tests/unit/operations/test_rotate.py"],
 }
 COPIED = ("patauth", "tests", "pyproject.toml")  # what those tests need of the tree
 # No plugin but Hypothesis, with its profile of conftest.py: loading the others takes longer than most tests.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ..operations import owners
 from .context import message, open_authority
 from .options import Group, confirm, require_yes, yes_option
 from .output import print_changed
@@ -34,9 +35,8 @@ def disable(owner_id: str) -> None:
       patauth owner disable alice
     """
     with open_authority() as authority:
-        count = authority.disable_owner(owner_id)
-        ids = [pat.id for pat in authority.list(owner_id=owner_id)]
-    print_changed(count, ids)
+        ids = owners.set_owner_state(authority.operations.actor(None), owner_id, disabled=True)
+    print_changed(len(ids), ids)
 
 
 @owner.command()
@@ -49,9 +49,8 @@ def enable(owner_id: str) -> None:
       patauth owner enable alice
     """
     with open_authority() as authority:
-        count = authority.enable_owner(owner_id)
-        ids = [pat.id for pat in authority.list(owner_id=owner_id)]
-    print_changed(count, ids)
+        ids = owners.set_owner_state(authority.operations.actor(None), owner_id, disabled=False)
+    print_changed(len(ids), ids)
 
 
 @owner.command()
@@ -69,12 +68,12 @@ def revoke(owner_id: str, yes: bool) -> None:
     """
     require_yes(yes)
     with open_authority() as authority:
-        ids = [pat.id for pat in authority.list(owner_id=owner_id)]
-        if not yes and ids:
-            pats = "the PAT" if len(ids) == 1 else f"all {len(ids)} PATs"
+        total = authority.list(owner_id=owner_id, limit=0, count=True).total
+        if not yes and total:
+            pats = "the PAT" if total == 1 else f"all {total} PATs"
             confirm(f"Revoke {pats} of {owner_id}, for good?")
         # Also when there are none: an earlier removal may have ended unknown, and this makes it durable.
-        count = authority.revoke_owner(owner_id)
-    if not count:
+        ids = owners.revoke_owner(authority.operations.actor(None), owner_id)
+    if not ids:
         message(f"{owner_id} has no PATs.")
-    print_changed(count, ids)
+    print_changed(len(ids), ids)

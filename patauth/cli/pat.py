@@ -220,6 +220,36 @@ def show(pat_id: str) -> None:
 
 @pat.command()
 @click.argument("pat_id", metavar="ID")
+def disable(pat_id: str) -> None:
+    """Refuse a PAT and its access tokens until you enable it again.
+
+    They are refused from the next request on. The PAT's owner cannot enable it.
+
+    \b
+    Example:
+      patauth pat disable 1c9ae4ac109beb19a0243df4debc2d2f
+    """
+    with open_authority() as authority:
+        found = authority.disable(pat_id)
+    print_pat(found)
+
+
+@pat.command()
+@click.argument("pat_id", metavar="ID")
+def enable(pat_id: str) -> None:
+    """Undo `pat disable`. A PAT stays refused while its owner is disabled (`owner enable`).
+
+    \b
+    Example:
+      patauth pat enable 1c9ae4ac109beb19a0243df4debc2d2f
+    """
+    with open_authority() as authority:
+        found = authority.enable(pat_id)
+    print_pat(found)
+
+
+@pat.command()
+@click.argument("pat_id", metavar="ID")
 @yes_option
 def revoke(pat_id: str, yes: bool) -> None:
     """Revoke a PAT for good.

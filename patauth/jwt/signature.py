@@ -84,7 +84,7 @@ class Key:
 
     @classmethod
     def public(cls, jwk: object) -> Key | None:
-        """Read a public key of a JWK Set (RFC 7517 §5). Return None if it cannot verify our tokens.
+        """Read a public key of a JWK Set (RFC 7517 §5). Return None if it does not verify our tokens.
 
         Raise `ConfigurationError` without joserfc.
         """
@@ -97,7 +97,13 @@ class Key:
                     found = cls(kind.import_key(members), jwk["kid"])  # without "d", so it is always public
                 except Exception:
                     return None
-                if jwk.get("use", "sig") == "sig" and jwk.get("alg", found.alg) == found.alg:
+                uses = jwk.get("key_ops", ["verify"])
+                if (
+                    jwk.get("use", "sig") == "sig"
+                    and jwk.get("alg", found.alg) == found.alg
+                    and isinstance(uses, list | tuple)
+                    and "verify" in uses
+                ):
                     return found
         return None
 

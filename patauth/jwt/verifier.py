@@ -96,7 +96,8 @@ class JWTVerifier:
         """Verify an access token, and return who sends it and with which scopes.
 
         The `subject` has only an id, which is also its name. Raise `InvalidToken`; for an expired token its
-        text says so. Raise `Overloaded` while the keys cannot be fetched.
+        text says so. Raise `Overloaded` while there are no keys, and for a token by an unknown key while
+        another thread fetches the keys.
         """
         if not isinstance(token, str):
             raise InvalidToken
@@ -105,7 +106,10 @@ class JWTVerifier:
             try:
                 claims = verifier.verify(token)
             except UnknownKey:
-                claims = (self._newest() or verifier).verify(token)
+                newest = self._newest()
+                if newest is None:  # the keys that come may be those of this token
+                    raise Overloaded(description=_UNAVAILABLE) from None
+                claims = newest.verify(token)
         except UnknownKey as problem:
             raise InvalidToken(detail=problem.detail) from None
         return self._principal(claims)
@@ -155,11 +159,15 @@ class JWTVerifier:
         return known
 
     def _newest(self) -> Verifier | None:
-        """Return a verifier with the newest keys. Fetch them, unless another thread does, or has just."""
+        """Return a verifier with the newest keys; None if there are none, or another thread fetches them.
+
+        Fetch them, unless that was just done.
+        """
         if self._fetch is not None:
             slot = self._fetching.take(0)
-            if slot is not None:
-                self._ask(slot)
+            if slot is None:
+                return None
+            self._ask(slot)
         return self._verifier
 
     def _ask(self, slot: Slot) -> None:

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import IntFlag
 from typing import Literal
 
 from ..errors import InvalidRequest
@@ -35,7 +36,7 @@ def check_id(text: object, what: str) -> str:
         raise InvalidRequest("give 1 to 128 visible ASCII characters without blank or '/'", field=what)
     if text == "me":
         raise InvalidRequest("'me' is reserved for the caller; give another id", field=what)
-    return text
+    return str.__str__(text)  # not a subclass, which a record cannot hold
 
 
 def check_name(text: object, what: str = "name") -> str:
@@ -45,6 +46,7 @@ def check_name(text: object, what: str = "name") -> str:
     """
     if not isinstance(text, str):
         raise InvalidRequest("give a text", field=what)
+    text = str.__str__(text)  # not a subclass, which a record cannot hold
     if NOT_IN_NAME.search(text):
         raise InvalidRequest(
             "control characters, line breaks, overrides of writing direction and lone surrogates"
@@ -75,7 +77,7 @@ class Owner:
             raise InvalidRequest("give IDENTITY or another type of the management API", field="owner type")
         object.__setattr__(self, "id", check_id(id, "owner id"))
         object.__setattr__(self, "name", self.id if name is None else check_name(name, "owner name"))
-        object.__setattr__(self, "type", type)
+        object.__setattr__(self, "type", str.__str__(type))
 
     @classmethod
     def stored(cls, id: str, name: str | None, type: str | None) -> Owner:  # noqa: A002
@@ -85,6 +87,14 @@ class Owner:
         object.__setattr__(owner, "name", id if name is None else name)
         object.__setattr__(owner, "type", DEFAULT_OWNER_TYPE if type is None else type)
         return owner
+
+
+class Disabled(IntFlag):
+    """Why a PAT is disabled. The marks are independent: to enable by one way clears no mark of another."""
+
+    OWNER = 1  # its owner is disabled
+    BY_OWNER = 2  # its owner has disabled it, or a caller who may change the owner's PATs alone
+    BY_OPERATOR = 4  # the application has, or a caller who may change all PATs; only such enable it
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,7 @@ class PersonalAccessToken:
     last_used_ms: int | None = None  # None: not used yet
     access_token_ttl: int | None = None  # seconds; None: the setting
     request_quota: Quota | None = None  # None: the setting
-    disabled: bool = False
+    disabled: Disabled = Disabled(0)
     never_acknowledged: bool = False  # the maker has confirmed that it may never expire
     read_ms: int = field(default=0, compare=False)  # when it was read, by the store's clock
 

@@ -54,6 +54,10 @@ class Quota:
         object.__setattr__(self, "emission_us", -(-self.seconds * SECOND // self.count))
         object.__setattr__(self, "tolerance_us", self.count * self.emission_us)
 
+    def is_within(self, most: Quota) -> bool:
+        """Return whether this quota allows neither a larger burst nor a higher rate than `most`."""
+        return self.count <= most.count and self.count * most.seconds <= most.count * self.seconds
+
     def __str__(self) -> str:
         return f"{self.count}/{self.seconds}"
 
@@ -96,7 +100,7 @@ class Decision(NamedTuple):
     """The decision of a quota about one request; `patauth.wsgi.answers` tells it to the client."""
 
     allowed: bool
-    name: str  # "requests", "exchanges" or "failures"
+    name: str  # "requests", "exchanges", "failures", "creations" or "persons"
     quota: Quota
     backlog_us: int  # tat - now, after this request when it is allowed
     wait_us: int  # 0 when allowed

@@ -61,7 +61,7 @@ def check(scopes: Iterable[str]) -> tuple[str, ...]:
             raise InvalidScope(f"scope {place} is longer than {MAX_LENGTH} characters")
         if not SCOPE_TOKEN.fullmatch(scope):
             raise InvalidScope(f"scope {place} has a blank, quote, backslash, control or non-ASCII character")
-        kept[scope] = None
+        kept[str.__str__(scope)] = None  # not a subclass, which a record cannot hold
     return tuple(kept)
 
 

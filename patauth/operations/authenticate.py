@@ -19,7 +19,7 @@ from ..crypto.hashing import Digest
 from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
 from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
-from ..events import Events, Reason
+from ..events import Events
 from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
 from ..model.pat import PersonalAccessToken, use_is_due
@@ -28,7 +28,8 @@ from ..settings import Settings
 from ..store.deadline import Deadline
 from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
 from ..store.store import Store
-from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Verdict
+from ..store.transport.protocol import MemoryFull
+from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Use, Verdict
 from .conditions import is_usable, require_usable, token_expiry
 from .failures import Failures
 
@@ -41,7 +42,7 @@ class Admission(NamedTuple):
     """A verified caller, and the decision of the quota that was charged."""
 
     principal: Principal
-    decision: Decision
+    decision: Decision | None  # None: nothing was charged, because the store's memory is full
 
 
 # The constructor of a NamedTuple is written in Python and takes twice as long as these.
@@ -56,7 +57,7 @@ class Proven(msgspec.Struct, frozen=True):
     slot: SecretSlot
     tag: bytes
     verdict: Verdict
-    decision: Decision
+    decision: Decision | None  # None: nothing was charged
     deadline: Deadline
 
     def __repr__(self) -> str:
@@ -99,14 +100,17 @@ class Authenticator:
         self._requests = settings.request_quota
         self._exchanges = settings.exchange_quota
 
-    def admit(self, credentials: PatCredentials | AccessToken, address: str | None) -> Admission:
+    def admit(
+        self, credentials: PatCredentials | AccessToken, address: str | None, *, ending: bool = False
+    ) -> Admission:
         """Verify credentials, charge the request quota, and return the caller.
 
+        `ending`: the request ends something, so it passes without a charge if the store's memory is full.
         Raise `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`, `StoreUnavailable`.
         """
         if isinstance(credentials, PatCredentials):
-            proven = self.prove(credentials, address)
-            if proven.use_is_due:
+            proven = self.prove(credentials, address, "request", ending=ending)
+            if proven.decision is not None and proven.use_is_due:
                 self.note_use(proven)
             return _admission(
                 (
@@ -114,7 +118,14 @@ class Authenticator:
                     proven.decision,
                 )
             )
-        verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, self._store.begin().at)
+        at, is_charged = self._store.begin().at, True
+        try:
+            verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, at)
+        except MemoryFull:
+            if not ending:
+                raise
+            verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, at, ending=True)
+            is_charged = False
         if verdict.token is None:  # refused
             self._refuse_token(credentials, address, verdict.now)
         principal, record, access = _by_token(verdict.pat, verdict.token, credentials.digest)
@@ -125,10 +136,12 @@ class Authenticator:
             or (claims is not None and not agree(claims, pat, access))
         ):
             self._refuse_token(credentials, address, verdict.now)
-        return _admission((principal, self._within(verdict, record)))
+        return _admission((principal, self._within(verdict, record) if is_charged else None))
 
-    def prove(self, credentials: PatCredentials, address: str | None, *, exchange: bool = False) -> Proven:
-        """Check an id and secret, and charge the request quota, or with `exchange` the exchange quota.
+    def prove(
+        self, credentials: PatCredentials, address: str | None, use: Use, *, ending: bool = False
+    ) -> Proven:
+        """Check an id and secret, and charge the quota of `use`. `ending` is that of `admit`.
 
         Only the holder of a PAT's secret learns what is wrong with the PAT. Raise `InvalidCredentials`,
         `RateLimited`, `Overloaded`, `StoreUnavailable`.
@@ -137,18 +150,24 @@ class Authenticator:
         deadline = store.begin()
         ring = store.known_keyring or store.for_request(deadline).settle_key()
         tag = ring.secret_tag(pat_id, credentials.secret)
-        verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, exchange=exchange)
+        try:
+            verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use)
+        except MemoryFull:
+            if not ending:
+                raise
+            use = "ending"
+            verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use)
         if verdict.verdict == REFUSED:
             self._refuse(credentials, address)
-        if verdict.verdict == ROTATED_AWAY:
-            self._refuse(credentials, address, reason="rotated away")
         record = unpack(verdict.pat)
         if record.pat.tenant != self._tenant:
             self._refuse(credentials, address)
-        decision = self._within(verdict, record, exchange=exchange)
+        if verdict.verdict == ROTATED_AWAY:
+            self._refuse_reused(credentials, address, record.pat.owner.id)
+        decision = None if use == "ending" else self._within(verdict, record, use)
         hashing = Hashing(deadline.paused)
         slot = self.check_secret(credentials, address, record, tag, verdict.now, hashing)
-        while hashing.happened and not exchange:  # lua/issue.lua looks again at the end of an exchange
+        while hashing.happened and use != "exchange":  # lua/issue.lua looks again at the end of an exchange
             # Meanwhile the PAT may have ended, and that may be known.
             (found,) = store.for_request(deadline).pats.read([pat_id])
             if found is None:
@@ -174,7 +193,7 @@ class Authenticator:
         `hashing` says whether a hash was waited for. Raise `InvalidCredentials` unless the hash is
         right and the PAT may be used at `now` (ms).
         """
-        slot = self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
+        slot = self._check_hash(credentials, address, record, tag, now, hashing)
         try:
             require_usable(record.pat, now)
         except InvalidCredentials as refusal:
@@ -183,9 +202,18 @@ class Authenticator:
         return slot
 
     def _check_hash(
-        self, credentials: PatCredentials, address: str | None, slot: SecretSlot | None, hashing: Hashing
+        self,
+        credentials: PatCredentials,
+        address: str | None,
+        record: PatRecord,
+        tag: bytes,
+        now: int,
+        hashing: Hashing,
     ) -> SecretSlot:
+        slot = record.slot_of(tag, now)
         if slot is None:
+            if record.is_rotated_away(tag, now):
+                self._refuse_reused(credentials, address, record.pat.owner.id)
             self._refuse(credentials, address)
         if slot.digest == hashing.proven:
             return slot
@@ -200,8 +228,10 @@ class Authenticator:
 
     def look(
         self, store: Store, credentials: PatCredentials, address: str | None, *, usable: bool = True
-    ) -> PersonalAccessToken:
-        """Return a PAT by its secret. It charges only the failure quota, and does not count as a use.
+    ) -> tuple[PersonalAccessToken, int]:
+        """Return a PAT by its secret, and the secret's generation.
+
+        It charges only the failure quota, and does not count as a use.
 
         `usable`: refuse a PAT that is expired or disabled. Raise `InvalidCredentials`, `RateLimited`,
         `Overloaded`, `StoreUnavailable`.
@@ -216,9 +246,9 @@ class Authenticator:
             if usable:
                 slot = self.check_secret(credentials, address, record, tag, now, hashing)
             else:
-                slot = self._check_hash(credentials, address, record.slot_of(tag, now), hashing)
+                slot = self._check_hash(credentials, address, record, tag, now, hashing)
             if not hashing.happened:
-                return record.pat
+                return record.pat, slot.generation
             proven = slot.digest
 
     def note_use(self, proven: Proven) -> None:
@@ -229,9 +259,10 @@ class Authenticator:
         except PatAuthError as problem:
             _log.warning("lastUsed of PAT %s not written: %s", pat_id, problem.detail or problem)
 
-    def _within(self, verdict: Verdict, record: PatRecord, *, exchange: bool = False) -> Decision:
-        name = "exchanges" if exchange else "requests"
-        quota = self._exchanges if exchange else record.pat.request_quota or self._requests
+    def _within(self, verdict: Verdict, record: PatRecord, use: Use = "request") -> Decision:
+        name, quota = "requests", record.pat.request_quota or self._requests
+        if use == "exchange":
+            name, quota = "exchanges", self._exchanges
         if verdict.verdict != LIMITED:
             return _decision((True, name, quota, verdict.micros, 0))
         raise Decision(False, name, quota, 0, verdict.micros).refusal()
@@ -251,11 +282,18 @@ class Authenticator:
 
     # -- refusing -------------------------------------------------------------------------------------
 
-    def _refuse(
-        self, credentials: PatCredentials, address: str | None, reason: Reason = "invalid"
-    ) -> NoReturn:
-        """Raise the same error for unknown, wrong and deleted PATs; `RateLimited` after many failures."""
-        self._events.refused(reason, address, credentials.pat_id)
+    def _refuse(self, credentials: PatCredentials, address: str | None) -> NoReturn:
+        """Refuse credentials that are unknown or wrong."""
+        self._events.refused("invalid", address, credentials.pat_id)
+        self._turn_away(address)
+
+    def _refuse_reused(self, credentials: PatCredentials, address: str | None, owner_id: str) -> NoReturn:
+        """Refuse a secret that was rotated away. Only the event tells it from an unknown one."""
+        self._events.reused(address, credentials.pat_id, owner_id)
+        self._turn_away(address)
+
+    def _turn_away(self, address: str | None) -> NoReturn:
+        """Raise the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""
         decision = self._failures.charge(address)
         if decision is not None and not decision.allowed:
             raise decision.refusal()

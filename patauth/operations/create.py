@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from ..events import Facts
 from ..model import quota
+from ..model.caller import subject_of
 from ..model.expiry import Expiry, require_acknowledged
 from ..model.owner_types import DEFAULT_OWNER_TYPE
 from ..model.pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name
 from ..model.pat_id import PatId
-from ..model.quota import Quota
+from ..model.quota import Decision, Quota
 from ..model.scopes import check_known, check_some, known_of
 from ..settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
 from ..store.asking import Outcome, Window
+from ..store.pats import Room
 from ..store.record import PatRecord, SecretSlot
 from .new_secret import issued, mint
 from .permissions import Actor
@@ -57,13 +60,14 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
     """Make a PAT, with at most its maker's scopes and lifetime.
 
     Raise `InvalidRequest`, `InvalidScope`, `Conflict` (the name, or too many PATs), `Forbidden` (no right to
-    it, or the owner is disabled), `Overloaded`.
+    it, or the owner is disabled), `RateLimited` (the create quota), `Overloaded`.
     """
     settings, store = actor.settings, actor.store
     asked = _check(actor, new)
     tag = store.settle_key().owner_tag(settings.tenant, asked.owner.id)
     pat_id = PatId.mint(tag)
-    _rehearse(actor, asked, pat_id)  # a refusal costs no hash
+    _rehearse(actor, asked, pat_id)  # a refusal costs no hash, and no quota
+    _charge(actor)
     secret, slot = mint(actor, pat_id)
     for _ in range(_TRIES):
         # This judges the caller again, who may have been revoked while the hash was computed.
@@ -121,8 +125,8 @@ def _known_owner(actor: Actor, owner_id: str) -> Owner:
     """
     pats, settings = actor.store.pats, actor.settings
     tag = actor.store.keyring.owner_tag(settings.tenant, owner_id)
-    pat_ids = pats.ids_of(owner_id, tag)[:1]
-    for record in pats.read(pat_ids) if pat_ids else ():
+    found = actor.store.owners.page(owner_id, tag, 0, 1).pat_ids
+    for record in pats.read(found) if found else ():
         if record is not None:
             return record.pat.owner
     return Owner(owner_id, type=(settings.owner_types or (DEFAULT_OWNER_TYPE,))[0])
@@ -151,24 +155,47 @@ def _quota(given: Quota | str | None) -> Quota | None:
 # -- decision and write --------------------------------------------------------------------------------------
 
 
+class _Decided(NamedTuple):
+    """What may be made now, and when it may be written."""
+
+    judged: Actor  # the maker as they stand now
+    pat: PersonalAccessToken
+    window: Window
+    removing: list[bytes]  # what the creation removes: PATs of the owner that have expired
+
+
 def _rehearse(actor: Actor, asked: _Checked, pat_id: PatId) -> None:
     """Raise what the creation of the PAT would raise now; write nothing."""
-    judged, pat, window = _decide(actor, asked, pat_id)
-    most = actor.settings.max_pats_per_owner
-    refuse(actor, actor.store.pats.would_create(pat, most=most, window=window, by=judged.credential))
+    judged, pat, window, _ = _decide(actor, asked, pat_id)
+    by, room = judged.credential, _room(actor)
+    refuse(actor, actor.store.pats.would_create(pat, room=room, window=window, by=by))
+
+
+def _charge(actor: Actor) -> None:
+    """Charge the owner that the maker acts for, wherever they make PATs. The host is not charged."""
+    if actor.by is None:
+        return
+    tenant, owner_id, quota = actor.by.tenant, subject_of(actor.by).id, actor.settings.create_quota
+    tag = actor.store.keyring.owner_tag(tenant, owner_id)
+    charge = actor.store.for_tenant(tenant).owners.charge_creation(owner_id, tag, quota)
+    if not charge.allowed:
+        raise Decision(False, "creations", quota, 0, charge.micros).refusal()
+
+
+def _room(actor: Actor) -> Room:
+    return Room(actor.settings.max_pats_per_owner, actor.settings.max_kept_per_owner)
 
 
 def _write(
     actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot
 ) -> tuple[Outcome, PersonalAccessToken]:
     """Decide what the PAT is to be as things are now, and write it."""
-    judged, pat, window = _decide(actor, asked, pat_id)
-    most = actor.settings.max_pats_per_owner
+    judged, pat, window, removing = _decide(actor, asked, pat_id)
     facts = {"patId": pat.id, "ownerId": pat.owner.id, "name": pat.name, **actor.facts}
 
     def write() -> Outcome:
-        record = PatRecord(pat, (slot,))
-        return actor.store.pats.create(record, most=most, window=window, by=judged.credential)
+        record, room, by = PatRecord(pat, (slot,)), _room(actor), judged.credential
+        return actor.store.pats.create(record, room=room, window=window, by=by, removing=removing)
 
     def facts_of(outcome: Outcome | None) -> list[Facts]:
         return [{"scope": list(pat.scope), **facts}] if outcome in ("made", None) else []
@@ -179,10 +206,10 @@ def _write(
     return outcome, pat
 
 
-def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> tuple[Actor, PersonalAccessToken, Window]:
-    """Return the maker as they stand now, the PAT that may be made, and when it may be written."""
+def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> _Decided:
     settings, pats, new = actor.settings, actor.store.pats, asked.new
-    now = pats.now()  # before the maker is judged: `Pats.window` counts from here
+    # Before the maker is judged: `Pats.window` counts from here.
+    now, removing = pats.expired(asked.owner.id, pat_id.tag, _room(actor))
     judged = actor.judged()
     asked.require_right(judged)
     limit = judged.limit
@@ -190,6 +217,7 @@ def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> tuple[Actor, Person
     if scopes is None:
         scopes = check_some(known_of(limit.own, settings.scopes))
     limit.require(scopes)
+    limit.require_quota(asked.quota)
     expires_ms = new.expiry.settle(now, created=now, longest=settings.max_lifetime, ceiling=limit.expires_ms)
     require_acknowledged(expires_ms, new.never_acknowledged)
     pat = PersonalAccessToken(
@@ -207,4 +235,4 @@ def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> tuple[Actor, Person
         never_acknowledged=new.never_acknowledged,
         read_ms=now,
     )
-    return judged, pat, pats.window(now, pat_id.tag, judged.credential)
+    return _Decided(judged, pat, pats.window(now, pat_id.tag, judged.credential), removing)

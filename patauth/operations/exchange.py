@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ..errors import InvalidCredentials, StoreUnavailable
+from ..errors import InvalidCredentials, RateLimited, StoreUnavailable
 from ..events import Events
 from ..model.credentials import Format, PatCredentials
 from ..model.quota import Decision
@@ -16,6 +16,7 @@ from ..model.scopes import check, narrow, parse
 from ..settings import Settings
 from ..store.record import PatRecord, TokenRecord
 from ..store.store import Store
+from ..store.tokens import Full
 from .authenticate import Authenticator, Hashing, Proven
 
 if TYPE_CHECKING:
@@ -54,20 +55,24 @@ class Exchanger:
 
     def exchange(
         self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
-    ) -> tuple[Access, Decision]:
+    ) -> tuple[Access, Decision | None]:
         """Verify the secret, charge the exchange quota, and issue a token with at most the PAT's scopes.
 
-        Return the decision of the quota, too. Raise `InvalidScope`, and what `Authenticator.prove` raises.
+        Return the decision of the quota, too. Raise `InvalidScope`, `RateLimited` (also if the secret has too
+        many tokens), and what `Authenticator.prove` raises.
         """
-        proven = self._authenticator.prove(credentials, address, exchange=True)
+        proven = self._authenticator.prove(credentials, address, "exchange")
         requested = parse(scope or "") if isinstance(scope, str | None) else check(scope)
         tokens = self._store.tokens.until(proven.deadline)
         for _ in range(_TRIES):
-            token = self._token(proven, requested)
+            lifetime = proven.record.pat.access_token_ttl or self._settings.access_token_ttl
+            token = self._token(proven, requested, lifetime)
             text, digest = self._mint(proven, token)
-            issued = tokens.issue(proven.record, digest, token)
+            issued = tokens.issue(proven.record, digest, token, self._most(lifetime))
             if issued == "issued":
                 break
+            if isinstance(issued, Full):
+                raise self._too_many(issued, lifetime)
             if not isinstance(issued, PatRecord):
                 self._events.refused("revoked", address, token.pat_id)
                 raise InvalidCredentials
@@ -97,11 +102,23 @@ class Exchanger:
         subject, now = proven.record.pat.owner.id, proven.verdict.now
         return self._signed.sign(token.pat_id, subject, token.scopes, now, token.expires_ms)
 
-    def _token(self, proven: Proven, requested: tuple[str, ...]) -> TokenRecord:
+    def _most(self, lifetime: int) -> int | None:
+        """Return how many access tokens a secret may have, each for `lifetime` seconds.
+
+        None: no count is necessary, since the exchange quota does not let it have so many.
+        """
+        quota, most = self._settings.exchange_quota, self._settings.max_tokens_per_secret
+        at_once = quota.count + lifetime * quota.count // quota.seconds
+        return None if at_once <= most else most
+
+    def _too_many(self, full: Full, lifetime: int) -> RateLimited:
+        most = self._settings.max_tokens_per_secret
+        return RateLimited(-(-full.ms // 1000) or 1, quota="tokens", count=most, seconds=lifetime)
+
+    def _token(self, proven: Proven, requested: tuple[str, ...], lifetime: int) -> TokenRecord:
         pat, settings = proven.record.pat, self._settings
         granted = narrow(requested, pat.scope, settings.scopes or (), settings.ignored_scopes)
-        lifetime = 1000 * (pat.access_token_ttl or settings.access_token_ttl)
-        expires_ms = proven.verdict.now + lifetime
+        expires_ms = proven.verdict.now + 1000 * lifetime
         if pat.expires_ms is not None:
             expires_ms = min(expires_ms, pat.expires_ms)
         if proven.slot.generation != proven.record.secrets[0].generation:

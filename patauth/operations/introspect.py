@@ -1,10 +1,9 @@
 """Introspection and revocation of tokens (RFC 7662, RFC 7009).
 
 An owner may introspect and revoke their own access tokens, and a PAT by its PAT token. An access token that
-calls may revoke only itself. A holder of
-`oauth:introspect`, which is meant for resource servers, may introspect all access tokens of the tenant. For
-every other token the answer is "not active". It is the same whatever the reason: the token is unknown,
-expired, revoked, or belongs to somebody else.
+calls may revoke only itself. A holder of `oauth:introspect`, which is meant for resource servers, may
+introspect all access tokens of the tenant. For every other token the answer is "not active". It is the same
+whatever the reason: the token is unknown, expired, revoked, or belongs to somebody else.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from ..errors import Forbidden, InvalidCredentials, NotFound
 from ..events import Facts
 from ..model.caller import Method
 from ..model.credentials import AccessToken, PatCredentials
-from ..model.pat import Owner
+from ..model.pat import Owner, PersonalAccessToken
 from ..model.rights import INTROSPECT
 from ..store.asking import Outcome
 from ..store.record import PatRecord, TokenRecord
@@ -73,7 +72,7 @@ def introspect(
     if isinstance(token, AccessToken):
         return _of_access_token(actor, token)
     try:
-        pat = authenticator.look(actor.store, token, address)
+        pat, _ = authenticator.look(actor.store, token, address)
     except InvalidCredentials:
         return INACTIVE
     if not actor.owns(pat):
@@ -116,32 +115,55 @@ def revoke(
     outcome is not known: it is safe to repeat.
     """
     # A token that exists is removed even if it is not active: a disabled owner may be enabled again.
-    store = actor.store
     if isinstance(token, PatCredentials):
+        return _revoke_pat(actor, authenticator, token, address)
+    return _revoke_access_token(actor, token)
+
+
+def _revoke_pat(
+    actor: Actor, authenticator: Authenticator, token: PatCredentials, address: str | None
+) -> bool:
+    store = actor.store
+
+    def look() -> tuple[PersonalAccessToken, int] | None:
         try:
-            pat = authenticator.look(store, token, address, usable=False)
+            return authenticator.look(store, token, address, usable=False)
         except InvalidCredentials:
-            pat = None
-        if pat is not None and actor.owns(pat):
-            try:
-                delete_shown(actor, token.pat_id)
-            except NotFound:  # another call was faster
-                return False
-            return True
-    elif (found := _find(actor, token)) is not None and actor.owns(found[0].pat):
-        of_same_secret = actor.generation == found[1].generation
-        judged = actor.judged(previous=of_same_secret)
-        if judged.credential is not None and judged.credential.token not in (None, token.digest):
-            raise Forbidden("an access token ends itself alone; send the PAT's own secret or token")
+            return None
 
-        def put() -> Outcome:
-            return store.tokens.delete(token.pat_id, token.digest, judged.credential)
+    shown = look()
+    if shown is None:
+        (record,) = store.pats.confirmed([token.pat_id])
+        tag = store.keyring.secret_tag(token.pat_id, token.secret)
+        if record is None or record.slot_of(tag, record.pat.read_ms) is None:
+            return False
+        shown = look()  # a failover has brought it back
+    if shown is None or not actor.owns(shown[0]):
+        return False
+    try:
+        delete_shown(actor, token.pat_id, shown[1])
+    except NotFound:  # another call was faster
+        return False
+    return True
 
-        def facts_of(outcome: Outcome | None) -> list[Facts]:
-            return [{"patId": token.pat_id, **actor.facts}] if outcome in ("made", None) else []
 
-        outcome = recorded(actor, "token.revoke", put, facts_of)
-        refuse(actor, outcome)
-        return outcome == "made"
-    store.pats.confirm_ends(token.pat_id.tag)
-    return False
+def _revoke_access_token(actor: Actor, token: AccessToken) -> bool:
+    store, found = actor.store, _find(actor, token)
+    if found is None and store.tokens.confirmed(token.pat_id, token.digest):
+        found = _find(actor, token)  # a failover has brought it back, or it is not what the caller says
+    if found is None or not actor.owns(found[0].pat):
+        return False
+    access = found[1]
+    judged = actor.judged(previous=actor.generation == access.generation)
+    if judged.credential is not None and judged.credential.token not in (None, token.digest):
+        raise Forbidden("an access token ends itself alone; send the PAT's own secret or token")
+
+    def put() -> Outcome:
+        return store.tokens.delete(access, token.digest, judged.credential)
+
+    def facts_of(outcome: Outcome | None) -> list[Facts]:
+        return [{"patId": token.pat_id, **actor.facts}] if outcome in ("made", None) else []
+
+    outcome = recorded(actor, "token.revoke", put, facts_of)
+    refuse(actor, outcome)
+    return outcome == "made"

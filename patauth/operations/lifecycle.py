@@ -35,11 +35,14 @@ def delete(actor: Actor, pat_id: str) -> None:
     """
     actor.require_own("delete")
 
-    def find(judged: Actor) -> PatRecord:
+    def check(judged: Actor, record: PatRecord | None) -> PatRecord:
         judged.require_own("delete")
-        return judged.find("delete", pat_id)
+        return judged.visible("delete", record)
 
-    _delete(actor, pat_id, find)
+    known = PatId.read(pat_id)
+    if known is None:
+        raise NotFound
+    _delete(actor, known, check)
 
 
 def delete_self(actor: Actor) -> None:
@@ -50,42 +53,57 @@ def delete_self(actor: Actor) -> None:
     pat_id = _own_id(actor)
     if actor.calls_by_access_token:
         raise Forbidden("an access token does not end its PAT; send the PAT's own secret or token")
-    _delete(actor, pat_id, lambda judged: judged.as_host().find("delete", pat_id), previous=True)
+    _delete(actor, pat_id, _check_nothing, previous=True)
 
 
-def delete_shown(actor: Actor, pat_id: PatId) -> None:
+def delete_shown(actor: Actor, pat_id: PatId, generation: int) -> None:
     """Remove a PAT whose secret the caller has shown. Durable and repeatable like `delete`.
 
-    Raise `NotFound`.
+    `generation` is that of the secret. Raise `NotFound`, also if the secret was rotated away meanwhile.
     """
-    _delete(actor, pat_id, lambda judged: judged.as_host().find("delete", pat_id), previous=True)
+    _delete(actor, pat_id, _check_nothing, previous=True, shown=generation)
 
 
-def _delete(actor: Actor, pat_id: str, find: Callable[[Actor], PatRecord], *, previous: bool = False) -> None:
-    """Remove a PAT that `find` returns for the judged actor. `previous`: see `Actor.judged`."""
-    pats, known = actor.store.pats, PatId.read(pat_id)
-    if known is None:
-        raise NotFound
-    far = isinstance(actor.by, Principal) and PatId(actor.by.pat_id).tag != known.tag
+def _check_nothing(judged: Actor, record: PatRecord | None) -> PatRecord:
+    """Return a record that needs no right: the caller has shown its secret."""
+    return judged.as_host().visible("delete", record)
+
+
+def _delete(
+    actor: Actor,
+    pat_id: PatId,
+    check: Callable[[Actor, PatRecord | None], PatRecord],
+    *,
+    previous: bool = False,
+    shown: int | None = None,
+) -> None:
+    """Remove a PAT that `check` returns for the judged actor. `previous`: see `Actor.judged`."""
+    pats = actor.store.pats
+    far = isinstance(actor.by, Principal) and PatId(actor.by.pat_id).tag != pat_id.tag
     for _ in range(_TRIES):
-        now = pats.now() if far else 0  # before the caller is judged: `Pats.window` counts from here
+        # Before the caller is judged: `Pats.window` counts from here.
+        now = pats.now(pat_id.tag) if far else 0
         judged = actor.judged(previous=previous)
         try:
-            pat = find(judged).pat
+            found = check(judged, pats.read([pat_id])[0])
         except NotFound:
-            pats.confirm_ends(known.tag)
-            raise
+            found = check(judged, pats.confirmed([pat_id])[0])  # raises again, once that is durable
         actor.store.settle_key()
         # A removal that comes late is wanted all the same, unless nobody judges the caller then.
-        window = pats.window(now, known.tag, judged.credential) if far else ALWAYS
-        outcome = _remove(judged, pat, window)
+        window = pats.window(now, pat_id.tag, judged.credential) if far else ALWAYS
+        outcome = _remove(judged, found.pat, window, shown)
         refuse(actor, outcome)
+        if outcome == "made":
+            actor.store.tokens.forget(pat_id, [secret.generation for secret in found.secrets])
+        if outcome == "rotated":
+            pats.confirmed([pat_id])
+            raise NotFound
         if outcome != "judge again":
             return
     raise StoreUnavailable(detail=f"the PAT that calls for the removal of {pat_id} kept changing")
 
 
-def _remove(judged: Actor, pat: PersonalAccessToken, window: Window) -> Outcome:
+def _remove(judged: Actor, pat: PersonalAccessToken, window: Window, shown: int | None) -> Outcome:
     pats, by = judged.store.pats, judged.credential
     facts = {"patId": pat.id, "ownerId": pat.owner.id, **judged.facts}
 
@@ -93,7 +111,10 @@ def _remove(judged: Actor, pat: PersonalAccessToken, window: Window) -> Outcome:
         # "gone": another call removed it in the meantime.
         return [facts] if outcome in ("made", None) else []
 
-    return recorded(judged, "pat.delete", lambda: pats.delete(pat, window=window, by=by), facts_of)
+    def put() -> Outcome:
+        return pats.delete(pat, window=window, by=by, shown=shown)
+
+    return recorded(judged, "pat.delete", put, facts_of)
 
 
 def _own_id(actor: Actor) -> PatId:

@@ -1,8 +1,9 @@
 """Listings of an owner's PATs or a tenant's: filtered, sorted, in pages, and without a scan of the store.
 
-An owner has few PATs, so all of them are read. A tenant may have a million. There, the index that suits
-sorter and filter gives the candidates in order, and their records decide. A listing that no index orders, or
-that the filter narrows too little, is refused if it has more than `MOST` candidates.
+An owner's PATs are read by their index: a page in order of creation alone, or all of them. A tenant may have
+a million. There, the index that suits sorter and filter gives the candidates in order, and their records
+decide. A listing that no index orders, or that the filter narrows too little, is refused if it has more than
+`MOST` candidates.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, StoreUnavailable
 from ..model.filters import NEVER, Bounds, Filter, Sorter, index_value, parse, parse_sorters, sort_pats
 from ..model.pat import PersonalAccessToken, check_id
 from ..model.pat_id import PatId
@@ -54,6 +55,16 @@ class _Query:
     def page(self) -> slice:
         """The part of all matching PATs that is wanted."""
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all matching PATs are counted, to return their number or to refuse too many."""
+        return self.count or self.limit is None or self.limit > MOST
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether all PATs are wanted, in order of creation."""
+        return self.filter is None and self.sorters in ((), (Sorter("created", False),))
 
     def matches(self, pat: PersonalAccessToken) -> bool:
         """Return whether a PAT passes the filter."""
@@ -103,45 +114,75 @@ def tenant_sequence(actor: Actor) -> int:
 
 def now(actor: Actor) -> int:
     """Return the store's clock (ms since 1970), which expiries and dates of changes use."""
-    return actor.store.pats.now()
+    return actor.store.pats.now("store")
 
 
 class _Lister:
-    """Reads the PATs of a query; the rights of the caller are checked before."""
+    """Reads the PATs of one query; the rights of the caller are checked before."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._tenant = settings.tenant
+        self._unborn: set[PatId] = set()  # entries without a record that stay; they are left out
 
     def of_owner(self, owner_id: str, query: _Query) -> Listing:
-        """Return PATs of an owner. This reads all of the owner's PATs."""
-        pats = self._store.pats
-        pat_ids = pats.ids_of(owner_id, self._store.keyring.owner_tag(self._tenant, owner_id))
-        if not pat_ids:
-            return Listing([], 0 if query.count else None)
+        """Return PATs of an owner: a page in order of creation, or else all are read.
+
+        Raise `InvalidRequest` when there are more than `MOST` to read.
+        """
+        tag = self._store.keyring.owner_tag(self._tenant, owner_id)
+        if query.is_in_order and query.limit is not None and query.limit <= _PIECE:
+            return self._page_of_owner(owner_id, tag, query.offset, query.limit, query.count)
         found: list[PersonalAccessToken] = []
-        for at in range(0, len(pat_ids), _PIECE):
-            found += self._living(pats.read(pat_ids[at : at + _PIECE]))
+        read = 0
+        for entries, pat_ids in self._store.owners.walk(owner_id, tag, _PIECE):
+            read += len(pat_ids)
+            if read > MOST:
+                raise _too_many()
+            records = self._store.pats.read(pat_ids)
+            self._mend_owner(owner_id, tag, entries, records)
+            found += self._living(records)
         return _finish(filter(query.matches, found), query)
+
+    def _page_of_owner(self, owner_id: str, tag: str, offset: int, limit: int, count: bool) -> Listing:
+        """Return a page in order of creation. Repair entries without a record, and read it again."""
+        owners = self._store.owners
+        while True:  # entries without a record are met once, so each round gets further
+            page = owners.page(owner_id, tag, offset, limit)
+            records = self._store.pats.read(page.pat_ids) if page.pat_ids else []
+            if not self._mend_owner(owner_id, tag, page.entries, records):
+                return Listing(self._living(records), page.total if count else None)
+
+    def _mend_owner(
+        self, owner_id: str, tag: str, entries: list[bytes], records: Sequence[PatRecord | None]
+    ) -> bool:
+        """Remove entries of an owner that have no record. Return whether there were any."""
+        found = zip(entries, records, strict=True)
+        missing = [entry for entry, record in found if record is None]
+        if missing:
+            self._store.owners.mend(owner_id, tag, missing)
+        return bool(missing)
 
     def of_tenant(self, query: _Query) -> Listing:
         """Return PATs of the tenant, by the index that suits best."""
         index, by = self._store.tenant_index, query.filter
         self._store.settle_key()
-        now = self._store.pats.now()
+        now = self._store.pats.now("store")
         named = None if by is None else by.ids()
         if named is not None:
             ids = sorted(pat_id for pat_id in map(PatId.read, named) if pat_id is not None)
             pats = self._living(index.records(ids, now)) if ids else []
             return _finish(filter(query.matches, pats), query)
-        unborn = index.mend_suspects(now)
         plan = self._plan(query)
+        whole = query.whole or not plan.in_order
+        # An offset, a total and `MOST` are about PATs. So before entries are counted, those of PATs that are
+        # known to be gone must go. Another page only meets them.
+        self._unborn = index.mend_suspects(now, all_gone=whole or query.offset > 0)
         if plan.in_order and plan.exact:
-            return self._range(plan, query, unborn)
+            return self._range(plan, query)
+        matching = filter(query.matches, self._walk(plan, whole=whole))
         if not plan.in_order:
-            return _finish(filter(query.matches, self._walk(plan, unborn, whole=True)), query)
-        whole = query.count or query.limit is None
-        matching = filter(query.matches, self._walk(plan, unborn, whole=whole))
+            return _finish(matching, query)
         if whole:
             pats = list(matching)
             return Listing(pats[query.page], len(pats) if query.count else None)
@@ -167,59 +208,97 @@ class _Lister:
         low, high, exact = bounds.get(index, (0, NEVER, query.filter is None))
         return _Plan(index, low, high, descending, in_order, exact)
 
-    def _range(self, plan: _Plan, query: _Query, unborn: set[PatId]) -> Listing:
-        """Return a page that the index alone decides. Repair wrong entries in it, and read it again."""
-        index = self._store.tenant_index
-        for _ in range(_TRIES):
-            size = MOST if query.limit is None else min(query.limit, MOST)
-            piece = self._piece(plan, query.offset, size, unborn)
-            if size != query.limit and piece.total - query.offset > MOST:
-                raise InvalidRequest(f"there are {piece.total}; ask for a page of them", field="limit")
-            pats: list[PersonalAccessToken] = []
-            wrong: list[PatId] = []
-            for living, differing in self._read(plan, piece.now, piece.entries):
-                pats += living
-                wrong += differing
-            if not wrong:
-                break
-            unborn = unborn | index.mend(wrong, piece.now)
-        return Listing(list(filter(query.matches, pats)), piece.total if query.count else None)
+    def _range(self, plan: _Plan, query: _Query) -> Listing:
+        """Return a page that the index alone decides. Read it until it is full and in order.
 
-    def _walk(self, plan: _Plan, unborn: set[PatId], *, whole: bool) -> Iterator[PersonalAccessToken]:
-        """Yield PATs in the order of an index, each one once, even if they move; repair wrong entries.
+        Each time the whole page is read, so that what it holds and its order are those of one moment.
+        """
+        size = MOST if query.limit is None else min(query.limit, MOST)
+        ahead, tries = size, _TRIES
+        while True:
+            piece = self._piece(plan, query.offset, ahead)
+            if size != query.limit and piece.total - query.offset > MOST:
+                if self._is_over_most(plan, query.offset):
+                    raise InvalidRequest(f"there are {piece.total}; ask for a page of them", field="limit")
+                continue
+            pats: list[PersonalAccessToken] = []
+            living = wrong = 0
+            for some, differing in self._read(plan, piece.now, piece.entries):
+                pats += filter(query.matches, some)
+                living += len(some)
+                wrong += differing
+            lost = len(piece.entries) - living
+            is_full = len(pats) >= size or len(piece.entries) < ahead
+            tries -= not lost  # a lost entry is met once, so who meets one gets further
+            if is_full and (wrong == lost or tries <= 0):
+                total = piece.total - len(piece.entries) + len(pats)
+                return Listing(pats[:size], total if query.count else None)
+            if tries <= 0:
+                raise StoreUnavailable(detail="the PATs of a page kept changing")
+            ahead = size + min(2 * wrong, _PIECE)
+
+    def _walk(self, plan: _Plan, *, whole: bool) -> Iterator[PersonalAccessToken]:
+        """Yield PATs in the order of an index, each one once, even if they move.
 
         `whole`: all will be asked for. Raise `InvalidRequest` when there are more than `MOST`.
         """
         seen: set[PatId] = set()
-        for size in (_PIECE, MOST):  # both from the start, because ranks change in the meantime
-            piece = self._piece(plan, 0, size, unborn)
+        size = _PIECE
+        while True:  # from the start each time, because ranks change in the meantime
+            piece = self._piece(plan, 0, size)
             if whole and piece.total > MOST:
-                break
+                if self._is_over_most(plan):
+                    break
+                continue
             fresh = [entry for entry in piece.entries if entry[0] not in seen]
             seen.update(pat_id for pat_id, _ in fresh)
-            for living, wrong in self._read(plan, piece.now, fresh):
-                if wrong:
-                    self._store.tenant_index.mend(wrong, piece.now)
-                yield from living
+            lost = len(fresh)
+            for some, _ in self._read(plan, piece.now, fresh):
+                lost -= len(some)
+                yield from some
             if piece.total <= size:
                 return
-        raise InvalidRequest(
-            f"this would read over {MOST} PATs; narrow it by owner, or by the date that it sorts by",
-            field="filters",
-        )
+            if size == MOST and not lost:
+                break
+            size = MOST
+        raise _too_many()
+
+    def _is_over_most(self, plan: _Plan, offset: int = 0) -> bool:
+        """Return whether the range has over `MOST` PATs after `offset`. Remove entries without a record.
+
+        What asks for too many is refused, so it reads no records: this only looks whether they are there.
+        """
+        while True:
+            piece = self._piece(plan, offset, MOST + 1)
+            if piece.total - offset <= MOST:
+                return False
+            ids, missing = [pat_id for pat_id, _ in piece.entries], 0
+            for at in range(0, len(ids), _PIECE):
+                lost = self._store.tenant_index.missing(ids[at : at + _PIECE])
+                self._mend(lost, piece.now)
+                missing += len(lost)
+            if not missing:
+                return True
 
     def _read(
         self, plan: _Plan, now: int, entries: list[tuple[PatId, int]]
-    ) -> Iterator[tuple[list[PersonalAccessToken], list[PatId]]]:
-        """Yield in pieces the PATs of entries, and the ids of entries that differ from their record."""
+    ) -> Iterator[tuple[list[PersonalAccessToken], int]]:
+        """Yield in parts the PATs of entries, and how many of the entries differed from their record.
+
+        Repair these at once, so that a listing which is cut short has repaired all that it has met.
+        """
         for at in range(0, len(entries), _PIECE):
             some = entries[at : at + _PIECE]
-            records = self._store.tenant_index.records([pat_id for pat_id, _ in some], now)
-            pats = self._living(records)
+            pats = self._living(self._store.tenant_index.records([pat_id for pat_id, _ in some], now))
             scores = {pat.id: index_value(pat, plan.index) for pat in pats}
-            yield pats, [pat_id for pat_id, score in some if scores.get(pat_id) != score]
+            wrong = [pat_id for pat_id, score in some if scores.get(pat_id) != score]
+            self._mend(wrong, now)
+            yield pats, len(wrong)
 
-    def _piece(self, plan: _Plan, offset: int, count: int, unborn: set[PatId]) -> Piece:
+    def _mend(self, pat_ids: Sequence[PatId], now: int) -> None:
+        self._unborn |= self._store.tenant_index.mend(pat_ids, now).unborn
+
+    def _piece(self, plan: _Plan, offset: int, count: int) -> Piece:
         return self._store.tenant_index.piece(
             plan.index,
             plan.low,
@@ -227,13 +306,12 @@ class _Lister:
             descending=plan.descending,
             offset=offset,
             count=count,
-            without=unborn,
+            without=self._unborn,
         )
 
     def _living(self, records: Iterable[PatRecord | None]) -> list[PersonalAccessToken]:
-        keeps = self._store.tenant_index.keeps
         pats = (record.pat for record in records if record is not None)
-        return [pat for pat in pats if pat.tenant == self._tenant and keeps(pat, pat.read_ms)]
+        return list(filter(self._store.tenant_index.lists, pats))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +324,13 @@ class _Plan:
     descending: bool
     in_order: bool  # the index has the wanted order
     exact: bool  # every PAT in the range matches the filter
+
+
+def _too_many() -> InvalidRequest:
+    return InvalidRequest(
+        f"this would read over {MOST} PATs; narrow it by owner, or by the date that it sorts by",
+        field="filters",
+    )
 
 
 def _finish(found: Iterable[PersonalAccessToken], query: _Query) -> Listing:

@@ -22,6 +22,7 @@ from ..model.pat import check_id
 from ..model.quota import Decision
 from ..settings import Settings
 from ..store.factory import open_store
+from ..store.transport.protocol import MemoryFull
 from .authenticate import Admission, Authenticator
 from .exchange import Access, Exchanger
 from .failures import Failures
@@ -90,9 +91,10 @@ class Operations:
         # An InvalidToken is a JWT with a wrong signature or wrong claims.
         self._events.refused("access token" if isinstance(refusal, InvalidToken) else "malformed", address)
 
-    def authenticate(self, authorization: str, address: str | None) -> Admission:
+    def authenticate(self, authorization: str, address: str | None, *, ending: bool = False) -> Admission:
         """Verify an Authorization value, and charge the request quota.
 
+        `ending`: the request ends something, so it passes without a charge if the store's memory is full.
         Raise `InvalidRequest`, `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
         """
         try:
@@ -100,18 +102,37 @@ class Operations:
         except PatAuthError as refusal:
             self._tell_unread(refusal, address)
             raise
-        return self._authenticator.admit(credentials, address)
+        return self._authenticator.admit(credentials, address, ending=ending)
 
-    def admit(self, credentials: PatCredentials | AccessToken, address: str | None) -> Admission:
-        """Verify credentials that `format` has read, and charge the request quota.
+    def admit(
+        self, credentials: PatCredentials | AccessToken, address: str | None, *, ending: bool = False
+    ) -> Admission:
+        """Verify credentials that `format` has read, and charge the request quota, as `authenticate` does.
 
         Raise `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
         """
-        return self._authenticator.admit(credentials, address)
+        return self._authenticator.admit(credentials, address, ending=ending)
+
+    def admit_person(self, person: Person, *, ending: bool) -> Decision | None:
+        """Charge the person quota of a signed-in person, and return its decision.
+
+        `ending` is that of `authenticate`; then None means that nothing was charged. Raise `RateLimited`.
+        """
+        settings, store = self.settings, self._store.for_request()
+        tag, quota = store.keyring.owner_tag(settings.tenant, person.owner.id), settings.person_quota
+        try:
+            charge = store.owners.charge_request(person.owner.id, tag, quota)
+        except MemoryFull:
+            if not ending:
+                raise
+            return None
+        if not charge.allowed:
+            raise Decision(False, "persons", quota, 0, charge.micros).refusal()
+        return Decision(True, "persons", quota, charge.micros, 0)
 
     def exchange(
         self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
-    ) -> tuple[Access, Decision]:
+    ) -> tuple[Access, Decision | None]:
         """Exchange an id and secret for an access token; return the decision of the exchange quota, too.
 
         Raise `InvalidCredentials` (also for a PAT token, which is no client secret), `InvalidScope`,

@@ -7,25 +7,26 @@ from collections.abc import Iterator
 from ..events import Facts
 from ..model.pat import check_id
 from ..model.pat_id import PatId
+from ..store.owner_changes import OwnerChanges
 from .permissions import Actor
 from .writes import recorded
 
 
-def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> int:
-    """Disable or enable all PATs of an owner, and with them all access tokens; return the number of PATs.
+def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> list[PatId]:
+    """Disable or enable all PATs of an owner, and with them all access tokens; return the ids of the PATs.
 
     Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat. Raise
-    `InvalidRequest` for what is no owner id.
+    `InvalidRequest` for what is no owner id, and `Conflict` when a call that began later does the opposite.
     """
     tag = _tag(actor, owner_id)
 
-    def facts_of(count: int | None) -> list[Facts]:
-        return [{"ownerId": owner_id, "pats": count}]
+    def facts_of(pat_ids: list[PatId] | None) -> list[Facts]:
+        return [{"ownerId": owner_id, "pats": None if pat_ids is None else len(pat_ids)}]
 
     return recorded(
         actor,
         "owner.disable" if disabled else "owner.enable",
-        lambda: actor.store.pats.set_owner_state(owner_id, tag, disabled=disabled),
+        lambda: _patient(actor).set_state(owner_id, tag, disabled=disabled),
         facts_of,
     )
 
@@ -42,7 +43,7 @@ def revoke_owner(actor: Actor, owner_id: str) -> list[PatId]:
             return [{"ownerId": owner_id}]
         return [{"ownerId": owner_id, "pats": len(pat_ids)}] if pat_ids else []
 
-    return recorded(actor, "owner.revoke", lambda: actor.store.pats.revoke_owner(owner_id, tag), facts_of)
+    return recorded(actor, "owner.revoke", lambda: _patient(actor).revoke(owner_id, tag), facts_of)
 
 
 def purge_access_tokens(actor: Actor) -> Iterator[int]:
@@ -54,6 +55,11 @@ def purge_access_tokens(actor: Actor) -> Iterator[int]:
         total += count
         yield count
     actor.events.emit("token.purge", tokens=total)
+
+
+def _patient(actor: Actor) -> OwnerChanges:
+    """Return the changes of owners, with a deadline for each piece: an owner may have many PATs."""
+    return actor.store.without_deadline().owner_changes
 
 
 def _tag(actor: Actor, owner_id: str) -> str:

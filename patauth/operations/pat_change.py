@@ -64,7 +64,7 @@ class PatChange:
         check_known(added, settings.scopes)
         moved = expires_ms != pat.expires_ms
         ceiling = None
-        if added or (moved and _is_later(expires_ms, pat.expires_ms)):
+        if added or _is_later(expires_ms, pat.expires_ms):
             limit.require(after.scope)
             ceiling = limit.expires_ms
         if moved or ceiling is not None:

@@ -49,6 +49,7 @@ class Limit(NamedTuple):
     expires_ms: int | None  # None: no limit
     catalogue: frozenset[str]
     request_quota: Quota | None = None  # of the caller's own PAT; None: the setting
+    most_quota: Quota | None = None  # that they can pass on; None: any
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -66,6 +67,12 @@ class Limit(NamedTuple):
             raise InvalidScope(
                 "you cannot pass on scopes that your own credentials do not hold", field="scope"
             )
+
+    def require_quota(self, quota: Quota | None) -> None:
+        """Raise `InvalidRequest` unless a request quota (None: the setting) is within the limit."""
+        most = self.most_quota
+        if quota is not None and most is not None and not quota.is_within(most):
+            raise InvalidRequest(f"give at most {most}, as you have yourself", field="request_quota")
 
     def allows(self, expires_ms: int | None) -> bool:
         """Return whether this expiry is within the limit."""
@@ -99,7 +106,7 @@ class Actor:
 
     def as_host(self) -> Actor:
         """Return the host application as an actor, with the same deadline."""
-        return replace(self, by=None, is_guest=False)
+        return replace(self, by=None)
 
     @property
     def owner(self) -> Owner | None:
@@ -156,6 +163,20 @@ class Actor:
             right = "read" if verb == "read" else "manage"
             raise Forbidden(f"this needs the right idn:{reach}-personal-access-tokens:{right}")
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether the caller may change the PATs of all owners. The host may."""
+        return self._allows("all", "manage")
+
+    def require_no_more(self, pat: PersonalAccessToken) -> None:
+        """Raise `Forbidden` for a PAT that can do more than the caller can pass on."""
+        if not self.limit.covers(pat.scope) or not self.limit.allows(pat.expires_ms):
+            raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
+        most, usual = self.limit.most_quota, self.settings.request_quota
+        # A person has no request quota, and may have a PAT with any: the host has given it.
+        if isinstance(self.by, Principal) and most and not (pat.request_quota or usual).is_within(most):
+            raise Forbidden("this PAT has a larger request quota than the caller's")
+
     def require_of(self, owner_id: str) -> None:
         """Raise `Forbidden` unless the caller may list the PATs of the owner with this id."""
         try:
@@ -200,13 +221,13 @@ class Actor:
         known = PatId.read(pat_id)
         if known is None:
             raise NotFound
-        return self.visible(verb, self.store.pats.read([known])[0])
+        (record,) = self.store.pats.read([known])
+        return self.visible(verb, record)
 
     def find_all(self, verb: Verb, pat_ids: Sequence[str]) -> list[PatRecord]:
         """Return PATs of any owners that exist for the caller. Raise `NotFound` with the field `ids[N]`."""
         known = [pat_id for pat_id in map(PatId.read, pat_ids) if pat_id is not None]
-        now = self.store.pats.now()
-        records = self.store.tenant_index.records(known, now) if known else []
+        records = self.store.tenant_index.records(known, self.store.pats.now(known[0].tag)) if known else []
         found = dict(zip(known, records, strict=True))
         return [
             self.visible(verb, found.get(PatId(pat_id)), f"ids[{place}]")
@@ -215,11 +236,8 @@ class Actor:
 
     def visible(self, verb: Verb, record: PatRecord | None, field: str | None = None) -> PatRecord:
         """Return a record that exists for a caller who wants to do this. Raise `NotFound`."""
-        if record is not None:
-            pat = record.pat
-            kept = self.store.tenant_index.keeps(pat, pat.read_ms)
-            if kept and pat.tenant == self.settings.tenant and self.sees(pat, verb):
-                return record
+        if record is not None and self.store.tenant_index.lists(record.pat) and self.sees(record.pat, verb):
+            return record
         raise NotFound(field=field)
 
     # -- judging --------------------------------------------------------------------------------------
@@ -235,7 +253,8 @@ class Actor:
         if by is None:
             return self
         if not isinstance(by, Principal):
-            return replace(self, limit=Limit((by.scopes,), None, self._catalogue))
+            usual = self.settings.request_quota
+            return replace(self, limit=Limit((by.scopes,), None, self._catalogue, None, usual))
         if by.credential is None:
             raise InvalidRequest("give the principal that patauth has returned, and not a copy", field="by")
         record = self._own_record(PatId(by.pat_id), by.credential)
@@ -246,7 +265,9 @@ class Actor:
         if generation != record.secrets[0].generation and not previous:
             raise Forbidden(_ROTATED_AWAY)
         scopes = (by.scopes, frozenset(pat.scope))
-        limit = Limit(scopes, pat.expires_ms, self._catalogue, pat.request_quota)
+        quota = pat.request_quota
+        most = quota or self.settings.request_quota
+        limit = Limit(scopes, pat.expires_ms, self._catalogue, quota, most)
         credential = Judged(record.pat_id, generation, by.credential.token, record.version)
         return replace(self, limit=limit, credential=credential)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from ..errors import Conflict, Forbidden, InvalidRequest, StoreUnavailable
+from ..errors import Conflict, InvalidRequest, StoreUnavailable
 from ..events import Facts
 from ..model.pat import IssuedPat, PersonalAccessToken
 from ..store.asking import Outcome, Window
@@ -48,8 +48,13 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
         new = replace(slot, generation=current.generation + 1)
         return ending(after, (new, current), now + overlap // timedelta(milliseconds=1))
 
+    ended: list[int] = []  # generations of which no secret is left
+
     def write(judged: Actor, changes: list[Change], window: Window) -> Outcome:
         (change,) = changes
+        now = change.before.pat.read_ms
+        before = [secret.generation for secret in change.before.secrets]
+        ended[:] = [generation for generation in before if not change.after.passes(generation, now)]
 
         def put() -> Outcome:
             by = judged.credential
@@ -61,14 +66,13 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
         return recorded(actor, "pat.rotate", put, facts_of, undo=lambda store: _take_back(store, change))
 
     (after,) = compare_and_set(actor, [found.pat_id], decide, write)
+    actor.store.tokens.forget(found.pat_id, ended)
     return issued(actor, after, secret)
 
 
 def _check(judged: Actor, pat: PersonalAccessToken) -> None:
     require_changeable(pat, pat.read_ms)
-    most = judged.limit
-    if not most.covers(pat.scope) or not most.allows(pat.expires_ms):
-        raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
+    judged.require_no_more(pat)
 
 
 def _facts(actor: Actor, after: PersonalAccessToken, overlap: timedelta) -> Facts:

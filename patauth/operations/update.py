@@ -45,7 +45,8 @@ def patch(
 
 def _update(actor: Actor, pat_id: str, read: Read) -> PersonalAccessToken:
     found = actor.find("manage", pat_id)
-    return compare_and_set(actor, [found.pat_id], _deciding(read), _write)[0]
+    (after,) = compare_and_set(actor, [found.pat_id], _deciding(read), _write)
+    return after
 
 
 def patch_many(actor: Actor, pat_ids: Sequence[str], operations: object) -> list[PersonalAccessToken]:

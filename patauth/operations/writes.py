@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from ..errors import Conflict, Forbidden, InvalidCredentials, StoreUnavailable
+from ..errors import Conflict, Forbidden, InvalidCredentials, Overloaded, StoreUnavailable
 from ..events import Facts
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
 from ..store.asking import Outcome, Window
 from ..store.pats import Change
 from ..store.record import PatRecord, SecretSlot
-from ..store.scripts import NotDurable
+from ..store.scripts import NotDurable, Unfinished
 from ..store.store import Store
 from ..store.transport.protocol import Unanswered
 from .permissions import Actor
@@ -52,8 +52,10 @@ def compare_and_set(
         after = [decide(judged, record) for record in found]
         changes = [Change(*pair) for pair in zip(found, after, strict=True) if pair[0] is not pair[1]]
         if not changes:
-            pats.confirm_ends(tag)  # this may repeat an end that is not durable, or does not hold everywhere
-            return [record.pat for record in found]
+            # This may repeat an end that is not durable, or does not hold everywhere.
+            if pats.confirmed(pat_ids) == found:
+                return [record.pat for record in found]
+            continue
         outcome = write(judged, changes, window)
         if outcome == "made":
             return [record.pat for record in after]
@@ -70,6 +72,8 @@ def refuse(actor: Actor, outcome: Outcome) -> None:
         raise Conflict("this owner has a PAT of that name already; choose another", field="name")
     if outcome == "disabled":
         raise Forbidden("this owner is disabled; enable the owner first")
+    if outcome == "busy":
+        raise Overloaded(description="all PATs of this owner are being removed; try again shortly")
     if outcome == "ended":
         raise InvalidCredentials
 
@@ -89,6 +93,9 @@ def recorded(
     """
     try:
         result = write() if undo is None else _written_or_undone(actor, write, undo)
+    except Unfinished as problem:
+        _emit(actor, event, ({**facts, "outcome": "unfinished"} for facts in facts_of(problem.result)))
+        raise
     except NotDurable as problem:
         _emit(actor, event, facts_of(problem.result))
         raise

@@ -20,10 +20,11 @@ from .record import NEVER, not_understood
 from .scripts import understood
 
 Outcome = Literal[
-    "made", "gone", "changed", "disabled", "taken", "full", "exists", "ended", "judge again"
+    "made", "gone", "changed", "disabled", "taken", "full", "exists", "busy", "rotated",
+    "ended", "judge again",
 ]  # fmt: skip
 REFUSALS: dict[int, Outcome] = {6: "ended", 7: "judge again"}  # of the credential
-DELETIONS: dict[int, Outcome] = {0: "gone", 1: "made", **REFUSALS}
+DELETIONS: dict[int, Outcome] = {0: "gone", 1: "made", 8: "rotated", **REFUSALS}
 _LATE = 5  # the answer "too late" of the scripts that write
 IN_FLIGHT = 500  # ms; lua/prelude.lua has it, too
 
@@ -62,14 +63,15 @@ def asking_of(keys: Keys, by: Judged | None, pat_id: PatId) -> tuple[list[bytes]
 
 
 class Pause:
-    """How long to wait until an end holds in all slots, as a script has said (ms)."""
+    """How long to wait until an end holds in all slots: the longest time that a script has said (ms)."""
 
     def __init__(self, ms: int = 0) -> None:
         self._ms = ms
 
     def note(self, reply: list[Any]) -> None:
         """Read the second value of a script's answer, if it has one."""
-        self._ms = understood(reply, int, int)[1] if len(reply) > 1 else 0
+        if len(reply) > 1:
+            self._ms = max(self._ms, understood(reply, int, int)[1])
 
     def wait(self) -> None:
         """Wait. No request can be in flight for longer, whatever the clocks say."""
@@ -77,12 +79,17 @@ class Pause:
             sleep(min(self._ms, IN_FLIGHT) / 1000)
 
 
+def refuse_late(reply: list[Any]) -> None:
+    """Raise `StoreUnavailable` for the answer of a script that came too late."""
+    if reply[0] == _LATE:
+        raise StoreUnavailable(detail="the command reached the store too late, so the store did not run it")
+
+
 def outcome_of(known: Mapping[int, Outcome], reply: list[Any], pause: Pause | None = None) -> Outcome:
     """Return the outcome in a script's answer. Raise `StoreUnavailable` if it is unknown or too late."""
     if pause is not None:
         pause.note(reply)
-    if reply[0] == _LATE:
-        raise StoreUnavailable(detail="the command reached the store too late, so the store did not run it")
+    refuse_late(reply)
     outcome = known.get(reply[0])
     if outcome is None:
         raise not_understood("answer to a change", repr(reply))

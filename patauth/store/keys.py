@@ -10,15 +10,21 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{T}:t:SHA-256              string  access token record (record.py)              until it expires
     P:{T}:q:ID[4:]               string  tat of the request quota, µs                 until it is full again
     P:{T}:x:ID[4:]               string  tat of the exchange quota, µs                until it is full again
-    P:{T}:o:TENANT/OWNER         hash    owner record: schema, disabled, sequence     stays
-    P:{T}:n:TENANT/OWNER         hash    owner index: name -> ID, expiry              while the owner has PATs
+    P:{T}:k:ID[4:]GENERATION     zset    digests of a secret's access tokens, by expiry   until the last one
+    P:{T}:n:TENANT/OWNER         hash    owner index: name tag -> entry (record.py)   last expiry + retention
+    P:{T}:c:TENANT/OWNER         zset    owner index: entries in order of creation    last expiry + retention
+    P:{T}:e:TENANT/OWNER         zset    owner index: entries by expiry, ms           last expiry + retention
+    P:{T}:o:TENANT/OWNER         string  owner record (record.py)                     while disabled
+    P:{T}:r:TENANT/OWNER         string  nothing: all PATs are being removed          10 s
+    P:{T}:m:TENANT/OWNER         string  tat of the create quota, µs                  until it is full again
+    P:{T}:s:TENANT/OWNER         string  tat of the person quota, µs                  until it is full again
     P:{T}:w                      string  nothing: a write to wait for                 1 s
-    P:{T}:e                      string  nothing: an end that others wait for         0.5 s
+    P:{T}:f                      string  nothing: an end that others wait for         0.5 s
     P:{store}:w                  string  nothing: a write to wait for                 1 s
     P:{/TENANT}:created          zset    tenant index: ID by creation, ms             while it has PATs
     P:{/TENANT}:used             zset    tenant index: ID by last use, ms; 0: none    while it has PATs
     P:{/TENANT}:expires          zset    tenant index: ID by expiry, ms; 2^48-1 never while it has PATs
-    P:{/TENANT}:marks            zset    ID and the entry to check, by ms             until a listing checks
+    P:{/TENANT}:marks            zset    ID and the entry to check, by ms             until listed or swept
     P:{/TENANT}:sequence         string  changes to the tenant's PATs so far          stays
     P:{store}:key                string  the store key, unless `secret_key` is set    stays
     P:{store}:check              string  check value of the store key                 stays
@@ -28,7 +34,31 @@ Keys contain digests and ids as raw bytes, since a million PATs need a million t
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
+from ..errors import StoreUnavailable
 from ..model.pat_id import PatId
+
+
+class OwnerKeys(NamedTuple):
+    """The keys of one owner, all in the slot of the owner's PATs."""
+
+    names: bytes
+    created: bytes
+    expires: bytes
+    record: bytes
+    removing: bytes
+    creations: bytes
+    requests: bytes  # of a person, who has no PAT to charge
+
+    @property
+    def indexes(self) -> list[bytes]:
+        """The keys of the owner index."""
+        return [self.names, self.created, self.expires]
+
+
+_OF_OWNER = (b"n", b"c", b"e", b"o", b"r", b"m", b"s")  # in the order of `OwnerKeys`
 
 
 class Keys:
@@ -37,7 +67,7 @@ class Keys:
     def __init__(self, prefix: str, tenant: str) -> None:
         self._prefix = prefix
         self._head = head = f"{prefix}:{{".encode()
-        self._tenant = tenant
+        self.tenant = tenant
         self.store_key = head + b"store}:key"
         self.store_check = head + b"store}:check"
         # The gaps are for the owner tag and the rest of the PAT id, or the digest. No prefix holds a "%".
@@ -45,9 +75,11 @@ class Keys:
         self.requests_form = head + b"%b}:q:%b"
         self.exchanges_form = head + b"%b}:x:%b"
         self.access_token_form = head + b"%b}:t:%b"
-        # A pattern for SCAN. It states every byte, since an owner's id may look like the rest of a key. No
+        self._tokens_form = head + b"%b}:k:%b"
+        # Patterns for SCAN. They state every byte, since an owner's id may look like the rest of a key. No
         # prefix holds a character that is special in a pattern.
         self.access_tokens = head + b"[0-9a-f]" * 8 + b"}:t:" + b"?" * 32
+        self.token_indexes = head + b"[0-9a-f]" * 8 + b"}:k:" + b"?" * 15
         # The "/", which no tenant's name holds, keeps a tenant named "store" apart from the keys above, and
         # one named like 8 hex digits apart from an owner tag.
         self.tenant_created = head + f"/{tenant}}}:created".encode()
@@ -72,21 +104,43 @@ class Keys:
         """Return the key of the exchange quota of a PAT."""
         return self.exchanges_form % (pat_id.tag.encode(), pat_id.raw[4:])
 
+    def all_of(self, pat_id: PatId) -> list[bytes]:
+        """Return the keys of all that a PAT has but its access tokens: its record and its quotas."""
+        return [self.pat(pat_id), self.requests(pat_id), self.exchanges(pat_id)]
+
     def access_token(self, pat_id: PatId, digest: bytes) -> bytes:
         """Return the key of an access token record. `digest` is the SHA-256 of the token's text."""
         return self.access_token_form % (pat_id.tag.encode(), digest)
 
-    def owner(self, tag: str, owner_id: str) -> bytes:
-        """Return the key of an owner record."""
-        return b"%b%b}:o:%b" % (self._head, tag.encode(), f"{self._tenant}/{owner_id}".encode())
+    def tokens_of(self, pat_id: PatId, generation: int) -> bytes:
+        """Return the key of the index of the access tokens that came from one secret of a PAT."""
+        return self._tokens_form % (pat_id.tag.encode(), pat_id.raw[4:] + generation.to_bytes(3))
 
-    def owner_index(self, tag: str, owner_id: str) -> bytes:
-        """Return the key of an owner index: the names of the owner's PATs."""
-        return b"%b%b}:n:%b" % (self._head, tag.encode(), f"{self._tenant}/{owner_id}".encode())
+    def owner(self, tag: str, owner_id: str) -> OwnerKeys:
+        """Return the keys of an owner. `tag` is the owner tag."""
+        of = f"{self.tenant}/{owner_id}".encode()
+        return OwnerKeys(*(b"%b%b}:%b:%b" % (self._head, tag.encode(), kind, of) for kind in _OF_OWNER))
+
+    @property
+    def owner_indexes(self) -> bytes:
+        """A pattern for SCAN: the keys of all owners' indexes by creation."""
+        tenant = re.sub(r"[*?[\]\\]", r"\\\g<0>", self.tenant)
+        return self._head + b"[0-9a-f]" * 8 + f"}}:c:{tenant}/*".encode()
+
+    def owner_in(self, name: bytes) -> tuple[str, str]:
+        """Return the tag and the id of the owner whose index by creation has this key.
+
+        Raise `StoreUnavailable` for another key.
+        """
+        start, end = re.escape(self._head), re.escape(f"}}:c:{self.tenant}/".encode())
+        found = re.fullmatch(start + b"([0-9a-f]{8})" + end + b"([!-~]+)", name)
+        if found is None:
+            raise StoreUnavailable(detail=f"not the key of an owner index: {name!r}")
+        return found[1].decode(), found[2].decode()
 
     def ends(self, tag: str) -> bytes:
         """Return a key without content. While it lives, an end under the tag may not hold in all slots."""
-        return b"%b%b}:e" % (self._head, tag.encode())
+        return b"%b%b}:f" % (self._head, tag.encode())
 
     def barrier(self, tag: str) -> bytes:
         """Return a key without content. It is written so that WAIT and WAITAOF have a write to wait for."""

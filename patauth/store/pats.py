@@ -1,4 +1,4 @@
-"""PATs in the store: this module creates, reads, changes and deletes single PATs, and all PATs of an owner.
+"""PATs in the store: this module creates, reads, changes and deletes single PATs.
 
 A write may reach the store after its caller was told that it failed. So each write carries the latest
 instant, by the store's clock, at which the store may do it. Deletions carry none, since the caller asked
@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from ..errors import StoreUnavailable
 from ..model import dates
@@ -39,28 +37,38 @@ from .record import (
     PatRecord,
     SecretSlot,
     check_id_of,
+    id_in_entry,
     not_understood,
     pack,
-    pack_expiry,
+    pack_entry,
     pack_slot,
     unpack,
 )
-from .scripts import NotDurable, Script, Scripts, understood
+from .scripts import OWNER_INDEX, PRELUDE, NotDurable, Script, Scripts
 from .tenant_index import TenantIndex
+from .transport.protocol import MemoryFull
 
-_CREATE, _UPDATE, _DELETE, _READ = Script("create"), Script("update"), Script("delete"), Script("read")
-_OWNER_STATE, _REVOKE_OWNER = Script("owner_state"), Script("revoke_owner")
-_TOUCH, _REHASH = Script("touch"), Script("rehash")
+_CREATE = Script("create", PRELUDE, OWNER_INDEX)
+_UPDATE = Script("update", PRELUDE, OWNER_INDEX)
+_DELETE = Script("delete", PRELUDE, OWNER_INDEX)
+_READ, _EXPIRED = Script("read", PRELUDE), Script("expired", PRELUDE)
+_TOUCH, _REHASH = Script("touch", PRELUDE), Script("rehash", PRELUDE)
 
-_TRIES = 50  # to see all PATs of an owner unchanged; the deadline usually comes first
+_MOST_REMOVED = 10  # expired PATs that one creation removes
 
-T = TypeVar("T")
 _CREATIONS: dict[int, Outcome] = {
-    0: "made", 1: "disabled", 2: "taken", 3: "full", 4: "exists", **REFUSALS
+    0: "made", 1: "disabled", 2: "taken", 3: "full", 4: "exists", 9: "busy", **REFUSALS
 }  # fmt: skip
 _UPDATES: dict[int, Outcome] = {
     0: "made", 1: "gone", 2: "changed", 3: "taken", 4: "disabled", **REFUSALS
 }  # fmt: skip
+
+
+class Room(NamedTuple):
+    """How many PATs an owner may have: unexpired ones, and expired ones that are kept."""
+
+    unexpired: int
+    expired: int
 
 
 class Change(NamedTuple):
@@ -76,13 +84,14 @@ class Change(NamedTuple):
         return (
             not set(before.scope) <= set(after.scope)
             or (after.expires_ms or NEVER) < (before.expires_ms or NEVER)
+            or bool(after.disabled & ~before.disabled)
             or self.before.secrets[0].generation != self.after.secrets[0].generation
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Pats:
-    """Creates, reads, changes and deletes the PATs of one tenant, and keeps `tenant_index` up to date."""
+    """Creates, reads, changes and deletes single PATs of one tenant, and keeps `tenant_index` up to date."""
 
     scripts: Scripts
     keys: Keys
@@ -90,82 +99,118 @@ class Pats:
 
     # -- reading --------------------------------------------------------------------------------------
 
-    def now(self) -> int:
-        """Return the time of the store's clock, ms since 1970."""
-        return int(self.scripts.run(_READ, [])[0])
+    def now(self, tag: str) -> int:
+        """Return the time of the clock that the keys of an owner tag are judged by, ms since 1970."""
+        return int(self.scripts.run(_READ, [self.keys.barrier(tag)])[0])
 
     def read(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
         """Return the records of PATs in order, None for a missing one. All must have the same owner tag."""
-        names = [self.keys.pat(pat_id) for pat_id in pat_ids]
-        now, *found = self.scripts.run(_READ, names)
-        if len(found) != len(names):
+        return self._records(pat_ids, self.scripts.run(_READ, [self.keys.pat(one) for one in pat_ids]))
+
+    def confirmed(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
+        """Return records as `read` does, once what they say is durable and holds in all slots.
+
+        For an end that finds its work done: another caller's end may not be durable yet. Raise `NotDurable`.
+        """
+        names, tag = [self.keys.pat(pat_id) for pat_id in pat_ids], pat_ids[0].tag
+        barrier, ends = self.keys.barrier(tag), self.keys.ends(tag)
+        now, pause, found = self.scripts.confirmed(barrier, ends, names)
+        records = self._records(pat_ids, [now, *found])
+        Pause(pause).wait()
+        return records
+
+    def _records(self, pat_ids: Sequence[PatId], reply: list[Any]) -> list[PatRecord | None]:
+        now, *found = reply
+        if len(found) != len(pat_ids):
             raise not_understood("records", "of another form")
         for pat_id, record in zip(pat_ids, found, strict=True):
             check_id_of(record, pat_id)
         return [None if record is None else unpack(record).as_read_at(now) for record in found]
 
-    def ids_of(self, owner_id: str, tag: str) -> list[PatId]:
-        """Return the ids of an owner's PATs, in no particular order. `tag` is the owner tag."""
-        index = self.keys.owner_index(tag, owner_id)
-        (entries,) = self.scripts.call([("HVALS", index)], retry=True)
-        near = bytes.fromhex(tag)
-        if not isinstance(entries, list) or not all(
-            isinstance(entry, bytes) and entry[:4] == near for entry in entries
-        ):
-            raise not_understood("owner index", "of another form, or another owner's")
-        return [PatId(entry[:16].hex()) for entry in entries]
-
     # -- writing --------------------------------------------------------------------------------------
 
     def latest(self, now: int) -> int:
         """Return the deadline as an instant of the store's clock (ms), whose time is now `now`."""
-        if not 0 <= now <= dates.LATEST:  # records with such an instant could not be read
-            raise StoreUnavailable(detail=f"the store's clock says {now} ms")
+        _check_clock(now)
         return now + math.ceil(1000 * self.scripts.deadline().left())
 
     def window(self, now: int, tag: str, by: Judged | None) -> Window:
         """Return when a change under an owner tag may be written, by a credential judged after `now`.
 
-        `now` (ms) comes from a script in the slot of the change.
+        `now` (ms) comes from a script in the slot of the change. What the credential was judged by is
+        durable afterwards: a failover must not lose the mark for which its end waits. Raise `NotDurable`.
         """
         latest = self.latest(now)
         if by is None or by.pat_id.tag == tag:
             return Window(0, latest)
+        self.scripts.confirm(self.keys.barrier(by.pat_id.tag))
         return Window(now, min(latest, now + IN_FLIGHT - 1))
 
+    def expired(self, owner_id: str, tag: str, room: Room) -> tuple[int, list[bytes]]:
+        """Return the time of the store's clock (ms), and what a creation has to remove of an owner.
+
+        These are the owner index entries of PATs that have expired long ago, or of which there are too many.
+        """
+        arguments = (room.expired, self.tenant_index.retention_ms, _MOST_REMOVED)
+        now, *entries = self.scripts.run(_EXPIRED, [self.keys.owner(tag, owner_id).expires], arguments)
+        return now, entries
+
     def would_create(
-        self, pat: PersonalAccessToken, *, most: int, window: Window, by: Judged | None
+        self, pat: PersonalAccessToken, *, room: Room, window: Window, by: Judged | None
     ) -> Outcome:
         """Return the outcome that `create` would have, and write nothing."""
-        names, arguments = self._creation(pat, b"", most, window, by)
+        names, arguments = self._creation(pat, b"", room, window, by, ())
         return outcome_of(_CREATIONS, self.scripts.run(_CREATE, names, arguments))
 
-    def create(self, record: PatRecord, *, most: int, window: Window, by: Judged | None) -> Outcome:
+    def create(
+        self,
+        record: PatRecord,
+        *,
+        room: Room,
+        window: Window,
+        by: Judged | None,
+        removing: Sequence[bytes] = (),
+    ) -> Outcome:
         """Write a PAT durably: the tenant's index first, so that listings of the tenant never miss a PAT.
 
-        `most` is how many unexpired PATs an owner may have. `window` comes from `window()`. `by` is the
-        credential that asks for this, if one does.
-
-        Raise `NotDurable`, `Unanswered` when the outcome is unknown, or `StoreUnavailable`.
+        `window` comes from `window()`. `by` is the credential that asks for this, if one does. `removing`
+        comes from `expired()`; these PATs are removed, if they still have to be. Raise `NotDurable`,
+        `Unanswered` when the outcome is unknown, or `StoreUnavailable`.
         """
-        pat = record.pat
-        names, arguments = self._creation(pat, pack(record, _version()), most, window, by)
+        pat, removed = record.pat, list[PatId]()
+        names, arguments = self._creation(pat, pack(record, _version()), room, window, by, removing)
+
+        def outcome(reply: list[Any]) -> Outcome:
+            removed.extend(id_in_entry(entry, record.pat_id.tag) for entry in reply[1:])
+            return outcome_of(_CREATIONS, reply)
+
         self.tenant_index.enter(record.pat_id, pat.created_ms, pat.expires_ms)
-        outcome = self.scripts.run_durably(_CREATE, names, arguments, partial(outcome_of, _CREATIONS))
-        if outcome not in ("made", "exists"):
-            self.tenant_index.forget([record.pat_id])
-        return outcome
+        done = self.scripts.run_durably(_CREATE, names, arguments, outcome)
+        if done not in ("made", "exists"):
+            removed.append(record.pat_id)
+        if removed:
+            self.tenant_index.forget(removed)
+        return done
 
     def _creation(
-        self, pat: PersonalAccessToken, record: bytes, most: int, window: Window, by: Judged | None
+        self,
+        pat: PersonalAccessToken,
+        record: bytes,
+        room: Room,
+        window: Window,
+        by: Judged | None,
+        removing: Sequence[bytes],
     ) -> tuple[list[bytes], tuple[bytes | str | int, ...]]:
         """Return the keys and arguments of lua/create.lua. An empty `record` writes nothing."""
-        keys, pat_id, owner_id = self.keys, PatId(pat.id), pat.owner.id
-        tag = pat_id.tag
+        keys, pat_id = self.keys, PatId(pat.id)
+        owner = keys.owner(pat_id.tag, pat.owner.id)
         asking, who = asking_of(keys, by, pat_id)
-        names = [keys.pat(pat_id), keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), *asking]
-        entry, keep = pat_id.raw + pack_expiry(pat.expires_ms), self._keep(pat.expires_ms, pat.created_ms)
-        return names, (*window, who, record, pat.name, entry, keep, most, self.tenant_index.retention_ms)
+        names = [keys.pat(pat_id), *owner.indexes, owner.record, owner.removing, *asking]
+        for entry in removing:
+            names += keys.all_of(id_in_entry(entry, pat_id.tag))
+        expiry = NEVER if pat.expires_ms is None else pat.expires_ms
+        keep, retention = self._keep(pat.expires_ms, pat.created_ms), self.tenant_index.retention_ms
+        return names, (*window, who, record, pack_entry(pat), expiry, keep, *room, retention, *removing)
 
     def _keep(self, expires_ms: int | None, now: int) -> bytes | int:
         """Return how many ms from `now` on a record is kept; empty for one that does not expire."""
@@ -186,24 +231,26 @@ class Pats:
         unknown, or `StoreUnavailable`.
         """
         keys, first, pat_id = self.keys, changes[0].before.pat, changes[0].before.pat_id
-        tag = pat_id.tag
         moved = [one.after for one in changes if one.before.pat.expires_ms != one.after.pat.expires_ms]
+        ending = [one for one in changes if one.ends_something]
         if moved:
-            self.tenant_index.mark_expiry([one.pat_id for one in moved], first.read_ms)
+            try:
+                self.tenant_index.mark_expiry([one.pat_id for one in moved], first.read_ms)
+            except MemoryFull:
+                if not ending:
+                    raise  # without the mark, a listing finds a wrong entry only when it meets it
+        owner = keys.owner(pat_id.tag, first.owner.id)
         asking, who = asking_of(keys, by, pat_id)
-        ends = any(one.before.reached_others and one.ends_something for one in changes)
-        of_owner = [keys.owner(tag, first.owner.id), keys.owner_index(tag, first.owner.id)]
-        names = [*of_owner, keys.ends(tag), *asking]
+        reaching = any(one.before.reached_others for one in ending)
+        names = [*owner.indexes, owner.record, keys.ends(pat_id.tag), *asking]
         arguments: list[bytes | str | int] = [
-            *window, who, b"1" if new_secret else b"0", self.tenant_index.retention_ms, b"1" if ends else b"0"
+            *window, who, b"1" if new_secret else b"0", self.tenant_index.retention_ms,
+            b"1" if ending else b"0", b"1" if reaching else b"0",
         ]  # fmt: skip
         for before, after in changes:
-            pat = after.pat
             names.append(keys.pat(after.pat_id))
-            entry = after.pat_id.raw + pack_expiry(pat.expires_ms)
-            keep = self._keep(pat.expires_ms, before.pat.read_ms)
             packed = pack(replace(after, reached_others=before.reached_others), _version())
-            arguments += (before.packed, packed, before.pat.name, pat.name, entry, keep)
+            arguments += (before.packed, packed, self._keep(after.pat.expires_ms, before.pat.read_ms))
         pause = Pause()
         outcome = self.scripts.run_durably(
             _UPDATE, names, arguments, partial(outcome_of, _UPDATES, pause=pause)
@@ -218,6 +265,7 @@ class Pats:
 
         Return whether it did.
         """
+        _check_clock(used_ms)
         self.tenant_index.mark_use(pat_id, used_ms)
         names, arguments = [self.keys.pat(pat_id)], (used_ms.to_bytes(6),)
         written = self.scripts.run(_TOUCH, names, arguments, now=used_ms)[0]
@@ -233,124 +281,44 @@ class Pats:
     # -- deleting -------------------------------------------------------------------------------------
 
     def delete(
-        self, pat: PersonalAccessToken, *, window: Window = ALWAYS, by: Judged | None = None
+        self,
+        pat: PersonalAccessToken,
+        *,
+        window: Window = ALWAYS,
+        by: Judged | None = None,
+        shown: int | None = None,
     ) -> Outcome:
-        """Delete a PAT durably, its record before its index entries. Return "made", or "gone" if it was gone.
+        """Delete a PAT durably, its record before its index entries.
 
-        `by` is the credential that asks for this, if one does. `window` comes from `window()`, if that is in
-        another slot. Raise `NotDurable` when the server does not confirm the write in time: the caller may
-        repeat the call.
+        Return "made", "gone" if it was gone, or "rotated". `by` is the credential that asks for this, if one
+        does. `window` comes from `window()`, if that is in another slot. `shown` is the generation of the
+        PAT's own secret, if that was shown for this: it must still be valid. Raise `NotDurable` when the
+        server does not confirm the write in time: the caller may repeat the call.
         """
-        keys, pat_id, owner_id = self.keys, PatId(pat.id), pat.owner.id
+        keys, pat_id = self.keys, PatId(pat.id)
         tag = pat_id.tag
-        names = [
-            keys.pat(pat_id),
-            keys.requests(pat_id),
-            keys.exchanges(pat_id),
-            keys.owner(tag, owner_id),
-            keys.owner_index(tag, owner_id),
-            keys.ends(tag),
-        ]
         asking, who = asking_of(keys, by, pat_id)
+        indexes = keys.owner(tag, pat.owner.id).indexes
+        names = [*keys.all_of(pat_id), *indexes, keys.ends(tag), keys.barrier(tag), *asking]
+        generation = b"" if shown is None else shown.to_bytes(3)
+        arguments = (*window, who, generation, self.tenant_index.retention_ms)
         pause = Pause()
         read = partial(outcome_of, DELETIONS, pause=pause)
         try:
-            outcome = self.scripts.run_durably(_DELETE, [*names, *asking], (*window, who, pat_id.raw), read)
+            outcome = self.scripts.run_durably(_DELETE, names, arguments, read)
         except NotDurable:
             self.tenant_index.forget([pat_id])
             raise
         if outcome in ("made", "gone"):
             self.tenant_index.forget([pat_id])
-        if outcome == "gone":
-            self.scripts.confirm(self.keys.barrier(tag))  # another caller's deletion may not be durable yet
         pause.wait()
         return outcome
 
-    def confirm_ends(self, tag: str) -> None:
-        """Wait until earlier ends under an owner tag, by all callers, are durable and hold in all slots.
 
-        Raise `NotDurable`.
-        """
-        self.scripts.confirm(self.keys.barrier(tag))
-        (left,) = self.scripts.call([("PTTL", self.keys.ends(tag))], retry=True)
-        Pause(understood([left], int)[0]).wait()
-
-    # -- all PATs of an owner -------------------------------------------------------------------------
-
-    def set_owner_state(self, owner_id: str, tag: str, *, disabled: bool) -> int:
-        """Disable or enable an owner durably. Return the number of PATs whose record says so now."""
-        owner, state = self.keys.owner(tag, owner_id), b"1" if disabled else b"0"
-
-        def names(pat_ids: list[PatId]) -> list[bytes]:
-            return [owner, self.keys.ends(tag), *map(self.keys.pat, pat_ids)]
-
-        def arguments(pat_ids: list[PatId]) -> tuple[bytes, ...]:
-            return state, secrets.token_bytes(VERSION_BYTES * len(pat_ids))
-
-        def written(reply: list[Any], _: list[PatId]) -> int:
-            count: int = understood(reply, int, int, int)[2]
-            return count
-
-        return self._on_all_of(owner_id, tag, _OWNER_STATE, names, arguments, written)
-
-    def revoke_owner(self, owner_id: str, tag: str) -> list[PatId]:
-        """Delete all PATs of an owner durably. Return their ids."""
-        keys = self.keys
-
-        def names(pat_ids: list[PatId]) -> list[bytes]:
-            of_pats = ((keys.pat(one), keys.requests(one), keys.exchanges(one)) for one in pat_ids)
-            of_owner = [keys.owner(tag, owner_id), keys.owner_index(tag, owner_id)]
-            return [*of_owner, keys.ends(tag), *chain.from_iterable(of_pats)]
-
-        def removed(reply: list[Any], pat_ids: list[PatId]) -> list[PatId]:
-            if pat_ids:
-                self.tenant_index.forget(pat_ids)
-            return [pat_id for pat_id, one in zip(pat_ids, reply[2:], strict=True) if one == 1]
-
-        found = self._on_all_of(owner_id, tag, _REVOKE_OWNER, names, lambda _: (), removed)
-        if not found:
-            self.confirm_ends(tag)  # this call deleted nothing; wait for the deletions of others
-        return found
-
-    def _on_all_of(
-        self,
-        owner_id: str,
-        tag: str,
-        script: Script,
-        names: Callable[[list[PatId]], list[bytes]],
-        arguments: Callable[[list[PatId]], tuple[bytes, ...]],
-        read: Callable[[list[Any], list[PatId]], T],
-    ) -> T:
-        """Run a script over all PATs of an owner. Repeat it if they changed after they were read.
-
-        `names` and `arguments` give the script's keys and arguments, and `read` turns its answer into the
-        result.
-        """
-        pause = Pause()
-        sequence_of = [("HGET", self.keys.owner(tag, owner_id), "sequence")]
-        for _ in range(_TRIES):
-            (sequence,) = self.scripts.call(sequence_of, retry=True)
-            pat_ids = self.ids_of(owner_id, tag)
-            latest = self.latest(self.now())
-
-            def outcome(reply: list[Any], pat_ids: list[PatId] = pat_ids) -> T:
-                if reply[0] == 0:
-                    raise _Changed  # nothing was written, so there is nothing to wait for
-                if reply[0] != 1:
-                    raise not_understood("PAT record", "unknown schema")
-                pause.note(reply)
-                return read(reply, pat_ids)
-
-            given = (sequence or b"0", latest, *arguments(pat_ids))
-            with suppress(_Changed):
-                done = self.scripts.run_durably(script, names(pat_ids), given, outcome)
-                pause.wait()
-                return done
-        raise StoreUnavailable(detail=f"the PATs of owner {owner_id} kept changing")
-
-
-class _Changed(Exception):
-    """An owner's PATs have changed after they were read."""
+def _check_clock(now: int) -> None:
+    """Raise `StoreUnavailable` for a time (ms) with which no record could be read."""
+    if not 0 <= now <= dates.LATEST:
+        raise StoreUnavailable(detail=f"the store's clock says {now} ms")
 
 
 def _version() -> bytes:

@@ -5,7 +5,7 @@ lua/layout.lua names; a test compares the two.
 
     at  bytes
      0  1   schema "2"
-     1  1   state: "a" active, "d" disabled
+     1  1   state: "a" is active; the marks of `Disabled` are added to it
      2  1   how many secret slots follow: "1" or "2"
      3  6   expiry, ms; all ones: never
      9  6   last use, ms; 0: none
@@ -16,13 +16,16 @@ lua/layout.lua names; a test compares the two.
     30  16  PAT id: readers compare it with the id that they asked for
     46  8   version: random bytes that each write but that of a last use draws anew
     54  1   marks: bit 0: the PAT may change PATs of others, or once might
-    55  77  current secret; from 132 on, a slot of the same form for the previous secret, if any
+    55  6   creation, ms
+    61  8   name tag: start of the SHA-256 of the name
+    69  77  current secret; from 146 on, a slot of the same form for the previous secret, if any
             3 generation, 16 secret tag, 16 salt, 32 argon2id digest, 4 memory KiB, 1 time cost,
             1 parallelism, 4 pepper (start of SHA-256 of its id; 0: none)
      …  …   MessagePack array of the fields that scripts do not read: `_Rest`
 
 Access token record: 1 schema "2", 3 generation, 6 expiry, 16 PAT id, then its scopes, space-separated.
-Owner index entry: 16 PAT id, 6 expiry.
+Owner index entry: 6 creation, 12 rest of the PAT id, 8 name tag.
+Owner record: 1 schema "2", 1 state: "d" disabled, "a" enabled, 8 epoch: random bytes that each change draws.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, wraps
+from hashlib import sha256
 from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
@@ -38,7 +42,7 @@ from ..crypto.hashing import Digest
 from ..errors import StoreUnavailable
 from ..model.dates import LATEST
 from ..model.owner_types import DEFAULT_OWNER_TYPE
-from ..model.pat import Owner, PersonalAccessToken
+from ..model.pat import Disabled, Owner, PersonalAccessToken
 from ..model.pat_id import PatId
 from ..model.quota import Quota
 from ..model.rights import allows
@@ -48,10 +52,13 @@ NEVER = 2**48 - 1
 
 ID_AT, TOKEN_ID_AT = 30, 10
 VERSION_BYTES = 8
-_VERSION_AT, _MARKS_AT, _SLOTS_AT = 46, 54, 55
+_VERSION_AT, _MARKS_AT, _CREATED_AT, _NAME_AT, _SLOTS_AT = 46, 54, 55, 61, 69
+_ENTRY, _NAME_TAG = 26, 8  # bytes of an owner index entry, and of the name tag at its end
 _SLOT = 77
 _TOKEN_HEAD = 26
 _SMALL = 2048  # bytes; a usual record has about 200
+_ACTIVE = ord("a")
+_DISABLED = {_ACTIVE + marks: Disabled(marks) for marks in range(8)}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,6 +110,13 @@ class PatRecord:
                 return slot
         return None
 
+    def is_rotated_away(self, tag: bytes, now: int) -> bool:
+        """Return whether this is the tag of the previous secret, and its overlap is over.
+
+        lua/authenticate.lua says the same. The secrets before that one are not known any more.
+        """
+        return self.slot_of(tag, now) is None and any(slot.tag == tag for slot in self.secrets)
+
     def passes(self, generation: int, now: int) -> bool:
         """Return whether access tokens of a generation are valid.
 
@@ -132,8 +146,7 @@ class _Rest(msgspec.Struct, array_like=True, frozen=True):
     owner_type: str | None  # None: DEFAULT_OWNER_TYPE
     name: str
     scope: tuple[str, ...]
-    created: int  # ms
-    changed: int  # ms after `created`
+    changed: int  # ms after the creation
     sequence: int
     ttl: int | None  # seconds
     never_acknowledged: bool = False  # userAwareTokenNeverExpires of the management API
@@ -151,7 +164,7 @@ def pack(record: PatRecord, version: bytes) -> bytes:
     head = b"".join(
         (
             SCHEMA,
-            b"d" if pat.disabled else b"a",
+            (_ACTIVE + pat.disabled).to_bytes(1),
             str(len(record.secrets)).encode(),
             pack_expiry(pat.expires_ms),
             (pat.last_used_ms or 0).to_bytes(6),
@@ -162,6 +175,8 @@ def pack(record: PatRecord, version: bytes) -> bytes:
             record.pat_id.raw,
             version,
             b"\1" if record.reached_others or allows(pat.scope, "all", "manage") else b"\0",
+            pat.created_ms.to_bytes(6),
+            name_tag(pat.name),
         )
     )
     rest = _Rest(
@@ -171,7 +186,6 @@ def pack(record: PatRecord, version: bytes) -> bytes:
         None if owner.type == DEFAULT_OWNER_TYPE else owner.type,
         pat.name,
         pat.scope,
-        pat.created_ms,
         pat.changed_ms - pat.created_ms,
         pat.sequence,
         pat.access_token_ttl,
@@ -203,25 +217,26 @@ def unpack(data: bytes) -> PatRecord:
     Raise `StoreUnavailable` for bytes that are not a record: they decide nothing.
     """
     try:
-        if data[:1] != SCHEMA or data[1] not in b"ad" or data[2] not in b"12":
+        if data[:1] != SCHEMA or data[2] not in b"12":
             raise ValueError("schema, state or slots")
         end = _SLOTS_AT + _SLOT * (data[2] - 48)
         rest = _decode(data[end:])
         count, seconds = int.from_bytes(data[24:27]), int.from_bytes(data[27:30])
+        created_ms = int.from_bytes(data[_CREATED_AT:_NAME_AT])
         pat = PersonalAccessToken(
             id=data[30:46].hex(),
             name=rest.name,
             scope=rest.scope,
             owner=Owner.stored(rest.owner_id, rest.owner_name, rest.owner_type),
             tenant=rest.tenant,
-            created_ms=rest.created,
-            changed_ms=rest.created + rest.changed,
+            created_ms=created_ms,
+            changed_ms=created_ms + rest.changed,
             sequence=rest.sequence,
             expires_ms=unpack_expiry(data[3:9]),
             last_used_ms=int.from_bytes(data[9:15]) or None,
             access_token_ttl=rest.ttl,
             request_quota=Quota(count, seconds) if count else None,
-            disabled=data[1:2] == b"d",
+            disabled=_DISABLED[data[1]],
             never_acknowledged=rest.never_acknowledged,
         )
         for ms in (pat.created_ms, pat.changed_ms, pat.expires_ms or 0, pat.last_used_ms or 0):
@@ -259,6 +274,28 @@ def _unpack_slot(data: bytes) -> SecretSlot:
         pepper=data[73:77],
     )
     return SecretSlot(int.from_bytes(data[0:3]), data[3:19], digest)
+
+
+def name_tag(name: str) -> bytes:
+    """Return the 8 bytes by which scripts compare names."""
+    return sha256(name.encode()).digest()[:_NAME_TAG]
+
+
+def pack_entry(pat: PersonalAccessToken) -> bytes:
+    """Return the 26 bytes of an owner index entry."""
+    return pat.created_ms.to_bytes(6) + PatId(pat.id).raw[4:] + name_tag(pat.name)
+
+
+def id_in_entry(entry: Any, tag: str) -> PatId:
+    """Return the PAT id in an owner index entry under an owner tag. Raise `StoreUnavailable`."""
+    if not isinstance(entry, bytes) or len(entry) != _ENTRY:
+        raise not_understood("owner index", f"an entry is not {_ENTRY} bytes")
+    return PatId(tag + entry[6:18].hex())
+
+
+def last_entry_of_pat(entry: bytes) -> bytes:
+    """Return the last entry, in order, that the PAT of an owner index entry can have under any name."""
+    return entry[:-_NAME_TAG] + b"\xff" * _NAME_TAG
 
 
 def pack_expiry(expires_ms: int | None) -> bytes:

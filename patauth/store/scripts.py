@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..errors import StoreUnavailable
 from .deadline import Deadline
 from .record import not_understood
-from .transport.protocol import ScriptMissing, Transport
+from .transport.protocol import PartlyDone, ScriptMissing, Transport
 from .transport.wire import Command
 
 Call = Callable[[Sequence[Command]], list[Any]]  # sends commands and returns their replies
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class Script:
-    """A Lua script: the layout of records, the prelude if it needs that, and its own file."""
+    """A Lua script: the layout of records, the `parts` that it needs, and its own file, all of lua/."""
 
-    def __init__(self, name: str, *, prelude: bool = True) -> None:
-        self.text, self.digest = _read(name, prelude)
+    def __init__(self, name: str, *parts: str) -> None:
+        self.text, self.digest = _read("layout", *parts, name)
 
     def in_full(self, command: Command) -> Command:
         """Return the command with the script's text in place of its digest."""
@@ -31,14 +31,14 @@ class Script:
 
 
 @cache
-def _read(name: str, prelude: bool) -> tuple[bytes, bytes]:
+def _read(*parts: str) -> tuple[bytes, bytes]:
     folder = files(__package__) / "lua"
-    parts = ("layout", "prelude", name) if prelude else ("layout", name)
     text = b"".join([(folder / f"{part}.lua").read_bytes() for part in parts])
     return text, sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
-_BARRIER = Script("barrier")
+PRELUDE, OWNER_INDEX = "prelude", "owner_index"  # parts of scripts
+_CONFIRM = Script("confirm", PRELUDE)
 
 
 class Prepared:
@@ -79,6 +79,13 @@ def understood(reply: Any, *kinds: type) -> list[Any]:
     return reply
 
 
+def texts(reply: Any) -> list[bytes]:
+    """Return a reply that is a list of texts. Raise `StoreUnavailable` for another one."""
+    if not isinstance(reply, list) or not all(isinstance(one, bytes) for one in reply):
+        raise not_understood("answer", f"a {type(reply).__name__} that is no list of texts")
+    return reply
+
+
 class NotDurable(StoreUnavailable):
     """The store has written, but did not confirm in time that this is durable. The call is safe to repeat.
 
@@ -90,6 +97,12 @@ class NotDurable(StoreUnavailable):
     def __init__(self, result: Any, *, detail: str) -> None:
         super().__init__(detail=detail)
         self.result = result
+
+
+class Unfinished(NotDurable):
+    """Some pieces of a long change are done, and others may not be. The call is safe to repeat."""
+
+    default = "done in part; repeat the call"
 
 
 class Wait:
@@ -145,17 +158,24 @@ class Scripts:
         return other
 
     def run(
-        self, script: Script, keys: Sequence[bytes], arguments: Arguments = (), now: int | None = None
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Arguments = (),
+        now: int | None = None,
+        *,
+        retry: bool = True,
     ) -> list[Any]:
-        """Run a script that is safe to send twice, and return its answer: a list that begins with a number.
+        """Run a script, and return its answer: a list that begins with a number.
 
-        `now` (ms) takes the place of the clock. Raise `StoreUnavailable`.
+        `now` (ms) takes the place of the clock. `retry`: sending it twice is harmless. Raise
+        `StoreUnavailable`.
         """
         command, at = self._command(script, keys, arguments, now), self.deadline().at
         try:
-            (reply,) = self._transport.call((command,), at, retry=True)
+            (reply,) = self._transport.call((command,), at, retry=retry)
         except ScriptMissing:
-            (reply,) = self._transport.call((script.in_full(command),), at, retry=True)
+            (reply,) = self._transport.call((script.in_full(command),), at, retry=retry)
         return understood(reply, int)
 
     def prepare(
@@ -203,7 +223,11 @@ class Scripts:
         wait = self.wait.command
         if wait is None:
             return read(understood(call([command])[0], int))
-        reply, reached = call([command, wait])
+        try:
+            reply, reached = call([command, wait])
+        except PartlyDone as problem:  # the wait was refused or cut short, behind a script that was done
+            result = read(understood(problem.replies[0], int))
+            raise NotDurable(result, detail=f"{wait[0]}: {problem.detail}") from None
         done = reached[0] if isinstance(reached, list) and reached else reached  # WAITAOF: [local, replicas]
         result = read(understood(reply, int))
         if not isinstance(done, int) or done < wait[1]:
@@ -217,15 +241,44 @@ class Scripts:
         Raise `NotDurable`.
         """
         if self.wait.command is not None:
-            self.run_durably(_BARRIER, [barrier], (), lambda _: None, call)
+            self.run_durably(_CONFIRM, [barrier], (), lambda _: None, call)
+
+    def confirmed(self, barrier: bytes, ends: bytes, records: Sequence[bytes]) -> tuple[int, int, list[Any]]:
+        """Return the time (ms), how long to wait for ends (ms), and what records hold, durably.
+
+        `barrier`, `ends` and `records` are keys in one slot: one server says it all. Raise `NotDurable`.
+        """
+
+        def read(reply: list[Any]) -> tuple[int, int, list[Any]]:
+            now, pause, *found = understood(reply, int, int)
+            return now, pause, found
+
+        return self.run_durably(_CONFIRM, [barrier, ends, *records], (), read)
 
     def call(self, commands: Sequence[Command], retry: bool = False) -> list[Any]:
-        """Send plain commands and return their replies. Allow for the time that a wait among them may take.
+        """Send plain commands and return their replies. Allow for the time that a wait at their end may take.
 
         `retry`: sending the commands twice is harmless. Raise `StoreUnavailable`.
         """
-        patience = self.wait.patience if self.wait.command else 0.0
+        patience = self.wait.patience if commands[-1] == self.wait.command else 0.0
         return self._transport.call(commands, self.deadline().at, retry=retry, patience=patience)
+
+    def scan(self, *command: bytes | str, count: int, match: bytes = b"*") -> Iterator[list[Any]]:
+        """Yield in pieces of about `count` what SCAN, or ZSCAN of a key, finds.
+
+        What is there from begin to end is found, maybe twice. Raise `StoreUnavailable`.
+        """
+        cursor: Any = 0
+        while True:
+            scan = (*command, cursor, "MATCH", match, "COUNT", count)
+            (reply,) = self.call([scan], retry=True)
+            try:
+                cursor, found = int(reply[0]), reply[1]
+            except (TypeError, ValueError, IndexError, KeyError) as problem:
+                raise not_understood("answer to SCAN", problem) from None
+            yield texts(found)
+            if cursor == 0:
+                return
 
     def _command(
         self, script: Script, keys: Sequence[bytes], arguments: Arguments, now: int | None

@@ -18,6 +18,8 @@ from ..errors import ConfigurationError, StoreUnavailable
 from ..model.quota import Quota
 from .deadline import Deadline
 from .keys import Keys
+from .owner_changes import OwnerChanges
+from .owners import Owners
 from .pats import Pats
 from .scripts import Call, Scripts, Wait
 from .store_key import StoreKey
@@ -31,7 +33,9 @@ if TYPE_CHECKING:  # this needs many modules that only a `local:` store uses
 
 
 class Store:
-    """Holds a tenant's PATs (`pats`), access tokens (`tokens`) and indexes (`tenant_index`).
+    """Holds a tenant's PATs (`pats`), `owners`, access tokens (`tokens`) and indexes (`tenant_index`).
+
+    `owner_changes` changes all PATs of an owner.
 
     Each call has a deadline of its own. In what `for_request` returns, all calls share one deadline.
 
@@ -64,7 +68,7 @@ class Store:
     def _with(self, scripts: Scripts, keys: Keys) -> Store:
         other = object.__new__(Store)  # `copy` takes longer than all else that an exchange does here
         vars(other).update(vars(self), _scripts=scripts, _keys=keys)
-        for part in ("tenant_index", "pats", "tokens"):
+        for part in ("tenant_index", "pats", "owners", "owner_changes", "tokens"):
             vars(other).pop(part, None)
         return other
 
@@ -77,6 +81,16 @@ class Store:
     def pats(self) -> Pats:
         """The tenant's PATs."""
         return Pats(self._scripts, self._keys, self.tenant_index)
+
+    @cached_property
+    def owners(self) -> Owners:
+        """The owners of the tenant's PATs."""
+        return Owners(self._scripts, self._keys, self.tenant_index)
+
+    @cached_property
+    def owner_changes(self) -> OwnerChanges:
+        """What changes all PATs of an owner."""
+        return OwnerChanges(self._scripts, self._keys, self.tenant_index, self.pats)
 
     @cached_property
     def tokens(self) -> Tokens:

@@ -14,10 +14,10 @@ from ..crypto.keyring import Keyring
 from ..errors import StoreUnavailable
 from .keys import Keys
 from .record import not_understood
-from .scripts import Call, Script, understood
+from .scripts import PRELUDE, Call, Script, understood
 
 OUTSIDE = b"outside"
-_STORE_KEY = Script("store_key")
+_STORE_KEY = Script("store_key", PRELUDE)
 
 
 class StoreKey:

@@ -10,7 +10,8 @@ two steps has left.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from ..errors import StoreUnavailable
@@ -18,7 +19,7 @@ from ..model.pat import PersonalAccessToken, is_gone
 from ..model.pat_id import PatId
 from .keys import Keys
 from .record import NEVER, PatRecord, not_understood, unpack
-from .scripts import Script, Scripts, understood
+from .scripts import PRELUDE, Script, Scripts, understood
 from .transport.wire import Command
 
 _log = logging.getLogger("patauth.store")
@@ -26,10 +27,11 @@ _log = logging.getLogger("patauth.store")
 Index = Literal["created", "lastUsed", "expirationDate"]
 
 _IN_FLIGHT = 60_000  # ms for which an entry without a record, or a mark, may belong to an unfinished write
-_SUSPECTS = 10_000  # most entries of each kind that a listing checks first
+_SUSPECTS = 10_000  # most entries of a kind that one call looks for
 _YOUNG = 500  # newest entries that a listing checks for a missing record
 _AT_ONCE = 500  # most records that one call reads, or entries that it repairs
-_PAGE = Script("page")
+_SWEPT = 100  # entries that one step of a sweep looks at: nobody waits for it, and it holds up nobody
+_PAGE = Script("page", PRELUDE)
 _MARK_BYTES = 17  # a PAT id and one of the two below
 _USE, _EXPIRY = b"u", b"e"  # which entry of a PAT a mark is about
 
@@ -40,6 +42,13 @@ class Piece(NamedTuple):
     now: int  # ms, the store's clock
     total: int
     entries: list[tuple[PatId, int]]  # PAT id, score
+
+
+class Mended(NamedTuple):
+    """What a repair has done."""
+
+    removed: int  # entries, of all three indexes
+    unborn: set[PatId]  # PATs without a record whose entries stay, since their creation may be under way
 
 
 class TenantIndex:
@@ -59,17 +68,17 @@ class TenantIndex:
             "expirationDate": keys.tenant_expires,
         }
 
-    def keeps(self, pat: PersonalAccessToken, now: int) -> bool:
-        """Return whether a PAT is within its retention at `now` (ms): it is listed, and its name is taken."""
-        return not is_gone(pat.expires_ms, now, self.retention_ms)
+    def lists(self, pat: PersonalAccessToken) -> bool:
+        """Return whether a PAT is listed: it is the tenant's, and was within its retention when read."""
+        is_ours = pat.tenant == self._keys.tenant
+        return is_ours and not is_gone(pat.expires_ms, pat.read_ms, self.retention_ms)
 
     # -- writes that accompany those of records -------------------------------------------------------
 
     def enter(self, pat_id: PatId, created_ms: int, expires_ms: int | None) -> None:
         """Add the entries of a PAT. Call this before its record is written."""
         member = pat_id.raw
-        expiry = NEVER if expires_ms is None else expires_ms
-        scores = zip(self._names.values(), (created_ms, 0, expiry), strict=True)
+        scores = zip(self._names.values(), (created_ms, 0, _expiry(expires_ms)), strict=True)
         commands = [("ZADD", name, "NX", score, member) for name, score in scores]
         self._scripts.call([*commands, self._count], retry=True)
 
@@ -123,7 +132,7 @@ class TenantIndex:
         if expiries:
             scores: list[int | bytes] = []
             for pat_id, expires_ms in expiries:
-                scores += (NEVER if expires_ms is None else expires_ms, pat_id.raw)
+                scores += (_expiry(expires_ms), pat_id.raw)
             commands.append(("ZADD", self._keys.tenant_expires, "XX", *scores))
         try:
             self._scripts.call(commands, retry=True)
@@ -177,74 +186,148 @@ class TenantIndex:
             raise not_understood("records", "of another form")
         return [None if record is None else unpack(record).as_read_at(now) for record in found]
 
-    def mend_suspects(self, now: int) -> set[PatId]:
+    def missing(self, pat_ids: Sequence[PatId]) -> list[PatId]:
+        """Return those of these PATs that have no record."""
+        found: list[PatId] = []
+        for some in _in_pieces(pat_ids):
+            there = self._scripts.call([("EXISTS", self._keys.pat(one)) for one in some], retry=True)
+            found += [pat_id for pat_id, known in zip(some, there, strict=True) if not known]
+        return found
+
+    # -- repairs --------------------------------------------------------------------------------------
+
+    def mend_suspects(self, now: int, *, all_gone: bool) -> set[PatId]:
         """Repair the entries that marks name, and remove those of PATs whose retention is over.
 
-        A listing calls this first. Return the young entries without a record: their creation may still be
-        under way, or was interrupted a moment ago. The listing leaves them out.
+        A listing calls this first. It removes up to `_SUSPECTS` entries, or with `all_gone` every one, in
+        pieces: what is removed stays so when the deadline ends this. Return the PATs without a record whose
+        creation may be under way, or was interrupted a moment ago. The listing leaves them out.
         """
-        keys = self._keys
+        young = ("ZREVRANGEBYSCORE", self._keys.tenant_created, "+inf", now - _IN_FLIGHT, "LIMIT", 0, _YOUNG)
+        gone, marks, newest = self._members(self._gone(now), self._marks(), young)
+        unborn = self._mend_gone(gone, now, all_gone=all_gone)
+        self._mend_marked(marks, now)
+        return unborn.union(self.missing([_id(member) for member in newest]))
+
+    def _gone(self, now: int, skip: int = 0) -> Command:
+        """Return the command that reads entries of PATs whose retention is over at `now` (ms)."""
         ended = now - self.retention_ms
-        found = self._scripts.call(
-            [
-                ("ZRANGEBYSCORE", keys.tenant_expires, "-inf", ended, "LIMIT", 0, _SUSPECTS),
-                ("ZRANGEBYSCORE", keys.tenant_marks, "-inf", "+inf", "WITHSCORES", "LIMIT", 0, _SUSPECTS),
-                ("ZREVRANGEBYSCORE", keys.tenant_created, "+inf", now - _IN_FLIGHT, "LIMIT", 0, _YOUNG),
-            ],
-            retry=True,
-        )
+        return ("ZRANGEBYSCORE", self._keys.tenant_expires, "-inf", ended, "LIMIT", skip, _SUSPECTS)
+
+    def _marks(self) -> Command:
+        """Return the command that reads the oldest marks, each followed by when it was set."""
+        return ("ZRANGEBYSCORE", self._keys.tenant_marks, "-inf", "+inf", "WITHSCORES", "LIMIT", 0, _SUSPECTS)
+
+    def _members(self, *commands: Command) -> list[list[Any]]:
+        found = self._scripts.call(commands, retry=True)
         if not all(isinstance(members, list) for members in found):
             raise not_understood("tenant index", "of another form")
-        gone, marks, young = found
+        return found
+
+    def _mend_gone(self, gone: list[Any], now: int, *, all_gone: bool) -> set[PatId]:
+        """Remove what `_gone` has read, and with `all_gone` what is left then. Return the unborn PATs."""
+        unborn: set[PatId] = set()
+        while True:
+            unborn |= self.mend([_id(member) for member in gone], now).unborn
+            if not all_gone or len(gone) < _SUSPECTS:
+                return unborn
+            (gone,) = self._members(self._gone(now, skip=len(unborn)))  # those stay at the front
+
+    def _mend_marked(self, marks: list[Any], now: int) -> int:
+        """Repair the entries that marks name, and remove old marks. Return how many it removed.
+
+        `marks` is what `_marks` has read.
+        """
         marked = [_id(member, _MARK_BYTES) for member in marks[::2]]
         set_at = [_ms(score) for score in marks[1::2]]
-        self.mend(list(dict.fromkeys([*map(_id, gone), *marked])), now)
-        # The write of a young mark may be under way, so only old marks go. They go by their score: a mark
-        # that was renewed since stays.
-        old = [score for score in set_at if score <= now - _IN_FLIGHT]
-        if old:
-            # If there are more marks than were read, some of the others may have the last one's score.
-            last = max(old) - (len(marked) == _SUSPECTS)
-            self._scripts.call([("ZREMRANGEBYSCORE", keys.tenant_marks, "-inf", last)])
-        if not young:
-            return set()
-        ids = [_id(member) for member in young]
-        there = self._scripts.call([("EXISTS", keys.pat(pat_id)) for pat_id in ids], retry=True)
-        return {pat_id for pat_id, known in zip(ids, there, strict=True) if not known}
+        removed = 0
+        for done in range(_AT_ONCE, len(marked) + _AT_ONCE, _AT_ONCE):
+            self.mend(list(dict.fromkeys(marked[done - _AT_ONCE : done])), now)
+            # The write of a young mark may be under way, so only old marks go. They go by their score: a mark
+            # that was renewed since stays. One that was not looked at yet may have the next one's score; if
+            # more marks than these were not read, the last one's.
+            last = now - _IN_FLIGHT
+            if done < len(marked):
+                last = min(last, set_at[done] - 1)
+            elif len(marked) == _SUSPECTS:
+                last = min(last, set_at[-1] - 1)
+            if set_at[0] <= last:
+                command = ("ZREMRANGEBYSCORE", self._keys.tenant_marks, "-inf", last)
+                removed += self._scripts.call([command])[0]
+        return removed
 
-    def mend(self, pat_ids: Sequence[PatId], now: int) -> set[PatId]:
-        """Correct entries by their records, and remove those of PATs that are gone.
+    def sweep(self, now: int) -> Iterator[int]:
+        """Remove the entries without a record, in pieces. Yield how many each piece removed.
 
-        Return the entries without a record that stay because their creation may be under way.
+        Those of a creation that may be under way stay. `now` is the store's clock (ms) before this begins.
         """
-        staying: set[PatId] = set()
-        for at in range(0, len(pat_ids), _AT_ONCE):
-            staying |= self._mend(pat_ids[at : at + _AT_ONCE], now)
-        return staying
+        for name in self._names.values():
+            for found in self._scripts.scan("ZSCAN", name, count=_SWEPT):
+                missing = self.missing([_id(member) for member in found[::2]])
+                yield self.mend(missing, now).removed
 
-    def _mend(self, pat_ids: Sequence[PatId], now: int) -> set[PatId]:
-        records = self.records(pat_ids, now)
-        scores = [("ZSCORE", self._keys.tenant_created, one.raw) for one in pat_ids]
-        created = self._scripts.call(scores, retry=True)
-        commands: list[tuple[object, ...]] = []
-        staying: set[PatId] = set()
-        for pat_id, record, score in zip(pat_ids, records, created, strict=True):
-            member = pat_id.raw
-            pat = None if record is None else record.pat
-            if pat is not None and self.keeps(pat, now):
-                expiry = NEVER if pat.expires_ms is None else pat.expires_ms
-                commands += (
-                    ("ZADD", self._keys.tenant_created, "XX", pat.created_ms, member),
-                    ("ZADD", self._keys.tenant_used, "XX", "GT", pat.last_used_ms or 0, member),
-                    ("ZADD", self._keys.tenant_expires, "XX", expiry, member),
-                )
-            elif pat is None and score is not None and _ms(score) >= now - _IN_FLIGHT:
-                staying.add(pat_id)
+    def sweep_marks(self, now: int) -> Iterator[int]:
+        """Repair the entries that marks name, and remove old marks, in pieces. Yield how many went.
+
+        `now` is the store's clock (ms) before this begins.
+        """
+        removed = 1
+        while removed:
+            (marks,) = self._members(self._marks())
+            removed = self._mend_marked(marks, now)
+            yield removed
+
+    def mend(self, pat_ids: Sequence[PatId], now: int) -> Mended:
+        """Correct entries by their records, and remove those of PATs that are gone, in pieces."""
+        removed, unborn = 0, set[PatId]()
+        for some in _in_pieces(pat_ids):
+            mended = self._mend(some, now)
+            removed += mended.removed
+            unborn |= mended.unborn
+        return Mended(removed, unborn)
+
+    def _mend(self, pat_ids: Sequence[PatId], now: int) -> Mended:
+        gone, missing, right = list[bytes](), list[PatId](), dict[PatId, PersonalAccessToken]()
+        for pat_id, record in zip(pat_ids, self.records(pat_ids, now), strict=True):
+            if record is None:
+                missing.append(pat_id)
+            elif self.lists(record.pat):
+                right[pat_id] = record.pat
             else:  # after its retention nothing can change a PAT, so no write brings the entry back
-                commands += (("ZREM", name, member) for name in self._names.values())
-        if commands:
-            self._scripts.call(commands)
-        return staying
+                gone.append(pat_id.raw)
+        unborn = self._unborn(missing, now)
+        gone += [pat_id.raw for pat_id in missing if pat_id not in unborn]
+        commands: list[Command] = []
+        if gone:
+            commands += (("ZREM", name, *gone) for name in self._names.values())
+        if right:
+            created = [(pat.created_ms, pat_id.raw) for pat_id, pat in right.items()]
+            used = [(pat.last_used_ms or 0, pat_id.raw) for pat_id, pat in right.items()]
+            expires = [(_expiry(pat.expires_ms), pat_id.raw) for pat_id, pat in right.items()]
+            commands += (
+                ("ZADD", self._keys.tenant_created, "XX", *chain(*created)),
+                ("ZADD", self._keys.tenant_used, "XX", "GT", *chain(*used)),
+                ("ZADD", self._keys.tenant_expires, "XX", *chain(*expires)),
+            )
+        replies = self._scripts.call(commands) if commands else []
+        return Mended(sum(replies[: len(self._names)]) if gone else 0, unborn)
+
+    def _unborn(self, missing: Sequence[PatId], now: int) -> set[PatId]:
+        """Return those PATs without a record whose creation may be under way."""
+        if not missing:
+            return set()
+        scores = [("ZSCORE", self._keys.tenant_created, one.raw) for one in missing]
+        created = zip(missing, self._scripts.call(scores, retry=True), strict=True)
+        return {one for one, score in created if score is not None and _ms(score) >= now - _IN_FLIGHT}
+
+
+def _in_pieces(pat_ids: Sequence[PatId]) -> Iterator[Sequence[PatId]]:
+    return (pat_ids[at : at + _AT_ONCE] for at in range(0, len(pat_ids), _AT_ONCE))
+
+
+def _expiry(expires_ms: int | None) -> int:
+    """Return the score of a PAT's entry by expiry."""
+    return NEVER if expires_ms is None else expires_ms
 
 
 def _ms(score: Any) -> int:

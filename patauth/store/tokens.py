@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
+from ..errors import StoreUnavailable
 from ..model.pat_id import PatId
 from .asking import DELETIONS, Judged, Outcome, Pause, asking_of, outcome_of
 from .deadline import Deadline
@@ -21,12 +23,22 @@ from .record import (
     unpack,
     unpack_token,
 )
-from .scripts import Script, Scripts, understood
+from .scripts import PRELUDE, Script, Scripts, texts, understood
 
-_ISSUE, _READ, _DELETE = Script("issue"), Script("read"), Script("delete_token")
+_log = logging.getLogger("patauth.store")
+
+_PIECE = 100  # access tokens that one call deletes
+_ISSUE, _READ = Script("issue", PRELUDE), Script("read", PRELUDE)
+_DELETE = Script("delete_token", PRELUDE)
 
 Issued = Literal["issued", "gone"]
-_ISSUED, _CHANGED = 1, 2  # answers of lua/issue.lua
+_ISSUED, _CHANGED, _FULL = 1, 2, 3  # answers of lua/issue.lua
+
+
+class Full(NamedTuple):
+    """A secret has as many access tokens as it may have. One of them ends in `ms`."""
+
+    ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +52,26 @@ class Tokens:
         """Return these tokens with one deadline for all calls."""
         return Tokens(self.scripts.until(deadline), self.keys)
 
-    def issue(self, seen: PatRecord, digest: bytes, token: TokenRecord) -> Issued | PatRecord:
+    def issue(
+        self, seen: PatRecord, digest: bytes, token: TokenRecord, most: int | None
+    ) -> Issued | Full | PatRecord:
         """Write an access token, if the record of its PAT still equals `seen`.
 
         A later use makes no difference.
 
-        `digest` is the SHA-256 of the token's text. Return "issued" when the token was written, "gone" when
-        the PAT was deleted or has expired, and the new record of the PAT when it has changed.
+        `digest` is the SHA-256 of the token's text. `most` is how many tokens its secret may have; None: they
+        are not counted. Return "issued" when the token was written, "gone" when the PAT was deleted or has
+        expired, and the new record of the PAT when it has changed.
         """
         pat_id = seen.pat_id
         names = [self.keys.pat(pat_id), self.keys.access_token(pat_id, digest)]
-        reply = self.scripts.run(_ISSUE, names, (seen.packed, pack_token(token)))
+        arguments: list[bytes | int] = [seen.packed, pack_token(token)]
+        if most is not None:
+            names.append(self.keys.tokens_of(pat_id, token.generation))
+            arguments.append(most)
+        reply = self.scripts.run(_ISSUE, names, arguments)
+        if reply[0] == _FULL:
+            return Full(understood(reply, int, int, int)[2])
         if reply[0] != _CHANGED:
             return "issued" if reply[0] == _ISSUED else "gone"
         _, now, changed = understood(reply, int, int, bytes)[:3]
@@ -73,34 +94,63 @@ class Tokens:
             return None
         return unpack(pat).as_read_at(now), unpack_token(token)
 
-    def delete(self, pat_id: PatId, digest: bytes, by: Judged | None) -> Outcome:
+    def confirmed(self, pat_id: PatId, digest: bytes) -> bool:
+        """Return whether an access token and its PAT are there, once that is durable and holds in all slots.
+
+        For a revocation that finds its work done. Raise `NotDurable`.
+        """
+        keys = self.keys
+        names = [keys.pat(pat_id), keys.access_token(pat_id, digest)]
+        _, pause, found = self.scripts.confirmed(keys.barrier(pat_id.tag), keys.ends(pat_id.tag), names)
+        Pause(pause).wait()
+        return all(record is not None for record in found)
+
+    def delete(self, token: TokenRecord, digest: bytes, by: Judged | None) -> Outcome:
         """Delete an access token durably. Return "made", or "gone" if it was gone.
 
         `by` is the credential that asks for this, if one does; its PAT has the same owner tag. Raise
         `NotDurable` when the server does not confirm the write in time: the caller may repeat the call.
         """
-        asking, who = asking_of(self.keys, by, pat_id)
-        names = [self.keys.access_token(pat_id, digest), self.keys.pat(pat_id), self.keys.ends(pat_id.tag)]
+        keys, pat_id = self.keys, token.pat_id
+        asking, who = asking_of(keys, by, pat_id)
+        ends, barrier = keys.ends(pat_id.tag), keys.barrier(pat_id.tag)
+        index = keys.tokens_of(pat_id, token.generation)
+        names = [keys.access_token(pat_id, digest), keys.pat(pat_id), index, ends, barrier, *asking]
         pause = Pause()
         read = partial(outcome_of, DELETIONS, pause=pause)
-        outcome = self.scripts.run_durably(_DELETE, [*names, *asking], (who,), read)
-        if outcome == "gone":
-            # Another caller has deleted it, and that write may not be durable yet.
-            self.scripts.confirm(self.keys.barrier(pat_id.tag))
+        outcome = self.scripts.run_durably(_DELETE, names, (who,), read)
         pause.wait()
         return outcome
+
+    def forget(self, pat_id: PatId, generations: Iterable[int]) -> None:
+        """Delete the counted access tokens of secrets that have ended: nothing else frees their memory.
+
+        They are worth nothing any more, so an error is logged, and they go when they expire.
+        """
+        keys = self.keys
+        for index in [keys.tokens_of(pat_id, generation) for generation in generations]:
+            try:
+                piece = ("ZRANGE", index, 0, _PIECE - 1)
+                while digests := texts(self.scripts.call([piece], retry=True)[0]):
+                    tokens = [keys.access_token(pat_id, digest) for digest in digests]
+                    self.scripts.call([("DEL", *tokens), ("ZREM", index, *digests)], retry=True)
+            except StoreUnavailable as problem:
+                _log.warning("access tokens of an ended secret stay until they expire: %s", problem.detail)
+                return
 
     def delete_all(self) -> Iterator[int]:
         """Delete the access tokens of all tenants under the key prefix. At the end, this is durable.
 
-        Read the whole key space with SCAN, and yield the number of deleted tokens after each step.
+        Read the whole key space with SCAN, and yield the number of deleted tokens after each step. Then
+        delete the indexes that count the tokens.
         """
-        cursor: Any = 0
-        while True:
-            scan = ("SCAN", cursor, "MATCH", self.keys.access_tokens, "COUNT", 1000)
-            ((cursor, found),) = self.scripts.call([scan], retry=True)
-            # One DEL for each key: a cluster refuses a command with keys of several slots.
-            yield sum(self.scripts.call([("DEL", key) for key in found])) if found else 0
-            if int(cursor) == 0:
-                break
+        yield from self._delete_matching(self.keys.access_tokens)
+        for _ in self._delete_matching(self.keys.token_indexes):
+            pass
         self.scripts.confirm(self.keys.barrier("store"))
+
+    def _delete_matching(self, pattern: bytes) -> Iterator[int]:
+        for found in self.scripts.scan("SCAN", match=pattern, count=1000):
+            # One DEL for each key: a cluster refuses a command with keys of several slots.
+            deletions = [("DEL", key) for key in found]
+            yield sum(understood(self.scripts.call(deletions), *[int] * len(found))) if found else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -10,11 +10,14 @@ from ..model.pat_id import PatId
 from ..model.quota import Quota
 from .keys import Keys
 from .record import ID_AT, TOKEN_ID_AT, not_understood
-from .scripts import Script, Scripts
+from .scripts import Prepared, Script, Scripts
 
 REFUSED, ADMITTED, LIMITED, ROTATED_AWAY = 0, 1, 2, 4  # verdicts of lua/authenticate.lua
 
 _TAG, _ID, _DIGEST, _SECRET_TAG = 8, 12, 32, 16  # bytes: owner tag, rest of a PAT id, SHA-256, secret tag
+
+
+Use = Literal["request", "exchange", "ending"]  # what a secret is sent for
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -39,41 +42,51 @@ class Verdicts:
 
     def __init__(self, scripts: Scripts, keys: Keys, requests: Quota, exchanges: Quota) -> None:
         self._scripts = scripts
-        script = Script("authenticate", prelude=False)
+        script = Script("authenticate")
         pat, requested, exchanged = keys.pat_form, keys.requests_form, keys.exchanges_form
         limit = _arguments(requests)
         two = (_TAG, _ID) * 2
-        self._token = scripts.prepare(
-            script, (pat, requested, keys.access_token_form), (*limit, b"", b""), (*two, _TAG, _DIGEST)
-        )
-        self._secret = scripts.prepare(script, (pat, requested), (*limit, b"%b", b""), (*two, _SECRET_TAG))
-        self._exchange = scripts.prepare(
-            script, (pat, exchanged), (*_arguments(exchanges), b"%b", b"exchange"), (*two, _SECRET_TAG)
-        )
 
-    def of_token(self, pat_id: PatId, digest: bytes, at: float) -> Verdict:
-        """Return the verdict on the access token with this digest. It charges the request quota.
+        def by_token(use: bytes) -> Prepared:
+            names = (pat, requested, keys.access_token_form)
+            return scripts.prepare(script, names, (*limit, b"", use), (*two, _TAG, _DIGEST))
 
-        `at` is the deadline, an instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
+        def by_secret(tat: bytes, limit: tuple[bytes, bytes], use: bytes) -> Prepared:
+            return scripts.prepare(script, (pat, tat), (*limit, b"%b", use), (*two, _SECRET_TAG))
+
+        self._token, self._ending_token = by_token(b""), by_token(b"ending")
+        self._of_secret: dict[Use, Prepared] = {
+            "request": by_secret(requested, limit, b""),
+            "exchange": by_secret(exchanged, _arguments(exchanges), b"exchange"),
+            "ending": by_secret(requested, limit, b"ending"),
+        }
+
+    def of_token(self, pat_id: PatId, digest: bytes, at: float, *, ending: bool = False) -> Verdict:
+        """Return the verdict on the access token with this digest.
+
+        It charges the request quota, but not for what is `ending` something (`of_secret`). `at` is the
+        deadline, an instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
         """
         tag, whole = pat_id.tag.encode(), pat_id.raw
         own = whole[4:]
         if len(own) != _ID or len(digest) != _DIGEST:  # the prepared command states these sizes
             raise ValueError("a PAT id or digest that no credential has")
-        reply = self._scripts.ask(self._token, (tag, own, tag, own, tag, digest), at)
+        call = self._ending_token if ending else self._token
+        reply = self._scripts.ask(call, (tag, own, tag, own, tag, digest), at)
         return _read(reply, whole, by_token=True)
 
-    def of_secret(self, pat_id: PatId, secret_tag: bytes, at: float, *, exchange: bool = False) -> Verdict:
-        """Return the verdict on a secret tag of the PAT. The caller must still check hash and state.
+    def of_secret(self, pat_id: PatId, secret_tag: bytes, at: float, use: Use = "request") -> Verdict:
+        """Return the verdict on the secret tag of a PAT. The caller must still check hash and state.
 
-        It charges the request quota, or with `exchange` the exchange quota. `at` is the deadline, an instant
-        of `time.monotonic()` (s). Raise `StoreUnavailable`.
+        A request charges the request quota, and an exchange the exchange quota. What is `ending` something is
+        charged nothing: a server whose memory is full writes no quota. `at` is the deadline, an
+        instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
         """
         tag, whole = pat_id.tag.encode(), pat_id.raw
         own = whole[4:]
         if len(own) != _ID or len(secret_tag) != _SECRET_TAG:  # the prepared command states these sizes
             raise ValueError("a PAT id or secret tag that no credential has")
-        call = self._exchange if exchange else self._secret
+        call = self._of_secret[use]
         reply = self._scripts.ask(call, (tag, own, tag, own, secret_tag), at)
         return _read(reply, whole, by_token=False)
 
@@ -91,7 +104,7 @@ def _read(reply: Any, pat_id: bytes, *, by_token: bool) -> Verdict:
         verdict, now = reply[0], reply[1]
         if type(reply) is not list or type(now) is not int:
             raise ValueError("it is not a list with a clock")
-        if verdict in (ADMITTED, LIMITED):
+        if verdict in (ADMITTED, LIMITED, ROTATED_AWAY):
             micros, pat, token = reply[2], reply[3], None
             # A second safeguard: a reply to another caller must never give its identity to this one.
             if type(micros) is not int or pat[ID_AT : ID_AT + 16] != pat_id:
@@ -101,7 +114,7 @@ def _read(reply: Any, pat_id: bytes, *, by_token: bool) -> Verdict:
                 if token[TOKEN_ID_AT : TOKEN_ID_AT + 16] != pat_id:
                     raise ValueError("it has no access token, or that of another PAT")
             return Verdict(verdict, now, micros, pat, token)
-        if verdict in (REFUSED, ROTATED_AWAY):
+        if verdict == REFUSED:
             return Verdict(verdict, now, 0, b"", None)
         raise ValueError(f"verdict {verdict!r}")
     except (TypeError, ValueError, IndexError, KeyError) as problem:

@@ -73,15 +73,17 @@ class Site:
         """Return the address of the client, None if it is not known."""
         return request.client_address(environ, self.settings.trusted_proxies)
 
-    def authenticate(self, environ: WSGIEnvironment) -> Admission:
+    def authenticate(self, environ: WSGIEnvironment, *, ending: bool = False) -> Admission:
         """Verify the credentials of a request, and charge the request quota.
+
+        `ending`: the request ends something, so it passes without a charge if the store's memory is full.
 
         Raise `MissingCredentials`, and as `Authority.authenticate`.
         """
         authorization = self.carried(environ)
         if not authorization:
             raise MissingCredentials
-        return self.operations.authenticate(authorization, self.client_address(environ))
+        return self.operations.authenticate(authorization, self.client_address(environ), ending=ending)
 
     def refusal(self, error: PatAuthError, environ: WSGIEnvironment) -> Answer:
         """Return an error as the gate and forward-auth answer it, or as `on_refusal` words it."""

@@ -92,6 +92,14 @@ def _scale(options: Options) -> Part:
     return scale.run(server, options.pats, options.pinning, rounds=options.rounds, calls=options.calls)
 
 
+def _owners(options: Options) -> Part:
+    from . import owners
+
+    with options.server() as (server, _):
+        most = min(options.pats)
+        return owners.run(server, most, rounds=options.rounds)
+
+
 def _throughput(options: Options) -> Part:
     from . import throughput
 
@@ -117,6 +125,7 @@ PARTS: dict[str, Callable[[Options], Part]] = {
     "profile": _profile,
     "imports": _imports,
     "scale": _scale,
+    "owners": _owners,
     "throughput": _throughput,
     "slots": _slots,
     "paths": _paths,
@@ -132,7 +141,13 @@ def main() -> None:
     parser.add_argument("--pin", choices=("same", "cross", "free"), default="same", help="client and server")
     parser.add_argument("--rounds", type=int, default=15, help="of all cases; default: 15")
     parser.add_argument("--calls", type=int, default=500, help="of each case in a round; default: 500")
-    parser.add_argument("--pats", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="scale")
+    parser.add_argument(
+        "--pats",
+        type=int,
+        nargs="+",
+        default=[10_000, 100_000, 1_000_000],
+        help="scale, and owners: the first",
+    )
     parser.add_argument("--seconds", type=int, default=3, help="throughput: of each run of wrk; default: 3")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="throughput: of gunicorn")
     parser.add_argument("--owners", type=int, default=100_000, help="slots; default: 100000")

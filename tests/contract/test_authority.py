@@ -374,6 +374,16 @@ def test_a_use_that_a_wrong_clock_wrote_for_the_future_is_written_over(
     assert [pat.name for pat in listed] == [f"{DAY} ms", "ci", f"{30 * DAY} ms", f"{DAY + 1} ms"]
 
 
+def test_a_use_at_an_instant_that_no_record_can_hold_is_not_written_and_fails_no_request(
+    authority: Authority, clock: Clock
+) -> None:
+    issued = issue(authority, never_expires=True)
+    clock.now = -1
+    assert authority.authenticate(basic_of(issued)).pat_id == issued.pat.id
+    clock.now = NOW
+    assert authority.get(issued.pat.id).last_used is None
+
+
 @one_engine
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_an_authority_is_neither_copied_nor_pickled(
@@ -557,7 +567,7 @@ def test_no_counter_and_no_access_token_lives_for_ever(
     authority.authenticate(basic_of(issued))
     client = servers[engine].client()  # type: ignore[index]
     kept = {key.split(b"}:")[1][:1] for key in client.scan_iter(f"{prefix}:*") if client.pttl(key) < 0}
-    assert kept == {b"k", b"c", b"u", b"e", b"s", b"o", b"n"}, "store key, check, indexes, sequence, owner"
+    assert kept == {b"k", b"c", b"u", b"e", b"s"}, "store key, check, indexes of the tenant, sequence"
 
 
 @one_engine

@@ -71,7 +71,7 @@ NEEDED = {
     "a refusal of the previous secret": (NEAR, Design(previous_changes_nothing=False)),
     "a refusal of the previous secret in another slot": (FAR, Design(previous_changes_nothing=False)),
     "a second look after a hash": (Case("authenticate"), Design(second_look_after_hash=False)),
-    # The code lacks the rest but the second: tests/contract/test_ends_open.py
+    # Of the rest, tests/contract/test_ends_durable.py plays the histories on the code.
     "a judgement of a secret that was shown": (
         Case("revoke by showing it"),
         Design(shown_is_judged=False),

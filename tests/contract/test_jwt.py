@@ -281,7 +281,7 @@ class TestTheRecordHasTheLastWord:
             seen = record_of(signed, issued.pat.id)
             generation = seen.secrets[0].generation
             record = TokenRecord(seen.pat_id, generation, clock.now + 900_000, ("reports:read",))
-            assert store_of(signed).tokens.issue(seen, digest, record) == "issued"
+            assert store_of(signed).tokens.issue(seen, digest, record, None) == "issued"
             return text
 
         return make_one

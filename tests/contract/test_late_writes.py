@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from patauth import Authority, InvalidCredentials, IssuedPat, StoreUnavailable
+from patauth.store import owner_changes, pats
 from patauth.store.scripts import Script, Scripts
 from tests.support.authorities import AS_INSTALLED, Make, issue
 from tests.support.interventions import standing_in
@@ -38,19 +39,22 @@ def hasty(make_at: Make, engine_of_its_own: Server, authority: Authority) -> Aut
     return make_at(url=engine_of_its_own.url, **AS_INSTALLED)
 
 
-def frozen_at(authority: Authority, server: Server, script: str, call: Callable[[], object]) -> None:
+def frozen_at(authority: Authority, server: Server, script: Script, call: Callable[[], object]) -> None:
     """Freeze the engine just before a script is sent, and thaw it after the caller has given up."""
-    wanted = Script(script).digest
     frozen = []
 
-    def freeze(real: Callable[..., Any], scripts: Scripts, this: Script, *given: Any) -> Any:
-        if this.digest == wanted and not frozen:
+    def freeze(real: Callable[..., Any], scripts: Scripts, this: Script, *given: Any, **named: Any) -> Any:
+        if this is script and not frozen:
             frozen.append(this)
             server.freeze()
-        return real(scripts, this, *given)
+        return real(scripts, this, *given, **named)
 
     try:
-        with standing_in(Scripts, "run_durably", freeze), pytest.raises(StoreUnavailable):
+        with (
+            standing_in(Scripts, "run", freeze),
+            standing_in(Scripts, "run_durably", freeze),
+            pytest.raises(StoreUnavailable),
+        ):
             call()
     finally:
         time.sleep(0.5)  # as long as the request had: what was sent is late from now on
@@ -73,7 +77,7 @@ def test_a_late_rotation_leaves_the_secret_that_is_known(
 ) -> None:
     issued = issue(authority)
     call = lambda: hasty.rotate(issued.pat.id, overlap=overlap)  # noqa: E731
-    frozen_at(authority, engine_of_its_own, "update", call)
+    frozen_at(authority, engine_of_its_own, pats._UPDATE, call)
     assert passes(authority, issued)
     again = authority.rotate(issued.pat.id)
     assert [passes(authority, one) for one in (issued, again)] == [True, True], "the repeat keeps its overlap"
@@ -82,7 +86,7 @@ def test_a_late_rotation_leaves_the_secret_that_is_known(
 def test_a_late_creation_makes_nothing_and_can_be_repeated(
     authority: Authority, hasty: Authority, engine_of_its_own: Server
 ) -> None:
-    frozen_at(authority, engine_of_its_own, "create", lambda: issue(hasty))
+    frozen_at(authority, engine_of_its_own, pats._CREATE, lambda: issue(hasty))
     assert authority.list() == authority.list(owner_id="alice") == []
     made = issue(authority)
     assert passes(authority, made)
@@ -94,7 +98,7 @@ def test_a_late_patch_changes_nothing(
 ) -> None:
     issued = issue(authority)
     operations = [{"op": "replace", "path": "/name", "value": "late"}]
-    frozen_at(authority, engine_of_its_own, "update", lambda: hasty.patch(issued.pat.id, operations))
+    frozen_at(authority, engine_of_its_own, pats._UPDATE, lambda: hasty.patch(issued.pat.id, operations))
     assert authority.get(issued.pat.id).name == "ci"
 
 
@@ -102,7 +106,7 @@ def test_a_late_disable_does_not_undo_an_enable(
     authority: Authority, hasty: Authority, engine_of_its_own: Server
 ) -> None:
     issued = issue(authority)
-    frozen_at(authority, engine_of_its_own, "owner_state", lambda: hasty.disable_owner("alice"))
+    frozen_at(authority, engine_of_its_own, owner_changes._BEGIN, lambda: hasty.disable_owner("alice"))
     authority.enable_owner("alice")
     assert passes(authority, issued)
     assert passes(authority, issue(authority, name="another"))
@@ -111,5 +115,5 @@ def test_a_late_disable_does_not_undo_an_enable(
 def test_a_late_deletion_happens(authority: Authority, hasty: Authority, engine_of_its_own: Server) -> None:
     """What was asked for: to be told that it failed is no reason to keep a PAT alive."""
     issued = issue(authority)
-    frozen_at(authority, engine_of_its_own, "delete", lambda: hasty.delete(issued.pat.id))
+    frozen_at(authority, engine_of_its_own, pats._DELETE, lambda: hasty.delete(issued.pat.id))
     until(lambda: not passes(authority, issued))

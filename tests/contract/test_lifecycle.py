@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from patauth import (
     Quota,
     StoreUnavailable,
 )
+from patauth.store.owner_changes import OwnerChanges
 from patauth.store.pats import Pats
 from patauth.store.transport.protocol import Unanswered
 from tests.support.authorities import ALICE, Make, issue
@@ -58,6 +60,7 @@ ENDS: dict[str, Callable[[Authority, IssuedPat], object]] = {
     "deleted": lambda authority, maker: authority.delete(maker.pat.id),
     "its owner disabled": lambda authority, maker: authority.disable_owner(maker.pat.owner.id),
     "its owner revoked": lambda authority, maker: authority.revoke_owner(maker.pat.owner.id),
+    "its secret rotated away": lambda authority, maker: authority.rotate(maker.pat.id, overlap=timedelta(0)),
 }
 
 
@@ -84,6 +87,35 @@ class TestRevokedMeanwhile:
         with pytest.raises(InvalidCredentials):
             authority.rotate(target.pat.id, overlap=timedelta(0), by=by)
         assert authority.verify_bearer(target.token).subject == BOB
+
+    def test_no_pat_is_made_for_an_access_token_that_is_revoked(self, fresh: Make) -> None:
+        authority = fresh()
+        maker, _ = maker_of(authority)
+        token = authority.exchange(maker.pat.id, maker.secret).value
+        by = authority.verify_bearer(token)
+        during_the_hash(authority, lambda: authority.revoke(token))
+        with pytest.raises(InvalidCredentials):
+            authority.create(name="child", scope=["reports:read"], expires_in=timedelta(days=1), by=by)
+        assert [pat.name for pat in authority.list()] == ["maker"]
+
+    @each("moment", ["the hash", "the write"])
+    def test_the_old_secret_does_not_rotate_the_new_one_away(self, fresh: Make, moment: str) -> None:
+        """Or who has stolen a secret would keep the PAT, and its owner would lose it."""
+        authority = fresh()
+        maker, by = maker_of(authority)
+        new: list[IssuedPat] = []
+
+        def owner_rotates() -> None:
+            new.append(authority.rotate(maker.pat.id, overlap=timedelta(0)))
+
+        with contextlib.ExitStack() as stack:
+            if moment == "the hash":
+                during_the_hash(authority, owner_rotates)
+            else:
+                stack.enter_context(Before(Pats, "update", owner_rotates))
+            with pytest.raises(InvalidCredentials):
+                authority.rotate(maker.pat.id, overlap=timedelta(0), by=by)
+        assert authority.verify_basic(maker.pat.id, new[0].secret).subject == ALICE
 
     @one_engine
     def test_scopes_that_are_taken_from_the_maker_are_not_passed_on(self, authority: Authority) -> None:
@@ -135,16 +167,16 @@ def test_a_pat_does_not_shed_its_quota_by_making_another(authority: Authority) -
     assert issue(authority, name="the host's own").pat.request_quota is None
 
 
-CHANGES: dict[str, tuple[str, Callable[[Authority, IssuedPat], object]]] = {
-    "pat.delete": ("delete", lambda authority, issued: authority.delete(issued.pat.id)),
-    "owner.revoke": ("revoke_owner", lambda authority, issued: authority.revoke_owner("alice")),
-    "owner.disable": ("set_owner_state", lambda authority, issued: authority.disable_owner("alice")),
-    "owner.enable": ("set_owner_state", lambda authority, issued: authority.enable_owner("alice")),
+CHANGES: dict[str, tuple[Callable[..., Any], Callable[[Authority, IssuedPat], object]]] = {
+    "pat.delete": (Pats.delete, lambda authority, issued: authority.delete(issued.pat.id)),
+    "owner.revoke": (OwnerChanges.revoke, lambda authority, issued: authority.revoke_owner("alice")),
+    "owner.disable": (OwnerChanges.set_state, lambda authority, issued: authority.disable_owner("alice")),
+    "owner.enable": (OwnerChanges.set_state, lambda authority, issued: authority.enable_owner("alice")),
     "pat.patch": (
-        "update",
+        Pats.update,
         lambda authority, issued: authority.patch(issued.pat.id, [put("/name", "x")]),
     ),
-    "pat.create": ("create", lambda authority, issued: issue(authority, name="new")),
+    "pat.create": (Pats.create, lambda authority, issued: issue(authority, name="new")),
 }
 
 
@@ -166,7 +198,9 @@ class TestTrail:
 
         caplog.clear()
         with (
-            standing_in(Pats, verb, lost),
+            standing_in(
+                OwnerChanges if verb.__module__ == OwnerChanges.__module__ else Pats, verb.__name__, lost
+            ),
             standing_in(Pats, "delete", lost),  # so that a creation cannot be undone
             caplog.at_level(logging.INFO, "patauth.audit"),
             pytest.raises(StoreUnavailable),

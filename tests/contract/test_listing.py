@@ -29,11 +29,19 @@ from tests.support.internals import VERSION, store_of, transport_of
 from tests.support.searches import examples
 from tests.support.servers import Server, one_engine, shared_engines
 from tests.support.tables import each
-from tests.support.tenants import after_reading, forge, keys_of, owners_of_one_tag, send
+from tests.support.tenants import (
+    INDEXES,
+    after_reading,
+    forge,
+    forge_all,
+    keys_of,
+    owners_of_one_tag,
+    send,
+    sizes_of_calls,
+)
 
 OWNERS = [Owner("alice"), Owner("bob"), Owner("carol")]
 RETENTION = 2 * DAY
-INDEXES = ["created", "lastUsed", "expirationDate"]
 
 
 class Model:
@@ -346,6 +354,187 @@ def counted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(transport, "call", counting)
     return trips
+
+
+GONE = 91 * DAY  # ago: past an expiry by more than the retention
+LONG_AGO = 10 * DAY  # of creations, before those of `seed`
+EXPIRIES = {"gone by TTL": NOW - GONE, "of lost records": NOW + 300 * DAY}
+
+
+@shared_engines
+@each("lack", EXPIRIES)
+@each("asked", [{"limit": 50, "count": True}, {"limit": 50}, {}])
+def test_ten_thousand_pats_that_are_gone_empty_no_page(fresh: Make, lack: str, asked: dict[str, Any]) -> None:
+    """They stand before 60 that live, and more of them than a listing looks for at once."""
+    authority = fresh()
+    living = seed(authority, 60)
+    forge_all(authority, [(number, NOW - LONG_AGO - number, EXPIRIES[lack]) for number in range(10_400)])
+    first = authority.list(**asked)
+    assert [pat.id for pat in first] == living[: asked.get("limit")]
+    assert first.total == (60 if "count" in asked else None)
+    rest = authority.list(**{**asked, "limit": 50}, offset=50)
+    assert [pat.id for pat in rest] == living[50:]
+    assert sorted(pat.id for pat in authority.list()) == sorted(living)
+
+
+SMALL = {"_SUSPECTS": 6, "_AT_ONCE": 3, "_YOUNG": 2}
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make pieces so small that a few entries fill several."""
+    for name, value in SMALL.items():
+        monkeypatch.setattr(tenant_index, name, value)
+    monkeypatch.setattr(listing, "_PIECE", 3)
+    monkeypatch.setattr(listing, "MOST", 10)
+
+
+@each("lack", EXPIRIES)
+@each(
+    "asked",
+    [
+        *({"sort": sort} for sort in (None, *SORTS, "name", "-created,name")),
+        *({"filters": text} for text in ("created ge 2020-01-01T00:00:00Z", 'name sw "pat"', 'name co "1"')),
+        {"filters": 'name sw "pat"', "sort": "expirationDate"},
+        {"filters": "lastUsed isnull", "sort": "created"},
+        {"filters": "lastUsed isnull and created ge 2020-01-01T00:00:00Z"},
+    ],
+)
+@each("limit", [None, 1, 4, 10, 11])
+@each("count", [False, True])
+def test_no_listing_is_short_or_refused_for_pats_that_are_gone(
+    fresh: Make, monkeypatch: pytest.MonkeyPatch, lack: str, asked: dict[str, Any], limit: Any, count: bool
+) -> None:
+    """Ten live, which is the most that one listing reads; thirty are gone, before and among them."""
+    shrink(monkeypatch)
+    authority = fresh()
+    seed(authority, 10)
+    forge_all(
+        authority, [(number, NOW - MINUTE - 500 * number, EXPIRIES[lack] + number) for number in range(30)]
+    )
+    found = authority.list(**asked, limit=limit, count=count)
+    right = authority.list(**asked)  # by now all are met
+    assert [pat.id for pat in found] == [pat.id for pat in right][:limit]
+    text = asked.get("filters", "")
+    assert len(right) == (5 if "isnull" in text else 1 if "co" in text else 10)
+    if count and lack == "gone by TTL":
+        assert found.total == len(right)
+
+
+@each("lack", EXPIRIES)
+@each("asked", [{}, {"sort": "name", "limit": 1}, {"filters": 'name co "pat"', "count": True}, {"limit": 11}])
+def test_what_is_too_much_without_those_that_are_gone_is_still_refused(
+    fresh: Make, monkeypatch: pytest.MonkeyPatch, lack: str, asked: dict[str, Any]
+) -> None:
+    shrink(monkeypatch)
+    authority = fresh()
+    seed(authority, 11)
+    forge_all(authority, [(number, NOW - LONG_AGO - number, EXPIRIES[lack]) for number in range(30)])
+    trips = counted(authority, monkeypatch)
+    with pytest.raises(InvalidRequest):
+        authority.list(**asked)
+    if lack == "of lost records":
+        assert "GET" in trips  # of those that it removed
+        trips.clear()
+        with pytest.raises(InvalidRequest):
+            authority.list(**asked)
+        assert "GET" not in trips
+
+
+LACKS = ["living", "gone by TTL", "past its retention", "lost", "unborn"]
+
+
+@settings(max_examples=examples(40))
+@given(
+    entries=st.lists(st.tuples(st.sampled_from(["living", *LACKS]), st.integers(0, 4)), max_size=30),
+    size=st.integers(1, 9),
+    sort=st.sampled_from([None, *SORTS]),
+    text=st.sampled_from([None, None, "created ge 2020-01-01T00:00:00Z", 'name sw "p"']),
+)
+@example([("gone by TTL", 0)] * 20 + [("living", 1)] * 3, 2, None, None)
+@example([("lost", 0)] * 20 + [("living", 1)] * 3, 2, "-created", 'name sw "p"')
+@example([("unborn", 0)] * 9 + [("living", 1)] * 3 + [("lost", 0)] * 9, 2, "created", None)
+def test_pages_are_those_of_a_list_of_the_living(
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    entries: list[tuple[str, int]],
+    size: int,
+    sort: str | None,
+    text: str | None,
+) -> None:
+    """From the first page to the last, each is full and in order; the last total at least is the number of
+    those that live, and each one is, if all that are gone can be known beforehand."""
+    shrink(monkeypatch)
+    monkeypatch.setattr(listing, "MOST", 30)
+    monkeypatch.setattr(tenant_index, "_YOUNG", 30)
+    with make(clock=Clock(), tenant=f"t{next(_tenants)}") as authority:
+        living = sown(authority, entries)
+        name, descends = (sort or "created").lstrip("-"), (sort or "").startswith("-")
+        # An index that descends has the ids of equal PATs descend; a sort in memory never does.
+        by_index = text is None or "created" not in text or name == "created"
+        living.sort(key=lambda pat: pat.id, reverse=descends and by_index)
+        living.sort(key=lambda pat: index_value(pat, name), reverse=descends)
+        found: list[str] = []
+        is_known = not {"lost", "unborn"} & {lack for lack, _ in entries}
+        while True:
+            page = authority.list(offset=len(found), limit=size, sort=sort, filters=text, count=True)
+            assert [pat.id for pat in page] == [pat.id for pat in living[len(found) :][:size]]
+            assert page.total == len(living) if is_known else (page.total or 0) >= len(living)
+            found += [pat.id for pat in page]
+            if len(page) < size:
+                assert page.total == len(living)
+                return
+
+
+def sown(authority: Authority, entries: list[tuple[str, int]]) -> list[PersonalAccessToken]:
+    """Entries of each kind of lack, with records where they have one, made past the front door. Those that
+    live. The numbers are seconds of creation and days of use, so that several have the same."""
+    issued = issue(authority, "sown")
+    keys = keys_of(authority)
+    (data,) = send(authority, ("GET", keys.pat(PatId(issued.pat.id))))
+    record = unpack(data)
+    authority.delete(issued.pat.id)
+    living: list[PersonalAccessToken] = []
+    for number, (lack, step) in enumerate(entries):
+        created = NOW - step * 1000 - (0 if lack == "unborn" else 2 * MINUTE)
+        expiry = {"lost": NOW + DAY, "unborn": NOW + DAY, "living": NOW + step * DAY if step else None}
+        pat = replace(
+            record.pat,
+            id=issued.pat.id[:8] + f"{number * 7919 % 2**32:08x}".rjust(24, "5"),
+            name=f"p{number}",
+            created_ms=created,
+            changed_ms=created,
+            last_used_ms=NOW - step * DAY if step % 2 else None,
+            expires_ms=expiry.get(lack, NOW - GONE - step),
+        )
+        scores = zip(
+            (keys.tenant_created, keys.tenant_used, keys.tenant_expires),
+            (index_value(pat, index) for index in INDEXES),
+            strict=True,
+        )
+        send(authority, *(("ZADD", key, score, PatId(pat.id).raw) for key, score in scores))
+        if lack in ("living", "past its retention"):
+            send(authority, ("SET", keys.pat(PatId(pat.id)), pack(PatRecord(pat, record.secrets), VERSION)))
+        if lack == "living":
+            living.append(pat)
+    return living
+
+
+def test_the_work_on_those_that_are_gone_is_in_pieces_of_one_size(
+    fresh: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times as many take three times as many calls, and none that is larger."""
+    shrink(monkeypatch)
+    for lack in EXPIRIES:
+        largest = []
+        for count in (60, 180):
+            authority = fresh()
+            seed(authority, 5)
+            forge_all(authority, [(n, NOW - LONG_AGO - n, EXPIRIES[lack]) for n in range(count)])
+            sizes = sizes_of_calls(authority, monkeypatch)
+            assert authority.list(limit=5, count=True).total == 5
+            assert len(sizes) <= 12 + 6 * count / SMALL["_AT_ONCE"], lack
+            largest.append((max(calls for calls, _ in sizes), max(words for _, words in sizes)))
+        assert largest[0] == largest[1], lack
 
 
 PAGES: list[dict[str, Any]] = [

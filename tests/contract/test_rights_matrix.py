@@ -78,7 +78,7 @@ def sites(make_at: Make, clock: Clock, prefix: str) -> Callable[..., Site]:
         quotas = dict.fromkeys(["request_quota", "exchange_quota", "failure_quota"], "1000000/1")
         values = {"max_pats_per_owner": 1000, "key_prefix": f"{prefix}-{next(numbers)}", **quotas, **given}
         manages = lambda caller, owner_id: owner_id == MANAGED.id  # noqa: E731
-        return Site(make_at(clock=clock, manages=manages, **values))
+        return Site(make_at(clock=clock, manages=manages, person_quota="100000/1", **values))
 
     return make_one
 

@@ -5,8 +5,8 @@ Truth is what the records say, by way of the owners' listings, which use no tena
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,62 +16,33 @@ from patauth import Authority, Conflict, IssuedPat, Owner, PersonalAccessToken, 
 from patauth.model.dates import format_ms
 from patauth.model.filters import NEVER, index_value, parse
 from patauth.model.pat_id import PatId
+from patauth.operations import listing
 from patauth.store import tenant_index
 from patauth.store.scripts import Scripts
-from patauth.store.tenant_index import Index, TenantIndex
+from patauth.store.tenant_index import TenantIndex
 from tests.support.authorities import ALICE, Make, issue, patch_many
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
-from tests.support.internals import store_of, transport_of
+from tests.support.internals import store_of
 from tests.support.interventions import Before, standing_in
+from tests.support.servers import shared_engines
 from tests.support.tables import each
-from tests.support.tenants import after_reading, forge, keys_of, send
+from tests.support.tenants import (
+    INDEXES,
+    after_reading,
+    cut_after,
+    forge,
+    forge_all,
+    held,
+    keys_of,
+    marks,
+    send,
+)
 
-INDEXES: tuple[Index, ...] = ("created", "lastUsed", "expirationDate")
 BOB = Owner("bob")
-
-
-def index_keys(authority: Authority) -> dict[Index, bytes]:
-    keys = keys_of(authority)
-    return {
-        "created": keys.tenant_created,
-        "lastUsed": keys.tenant_used,
-        "expirationDate": keys.tenant_expires,
-    }
-
-
-def held(authority: Authority, index: Index) -> dict[str, int]:
-    """What an index holds."""
-    (flat,) = send(authority, ("ZRANGE", index_keys(authority)[index], 0, -1, "WITHSCORES"))
-    return {member.hex(): int(float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def marks(authority: Authority) -> list[bytes]:
-    (found,) = send(authority, ("ZRANGE", keys_of(authority).tenant_marks, 0, -1))
-    return list(found)
 
 
 def truth(authority: Authority) -> list[PersonalAccessToken]:
     return [pat for owner in (ALICE, BOB) for pat in authority.list(owner_id=owner.id)]
-
-
-@contextmanager
-def cut_after(authority: Authority, count: int) -> Iterator[list[int]]:
-    """The process dies after so many commands: nothing is sent any more. Yields how many were left then."""
-    transport = transport_of(authority)
-    call, left = transport.call, [count]
-
-    def cut(commands: Sequence[tuple[Any, ...]], deadline: float, **given: Any) -> list[Any]:
-        some = commands[: max(0, left[0])]
-        left[0] -= len(commands)
-        replies = call(some, deadline, **given) if some else []
-        if left[0] < 0:
-            raise StoreUnavailable(detail="cut")
-        return replies
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(transport, "call", cut)
-        with suppress(StoreUnavailable):
-            yield left
 
 
 def assert_right(authority: Authority, clock: Clock) -> None:
@@ -302,6 +273,62 @@ def test_pats_whose_retention_is_over_leave_the_index_though_their_record_may_be
     clock.advance(1)
     assert_right(authority, clock)
     assert_index_is_right(authority)
+
+
+@each("expires_ms", [NOW - 91 * DAY, NEVER])
+def test_a_listing_that_is_cut_short_leaves_less_for_the_next(
+    fresh: Make, monkeypatch: pytest.MonkeyPatch, expires_ms: int
+) -> None:
+    """With 300 that are gone, and for each listing as many commands as take out some tens of them."""
+    monkeypatch.setattr(tenant_index, "_SUSPECTS", 20)
+    monkeypatch.setattr(tenant_index, "_AT_ONCE", 10)
+    monkeypatch.setattr(listing, "_PIECE", 10)
+    for asked in ({"limit": 5, "count": True}, {"limit": 5}, {"sort": "name", "limit": 5}):
+        authority = fresh()
+        issued = issue(authority, never_expires=True)
+        forge_all(authority, [(number, NOW - DAY - number, expires_ms) for number in range(300)])
+        left = [len(held(authority, "created"))]
+        found = None
+        while found is None and len(left) < 300:
+            with cut_after(authority, 250):
+                found = authority.list(**asked)
+            left.append(len(held(authority, "created")))
+        assert [pat.id for pat in found] == [issued.pat.id]
+        assert left == sorted(set(left), reverse=True)
+        assert len(left) > 2
+        assert left[-1] == 1
+
+
+def test_marks_that_are_cut_short_leave_fewer_for_the_next(
+    authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenant_index, "_AT_ONCE", 5)
+    ids = [
+        PatId(issue(authority, f"{number}", owner=Owner(f"o{number // 5}")).pat.id) for number in range(40)
+    ]
+    for pat_id in ids:
+        store_of(authority).tenant_index.mark_expiry([pat_id], clock.now)
+        clock.advance(1)
+    clock.advance(MINUTE)
+    left = [len(marks(authority))]
+    while left[-1] and len(left) < 40:
+        with cut_after(authority, 60):
+            authority.list(limit=1)
+        left.append(len(marks(authority)))
+    assert left == sorted(set(left), reverse=True)
+    assert len(left) > 2
+
+
+@shared_engines
+def test_an_entry_of_another_tenants_pat_is_removed(make: Make, clock: Clock) -> None:
+    """Else each listing would meet it again."""
+    ours, theirs = make(clock=clock), make(clock=clock, tenant="other")
+    foreign = issue(theirs).pat
+    for sort in (None, *INDEXES):
+        store_of(ours).tenant_index.enter(PatId(foreign.id), foreign.created_ms, foreign.expires_ms)
+        assert ours.list(sort=sort, limit=1, count=True).total == 0
+        assert held(ours, "created") == {}
+    assert [pat.id for pat in theirs.list()] == [foreign.id]
 
 
 def test_a_deleted_pat_leaves_no_mark_behind(authority: Authority) -> None:

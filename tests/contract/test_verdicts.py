@@ -64,8 +64,8 @@ def test_what_is_sent_is_one_command_with_the_keys_of_a_pat(pat_id: str, digest:
     asked = verdicts(line)
     asked.of_token(pat_id, digest, 1.0)
     asked.of_secret(pat_id, tag, 1.0)
-    asked.of_secret(pat_id, tag, 1.0, exchange=True)
-    sha = Script("authenticate", prelude=False).digest
+    asked.of_secret(pat_id, tag, 1.0, "exchange")
+    sha = Script("authenticate").digest
     pat, requests, exchanges = KEYS.pat(pat_id), KEYS.requests(pat_id), KEYS.exchanges(pat_id)
     token = KEYS.access_token(pat_id, digest)
     assert line.sent == [
@@ -80,7 +80,7 @@ def test_a_clock_that_is_given_is_the_last_of_all_arguments() -> None:
     asked = verdicts(line, clock=lambda: 1_893_456_000_000)
     asked.of_token(ID, bytes(32), 1.0)
     asked.of_secret(ID, bytes(16), 1.0)
-    asked.of_secret(ID, bytes(16), 1.0, exchange=True)
+    asked.of_secret(ID, bytes(16), 1.0, "exchange")
     assert [sent[-3:] for sent in line.sent] == [
         [b"", b"", b"1893456000000"],
         [bytes(16), b"", b"1893456000000"],
@@ -112,7 +112,7 @@ def test_a_server_without_the_script_is_sent_its_text_and_the_same_arguments() -
     line = Line([REFUSED, 1], misses=1)
     verdicts(line).of_token(ID, b"\r\n" * 16, 1.0)
     by_digest, in_full = line.sent
-    script = Script("authenticate", prelude=False)
+    script = Script("authenticate")
     assert by_digest[:2] == [b"EVALSHA", script.digest]
     assert in_full == [b"EVAL", script.text, *by_digest[2:]]
 
@@ -120,17 +120,16 @@ def test_a_server_without_the_script_is_sent_its_text_and_the_same_arguments() -
 def test_answers_that_are_understood() -> None:
     line = Line()
     asked = verdicts(line)
-    for verdict in (ADMITTED, LIMITED):
+    for verdict in (ADMITTED, LIMITED, ROTATED_AWAY):
         line.reply = [verdict, 7, 9, PAT, TOKEN]
         found = asked.of_token(ID, bytes(32), 1.0)
         assert (found.verdict, found.now, found.micros, found.pat, found.token) == (verdict, 7, 9, PAT, TOKEN)
         line.reply = [verdict, 7, 9, PAT]
         found = asked.of_secret(ID, bytes(16), 1.0)
         assert (found.pat, found.token) == (PAT, None)
-    for verdict in (REFUSED, ROTATED_AWAY):
-        line.reply = [verdict, 7]
-        found = asked.of_secret(ID, bytes(16), 1.0)
-        assert (found.verdict, found.now, found.pat, found.token) == (verdict, 7, b"", None)
+    line.reply = [REFUSED, 7]
+    found = asked.of_secret(ID, bytes(16), 1.0)
+    assert (found.verdict, found.now, found.pat, found.token) == (REFUSED, 7, b"", None)
 
 
 OTHER_PAT, OTHER_TOKEN = PAT.replace(b"^", b"_"), TOKEN.replace(b"^", b"_")

@@ -31,6 +31,7 @@ from patauth.model.credentials import Format
 from patauth.model.pat_id import PatId
 from patauth.operations import json_patch, listing, rotate, update
 from patauth.operations.pat_patch import PATCHABLE
+from patauth.operations.sweep import sweep
 from patauth.settings import (
     _NOT_SETTINGS,
     _READERS,
@@ -39,7 +40,7 @@ from patauth.settings import (
     MAX_ACCESS_TOKEN_TTL,
     MIN_ACCESS_TOKEN_TTL,
 )
-from patauth.store import record
+from patauth.store import owner_changes, record
 from patauth.store.keys import Keys
 from patauth.store.local import supervisor
 from patauth.store.local.engine import LocalEngine
@@ -454,18 +455,19 @@ def test_the_key_shapes_are_those_of_the_code() -> None:
     pat_id = PatId(tag + id_.hex())
     made = {
         keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id), keys.access_token(pat_id, digest),
-        keys.owner(tag, "alice"), keys.owner_index(tag, "alice"), keys.ends(tag),
+        keys.tokens_of(pat_id, 0x010203), *keys.owner(tag, "alice"), keys.ends(tag),
         keys.barrier(tag), keys.barrier("store"),
         keys.tenant_created, keys.tenant_used, keys.tenant_expires, keys.tenant_marks, keys.tenant_sequence,
         keys.store_key, keys.store_check,
     }  # fmt: skip
     written = set()
     for shape, *_ in rows(section("docs/storage.md", "Keys")):
+        shape, _, generation = shape.partition(" ")
         text = re.sub(r"^P:", "pfx:", shape.strip("`")).replace("{T}", f"{{{tag}}}")
         text = text.replace("TENANT", "acme").replace("OWNER", "alice")
         key = text.encode()
         if key.endswith(b":ID"):
-            key = key.removesuffix(b"ID") + id_
+            key = key.removesuffix(b"ID") + id_ + (b"\1\2\3" if generation else b"")
         written.add(key.replace(b"DIGEST", digest))
     assert written == made
 
@@ -497,14 +499,21 @@ def test_the_records_are_laid_out_as_written() -> None:
     token = layout(section("docs/storage.md", "Access token record"))
     assert sum(token[-1]) == record._TOKEN_HEAD
     entry = layout(section("docs/storage.md", "Owner index entry"))
-    assert sum(entry[-1]) == 16 + len(record.pack_expiry(None))
+    assert sum(entry[-1]) == record._ENTRY
+    owner = layout(section("docs/storage.md", "Owner record"))
+    state, epoch = owner_changes._STATE_AT, owner_changes._EPOCH_AT
+    prelude = (Path(record.__file__).parent / "lua" / "prelude.lua").read_text()
+    (in_lua,) = re.findall(r"local OWNER_STATE, OWNER_UNREAD, OWNER_LAST = (\d+), (\d+), (\d+)", prelude)
+    assert [at for at, _ in owner] == [0, state, epoch, *(int(at) - 1 for at in in_lua[1:])]
+    assert (int(in_lua[0]), owner[2][1]) == (state + 1, owner_changes._EPOCH_BYTES)
+    assert owner[-1][1] == record._ENTRY
 
 
 def test_every_script_is_listed() -> None:
     folder = Path(record.__file__).parent / "lua"
     listed = {row[0].strip("`") for row in rows(section("docs/storage.md", "Scripts"))}
     there = {path.name for path in folder.glob("*.lua")}
-    before = {"layout.lua", "prelude.lua"}
+    before = {"layout.lua", "prelude.lua", "owner_index.lua"}
     assert listed | before == there
 
 
@@ -576,13 +585,24 @@ def use_all(url: str) -> None:
         for sort in (None, "-created", "lastUsed", "name"):
             for searched in (None, 'name co "t"', "lastUsed isnull", "not created lt 2030-01-01T00:00:00Z"):
                 authority.list(filters=searched, sort=sort, limit=1, count=True)
-        for pat in authority.list(owner_id=owner.id):
-            authority.delete(pat.id)
+        assert authority.list(owner_id=owner.id, limit=1, count=True).total == 2
+        assert authority.disable_owner(owner.id) == authority.enable_owner(owner.id) == 2
+        manager = authority.create(
+            owner=owner, name="m", scope=["idn:my-personal-access-tokens:manage"], never_expires=True
+        )
+        by = authority.verify_basic(manager.pat.id, manager.secret)
+        authority.create(name="n", scope=by.scopes, never_expires=True, by=by)
+        with patient(url, max_tokens_per_secret=1) as narrow:
+            narrow.exchange(manager.pat.id, manager.secret)
+        authority.delete(manager.pat.id)
+        assert authority.revoke_owner(owner.id) == 3
         # One that has passed its retention is tidied away by the next creation.
         with patient(url, retention=0) as forgetful:
             forgetful.create(owner=owner, name="3", scope=["a"], expires_in=timedelta(milliseconds=1))
             issued = forgetful.create(owner=owner, name="4", scope=["a"], never_expires=True)
             forgetful.delete(issued.pat.id)
+        for part in sweep(authority.operations.actor(None)):
+            list(part)
     with patient(url, durability="replicas:1", durability_timeout=0.01) as waiting:
         with pytest.raises(patauth.StoreUnavailable) as late:
             waiting.create(owner=owner, name="5", scope=["a"], never_expires=True)
@@ -619,8 +639,8 @@ def test_the_server_settings_exist(server: Server) -> None:
 def test_the_loggers_and_events_are_those_of_the_code() -> None:
     source = "".join(path.read_text("utf-8") for path in Path(patauth.__file__).parent.rglob("*.py"))
     text = section("docs/deployment.md", "Logs")
-    written = set(re.findall(r'"((?:pat|owner|token|credentials)\.[a-z]+)"', source))
-    listed = set(re.findall(r"`((?:pat|owner|token|credentials)\.[a-z]+)`", text))
+    written = set(re.findall(r'"((?:pat|owner|token|credentials|secret)\.[a-z]+)"', source))
+    listed = set(re.findall(r"`((?:pat|owner|token|credentials|secret)\.[a-z]+)`", text))
     assert listed <= written
     assert written - listed == set()
     named = {row[0].strip("`") for row in rows(text)}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from patauth import Authority, IssuedPat, Owner, PersonalAccessToken, Settings
+from patauth import Authority, IssuedPat, Owner, PersonalAccessToken, Principal, Settings
 from patauth.crypto.profiles import PROFILES
 from patauth.model.caller import Caller
 from patauth.operations import update
@@ -68,6 +68,13 @@ def issue(authority: Authority, name: str = "ci", **given: Any) -> IssuedPat:
     if not {"expires_in", "expires_at", "never_expires"} & set(given):
         values["expires_in"] = timedelta(days=30)
     return authority.create(name=name, **{**values, **given})
+
+
+def maker_of(authority: Authority, **given: Any) -> tuple[IssuedPat, Principal]:
+    """A PAT that may make others for its owner, and its principal."""
+    right = "idn:my-personal-access-tokens:manage"
+    maker = issue(authority, "maker", scope=["reports:read", right], **given)
+    return maker, authority.authenticate(basic_of(maker))
 
 
 def basic(pat_id: str, secret: str) -> str:

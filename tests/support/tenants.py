@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
 import pytest
 
-from patauth import Authority
+from patauth import Authority, StoreUnavailable
 from patauth.crypto.keyring import Keyring
 from patauth.model.filters import NEVER
 from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
 from patauth.store.record import PatRecord
-from patauth.store.tenant_index import TenantIndex
-from tests.support.internals import store_of
+from patauth.store.tenant_index import Index, TenantIndex
+from tests.support.internals import store_of, transport_of
+
+INDEXES: tuple[Index, ...] = ("created", "lastUsed", "expirationDate")
 
 
 def send(authority: Authority, *commands: tuple[Any, ...]) -> list[Any]:
@@ -27,11 +30,90 @@ def keys_of(authority: Authority) -> Keys:
     return Keys(authority.settings.key_prefix, authority.settings.tenant)
 
 
-def forge(authority: Authority, created_ms: int, number: int = 0, expires_ms: int = NEVER) -> str:
+def owner_keys(authority: Authority, owner_id: str = "alice") -> list[bytes]:
+    """The keys that name an owner, of all keys that the store has for this test."""
+    (found,) = send(authority, ("KEYS", f"{authority.settings.key_prefix}:*{owner_id}*"))
+    return sorted(found)
+
+
+def index_keys(authority: Authority) -> dict[Index, bytes]:
+    keys = keys_of(authority)
+    return {
+        "created": keys.tenant_created,
+        "lastUsed": keys.tenant_used,
+        "expirationDate": keys.tenant_expires,
+    }
+
+
+def held(authority: Authority, index: Index) -> dict[str, int]:
+    """What an index holds."""
+    (flat,) = send(authority, ("ZRANGE", index_keys(authority)[index], 0, -1, "WITHSCORES"))
+    return {member.hex(): int(float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def marks(authority: Authority) -> list[bytes]:
+    (found,) = send(authority, ("ZRANGE", keys_of(authority).tenant_marks, 0, -1))
+    return list(found)
+
+
+def forge(authority: Authority, created_ms: int, number: int = 0, expires_ms: int = NEVER) -> PatId:
     """An entry without a record, as a creation that was cut short leaves it."""
-    pat_id = PatId(f"{number:08x}" + "ab" * 12)
-    store_of(authority).tenant_index.enter(pat_id, created_ms, expires_ms)
+    (pat_id,) = forge_all(authority, [(number, created_ms, expires_ms)])
     return pat_id
+
+
+def forge_all(authority: Authority, entries: Iterable[tuple[int, int, int]]) -> list[PatId]:
+    """Entries without a record, of each: its number, its creation and its expiry (ms)."""
+    keys, made, commands = keys_of(authority), [], []
+    for number, created_ms, expires_ms in entries:
+        made.append(PatId(f"{number:08x}" + "ab" * 12))
+        commands += [
+            ("ZADD", keys.tenant_created, created_ms, made[-1].raw),
+            ("ZADD", keys.tenant_used, 0, made[-1].raw),
+            ("ZADD", keys.tenant_expires, expires_ms, made[-1].raw),
+        ]
+    for at in range(0, len(commands), 3000):
+        send(authority, *commands[at : at + 3000])
+    return made
+
+
+@contextmanager
+def cut_after(authority: Authority, count: int) -> Iterator[list[int]]:
+    """The process dies after so many commands: nothing is sent any more. Yields how many were left then."""
+    transport = transport_of(authority)
+    call, left = transport.call, [count]
+
+    def cut(commands: Sequence[tuple[Any, ...]], deadline: float, **given: Any) -> list[Any]:
+        some = commands[: max(0, left[0])]
+        left[0] -= len(commands)
+        replies = call(some, deadline, **given) if some else []
+        if left[0] < 0:
+            raise StoreUnavailable(detail="cut")
+        return replies
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(transport, "call", cut)
+        with suppress(StoreUnavailable):
+            yield left
+
+
+def sizes_of_calls(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """A list that gets, for each call from now on, its commands and the words of its longest one."""
+    sizes: list[tuple[int, int]] = []
+    transport = transport_of(authority)
+    call = transport.call
+
+    def measuring(commands: Sequence[tuple[Any, ...]], *given: Any, **named: Any) -> list[Any]:
+        sizes.append((len(commands), max(map(len, commands))))
+        return call(commands, *given, **named)
+
+    monkeypatch.setattr(transport, "call", measuring)
+    return sizes
+
+
+def lose(authority: Authority, pat_id: str) -> None:
+    """The record of a PAT goes, as by its TTL."""
+    send(authority, ("DEL", keys_of(authority).pat(PatId(pat_id))))
 
 
 def after_reading(authority: Authority, event: Callable[[], object]) -> None:

@@ -315,6 +315,7 @@ class LocalEngine:
             self._starter.wait(seconds)
         if self._starter.poll() is not None:
             self._starter = None
+            self._tried_at = time.monotonic()  # the supervisor that it leaves needs a moment for its lock
 
     def _trouble(self) -> str:
         """Return why the live supervisor cannot start the engine; empty while there is no such reason."""

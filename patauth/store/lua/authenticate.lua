@@ -2,7 +2,8 @@
 --   KEYS[1]  PAT record     KEYS[2]  tat of the quota, µs     KEYS[3]  access token record (if it is one)
 --   ARGV[1]  emission interval, µs     ARGV[2]  burst tolerance, µs (a whole quota)
 --   ARGV[3]  secret tag, 16 bytes (if it is no access token)
---   ARGV[4]  'exchange': the record's own request quota does not apply
+--   ARGV[4]  'exchange': the record's own request quota does not apply; 'ending': charge nothing, so that a PAT can
+--            end itself when the memory is full
 --   ARGV[5]  now, ms; without it, the server's clock (only tests give this)
 -- Returns {verdict, now ms, µs, PAT record, access token record}
 --   0  refused: unknown or wrong; an access token also if it is expired or disabled; charges nothing
@@ -55,8 +56,10 @@ if by_token then
 elseif sub(pat, SLOT + TAG, SLOT + TAG + 15) ~= ARGV[3] then
   if slots ~= 50 or sub(pat, PREVIOUS + TAG, PREVIOUS + TAG + 15) ~= ARGV[3] then return {0, now} end
   a, b, c, d, e, f = byte(pat, OVERLAP, OVERLAP + 5)
-  if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {4, now} end
+  if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {4, now, 0, pat} end
 end
+
+if ARGV[4] == 'ending' then return {1, now, 0, pat, token} end
 
 -- GCRA (model/quota.py explains it, with the same arithmetic)
 local emission, tolerance = ARGV[1] + 0, ARGV[2] + 0

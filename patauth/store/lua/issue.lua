@@ -1,17 +1,29 @@
 -- Write an access token, if the record of its PAT is still the verified one.
 --   KEYS[1]  PAT record     KEYS[2]  access token record
---   ARGV[2]  the PAT record as verified     ARGV[3]  the access token record
+--   KEYS[3]  index of the tokens of its secret (left out where the exchange quota bounds their number)
+--   ARGV[2]  the PAT record as verified     ARGV[3]  the access token record     ARGV[4]  most tokens of the secret
 -- Returns {1, now ms} written; {0, now ms} the PAT is gone or expired, or the overlap has ended;
---   {2, now ms, PAT record} the record has changed in more than its last use: look at it again
+--   {2, now ms, PAT record} the record has changed in more than its last use: look at it again;
+--   {3, now ms, ms until one ends} the secret has too many tokens
 local pat = redis.call('GET', KEYS[1])
 if not pat then return {0, now} end
 local seen, token = ARGV[2], ARGV[3]
 if sub(pat, 1, USED - 1) ~= sub(seen, 1, USED - 1) or sub(pat, USED + 6) ~= sub(seen, USED + 6) then
   return {2, now, pat}
 end
-local left = u48(token, 5) - now
-if now >= u48(pat, EXPIRY) or left <= 0 or byte(pat, STATE) ~= 97 or not current(pat, sub(token, 2, 4)) then
+local expiry = u48(token, 5)
+if now >= u48(pat, EXPIRY) or now >= expiry or byte(pat, STATE) ~= 97 or not current(pat, sub(token, 2, 4)) then
   return {0, now}
 end
-redis.call('SET', KEYS[2], token, 'PX', left)
+local index = KEYS[3]
+if index and redis.call('ZCOUNT', index, now + 1, '+inf') >= ARGV[4] + 0 then
+  local first = redis.call('ZRANGEBYSCORE', index, now + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return {3, now, first[2] - now}
+end
+redis.call('SET', KEYS[2], token, 'PX', expiry - now)
+if index then
+  redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
+  redis.call('ZADD', index, expiry, sub(KEYS[2], -32))
+  redis.call('PEXPIRE', index, redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2] - now)
+end
 return {1, now}

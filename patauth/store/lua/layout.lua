@@ -1,3 +1,5 @@
--- Precedes every script: the offsets in a PAT record, counted from 1 (store/record.py has the layout).
+-- Precedes every script: the offsets in a PAT record and an owner index entry, counted from 1 (store/record.py has
+-- the layout).
 local SCHEMA, STATE, SLOTS, EXPIRY, USED, GENERATION, OVERLAP, QUOTA = 50, 2, 3, 4, 10, 16, 19, 25
-local VERSION, MARKS, SLOT, SLOT_SIZE, TAG = 47, 55, 56, 77, 3
+local VERSION, MARKS, CREATED, NAME, SLOT, SLOT_SIZE, TAG = 47, 55, 56, 62, 70, 77, 3
+local ID, ENTRY_NAME, NEVER = 31, 19, 281474976710655

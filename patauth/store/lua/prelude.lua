@@ -1,4 +1,4 @@
--- Precedes every script except authenticate.lua, after layout.lua. Reads the clock, and the fixed part of records.
+-- Precedes the scripts that name it (store/scripts.py), after layout.lua. Reads the clock, and the fixed part of records.
 --   ARGV[1]  now, ms; empty: the server's clock (only tests and touch.lua give a time)
 --   now, now_us  this instant in ms and µs; never concatenate them: a number of 14 digits loses digits as text
 local byte, sub, floor = string.byte, string.sub, math.floor
@@ -45,6 +45,30 @@ local function refused(pat_key, token_key, by)
   end
   if sub(pat, VERSION, VERSION + 7) ~= sub(by, 1, 8) then return 7 end
   return nil
+end
+
+-- Writes a value, to be kept for so many ms from now on; empty: for ever.
+local function put(key, value, keep)
+  if keep == '' then
+    redis.call('SET', key, value)
+  else
+    redis.call('SET', key, value, 'PX', keep)
+  end
+end
+
+-- Writes a key without content, for WAIT and WAITAOF to wait for. Delete first: that works even when the memory is full.
+local function barrier(key)
+  redis.call('DEL', key)
+  redis.call('SET', key, '', 'PX', 1000)
+end
+
+-- Offsets in an owner record, counted from 1: the state, whether a PAT with an unknown schema was met, and the entry of
+-- the last PAT that is done. The last two are there during a change.
+local OWNER_STATE, OWNER_UNREAD, OWNER_LAST = 2, 11, 12
+
+-- Returns whether an owner is disabled.
+local function is_disabled(owner_key)
+  return sub(redis.call('GET', owner_key) or '', OWNER_STATE, OWNER_STATE) == 'd'
 end
 
 -- What a credential has begun in another slot may still be written there for so long after it was judged, ms.

@@ -27,6 +27,7 @@ class MemoryTransport:
                 "memory: needs fakeredis with Lua: pip install 'patauth[memory]'"
             ) from None
         self._redis = fakeredis.FakeRedis(server=fakeredis.FakeServer(), protocol=2)
+        self._redis.response_callbacks.clear()  # replies are as a server sends them
         self._lock = threading.Lock()
         hold_over_fork(self._lock)  # it also keeps fakeredis's own locks free at a fork
 

@@ -4,8 +4,8 @@ The pool does not use redis-py's client. By default that client retries for a mi
 whose outcome is unknown, and takes as long as two round trips. Here every option is explicit:
 
 - one deadline covers all calls of a request; after a timeout the outcome is unknown: nothing is sent again;
-- any error except a complete error reply drops the connection, so that a late reply cannot reach the next
-  caller;
+- an error drops the connection, so that a late reply cannot reach the next caller; an error that the server
+  replies does so only when replies after it are still due;
 - a call is repeated only when its connection turns out to be closed, once, and only if that is harmless;
 - a connection that comes too late for its caller is there for the next one;
 - after some failures in a row the pool refuses callers at once for a moment; then one of them tries again;
@@ -35,6 +35,9 @@ POOL_WAIT = 0.05  # s to wait for a connection when all are in use
 LATE = 0.1  # s in which a connection that came too late for its caller becomes one for the next caller
 BREAKER_FAILURES = 5  # failures in a row before the pool refuses callers at once
 BREAKER_PAUSE = 0.25  # s between two tries while the pool refuses callers
+
+# A reply may say that it is larger than the memory, and hiredis makes room for all of it at once.
+_BROKEN = (WireError, OSError, hiredis.HiredisError, MemoryError)
 
 # After these error replies, another connection or a later try may reach a server that can serve.
 _ELSEWHERE = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "MOVED", "ASK", "NOAUTH")
@@ -110,14 +113,18 @@ class Connections:
                 self._drop(wire)
                 raise self._failed(problem) from None
             # The server works. If its memory is full, a caller that deletes something must reach it.
-            self._release(wire)
+            if wire.is_in_step:
+                self._release(wire)
+            else:
+                self._drop(wire)
+                self._failures = 0
             if str(problem).startswith("NOSCRIPT"):
                 raise ScriptMissing(detail=str(problem)) from None
             raise unavailable(problem) from None
         except TooLate as problem:  # nothing was sent, so this says nothing about the server
             self._release(wire, well=False)
             raise unavailable(problem) from None
-        except (WireError, OSError, hiredis.HiredisError) as problem:
+        except _BROKEN as problem:
             self._drop(wire)
             raise self._unanswered(problem) from None
         except BaseException:
@@ -167,7 +174,7 @@ class Connections:
                 raise
         except TooLate as problem:
             raise unavailable(problem) from None
-        except (WireError, OSError, hiredis.HiredisError) as problem:
+        except _BROKEN as problem:
             failure = self._failed(problem)
             if self._on_failure is not None:
                 self._on_failure()

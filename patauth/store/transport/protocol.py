@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ...errors import StoreUnavailable
-from .wire import Command
+from .wire import Command, ErrorReply
 
 
 class Transport(Protocol):
@@ -18,8 +18,9 @@ class Transport(Protocol):
         """Send commands together on one connection, and return their replies.
 
         `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
-        `patience` is how many seconds beyond the deadline the server may wait, as WAIT does. Raise
-        `StoreUnavailable`, of which `ScriptMissing` and `Unanswered` are kinds.
+        `patience` is how many seconds beyond the deadline the last command may take, as WAIT does. Raise
+        `StoreUnavailable`, of which the errors below are kinds, at the first reply that is an error: the
+        replies after it are not waited for.
         """
 
     def send(
@@ -38,10 +39,26 @@ class ScriptMissing(StoreUnavailable):
     """The server does not know the script's digest, so send its text. The connection is still good."""
 
 
+class MemoryFull(StoreUnavailable):
+    """The server's memory is full: it writes nothing that may need more. The connection is still good."""
+
+
 class Unanswered(StoreUnavailable):
     """A command was sent, and no readable answer came: the server may have run it, or may still run it."""
 
 
+class PartlyDone(StoreUnavailable):
+    """A command was answered with an error, and others before it were done. `replies` are those to them."""
+
+    def __init__(self, replies: Sequence[Any], *, detail: str) -> None:
+        super().__init__(detail=detail)
+        self.replies = replies
+
+
 def unavailable(problem: Exception) -> StoreUnavailable:
     """Return the error for a caller. It only says that the store fails; `detail` tells the log why."""
-    return StoreUnavailable(detail=f"{type(problem).__name__}: {problem}")
+    detail = f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, ErrorReply) and problem.before:
+        return PartlyDone(problem.before, detail=detail)
+    kind = MemoryFull if str(problem).startswith("OOM") else StoreUnavailable
+    return kind(detail=detail)

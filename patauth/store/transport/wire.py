@@ -44,7 +44,12 @@ class Unconnected(WireError):
 
 
 class ErrorReply(WireError):
-    """The server answered with an error, such as OOM, READONLY or LOADING."""
+    """The server answered with an error, such as OOM, READONLY or LOADING.
+
+    `before` are the replies to the commands that were sent with this one and came before it.
+    """
+
+    before: Sequence[Any] = ()
 
 
 class Closed(ConnectionError):
@@ -62,7 +67,8 @@ class OutOfStep(WireError):
 class Wire:
     """An open connection.
 
-    After `ErrorReply` and `TooLate` it can be used again; after other errors, close it.
+    After `TooLate` it can be used again, and after `ErrorReply` if it `is_in_step`; after other errors, close
+    it.
 
     Its methods raise `OSError` (also `TimeoutError` and `ConnectionError`), `WireError` and
     `hiredis.HiredisError`. The timeouts are in seconds. `admit` is called with the connected socket, and
@@ -71,10 +77,11 @@ class Wire:
 
     __slots__ = (
         "_buffer", "_command_timeout", "_connection", "_kernel_waits", "_reader", "_receive", "_send",
-        "_socket", "_timeout", "slot",
+        "_socket", "_timeout", "is_in_step", "slot",
     )  # fmt: skip
 
     slot: Slot  # the pool sets this: one of the connections that may be open
+    is_in_step: bool  # False: replies to earlier commands may still come
 
     def __init__(
         self,
@@ -107,26 +114,25 @@ class Wire:
         self._buffer: Any = bytearray(16_384)  # hiredis takes it, although its types say bytes
         self._command_timeout = self._timeout = command_timeout
         self._kernel_waits = _let_the_kernel_wait(connected, command_timeout)
+        self.is_in_step = True
 
     def exchange(self, commands: Sequence[Command], deadline: float, patience: float = 0.0) -> list[Any]:
-        """Send commands together and return their replies. Raise the first reply that is an error.
-
-        `deadline` is an instant of `time.monotonic()` (s). `patience` is how many seconds beyond it the
-        server may wait.
-        """
+        """Send commands together and return their replies. The parameters and errors are those of `send`."""
         return self.send(pack(commands), len(commands), deadline, patience)
 
     def send(self, packed: bytes, count: int, deadline: float, patience: float = 0.0) -> list[Any]:
         """Send `count` commands that are already packed (RESP), and return their replies.
 
-        Raise the first reply that is an error. `deadline` is an instant of `time.monotonic()` (s). `patience`
-        is how many seconds beyond it the server may wait.
+        Raise the first reply that is an error, without waiting for those after it: nobody needs the answer of
+        a WAIT behind a script that has failed. `deadline` is an instant of `time.monotonic()` (s). `patience`
+        is how many seconds beyond it the last command, such as a WAIT, may take.
         """
         left = deadline - monotonic()
-        if left < self._command_timeout or self._timeout != self._command_timeout or patience:
+        longer = patience if count == 1 else 0.0
+        if left < self._command_timeout or self._timeout != self._command_timeout or longer:
             if left <= 0:
                 raise TooLate("the deadline of the request has passed")
-            self._wait_at_most(min(left, self._command_timeout) + patience)
+            self._wait_at_most(min(left, self._command_timeout) + longer)
         failed: ErrorReply | None = None
         replies: list[Any] = []
         reader, buffer = self._reader, self._buffer
@@ -134,7 +140,7 @@ class Wire:
             if len(packed) <= _AT_ONCE:
                 self._send(packed)
             else:
-                self._send_piece_by_piece(packed, deadline, patience)
+                self._send_piece_by_piece(packed, deadline)
             while True:
                 size = self._receive(buffer)
                 if size == 0:
@@ -142,8 +148,9 @@ class Wire:
                 reader.feed(buffer, 0, size)
                 reply = reader.gets()
                 while reply is not _UNFINISHED:
-                    if isinstance(reply, ErrorReply):
-                        failed = failed or reply
+                    if isinstance(reply, ErrorReply) and failed is None:
+                        failed = reply
+                        failed.before = tuple(replies)
                     replies.append(reply)
                     if len(replies) == count:
                         if reader.has_data():
@@ -152,16 +159,20 @@ class Wire:
                             raise failed
                         return replies
                     reply = reader.gets()
-                self._wait_at_most(min(deadline - monotonic(), self._command_timeout) + patience)
+                if failed is not None:
+                    self.is_in_step = False
+                    raise failed
+                longer = patience if len(replies) == count - 1 else 0.0
+                self._wait_at_most(min(deadline - monotonic(), self._command_timeout) + longer)
         except BlockingIOError:  # the kernel has ended the wait
             raise TimeoutError("timed out") from None
 
-    def _send_piece_by_piece(self, packed: bytes, deadline: float, patience: float) -> None:
+    def _send_piece_by_piece(self, packed: bytes, deadline: float) -> None:
         # The kernel's limit is for one wait for room, and it may have to wait often.
         left = memoryview(packed)
         while left:
             left = left[self._socket.send(left[:_AT_ONCE]) :]
-            self._wait_at_most(min(deadline - monotonic(), self._command_timeout) + patience)
+            self._wait_at_most(min(deadline - monotonic(), self._command_timeout))
 
     def _wait_at_most(self, seconds: float) -> None:
         if seconds <= 0:

@@ -2,7 +2,7 @@
 
 Authorization    the same checks as at the gate: credentials 400/401, quota 429
 identify         the host's signed-in person, or 401; another tenant, a foreign origin or a missing CSRF
-                 token is 403
+                 token is 403, quota 429
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SAFE = ("GET", "HEAD")  # the methods of this API that change nothing
 class Admitted(NamedTuple):
     """Holds a verified caller of the management API.
 
-    `decision` is that of the quota that was charged, for a PAT. `csrf_token` is sent with the answer to a
+    `decision` is that of the quota that was charged, if one was. `csrf_token` is sent with the answer to a
     person's GET or HEAD.
     """
 
@@ -40,11 +40,13 @@ def identify_caller(
 ) -> Admitted:
     """Return who sends this request. When credentials are refused, nothing else is tried.
 
-    Raise as `Authority.authenticate`, `MissingCredentials` for nobody, `Forbidden` for a person of another
-    tenant, from another origin or without a CSRF token, and `PatAuthError` (500) where `identify` fails.
+    Raise as `Authority.authenticate`, `MissingCredentials` for nobody, `RateLimited` for the person quota,
+    `Forbidden` for a person of another tenant, from another origin or without a CSRF token, and
+    `PatAuthError` (500) where `identify` fails.
     """
+    ending = environ["REQUEST_METHOD"] == "DELETE"
     if site.identify is None or site.carried(environ):
-        return Admitted(*site.authenticate(environ), None)
+        return Admitted(*site.authenticate(environ, ending=ending), None)
 
     person = _ask(site, environ)
     if person is None:
@@ -55,10 +57,11 @@ def identify_caller(
     check_origin(environ, safe=safe)
     ring = site.operations.keyring()
     now = int(clock())
-    if safe:
-        return Admitted(person, None, make_csrf_token(ring, person, now))
-    check_csrf_token(ring, person, environ.get("HTTP_X_CSRF_TOKEN", ""), now)
-    return Admitted(person, None, None)
+    token = make_csrf_token(ring, person, now) if safe else None
+    if token is None:
+        check_csrf_token(ring, person, environ.get("HTTP_X_CSRF_TOKEN", ""), now)
+    # Charged last: what another site makes a browser send uses up nobody's quota.
+    return Admitted(person, site.operations.admit_person(person, ending=ending), token)
 
 
 def _ask(site: Site, environ: WSGIEnvironment) -> Person | None:

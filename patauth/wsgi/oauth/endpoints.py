@@ -100,7 +100,7 @@ def introspect(environ: WSGIEnvironment, site: Site) -> Answer:
 
 def revoke(environ: WSGIEnvironment, site: Site) -> Answer:
     """Answer a revocation request (RFC 7009 §2) once the end is durable. Raise `PatAuthError`."""
-    asked, admission, address = _about_a_token(environ, site)
+    asked, admission, address = _about_a_token(environ, site, ending=True)
     site.operations.revoke(asked, by=admission.principal, address=address)
     return with_quota(json_answer(200, {}), admission.decision)
 
@@ -109,7 +109,9 @@ def _jwks(site: Site) -> Answer:
     return json_answer(200, site.operations.jwks(), public_for=JWKS_AGE)
 
 
-def _about_a_token(environ: WSGIEnvironment, site: Site) -> tuple[str, Admission, str | None]:
+def _about_a_token(
+    environ: WSGIEnvironment, site: Site, *, ending: bool = False
+) -> tuple[str, Admission, str | None]:
     """Return the token that a request is about, who asks, and the client's address."""
     form = _form(environ)
     asked = form.get("token")
@@ -117,7 +119,7 @@ def _about_a_token(environ: WSGIEnvironment, site: Site) -> tuple[str, Admission
         raise InvalidRequest("token is missing; send the token that the request is about")
     address = site.client_address(environ)
     credentials = site.operations.read(lambda: _client(environ, form, site), address)
-    return asked, site.operations.admit(credentials, address), address
+    return asked, site.operations.admit(credentials, address, ending=ending), address
 
 
 def _form(environ: WSGIEnvironment) -> dict[str, str]:

@@ -28,9 +28,9 @@ def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tup
 def test_there_are_the_commands_of_this_version_and_no_stubs() -> None:
     assert [" ".join(path) for path in commands(program)] == [
         "", "demo", "serve", "pat", "pat create", "pat update", "pat rotate", "pat list", "pat show",
-        "pat revoke", "pat purge", "owner", "owner disable", "owner enable", "owner revoke", "token",
-        "token exchange", "token introspect", "token revoke", "verify",
-        "store", "store ping", "store stats", "store stop", "keys", "keys list", "keys rotate",
+        "pat disable", "pat enable", "pat revoke", "pat purge", "owner", "owner disable", "owner enable",
+        "owner revoke", "token", "token exchange", "token introspect", "token revoke", "verify",
+        "store", "store ping", "store stats", "store sweep", "store stop", "keys", "keys list", "keys rotate",
         "config", "config show", "config check", "doctor", "completion",
     ]  # fmt: skip
 

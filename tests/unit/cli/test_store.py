@@ -1,4 +1,4 @@
-"""`patauth store`: ping, stats and stop."""
+"""`patauth store`: ping, stats, sweep and stop."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from patauth.store.local.engine import LocalEngine
-from tests.support.cli import Run
+from tests.support.authorities import patient
+from tests.support.cli import Run, create
+from tests.support.clocks import NOW
 from tests.support.servers import Server
+from tests.support.tenants import forge, lose
 
 
 def test_ping_says_that_the_store_answers(run: Run) -> None:
@@ -53,6 +56,24 @@ def test_stats_are_null_where_the_server_does_not_tell_this_user(
 
 def test_stats_of_an_unreachable_store_are_5(run: Run) -> None:
     down = run("store", "stats", "--store", "unix:///nonexistent")
+    assert (down.exit_code, down.stdout) == (5, "")
+
+
+def test_sweep_says_what_it_removed_and_removes_no_more_the_next_time(run: Run, owner: str, url: str) -> None:
+    kept, gone = create(run, owner, name="kept"), create(run, owner, name="gone")
+    run("store", "sweep")  # what other tests have left
+    with patient(url) as authority:
+        lose(authority, gone["pat"]["id"])
+        forge(authority, NOW - 10**12, 1)  # decades ago
+    swept = run("store", "sweep", "--output", "json")
+    assert (swept.exit_code, swept.stderr) == (0, "")
+    assert json.loads(swept.stdout) == {"tenantEntries": 3, "marks": 0, "ownerEntries": 1}
+    assert run("store", "sweep").stdout == "tenant entries  0\nmarks           0\nowner entries   0\n"
+    assert run("pat", "show", kept["pat"]["id"]).exit_code == 0
+
+
+def test_sweep_of_an_unreachable_store_is_5(run: Run) -> None:
+    down = run("store", "sweep", "--store", "unix:///nonexistent")
     assert (down.exit_code, down.stdout) == (5, "")
 
 

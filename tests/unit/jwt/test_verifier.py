@@ -28,6 +28,8 @@ from tests.support.tables import each
 from tests.support.threads import all_at_once, in_threads
 from tests.support.wsgi import request
 
+P256 = ECKey.generate_key("P-256").as_dict(private=False)
+
 
 class World:
     """A token service, and a verifier that fetches its keys."""
@@ -188,11 +190,13 @@ class TestVerifier:
             {"keys": [None, 1, "x", {}]},
             {"keys": [{"kty": "oct", "kid": "a", "k": "aaaa"}]},
             {"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "AA", "y": "AA"}]},
-            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False)}]},
+            {"keys": [P256]},
             {"keys": [{**ECKey.generate_key("P-384").as_dict(private=False), "kid": "a"}]},
-            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": "a", "use": "enc"}]},
-            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": "a", "alg": "HS256"}]},
-            {"keys": [{**ECKey.generate_key("P-256").as_dict(private=False), "kid": 1}]},
+            {"keys": [{**P256, "kid": "a", "use": "enc"}]},
+            {"keys": [{**P256, "kid": "a", "alg": "HS256"}]},
+            {"keys": [{**P256, "kid": "a", "key_ops": ["sign"]}]},
+            {"keys": [{**P256, "kid": "a", "key_ops": 1}]},
+            {"keys": [{**P256, "kid": 1}]},
         ],
     )
     def test_a_set_without_a_key_for_this_is_a_configuration_error(self, jwks: Any) -> None:
@@ -322,7 +326,7 @@ class TestFetching:
         first, refused = in_threads(lambda: world.check.verify(junk), 1)
         until(lambda: world.fetches == 2)
         for _ in range(8):
-            with pytest.raises(InvalidToken, match=PLAIN):
+            with pytest.raises(Overloaded):  # it may be good by the keys that are on their way
                 world.check.verify(junk)
             assert world.check.verify(good)
         world.hanging.set()
@@ -376,7 +380,7 @@ class TestFetching:
         world.seconds += 10
         token = access_of(world.authority, world.issued)
         found = all_at_once([lambda: world.check.verify(token)] * 16)
-        assert {type(one) for one in found} <= {Principal, InvalidToken}
+        assert {type(one) for one in found} <= {Principal, Overloaded}
         assert Principal in {type(one) for one in found}
         assert world.check.verify(token)
         assert world.fetches == 2

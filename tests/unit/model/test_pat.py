@@ -177,6 +177,17 @@ class TestOwner:
             replace(Owner("alice"), id="me")
 
 
+def test_a_text_of_a_subclass_becomes_a_plain_one():
+    """Such as Django's SafeString, or a StrEnum."""
+
+    class Text(str):
+        pass
+
+    owner = Owner(Text("alice"), Text("Alice"), Text("APPLICATION"))
+    for text in (owner.id, owner.name, owner.type, Owner(Text("x")).name, check_name(Text("ci"))):
+        assert type(text) is str
+
+
 class TestState:
     @given(instants, st.booleans())
     def test_it_expires_at_the_very_millisecond(self, expiry, disabled):

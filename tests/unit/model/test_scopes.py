@@ -32,6 +32,13 @@ class TestParse:
     def test_an_empty_parameter_counts_as_omitted(self):
         assert scopes.parse("") == ()
 
+    def test_a_text_of_a_subclass_becomes_a_plain_one(self):
+        class Text(str):
+            pass
+
+        (scope,) = scopes.check([Text("a")])
+        assert type(scope) is str
+
     def test_order_is_kept_and_doubles_are_dropped(self):
         assert scopes.parse("b a b c a") == ("b", "a", "c")
 

@@ -1,574 +1,591 @@
-"""What callers may do with PATs, at the level of Python: rights x call x way of calling.
+"""What an actor may do: each caller, right and catalogue against the oracle of `tests.support.rights`.
 
-The oracle is `rights.py`: what each right is worth, and what each call takes.
+No store is used: `Shelf` holds records, and the callers are made by hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import FrozenInstanceError, replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from patauth import (
-    Authority,
+    Disabled,
     Forbidden,
     InvalidCredentials,
     InvalidRequest,
     InvalidScope,
-    IssuedPat,
     NotFound,
     Owner,
     PatAuthError,
     Person,
+    PersonalAccessToken,
     Principal,
+    Quota,
+    Settings,
 )
+from patauth.crypto.hashing import Digest
+from patauth.model.caller import Caller, Credential, Method
+from patauth.model.pat import is_gone
 from patauth.model.pat_id import PatId
-from patauth.operations.lifecycle import delete_self, get_self
+from patauth.operations.permissions import NO_LIMIT, Actor, Limit, rule_allows
+from patauth.store.record import VERSION_BYTES, PatRecord, SecretSlot, TokenRecord, pack, unpack
 from tests.support import rights
-from tests.support.authorities import Make, basic, issue, patch_many
-from tests.support.clocks import DAY, NOW, Clock
-from tests.support.rights import ALL_MANAGE, ALL_READ, EVERYTHING, HELD, MANAGED_READ, MY_MANAGE, MY_READ
+from tests.support.clocks import DAY, NOW
+from tests.support.rights import ALL_MANAGE, ALL_READ, EVERYTHING, HELD, MY_MANAGE, VERBS
 from tests.support.tables import each
-from tests.support.tenants import keys_of, send
 
-SELF, OTHER, MANAGED = Owner("self", name="Self"), Owner("other"), Owner("managed")
-OWNERS = {"own": SELF, "other": OTHER, "managed": MANAGED}
-MISSING = "0123456789abcdef" * 2
-RENAME = [{"op": "replace", "path": "/name", "value": "renamed"}]
-SOONER = [{"op": "replace", "path": "/expirationDate", "value": "2030-01-03T00:00:00Z"}]
-CATALOGUES: dict[str, dict[str, str] | None] = {
-    "no catalogue": None,
-    "words": {"reports:read": "read reports"},
-    "rights to read": {"reports:read": "read reports", ALL_READ: "look at PATs"},
-    "rights to manage": {
-        "reports:read": "read reports",
-        ALL_MANAGE: "manage PATs",
-        MY_MANAGE: "and one's own",
-    },
-}
-WAYS = ["basic", "pat", "access_token", "person"]
-OUTCOMES = {Forbidden: "forbidden", NotFound: "missing", InvalidRequest: "invalid"}
+SELF, OTHER, MANAGED = Owner("self"), Owner("other"), Owner("managed")
+CATALOGUES: list[tuple[str, ...]] = [(), ("reports:read",), (ALL_READ, ALL_MANAGE), tuple(rights.RIGHTS)]
+RETENTION = 30 * DAY
+DIGEST = Digest(b"s" * 16, b"d" * 32, 8, 1, 1)
+TOKEN = b"t" * 32  # the digest of an access token
+SMALL, USUAL, LARGE = Quota(1, 10), Quota(100, 10), Quota(1000, 10)
 
 
-def manages_one(caller: Principal | Person, owner_id: str) -> bool:
-    assert isinstance(caller, Principal | Person)
+def pat_of(owner: Owner = SELF, number: int = 1, **given: Any) -> PersonalAccessToken:
+    """A PAT of an owner, read a day after it was made."""
+    values: dict[str, Any] = {
+        "id": f"{number:032x}",
+        "name": f"n{number}",
+        "scope": (MY_MANAGE, "a"),
+        "tenant": "default",
+        "created_ms": NOW - DAY,
+        "changed_ms": NOW - DAY,
+        "sequence": 1,
+        "read_ms": NOW,
+    }
+    return PersonalAccessToken(owner=owner, **{**values, **given})
+
+
+def record_of(pat: PersonalAccessToken, *generations: int, overlap_end_ms: int = 0) -> PatRecord:
+    """A record as the store gives it: the generations of its secrets, the current one first."""
+    slots = tuple(SecretSlot(one, bytes([one]) * 16, DIGEST) for one in generations or (1,))
+    packed = pack(PatRecord(pat, slots, overlap_end_ms), b"v" * VERSION_BYTES)
+    return unpack(packed).as_read_at(pat.read_ms)
+
+
+class Shelf:
+    """What the store holds, where an actor reads it."""
+
+    def __init__(self, *records: PatRecord, token: TokenRecord | None = None) -> None:
+        self.records = {record.pat_id: record for record in records}
+        self.token = token
+        self.pats = SimpleNamespace(read=self.read, now=lambda tag: NOW)
+        self.tokens = SimpleNamespace(read=self.read_token)
+        self.tenant_index = SimpleNamespace(records=self.read_at, lists=self.lists)
+
+    def read(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
+        return [self.records.get(one) for one in pat_ids]
+
+    def read_at(self, pat_ids: Sequence[PatId], now: int) -> list[PatRecord | None]:
+        return [None if one is None else one.as_read_at(now) for one in self.read(pat_ids)]
+
+    def read_token(self, pat_id: PatId, digest: bytes) -> tuple[PatRecord, TokenRecord] | None:
+        found = self.records.get(pat_id)
+        if found is None or self.token is None or digest != TOKEN:
+            return None
+        return found, self.token
+
+    def lists(self, pat: PersonalAccessToken) -> bool:
+        return pat.tenant == "default" and not is_gone(pat.expires_ms, pat.read_ms, RETENTION)
+
+
+def principal(
+    *scopes: str,
+    tenant: str = "default",
+    method: Method = "basic",
+    credential: Credential | None = Credential(1),  # noqa: B008 - it is frozen
+    number: int = 1,
+) -> Principal:
+    return Principal(SELF, frozenset(scopes), f"{number:032x}", tenant, method, None, credential)
+
+
+def manages_one(caller: Caller, owner_id: str) -> bool:
     return owner_id == MANAGED.id
 
 
-def principal(authority: Authority, issued: IssuedPat, way: str) -> Principal:
-    """Who calls by this PAT, verified in one of three ways."""
-    if way == "basic":
-        return authority.authenticate(basic(issued.pat.id, issued.secret))
-    if way == "pat":
-        return authority.verify_bearer(issued.token)
-    return authority.verify_bearer(authority.exchange(issued.pat.id, issued.secret).value)
+def actor_of(
+    by: Caller | None, *, store: Shelf | None = None, limit: Limit = NO_LIMIT, **given: Any
+) -> Actor:
+    """An actor in the tenant "default". A caller of another one is a guest."""
+    listed = given.pop("listed", ())
+    given = {"manages": manages_one, "scopes": dict.fromkeys(listed, "words") if listed else None, **given}
+    settings = Settings.of(store_url="memory:", **given)
+    nothing = cast(Any, None)
+    guest = by is not None and by.tenant != settings.tenant
+    return Actor(settings, cast(Any, store), nothing, nothing, by, is_guest=guest, limit=limit)
 
 
-class World:
-    """A caller with some rights, and PATs of their own, of one whom they manage, and of another."""
-
-    def __init__(self, authority: Authority, held: list[str], way: str) -> None:
-        self.authority = authority
-        self.made = 0
-        scope = [*held, "reports:read"]
-        self.caller = issue(authority, "caller", owner=SELF, scope=scope)
-        self.by: Principal | Person
-        if way == "person":
-            self.by = Person(SELF, scope)
-        else:
-            self.by = principal(authority, self.caller, way)
-            assert self.by.method == way
-        for owner in OWNERS.values():
-            issue(authority, "kept", owner=owner, scope=["reports:read"])
-
-    def fresh(self, whose: str) -> str:
-        """The id of a PAT that nothing has been done with."""
-        self.made += 1
-        if whose == "missing":
-            return MISSING
-        life = timedelta(days=7)
-        made = issue(
-            self.authority, f"n{self.made}", owner=OWNERS[whose], scope=["reports:read"], expires_in=life
-        )
-        return made.pat.id
-
-    def all(self) -> list[tuple[Any, ...]]:
-        """All there is, as the host sees it."""
-        pats = [pat for owner in OWNERS.values() for pat in self.authority.list(owner_id=owner.id)]
-        return [(pat, pat.state, pat.never_acknowledged, pat.access_token_ttl) for pat in pats]
-
-    def stored(self) -> tuple[Any, ...]:
-        """All there is, byte for byte."""
-        keys = keys_of(self.authority)
-        (ids,) = send(self.authority, ("ZRANGE", keys.tenant_created, 0, -1))
-        return ids, send(self.authority, ("MGET", *(keys.pat(PatId(one.hex())) for one in ids)))
-
-    def outcome(self, call: str) -> str:
-        """What comes of a call; what is done has been done, and what is refused has changed nothing."""
-        verb, _, whose = call.partition(" ")
-        target = self.fresh(whose) if whose in (*OWNERS, "missing") and verb != "list" else None
-        before = self.stored()
-        try:
-            getattr(self, f"do_{verb}")(whose, target)
-        except PatAuthError as refusal:
-            assert self.stored() == before, call
-            return OUTCOMES[type(refusal)]
-        return "done"
-
-    def do_list(self, whose: str, _: str | None) -> None:
-        owner_id = {"all": None, "own id": SELF.id}.get(whose, whose)
-        found = self.authority.list(owner_id=owner_id, by=self.by)
-        whole = {owner.id for owner in OWNERS.values()}
-        one = {SELF.id if owner_id == "me" else owner_id}
-        assert {pat.owner.id for pat in found} == (whole if owner_id is None else one)
-        assert {pat.name for pat in found} >= {"kept"}
-
-    def do_get(self, _: str, target: str) -> None:
-        assert self.authority.get(target, by=self.by) == self.authority.get(target)
-
-    def do_create(self, whose: str, _: str | None) -> None:
-        owner = {"": None, "for self": SELF, "for other": OTHER, "for managed": MANAGED}[whose]
-        self.made += 1
-        life = timedelta(days=7)
-        made = self.authority.create(
-            owner=owner, name=f"n{self.made}", scope=["reports:read"], expires_in=life, by=self.by
-        )
-        assert self.authority.get(made.pat.id).owner == (owner or SELF)
-        assert self.authority.verify_bearer(made.token).scopes == {"reports:read"}
-
-    def do_patch(self, _: str, target: str) -> None:
-        name = f"renamed {target}"
-        operations = [{"op": "replace", "path": "/name", "value": name}]
-        assert self.authority.patch(target, operations, by=self.by).name == name
-        assert self.authority.get(target).name == name
-
-    def do_bulk(self, _: str, target: str) -> None:
-        (pat,) = patch_many(self.authority, [target], SOONER, by=self.by)
-        assert self.authority.get(target) == pat
-        assert pat.expires_ms == NOW + 2 * DAY
-
-    def do_rotate(self, _: str, target: str) -> None:
-        issued = self.authority.rotate(target, overlap=timedelta(0), by=self.by)
-        assert self.authority.verify_basic(target, issued.secret).pat_id == target
-
-    def do_delete(self, _: str, target: str) -> None:
-        self.authority.delete(target, by=self.by)
-        with pytest.raises(NotFound):
-            self.authority.get(target)
+def callers(scopes: Sequence[str]) -> Iterator[tuple[str, Caller]]:
+    yield "principal", principal(*scopes)
+    yield "person", Person(SELF, scopes)
+    yield "guest", principal(*scopes, tenant="elsewhere")
+    yield "visiting person", Person(SELF, scopes, tenant="elsewhere")
 
 
-@pytest.fixture
-def setting(fresh: Make) -> Make:
-    """Makes Authorities whose quotas are in nobody's way, each with a store of its own."""
-
-    def make_one(**given: Any) -> Authority:
-        values = {"max_pats_per_owner": 100, "request_quota": "1000000/1", "manages": manages_one, **given}
-        return fresh(**values)
-
-    return make_one
-
-
-@pytest.fixture
-def authority(setting: Make) -> Authority:
-    return setting()
+def is_allowed(call: Any, *given: Any) -> bool:
+    """Whether a call passes. A refusal names the right that it would take."""
+    try:
+        call(*given)
+    except Forbidden as refusal:
+        assert "this needs the right idn:" in str(refusal)
+        return False
+    return True
 
 
-@each("way", WAYS)
-@each("catalogue", CATALOGUES)
+# -- rights --------------------------------------------------------------------------------------------------
+
+
+@each("listed", CATALOGUES)
 @each("named", HELD)
-def test_each_call_comes_out_as_the_rights_say_whichever_way_one_calls(
-    setting: Make, named: str, catalogue: str, way: str
+def test_each_caller_may_do_what_the_oracle_says(named: str, listed: tuple[str, ...]) -> None:
+    """A guest has the rights that they bring, owns nothing here, and manages nobody."""
+    may = rights.powers(HELD[named], listed)
+    for kind, by in callers(HELD[named]):
+        actor = actor_of(by, listed=listed)
+        at_home = kind in ("principal", "person")
+        assert (actor.owner == SELF) is at_home
+        assert actor.is_operator is ("manage all" in may)
+        for verb in VERBS:
+            assert is_allowed(actor.require_own, verb) is (f"{verb} my" in may), (kind, verb)
+            assert is_allowed(actor.require_all, verb) is (f"{verb} all" in may), (kind, verb)
+            manages = at_home and verb == "read" and "read managed" in may
+            assert actor.sees(pat_of(OTHER), verb) is (f"{verb} all" in may), (kind, verb)
+            assert actor.sees(pat_of(SELF), verb) is (at_home or f"{verb} all" in may), (kind, verb)
+            assert actor.sees(pat_of(MANAGED), verb) is (manages or f"{verb} all" in may), (kind, verb)
+        for owner in (SELF, OTHER, MANAGED):
+            listing = "read all" in may or (at_home and owner == MANAGED and "read managed" in may)
+            assert is_allowed(actor.require_of, owner.id) is listing, (kind, owner)
+
+
+@each("listed", CATALOGUES)
+def test_a_judged_caller_may_do_what_both_their_credential_and_their_pat_allow(
+    listed: tuple[str, ...],
 ) -> None:
-    """A1, A2, R8."""
-    listed = CATALOGUES[catalogue]
-    if named == "look-alikes" and listed is not None:
-        listed = {**listed, **dict.fromkeys(rights.LOOK_ALIKES, "words")}
-    world = World(setting(scopes=listed), HELD[named], way)
-    may = rights.powers(HELD[named], listed or ())
-    found = {call: world.outcome(call) for call in rights.NEEDS}
-    assert found == {call: rights.expected(call, may) for call in rights.NEEDS}
+    for shown, held in itertools.product(HELD.values(), repeat=2):
+        limit = Limit((frozenset(shown), frozenset(held)), None, frozenset(listed))
+        actor = actor_of(principal(*shown), listed=listed, limit=limit)
+        may = rights.powers(shown, listed) & rights.powers(held, listed)
+        for verb in VERBS:
+            assert is_allowed(actor.require_own, verb) is (f"{verb} my" in may)
+            assert is_allowed(actor.require_all, verb) is (f"{verb} all" in may)
 
 
-def test_the_oracle_says_what_the_table_of_the_management_api_says() -> None:
-    """Each line of it, by hand."""
-
-    def done(*held: str, listed: tuple[str, ...] = ()) -> set[str]:
-        may = rights.powers(held, listed)
-        return {call for call in rights.NEEDS if rights.expected(call, may) == "done"}
-
-    mine = {"list me", "get own"}
-    theirs = {"get managed", "list managed"}
-    everyones = {"list all", "list other", "list own id", "get other"}
-    changing = {"create", "patch own", "delete own", "rotate own"}
-    assert done() == set()
-    assert done(MY_READ) == mine
-    assert done(MANAGED_READ) == mine | theirs
-    assert done(ALL_READ) == mine | theirs | everyones
-    assert done(MY_MANAGE) == mine | changing
-    assert done(EVERYTHING) == mine | {"delete own"}
-    assert done(EVERYTHING, listed=(ALL_READ,)) == mine | theirs | everyones | {"delete own"}
-    assert done(EVERYTHING, listed=(ALL_MANAGE,)) == mine | {"delete own"}
-    assert done(ALL_MANAGE) == {call for call in rights.NEEDS if not call.endswith("missing")}
+@each("verb", VERBS)
+def test_the_host_may_do_everything(verb: Any) -> None:
+    for actor in (actor_of(None), actor_of(principal("a", tenant="elsewhere")).as_host()):
+        actor.require_own(verb)
+        actor.require_all(verb)
+        actor.require_of("anyone")
+        assert actor.is_operator
+        assert actor.holds("anything")
+        assert actor.owner is None
+        for owner in (SELF, OTHER):
+            assert actor.sees(pat_of(owner), verb)
+            assert actor.owns(pat_of(owner))
 
 
-@each("way", WAYS)
-def test_another_s_pat_and_a_missing_one_are_refused_in_the_same_words(setting: Make, way: str) -> None:
-    authority = setting()
-    world = World(authority, [MY_MANAGE], way)
-    said = set()
-    for pat_id in (world.fresh("other"), world.fresh("managed"), MISSING, "", "me", MISSING.upper(), 5, None):
-        for call in (
-            lambda one: authority.get(one, by=world.by),
-            lambda one: authority.patch(one, RENAME, by=world.by),
-            lambda one: authority.rotate(one, by=world.by),
-            lambda one: authority.delete(one, by=world.by),
-        ):
-            with pytest.raises(NotFound) as caught:
-                call(pat_id)
-            said.add((str(caught.value), caught.value.field, caught.value.detail))
-    assert len(said) == 1
+@each("reach, verb", itertools.product(("own", "all"), VERBS))
+def test_a_refusal_names_the_right_in_the_words_of_the_management_api(reach: str, verb: Any) -> None:
+    word = {"own": "my", "all": "all"}[reach]
+    right = f"idn:{word}-personal-access-tokens:{'read' if verb == 'read' else 'manage'}"
+    with pytest.raises(Forbidden, match=f"^this needs the right {right}$"):
+        getattr(actor_of(principal()), f"require_{reach}")(verb)
 
 
-@each("way", WAYS)
-def test_who_may_do_nothing_with_their_own_is_refused_whatever_the_id(setting: Make, way: str) -> None:
-    authority = setting()
-    world = World(authority, [], way)
-    said = set()
-    for pat_id in (world.fresh("own"), world.fresh("other"), MISSING, "x"):
-        with pytest.raises(Forbidden) as caught:
-            authority.patch(pat_id, RENAME, by=world.by)
-        said.add(str(caught.value))
-    assert said == {"this needs the right " + MY_MANAGE}
+@given(rights.word_sets, rights.words, rights.catalogues)
+def test_a_scope_is_held_if_it_is_covered_and_by_no_guest(
+    held: frozenset[str], wanted: str, listed: frozenset[str]
+) -> None:
+    for kind, by in callers(sorted(held)):
+        at_home = kind in ("principal", "person")
+        covered = rights.covered(held, [wanted], listed)
+        assert actor_of(by, listed=tuple(listed)).holds(wanted) is (at_home and covered)
 
 
-class Broken(Exception):
-    pass
+def test_a_caller_owns_their_pats_of_this_tenant_alone() -> None:
+    for by in (principal(ALL_MANAGE), Person(SELF, [ALL_MANAGE])):
+        assert actor_of(by).owns(pat_of(SELF))
+        assert not actor_of(by).owns(pat_of(OTHER))
+        assert not actor_of(by).owns(pat_of(SELF, tenant="elsewhere"))
+    for guest in (principal(ALL_MANAGE, tenant="elsewhere"), Person(SELF, [ALL_MANAGE], tenant="elsewhere")):
+        assert not actor_of(guest).owns(pat_of(SELF))
+        assert not actor_of(guest).owns(pat_of(SELF, tenant="elsewhere"))
 
 
-class TestManages:
-    def broken(self, *_: object) -> bool:
-        raise Broken
-
-    @each("way", WAYS)
-    def test_what_it_raises_is_not_taken_for_a_yes(self, setting: Make, way: str) -> None:
-        world = World(setting(manages=self.broken), [MANAGED_READ], way)
-        before = world.all()
-        with pytest.raises(Forbidden):
-            world.authority.list(owner_id=MANAGED.id, by=world.by)
-        with pytest.raises(NotFound):
-            world.authority.get(world.authority.list(owner_id=MANAGED.id)[0].id, by=world.by)
-        assert world.all() == before
-
-    @each("way", WAYS)
-    @each("answer", [False, None, 1, "yes", "True", [True], object(), NotImplemented, lambda *_: True])
-    def test_no_answer_but_true_is_a_yes(self, setting: Make, answer: object, way: str) -> None:
-        world = World(setting(manages=lambda *_: answer), [MANAGED_READ], way)
-        with pytest.raises(Forbidden):
-            world.authority.list(owner_id=MANAGED.id, by=world.by)
-        with pytest.raises(NotFound):
-            world.authority.get(world.fresh("managed"), by=world.by)
-
-    @each("held", [[], [MY_MANAGE], [EVERYTHING], [ALL_READ], [ALL_MANAGE]])
-    def test_it_is_not_asked_where_its_answer_would_change_nothing(
-        self, setting: Make, held: list[str]
-    ) -> None:
-        """Without the right to those one manages, or with that to anyone's."""
-        world = World(setting(manages=self.broken), held, "basic")
-        may = rights.powers(held)
-        for call in rights.NEEDS:
-            wanted = rights.expected(call, may)
-            assert world.outcome(call) == wanted, call
-
-    def test_it_is_told_who_calls_and_about_whom(self, setting: Make) -> None:
-        asked = []
-        world = World(setting(manages=lambda *given: asked.append(given) or True), [MANAGED_READ], "basic")
-        world.authority.list(owner_id="managed", by=world.by)
-        world.authority.get(world.fresh("other"), by=world.by)
-        assert asked == [(world.by, "managed"), (world.by, "other")]
-
-    @each("held", [[MANAGED_READ, MY_MANAGE], [rights.MANAGED_MANAGE]])
-    def test_who_manages_somebody_changes_none_of_their_pats(self, setting: Make, held: list[str]) -> None:
-        """TOB-PYPI26-8: the right to look at them is not one to change them."""
-        world = World(setting(manages=lambda *_: True), held, "basic")
-        for verb in ("patch", "rotate", "delete"):
-            assert world.outcome(f"{verb} managed") == world.outcome(f"{verb} other") == "missing"
-        assert world.outcome("bulk managed") == world.outcome("create for managed") == "forbidden"
-
-    def test_without_the_setting_nobody_manages_anybody(self, setting: Make) -> None:
-        world = World(setting(manages=None), [rights.MANAGED_MANAGE], "basic")
-        assert world.outcome("list managed") == "forbidden"
-        assert world.outcome("get managed") == "missing"
-
-
-@each("way", WAYS)
-def test_a_caller_of_another_tenant_is_refused_whatever_the_rights(setting: Make, way: str) -> None:
-    """Also one whose owner has the same id here."""
-    here = setting()
-    there = setting(tenant="elsewhere", key_prefix=here.settings.key_prefix)
-    world = World(here, [ALL_MANAGE], "basic")
-    if way == "person":
-        by: Principal | Person = Person(SELF, [ALL_MANAGE, "reports:read"], tenant="elsewhere")
-    else:
-        by = principal(there, issue(there, owner=SELF, scope=[ALL_MANAGE, "reports:read"]), way)
-    assert by.tenant == "elsewhere"
-    own = world.fresh("own")
-    before = world.all()
-    for call in (
-        lambda: here.list(owner_id="me", by=by),
-        lambda: here.list(by=by),
-        lambda: here.list(owner_id="self", by=by),
-        lambda: here.get(own, by=by),
-        lambda: get_self(here.operations.actor(by)),
-        lambda: delete_self(here.operations.actor(by)),
-        lambda: here.create(name="x", scope=["reports:read"], expires_in=timedelta(days=1), by=by),
-        lambda: here.patch(own, RENAME, by=by),
-        lambda: patch_many(here, [own], SOONER, by=by),
-        lambda: here.rotate(own, by=by),
-        lambda: here.delete(own, by=by),
-    ):
+def test_a_caller_of_another_tenant_acts_only_as_a_guest() -> None:
+    settings = Settings.of(store_url="memory:")
+    nothing = cast(Any, None)
+    for by in (principal(ALL_MANAGE, tenant="elsewhere"), Person(SELF, [ALL_MANAGE], tenant="elsewhere")):
         with pytest.raises(Forbidden, match="another organisation"):
-            call()
-    assert world.all() == before
+            Actor(settings, nothing, nothing, nothing, by)
+        assert Actor(settings, nothing, nothing, nothing, by, is_guest=True).owner is None
+    assert Actor(settings, nothing, nothing, nothing, principal()).owner == SELF
+    assert Actor(settings, nothing, nothing, nothing, None).owner is None
 
 
-@each("by", ["self", Owner("self"), 5, object(), True])
-def test_a_caller_is_a_principal_or_a_person_and_nothing_else(setting: Make, by: object) -> None:
-    """Else a mistake in the host would be taken for the host itself."""
-    authority = setting()
-    own = World(authority, [], "basic").fresh("own")
-    for call in (authority.get, authority.delete, authority.rotate):
-        with pytest.raises(InvalidRequest, match="by: "):
-            call(own, by=by)
-    with pytest.raises(InvalidRequest, match="by: "):
-        delete_self(authority.operations.actor(by))  # type: ignore[arg-type]
-    assert authority.get(own).state == "active"
+def test_nobody_changes_who_an_actor_is() -> None:
+    with pytest.raises(FrozenInstanceError):
+        actor_of(principal()).by = None  # type: ignore[misc]
 
 
-class TestPresented:
-    @each("named", HELD)
-    def test_an_access_token_looks_at_its_pat_and_does_not_end_it(self, setting: Make, named: str) -> None:
-        """FINDINGS A15: a token of one narrow scope could end the PAT."""
-        authority = setting()
-        world = World(authority, HELD[named], "access_token")
-        actor = authority.operations.actor(world.by)
-        assert get_self(actor).id == world.caller.pat.id
-        before = world.all()
-        with pytest.raises(Forbidden, match="does not end its PAT"):
-            delete_self(actor)
-        assert world.all() == before
-
-    @each("way", ["basic", "pat"])
-    @each("named", HELD)
-    def test_it_takes_no_right_to_look_at_it_and_to_end_it(self, setting: Make, named: str, way: str) -> None:
-        authority = setting()
-        world = World(authority, HELD[named], way)
-        assert get_self(authority.operations.actor(world.by)).id == world.caller.pat.id
-        assert len(world.all()) == 4
-        delete_self(authority.operations.actor(world.by))
-        assert world.caller.pat.id not in [pat.id for pat, *_ in world.all()]
-        assert len(world.all()) == 3
-        with pytest.raises(NotFound):
-            get_self(authority.operations.actor(world.by))
-        with pytest.raises(InvalidCredentials):
-            delete_self(authority.operations.actor(world.by))
-        with pytest.raises(InvalidCredentials):
-            principal(authority, world.caller, way)
-
-    @each("named", HELD)
-    def test_a_person_presents_none(self, setting: Make, named: str) -> None:
-        authority = setting()
-        world = World(authority, HELD[named], "person")
-        before = world.all()
-        for call in (get_self, delete_self):
-            with pytest.raises(NotFound, match="presented"):
-                call(authority.operations.actor(world.by))
-        assert world.all() == before
-
-    def test_the_host_presents_none_either(self, authority: Authority) -> None:
-        for call in (get_self, delete_self):
-            with pytest.raises(NotFound):
-                call(authority.operations.actor(None))
+# -- what the trail and introspection are told ---------------------------------------------------------------
 
 
-def expire(authority: Authority, clock: Clock, issued: IssuedPat) -> None:
-    clock.now = issued.pat.expires_ms or 0
+def test_the_facts_of_an_event_name_the_caller() -> None:
+    pat_id = f"{1:032x}"
+    abroad = {"byTenant": "elsewhere", "tenant": "default"}
+    assert actor_of(None).facts == {}
+    assert actor_of(principal()).facts == {"byOwnerId": "self", "byPatId": pat_id}
+    assert actor_of(Person(SELF)).facts == {"byOwnerId": "self"}
+    assert actor_of(principal(tenant="elsewhere")).facts == {
+        "byOwnerId": "self", "byPatId": pat_id, **abroad
+    }  # fmt: skip
+    assert actor_of(Person(SELF, tenant="elsewhere")).facts == {"byOwnerId": "self", **abroad}
 
 
-ENDS: dict[str, Callable[[Authority, Clock, IssuedPat], object]] = {
-    "deleted": lambda authority, clock, issued: authority.delete(issued.pat.id),
-    "deleted with all of its owner's": lambda authority, clock, issued: authority.revoke_owner(SELF.id),
-    "disabled": lambda authority, clock, issued: authority.disable_owner(SELF.id),
-    "expired": expire,
-    "gone": lambda authority, clock, issued: clock.advance(400 * DAY),
-}
+def test_an_actor_says_by_what_they_call() -> None:
+    shown: list[tuple[Caller | None, bool, int | None]] = [
+        (None, False, None),
+        (Person(SELF), False, None),
+        (principal(credential=None), False, None),
+        (principal(credential=Credential(7)), False, 7),
+        (principal(method="pat", credential=Credential(7)), False, 7),
+        (principal(method="access_token", credential=Credential(7, TOKEN)), True, 7),
+    ]
+    for by, by_access_token, generation in shown:
+        actor = actor_of(by)
+        assert (actor.calls_by_access_token, actor.generation) == (by_access_token, generation)
 
 
-@each("way", ["basic", "pat", "access_token"])
-@each("end", ENDS)
-def test_a_caller_whose_pat_has_ended_since_passes_nothing_on(
-    setting: Make, clock: Clock, end: str, way: str
+# -- what can be passed on -----------------------------------------------------------------------------------
+
+scope_words = st.sampled_from([EVERYTHING, MY_MANAGE, ALL_MANAGE, ALL_READ, "a", "b"])
+scope_sets = st.frozensets(scope_words, max_size=4)
+
+
+@given(scope_sets, scope_sets, st.lists(scope_words, max_size=3), scope_sets)
+def test_scopes_are_passed_on_if_both_credential_and_pat_cover_them(
+    shown: frozenset[str], held: frozenset[str], wanted: list[str], listed: frozenset[str]
 ) -> None:
-    """Harbor #21026: who was let in a moment ago makes nothing that outlives them."""
-    authority = setting()
-    other = issue(authority, owner=OTHER, scope=["reports:read"], never_expires=True)
-    issued = issue(authority, "caller", owner=SELF, scope=[ALL_MANAGE, "reports:read", "reports:write"])
-    by = principal(authority, issued, way)
-    ENDS[end](authority, clock, issued)
-    before = authority.get(other.pat.id)
-    day = {"expires_in": timedelta(days=1)}
-    grow = [{"op": "add", "path": "/scope/-", "value": "reports:write"}]
-    for call in (
-        lambda: authority.create(name="x", scope=["reports:read"], **day, by=by),
-        lambda: authority.create(owner=OTHER, name="x", scope=["reports:read"], **day, by=by),
-        lambda: authority.rotate(other.pat.id, by=by),
-        lambda: authority.patch(other.pat.id, grow, by=by),
-    ):
-        with pytest.raises(InvalidCredentials):
-            call()
-    assert authority.get(other.pat.id) == before
-    assert len(authority.list(owner_id=OTHER.id)) == 1
-    assert authority.verify_bearer(other.token)
+    limit = Limit((shown, held), None, listed)
+    covered = rights.covered(shown, wanted, listed) and rights.covered(held, wanted, listed)
+    assert limit.covers(tuple(wanted)) is covered
+    if covered:
+        limit.require(tuple(wanted))
+    else:
+        with pytest.raises(InvalidScope) as refused:
+            limit.require(tuple(wanted))
+        assert refused.value.field == "scope"
 
 
-class TestLimit:
-    """A3, Harbor CVE-2022-31667: what a caller makes is within what the caller has at that moment."""
+@given(scope_sets, scope_sets, scope_sets)
+def test_the_own_scopes_are_those_of_the_credential_that_can_be_passed_on(
+    shown: frozenset[str], held: frozenset[str], listed: frozenset[str]
+) -> None:
+    """A PAT that had a wider right gives its access token no more than the token holds."""
+    own = Limit((shown, held), None, listed).own
+    assert list(own) == sorted(one for one in shown if rights.covered(held, [one], listed))
 
-    @each("way", WAYS)
-    def test_scopes_beyond_the_caller_s_are_passed_on_by_no_call(self, setting: Make, way: str) -> None:
-        authority = setting()
-        world = World(authority, [ALL_MANAGE], way)
-        more = issue(authority, "more", owner=SELF, scope=["reports:read", "reports:write"]).pat
-        less = world.fresh("other")
-        before = world.all()
-        with pytest.raises(InvalidScope):
-            issue(authority, "new", owner=None, scope=["reports:write"], by=world.by)
-        for scope in ("reports:write", EVERYTHING, "oauth:introspect"):
-            with pytest.raises(InvalidScope):
-                authority.patch(less, [{"op": "add", "path": "/scope/-", "value": scope}], by=world.by)
-        with pytest.raises(Forbidden, match="more scopes"):
-            authority.rotate(more.id, by=world.by)
-        assert world.all() == before
-        # What shrinks, or keeps its authority, is nothing that is passed on.
-        authority.patch(more.id, [{"op": "replace", "path": "/name", "value": "m"}], by=world.by)
-        authority.patch(more.id, [{"op": "remove", "path": "/scope/1"}], by=world.by)
-        authority.rotate(more.id, by=world.by)
 
-    @each("way", ["basic", "pat", "access_token"])
-    def test_a_life_beyond_the_caller_s_is_passed_on_by_no_call(self, setting: Make, way: str) -> None:
-        authority = setting()
-        world = World(authority, [ALL_MANAGE], way)
-        end = world.caller.pat.expires_ms
-        assert end is not None
-        longer = issue(authority, "longer", owner=OTHER, scope=["reports:read"], never_expires=True).pat
-        within = world.fresh("other")
-        before = world.all()
-        over = "2030-01-31T00:00:00.001Z"
-        never = [{"op": "replace", "path": "/expirationDate", "value": None}]
-        never.append({"op": "replace", "path": "/userAwareTokenNeverExpires", "value": True})
-        later = [{"op": "replace", "path": "/expirationDate", "value": over}]
-        for given in ({"never_expires": True}, {"expires_in": timedelta(days=30, milliseconds=1)}):
-            with pytest.raises(InvalidRequest, match="your own personal access token"):
-                issue(authority, "new", owner=None, scope=["reports:read"], by=world.by, **given)
-        for operations in (never, later):
-            for one in (within, world.caller.pat.id):
-                with pytest.raises(InvalidRequest, match="your own personal access token"):
-                    authority.patch(one, operations, by=world.by)
-                with pytest.raises(InvalidRequest, match="your own personal access token"):
-                    patch_many(authority, [one], operations, by=world.by)
-        with pytest.raises(InvalidRequest, match="your own personal access token"):
-            authority.patch(longer.id, [{"op": "add", "path": "/scope/-", "value": MY_READ}], by=world.by)
-        with pytest.raises(Forbidden, match="later expiry"):
-            authority.rotate(longer.id, by=world.by)
-        assert world.all() == before
-        made = issue(
-            authority, "new", owner=None, scope=["reports:read"], by=world.by, expires_in=timedelta(days=30)
+def test_the_own_scopes_name_a_right_as_the_credential_does() -> None:
+    narrow, wide = frozenset({MY_MANAGE}), frozenset({ALL_MANAGE})
+    assert Limit((narrow, wide), None, frozenset()).own == (MY_MANAGE,)
+    assert Limit((wide, narrow), None, frozenset()).own == ()
+
+
+def test_without_a_limit_all_can_be_passed_on_and_nothing_is_ones_own() -> None:
+    assert NO_LIMIT.covers(("anything", EVERYTHING))
+    assert NO_LIMIT.allows(None)
+    assert NO_LIMIT.own == ()
+    NO_LIMIT.require(("anything",))
+    NO_LIMIT.require_quota(LARGE)
+
+
+@each(
+    "most, passes",
+    [
+        (None, [None, NOW - 1, NOW, NOW + 1]),
+        (NOW, [NOW - 1, NOW]),
+    ],
+)
+def test_an_expiry_is_passed_on_up_to_the_callers_own(most: int | None, passes: list[int | None]) -> None:
+    limit = Limit(None, most, frozenset())
+    assert [one for one in (None, NOW - 1, NOW, NOW + 1) if limit.allows(one)] == passes
+
+
+@each("most, passes", [(None, [None, SMALL, USUAL, LARGE]), (USUAL, [None, SMALL, USUAL])])
+def test_a_request_quota_is_passed_on_up_to_the_callers_own(
+    most: Quota | None, passes: list[Quota | None]
+) -> None:
+    limit = Limit(None, None, frozenset(), most_quota=most)
+    found = []
+    for quota in (None, SMALL, USUAL, LARGE):
+        try:
+            limit.require_quota(quota)
+        except InvalidRequest as refused:
+            assert refused.field == "request_quota"
+        else:
+            found.append(quota)
+    assert found == passes
+
+
+@each(
+    "scope, expires_ms, is_more",
+    [
+        (("a",), NOW, False),
+        (("a",), NOW - 1, False),
+        (("a", "b"), NOW, True),
+        (("a",), NOW + 1, True),
+        (("a",), None, True),
+        (("b",), None, True),
+    ],
+)
+def test_a_pat_that_can_do_more_than_the_caller_is_refused(
+    scope: tuple[str, ...], expires_ms: int | None, is_more: bool
+) -> None:
+    """In scopes, in its expiry, or in both."""
+    actor = actor_of(principal("a"), limit=Limit((frozenset("a"),), NOW, frozenset()))
+    pat = pat_of(scope=scope, expires_ms=expires_ms)
+    if is_more:
+        with pytest.raises(Forbidden, match="more scopes or a later expiry"):
+            actor.require_no_more(pat)
+    else:
+        actor.require_no_more(pat)
+
+
+@each("usual, own, most, passes", [
+    (USUAL, None, USUAL, True),
+    (USUAL, SMALL, USUAL, True),
+    (USUAL, USUAL, USUAL, True),
+    (USUAL, LARGE, USUAL, False),
+    (LARGE, None, USUAL, False),
+    (LARGE, SMALL, USUAL, True),
+    (SMALL, None, USUAL, True),
+    (LARGE, None, None, True),
+])  # fmt: skip
+def test_a_pat_with_a_larger_request_quota_than_the_callers_pat_is_refused(
+    usual: Quota, own: Quota | None, most: Quota | None, passes: bool
+) -> None:
+    """A PAT without one has the setting's. A person has none, and the host knows no bounds."""
+    pat = pat_of(scope=("a",), request_quota=own)
+    limit = Limit((frozenset("a"),), None, frozenset(), None, most)
+    for by, is_bound in ((principal("a"), True), (Person(SELF, ["a"]), False), (None, False)):
+        actor = actor_of(by, limit=limit, request_quota=usual)
+        if passes or not is_bound:
+            actor.require_no_more(pat)
+        else:
+            with pytest.raises(Forbidden, match="larger request quota"):
+                actor.require_no_more(pat)
+
+
+# -- finding -------------------------------------------------------------------------------------------------
+
+LONG_GONE = NOW - RETENTION
+
+
+@each(
+    "pat, is_found",
+    [
+        (pat_of(SELF), True),
+        (pat_of(SELF, expires_ms=NOW), True),
+        (pat_of(SELF, expires_ms=LONG_GONE + 1), True),
+        (pat_of(SELF, expires_ms=LONG_GONE), False),
+        (pat_of(SELF, disabled=Disabled.BY_OPERATOR), True),
+        (pat_of(SELF, tenant="elsewhere"), False),
+        (pat_of(OTHER), False),
+        (pat_of(OTHER, expires_ms=LONG_GONE), False),
+    ],
+)
+def test_a_pat_is_found_while_it_is_kept_in_this_tenant_and_the_caller_has_a_right_to_it(
+    pat: PersonalAccessToken, is_found: bool
+) -> None:
+    actor = actor_of(principal(MY_MANAGE), store=Shelf(record_of(pat)))
+    if is_found:
+        assert actor.find("manage", pat.id).pat == pat
+        assert [one.pat for one in actor.find_all("manage", [pat.id])] == [pat]
+        return
+    with pytest.raises(NotFound):
+        actor.find("manage", pat.id)
+    with pytest.raises(NotFound) as missing:
+        actor.find_all("manage", [pat.id])
+    assert missing.value.field == "ids[0]"
+
+
+def test_the_host_finds_pats_of_all_owners_but_of_no_other_tenant() -> None:
+    here, there = pat_of(OTHER), pat_of(OTHER, 2, tenant="elsewhere")
+    actor = actor_of(None, store=Shelf(record_of(here), record_of(there)))
+    assert actor.find("manage", here.id).pat == here
+    with pytest.raises(NotFound):
+        actor.find("manage", there.id)
+
+
+@each("pat_id", ["", "x", "0" * 31, "A" * 32, f"{3:032x}"])
+def test_what_is_no_id_or_no_pat_is_not_found(pat_id: str) -> None:
+    pats = [pat_of(SELF), pat_of(SELF, 2)]
+    actor = actor_of(principal(MY_MANAGE), store=Shelf(*map(record_of, pats)))
+    with pytest.raises(NotFound) as missing:
+        actor.find("manage", pat_id)
+    assert missing.value.field is None
+    with pytest.raises(NotFound) as missing:
+        actor.find_all("manage", [pats[0].id, pat_id, pats[1].id])
+    assert missing.value.field == "ids[1]"
+    with pytest.raises(NotFound) as missing:
+        actor.find_all("manage", [pat_id])
+    assert missing.value.field == "ids[0]"
+
+
+def test_many_are_found_in_the_order_of_their_ids() -> None:
+    pats = [pat_of(SELF, number) for number in (3, 1, 2)]
+    actor = actor_of(principal(MY_MANAGE), store=Shelf(*map(record_of, pats)))
+    assert [one.pat for one in actor.find_all("manage", [pat.id for pat in pats])] == pats
+    assert actor.find_all("manage", []) == []
+
+
+# -- judging -------------------------------------------------------------------------------------------------
+
+
+def token_of(generation: int = 1, number: int = 1, expires_ms: int = NOW + 1) -> TokenRecord:
+    return TokenRecord(PatId(f"{number:032x}"), generation, expires_ms, ("a",))
+
+
+PAT = pat_of(expires_ms=NOW + DAY)
+SECRET, BY_TOKEN = Credential(1), Credential(1, TOKEN)
+WHOLE, ROTATED = record_of(PAT), record_of(PAT, 2, 1, overlap_end_ms=NOW + 1)
+OVER = record_of(PAT, 2, 1, overlap_end_ms=NOW)
+# What has become of the PAT; the access token, if one is there; the credential; how it is judged, and how it
+# is where the previous secret of an overlap will do.
+JUDGED: dict[str, tuple[PatRecord | None, TokenRecord | None, Credential, Any, Any]] = {
+    "as it was": (WHOLE, None, SECRET, None, None),
+    "gone": (None, None, SECRET, InvalidCredentials, InvalidCredentials),
+    "expires in a moment": (record_of(replace(PAT, expires_ms=NOW + 1)), None, SECRET, None, None),
+    "expired": (
+        record_of(replace(PAT, expires_ms=NOW)), None, SECRET, InvalidCredentials, InvalidCredentials
+    ),
+    "of another tenant": (
+        record_of(replace(PAT, tenant="elsewhere")), None, SECRET, InvalidCredentials, InvalidCredentials
+    ),
+    "rotated, and the new secret": (ROTATED, None, Credential(2), None, None),
+    "rotated, and the secret before": (ROTATED, None, SECRET, Forbidden, None),
+    "rotated, and the overlap is over": (OVER, None, SECRET, InvalidCredentials, InvalidCredentials),
+    "rotated twice": (
+        record_of(PAT, 3, 2, overlap_end_ms=NOW + 1), None, SECRET, InvalidCredentials, InvalidCredentials
+    ),
+    "a token": (WHOLE, token_of(), BY_TOKEN, None, None),
+    "a token that is gone": (WHOLE, None, BY_TOKEN, InvalidCredentials, InvalidCredentials),
+    "a token without its PAT": (None, token_of(), BY_TOKEN, InvalidCredentials, InvalidCredentials),
+    "a token that has expired": (
+        WHOLE, token_of(expires_ms=NOW), BY_TOKEN, InvalidCredentials, InvalidCredentials
+    ),
+    "a token of another PAT": (
+        WHOLE, token_of(number=2), BY_TOKEN, InvalidCredentials, InvalidCredentials
+    ),
+    "a token of the secret before": (ROTATED, token_of(), BY_TOKEN, Forbidden, None),
+    "a token of a secret that has ended": (
+        OVER, token_of(), BY_TOKEN, InvalidCredentials, InvalidCredentials
+    ),
+    **{
+        f"disabled, {marks!r}": (
+            record_of(replace(PAT, disabled=marks)), None, SECRET, InvalidCredentials, InvalidCredentials
         )
-        assert made.pat.expires_ms == end
+        for marks in map(Disabled, range(1, 8))
+    },
+}  # fmt: skip
 
-    @each("way", ["basic", "pat", "access_token"])
-    def test_it_is_the_pat_s_as_it_is_now_and_not_when_it_was_let_in(
-        self, setting: Make, clock: Clock, way: str
-    ) -> None:
-        authority = setting()
-        issued = issue(authority, "caller", owner=SELF, scope=[MY_MANAGE, "a", "b"])
-        by = principal(authority, issued, way)
-        authority.patch(issued.pat.id, [{"op": "replace", "path": "/scope", "value": [MY_MANAGE, "a"]}])
-        authority.patch(issued.pat.id, SOONER)
-        with pytest.raises(InvalidScope):
-            issue(authority, "new", owner=None, scope=["b"], expires_in=timedelta(days=1), by=by)
-        with pytest.raises(InvalidScope):
-            authority.patch(issued.pat.id, [{"op": "add", "path": "/scope/-", "value": "b"}], by=by)
-        with pytest.raises(InvalidRequest, match="your own"):
-            issue(authority, "new", owner=None, scope=["a"], expires_in=timedelta(days=3), by=by)
-        issue(authority, "new", owner=None, scope=["a"], expires_in=timedelta(days=2), by=by)
 
-    def test_an_access_token_passes_on_what_it_holds_and_no_more_of_its_pat(
-        self, authority: Authority
-    ) -> None:
-        issued = issue(authority, "caller", owner=SELF, scope=[MY_MANAGE, "a", "b"])
-        access = authority.exchange(issued.pat.id, issued.secret, scope=f"{MY_MANAGE} a")
-        by = authority.verify_bearer(access.value)
-        with pytest.raises(InvalidScope):
-            issue(authority, "new", owner=None, scope=["b"], by=by, expires_in=timedelta(days=1))
-        with pytest.raises(Forbidden, match="more scopes"):
-            authority.rotate(issued.pat.id, by=by)
-        made = issue(authority, "new", owner=None, scope=["a"], by=by, expires_in=timedelta(days=1))
-        assert made.pat.scope == ("a",)
-
-    def test_everything_is_passed_on_by_who_holds_it_alone(self, authority: Authority) -> None:
-        for held, outcome in (([ALL_MANAGE], InvalidScope), ([MY_MANAGE, EVERYTHING], None)):
-            issued = issue(authority, f"caller {outcome}", owner=SELF, scope=held)
-            by = principal(authority, issued, "basic")
-            if outcome is None:
-                issue(authority, "new", owner=None, scope=[EVERYTHING], by=by, expires_in=timedelta(days=1))
-            else:
-                with pytest.raises(outcome):
-                    issue(authority, "new", owner=None, scope=[EVERYTHING], by=by)
-
-    @each("catalogue", CATALOGUES)
-    def test_everything_alone_makes_nothing(self, setting: Make, catalogue: str) -> None:
-        """Gitea GHSA-683j: a PAT makes PATs only with a right to that by name."""
-        authority = setting(scopes=CATALOGUES[catalogue])
-        issued = issue(authority, "caller", owner=SELF, scope=[EVERYTHING])
-        for way in ("basic", "pat", "access_token"):
-            by = principal(authority, issued, way)
-            for scope in ("reports:read", EVERYTHING, MY_READ):
-                with pytest.raises(Forbidden):
-                    issue(authority, "new", owner=None, scope=[scope], by=by, expires_in=timedelta(days=1))
+@each("case", JUDGED)
+@each("previous", [False, True])
+def test_a_change_is_judged_by_what_its_caller_holds_now(case: str, previous: bool) -> None:
+    record, token, credential, *outcomes = JUDGED[case]
+    method: Method = "basic" if credential.token is None else "access_token"
+    by = principal(MY_MANAGE, "lost", method=method, credential=credential)
+    actor = actor_of(by, store=Shelf(*([record] if record else []), token=token), listed=("a",))
+    refusal: type[PatAuthError] | None = outcomes[previous]
+    if refusal is not None:
+        with pytest.raises(refusal) as refused:
+            actor.judged(previous=previous)
+        if refusal is Forbidden:
+            assert "rotated away" in str(refused.value)
             with pytest.raises(Forbidden):
-                authority.rotate(issued.pat.id, by=by)
+                actor.judged()
+        return
+    assert record is not None
+    judged = actor.judged(previous=previous)
+    assert judged.limit.scopes == (frozenset({MY_MANAGE, "lost"}), frozenset({MY_MANAGE, "a"}))
+    assert judged.limit.expires_ms == record.pat.expires_ms
+    assert judged.limit.catalogue == {"a"}
+    seen = judged.credential
+    assert seen is not None
+    assert (seen.pat_id, seen.generation, seen.token, seen.version) == (
+        PAT.id, credential.generation, credential.token, b"v" * VERSION_BYTES
+    )  # fmt: skip
+    assert judged.by is by
 
-    def test_a_person_passes_on_what_the_host_says_and_without_end(self, authority: Authority) -> None:
-        by = Person(SELF, [MY_MANAGE, "a"])
-        made = issue(authority, owner=None, scope=["a"], never_expires=True, by=by)
-        assert made.pat.expires_at is None
-        with pytest.raises(InvalidScope):
-            issue(authority, "new", owner=None, scope=["b"], never_expires=True, by=by)
 
-    @each("way", WAYS)
-    def test_nothing_is_made_or_rotated_for_a_disabled_owner(self, setting: Make, way: str) -> None:
-        authority = setting()
-        world = World(authority, [ALL_MANAGE], way)
-        target = world.fresh("other")
-        authority.disable_owner(OTHER.id)
-        before = world.all()
-        assert world.outcome("create for other") == "forbidden"
-        with pytest.raises(Forbidden, match="disabled"):
-            authority.rotate(target, by=world.by)
-        assert world.all() == before
+@each("own", [None, SMALL, LARGE])
+def test_a_principal_passes_on_the_request_quota_of_their_pat(own: Quota | None) -> None:
+    """Where it has none, the setting is the most."""
+    record = record_of(replace(PAT, request_quota=own))
+    limit = actor_of(principal("a"), store=Shelf(record), request_quota=USUAL).judged().limit
+    assert limit.request_quota == own
+    assert limit.most_quota == (own or USUAL)
 
-    def test_who_may_do_everything_here_sees_nothing_of_another_tenant(self, setting: Make) -> None:
-        here = setting()
-        there = setting(tenant="elsewhere", key_prefix=here.settings.key_prefix)
-        assert here.settings.key_prefix == there.settings.key_prefix
-        theirs = issue(there, owner=SELF, scope=["reports:read"])
-        world = World(here, [ALL_MANAGE], "basic")
-        for call in (here.get, here.delete, here.rotate):
-            with pytest.raises(NotFound):
-                call(theirs.pat.id, by=world.by)
-            with pytest.raises(NotFound):
-                call(theirs.pat.id)
-        assert theirs.pat.id not in [pat.id for pat in here.list(by=world.by)]
-        assert there.verify_bearer(theirs.token)
+
+def test_a_person_passes_on_what_the_host_says_without_end() -> None:
+    limit = actor_of(Person(SELF, ["a", MY_MANAGE]), listed=("a",), request_quota=USUAL).judged().limit
+    assert limit == Limit((frozenset({"a", MY_MANAGE}),), None, frozenset("a"), None, USUAL)
+
+
+def test_the_host_passes_on_anything() -> None:
+    actor = actor_of(None)
+    assert actor.judged() is actor
+    assert actor.judged().limit is NO_LIMIT
+
+
+def test_a_principal_that_patauth_has_not_returned_changes_nothing() -> None:
+    actor = actor_of(principal("a", credential=None), store=Shelf(WHOLE))
+    with pytest.raises(InvalidRequest, match="not a copy") as refused:
+        actor.judged()
+    assert refused.value.field == "by"
+
+
+# -- callables of the settings -------------------------------------------------------------------------------
+
+
+@each("answer", [True, False, None, 1, "yes", [True], NotImplemented])
+def test_only_true_is_a_yes(answer: Any) -> None:
+    assert rule_allows(lambda *_: answer, principal(), "other", "manages") is (answer is True)
+
+
+def test_without_a_callable_nothing_is_allowed() -> None:
+    assert rule_allows(None, principal(), "other", "manages") is False
+
+
+def test_a_callable_that_fails_allows_nothing_and_its_text_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.ERROR, "patauth")
+
+    def fails(*_: object) -> bool:
+        raise LookupError("a secret")
+
+    assert rule_allows(fails, principal(), "other", "manages") is False
+    (line,) = caplog.messages
+    assert "`manages`" in line
+    assert "LookupError" in line
+    assert "secret" not in line
+
+
+def test_a_callable_is_told_who_calls_and_about_whom() -> None:
+    told: list[Any] = []
+    by = principal()
+    rule_allows(lambda *given: told.append(given), by, "other", "manages")  # type: ignore[arg-type, func-returns-value]
+    assert told == [(by, "other")]

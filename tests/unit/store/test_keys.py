@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
+from patauth import StoreUnavailable
 from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
 
@@ -43,11 +45,12 @@ def of_pat(keys: Keys, pat_id: PatId, digest: bytes) -> list[bytes]:
         keys.requests(pat_id),
         keys.exchanges(pat_id),
         keys.access_token(pat_id, digest),
+        keys.tokens_of(pat_id, 1),
     ]
 
 
 def of_owner(keys: Keys, tag: str, owner_id: str) -> list[bytes]:
-    return [keys.owner(tag, owner_id), keys.owner_index(tag, owner_id), keys.barrier(tag)]
+    return [*keys.owner(tag, owner_id), keys.barrier(tag), keys.ends(tag)]
 
 
 def of_tenant(keys: Keys) -> list[bytes]:
@@ -70,9 +73,18 @@ def test_keys_are_spelt_as_the_head_of_the_module_says():
     assert keys.requests(pat_id) == b"P:{0123abcd}:q:" + b"\x00\xff" * 6
     assert keys.exchanges(pat_id) == b"P:{0123abcd}:x:" + b"\x00\xff" * 6
     assert keys.access_token(pat_id, b"d" * 32) == b"P:{0123abcd}:t:" + b"d" * 32
-    assert keys.owner("0123abcd", "al}ice") == b"P:{0123abcd}:o:acme/al}ice"
-    assert keys.owner_index("0123abcd", "alice") == b"P:{0123abcd}:n:acme/alice"
+    assert keys.tokens_of(pat_id, 0x010203) == b"P:{0123abcd}:k:" + b"\x00\xff" * 6 + b"\1\2\3"
+    assert keys.all_of(pat_id) == [keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id)]
+    owner = keys.owner("0123abcd", "al}ice")
+    assert owner.names == b"P:{0123abcd}:n:acme/al}ice"
+    assert owner.created == b"P:{0123abcd}:c:acme/al}ice"
+    assert owner.expires == b"P:{0123abcd}:e:acme/al}ice"
+    assert owner.record == b"P:{0123abcd}:o:acme/al}ice"
+    assert owner.removing == b"P:{0123abcd}:r:acme/al}ice"
+    assert owner.creations == b"P:{0123abcd}:m:acme/al}ice"
+    assert owner.requests == b"P:{0123abcd}:s:acme/al}ice"
     assert keys.barrier("0123abcd") == b"P:{0123abcd}:w"
+    assert keys.ends("0123abcd") == b"P:{0123abcd}:f"
     names = ["created", "used", "expires", "marks", "sequence"]
     assert of_tenant(keys) == [f"P:{{/acme}}:{name}".encode() for name in names]
     assert of_tenant(Keys("P", "other").for_tenant("acme")) == of_tenant(keys)
@@ -102,15 +114,15 @@ def test_no_two_kinds_of_key_meet(prefix, tenant, owner, pat_id, digest):
         *of_tenant(keys),
         *of_store(keys),
     ]
-    assert len(set(every)) == len(every) == 14
+    assert len(set(every)) == len(every) == 21
 
 
 @given(prefixes, st.tuples(hostile, tags, hostile), st.tuples(hostile, tags, hostile))
 def test_other_owners_and_tenants_have_other_keys_even_under_one_tag(prefix, one, other):
     assume((one[0], one[2]) != (other[0], other[2]))
     for tag in (one[1], other[1]):
-        first = of_owner(Keys(prefix, one[0]), one[1], one[2])[:2]
-        second = of_owner(Keys(prefix, other[0]), tag, other[2])[:2]
+        first = of_owner(Keys(prefix, one[0]), one[1], one[2])[:7]
+        second = of_owner(Keys(prefix, other[0]), tag, other[2])[:7]
         assert not set(first) & set(second)
 
 
@@ -143,3 +155,27 @@ def test_environments_share_nothing(one, other, tenant, owner, pat_id, digest):
         }
 
     assert not every(one) & every(other)
+
+
+@given(prefixes, hostile, hostile, pat_ids)
+def test_the_key_of_an_owner_index_tells_whose_it_is(prefix, tenant, owner, pat_id):
+    keys = Keys(prefix, tenant)
+    assert keys.owner_in(keys.owner(pat_id.tag, owner).created) == (pat_id.tag, owner)
+
+
+@given(hostile, pat_ids, st.sampled_from([b"", b"\xff", b"patauth:{", b"patauth:{0a1b2c3d}:c:default/"]))
+def test_another_key_is_no_owners(owner, pat_id, key):
+    """Such as one that another program has written, or one of another tenant."""
+    keys = Keys("patauth", "default")
+    elsewhere = Keys("patauth", "elsewhere").owner(pat_id.tag, owner)
+    mine = keys.owner(pat_id.tag, owner)
+    for name in (
+        key,
+        mine.created + b"\xff",
+        mine.created + b" ",
+        mine.names,
+        mine.record,
+        elsewhere.created,
+    ):
+        with pytest.raises(StoreUnavailable):
+            keys.owner_in(name)

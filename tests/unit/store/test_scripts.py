@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from patauth import Authority, PatAuthError, StoreUnavailable
+from patauth import Authority, Owner, PatAuthError, StoreUnavailable
+from patauth.operations.sweep import sweep
 from patauth.store.deadline import Deadline
-from patauth.store.scripts import Script, Scripts, Wait, understood
+from patauth.store.scripts import PRELUDE, NotDurable, Script, Scripts, Wait, understood
+from patauth.store.transport.protocol import PartlyDone
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.internals import transport_of
 from tests.support.tables import each
@@ -22,9 +24,11 @@ class Recorder:
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
+        self.patience: list[float] = []
 
-    def call(self, commands: Any, deadline: float, **_: Any) -> list[Any]:
+    def call(self, commands: Any, deadline: float, *, patience: float = 0.0, **_: Any) -> list[Any]:
         self.sent.append((deadline, [command[0] for command in commands]))
+        self.patience.append(patience)
         return [[1] if command[0] == "EVAL" else 1 for command in commands]
 
 
@@ -55,9 +59,33 @@ def test_a_view_that_was_made_before_knows_what_the_first_connection_has_learned
     other, recorder = scripts_with(missing := Wait(("WAITAOF", 1, 0, 10), 1.0))
     view = other.until(None)
     missing.learn(lambda _: [[None]])
-    view.run_durably(Script("barrier"), [b"barrier"], (), lambda reply: reply)
+    view.run_durably(Script("confirm", PRELUDE), [b"barrier"], (), lambda reply: reply)
     view.confirm(b"barrier")
     assert [names for _, names in recorder.sent] == [["EVAL"]]
+
+
+def test_there_is_patience_where_something_waits_and_only_there() -> None:
+    scripts, recorder = scripts_with(Wait(("WAITAOF", 1, 0, 10), 1.0))
+    scripts.call([("GET", b"key")])
+    scripts.confirm(b"barrier")
+    scripts.call([("PING",), ("WAITAOF", 1, 0, 10)])
+    assert recorder.patience == [0, 1, 1]
+    scripts, recorder = scripts_with(Wait())
+    scripts.call([("GET", b"key")])
+    assert recorder.patience == [0]
+
+
+@each("result", [1, 0])
+def test_an_error_in_place_of_the_waits_answer_leaves_the_scripts_result(result: int) -> None:
+    """For example, a primary becomes a replica while it waits."""
+    scripts, _ = scripts_with(Wait(("WAITAOF", 1, 0, 10), 1.0))
+
+    def answer(_: Any) -> Any:
+        raise PartlyDone([[result, b"x"]], detail="UNBLOCKED")
+
+    with pytest.raises(NotDurable) as refused:
+        scripts.run_durably(Script("confirm", PRELUDE), [b"k"], (), lambda reply: reply[0], answer)
+    assert (refused.value.result, refused.value.detail) == (result, "WAITAOF: UNBLOCKED")
 
 
 @each("reply", [None, 1, b"x", [], [b"1"], [None], [True], [1.0], [[1]], {}, "1"])
@@ -78,13 +106,16 @@ def test_no_verb_raises_anything_but_our_errors_whatever_is_answered(make_at: Ma
     authority: Authority = make_at(request_quota="1000000/1", exchange_quota="1000000/1")
     issued = issue(authority)
     token = authority.exchange(issued.pat.id, issued.secret).value
+    bobs = issue(authority, owner=Owner("bob"))
     transport = transport_of(authority)
-    honest = transport.call
+    honest = transport.send
     chance = random.Random(7)
-    kinds: list[Any] = [None, -1, 0, 2**70, b"", b"x" * 200, [], [b"x"], "text", 1.5, True]
+    kinds: list[Any] = [None, -1, 0, 2**50, 2**70, b"", b"x" * 200, [], [b"x"], "text", 1.5, True]
 
-    def lie(commands: Any, deadline: float, **options: Any) -> Any:
-        replies = honest(commands, deadline, **options)
+    def lie(packed: bytes, count: int, deadline: float, **options: Any) -> Any:
+        replies = honest(packed, count, deadline, **options)
+        if chance.random() < 0.6:  # or the first lie would keep all others from being told
+            return replies
         at = chance.randrange(len(replies))
         reply = replies[at]
         if isinstance(reply, list) and reply and chance.random() < 0.8:
@@ -102,16 +133,22 @@ def test_no_verb_raises_anything_but_our_errors_whatever_is_answered(make_at: Ma
         lambda: authority.get(issued.pat.id),
         lambda: authority.list(owner_id="alice"),
         lambda: issue(authority, f"n{chance.random()}"),
+        lambda: authority.update(issued.pat.id, name=f"n{chance.random()}"),
+        lambda: authority.rotate(bobs.pat.id),
+        lambda: authority.disable_owner("bob"),
+        lambda: authority.enable_owner("bob"),
         lambda: authority.disable_owner("nobody"),
         lambda: authority.revoke_owner("nobody"),
+        lambda: authority.purge_access_tokens(),
+        lambda: [sum(part) for part in sweep(authority.operations.actor(None))],
         lambda: authority.ping(),
         lambda: authority.delete("0" * 32),
     ]
-    transport.call = lie  # type: ignore[method-assign]
+    transport.send = lie  # type: ignore[method-assign]
     try:
         for _ in range(150):
             for verb in verbs:
                 with contextlib.suppress(PatAuthError):
                     verb()
     finally:
-        transport.call = honest  # type: ignore[method-assign]
+        transport.send = honest  # type: ignore[method-assign]

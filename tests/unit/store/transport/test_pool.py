@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,8 @@ from patauth.store.transport.pool import Connections
 from patauth.store.transport.wire import Wire
 from tests.support.authorities import AS_INSTALLED, Make, basic_of, issue
 from tests.support.internals import transport_of
-from tests.support.servers import Server, binaries, serving, until
+from tests.support.interventions import standing_in
+from tests.support.servers import Server, binaries, refused_in, serving, until
 from tests.support.tables import each
 
 
@@ -45,15 +47,6 @@ def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     server = Server(binaries()[getattr(request, "param", "valkey")], tmp_path)
     yield server
     server.stop()
-
-
-def refused_in(call: Callable[[], object]) -> float:
-    """Seconds until a call is refused as unavailable."""
-    start = time.monotonic()
-    with pytest.raises(StoreUnavailable) as caught:
-        call()
-    assert caught.value.retry_after >= 1
-    return time.monotonic() - start
 
 
 def test_a_stopped_server_costs_at_most_600_ms_and_is_forgotten_within_2_s(hasty: Make, own: Server) -> None:
@@ -92,6 +85,7 @@ def test_a_killed_server_is_refused_at_once_and_used_again_after_its_restart(
     hasty: Make, own: Server
 ) -> None:
     authority = hasty(url=own.url)
+    own.client().config_set("appendfsync", "always")  # else a busy disk may hold up what a kill must not lose
     issued = issue(authority)
     access = authority.exchange(issued.pat.id, issued.secret)
     gone = issue(authority, "gone")
@@ -290,6 +284,60 @@ def liar(path: Path, reply: bytes) -> Iterator[str]:
 
     with serving(path, Handler) as url:
         yield url
+
+
+def test_a_connection_on_which_a_wait_is_pending_is_closed_and_no_failure_of_the_server(
+    tmp_path: Path,
+) -> None:
+    """Behind a script that failed. If it were kept, the next caller would get the wait's reply. And a server
+    whose disk is full still answers what needs no room."""
+    ended: list[bool] = []
+
+    class Full(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while asked := self.request.recv(65536):
+                self.request.sendall(b"-MISCONF no room\r\n" if b"EVAL" in asked else b"+PONG\r\n")
+            ended.append(True)
+
+    with (
+        serving(tmp_path / "full", Full) as url,
+        contextlib.closing(Connections(lambda: url, connect_timeout=1, command_timeout=1, limit=1)) as pool,
+    ):
+        for turn in range(2 * connection_module.BREAKER_FAILURES):
+            with pytest.raises(StoreUnavailable) as refused:
+                pool.call([("EVAL",), ("WAITAOF",)], time.monotonic() + 1, patience=1)
+            assert "MISCONF" in (refused.value.detail or "")
+            assert type(refused.value) is StoreUnavailable, "it was answered: nothing was done"
+            until(lambda: len(ended) == turn + 1)  # noqa: B023
+            assert (pool._slots.held, len(pool._idle), pool._failures) == (0, 0, 0)
+        assert pool.call([("PING",)], time.monotonic() + 1) == [b"PONG"]
+
+
+def test_who_is_answered_with_an_error_learns_what_was_done_before_it(server: Server) -> None:
+    pool = Connections(lambda: server.url, connect_timeout=1, command_timeout=1, limit=1)
+    with contextlib.closing(pool):
+        for commands, before in (
+            ([("NOTHING",), ("ECHO", "a")], None),
+            ([("ECHO", "a"), ("NOTHING",), ("ECHO", "b"), ("NOTHING",)], (b"a",)),
+        ):
+            with pytest.raises(StoreUnavailable) as refused:
+                pool.call(commands, time.monotonic() + 1)
+            assert getattr(refused.value, "replies", None) == before
+            assert pool.call([("PING",)], time.monotonic() + 1) == [b"PONG"]
+
+
+def test_a_reply_that_says_it_is_larger_than_the_memory_is_unavailable(make_at: Make) -> None:
+    """Such as `*3456000000`. The connection is closed, and the next request has another one."""
+    authority = make_at()
+    issued = issue(authority)
+
+    def full(real: Callable[..., Any], *given: Any) -> Any:
+        raise MemoryError
+
+    with standing_in(Wire, "send", full), pytest.raises(StoreUnavailable):
+        authority.authenticate(basic_of(issued))
+    assert authority.authenticate(basic_of(issued))
+    assert transport_of(authority)._failures == 0
 
 
 def test_a_reply_that_trickles_in_does_not_stretch_the_deadline(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import hiredis
@@ -55,6 +56,7 @@ def test_commands_sent_at_once_are_answered_in_order(server: Server) -> None:
     assert wire.exchange([("ECHO", b"a"), ("ECHO", "b"), ("ECHO", 3)], soon()) == [b"a", b"b", b"3"]
     with pytest.raises(ErrorReply, match="unknown command"):
         wire.exchange([("PING",), ("NOTHING",)], soon())
+    assert wire.exchange([("PING",)], soon()) == [b"PONG"]
     wire.close()
 
 
@@ -115,6 +117,44 @@ def test_a_wait_ends_with_the_deadline_and_the_next_one_is_as_long_as_ever(
         with pytest.raises(TimeoutError):
             wire.exchange([("PING",)], soon())
         wire.close()
+
+
+def test_after_an_error_no_reply_is_waited_for(tmp_path: Path) -> None:
+    """That of a wait behind a script that failed. If it has come too, the connection is still good."""
+    for name, answer, is_in_step in (
+        ("s", b"-MISCONF Errors writing to the AOF file\r\n:", False),
+        ("t", b"-OOM no memory\r\n*2\r\n:1\r\n:0\r\n", True),
+    ):
+        with (
+            serving(tmp_path / name, answering(lambda _: answer)) as url,  # noqa: B023
+            closing(Wire(url, 1, 1)) as wire,
+        ):
+            for _ in range(1 + is_in_step):
+                with pytest.raises(ErrorReply, match=answer[1:5].decode()):
+                    wire.exchange([("EVAL",), ("WAITAOF",)], soon(), patience=1)
+                assert wire.is_in_step is is_in_step
+
+
+@each(("answer", "longest"), [(b"", 1), (b"*1\r\n:1\r\n", 61)])
+def test_patience_is_for_a_wait_and_not_for_the_script_before_it(
+    tmp_path: Path, answer: bytes, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has stopped is given up in time. One whose disk is busy may take longer."""
+    waits: list[float] = []
+    real = Wire._wait_at_most
+
+    def note(wire: Wire, seconds: float) -> None:
+        waits.append(seconds)
+        real(wire, 0.05)
+
+    with (
+        serving(tmp_path / "s", answering(lambda _: answer or b"*")) as url,
+        closing(Wire(url, 1, 1)) as wire,
+    ):
+        monkeypatch.setattr(Wire, "_wait_at_most", note)
+        with pytest.raises(TimeoutError):
+            wire.exchange([("EVAL",), ("WAITAOF",)], time.monotonic() + 100, patience=60)
+    assert waits == [longest]
 
 
 def test_a_large_command_to_a_server_that_reads_slowly_keeps_to_the_deadline(tmp_path: Path) -> None:

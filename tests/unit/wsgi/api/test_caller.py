@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from patauth import Authority, InvalidCredentials, InvalidRequest, Owner, PatAuthMiddleware
-from patauth.errors import Forbidden, MissingCredentials, PatAuthError
+from patauth.errors import Forbidden, MissingCredentials, PatAuthError, RateLimited
 from patauth.model.caller import Person, Principal
 from patauth.wsgi.api.caller import identify_caller
 from patauth.wsgi.api.csrf import CSRF_LIFE
@@ -78,11 +78,34 @@ class TestIdentifyCaller:
             person, decision, token = identify_caller(
                 environ(method), Site(authority, identify=lambda _: ALICE)
             )
-            assert (person, decision) == (ALICE, None)
+            assert person == ALICE
+            assert decision is not None
+            assert (decision.name, decision.quota) == ("persons", authority.settings.person_quota)
             assert token is not None
             for unsafe in ("POST", "PATCH", "DELETE", "PUT"):
                 sent = environ(unsafe, HTTP_X_CSRF_TOKEN=token, **SAME)
-                assert identify_caller(sent, Site(authority, identify=lambda _: ALICE)) == (ALICE, None, None)
+                admitted = identify_caller(sent, Site(authority, identify=lambda _: ALICE))
+                assert (admitted.caller, admitted.csrf_token) == (ALICE, None)
+
+    def test_a_person_has_a_quota_that_other_sites_and_other_people_do_not_use_up(self, prefix: str) -> None:
+        with maker("memory:", prefix) as make:
+            clock = Clock()
+            small = make(clock=clock, person_quota="2/10")
+            alice, bob = (Site(small, identify=lambda _, who=who: who) for who in (ALICE, BOB))
+            token = identify_caller(environ(), alice).csrf_token
+            foreign = environ("POST", HTTP_X_CSRF_TOKEN=token, HTTP_SEC_FETCH_SITE="cross-site")
+            for _ in range(5):
+                with pytest.raises(Forbidden):
+                    identify_caller(foreign, alice)
+                with pytest.raises(Forbidden):
+                    identify_caller(environ("POST", **SAME), alice)
+            identify_caller(environ(), alice)
+            with pytest.raises(RateLimited) as limited:
+                identify_caller(environ(), alice)
+            assert (limited.value.quota, limited.value.retry_after) == ("persons", 5)
+            identify_caller(environ(), bob)
+            clock.advance(5000)
+            identify_caller(environ(), alice)
 
     def test_to_change_something_takes_both_the_origin_and_the_token(self, authority: Authority) -> None:
         token = identify_caller(environ(), Site(authority, identify=lambda _: ALICE)).csrf_token or ""
@@ -164,7 +187,7 @@ class TestThroughTheMiddleware:
         gate, app = self.gate(authority, lambda _: ALICE)
         listed = request(gate, MINE)
         assert (listed.status_code, listed.json) == (200, [])
-        assert "RateLimit" not in listed.headers, "no PAT, no quota of one"
+        assert '"persons"' in listed.headers["RateLimit"], "no PAT, so no quota of one"
         headers = {"X-CSRF-Token": listed.headers["X-CSRF-Token"], "Sec-Fetch-Site": "same-origin"}
         body = {"name": "mine", "scope": ["reports:read"], "expirationDate": "2031-01-01T00:00:00Z"}
         made = request(gate, LIST, method="POST", json=body, headers=headers)

@@ -286,7 +286,7 @@ class TestRemove:
         def unsure(*_: Any) -> None:
             raise StoreUnavailable
 
-        monkeypatch.setattr(Pats, "confirm_ends", unsure)
+        monkeypatch.setattr(Pats, "confirmed", unsure)
         assert api("DELETE", api.one(made)).status_code == 503
 
 

@@ -1,0 +1,137 @@
+"""What still works when the server has no memory left: each end of a credential, over HTTP too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patauth import Authority, InvalidCredentials, IssuedPat, PatAuthMiddleware, StoreUnavailable
+from tests.support.authorities import Make, basic_of, bearer, issue
+from tests.support.servers import Server, binaries
+from tests.support.tables import each
+from tests.support.wsgi import Echo, request
+
+MANAGE = "idn:my-personal-access-tokens:manage"
+PATHS = "/personal-access-tokens/v1/"
+SELF = PATHS + "self"
+
+
+@pytest.fixture(params=list(binaries()))
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    server = Server(binaries()[request.param], tmp_path, "--maxmemory-policy", "noeviction")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def authority(make_at: Make, server: Server) -> Authority:
+    return make_at(url=server.url, surfaces=["oauth", "isc", "zitadel"])
+
+
+def fill(server: Server, memory: int = 1) -> None:
+    server.client().config_set("maxmemory", memory)
+
+
+def answers(authority: Authority, value: str) -> bool:
+    try:
+        return bool(authority.authenticate(value))
+    except InvalidCredentials:
+        return False
+
+
+def sent(authority: Authority, method: str, path: str, value: str, **given: Any) -> int:
+    app = PatAuthMiddleware(Echo(), authority)
+    return request(app, path, method=method, authorization=value, **given).status_code
+
+
+WAYS: dict[str, Callable[[Authority, IssuedPat, str], int]] = {
+    "DELETE of itself by Basic": lambda authority, issued, _: sent(
+        authority, "DELETE", SELF, basic_of(issued)
+    ),
+    "DELETE of itself as a bearer": lambda authority, issued, _: sent(
+        authority, "DELETE", SELF, bearer(issued.token)
+    ),
+    "DELETE by its id": lambda authority, issued, _: sent(
+        authority, "DELETE", PATHS + issued.pat.id, basic_of(issued)
+    ),
+    "DELETE by its id with its access token": lambda authority, issued, access: sent(
+        authority, "DELETE", PATHS + issued.pat.id, bearer(access)
+    ),
+    "ZITADEL's DELETE": lambda authority, issued, _: sent(
+        authority, "DELETE", f"/management/v1/users/alice/pats/{issued.pat.id}", bearer(issued.token)
+    ),
+    "revocation of its token": lambda authority, issued, _: sent(
+        authority, "POST", "/oauth/revoke", basic_of(issued), data={"token": issued.token}
+    ),
+}
+
+
+@each("way", WAYS)
+def test_a_pat_ends_itself_over_http(authority: Authority, server: Server, way: str) -> None:
+    issued = issue(authority, scope=[MANAGE, "x"])
+    access = authority.exchange(issued.pat.id, issued.secret).value
+    assert answers(authority, basic_of(issued))
+    fill(server)
+    with pytest.raises(StoreUnavailable):
+        authority.authenticate(basic_of(issued))
+    assert WAYS[way](authority, issued, access) in (200, 204)
+    fill(server, 0)
+    assert not answers(authority, basic_of(issued))
+    assert not answers(authority, bearer(access))
+    assert authority.list() == []
+
+
+def test_an_access_token_ends_itself_over_http_and_its_pat_lives(
+    authority: Authority, server: Server
+) -> None:
+    issued = issue(authority)
+    access = authority.exchange(issued.pat.id, issued.secret).value
+    fill(server)
+    assert sent(authority, "POST", "/oauth/revoke", bearer(access), data={"token": access}) == 200
+    fill(server, 0)
+    assert not answers(authority, bearer(access))
+    assert answers(authority, basic_of(issued))
+
+
+def test_without_memory_the_wrong_secret_ends_nothing_and_what_is_no_end_is_503(
+    authority: Authority, server: Server
+) -> None:
+    issued, other = issue(authority, scope=[MANAGE]), issue(authority, "other")
+    fill(server)
+    wrong = basic_of(issued).replace("Basic ", "Basic AA")
+    assert sent(authority, "DELETE", SELF, wrong) == 401
+    assert sent(authority, "DELETE", SELF, bearer(other.token + "x")) == 401
+    path = PATHS + issued.pat.id
+    assert sent(authority, "DELETE", path, basic_of(other)) == 403
+    assert sent(authority, "GET", path, basic_of(issued)) == 503
+    assert sent(authority, "GET", "/", basic_of(issued)) == 503
+    fill(server, 0)
+    assert answers(authority, basic_of(issued))
+
+
+def test_an_operator_takes_away_what_they_want(authority: Authority, server: Server) -> None:
+    made = [issue(authority, f"n{number}") for number in range(4)]
+    access = authority.exchange(made[3].pat.id, made[3].secret).value
+    fill(server)
+    authority.disable(made[0].pat.id)
+    authority.update(made[2].pat.id, scope=["reports:read"])
+    authority.update(made[2].pat.id, expires_in=timedelta(days=1))
+    authority.delete(made[1].pat.id)
+    authority.disable_owner("alice")
+    fill(server, 0)
+    authority.enable_owner("alice")
+    assert [answers(authority, basic_of(one)) for one in made] == [False, False, True, True]
+    narrowed = authority.get(made[2].pat.id)
+    assert narrowed.scope == ("reports:read",)
+    assert narrowed.expires_at < made[2].pat.expires_at  # type: ignore[operator]
+    first, *_ = authority.list(sort="expirationDate")
+    assert first.id == narrowed.id, "its entry was met, and mended"
+    fill(server)
+    assert authority.revoke_owner("alice") == 3
+    fill(server, 0)
+    assert not answers(authority, bearer(access))
+    assert authority.list() == []
