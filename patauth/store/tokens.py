@@ -120,14 +120,16 @@ class Tokens:
     def delete_all(self) -> Iterator[int]:
         """Delete the access tokens of all tenants under the key prefix. At the end, this is durable.
 
-        Read the whole key space with SCAN, and yield the number of deleted tokens after each step.
+        Read the whole key space of each server with SCAN, and yield the number of deleted tokens after each
+        step. Tokens in a slot that moves to another node meanwhile may be missed.
         """
-        cursor: Any = 0
-        while True:
-            scan = ("SCAN", cursor, "MATCH", self.keys.access_tokens, "COUNT", 1000)
-            ((cursor, found),) = self.scripts.call([scan], retry=True)
-            # One DEL for each key: a cluster refuses a command with keys of several slots.
-            yield sum(self.scripts.call([("DEL", key) for key in found])) if found else 0
-            if int(cursor) == 0:
-                break
-        self.scripts.confirm(self.keys.barrier("store"))
+        for server, tag in self.scripts.parts():
+            cursor: Any = 0
+            while True:
+                scan = ("SCAN", cursor, "MATCH", self.keys.access_tokens, "COUNT", 1000)
+                ((cursor, found),) = server.call([scan], retry=True)
+                # One DEL for each key: a cluster refuses a command with keys of several slots.
+                yield sum(self.scripts.call([("DEL", key) for key in found])) if found else 0
+                if int(cursor) == 0:
+                    break
+            self.scripts.confirm(self.keys.barrier(tag))

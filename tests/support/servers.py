@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socketserver
@@ -32,6 +33,14 @@ def binaries() -> dict[str, str]:
         if path is not None:
             found[name] = path
     return found
+
+
+CLUSTER = os.environ.get("TESTS_CLUSTER")  # a name of `binaries()`: run all tests on a cluster of these
+
+
+def engines() -> list[str]:
+    """The names of the engines that tests run on."""
+    return [CLUSTER] if CLUSTER else list(binaries())
 
 
 class Server:
@@ -117,6 +126,6 @@ def serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Itera
 
 
 # For claims about a store that several Authorities share, or that a test looks into.
-shared_engines = pytest.mark.parametrize("engine", list(binaries()), indirect=True)
+shared_engines = pytest.mark.parametrize("engine", engines(), indirect=True)
 # For claims that no engine has a part in: rights, arguments, messages, what a JSON Patch means.
-one_engine = pytest.mark.parametrize("engine", ["valkey"], indirect=True)
+one_engine = pytest.mark.parametrize("engine", [CLUSTER or "valkey"], indirect=True)
