@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -121,9 +120,9 @@ def test_a_store_that_loses_its_check_value_is_not_taken_over_by_who_has_no_key(
 @contextmanager
 def overheard(server: Server) -> Iterator[Callable[[], list[bytes]]]:
     """Yield a function that returns what MONITOR has shown since the last call, one command in one item."""
-    with socket.socket(socket.AF_UNIX) as connection, server.client() as client:
+    server = server.node_of("store")
+    with server.connected() as connection, server.client() as client:
         connection.settimeout(10)
-        connection.connect(server.socket)
         connection.sendall(b"MONITOR\r\n")
         lines = connection.makefile("rb")
         assert lines.readline() == b"+OK\r\n"

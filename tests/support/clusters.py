@@ -38,6 +38,9 @@ class Node(Server):
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, protocol=2, socket_timeout=60)
 
+    def connected(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port))
+
     def cluster(self, *words: object) -> Any:
         """Run a CLUSTER command on this node."""
         with self.client() as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import socketserver
 import subprocess
 import threading
@@ -72,6 +73,16 @@ class Server:
 
     def client(self) -> redis.Redis:
         return redis.Redis(unix_socket_path=self.socket, protocol=2, socket_timeout=60)
+
+    def connected(self) -> socket.socket:
+        """Return a socket of the test's own."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self.socket)
+        return connection
+
+    def node_of(self, tag: str) -> Server:
+        """Return the server that has the keys with a hash tag; in a cluster, that is one of its nodes."""
+        return self
 
     def kill(self) -> None:
         self.process.kill()

@@ -83,7 +83,7 @@ def read_slots(reply: Any, host: str) -> list[str | None]:
             if name != b"?":  # the node has no name that anybody knows
                 address = _address((name or b"").decode() or host, port)
                 addresses[first : last + 1] = [address] * (last + 1 - first)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, AttributeError) as problem:
         raise StoreUnavailable(detail=f"CLUSTER SLOTS was not understood: {problem}") from None
     if not any(addresses):
         raise StoreUnavailable(detail="the node knows of no slots; is it in the cluster?")
@@ -114,6 +114,7 @@ class Cluster:
         self._is_settled = False
         self._nodes: dict[str, Connections] = {}
         self._slots: list[Connections | None] = []  # no map yet
+        self._moved: dict[int, str] = {}  # slots that moved since somebody was asked for the map
         self._turns = deque(seeds)  # whom to ask for the map, in turn
         self._refresh_at = 0.0  # when the map is too old
         self._reset()
@@ -148,11 +149,14 @@ class Cluster:
             self._begin(deadline)
         slot = slot_of(tag)
         node = self._slots[slot]
-        if retry and node is not None:  # a short cut for almost all requests
+        unit = Unit(slot, packed, count)
+        if node is not None:  # a short cut for almost all requests
             replies = self._ask(node, packed, count, deadline, retry, patience)
             if type(replies[0]) is not Elsewhere and self._slots[slot] is node:
                 return replies
-        return self._route([Unit(slot, packed, count)], deadline, retry, patience)
+            if replies := self._final(node, unit, replies, deadline, retry, patience):
+                return replies
+        return self._route([unit], deadline, retry, patience)
 
     def parts(self, deadline: float) -> list[Part]:
         """Return the primaries, as `Transport.parts` says."""
@@ -200,17 +204,8 @@ class Cluster:
                 count = sum([units[number].size for number in numbers])
                 replies = iter(self._ask(node, packed, count, deadline, retry, patience))
                 for number in numbers:
-                    unit = units[number]
-                    answer = list(islice(replies, unit.size))
-                    if type(answer[0]) is Elsewhere:
-                        answer = self._follow(node, answer[0], unit, deadline, retry, patience)
-                    elif self._slots[unit.slot] is not node:
-                        # The slot has moved meanwhile. This may come from a primary that was stopped, and
-                        # does not know yet that another one has taken its place.
-                        if not retry:
-                            raise Unanswered(detail="the node that answered no longer has the slot")
-                        answer = []
-                    if answer:
+                    answer = list(islice(replies, units[number].size))
+                    if answer := self._final(node, units[number], answer, deadline, retry, patience):
                         answers[number] = answer
             if len(answers) == len(units):
                 return [reply for number in range(len(units)) for reply in answers[number]]
@@ -228,18 +223,30 @@ class Cluster:
                 found.setdefault(node, []).append(number)
         return found
 
-    def _follow(
+    def _final(
         self,
         node: Connections,
-        said: Elsewhere,
         unit: Unit,
+        answer: list[Any],
         deadline: float,
         retry: bool,
         patience: float,
     ) -> list[Any]:
-        """Do what a node said in place of an answer. Return the answer, empty if the map has it now."""
+        """Return the answer to a unit, after a redirect if `node` gave one; empty: ask by the map again."""
+        said = answer[0]
+        if type(said) is not Elsewhere:
+            if self._slots[unit.slot] is node:
+                return answer
+            # The slot has moved meanwhile. This may come from a primary that was stopped, and does not know
+            # yet that another one has taken its place.
+            if not retry:
+                raise Unanswered(detail="the node that answered no longer has the slot")
+            return []
         if said.text.startswith("MOVED "):
-            self._slots[unit.slot] = self._node(self._named(said, node))
+            address = self._named(said, node)
+            self._slots[unit.slot] = self._node(address)
+            self._moved[unit.slot] = address
+            self._turns.appendleft(address)  # the others may not know of the move yet
             self._refresh_soon()
             return []
         if said.text.startswith("ASK "):
@@ -343,6 +350,7 @@ class Cluster:
         for _ in range(len(self._turns)):
             address = self._turns[0]
             self._turns.rotate(-1)
+            self._moved = {}
             asked = self._connect(address)  # not a node's own pool, whose new connections need a map
             try:
                 (reply,) = asked.call([("CLUSTER", "SLOTS")], deadline(), retry=True)
@@ -355,13 +363,15 @@ class Cluster:
                 asked.close()
         raise failure
 
-    def _take(self, addresses: Sequence[str | None]) -> None:
+    def _take(self, addresses: list[str | None]) -> None:
         """Use a new map, and close the connections to nodes that have no slot any more."""
+        for slot, address in list(self._moved.items()):
+            addresses[slot] = address
         nodes = {address: self._node(address) for address in dict.fromkeys(addresses) if address}
         with self._lock:
             gone = [self._nodes.pop(address) for address in list(self._nodes) if address not in nodes]
             self._slots = [nodes[address] if address else None for address in addresses]
-        asked = (address for address in self._turns if address in nodes or address in self._seeds)
+        asked = (address for address in list(self._turns) if address in nodes or address in self._seeds)
         self._turns = deque(dict.fromkeys([*asked, *nodes]))
         self._refresh_at = monotonic() + REFRESH
         for node in gone:
