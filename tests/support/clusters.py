@@ -46,6 +46,11 @@ class Node(Server):
         with self.client() as client:
             return client.execute_command("CLUSTER", *words)
 
+    def info(self, section: str) -> bytes:
+        """Return a section of INFO as text."""
+        with self.client() as client:
+            return bytes(client.execute_command("INFO " + section.upper(), NEVER_DECODE=[]))
+
     @property
     def id(self) -> str:
         return str(self.cluster("MYID").decode())
@@ -65,6 +70,7 @@ class Cluster:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = nodes
         self.url = f"redis+cluster://{','.join(node.address for node in nodes)}"
+        self.replicas: list[Node] = []
         bounds = [number * SLOTS // len(nodes) for number in range(len(nodes) + 1)]
         for number, node in enumerate(nodes):
             node.cluster("SET-CONFIG-EPOCH", number + 1)
@@ -81,8 +87,19 @@ class Cluster:
 
     def node_of(self, tag: str) -> Node:
         """Return the node that has the keys with a hash tag."""
-        address = self.nodes[0].slots()[slot_of(tag.encode())]
-        return next(node for node in self.nodes if node.address == address)
+        asked = next(node for node in self.nodes if node.answers())
+        address = asked.slots()[slot_of(tag.encode())]
+        return next(node for node in [*self.nodes, *self.replicas] if node.address == address)
+
+    def add_replica(self, replica: Node, primary: Node) -> None:
+        """Make a node that has just started the replica of a primary, and wait until it has its data."""
+        primary.cluster("MEET", "127.0.0.1", replica.port, replica.bus)
+        until(lambda: primary.id.encode() in replica.cluster("NODES"))
+        until(lambda: all(replica.id.encode() in node.cluster("NODES") for node in self.nodes))
+        replica.cluster("REPLICATE", primary.id)
+        until(lambda: b"master_link_status:up" in replica.info("replication"))
+        until(lambda: all(replica.address in _replicas(node) for node in self.nodes))
+        self.replicas.append(replica)
 
     def client(self) -> Any:
         return RedisCluster(
@@ -127,7 +144,16 @@ class Cluster:
         self.end_move(slot, target)
 
 
-def _free_ports(count: int) -> list[int]:
+def _replicas(node: Node) -> list[str]:
+    """Return the addresses of all replicas that a node knows."""
+    return [
+        f"{named[0].decode()}:{named[1]}"
+        for _, _, _, *replicas in node.cluster("SLOTS")
+        for named in replicas
+    ]
+
+
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [listener.getsockname()[1] for listener in taken]
@@ -136,7 +162,7 @@ def _free_ports(count: int) -> list[int]:
 @contextmanager
 def running_cluster(binary: str, folder: Path, *options: str) -> Iterator[Cluster]:
     """Start a cluster in subfolders of `folder`; stop all of its nodes at the end."""
-    ports = _free_ports(2 * NODES)
+    ports = free_ports(2 * NODES)
     with ExitStack() as stack:
         nodes = []
         for number in range(NODES):
