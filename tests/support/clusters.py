@@ -14,6 +14,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from patauth.store.transport.cluster import SLOTS, slot_of
 from tests.support.servers import Server, until
 
+Tls = tuple[Path, Path]  # a certificate and its key
 NODES = 3
 NODE_TIMEOUT = 2.0  # s
 
@@ -21,14 +22,26 @@ NODE_TIMEOUT = 2.0  # s
 class Node(Server):
     """A node of a cluster on a port of 127.0.0.1, in a folder of its own."""
 
-    def __init__(self, binary: str, folder: Path, port: int, bus: int, *options: str) -> None:
+    def __init__(
+        self, binary: str, folder: Path, port: int, bus: int, *options: str, tls: Tls | None = None
+    ) -> None:
         self.folder = folder
         self.port = port
         self.bus = bus
-        self.address = f"127.0.0.1:{port}"
+        self.address = f"{'localhost' if tls else '127.0.0.1'}:{port}"
         self.url = f"redis://{self.address}"
+        listening = ["--port", str(port)]
+        self._given: dict[str, Any] = {}  # to the test's own client
+        if tls is not None:
+            chain, key = map(str, tls)
+            listening = [
+                "--port", "0", "--tls-port", str(port), "--tls-cert-file", chain, "--tls-key-file", key,
+                "--tls-ca-cert-file", chain, "--tls-auth-clients", "no", "--tls-cluster", "yes",
+                "--cluster-announce-hostname", "localhost", "--cluster-preferred-endpoint-type", "hostname",
+            ]  # fmt: skip
+            self._given = {"ssl": True, "ssl_ca_certs": chain}
         self._command = [
-            binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
+            binary, *listening, "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
             "--appendonly", "yes",
             "--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-require-full-coverage", "no",
             "--cluster-node-timeout", str(round(NODE_TIMEOUT * 1000)), "--daemonize", "no", *options,
@@ -36,7 +49,7 @@ class Node(Server):
         self.start()
 
     def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port, protocol=2, socket_timeout=60)
+        return redis.Redis(port=self.port, protocol=2, socket_timeout=60, **self._given)
 
     def connected(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port))
@@ -160,15 +173,18 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running_cluster(binary: str, folder: Path, *options: str) -> Iterator[Cluster]:
-    """Start a cluster in subfolders of `folder`; stop all of its nodes at the end."""
+def running_cluster(binary: str, folder: Path, *options: str, tls: Tls | None = None) -> Iterator[Cluster]:
+    """Start a cluster in subfolders of `folder`; stop all of its nodes at the end.
+
+    With `tls`, the nodes have that certificate of "localhost", and go by this name.
+    """
     ports = free_ports(2 * NODES)
     with ExitStack() as stack:
         nodes = []
         for number in range(NODES):
             place = folder / f"node-{number}"
             place.mkdir()
-            node = Node(binary, place, ports[number], ports[NODES + number], *options)
+            node = Node(binary, place, ports[number], ports[NODES + number], *options, tls=tls)
             stack.callback(node.stop)
             nodes.append(node)
         yield Cluster(nodes)

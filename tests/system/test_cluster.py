@@ -21,11 +21,13 @@ from patauth.crypto.profiles import PROFILES
 from patauth.store.scripts import NotDurable
 from patauth.store.transport.cluster import Cluster as Transport
 from patauth.store.transport.cluster import slot_of
-from tests.support.authorities import basic_of, bearer, issue
+from tests.house.test_docs import blocks, use_all
+from tests.support.authorities import basic_of, bearer, issue, patient
 from tests.support.clusters import NODE_TIMEOUT, Cluster, Node, free_ports, running_cluster
 from tests.support.internals import transport_of
 from tests.support.paths import ROOT
 from tests.support.servers import binaries, refused_in, until
+from tests.support.tls import certificate
 
 RECOVERY = NODE_TIMEOUT + 1.5  # s, from the end of a primary to the first answer of its replica
 
@@ -392,6 +394,30 @@ def test_a_forked_child_has_connections_of_its_own(cluster: Cluster, authority: 
         for one in issued:
             assert authority.authenticate(basic_of(one)).pat_id == one.pat.id
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_with_tls_and_the_rights_of_the_documents_everything_works_on_every_node(tmp_path: Path) -> None:
+    """The wheel's server has no TLS, so this needs redis-server on PATH."""
+    tls = certificate(tmp_path)
+    (line,) = (block for block in blocks("docs/deployment.md", "") if block.startswith("ACL SETUSER"))
+    rights = [*line.replace("PASSWORD", "p%w").split()[3:], "+cluster|slots", "+asking"]
+    with running_cluster(
+        binaries()["redis-server"], tmp_path, "--user", "patauth", *rights, tls=tls
+    ) as cluster:
+        seeds = ",".join(node.address for node in cluster.nodes)
+        url = f"rediss+cluster://patauth:p%25w@{seeds}?ssl_ca_certs={tls[0]}"
+        use_all(url)
+        with patient(url) as authority:
+            pats = pats_by_node(authority, cluster)
+            source, target, _ = cluster.nodes
+            cluster.move(slot_of(tag_of(pats[source][0]).encode()), source, target)
+            for issued, *_ in pats.values():
+                assert authority.authenticate(basic_of(issued)).pat_id == issued.pat.id
+        with patient(url.replace("p%25w", "wrong")) as stranger, pytest.raises(StoreUnavailable):
+            stranger.ping()
+        with patient(url.partition("?")[0]) as trusting, pytest.raises(StoreUnavailable) as refused:
+            trusting.ping()
+        assert "certificate" in (refused.value.detail or "").lower()
 
 
 def test_one_node_by_itself_is_refused_by_name(cluster: Cluster) -> None:

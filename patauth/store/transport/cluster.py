@@ -149,14 +149,15 @@ class Cluster:
             self._begin(deadline)
         slot = slot_of(tag)
         node = self._slots[slot]
+        if node is None:
+            return self._route([Unit(slot, packed, count)], deadline, retry, patience)
+        replies = self._ask(node, packed, count, deadline, retry, patience)
+        if type(replies[0]) is not Elsewhere and self._slots[slot] is node:
+            return replies  # the way of almost all requests
         unit = Unit(slot, packed, count)
-        if node is not None:  # a short cut for almost all requests
-            replies = self._ask(node, packed, count, deadline, retry, patience)
-            if type(replies[0]) is not Elsewhere and self._slots[slot] is node:
-                return replies
-            if replies := self._final(node, unit, replies, deadline, retry, patience):
-                return replies
-        return self._route([unit], deadline, retry, patience)
+        return self._final(node, unit, replies, deadline, retry, patience) or self._route(
+            [unit], deadline, retry, patience
+        )
 
     def parts(self, deadline: float) -> list[Part]:
         """Return the primaries, as `Transport.parts` says."""
