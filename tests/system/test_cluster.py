@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,13 +16,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from patauth import Authority, InvalidCredentials, IssuedPat, Owner, StoreUnavailable
+from patauth.cli import program
 from patauth.crypto.profiles import PROFILES
 from patauth.store.scripts import NotDurable
+from patauth.store.transport.cluster import SLOTS, slot_of
 from patauth.store.transport.cluster import Cluster as Transport
-from patauth.store.transport.cluster import slot_of
-from tests.house.test_docs import blocks, use_all
+from tests.support.acl import acl_line, use_all
 from tests.support.authorities import basic_of, bearer, issue, patient
 from tests.support.clusters import NODE_TIMEOUT, Cluster, Node, free_ports, running_cluster
 from tests.support.internals import transport_of
@@ -399,11 +402,8 @@ def test_a_forked_child_has_connections_of_its_own(cluster: Cluster, authority: 
 def test_with_tls_and_the_rights_of_the_documents_everything_works_on_every_node(tmp_path: Path) -> None:
     """The wheel's server has no TLS, so this needs redis-server on PATH."""
     tls = certificate(tmp_path)
-    (line,) = (block for block in blocks("docs/deployment.md", "") if block.startswith("ACL SETUSER"))
-    rights = [*line.replace("PASSWORD", "p%w").split()[3:], "+cluster|slots", "+asking"]
-    with running_cluster(
-        binaries()["redis-server"], tmp_path, "--user", "patauth", *rights, tls=tls
-    ) as cluster:
+    options = ("--user", *acl_line("p%w")[2:], "+cluster|slots", "+asking")
+    with running_cluster(binaries()["redis-server"], tmp_path, *options, tls=tls) as cluster:
         seeds = ",".join(node.address for node in cluster.nodes)
         url = f"rediss+cluster://patauth:p%25w@{seeds}?ssl_ca_certs={tls[0]}"
         use_all(url)
@@ -418,6 +418,35 @@ def test_with_tls_and_the_rights_of_the_documents_everything_works_on_every_node
         with patient(url.partition("?")[0]) as trusting, pytest.raises(StoreUnavailable) as refused:
             trusting.ping()
         assert "certificate" in (refused.value.detail or "").lower()
+
+
+def test_the_command_line_asks_each_node(
+    cluster: Cluster, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(program, words)
+
+    monkeypatch.setenv("PATAUTH_STORE_URL", cluster.url)
+    pats_by_node(authority, cluster)
+    found = json.loads(run("store", "stats", "--output", "json").stdout)
+    assert [node["address"] for node in found["nodes"]] == [node.address for node in cluster.nodes]
+    assert sum(node["slots"] for node in found["nodes"]) == SLOTS
+    assert all(node["reachable"] and node["keys"] > 0 for node in found["nodes"])
+    assert f"{cluster.nodes[0].address} role" in run("store", "stats").stdout
+    said = {one["check"]: one for one in json.loads(run("doctor", "--output", "json").stdout)["findings"]}
+    assert said["cluster"]["finding"] == "The cluster has 3 primaries."
+    assert said["persistence"]["level"] == "ok"
+    lax, dead = (node for node in cluster.nodes if node is not cluster.node_of("store"))
+    with lax.client() as client:
+        client.config_set("appendonly", "no")
+        client.config_set("cluster-require-full-coverage", "yes")
+    dead.kill()
+    told = run("doctor").stdout
+    assert f"{lax.address}: There is no append-only file" in told
+    assert f"{dead.address} does not answer" in told
+    assert "all owners get 503" in told
+    alone = run("doctor", "--store", cluster.node_of("store").url).stdout
+    assert "redis+cluster://" in alone
 
 
 def test_one_node_by_itself_is_refused_by_name(cluster: Cluster) -> None:
