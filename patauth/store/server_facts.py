@@ -27,7 +27,7 @@ from .url import StoreUrl
 
 _CONFIG = (
     "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-to-write"
-    " cluster-require-full-coverage"
+    " cluster-require-full-coverage cluster-allow-reads-when-down"
 ).split()
 
 

@@ -60,6 +60,12 @@ def _cluster(nodes: Sequence[ServerFacts]) -> Iterator[Finding]:
             "While one shard is down, all owners get 503, and not just its own.",
             "Set `cluster-require-full-coverage no` on every node.",
         )
+    if any(node.config.get("cluster-allow-reads-when-down") == "yes" for node in nodes):
+        yield warning(
+            check,
+            "A node that is cut off still answers reads, so introspection may call a revoked token active.",
+            "Set `cluster-allow-reads-when-down no` on every node.",
+        )
     yield ok(check, f"The cluster has {len(nodes)} primaries.")
 
 

@@ -12,6 +12,7 @@ once a minute. Only the first map is read by the request that needs it, within i
 
 from __future__ import annotations
 
+import re
 import threading
 from binascii import crc_hqx
 from collections import deque
@@ -26,15 +27,16 @@ from ...concurrency.forks import after_fork_in_child
 from ...errors import StoreUnavailable
 from .pool import Connections
 from .protocol import MemoryFull, Part, PartlyDone, ScriptMissing, Unanswered
-from .wire import Command, Elsewhere, pack
+from .wire import Command, Elsewhere, load, pack
 
 SLOTS = 16_384
 REFRESH = 60.0  # s after which the map is read again
-_PAUSE = 0.1  # s between the end of a refresh and the next one
+_PAUSE = 0.25  # s between the end of a refresh and the next one
 _PATIENCE = 1.0  # s for one node to tell the map to the thread that refreshes it
 _ROUNDS = 4  # most nodes that a command is sent to in turn
 _STORE = b"store"  # the hash tag of the store key, and the node for a command without a key
 _ASKING = pack([("ASKING",)])
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?")  # a name or an IP address
 _WAITS = ("WAIT", "WAITAOF")
 
 _Call = Callable[[Sequence[Command]], list[Any]]
@@ -78,8 +80,8 @@ def read_slots(reply: Any, host: str) -> list[str | None]:
     addresses: list[str | None] = [None] * SLOTS
     try:
         for first, last, (name, port, *_), *_ in reply:
-            if not 0 <= first <= last < SLOTS or not 0 < port < 65_536:
-                raise ValueError("a range of slots or a port is wrong")
+            if not 0 <= first <= last < SLOTS:
+                raise ValueError("a range of slots is wrong")
             if name != b"?":  # the node has no name that anybody knows
                 address = _address((name or b"").decode() or host, port)
                 addresses[first : last + 1] = [address] * (last + 1 - first)
@@ -91,6 +93,9 @@ def read_slots(reply: Any, host: str) -> list[str | None]:
 
 
 def _address(host: str, port: int) -> str:
+    """Return the address of a node as a URL has it. Raise `ValueError`."""
+    if not _HOST.fullmatch(host) or not 0 < port < 65_536:
+        raise ValueError("a host or a port is wrong")
     return f"[{host}]:{port}" if ":" in host and host[0] != "[" else f"{host}:{port}"
 
 
@@ -108,6 +113,7 @@ class Cluster:
     """
 
     def __init__(self, seeds: Sequence[str], connect: Callable[[str], Connections]) -> None:
+        load()
         self._seeds = seeds
         self._connect = connect
         self.settle: Callable[[_Call], object] | None = None
@@ -203,7 +209,12 @@ class Cluster:
             for node, numbers in self._by_node(units, answers).items():
                 packed = b"".join([units[number].packed for number in numbers])
                 count = sum([units[number].size for number in numbers])
-                replies = iter(self._ask(node, packed, count, deadline, retry, patience))
+                try:
+                    replies = iter(self._ask(node, packed, count, deadline, retry, patience))
+                except PartlyDone as problem:
+                    if count == len(numbers) or type(problem.replies[-1]) is not Elsewhere:
+                        raise
+                    replies = iter([*problem.replies, None])  # a replica refuses to wait for a script
                 for number in numbers:
                     answer = list(islice(replies, units[number].size))
                     if answer := self._final(node, units[number], answer, deadline, retry, patience):
@@ -245,9 +256,12 @@ class Cluster:
             return []
         if said.text.startswith("MOVED "):
             address = self._named(said, node)
-            self._slots[unit.slot] = self._node(address)
-            self._moved[unit.slot] = address
-            self._turns.appendleft(address)  # the others may not know of the move yet
+            with self._lock:
+                self._slots[unit.slot] = self._node(address)
+                self._moved[unit.slot] = address
+                with suppress(ValueError):
+                    self._turns.remove(address)
+                self._turns.appendleft(address)  # the others may not know of the move yet
             self._refresh_soon()
             return []
         if said.text.startswith("ASK "):
@@ -298,11 +312,12 @@ class Cluster:
         Without a host, it is the host of the node that said it.
         """
         host, colon, port = said.text.split(" ")[-1].rpartition(":")
-        if not colon or not port.isdecimal():
-            raise StoreUnavailable(detail=f"a redirect was not understood: {said.text}")
-        if not host:
+        if colon and not host:
             host = next((one for one, other in self._nodes.items() if other is node), "").rpartition(":")[0]
-        return _address(host, int(port))
+        try:
+            return _address(host, int(port))
+        except ValueError:
+            raise StoreUnavailable(detail=f"a redirect was not understood: {said.text}") from None
 
     def _check_key(self, node: Connections, call: _Call) -> None:
         """Check the store key on a new connection, if it is to the node that has it."""
@@ -320,6 +335,9 @@ class Cluster:
             self.settle(here)
         except _NotHere:
             self._refresh_soon()
+        except StoreUnavailable:
+            self._is_settled = False  # no other node may serve a store that has another key now
+            raise
 
     def _refresh_soon(self) -> None:
         """Have another thread read the map, unless one does so already or has just done so."""

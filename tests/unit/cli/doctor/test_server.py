@@ -87,6 +87,7 @@ def test_the_nodes_of_a_cluster_are_judged_together() -> None:
         ([node(1), node(2, slots=8000)], "problem", "192 of 16384 slots"),
         ([node(1), down], "problem", "h:2 does not answer"),
         ([node(1), node(2, {"cluster-require-full-coverage": "yes"})], "warning", "all owners"),
+        ([node(1, {"cluster-allow-reads-when-down": "yes"}), node(2)], "warning", "introspection"),
         ([node(1, address="")], "problem", "as if it were alone"),
     ):
         found = judge_servers(nodes, Settings.of(store_url="redis://localhost"))

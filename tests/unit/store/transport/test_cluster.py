@@ -106,6 +106,10 @@ def test_a_map_names_the_primary_of_each_slot() -> None:
         [[-1, 1, [b"h", 1]]],
         [[0, 1, [b"h", 0]]],
         [[0, 1, [b"h", "1"]]],
+        [[0, 1, [b"h", 65536]]],
+        [[0, 1, [b"h/1?x", 1]]],
+        [[0, 1, [b"u@h", 1]]],
+        [[0, 1, [b"\xc3\xa9", 1]]],
         [[0, 1, [b"\xff", 1]]],
         [[0, 1, [b"?", 1]]],
         Elsewhere("CLUSTERDOWN x"),
@@ -236,6 +240,8 @@ def test_commands_go_to_the_nodes_of_their_slots_and_replies_come_in_order() -> 
         ),
         pytest.param({A: {"GET": f"-MOVED 1 {A}"}}, StoreUnavailable, {}, id="moved in a circle"),
         pytest.param({A: {"GET": ["-MOVED 1"]}}, StoreUnavailable, {A: 1}, id="moved to nowhere"),
+        pytest.param({A: {"GET": ["-MOVED 1 h/1:1"]}}, StoreUnavailable, {A: 1}, id="moved to no host"),
+        pytest.param({A: {"GET": ["-ASK 1 h:70000"]}}, StoreUnavailable, {A: 1}, id="ask a wrong port"),
         pytest.param({A: {"GET": ["-MOVED 1 h:x"]}}, StoreUnavailable, {A: 1}, id="moved to no port"),
         pytest.param({A: {"GET": [f"-ASK 1 {B}"]}}, "GET " + B, {A: 1, B: 2}, id="ask"),
         pytest.param(
@@ -294,6 +300,19 @@ def test_a_script_and_its_wait_stay_together_through_redirects(no_refresh: None)
     assert net.sent(C) == ["ASKING", "EVAL", "WAIT"]
 
 
+def test_a_replica_that_refuses_to_wait_for_a_script_that_it_has_not_run_is_left_for_its_primary(
+    no_refresh: None,
+) -> None:
+    """After a fail-over, the old primary answers MOVED to the script, and an error to WAIT."""
+    net = Net({A: {"WAIT": PartlyDone([Elsewhere(f"MOVED 1 {C}")], detail="no WAIT on replicas")}})
+    assert net.call(("EVAL", b"return {1}", 1, key(LOW)), ("WAIT", 1, 100), retry=False) == [
+        f"EVAL {C}", f"WAIT {C}"
+    ]  # fmt: skip
+    net = Net({A: {"GET": PartlyDone([Elsewhere(f"MOVED 1 {C}")], detail="ERR")}})
+    with pytest.raises(PartlyDone):
+        net.call(("DEL", key(LOW)), ("GET", key(LOW)))
+
+
 def test_behind_asking_a_wait_that_fails_leaves_the_scripts_answer() -> None:
     net = Net({A: {"EVAL": [f"-ASK 1 {B}"]}, B: {"WAIT": PartlyDone([b"OK", [1]], detail="NOREPLICAS")}})
     with pytest.raises(PartlyDone) as caught:
@@ -309,7 +328,10 @@ def test_what_has_an_unknown_outcome_is_never_sent_again() -> None:
     assert net.sent(B) == []
 
 
-def test_a_moved_slot_is_asked_at_its_new_node_from_then_on_and_the_map_is_read_again() -> None:
+def test_a_moved_slot_is_asked_at_its_new_node_from_then_on_and_the_map_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster_module, "_PAUSE", 0.0)
     net = Net({A: {"GET": f"-MOVED 1 {C}"}})
     net.call(("PING",))
     net.maps = halves(low=C)
@@ -483,7 +505,7 @@ def test_a_new_connection_checks_the_key_at_the_node_that_has_it_and_nowhere_els
     assert read == [["the key"]], "the slot has moved, so there is nothing to check here"
 
 
-def test_a_wrong_key_refuses_the_connection() -> None:
+def test_a_wrong_key_refuses_the_connection_and_all_else() -> None:
     net = Net({})
     settling(net)
     net.call(("PING",))
@@ -495,6 +517,10 @@ def test_a_wrong_key_refuses_the_connection() -> None:
     node = next(node for node in net.made if node.on_connect and node.address == A)
     with pytest.raises(StoreUnavailable, match="reachable"):
         node.on_connect(lambda commands: [])
+    sent = net.sent(B)
+    with pytest.raises(StoreUnavailable, match="reachable"):
+        net.call(("GET", key(HIGH)))
+    assert net.sent(B) == sent, "nor does any other node serve such a store"
 
 
 # -- parts --------------------------------------------------------------------------------------------
