@@ -211,7 +211,7 @@ def test_what_is_done_with_one_pat_takes_as_many_commands_whatever_the_owner_has
         ]
         return [commands_of(step) for step in steps]
 
-    costs("somebody")  # after this, the server knows all scripts
+    costs("few"), costs("many")  # a server that lacks a script is sent it once
     assert costs("few") == costs("many")
 
 
