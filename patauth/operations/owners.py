@@ -64,4 +64,4 @@ def _patient(actor: Actor) -> OwnerChanges:
 
 def _tag(actor: Actor, owner_id: str) -> str:
     check_id(owner_id, "owner_id")
-    return actor.store.settle_key().owner_tag(actor.settings.tenant, owner_id)
+    return actor.store.settle_known_key().owner_tag(actor.settings.tenant, owner_id)

@@ -42,7 +42,7 @@ def compare_and_set(
 ) -> list[PersonalAccessToken]:
     """Change PATs of one owner together; return them. Raise `NotFound`, and what `decide` raises."""
     pats, tag = actor.store.pats, pat_ids[0].tag
-    actor.store.settle_key()
+    actor.store.settle_known_key()
     for _ in range(_TRIES):
         records = pats.read(pat_ids)  # before the caller is judged: `Pats.window` counts from here
         judged = actor.judged()

@@ -15,7 +15,7 @@ from .keys import Keys
 from .scripts import Wait
 from .store import Store
 from .transport.pool import Connections
-from .transport.wire import Command, Tls, redis_connection
+from .transport.wire import Command, Tls, of_cluster, redis_connection
 from .url import StoreUrl
 
 _DISK_PATIENCE = 2.0  # s; a busy disk may take longer to write than a replica takes to answer
@@ -41,7 +41,7 @@ def open_store(
         clock=clock,
         request_seconds=request_seconds,
     )
-    if settings.durability and url.engine != "server":
+    if settings.durability and url.engine not in ("server", "cluster"):
         raise ConfigurationError("durability: 'replicas:N' is for a server; this store has no replicas")
     if url.engine == "memory":
         from .transport.memory import MemoryTransport
@@ -60,17 +60,30 @@ def open_store(
         after_fork_in_child(engine.after_fork)
         wait = ("WAITAOF", 1, 0, round(patience * 1000))
     else:
-        redis_connection(url.server, 1, 1)  # report a wrong URL now, not at the first request
+        for server in map(url.node, url.seeds) if url.seeds else (url.server,):
+            redis_connection(server, 1, 1)  # report a wrong URL now, not at the first request
         if url.server.startswith("rediss:"):
             tls = Tls(url.server)
         if settings.durability:
             wait = ("WAIT", settings.durability, round(patience * 1000))
-    connections = Connections(
-        (lambda: "unix://" + quote(engine.acquire())) if engine else (lambda: url.server),
+    connect = partial(
+        Connections,
         connect_timeout=settings.connect_timeout,
         command_timeout=settings.command_timeout,
         limit=settings.max_connections,
         tls=tls,
+    )
+    if url.engine == "cluster":
+        from .transport.cluster import Cluster
+
+        cluster = Cluster(
+            url.seeds, lambda address: connect(lambda: url.node(address), read_error=of_cluster)
+        )
+        store = make(cluster, wait=Wait(wait, patience))
+        cluster.settle = store.settle_key
+        return store
+    connections = connect(
+        (lambda: "unix://" + quote(engine.acquire())) if engine else (lambda: url.server),
         on_failure=engine.revive if engine else None,
         admit=engine.admit if engine else None,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..model.pat_id import PatId
 from ..model.quota import Quota
@@ -88,11 +88,15 @@ class Owners:
         An owner's entries and records are written in one step, so an entry never waits for its record. Reads
         the whole key space with SCAN.
         """
-        for found in self.scripts.scan("SCAN", match=self.keys.owner_indexes, count=1000):
+        for found in self._index_keys():
             yield 0
             for tag, owner_id in map(self.keys.owner_in, found):
                 for entries in self._entries(owner_id, tag, _PIECE):
                     yield self.mend(owner_id, tag, entries)
+
+    def _index_keys(self) -> Iterator[list[Any]]:
+        for server, _ in self.scripts.parts():
+            yield from server.scan("SCAN", match=self.keys.owner_indexes, count=1000)
 
     def walk(self, owner_id: str, tag: str, size: int) -> Iterator[tuple[list[bytes], list[PatId]]]:
         """Yield the entries and ids of all PATs of an owner, in order of creation and in pieces of `size`.

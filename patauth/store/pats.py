@@ -101,7 +101,9 @@ class Pats:
 
     def now(self, tag: str) -> int:
         """Return the time of the clock that the keys of an owner tag are judged by, ms since 1970."""
-        return int(self.scripts.run(_READ, [self.keys.barrier(tag)])[0])
+        now = int(self.scripts.run(_READ, [self.keys.barrier(tag)])[0])
+        _check_clock(now)
+        return now
 
     def read(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
         """Return the records of PATs in order, None for a missing one. All must have the same owner tag."""

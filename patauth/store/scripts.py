@@ -152,9 +152,17 @@ class Scripts:
         """Return these scripts with a new deadline for each call."""
         return self._with(self._begin)
 
-    def _with(self, deadline: Callable[[], Deadline]) -> Scripts:
+    def parts(self) -> Iterator[tuple[Scripts, str]]:
+        """Yield these scripts for each server that has a part of the keys, and a hash tag that it has.
+
+        For commands without a key, such as SCAN. Raise `StoreUnavailable`.
+        """
+        for transport, tag in self._transport.parts(self.deadline().at):
+            yield self._with(self.deadline, transport), tag
+
+    def _with(self, deadline: Callable[[], Deadline], transport: Transport | None = None) -> Scripts:
         other = object.__new__(Scripts)
-        vars(other).update(vars(self), deadline=deadline)
+        vars(other).update(vars(self), deadline=deadline, _transport=transport or self._transport)
         return other
 
     def run(
@@ -195,15 +203,16 @@ class Scripts:
     def ask(self, call: Prepared, gaps: tuple[bytes, ...], at: float) -> Any:
         """Send a prepared call and return the answer, whatever its form.
 
-        `gaps` are the values for the gaps. `at` is the deadline, an instant of `time.monotonic()` (s).
+        `gaps` are the values for the gaps; the first one is the hash tag of the keys. `at` is the deadline,
+        an instant of `time.monotonic()` (s).
         """
         if self._clock is not None:
             gaps = (*gaps, b"%013d" % self._clock())
-        filled = call.form % gaps
+        filled, tag = call.form % gaps, gaps[0]
         try:
-            return self._transport.send(filled, 1, at, retry=True)[0]
+            return self._transport.send(filled, 1, at, retry=True, tag=tag)[0]
         except ScriptMissing:
-            return self._transport.send(call.in_full(filled), 1, at, retry=True)[0]
+            return self._transport.send(call.in_full(filled), 1, at, retry=True, tag=tag)[0]
 
     def run_durably(
         self,

@@ -1,28 +1,34 @@
-"""Facts about a server, for `patauth doctor` and `patauth store stats`. No request needs them.
+"""Facts about a server or the nodes of a cluster, for `patauth doctor` and `patauth store stats`.
 
-Each command goes out alone, over a separate connection, since a user with few rights (ACL) may run some
-commands and not others. A fact without an answer is None, and `denied` names the command.
+No request needs them. Each command goes out alone, over a separate connection, since a user with few rights
+(ACL) may run some commands and not others. A fact without an answer is None, and `denied` names the command.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
 import hiredis
 
+from ..errors import StoreUnavailable
 from ..settings import Settings
 from .keys import Keys
 from .local.engine import LocalEngine
+from .transport.cluster import read_slots
 from .transport.protocol import unavailable
 from .transport.wire import ErrorReply, Wire, WireError
 from .url import StoreUrl
 
-_CONFIG = "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-to-write".split()
+_CONFIG = (
+    "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-to-write"
+    " cluster-require-full-coverage cluster-allow-reads-when-down"
+).split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,9 @@ class ServerFacts:
     unsure: float = 0.0  # s; half of the round trip in which `ahead` was measured
     store_key: bool | None = None  # whether the store holds the store key
     denied: tuple[str, ...] = ()  # commands that were refused
+    address: str = ""  # of a node of a cluster
+    slots: int = 0  # how many slots of a cluster it has
+    failure: str = ""  # why the node did not answer
 
     @property
     def kind(self) -> str | None:
@@ -86,15 +95,49 @@ def read_facts(settings: Settings) -> ServerFacts:
         engine.release()
 
 
+def read_nodes(settings: Settings) -> list[ServerFacts]:
+    """Ask each primary of a cluster; of another store, its server. `read_facts` says what else holds.
+
+    Raise `StoreUnavailable` if no node knows the cluster. One that does not answer has a `failure`.
+    """
+    url = StoreUrl.read(settings.store_url)
+    if url.engine != "cluster":
+        return [read_facts(settings)]
+    found = []
+    for address, slots in _slots(url, settings).items():
+        try:
+            facts = _read(url.node(address), settings, None)
+        except StoreUnavailable as problem:
+            facts = ServerFacts(failure=problem.detail or str(problem))
+        found.append(replace(facts, address=address, slots=slots))
+    return found
+
+
+def _slots(url: StoreUrl, settings: Settings) -> Counter[str]:
+    """Return how many slots each primary of a cluster has, by address."""
+    failure = StoreUnavailable()
+    for seed in url.seeds:
+        try:
+            with closing(Wire(url.node(seed), settings.connect_timeout, settings.command_timeout)) as wire:
+                until = time.monotonic() + settings.command_timeout
+                (reply,) = wire.exchange([("CLUSTER", "SLOTS")], until)
+            return Counter(filter(None, read_slots(reply, seed.rpartition(":")[0])))
+        except (WireError, OSError, hiredis.HiredisError) as problem:
+            failure = unavailable(problem)
+        except StoreUnavailable as problem:
+            failure = problem
+    raise failure
+
+
 def _read(url: str, settings: Settings, engine: LocalEngine | None) -> ServerFacts:
     denied: list[str] = []
 
     def ask(*command: Any) -> Any:
         try:
             return wire.exchange([command], time.monotonic() + settings.command_timeout)[0]
-        except ErrorReply:  # NOPERM, or a hosted server that has no such command
+        except ErrorReply as problem:  # NOPERM, or a hosted server that has no such command
             name = str(command[0])
-            if name not in denied:
+            if name not in denied and not str(problem).startswith("MOVED "):  # that of another node
                 denied.append(name)
             return None
 

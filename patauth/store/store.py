@@ -22,7 +22,7 @@ from .owner_changes import OwnerChanges
 from .owners import Owners
 from .pats import Pats
 from .scripts import Call, Scripts, Wait
-from .store_key import StoreKey
+from .store_key import AnotherKey, StoreKey
 from .tenant_index import TenantIndex
 from .tokens import Tokens
 from .transport.protocol import Transport
@@ -184,3 +184,18 @@ class Store:
             # The key must be durable before its first use.
             self._scripts.confirm(self._keys.barrier("store"), call)
         return ring
+
+    def settle_known_key(self) -> Keyring:
+        """Settle the store key as `settle_key` does, or go on with the known one if its server is down.
+
+        In a cluster, that may be another server than the one of the PATs that a call is to end. Raise
+        `StoreUnavailable`, also when the store has another key.
+        """
+        try:
+            return self.settle_key()
+        except AnotherKey:
+            raise
+        except StoreUnavailable:
+            if self.known_keyring is None:
+                raise
+            return self.known_keyring

@@ -38,7 +38,7 @@ class StoreKey:
 
         Return the keyring, and whether this wrote anything.
 
-        Raise `StoreUnavailable` when the store has another key; `detail` then names `secret_key`.
+        Raise `AnotherKey`, or `StoreUnavailable`.
         """
         mine = self._key or secrets.token_bytes(32)
         ring = self.keyring or Keyring(mine)
@@ -85,5 +85,9 @@ class StoreKey:
             raise _refused("the store key has changed; was another store put in its place?")
 
 
-def _refused(why: str) -> StoreUnavailable:
-    return StoreUnavailable(detail=f"secret_key: {why}")
+class AnotherKey(StoreUnavailable):
+    """The store has another key than this process, or none that can be used. `detail` names `secret_key`."""
+
+
+def _refused(why: str) -> AnotherKey:
+    return AnotherKey(detail=f"secret_key: {why}")

@@ -240,6 +240,8 @@ class TenantIndex:
         """
         marked = [_id(member, _MARK_BYTES) for member in marks[::2]]
         set_at = [_ms(score) for score in marks[1::2]]
+        if len(set_at) != len(marked):
+            raise not_understood("tenant index", "a mark without a time")
         removed = 0
         for done in range(_AT_ONCE, len(marked) + _AT_ONCE, _AT_ONCE):
             self.mend(list(dict.fromkeys(marked[done - _AT_ONCE : done])), now)
@@ -253,7 +255,7 @@ class TenantIndex:
                 last = min(last, set_at[-1] - 1)
             if set_at[0] <= last:
                 command = ("ZREMRANGEBYSCORE", self._keys.tenant_marks, "-inf", last)
-                removed += self._scripts.call([command])[0]
+                removed += understood(self._scripts.call([command]), int)[0]
         return removed
 
     def sweep(self, now: int) -> Iterator[int]:
@@ -310,7 +312,8 @@ class TenantIndex:
                 ("ZADD", self._keys.tenant_expires, "XX", *chain(*expires)),
             )
         replies = self._scripts.call(commands) if commands else []
-        return Mended(sum(replies[: len(self._names)]) if gone else 0, unborn)
+        removed = understood(replies, *[int] * len(self._names))[: len(self._names)] if gone else []
+        return Mended(sum(removed), unborn)
 
     def _unborn(self, missing: Sequence[PatId], now: int) -> set[PatId]:
         """Return those PATs without a record whose creation may be under way."""

@@ -141,16 +141,18 @@ class Tokens:
     def delete_all(self) -> Iterator[int]:
         """Delete the access tokens of all tenants under the key prefix. At the end, this is durable.
 
-        Read the whole key space with SCAN, and yield the number of deleted tokens after each step. Then
-        delete the indexes that count the tokens.
+        Read the whole key space of each server with SCAN, and yield the number of deleted tokens after each
+        step. Then delete the indexes that count the tokens. What is in a slot that moves to another node
+        meanwhile may be missed.
         """
-        yield from self._delete_matching(self.keys.access_tokens)
-        for _ in self._delete_matching(self.keys.token_indexes):
-            pass
-        self.scripts.confirm(self.keys.barrier("store"))
+        for server, tag in self.scripts.parts():
+            yield from self._delete_matching(server, self.keys.access_tokens)
+            for _ in self._delete_matching(server, self.keys.token_indexes):
+                pass
+            self.scripts.confirm(self.keys.barrier(tag))
 
-    def _delete_matching(self, pattern: bytes) -> Iterator[int]:
-        for found in self.scripts.scan("SCAN", match=pattern, count=1000):
+    def _delete_matching(self, server: Scripts, pattern: bytes) -> Iterator[int]:
+        for found in server.scan("SCAN", match=pattern, count=1000):
             # One DEL for each key: a cluster refuses a command with keys of several slots.
             deletions = [("DEL", key) for key in found]
             yield sum(understood(self.scripts.call(deletions), *[int] * len(found))) if found else 0

@@ -49,6 +49,7 @@ def authority_at(url: str, **settings: Any) -> Authority:
         "exchange_quota": MUCH,
         "failure_quota": MUCH,
         "access_token_ttl": 43_200,  # s
+        "max_tokens_per_secret": 1_000_000,
         # Patient on a busy machine; but at 0.5, the deadline of a request, each would set its socket again.
         "connect_timeout": 0.4,
         "command_timeout": 0.4,

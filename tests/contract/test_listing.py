@@ -388,6 +388,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MOST", 10)
 
 
+@shared_engines
 @each("lack", EXPIRIES)
 @each(
     "asked",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -118,12 +117,31 @@ def test_a_store_that_loses_its_check_value_is_not_taken_over_by_who_has_no_key(
     assert store.get() == (OUTSIDE, check_of(OURS))
 
 
+def test_in_a_store_of_another_key_nothing_is_removed(make_at: Make, store: Any) -> None:
+    """A removal does without the server of the key, and not without the right key."""
+    authority = make_at()
+    issued = issue(authority)
+    made = store.get()
+    store.set(THEIRS, check_of(THEIRS))
+    for remove in (
+        lambda: authority.delete(issued.pat.id),
+        lambda: authority.revoke_owner("alice"),
+        lambda: authority.disable_owner("alice"),
+        lambda: authority.disable(issued.pat.id),
+    ):
+        with pytest.raises(StoreUnavailable) as refused:
+            remove()
+        assert "secret_key" in (refused.value.detail or "")
+    store.set(*made)
+    assert authority.authenticate(basic_of(issued)).pat_id == issued.pat.id
+
+
 @contextmanager
 def overheard(server: Server) -> Iterator[Callable[[], list[bytes]]]:
     """Yield a function that returns what MONITOR has shown since the last call, one command in one item."""
-    with socket.socket(socket.AF_UNIX) as connection, server.client() as client:
+    server = server.node_of("store")
+    with server.connected() as connection, server.client() as client:
         connection.settimeout(10)
-        connection.connect(server.socket)
         connection.sendall(b"MONITOR\r\n")
         lines = connection.makefile("rb")
         assert lines.readline() == b"+OK\r\n"

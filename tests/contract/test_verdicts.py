@@ -26,6 +26,11 @@ PAT = b"1" + bytes(29) + bytes.fromhex(ID) + bytes(100)
 TOKEN = b"1" + bytes(9) + bytes.fromhex(ID)
 
 
+def hash_tag(words: list[bytes]) -> bytes:
+    """The hash tag of the first key of a script's call."""
+    return words[3].partition(b"{")[2].partition(b"}")[0]
+
+
 class Line:
     """A transport that notes what is sent, and answers what it is told to."""
 
@@ -39,7 +44,7 @@ class Line:
         reader.feed(packed)
         self.sent.append(reader.gets())
         assert not reader.has_data()
-        assert (count, options) == (1, {"retry": True})
+        assert (count, options) == (1, {"retry": True, "tag": hash_tag(self.sent[-1])})
         if len(self.sent) <= self.misses:
             raise ScriptMissing(detail="NOSCRIPT")
         return [self.reply]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import socket
 import socketserver
 import subprocess
 import threading
@@ -32,6 +34,14 @@ def binaries() -> dict[str, str]:
         if path is not None:
             found[name] = path
     return found
+
+
+CLUSTER = os.environ.get("TESTS_CLUSTER")  # a name of `binaries()`: run all tests on a cluster of these
+
+
+def engines() -> list[str]:
+    """The names of the engines that tests run on."""
+    return [CLUSTER] if CLUSTER else list(binaries())
 
 
 class Server:
@@ -63,6 +73,16 @@ class Server:
 
     def client(self) -> redis.Redis:
         return redis.Redis(unix_socket_path=self.socket, protocol=2, socket_timeout=60)
+
+    def connected(self) -> socket.socket:
+        """Return a socket of the test's own."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self.socket)
+        return connection
+
+    def node_of(self, tag: str) -> Server:
+        """Return the server that has the keys with a hash tag; in a cluster, that is one of its nodes."""
+        return self
 
     def kill(self) -> None:
         self.process.kill()
@@ -117,6 +137,6 @@ def serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Itera
 
 
 # For claims about a store that several Authorities share, or that a test looks into.
-shared_engines = pytest.mark.parametrize("engine", list(binaries()), indirect=True)
+shared_engines = pytest.mark.parametrize("engine", engines(), indirect=True)
 # For claims that no engine has a part in: rights, arguments, messages, what a JSON Patch means.
-one_engine = pytest.mark.parametrize("engine", ["valkey"], indirect=True)
+one_engine = pytest.mark.parametrize("engine", [CLUSTER or "valkey"], indirect=True)

@@ -32,8 +32,13 @@ def keys_of(authority: Authority) -> Keys:
 
 def owner_keys(authority: Authority, owner_id: str = "alice") -> list[bytes]:
     """The keys that name an owner, of all keys that the store has for this test."""
-    (found,) = send(authority, ("KEYS", f"{authority.settings.key_prefix}:*{owner_id}*"))
-    return sorted(found)
+    return keys_like(authority, f"{authority.settings.key_prefix}:*{owner_id}*".encode())
+
+
+def keys_like(authority: Authority, pattern: bytes) -> list[bytes]:
+    """The keys of all servers of a store that match a pattern."""
+    servers = store_of(authority)._scripts.parts()
+    return sorted(key for server, _ in servers for key in server.call([("KEYS", pattern)])[0])
 
 
 def index_keys(authority: Authority) -> dict[Index, bytes]:

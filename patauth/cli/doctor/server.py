@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ...settings import Settings
@@ -14,6 +14,59 @@ if TYPE_CHECKING:
 _OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 _SKEW, _WILD_SKEW = 1.0, 60.0  # seconds
 _NEARLY_FULL = 0.8  # of the memory limit
+
+
+def judge_servers(nodes: Sequence[ServerFacts], settings: Settings) -> Iterator[Finding]:
+    """Judge a server, or the primaries of a cluster. What is the same for all of them is said once."""
+    yield from _cluster(nodes)
+    answered = [node for node in nodes if not node.failure]
+    for findings in zip(*(judge_server(node, settings) for node in answered), strict=True):
+        if len(set(findings)) == 1:
+            yield findings[0]
+            continue
+        for node, (level, check, text, remedy) in zip(answered, findings, strict=True):
+            yield Finding(level, check, f"{node.address}: {text}", remedy)
+
+
+def _cluster(nodes: Sequence[ServerFacts]) -> Iterator[Finding]:
+    from ...store.transport.cluster import SLOTS  # imports redis, which takes 80 ms
+
+    check = "cluster"
+    if not nodes[0].address:
+        if nodes[0].info.get("cluster_enabled") == "1":
+            yield problem(
+                check,
+                "This server is a node of a cluster, but store_url names it as if it were alone.",
+                "Let store_url begin with redis+cluster:// or rediss+cluster://.",
+            )
+        return
+    covered = sum(node.slots for node in nodes)
+    if covered < SLOTS:
+        yield problem(
+            check,
+            f"{SLOTS - covered} of {SLOTS} slots have no node: requests of their owners get 503.",
+            "Give each slot to a primary (CLUSTER ADDSLOTS).",
+        )
+    for node in nodes:
+        if node.failure:
+            yield problem(
+                check,
+                f"{node.address} does not answer: requests of its owners get 503 ({node.failure}).",
+                "Start it, or let a replica take its place.",
+            )
+    if any(node.config.get("cluster-require-full-coverage") == "yes" for node in nodes):
+        yield warning(
+            check,
+            "While one shard is down, all owners get 503, and not just its own.",
+            "Set `cluster-require-full-coverage no` on every node.",
+        )
+    if any(node.config.get("cluster-allow-reads-when-down") == "yes" for node in nodes):
+        yield warning(
+            check,
+            "A node that is cut off still answers reads, so introspection may call a revoked token active.",
+            "Set `cluster-allow-reads-when-down no` on every node.",
+        )
+    yield ok(check, f"The cluster has {len(nodes)} primaries.")
 
 
 def judge_server(facts: ServerFacts, settings: Settings) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from ...model.http_names import is_loopback
 from ...settings import Settings
+from ...store.url import StoreUrl
 from .finding import Finding, ok, warning
 
 if TYPE_CHECKING:
@@ -48,10 +49,13 @@ def _store_key(settings: Settings, facts: ServerFacts | None) -> Iterator[Findin
 
 
 def _transport(url: str) -> Iterator[Finding]:
-    if url.startswith(("redis://", "valkey://")) and not is_loopback(urlsplit(url).hostname or "localhost"):
+    read = StoreUrl.read(url)
+    servers = map(read.node, read.seeds) if read.seeds else [read.server]
+    hosts = [urlsplit(server).hostname or "localhost" for server in servers if server.startswith("redis://")]
+    if not all(map(is_loopback, hosts)):
         yield warning(
             "transport",
             "The connection to the server is not encrypted: others on the network can read the password and"
             " change what is sent.",
-            "Use rediss:// (TLS), unless the network is yours alone.",
+            "Use rediss:// or rediss+cluster:// (TLS), unless the network is yours alone.",
         )

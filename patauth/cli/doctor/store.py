@@ -12,14 +12,14 @@ from ...store.url import StoreUrl
 from ..context import is_new_directory, warnings_as_messages
 from .finding import Finding, ok, problem, warning
 from .folder import judge_folder
-from .server import judge_server
+from .server import judge_servers
 
 if TYPE_CHECKING:
     from ...store.server_facts import ServerFacts
 
 
 class StoreReport(NamedTuple):
-    """`facts` is None if the server was not asked."""
+    """`facts` is None if the server was not asked. Of a cluster, they are those of the store key's node."""
 
     findings: list[Finding]
     facts: ServerFacts | None
@@ -37,7 +37,7 @@ def judge_store(settings: Settings) -> StoreReport:
     if is_new_directory(settings.store_url):
         return StoreReport(findings, None, not any(finding.level == "problem" for finding in findings))
 
-    from ...store.server_facts import read_facts  # imports redis, which takes 80 ms
+    from ...store.server_facts import read_nodes  # imports redis, which takes 80 ms
 
     with warnings_as_messages():
         authority = Authority(settings)
@@ -47,11 +47,12 @@ def judge_store(settings: Settings) -> StoreReport:
             began = time.perf_counter()
             authority.ping()
             milliseconds = 1000 * (time.perf_counter() - began)
-            facts = read_facts(settings)
+            nodes = read_nodes(settings)
         except (StoreUnavailable, ConfigurationError) as trouble:
             text = f"{trouble}{f' ({trouble.detail})' if trouble.detail else ''}."
             remedy = "Check that the server runs, and that store_url, its password and secret_key are right."
             return StoreReport([*findings, problem("store", text, remedy)], None, False)
     findings.append(ok("store", f"The store answers in {milliseconds:.1f} ms, and its key is right."))
-    findings += judge_server(facts, settings)
+    findings += judge_servers(nodes, settings)
+    facts = next((node for node in nodes if node.store_key is not None), nodes[0])
     return StoreReport(findings, facts, True)

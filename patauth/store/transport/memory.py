@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from ...concurrency.forks import hold_over_fork
 from ...errors import ConfigurationError
-from .protocol import ScriptMissing, unavailable
+from .protocol import Part, ScriptMissing, unavailable
 from .wire import Command
 
 
@@ -44,12 +44,23 @@ class MemoryTransport:
                 raise unavailable(problem) from None
 
     def send(
-        self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
+        self,
+        packed: bytes,
+        count: int,
+        deadline: float,
+        *,
+        retry: bool = False,
+        patience: float = 0.0,
+        tag: bytes = b"",
     ) -> list[Any]:
         """Run packed commands and return their replies, as `Transport.send` says."""
         reader = hiredis.Reader()
         reader.feed(packed)
         return self.call([tuple(reader.gets()) for _ in range(count)], deadline)
+
+    def parts(self, deadline: float) -> list[Part]:
+        """Return the one server, as `Transport.parts` says."""
+        return [Part(self, "store")]
 
     def close(self) -> None:
         """Do nothing: no connection is open."""

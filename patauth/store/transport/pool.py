@@ -28,7 +28,7 @@ import hiredis
 from ...concurrency.forks import after_fork_in_child
 from ...concurrency.slots import Slots
 from ...errors import ConfigurationError, StoreUnavailable
-from .protocol import ScriptMissing, Unanswered, unavailable
+from .protocol import Part, ScriptMissing, Unanswered, unavailable
 from .wire import Command, ErrorReply, Tls, TooLate, Wire, WireError, load, pack
 
 POOL_WAIT = 0.05  # s to wait for a connection when all are in use
@@ -49,7 +49,7 @@ class Connections:
     `locate` returns the URL to connect to, and may start an engine. `connect_timeout` and `command_timeout`
     are in seconds. `limit` is the highest number of connections. `tls` is for a `rediss://` URL. The pool
     calls `on_failure` when it cannot connect, `admit` with the socket of each new connection before anything
-    is sent, and `on_connect` with each new connection before its first use.
+    is sent, and `on_connect` with each new connection before its first use. `read_error` is that of `Wire`.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Connections:
         tls: Tls | None = None,
         on_failure: Callable[[], None] | None = None,
         admit: Callable[[socket], None] | None = None,
+        read_error: Callable[[str], Any] = ErrorReply,
     ) -> None:
         load()
         self._locate = locate
@@ -71,6 +72,7 @@ class Connections:
         self._limit = limit
         self._on_failure = on_failure
         self._admit = admit
+        self._read_error = read_error
         self.on_connect: Callable[[Callable[[Sequence[Command]], list[Any]]], object] | None = None
         self._reset()
         after_fork_in_child(self._reset)
@@ -91,7 +93,14 @@ class Connections:
         return self.send(pack(commands), len(commands), deadline, retry=retry, patience=patience)
 
     def send(
-        self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
+        self,
+        packed: bytes,
+        count: int,
+        deadline: float,
+        *,
+        retry: bool = False,
+        patience: float = 0.0,
+        tag: bytes = b"",
     ) -> list[Any]:
         """Send packed commands and return their replies, as `Transport.send` says."""
         if self._pid != getpid():  # a fork without os.fork runs no hook
@@ -133,6 +142,10 @@ class Connections:
         self._release(wire)
         return replies
 
+    def parts(self, deadline: float) -> list[Part]:
+        """Return the one server, as `Transport.parts` says."""
+        return [Part(self, "store")]
+
     # -- the LIFO -------------------------------------------------------------------------------------
 
     def _checkout(self, deadline: float) -> Wire:
@@ -164,7 +177,7 @@ class Connections:
             raise StoreUnavailable(detail="the request's deadline passed before there was a connection")
         try:
             timeouts = min(self._connect_timeout, left), self._command_timeout
-            wire = Wire(url, *timeouts, self._tls, self._admit)
+            wire = Wire(url, *timeouts, self._tls, self._admit, self._read_error)
             try:
                 if self.on_connect is not None:
                     until = max(deadline, time.monotonic() + LATE)

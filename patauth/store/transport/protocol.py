@@ -1,9 +1,11 @@
-"""What a transport is, and how its calls fail. `pool.py` and `memory.py` are the transports."""
+"""What a transport is, and how its calls fail. `pool.py`, `cluster.py` and `memory.py` are the
+transports.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ...errors import StoreUnavailable
 from .wire import Command, ErrorReply
@@ -15,24 +17,43 @@ class Transport(Protocol):
     def call(
         self, commands: Sequence[Command], deadline: float, *, retry: bool = False, patience: float = 0.0
     ) -> list[Any]:
-        """Send commands together on one connection, and return their replies.
+        """Send commands together, and return their replies. Those with keys in one slot use one connection.
 
-        `deadline` is an instant of `time.monotonic()` (s). `retry`: sending the commands twice is harmless.
-        `patience` is how many seconds beyond the deadline the last command may take, as WAIT does. Raise
-        `StoreUnavailable`, of which the errors below are kinds, at the first reply that is an error: the
-        replies after it are not waited for.
+        A WAIT or WAITAOF uses the connection of the command before it. `deadline` is an instant of
+        `time.monotonic()` (s). `retry`: sending the commands twice is harmless. `patience` is how many
+        seconds beyond the deadline the last command may take, as WAIT does. Raise `StoreUnavailable`, of
+        which the errors below are kinds, at the first reply that is an error: the replies after it are not
+        waited for.
         """
 
     def send(
-        self, packed: bytes, count: int, deadline: float, *, retry: bool = False, patience: float = 0.0
+        self,
+        packed: bytes,
+        count: int,
+        deadline: float,
+        *,
+        retry: bool = False,
+        patience: float = 0.0,
+        tag: bytes = b"",
     ) -> list[Any]:
         """Send `count` commands that are already packed (RESP), and return their replies.
 
-        The other parameters and the errors are those of `call`.
+        `tag` is the hash tag of all their keys; a cluster needs it. The other parameters and the errors are
+        those of `call`.
         """
+
+    def parts(self, deadline: float) -> Sequence[Part]:
+        """Return each server that holds a part of the keys. Raise `StoreUnavailable`."""
 
     def close(self) -> None:
         """Close what is open and not in use."""
+
+
+class Part(NamedTuple):
+    """A server that holds a part of the keys. `tag` is the hash tag of some keys that it holds."""
+
+    transport: Transport
+    tag: str
 
 
 class ScriptMissing(StoreUnavailable):
@@ -55,9 +76,14 @@ class PartlyDone(StoreUnavailable):
         self.replies = replies
 
 
+OF_CLUSTER = "the server is a node of a cluster: let store_url begin with redis+cluster://"
+
+
 def unavailable(problem: Exception) -> StoreUnavailable:
     """Return the error for a caller. It only says that the store fails; `detail` tells the log why."""
     detail = f"{type(problem).__name__}: {problem}"
+    if str(problem).startswith(("MOVED ", "ASK ")):
+        detail += f"; {OF_CLUSTER}"
     if isinstance(problem, ErrorReply) and problem.before:
         return PartlyDone(problem.before, detail=detail)
     kind = MemoryFull if str(problem).startswith("OOM") else StoreUnavailable

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -52,6 +53,27 @@ class ErrorReply(WireError):
     before: Sequence[Any] = ()
 
 
+class Elsewhere:
+    """A reply by which a node of a cluster says that it has not run a command; `text` begins with its kind.
+
+    MOVED and ASK name the node to ask. TRYAGAIN and CLUSTERDOWN say that no node can run it now. Such a reply
+    says nothing about the connection, nor about commands that were sent with this one.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+_NOT_HERE = ("MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN ")
+
+
+def of_cluster(text: str) -> ErrorReply | Elsewhere:
+    """Return what stands for an error reply of a node of a cluster."""
+    return Elsewhere(text) if text.startswith(_NOT_HERE) else ErrorReply(text)
+
+
 class Closed(ConnectionError):
     """The server has closed the connection."""
 
@@ -72,7 +94,8 @@ class Wire:
 
     Its methods raise `OSError` (also `TimeoutError` and `ConnectionError`), `WireError` and
     `hiredis.HiredisError`. The timeouts are in seconds. `admit` is called with the connected socket, and
-    raises one of these to refuse the server. A URL without a password sends nothing before that.
+    raises one of these to refuse the server. A URL without a password sends nothing before that. `read_error`
+    makes a reply of the text of an error reply; only an `ErrorReply` is raised.
     """
 
     __slots__ = (
@@ -90,11 +113,12 @@ class Wire:
         command_timeout: float,
         tls: Tls | None = None,
         admit: Callable[[socket.socket], None] | None = None,
+        read_error: Callable[[str], Any] = ErrorReply,
     ) -> None:
         connection: Any = redis_connection(url, connect_timeout, command_timeout)
         self._connection: Connection = connection
         if tls is not None:
-            connection._wrap_socket_with_ssl = tls.wrap
+            connection._wrap_socket_with_ssl = partial(tls.wrap, connection.host)
         from redis.exceptions import RedisError
 
         try:
@@ -110,7 +134,7 @@ class Wire:
                 raise
         self._socket = connected
         self._send, self._receive = connected.sendall, connected.recv_into
-        self._reader = hiredis.Reader(replyError=ErrorReply, notEnoughData=_UNFINISHED)
+        self._reader = hiredis.Reader(replyError=read_error, notEnoughData=_UNFINISHED)
         self._buffer: Any = bytearray(16_384)  # hiredis takes it, although its types say bytes
         self._command_timeout = self._timeout = command_timeout
         self._kernel_waits = _let_the_kernel_wait(connected, command_timeout)
@@ -219,6 +243,7 @@ def _set_kernel_timeout(connected: Any, seconds: float) -> None:
 
 class Tls:
     """The TLS context of a `rediss://` URL. All connections share it: a handshake is faster than making one.
+    So do the nodes of a cluster, each with a host of its own.
 
     Raise `ConfigurationError` if the URL's options are wrong, such as a path of `ssl_ca_certs`.
     """
@@ -231,7 +256,6 @@ class Tls:
         from redis.exceptions import RedisError
 
         connection: Any = redis_connection(self._url, 1, 1)
-        self._host = connection.host
         try:
             # redis-py makes the context as it wraps a socket. This socket is not connected, so that is all.
             with socket.socket() as plain, connection._wrap_socket_with_ssl(plain) as wrapped:
@@ -243,13 +267,13 @@ class Tls:
             ) from None
         return context
 
-    def wrap(self, connected: socket.socket) -> Any:
-        """Return a connected socket with TLS. Raise `OSError`."""
+    def wrap(self, host: str, connected: socket.socket) -> Any:
+        """Return a socket that is connected to a host with TLS. Raise `OSError`."""
         import ssl
 
         if not isinstance(self._context, ssl.SSLContext):  # gevent has replaced it, and waits in its own way
             self._context = self._made()
-        return self._context.wrap_socket(connected, server_hostname=self._host)
+        return self._context.wrap_socket(connected, server_hostname=host)
 
 
 def load() -> None:

@@ -30,6 +30,41 @@ def test_each_spelling_names_its_engine() -> None:
         assert (url.engine, url.directory, url.server) == expected, text
 
 
+CLUSTERS = {
+    "redis+cluster://h": ("redis://h:6379", ("h:6379",)),
+    "redis+cluster://h1:1,h2,[::1]:3/": ("redis://h1:1", ("h1:1", "h2:6379", "[::1]:3")),
+    "rediss+cluster://u:p%2Cq@h1:1,h2:2/0?ssl_ca_certs=/ca": (
+        "rediss://u:p%2Cq@h1:1?ssl_ca_certs=/ca", ("h1:1", "h2:2")
+    ),
+    "valkey+cluster://:p@h": ("redis://:p@h:6379", ("h:6379",)),
+    "valkeys+cluster://h?db=0": ("rediss://h:6379?db=0", ("h:6379",)),
+}  # fmt: skip
+
+
+def test_a_cluster_has_seeds_and_each_node_the_user_and_options_of_the_url() -> None:
+    for text, (server, seeds) in CLUSTERS.items():
+        url = StoreUrl.read(text)
+        assert (url.engine, url.directory, url.server, url.seeds) == ("cluster", None, server, seeds), text
+        assert url.node(seeds[0]) == server
+        assert url.node("10.0.0.9:7") == server.replace(seeds[0], "10.0.0.9:7")
+    assert "p%2Cq" not in repr(StoreUrl.read(list(CLUSTERS)[2]))
+
+
+def test_a_cluster_without_nodes_or_with_a_database_is_refused_and_says_why() -> None:
+    for text, why in (
+        ("redis+cluster://", "host:port"),
+        ("redis+cluster://hunter2@", "host:port"),
+        ("redis+cluster://h1:1,,h2:2", "host:port"),
+        ("redis+cluster://u:hunter2@[::1", "host:port"),
+        ("redis+cluster://u:hunter2@h:1/1", "database"),
+        ("redis+cluster://u:hunter2@h:1/name", "database"),
+        ("redis+cluster://u:hunter2@h:1?db=2", "database"),
+    ):
+        with pytest.raises(ConfigurationError, match=why) as refused:
+            StoreUrl.read(text)
+        assert "hunter2" not in str(refused.value), text
+
+
 def test_what_names_no_engine_is_refused_and_not_repeated() -> None:
     for text in (
         "",
@@ -39,6 +74,8 @@ def test_what_names_no_engine_is_refused_and_not_repeated() -> None:
         "redis:/hunter2",
         "hunter2",
         "Redis://h",
+        "unix+cluster://h",
+        "redis+clusters://hunter2@h",
     ):
         with pytest.raises(ConfigurationError) as refused:
             StoreUrl.read(text)
@@ -65,6 +102,8 @@ def test_passwords_in_a_store_url_are_masked() -> None:
         ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
         ("redis:hush@h", "redis:***@h"),
         ("hush@h", "***@h"),
+        ("rediss+cluster://u:hush@h1:1,h2:2", "rediss+cluster://***@h1:1,h2:2"),
+        ("valkey+cluster://h1:1,h2:2?password=hush", "valkey+cluster://h1:1,h2:2?password=***"),
         ("unix:///s?password=hush&db=1", "unix:///s?password=***&db=1"),
         ("rediss://h?ssl_password=hush", "rediss://h?ssl_password=***"),
         ("unix:///run/valkey.sock", "unix:///run/valkey.sock"),

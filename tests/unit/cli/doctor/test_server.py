@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from patauth import Authority, Settings
 from patauth.cli.doctor.finding import Finding
-from patauth.cli.doctor.server import judge_server
+from patauth.cli.doctor.server import judge_server, judge_servers
 from patauth.store.server_facts import ServerFacts, read_facts
 from tests.support.servers import shared_engines
 
@@ -69,6 +69,39 @@ def test_what_a_server_says_of_itself_is_judged() -> None:
         found = judged(check, **given)
         assert found.level == level, (check, given)
         assert said in found.text, (check, given)
+
+
+def node(number: int, config: dict | None = None, **facts: object) -> ServerFacts:
+    """A healthy node of a cluster of two."""
+    values = {"ahead": 0.0, "address": f"h:{number}", "slots": 8192, **facts}
+    return ServerFacts(
+        {**HEALTHY_INFO, "cluster_enabled": "1"}, {**HEALTHY_CONFIG, **(config or {})}, **values
+    )
+
+
+def test_the_nodes_of_a_cluster_are_judged_together() -> None:
+    """The rest, that each node is asked, is for a real cluster: tests/system/test_cluster.py."""
+    down = ServerFacts(address="h:2", slots=8192, failure="timed out")
+    for nodes, level, said in (
+        ([node(1), node(2)], "ok", "2 primaries"),
+        ([node(1), node(2, slots=8000)], "problem", "192 of 16384 slots"),
+        ([node(1), down], "problem", "h:2 does not answer"),
+        ([node(1), node(2, {"cluster-require-full-coverage": "yes"})], "warning", "all owners"),
+        ([node(1, {"cluster-allow-reads-when-down": "yes"}), node(2)], "warning", "introspection"),
+        ([node(1, address="")], "problem", "as if it were alone"),
+    ):
+        found = judge_servers(nodes, Settings.of(store_url="redis://localhost"))
+        first = next(one for one in found if one.check == "cluster")
+        assert first.level == level, said
+        assert said in first.text
+
+
+def test_what_holds_for_all_nodes_is_said_once_and_else_with_the_address() -> None:
+    settings = Settings.of(store_url="redis://localhost")
+    found = list(judge_servers([node(1), node(2, {"appendonly": "no"})], settings))
+    assert [one.text.partition(": ")[0] for one in found if one.check == "persistence"] == ["h:1", "h:2"]
+    assert [one.level for one in found if one.check == "persistence"] == ["ok", "problem"]
+    assert [one.text for one in found if one.check == "version"] == ["This is valkey 9.1.2."]
 
 
 @shared_engines

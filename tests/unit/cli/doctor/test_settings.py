@@ -15,10 +15,14 @@ def test_risky_settings_are_named() -> None:
         ({"store_url": "redis://10.0.0.1", "secret_key": b"k" * 32}, None, {("warning", "transport")}),
         ({"store_url": "valkey://db", "secret_key": b"k" * 32}, None, {("warning", "transport")}),
         ({"store_url": "rediss://db", "secret_key": b"k" * 32}, None, set()),
+        ({"store_url": "redis+cluster://127.0.0.1,db", "secret_key": b"k" * 32}, None,
+         {("warning", "transport")}),
+        ({"store_url": "redis+cluster://127.0.0.1:1,[::1]:2", "secret_key": b"k" * 32}, None, set()),
+        ({"store_url": "rediss+cluster://db", "secret_key": b"k" * 32}, None, set()),
         ({"store_url": "redis://[::1]", "secret_key": b"k" * 32}, None, set()),
         ({"store_url": "local:x", "keep_authorization": True}, None, {("warning", "settings")}),
         ({"store_url": "local:x", "trusted_proxies": 1}, None, {("ok", "settings")}),
-    ):
+    ):  # fmt: skip
         facts = ServerFacts(store_key=store_key)
         found = {(one.level, one.check) for one in judge_settings(Settings.of(**given), facts)}
         assert expected <= found, given
