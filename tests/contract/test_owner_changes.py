@@ -29,6 +29,7 @@ from tests.support.authorities import Make, basic_of, issue, maker_of
 from tests.support.clocks import Clock
 from tests.support.internals import store_of
 from tests.support.interventions import standing_in
+from tests.support.servers import shared_engines
 from tests.support.tables import each
 from tests.support.tenants import owner_keys
 
@@ -123,6 +124,7 @@ def kinds_of_change() -> Iterator[tuple[str, Callable[[Authority], int], bool]]:
     yield "revoke", lambda authority: authority.revoke_owner("alice"), False
 
 
+@shared_engines
 @pytest.mark.usefixtures("small_pieces")
 @each("kind, change, usable", list(kinds_of_change()))
 def test_a_change_that_is_cut_anywhere_is_finished_by_its_repeat(

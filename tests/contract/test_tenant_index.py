@@ -102,6 +102,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
+@shared_engines
 @each("name", OPERATIONS)
 def test_a_crash_after_any_command_is_mended_by_the_next_listing(
     fresh: Make, clock: Clock, name: str
@@ -164,6 +165,7 @@ def test_a_creation_under_way_is_not_taken_for_one_that_was_cut_short(
     assert_index_is_right(authority)
 
 
+@shared_engines
 @each("name", ["use", "later expiry", "earlier expiry", "no expiry"])
 def test_a_mark_that_is_renewed_while_a_listing_mends_is_not_lost(
     fresh: Make, clock: Clock, name: str
