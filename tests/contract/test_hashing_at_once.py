@@ -69,6 +69,7 @@ def test_64_pats_that_a_fresh_process_sees_at_once_are_all_accepted_and_noted(
     assert None not in found
 
 
+@pytest.mark.system
 def test_one_who_rotates_without_pause_makes_nobody_elses_first_use_fail(make_at: Make) -> None:
     """24 threads rotate the 10 PATs of one owner, which each time is a new digest and a check of it."""
     authority = make_at(request_quota="100000/1", **AS_BUSY)

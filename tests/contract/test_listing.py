@@ -361,6 +361,7 @@ LONG_AGO = 10 * DAY  # of creations, before those of `seed`
 EXPIRIES = {"gone by TTL": NOW - GONE, "of lost records": NOW + 300 * DAY}
 
 
+@pytest.mark.system
 @shared_engines
 @each("lack", EXPIRIES)
 @each("asked", [{"limit": 50, "count": True}, {"limit": 50}, {}])
@@ -388,6 +389,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MOST", 10)
 
 
+@pytest.mark.system
 @shared_engines
 @each("lack", EXPIRIES)
 @each(

@@ -124,6 +124,7 @@ def kinds_of_change() -> Iterator[tuple[str, Callable[[Authority], int], bool]]:
     yield "revoke", lambda authority: authority.revoke_owner("alice"), False
 
 
+@pytest.mark.system
 @shared_engines
 @pytest.mark.usefixtures("small_pieces")
 @each("kind, change, usable", list(kinds_of_change()))

@@ -176,6 +176,7 @@ def test_marks_go_when_they_are_old_and_their_entries_are_right(authority: Autho
         assert swept(authority) == (0, 2, 0)
 
 
+@pytest.mark.system
 @shared_engines
 def test_a_sweep_may_be_killed_after_any_command(fresh: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """What lives is listed as before, and the next sweep removes what is left."""

@@ -102,6 +102,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
+@pytest.mark.system
 @shared_engines
 @each("name", OPERATIONS)
 def test_a_crash_after_any_command_is_mended_by_the_next_listing(

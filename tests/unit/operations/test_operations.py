@@ -175,6 +175,7 @@ def authority(setting: Make) -> Authority:
     return setting()
 
 
+@pytest.mark.system
 @each("way", WAYS)
 @each("catalogue", CATALOGUES)
 @each("named", HELD)
