@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +166,16 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
     monkeypatch.setattr(asking, "sleep", waited.append)
     return waited
+
+
+@pytest.fixture
+def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """The audit trail since it was last asked for."""
+    caplog.set_level(logging.INFO, "patauth.audit")
+
+    def since() -> list[dict[str, Any]]:
+        found = [json.loads(one.getMessage()) for one in caplog.records if one.name == "patauth.audit"]
+        caplog.clear()
+        return found
+
+    return since

@@ -5,8 +5,6 @@ What is read and written is the same on fakeredis, Valkey and Redis; time is the
 
 from __future__ import annotations
 
-import json
-import logging
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator
@@ -110,19 +108,6 @@ def follow(authority: Authority, **policy: Any) -> None:
 def patch_of(authority: Authority, pat_id: str, operations: object, fields: Any) -> PersonalAccessToken:
     """Patch as a dialect does that has these members alone."""
     return patch(authority.operations.actor(None), pat_id, operations, fields)
-
-
-@pytest.fixture
-def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """The audit trail since it was last asked for."""
-    caplog.set_level(logging.INFO, "patauth.audit")
-
-    def since() -> list[dict[str, Any]]:
-        found = [json.loads(one.getMessage()) for one in caplog.records if one.name == "patauth.audit"]
-        caplog.clear()
-        return found
-
-    return since
 
 
 _interventions = ExitStack()

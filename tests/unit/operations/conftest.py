@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from patauth import Authority
@@ -19,16 +14,3 @@ def keeper(make_at: Make, clock: Clock) -> Authority:
     """An Authority whose quotas and bounds are in nobody's way."""
     enough = "1000000/1"
     return make_at(clock=clock, max_pats_per_owner=1000, create_quota=enough, request_quota=enough)
-
-
-@pytest.fixture
-def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """The audit trail since it was last asked for."""
-    caplog.set_level(logging.INFO, "patauth.audit")
-
-    def since() -> list[dict[str, Any]]:
-        found = [json.loads(one.getMessage()) for one in caplog.records if one.name == "patauth.audit"]
-        caplog.clear()
-        return found
-
-    return since
