@@ -79,6 +79,7 @@ class Settings:
     max_connections: int = 64  # per process
     durability: int | None = None  # replicas that a revocation waits for; None: what the engine promises
     durability_timeout: float = 0.2
+    sentinel_lost: str = "refuse"  # or "continue": what to do when no majority of the Sentinels answers
     # quotas
     request_quota: Quota = Quota(100, 10)  # of each PAT, its access tokens included
     exchange_quota: Quota = Quota(60, 60)  # of each PAT
@@ -410,6 +411,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "page_limit_zitadel": _whole(1, 10_000),
     "durability": _optional(_durability, "engine"),
     "durability_timeout": _fraction(0.001, 60),
+    "sentinel_lost": _matching("refuse|continue", "give refuse or continue"),
     "trusted_proxies": _whole(0, 100),
     "connect_timeout": _fraction(0.001, 60),
     "command_timeout": _fraction(0.001, 60),

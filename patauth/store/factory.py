@@ -41,7 +41,7 @@ def open_store(
         clock=clock,
         request_seconds=request_seconds,
     )
-    if settings.durability and url.engine not in ("server", "cluster"):
+    if settings.durability and url.engine not in ("server", "cluster", "sentinel"):
         raise ConfigurationError("durability: 'replicas:N' is for a server; this store has no replicas")
     if url.engine == "memory":
         from .transport.memory import MemoryTransport
@@ -60,7 +60,8 @@ def open_store(
         after_fork_in_child(engine.after_fork)
         wait = ("WAITAOF", 1, 0, round(patience * 1000))
     else:
-        for server in map(url.node, url.seeds) if url.seeds else (url.server,):
+        sentinels = map(url.sentinel_at, url.seeds) if url.sentinel else ()
+        for server in (*(map(url.node, url.seeds) if url.seeds else (url.server,)), *sentinels):
             redis_connection(server, 1, 1)  # report a wrong URL now, not at the first request
         if url.server.startswith("rediss:"):
             tls = Tls(url.server)
@@ -81,6 +82,17 @@ def open_store(
         )
         store = make(cluster, wait=Wait(wait, patience))
         cluster.settle = store.settle_key
+        return store
+    if url.engine == "sentinel":
+        from .transport.sentinel import Sentinel, panel_of
+
+        sentinel = Sentinel(
+            panel_of(url, tls),
+            lambda address: connect(lambda: url.node(address)),
+            goes_on=settings.sentinel_lost == "continue",
+        )
+        store = make(sentinel, wait=Wait(wait, patience))
+        sentinel.settle = store.settle_key
         return store
     connections = connect(
         (lambda: "unix://" + quote(engine.acquire())) if engine else (lambda: url.server),

@@ -1,7 +1,8 @@
-"""Facts about a server or the nodes of a cluster, for `patauth doctor` and `patauth store stats`.
+"""Facts about a server, or about the nodes of a cluster, for `patauth doctor` and `patauth store stats`.
 
 No request needs them. Each command goes out alone, over a separate connection, since a user with few rights
 (ACL) may run some commands and not others. A fact without an answer is None, and `denied` names the command.
+The Sentinels are asked too, if they name the server.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from .keys import Keys
 from .local.engine import LocalEngine
 from .transport.cluster import read_slots
 from .transport.protocol import unavailable
+from .transport.sentinel import newest_of, panel_of
 from .transport.wire import ErrorReply, Wire, WireError
 from .url import StoreUrl
 
 _CONFIG = (
-    "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-to-write"
+    "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-to-write min-replicas-max-lag"
     " cluster-require-full-coverage cluster-allow-reads-when-down"
 ).split()
+
+
+_PATIENCE = 2.0  # s for all Sentinels together
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,9 @@ class ServerFacts:
     address: str = ""  # of a node of a cluster
     slots: int = 0  # how many slots of a cluster it has
     failure: str = ""  # why the node did not answer
+    sentinels: int = 0  # how many Sentinels there are
+    answering: int = 0  # how many of them answer
+    promotable: int | None = None  # replicas that they may make the primary
 
     @property
     def kind(self) -> str | None:
@@ -86,6 +94,8 @@ def read_facts(settings: Settings) -> ServerFacts:
     Start a `local:` engine first, and use it for that time. Raise `StoreUnavailable` or `ConfigurationError`.
     """
     url = StoreUrl.read(settings.store_url)
+    if url.engine == "sentinel":
+        return _read_primary(url, settings)
     if url.directory is None:
         return _read(url.server, settings, None)
     engine = LocalEngine(url.directory)
@@ -93,6 +103,22 @@ def read_facts(settings: Settings) -> ServerFacts:
         return _read("unix://" + quote(engine.acquire()), settings, engine)
     finally:
         engine.release()
+
+
+def _read_primary(url: StoreUrl, settings: Settings) -> ServerFacts:
+    """Ask the Sentinels for the primary, and then the primary."""
+    with closing(panel_of(url)) as panel:
+        answers = panel.ask(time.monotonic() + _PATIENCE)
+        promotable = panel.promotable()
+    if not answers:
+        raise StoreUnavailable(detail=panel.failure)
+    newest, _ = newest_of(answers)
+    return replace(
+        _read(url.node(newest.address), settings, None),
+        sentinels=max(answer.total for answer in answers),
+        answering=len(answers),
+        promotable=promotable,
+    )
 
 
 def read_nodes(settings: Settings) -> list[ServerFacts]:

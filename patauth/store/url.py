@@ -6,16 +6,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from ..errors import ConfigurationError
 
-Engine = Literal["memory", "local", "server", "cluster"]
+Engine = Literal["memory", "local", "server", "cluster", "sentinel"]
 
 HIDDEN = "***"
 _SERVERS = ("redis://", "rediss://", "unix://")
 _CLUSTER = re.compile(r"(?:redis|valkey)(s?)\+cluster://")
-_PORT = 6379  # of a node whose address has none
+_SENTINEL = re.compile(r"(?:redis|valkey)(s?)\+sentinel://")
+_PORT, _SENTINEL_PORT = 6379, 26_379  # of an address that has none
+_SERVICE = re.compile(r"/([A-Za-z0-9._-]+)(/[0-9]*)?")  # the characters that Sentinel allows in a name
+_OF_SERVERS = {"db", "username", "password"}  # parameters that are not for Sentinels
 _SCHEME = re.compile(r"(?:redis|valkey)s?(?:\+[a-z]+)?:(?://)?|unix:(?://)?")
 _PASSWORD = re.compile(r"(?i)([?&][^=&#]*password[^=&#]*=)[^&#]*")
 
@@ -24,10 +27,13 @@ _PASSWORD = re.compile(r"(?i)([?&][^=&#]*password[^=&#]*=)[^&#]*")
 class StoreUrl:
     """The parts of a store URL. `repr` shows no password.
 
-    `engine` is "memory" (`memory:`), "local" (`local:DIR`), "server" (`redis://`, `rediss://`, `unix://`) or
-    "cluster" (`redis+cluster://`, `rediss+cluster://`); the last two also have `valkey…` spellings.
-    `directory` is the DIR of `local:DIR`. `server` is the URL as redis-py reads it, that of the first seed of
-    a cluster, and may hold a password. `seeds` are the addresses (`host:port`) that a cluster's URL names.
+    `engine` is "memory" (`memory:`), "local" (`local:DIR`), "server" (`redis://`, `rediss://`, `unix://`),
+    "cluster" (`redis+cluster://`, `rediss+cluster://`) or "sentinel" (`redis+sentinel://`,
+    `rediss+sentinel://`); the last three also have `valkey…` spellings. `directory` is the DIR of
+    `local:DIR`. `server` is the URL as redis-py reads it, and may hold a password. `seeds` are the addresses
+    (`host:port`) that the URL of a cluster or of Sentinels names. The first one stands in `server`, and
+    `node` puts another one in its place. `service` is what the Sentinels call the servers, and `sentinel` the
+    URL of the first Sentinel, which may hold a password of its own.
     """
 
     engine: Engine
@@ -35,6 +41,8 @@ class StoreUrl:
     directory: Path | None = None
     server: str = ""
     seeds: tuple[str, ...] = ()
+    service: str = ""
+    sentinel: str = ""
 
     def __repr__(self) -> str:
         return f"<StoreUrl {self.shown}>"
@@ -53,37 +61,87 @@ class StoreUrl:
             return cls("local", text, Path(directory))
         if _CLUSTER.match(text):
             return cls._read_cluster(text)
+        if _SENTINEL.match(text):
+            return cls._read_sentinel(text)
         server = text
         if server.startswith(("valkey://", "valkeys://")):
             server = server.replace("valkey", "redis", 1)
         if not server.startswith(_SERVERS):
             raise ConfigurationError(
-                "store_url: give memory:, local:DIR, redis://, rediss://, unix:// or redis+cluster://"
+                "store_url: give memory:, local:DIR, redis://, rediss://, unix://, redis+cluster:// or"
+                " redis+sentinel://"
             )
         return cls("server", masked(text), server=server)
 
     @classmethod
     def _read_cluster(cls, text: str) -> StoreUrl:
-        unreadable = ConfigurationError("store_url: name the nodes of the cluster as host:port,host:port,…")
-        try:
-            parts = urlsplit(_CLUSTER.sub(r"redis\1://", text, count=1))
-        except ValueError:
-            raise unreadable from None
-        user, at, hosts = parts.netloc.rpartition("@")
-        seeds = [seed if re.search(r":\d+$", seed) else f"{seed}:{_PORT}" for seed in hosts.split(",")]
-        if any(seed.startswith(":") for seed in seeds):
-            raise unreadable
+        parts, user, seeds = _several(
+            _CLUSTER.sub(r"redis\1://", text, count=1), _PORT, "name the nodes of the cluster"
+        )
         databases = {parts.path.strip("/"), *parse_qs(parts.query).get("db", ())}
         if not databases <= {"", "0"}:
             raise ConfigurationError("store_url: a cluster has no database but 0; leave the number out")
-        server = urlunsplit((parts.scheme, user + at + seeds[0], "", parts.query, ""))
-        return cls("cluster", masked(text), server=server, seeds=tuple(seeds))
+        server = urlunsplit((parts.scheme, user + seeds[0], "", parts.query, ""))
+        return cls("cluster", masked(text), server=server, seeds=seeds)
+
+    @classmethod
+    def _read_sentinel(cls, text: str) -> StoreUrl:
+        parts, user, seeds = _several(
+            _SENTINEL.sub(r"redis\1://", text, count=1), _SENTINEL_PORT, "name the Sentinels"
+        )
+        service = _SERVICE.fullmatch(parts.path)
+        if service is None:
+            raise ConfigurationError(
+                "store_url: name what the Sentinels watch behind them, as in"
+                " redis+sentinel://host:26379,host:26379/SERVICE or …/SERVICE/DB"
+            )
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        own = dict(given)
+        who = [quote(own.get(f"sentinel_{name}", ""), safe="") for name in ("username", "password")]
+        login = f"{who[0]}:{who[1]}@" if any(who) else ""
+        given = [(name, value) for name, value in given if not name.startswith("sentinel_")]
+        shared = [(name, value) for name, value in given if name not in _OF_SERVERS]
+
+        def url(login: str, path: str, query: list[tuple[str, str]]) -> str:
+            asked = urlencode(query, quote_via=quote, safe="/:")
+            return urlunsplit((parts.scheme, login + seeds[0], path, asked, ""))
+
+        return cls(
+            "sentinel",
+            masked(text),
+            server=url(user, service[2] or "", given),
+            seeds=seeds,
+            service=service[1],
+            sentinel=url(login, "", shared),
+        )
 
     def node(self, address: str) -> str:
-        """Return the URL of the node of a cluster at an address (`host:port`). It may hold a password."""
-        parts = urlsplit(self.server)
-        user, at, _ = parts.netloc.rpartition("@")
-        return urlunsplit((parts.scheme, user + at + address, "", parts.query, ""))
+        """Return the URL of the server at an address (`host:port`). It may hold a password."""
+        return _at(self.server, address)
+
+    def sentinel_at(self, address: str) -> str:
+        """Return the URL of the Sentinel at an address (`host:port`). It may hold a password."""
+        return _at(self.sentinel, address)
+
+
+def _at(url: str, address: str) -> str:
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit((parts.scheme, user + at + address, parts.path, parts.query, ""))
+
+
+def _several(url: str, port: int, wanted: str) -> tuple[SplitResult, str, tuple[str, ...]]:
+    """Return the parts of a URL with several hosts: all of them, the login with its `@`, the addresses."""
+    unreadable = ConfigurationError(f"store_url: {wanted} as host:port,host:port,…")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise unreadable from None
+    user, at, hosts = parts.netloc.rpartition("@")
+    seeds = tuple(seed if re.search(r":\d+$", seed) else f"{seed}:{port}" for seed in hosts.split(","))
+    if any(seed.startswith(":") for seed in seeds):
+        raise unreadable
+    return parts, user + at, seeds
 
 
 def masked(url: str) -> str:

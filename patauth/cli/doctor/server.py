@@ -19,6 +19,8 @@ _NEARLY_FULL = 0.8  # of the memory limit
 def judge_servers(nodes: Sequence[ServerFacts], settings: Settings) -> Iterator[Finding]:
     """Judge a server, or the primaries of a cluster. What is the same for all of them is said once."""
     yield from _cluster(nodes)
+    if nodes[0].sentinels:
+        yield from _sentinels(nodes[0], settings)
     answered = [node for node in nodes if not node.failure]
     for findings in zip(*(judge_server(node, settings) for node in answered), strict=True):
         if len(set(findings)) == 1:
@@ -67,6 +69,39 @@ def _cluster(nodes: Sequence[ServerFacts]) -> Iterator[Finding]:
             "Set `cluster-allow-reads-when-down no` on every node.",
         )
     yield ok(check, f"The cluster has {len(nodes)} primaries.")
+
+
+def _sentinels(facts: ServerFacts, settings: Settings) -> Iterator[Finding]:
+    check = "sentinel"
+    known, answering = facts.sentinels, facts.answering
+    if answering * 2 <= known:
+        yield problem(
+            check,
+            f"Only {answering} of {known} Sentinels answer. That is no majority, so requests get 503.",
+            "Start the others, and let the app reach each at the address that it announces.",
+        )
+    elif answering < known or known < 3:
+        yield warning(
+            check,
+            f"{answering} of {known} Sentinels answer: with one more lost there may be no majority, and then"
+            " neither a failover nor an answer but 503.",
+            "Run at least three, and SENTINEL RESET to forget those that are gone for good.",
+        )
+    else:
+        yield ok(check, f"{known} Sentinels answer.")
+    least, lag = (_count(facts.config.get(f"min-replicas-{name}")) for name in ("to-write", "max-lag"))
+    if settings.sentinel_lost == "continue" and not (least >= 1 and 1 <= lag <= 2):
+        yield warning(
+            check,
+            "With sentinel_lost=continue, a process that is cut off together with a primary that was replaced"
+            " goes on accepting what was revoked since.",
+            "Set `min-replicas-to-write 1` and `min-replicas-max-lag 2` on all servers, or sentinel_lost to"
+            " refuse.",
+        )
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else 0
 
 
 def judge_server(facts: ServerFacts, settings: Settings) -> Iterator[Finding]:
@@ -179,11 +214,18 @@ def _replication(facts: ServerFacts, wanted: int | None, denied: str) -> Finding
             f"durability asks for {wanted} replicas but {replicas} are connected: revocations fail.",
             "Connect the replicas, or lower durability.",
         )
+    promotable = replicas if facts.promotable is None else facts.promotable
     if wanted is None and replicas:
         return warning(
             check,
             f"{replicas} replicas are connected but nobody waits for them: a failover may undo a revocation.",
-            "Set durability to replicas:1 (PATAUTH_DURABILITY).",
+            f"Set durability to replicas:{max(1, promotable)} (PATAUTH_DURABILITY).",
+        )
+    if wanted is not None and wanted < promotable:
+        return warning(
+            check,
+            f"A revocation waits for {wanted} of {promotable} replicas: a failover to another one undoes it.",
+            f"Set durability to replicas:{promotable}, or let no other be promoted (`replica-priority 0`).",
         )
     if wanted is not None and facts.config.get("min-replicas-to-write") == "0":
         return warning(

@@ -57,5 +57,5 @@ def _transport(url: str) -> Iterator[Finding]:
             "transport",
             "The connection to the server is not encrypted: others on the network can read the password and"
             " change what is sent.",
-            "Use rediss:// or rediss+cluster:// (TLS), unless the network is yours alone.",
+            "Use TLS (rediss://, rediss+cluster://, rediss+sentinel://), unless the network is yours alone.",
         )

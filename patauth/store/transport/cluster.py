@@ -12,7 +12,6 @@ once a minute. Only the first map is read by the request that needs it, within i
 
 from __future__ import annotations
 
-import re
 import threading
 from binascii import crc_hqx
 from collections import deque
@@ -27,7 +26,7 @@ from ...concurrency.forks import after_fork_in_child
 from ...errors import StoreUnavailable
 from .pool import Connections
 from .protocol import MemoryFull, Part, PartlyDone, ScriptMissing, Unanswered
-from .wire import Command, Elsewhere, load, pack
+from .wire import Command, Elsewhere, address_of, load, pack
 
 SLOTS = 16_384
 REFRESH = 60.0  # s after which the map is read again
@@ -36,7 +35,6 @@ _PATIENCE = 1.0  # s for one node to tell the map to the thread that refreshes i
 _ROUNDS = 4  # most nodes that a command is sent to in turn
 _STORE = b"store"  # the hash tag of the store key, and the node for a command without a key
 _ASKING = pack([("ASKING",)])
-_HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?")  # a name or an IP address
 _WAITS = ("WAIT", "WAITAOF")
 
 _Call = Callable[[Sequence[Command]], list[Any]]
@@ -83,20 +81,13 @@ def read_slots(reply: Any, host: str) -> list[str | None]:
             if not 0 <= first <= last < SLOTS:
                 raise ValueError("a range of slots is wrong")
             if name != b"?":  # the node has no name that anybody knows
-                address = _address((name or b"").decode() or host, port)
+                address = address_of((name or b"").decode() or host, port)
                 addresses[first : last + 1] = [address] * (last + 1 - first)
     except (TypeError, ValueError, AttributeError) as problem:
         raise StoreUnavailable(detail=f"CLUSTER SLOTS was not understood: {problem}") from None
     if not any(addresses):
         raise StoreUnavailable(detail="the node knows of no slots; is it in the cluster?")
     return addresses
-
-
-def _address(host: str, port: int) -> str:
-    """Return the address of a node as a URL has it. Raise `ValueError`."""
-    if not _HOST.fullmatch(host) or not 0 < port < 65_536:
-        raise ValueError("a host or a port is wrong")
-    return f"[{host}]:{port}" if ":" in host and host[0] != "[" else f"{host}:{port}"
 
 
 class _NotHere(StoreUnavailable):
@@ -315,7 +306,7 @@ class Cluster:
         if colon and not host:
             host = next((one for one, other in self._nodes.items() if other is node), "").rpartition(":")[0]
         try:
-            return _address(host, int(port))
+            return address_of(host, int(port))
         except ValueError:
             raise StoreUnavailable(detail=f"a redirect was not understood: {said.text}") from None
 

@@ -1,6 +1,4 @@
-"""What a transport is, and how its calls fail. `pool.py`, `cluster.py` and `memory.py` are the
-transports.
-"""
+"""What a transport is, and how its calls fail. Each other module in this folder but wire.py is one."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ the deadline. This module uses two private names, `Connection._sock` and
 from __future__ import annotations
 
 import _socket
+import re
 import signal
 import socket
 import struct
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Command = tuple[Any, ...]
 
 _AT_ONCE = 16_384  # bytes that a socket takes without a wait for the other side
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?")  # a name or an IP address
 _TIMEVAL = struct.Struct("@ll")  # struct timeval: seconds, microseconds
 _UNFINISHED = object()  # hiredis returns this when a reply is incomplete; None and False are replies
 
@@ -274,6 +276,13 @@ class Tls:
         if not isinstance(self._context, ssl.SSLContext):  # gevent has replaced it, and waits in its own way
             self._context = self._made()
         return self._context.wrap_socket(connected, server_hostname=host)
+
+
+def address_of(host: str, port: int) -> str:
+    """Return the address of a server as a URL has it, `host:port`. Raise `ValueError`."""
+    if not _HOST.fullmatch(host) or not 0 < port < 65_536:
+        raise ValueError("a host or a port is wrong")
+    return f"[{host}]:{port}" if ":" in host and host[0] != "[" else f"{host}:{port}"
 
 
 def load() -> None:

@@ -65,6 +65,46 @@ def test_a_cluster_without_nodes_or_with_a_database_is_refused_and_says_why() ->
         assert "hunter2" not in str(refused.value), text
 
 
+SENTINELS = {
+    "redis+sentinel://h/tokens": ("redis://h:26379", "redis://h:26379", ("h:26379",)),
+    "valkeys+sentinel://u:p%40q@h1:1,h2,[::1]:3/tokens/2": (
+        "rediss://u:p%40q@h1:1/2", "rediss://h1:1", ("h1:1", "h2:26379", "[::1]:3")
+    ),
+    "rediss+sentinel://u:p@h:1/tokens/?ssl_ca_certs=/c%20a&sentinel_username=w&sentinel_password=s%40%2Fw": (
+        "rediss://u:p@h:1/?ssl_ca_certs=/c%20a", "rediss://w:s%40%2Fw@h:1?ssl_ca_certs=/c%20a", ("h:1",)
+    ),
+    "redis+sentinel://h:1/tokens?username=u&password=p&db=3&sentinel_password=s": (
+        "redis://h:1?username=u&password=p&db=3", "redis://:s@h:1", ("h:1",)
+    ),
+}  # fmt: skip
+
+
+def test_sentinels_have_a_service_and_credentials_of_their_own() -> None:
+    for text, (server, sentinel, seeds) in SENTINELS.items():
+        url = StoreUrl.read(text)
+        assert (url.engine, url.service, url.seeds) == ("sentinel", "tokens", seeds), text
+        assert (url.server, url.sentinel) == (server, sentinel), text
+        assert url.node("10.0.0.9:7") == server.replace(seeds[0], "10.0.0.9:7")
+        assert url.sentinel_at("[::2]:8") == sentinel.replace(seeds[0], "[::2]:8")
+        assert not any(secret in repr(url) for secret in ("p%40q", ":p@", "s%40", "=p&"))
+
+
+def test_sentinels_without_an_address_or_a_service_are_refused_and_it_is_said_why() -> None:
+    for text, why in (
+        ("redis+sentinel://", "name the Sentinels"),
+        ("redis+sentinel:///tokens", "name the Sentinels"),
+        ("redis+sentinel://u:hunter2@[::1/tokens", "name the Sentinels"),
+        ("redis+sentinel://u:hunter2@h", "SERVICE"),
+        ("redis+sentinel://u:hunter2@h/", "SERVICE"),
+        ("redis+sentinel://u:hunter2@h/to%20kens", "SERVICE"),
+        ("redis+sentinel://u:hunter2@h/tokens/name", "SERVICE"),
+        ("redis+sentinel://u:hunter2@h/tokens/1/2", "SERVICE"),
+    ):
+        with pytest.raises(ConfigurationError, match=why) as refused:
+            StoreUrl.read(text)
+        assert "hunter2" not in str(refused.value), text
+
+
 def test_what_names_no_engine_is_refused_and_not_repeated() -> None:
     for text in (
         "",
@@ -103,6 +143,8 @@ def test_passwords_in_a_store_url_are_masked() -> None:
         ("redis:hush@h", "redis:***@h"),
         ("hush@h", "***@h"),
         ("rediss+cluster://u:hush@h1:1,h2:2", "rediss+cluster://***@h1:1,h2:2"),
+        ("redis+sentinel://u:hush@h1,h2/s/1", "redis+sentinel://***@h1,h2/s/1"),
+        ("redis+sentinel://h/s?sentinel_password=hush", "redis+sentinel://h/s?sentinel_password=***"),
         ("valkey+cluster://h1:1,h2:2?password=hush", "valkey+cluster://h1:1,h2:2?password=***"),
         ("unix:///s?password=hush&db=1", "unix:///s?password=***&db=1"),
         ("rediss://h?ssl_password=hush", "rediss://h?ssl_password=***"),

@@ -60,6 +60,12 @@ def test_what_a_server_says_of_itself_is_judged() -> None:
          "problem", "asks for 2"),
         ("replication", {"info": {"connected_slaves": "1"}, "config": {"min-replicas-to-write": "0"},
                          "durability": "replicas:1"}, "warning", "goes on writing"),
+        ("replication", {"info": {"connected_slaves": "2"}, "durability": "replicas:1"},
+         "warning", "1 of 2 replicas"),
+        ("replication", {"info": {"connected_slaves": "2"}, "durability": "replicas:1", "promotable": 1},
+         "ok", "wait for 1"),
+        ("replication", {"info": {"connected_slaves": "2"}, "durability": "replicas:2", "promotable": 3},
+         "warning", "2 of 3 replicas"),
         ("clock", {"ahead": 0.9}, "ok", "agree"),
         ("clock", {"ahead": -3.0}, "warning", "3.0 s behind"),
         ("clock", {"ahead": 3600.0}, "problem", "ahead of"),
@@ -102,6 +108,26 @@ def test_what_holds_for_all_nodes_is_said_once_and_else_with_the_address() -> No
     assert [one.text.partition(": ")[0] for one in found if one.check == "persistence"] == ["h:1", "h:2"]
     assert [one.level for one in found if one.check == "persistence"] == ["ok", "problem"]
     assert [one.text for one in found if one.check == "version"] == ["This is valkey 9.1.2."]
+
+
+def test_the_sentinels_and_what_happens_without_them_are_judged() -> None:
+    safe = {"min-replicas-to-write": "1", "min-replicas-max-lag": "2"}
+    for known, answering, lost, config, levels, said in (
+        (3, 3, "refuse", {}, ["ok"], "3 Sentinels answer"),
+        (3, 2, "refuse", {}, ["warning"], "one more lost"),
+        (2, 2, "refuse", {}, ["warning"], "at least three"),
+        (4, 2, "refuse", {}, ["problem"], "Only 2 of 4"),
+        (3, 3, "continue", safe, ["ok"], "answer"),
+        (3, 3, "continue", {}, ["ok", "warning"], "cut off"),
+        (3, 3, "continue", {**safe, "min-replicas-to-write": "0"}, ["ok", "warning"], "cut off"),
+        (3, 3, "continue", {**safe, "min-replicas-max-lag": "0"}, ["ok", "warning"], "cut off"),
+        (3, 3, "continue", {**safe, "min-replicas-max-lag": "10"}, ["ok", "warning"], "cut off"),
+    ):
+        facts = ServerFacts({}, config, ahead=0.0, sentinels=known, answering=answering)
+        settings = Settings.of(store_url="redis+sentinel://h/s", sentinel_lost=lost)
+        found = [one for one in judge_servers([facts], settings) if one.check == "sentinel"]
+        assert [one.level for one in found] == levels, (known, answering, lost, config)
+        assert said in " ".join(f"{one.text} {one.remedy}" for one in found)
 
 
 @shared_engines
