@@ -20,7 +20,8 @@ from tests.support.authorities import Make, maker
 from tests.support.clocks import NOW, Clock
 from tests.support.clusters import running_cluster
 from tests.support.paths import ROOT
-from tests.support.servers import CLUSTER, Server, binaries, engines
+from tests.support.sentinels import running_sentinels
+from tests.support.servers import ALONE, CLUSTER, SENTINEL, Server, binaries, engines
 from tests.support.signing import JWT_MODE
 
 # Each example talks to real engines: no deadline, and function-scoped fixtures are meant.
@@ -52,7 +53,10 @@ _prefixes = (f"test{number}" for number in itertools.count())
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """One server of each kind, or a cluster, for the whole run; tests are kept apart by key_prefix."""
+    """One server of each kind, or a cluster, or a server behind Sentinels, for the whole run.
+
+    Tests are kept apart by key_prefix.
+    """
     # What they keep is for nobody: rewriting a file that grows with each test, and waiting for a busy disk,
     # would only stall a test now and then for longer than a request may take.
     idle = ("--appendfsync", "no", "--auto-aof-rewrite-percentage", "0")
@@ -60,6 +64,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         folder = tmp_path_factory.mktemp("cluster")
         with running_cluster(binaries()[CLUSTER], folder, *idle) as cluster:
             yield dict.fromkeys(binaries(), cluster)
+        return
+    if SENTINEL:
+        folder = tmp_path_factory.mktemp("sentinels")
+        # A test may keep a server busy for a while; nothing is to take its place.
+        with running_sentinels(binaries()[SENTINEL], folder, *idle, down_after=60.0) as sentinels:
+            yield dict.fromkeys(binaries(), sentinels)
         return
     running = {
         name: Server(binary, tmp_path_factory.mktemp(name), *idle) for name, binary in binaries().items()
@@ -69,7 +79,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         server.stop()
 
 
-@pytest.fixture(params=engines() if CLUSTER else ["memory", *engines()])
+@pytest.fixture(params=engines() if ALONE else ["memory", *engines()])
 def engine(request: pytest.FixtureRequest) -> str:
     """The name of each engine in turn: fakeredis, the wheel's Valkey, redis-server."""
     return str(request.param)

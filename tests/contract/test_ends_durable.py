@@ -55,7 +55,7 @@ def test_a_secret_that_was_rotated_away_ends_no_pat(world: Authority, asks: str)
 
 def test_a_narrowing_that_is_repeated_is_durable_when_it_returns(world: Authority, make_at: Make) -> None:
     issued = issue(world, scope=["x", "y"])
-    careful = make_at(durability="replicas:1", durability_timeout=0.01)  # there is no replica
+    careful = make_at(durability="replicas:9", durability_timeout=0.01)  # there are fewer
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             careful.update(issued.pat.id, scope=["x"])
@@ -97,7 +97,7 @@ def test_a_right_is_durable_before_a_change_in_another_slot_rests_on_it(
     caller = issue(world, name="caller", scope=["x", ALL])
     target = issue(world, name="target", owner=Owner("bob"))
     assert caller.pat.owner == ALICE
-    careful = make_at(clock=clock, durability="replicas:1", durability_timeout=0.01)  # there is no replica
+    careful = make_at(clock=clock, durability="replicas:9", durability_timeout=0.01)  # there are fewer
     by = careful.authenticate(basic_of(caller))
     with Before(Scripts, "run", lambda: None) as asked, pytest.raises(StoreUnavailable):
         careful.update(target.pat.id, name="renamed", by=by)

@@ -200,7 +200,7 @@ class TestRevoke:
         plain = make_at(clock=clock)
         issued = issue(plain)
         token = access_of(plain, issued)
-        careful = make_at(clock=clock, durability="replicas:1", durability_timeout=0.01)
+        careful = make_at(clock=clock, durability="replicas:9", durability_timeout=0.01)
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
                 careful.revoke(token)

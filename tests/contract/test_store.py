@@ -372,10 +372,10 @@ def test_processes_that_meet_an_empty_store_agree_on_one_store_key(racing: list[
 
 
 def test_a_removal_waits_for_the_replicas_it_was_told_of(make_at: Make, server: Server) -> None:
-    """There is none, so the removal is done but not acknowledged; once it need not wait, it is."""
+    """There are fewer, so the removal is done but not acknowledged; once it need not wait, it is."""
     first = make_at()
     issued = issue(first)
-    waiting = make_at(secret_key=None, durability="replicas:1", durability_timeout=0.05)
+    waiting = make_at(secret_key=None, durability="replicas:9", durability_timeout=0.05)
     with pytest.raises(StoreUnavailable, match="durable"):
         waiting.delete(issued.pat.id)
     with pytest.raises(InvalidCredentials):
@@ -468,7 +468,7 @@ def test_the_trail_has_an_owners_revocation_even_if_it_is_not_durable_yet(
     issue(first, "two")
     caplog.set_level("INFO", "patauth.audit")
     with pytest.raises(StoreUnavailable):
-        make_at(durability="replicas:1", durability_timeout=0.05).revoke_owner("alice")
+        make_at(durability="replicas:9", durability_timeout=0.05).revoke_owner("alice")
     assert '"event": "owner.revoke", "ownerId": "alice", "pats": 2' in caplog.text
 
 
@@ -492,7 +492,7 @@ def test_a_creation_that_may_have_happened_leaves_no_pat_behind(
     assert authority.list(owner_id="alice") == []
     assert list(server.client().scan_iter(f"{prefix}:*created")) == []
     issue(authority)
-    waiting = make_at(durability="replicas:1", durability_timeout=0.05)
+    waiting = make_at(durability="replicas:9", durability_timeout=0.05)
     with pytest.raises(StoreUnavailable):
         issue(waiting, "never")
     assert [pat.name for pat in authority.list(owner_id="alice")] == ["ci"]

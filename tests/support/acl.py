@@ -60,7 +60,7 @@ def use_all(url: str) -> None:
             forgetful.delete(issued.pat.id)
         for part in sweep(authority.operations.actor(None)):
             list(part)
-    with patient(url, durability="replicas:1", durability_timeout=0.01) as waiting:
+    with patient(url, durability="replicas:9", durability_timeout=0.01) as waiting:
         with pytest.raises(patauth.StoreUnavailable) as late:
             waiting.create(owner=owner, name="5", scope=["a"], never_expires=True)
         assert "WAIT answered" in str(late.value.detail)

@@ -36,12 +36,15 @@ def binaries() -> dict[str, str]:
     return found
 
 
-CLUSTER = os.environ.get("TESTS_CLUSTER")  # a name of `binaries()`: run all tests on a cluster of these
+# A name of `binaries()`: run all tests on a cluster of these, or on a primary of these behind Sentinels.
+CLUSTER = os.environ.get("TESTS_CLUSTER")
+SENTINEL = os.environ.get("TESTS_SENTINEL")
+ALONE = CLUSTER or SENTINEL  # the only engine there is then
 
 
 def engines() -> list[str]:
     """The names of the engines that tests run on."""
-    return [CLUSTER] if CLUSTER else list(binaries())
+    return [ALONE] if ALONE else list(binaries())
 
 
 class Server:
@@ -139,4 +142,4 @@ def serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Itera
 # For claims about a store that several Authorities share, or that a test looks into.
 shared_engines = pytest.mark.parametrize("engine", engines(), indirect=True)
 # For claims that no engine has a part in: rights, arguments, messages, what a JSON Patch means.
-one_engine = pytest.mark.parametrize("engine", [CLUSTER or "valkey"], indirect=True)
+one_engine = pytest.mark.parametrize("engine", [ALONE or "valkey"], indirect=True)
