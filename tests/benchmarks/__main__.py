@@ -114,6 +114,19 @@ def _slots(options: Options) -> Part:
     return slots.run(options.owners)
 
 
+def _engines(options: Options) -> Part:
+    from . import engines
+
+    options.pinning.pin_client()
+    try:
+        with tempfile.TemporaryDirectory(prefix="patauth-bench-") as folder:
+            return engines.run(
+                options.binary, Path(folder), options.pinning, rounds=options.rounds, calls=options.calls
+            )
+    finally:
+        options.pinning.undo()
+
+
 def _paths(options: Options) -> Part:
     from . import paths
 
@@ -128,6 +141,7 @@ PARTS: dict[str, Callable[[Options], Part]] = {
     "owners": _owners,
     "throughput": _throughput,
     "slots": _slots,
+    "engines": _engines,
     "paths": _paths,
 }
 

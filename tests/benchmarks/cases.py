@@ -93,10 +93,10 @@ class PatauthCases:
         self._issued = issued = issue(authority)
         self._limited = issue(authority, "limited", request_quota="1/86400")
         self.ways = {
-            TOKEN: Way(authority, _access(authority, issued)),
+            TOKEN: Way(authority, access_of(authority, issued)),
             BASIC: Way(authority, basic(issued.pat.id, issued.secret)),
             PAT: Way(authority, f"Bearer {issued.token}"),
-            JWT: Way(self._signing, _access(self._signing, issue(self._signing)), signing),
+            JWT: Way(self._signing, access_of(self._signing, issue(self._signing)), signing),
         }
         self._app = self.ways[TOKEN].gate()
         unknown, _ = authority.operations.format.mint_access_token(issued.pat.id)
@@ -153,5 +153,5 @@ class PatauthCases:
         self._signing.close()
 
 
-def _access(authority: Authority, issued: IssuedPat) -> str:
+def access_of(authority: Authority, issued: IssuedPat) -> str:
     return f"Bearer {authority.exchange(issued.pat.id, issued.secret).value}"

@@ -24,9 +24,8 @@ _UNFINISHED = object()
 class RawSocket:
     """A blocking socket to a server, and hiredis to read what comes."""
 
-    def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(path)
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
         self._reader = hiredis.Reader(notEnoughData=_UNFINISHED)
         self._buffer: Any = bytearray(65_536)  # hiredis reads it, though its types say bytes
 
@@ -52,7 +51,7 @@ class Floors:
     def __init__(self, server: Server) -> None:
         self._client = redis.Redis(unix_socket_path=server.socket)
         self._client.set(_KEY, VALUE)
-        self.raw = RawSocket(server.socket)
+        self.raw = RawSocket(server.connected())
         digest = self.raw.ask("SCRIPT", "LOAD", "return 1")
         self.noop = hiredis.pack_command(("EVALSHA", digest, 1, _KEY))
         self.get = hiredis.pack_command(("GET", _KEY))

@@ -18,8 +18,8 @@ from tests.support.paths import ROOT
 from tests.support.servers import Server
 
 NOT_MEASURED = (
-    "Not measured: a network between client and server, TLS, a cluster, replicas, caches that are cold, many"
-    " clients at once (but for `throughput`), and what another machine would say."
+    "Not measured: a network between client and server, TLS, a cluster and replicas (but for `engines`),"
+    " caches that are cold, many clients at once (but for `throughput`), and what another machine would say."
 )
 
 _PACKAGES = (

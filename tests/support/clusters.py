@@ -173,18 +173,20 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running_cluster(binary: str, folder: Path, *options: str, tls: Tls | None = None) -> Iterator[Cluster]:
-    """Start a cluster in subfolders of `folder`; stop all of its nodes at the end.
+def running_cluster(
+    binary: str, folder: Path, *options: str, tls: Tls | None = None, count: int = NODES
+) -> Iterator[Cluster]:
+    """Start a cluster of `count` nodes in subfolders of `folder`; stop all of them at the end.
 
     With `tls`, the nodes have that certificate of "localhost", and go by this name.
     """
-    ports = free_ports(2 * NODES)
+    ports = free_ports(2 * count)
     with ExitStack() as stack:
         nodes = []
-        for number in range(NODES):
+        for number in range(count):
             place = folder / f"node-{number}"
             place.mkdir()
-            node = Node(binary, place, ports[number], ports[NODES + number], *options, tls=tls)
+            node = Node(binary, place, ports[number], ports[count + number], *options, tls=tls)
             stack.callback(node.stop)
             nodes.append(node)
         yield Cluster(nodes)

@@ -31,7 +31,7 @@ from tests.benchmarks.report import Table, significant
 from tests.support.paths import ROOT
 from tests.support.servers import Server
 
-PARTS = ("requests", "profile", "imports", "scale", "owners", "slots", "paths")
+PARTS = ("requests", "profile", "imports", "scale", "owners", "slots", "engines", "paths")
 PEERS = (FLASK_PEER, AUTHLIB_PEER, JWT_PEER, KNOX_PEER)
 
 
@@ -70,7 +70,7 @@ class TestSmoke:
         assert all(part["method"] for part in parts.values())
 
     def test_every_case_has_a_time_that_can_be(self, parts: dict[str, Any]) -> None:
-        for name in ("requests", "profile", "imports", "scale"):
+        for name in ("requests", "profile", "imports", "scale", "engines"):
             for case, figures in parts[name]["cases"].items():
                 times = [figures[unit] for unit in ("us", "ms", "process_ms") if unit in figures]
                 assert times, case
@@ -100,7 +100,7 @@ class TestSmoke:
 
     def test_each_goal_of_a_part_has_a_verdict(self, parts: dict[str, Any]) -> None:
         goals = {goal["name"] for part in parts.values() for goal in part.get("goals", [])}
-        assert goals == {"E6", "G1", "G2", "G4", "G5", "G7", "owners"}
+        assert goals == {"E6", "G1", "G2", "G4", "G5", "G7", "engines", "owners"}
 
     def test_the_stages_of_a_request_add_up(self, parts: dict[str, Any]) -> None:
         for stages in parts["profile"]["stages"].values():
