@@ -111,7 +111,8 @@ def judge_server(facts: ServerFacts, settings: Settings) -> Iterator[Finding]:
     yield _persistence(facts, denied)
     yield _eviction(facts, denied)
     yield _memory(facts, denied)
-    yield _replication(facts, settings.durability, denied)
+    wanted = settings.durability if isinstance(settings.durability, int) else None
+    yield _replication(facts, wanted, denied)
     yield _clock(facts)
 
 
