@@ -87,8 +87,8 @@ class Authority:
     def ping(self) -> None:
         """Connect to the store, start a `local:` engine if necessary, and check store key and signing keys.
 
-        Raise `ConfigurationError` if the engine or a key is missing. A request would get `StoreUnavailable`
-        for that.
+        Raise `ConfigurationError` if the engine or a key is missing, or the server cannot wait for its disk
+        (setting `durability`). A request would get `StoreUnavailable` for that.
         """
         self.operations.ping()
 

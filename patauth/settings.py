@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .crypto.keyring import read_key
 from .crypto.pepper import Peppers, read_peppers
@@ -77,7 +77,8 @@ class Settings:
     connect_timeout: float = 0.2
     command_timeout: float = 0.25
     max_connections: int = 64  # per process
-    durability: int | None = None  # replicas that a revocation waits for; None: what the engine promises
+    # What a revocation waits for: so many replicas, or the disk; None: what the engine promises.
+    durability: int | Literal["disk"] | None = None
     durability_timeout: float = 0.2
     sentinel_lost: str = "refuse"  # or "continue": what to do when no majority of the Sentinels answers
     # quotas
@@ -327,12 +328,14 @@ def _paths(value: Any) -> tuple[str, ...]:
     return paths
 
 
-def _durability(value: Any) -> int:
+def _durability(value: Any) -> int | Literal["disk"]:
+    if value == "disk":
+        return "disk"
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 99:
         return value
     if isinstance(value, str) and (match := re.fullmatch(r"replicas:([1-9][0-9]?)", value)):
         return int(match[1])
-    raise ValueError("give 'engine' or 'replicas:N'")
+    raise ValueError("give 'engine', 'disk' or 'replicas:N'")
 
 
 def _prefixes(value: Any) -> tuple[Prefixes, ...]:

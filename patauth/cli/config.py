@@ -98,7 +98,7 @@ def _plain(name: str, value: Any) -> Any:
     if name == "store_url":
         return masked(value)
     if name == "durability":
-        return "engine" if value is None else f"replicas:{value}"
+        return "engine" if value is None else f"replicas:{value}" if isinstance(value, int) else value
     if isinstance(value, bytes):  # secret_key
         return HIDDEN
     if name == "pepper":

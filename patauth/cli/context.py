@@ -12,7 +12,9 @@ from typing import Any
 import click
 
 from ..authority import Authority
+from ..errors import ConfigurationError
 from ..settings import Settings
+from ..store.scripts import NoDisk
 from ..store.url import StoreUrl
 
 
@@ -100,7 +102,10 @@ def named_settings(default_store: str | None = None, **given: Any) -> Settings:
 
 @contextmanager
 def open_authority() -> Iterator[Authority]:
-    """Open an Authority over the store that is named; close it at the end."""
+    """Open an Authority over the store that is named; close it at the end.
+
+    Raise `ConfigurationError` for what is `NoDisk` in the block: a command is no request.
+    """
     settings = named_settings()
     with warnings_as_messages():
         if StoreUrl.read(settings.store_url).engine == "memory":
@@ -112,7 +117,10 @@ def open_authority() -> Iterator[Authority]:
             message(f"Note: {settings.store_url} does not exist yet; a new, empty store is created there.")
         authority = Authority(settings)
     with authority:
-        yield authority
+        try:
+            yield authority
+        except NoDisk as problem:
+            raise ConfigurationError(problem.detail) from None
 
 
 def is_new_directory(store_url: str) -> bool:

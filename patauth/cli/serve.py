@@ -10,7 +10,7 @@ from functools import partial
 import click
 
 from ..authority import Authority
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StoreUnavailable
 from ..model.http_names import is_loopback
 from ..settings import SURFACE_NAMES, Settings
 from ..store.factory import open_store
@@ -68,7 +68,7 @@ def serve(bind: str, workers: int, threads: int) -> None:
     _check_bind(bind)
     server = Server(partial(_settings, bind), bind=bind, workers=workers, threads=threads, quiet=quiet)
     settings = server.settings
-    _start_engine(settings)
+    _start_store(settings)
     log_to_stderr(settings, quiet=quiet)
     where = f"POST {settings.path_prefix}/oauth/token on {bind}"
     message(f"patauth serves {where}; its store is {masked(settings.store_url)}.")
@@ -127,19 +127,23 @@ def _settings(bind: str) -> Settings:
     return settings
 
 
-def _start_engine(settings: Settings) -> None:
+def _start_store(settings: Settings) -> None:
     """Start a `local:` engine before the workers do, so that an error is reported once and ends the program.
 
-    Other servers may start later; until then, /readyz answers 503.
+    Another server may start later; until then, /readyz answers 503. Raise `ConfigurationError` for one that
+    cannot do what the settings demand.
     """
     from ..store.local.binary import find_engine
 
     directory = StoreUrl.read(settings.store_url).directory
-    if directory is None:
-        return
-    try:
-        find_engine(directory)
-    except ConfigurationError as problem:
-        raise Failure(str(problem), _UNREACHABLE) from problem
+    if directory is not None:
+        try:
+            find_engine(directory)
+        except ConfigurationError as problem:
+            raise Failure(str(problem), _UNREACHABLE) from problem
     with Authority(settings) as authority:
-        authority.ping()
+        try:
+            authority.ping()
+        except StoreUnavailable:
+            if directory is not None:
+                raise

@@ -54,9 +54,9 @@ def ping() -> None:
 def stats() -> None:
     """Show what the store's server says about itself.
 
-    The facts are version, memory, keys, persistence, clients and replicas. A fact that the server does not
-    tell, or not to this user, is null in JSON and missing from the table. `patauth doctor` judges these
-    facts.
+    The facts are version, memory, keys, persistence, clients, role and replicas. Of a cluster and behind
+    Sentinels they are told of each node, replicas too. A fact that a server does not tell, or not to this
+    user, is null in JSON and missing from the table. `patauth doctor` judges these facts.
 
     \b
     Example:
@@ -87,7 +87,15 @@ def _stats(settings: Settings) -> dict[str, Any]:
         return _stats_of(nodes[0])
     return {
         "reachable": True,
-        "nodes": [{"address": node.address, "slots": node.slots, **_stats_of(node)} for node in nodes],
+        "nodes": [
+            {
+                "address": node.address,
+                "primary": node.primary or None,
+                "slots": node.slots,
+                **_stats_of(node),
+            }
+            for node in nodes
+        ],
     }
 
 
@@ -105,7 +113,7 @@ def _stats_of(facts: ServerFacts) -> dict[str, Any]:
         "appendFsync": facts.config.get("appendfsync"),
         "snapshots": facts.config.get("save"),
         "clients": facts.number("connected_clients"),
-        "role": facts.info.get("role"),
+        "role": facts.role,
         "replicas": facts.number("connected_slaves"),
     }
 

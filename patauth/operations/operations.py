@@ -197,7 +197,6 @@ class Operations:
     def ping(self) -> None:
         """Connect to the store, and check the store key and the signing keys. Raise `ConfigurationError`."""
         self._store.start()
-        self._store.for_request().settle_key()
         if self._signed is not None and self.settings.signs_tokens:
             self._signed.prepare()
 

@@ -15,7 +15,7 @@ from .keys import Keys
 from .scripts import Wait
 from .store import Store
 from .transport.pool import Connections
-from .transport.wire import Command, Tls, of_cluster, redis_connection
+from .transport.wire import Tls, of_cluster, redis_connection
 from .url import StoreUrl
 
 _DISK_PATIENCE = 2.0  # s; a busy disk may take longer to write than a replica takes to answer
@@ -40,33 +40,26 @@ def open_store(
         secret_key=settings.secret_key,
         clock=clock,
         request_seconds=request_seconds,
+        wait=_wait_of(settings, url),
     )
-    if settings.durability and url.engine not in ("server", "cluster", "sentinel"):
-        raise ConfigurationError("durability: 'replicas:N' is for a server; this store has no replicas")
     if url.engine == "memory":
         from .transport.memory import MemoryTransport
 
         warnings.warn("store 'memory:': all tokens vanish when this process ends", stacklevel=5)
         return make(MemoryTransport())
 
-    patience = settings.durability_timeout
-    wait: Command | None = None
     engine = tls = None
     if url.directory is not None:
         from .local.engine import LocalEngine
 
         engine = LocalEngine(url.directory)
-        patience = max(patience, _DISK_PATIENCE)
         after_fork_in_child(engine.after_fork)
-        wait = ("WAITAOF", 1, 0, round(patience * 1000))
     else:
         sentinels = map(url.sentinel_at, url.seeds) if url.sentinel else ()
         for server in (*(map(url.node, url.seeds) if url.seeds else (url.server,)), *sentinels):
             redis_connection(server, 1, 1)  # report a wrong URL now, not at the first request
         if url.server.startswith("rediss:"):
             tls = Tls(url.server)
-        if settings.durability:
-            wait = ("WAIT", settings.durability, round(patience * 1000))
     connect = partial(
         Connections,
         connect_timeout=settings.connect_timeout,
@@ -80,7 +73,7 @@ def open_store(
         cluster = Cluster(
             url.seeds, lambda address: connect(lambda: url.node(address), read_error=of_cluster)
         )
-        store = make(cluster, wait=Wait(wait, patience))
+        store = make(cluster)
         cluster.settle = store.settle_key
         return store
     if url.engine == "sentinel":
@@ -91,7 +84,7 @@ def open_store(
             lambda address: connect(lambda: url.node(address)),
             goes_on=settings.sentinel_lost == "continue",
         )
-        store = make(sentinel, wait=Wait(wait, patience))
+        store = make(sentinel)
         sentinel.settle = store.settle_key
         return store
     connections = connect(
@@ -99,6 +92,23 @@ def open_store(
         on_failure=engine.revive if engine else None,
         admit=engine.admit if engine else None,
     )
-    store = make(connections, wait=Wait(wait, patience), engine=engine)
+    store = make(connections, engine=engine)
     connections.on_connect = store.settle_key
     return store
+
+
+def _wait_of(settings: Settings, url: StoreUrl) -> Wait:
+    """Return how to wait for what `durability` asks. Raise `ConfigurationError` if the store has no such."""
+    asked, patience = settings.durability, settings.durability_timeout
+    if isinstance(asked, int):
+        if url.engine in ("memory", "local"):
+            raise ConfigurationError("durability: 'replicas:N' is for a server; this store has no replicas")
+        return Wait(("WAIT", asked, round(patience * 1000)), patience)
+    if url.engine == "memory":
+        if asked is not None:
+            raise ConfigurationError("durability: 'disk' is for a server; memory: has no disk")
+        return Wait()
+    if asked is None and url.engine != "local":
+        return Wait()
+    patience = max(patience, _DISK_PATIENCE)
+    return Wait(("WAITAOF", 1, 0, round(patience * 1000)), patience, must=asked is not None)

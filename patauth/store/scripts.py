@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from ..errors import StoreUnavailable
 from .deadline import Deadline
 from .record import not_understood
-from .transport.protocol import PartlyDone, ScriptMissing, Transport
-from .transport.wire import Command
+from .transport.protocol import PartlyDone, ScriptMissing, Transport, unavailable
+from .transport.wire import Command, ErrorReply
 
 Call = Callable[[Sequence[Command]], list[Any]]  # sends commands and returns their replies
 Arguments = Sequence[bytes | str | int]
@@ -105,24 +105,52 @@ class Unfinished(NotDurable):
     default = "done in part; repeat the call"
 
 
+class NoDisk(StoreUnavailable):
+    """The server cannot wait for its disk, as `durability` demands. `detail` says what to do."""
+
+
 class Wait:
     """How to wait until writes are durable. All views of a store share what it has learned.
 
     `command` is WAIT or WAITAOF with its arguments, or None: nothing waits. `patience` is how many seconds it
-    may take.
+    may take. `must`: a server without WAITAOF is refused; otherwise, nothing waits there.
     """
 
-    def __init__(self, command: Command | None = None, patience: float = 0.0) -> None:
+    def __init__(self, command: Command | None = None, patience: float = 0.0, *, must: bool = False) -> None:
         self.command = command
         self.patience = patience
+        self._must = must
         self._is_settled = command is None or command[0] != "WAITAOF"
 
-    def learn(self, call: Call) -> None:
-        """Ask once whether the server knows WAITAOF. Redis before 7.2 does not, so nothing waits for it."""
-        if not self._is_settled:
-            if call([("COMMAND", "INFO", "WAITAOF")])[0] == [None]:
-                self.command = None
-            self._is_settled = True
+    def learn(self, call: Call, key: bytes) -> None:
+        """Ask, until a server has answered once, whether it can wait for its disk. Raise `NoDisk`.
+
+        Redis before 7.2 cannot. A server that is met later may be another one: it refuses each wait itself.
+        `key` is one that this server has, or could have.
+        """
+        if self._is_settled:
+            return
+        if self._must:
+            _demand_disk(call, key)
+        elif call([("COMMAND", "INFO", "WAITAOF")])[0] == [None]:
+            self.command = None
+        self._is_settled = True
+
+
+def _demand_disk(call: Call, key: bytes) -> None:
+    """Raise `NoDisk` if the server refuses WAITAOF: it does not know it, or has no append-only file."""
+    try:
+        # A server that refuses EXISTS, such as one that loads its file, says nothing about its disk.
+        call([("EXISTS", key), ("WAITAOF", 1, 0, 1)])
+    except (ErrorReply, PartlyDone) as problem:  # of a connection, or of a transport
+        refusal = unavailable(problem) if isinstance(problem, ErrorReply) else problem
+        if not isinstance(refusal, PartlyDone):
+            raise
+        why = (refusal.detail or "").removeprefix("ErrorReply: ").partition(", with args")[0]
+        raise NoDisk(
+            detail=f"durability: the server does not wait for its disk ({why}); take Valkey or Redis from 7.2"
+            " with `appendonly yes` and allow this user WAITAOF, or set durability to engine or replicas:N"
+        ) from None
 
 
 class Scripts:

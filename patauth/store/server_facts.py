@@ -1,8 +1,9 @@
-"""Facts about a server, or about the nodes of a cluster, for `patauth doctor` and `patauth store stats`.
+"""Facts about a server, or about all nodes of a cluster or behind Sentinels, replicas included.
 
-No request needs them. Each command goes out alone, over a separate connection, since a user with few rights
-(ACL) may run some commands and not others. A fact without an answer is None, and `denied` names the command.
-The Sentinels are asked too, if they name the server.
+They are for `patauth doctor` and `patauth store stats`; no request needs them. Each command goes out alone,
+over a separate connection, since a user with few rights (ACL) may run some commands and not others. A fact
+without an answer is None, and `denied` names the command. The Sentinels are asked too, if they name the
+server.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +22,7 @@ from ..errors import StoreUnavailable
 from ..settings import Settings
 from .keys import Keys
 from .local.engine import LocalEngine
-from .transport.cluster import read_slots
+from .transport.cluster import read_replicas, read_shards, read_slots
 from .transport.protocol import unavailable
 from .transport.sentinel import newest_of, panel_of
 from .transport.wire import ErrorReply, Wire, WireError
@@ -29,10 +30,8 @@ from .url import StoreUrl
 
 _CONFIG = (
     "appendonly appendfsync save maxmemory maxmemory-policy min-replicas-to-write min-replicas-max-lag"
-    " cluster-require-full-coverage cluster-allow-reads-when-down"
+    " cluster-require-full-coverage cluster-allow-reads-when-down cluster-replica-no-failover"
 ).split()
-
-
 _PATIENCE = 2.0  # s for all Sentinels together
 
 
@@ -46,13 +45,15 @@ class ServerFacts:
     ahead: float | None = None  # s by which the server's clock is ahead of this host's
     unsure: float = 0.0  # s; half of the round trip in which `ahead` was measured
     store_key: bool | None = None  # whether the store holds the store key
+    waitaof: bool | None = None  # whether the server knows WAITAOF
     denied: tuple[str, ...] = ()  # commands that were refused
-    address: str = ""  # of a node of a cluster
-    slots: int = 0  # how many slots of a cluster it has
+    address: str = ""  # of a node of a cluster, or behind Sentinels
+    primary: str = ""  # of a replica: the address of its primary, as the cluster or the Sentinels know it
+    promotable: bool = True  # of a replica: whether it may become the primary
+    slots: int | None = None  # how many slots of a cluster it has, if it is a primary there
     failure: str = ""  # why the node did not answer
     sentinels: int = 0  # how many Sentinels there are
     answering: int = 0  # how many of them answer
-    promotable: int | None = None  # replicas that they may make the primary
 
     @property
     def kind(self) -> str | None:
@@ -83,71 +84,98 @@ class ServerFacts:
         """The memory limit in bytes; 0: no limit."""
         return _number(self.config.get("maxmemory") or self.info.get("maxmemory"))
 
+    @property
+    def role(self) -> str | None:
+        """The role that the server says it has, "master" or "slave", or else the one that others give it."""
+        return self.info.get("role") or ("slave" if self.primary else "master" if self.address else None)
+
     def number(self, name: str) -> int | None:
         """Return a whole number of INFO, or None if INFO has no such number."""
         return _number(self.info.get(name))
 
 
-def read_facts(settings: Settings) -> ServerFacts:
-    """Ask the server of `store_url`, which must not be `memory:`.
+def read_nodes(settings: Settings) -> list[ServerFacts]:
+    """Ask the server of `store_url`, which must not be `memory:`, or all nodes, primaries first.
 
-    Start a `local:` engine first, and use it for that time. Raise `StoreUnavailable` or `ConfigurationError`.
+    A node that does not answer has a `failure`. Start a `local:` engine first, and use it for that time.
+    Raise `ConfigurationError`, and `StoreUnavailable` if the server or the primary behind Sentinels does not
+    answer, or no node knows the cluster.
     """
     url = StoreUrl.read(settings.store_url)
+    if url.engine == "cluster":
+        return _read_cluster(url, settings)
     if url.engine == "sentinel":
-        return _read_primary(url, settings)
+        return _read_watched(url, settings)
     if url.directory is None:
-        return _read(url.server, settings, None)
+        return [_read(url.server, settings, None)]
     engine = LocalEngine(url.directory)
     try:
-        return _read("unix://" + quote(engine.acquire()), settings, engine)
+        return [_read("unix://" + quote(engine.acquire()), settings, engine)]
     finally:
         engine.release()
 
 
-def _read_primary(url: StoreUrl, settings: Settings) -> ServerFacts:
-    """Ask the Sentinels for the primary, and then the primary."""
+def _read_watched(url: StoreUrl, settings: Settings) -> list[ServerFacts]:
+    """Ask the Sentinels for the primary and its replicas, and then these."""
     with closing(panel_of(url)) as panel:
         answers = panel.ask(time.monotonic() + _PATIENCE)
-        promotable = panel.promotable()
+        replicas = panel.replicas()
     if not answers:
         raise StoreUnavailable(detail=panel.failure)
     newest, _ = newest_of(answers)
-    return replace(
+    primary = replace(
         _read(url.node(newest.address), settings, None),
+        address=newest.address,
         sentinels=max(answer.total for answer in answers),
         answering=len(answers),
-        promotable=promotable,
     )
+    return [
+        primary,
+        *(
+            replace(_read_node(url, address, settings), primary=newest.address, promotable=promotable)
+            for address, promotable in replicas.items()
+            if address != newest.address  # which was promoted just now
+        ),
+    ]
 
 
-def read_nodes(settings: Settings) -> list[ServerFacts]:
-    """Ask each primary of a cluster; of another store, its server. `read_facts` says what else holds.
-
-    Raise `StoreUnavailable` if no node knows the cluster. One that does not answer has a `failure`.
-    """
-    url = StoreUrl.read(settings.store_url)
-    if url.engine != "cluster":
-        return [read_facts(settings)]
-    found = []
-    for address, slots in _slots(url, settings).items():
-        try:
-            facts = _read(url.node(address), settings, None)
-        except StoreUnavailable as problem:
-            facts = ServerFacts(failure=problem.detail or str(problem))
-        found.append(replace(facts, address=address, slots=slots))
-    return found
+def _read_cluster(url: StoreUrl, settings: Settings) -> list[ServerFacts]:
+    """Ask a node for all others, and then each of these."""
+    slots, replicas = _map_of(url, settings)
+    primaries = [replace(_read_node(url, address, settings), slots=count) for address, count in slots.items()]
+    found = [(primary, _read_node(url, address, settings)) for address, primary in replicas.items()]
+    return primaries + [
+        replace(node, primary=primary, promotable=node.config.get("cluster-replica-no-failover") != "yes")
+        for primary, node in found
+    ]
 
 
-def _slots(url: StoreUrl, settings: Settings) -> Counter[str]:
-    """Return how many slots each primary of a cluster has, by address."""
+def _read_node(url: StoreUrl, address: str, settings: Settings) -> ServerFacts:
+    """Ask the node at an address."""
+    try:
+        facts = _read(url.node(address), settings, None)
+    except StoreUnavailable as problem:
+        facts = ServerFacts(failure=problem.detail or str(problem))
+    return replace(facts, address=address)
+
+
+def _map_of(url: StoreUrl, settings: Settings) -> tuple[Counter[str], dict[str, str]]:
+    """Return how many slots each primary of a cluster has, and the primary of each replica, by address."""
     failure = StoreUnavailable()
     for seed in url.seeds:
+        host = seed.rpartition(":")[0]
         try:
             with closing(Wire(url.node(seed), settings.connect_timeout, settings.command_timeout)) as wire:
                 until = time.monotonic() + settings.command_timeout
                 (reply,) = wire.exchange([("CLUSTER", "SLOTS")], until)
-            return Counter(filter(None, read_slots(reply, seed.rpartition(":")[0])))
+                slots, replicas = Counter(filter(None, read_slots(reply, host))), read_replicas(reply, host)
+                with suppress(ErrorReply):  # without the right to it, only those that are down are missing
+                    (reply,) = wire.exchange([("CLUSTER", "SHARDS")], until)
+                    for shard in read_shards(reply, host, tls=url.server.startswith("rediss:")):
+                        primaries = [address for address in shard if address in slots]
+                        others = (address for address in shard if address not in slots)
+                        replicas.update((address, primary) for primary in primaries for address in others)
+            return slots, replicas
         except (WireError, OSError, hiredis.HiredisError) as problem:
             failure = unavailable(problem)
         except StoreUnavailable as problem:
@@ -177,11 +205,19 @@ def _read(url: str, settings: Settings, engine: LocalEngine | None) -> ServerFac
             }
             count = ask("DBSIZE")
             found = ask("EXISTS", keys.store_key)
+            known = ask("COMMAND", "INFO", "WAITAOF")
             ahead, unsure = _skew(ask)
     except (WireError, OSError, hiredis.HiredisError) as problem:
         raise unavailable(problem) from None
     return ServerFacts(
-        info, config, count, ahead, unsure, None if found is None else bool(found), tuple(denied)
+        info,
+        config,
+        count,
+        ahead,
+        unsure,
+        store_key=None if found is None else bool(found),
+        waitaof=None if known is None else known != [None],
+        denied=tuple(denied),
     )
 
 

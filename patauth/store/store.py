@@ -21,7 +21,7 @@ from .keys import Keys
 from .owner_changes import OwnerChanges
 from .owners import Owners
 from .pats import Pats
-from .scripts import Call, Scripts, Wait
+from .scripts import Call, NoDisk, Scripts, Wait
 from .store_key import AnotherKey, StoreKey
 from .tenant_index import TenantIndex
 from .tokens import Tokens
@@ -54,7 +54,7 @@ class Store:
         secret_key: bytes | None,
         clock: Callable[[], int] | None,
         request_seconds: float,
-        wait: Wait | None = None,
+        wait: Wait,
         engine: LocalEngine | None = None,
     ) -> None:
         self._transport = transport
@@ -62,7 +62,7 @@ class Store:
         self._key = StoreKey(keys, secret_key)
         self._engine = engine
         self._request_seconds = request_seconds
-        self._scripts = Scripts(transport, clock, wait or Wait(), self.begin)
+        self._scripts = Scripts(transport, clock, wait, self.begin)
         self._keys = keys
 
     def _with(self, scripts: Scripts, keys: Keys) -> Store:
@@ -129,12 +129,17 @@ class Store:
         return self._scripts.deadline().paused()
 
     def start(self) -> None:
-        """Start a `local:` engine and wait for it. Raise `ConfigurationError` where it cannot run.
+        """Start a `local:` engine, wait for it, and settle the store key.
 
-        Raise `StoreUnavailable` when it does not answer in time. With other engines, do nothing.
+        Raise `ConfigurationError` where the engine cannot run, or the server cannot do what `durability`
+        demands; a request gets `StoreUnavailable` for that. Raise `StoreUnavailable` when it does not answer.
         """
         if self._engine is not None:
             self._engine.acquire()
+        try:
+            self.for_request().settle_key()
+        except NoDisk as problem:
+            raise ConfigurationError(problem.detail) from None
 
     def close(self) -> None:
         """Close idle connections, and give up the use of a `local:` engine."""
@@ -175,14 +180,15 @@ class Store:
         """Make, read or put back the store key, and return the keys of this store.
 
         `call` uses one certain connection: each new connection settles the key before its first use. Raise
-        `StoreUnavailable`, also when the store has another key.
+        `StoreUnavailable`, also when the store has another key (`AnotherKey`) or cannot wait (`NoDisk`).
         """
         call = call or partial(self._scripts.call, retry=True)
-        self._scripts.wait.learn(call)
+        barrier = self._keys.barrier("store")
+        self._scripts.wait.learn(call, barrier)
         ring, wrote = self._key.settle(call)
         if wrote:
             # The key must be durable before its first use.
-            self._scripts.confirm(self._keys.barrier("store"), call)
+            self._scripts.confirm(barrier, call)
         return ring
 
     def settle_known_key(self) -> Keyring:

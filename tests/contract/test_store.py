@@ -498,10 +498,14 @@ def test_a_creation_that_may_have_happened_leaves_no_pat_behind(
     assert [pat.name for pat in authority.list(owner_id="alice")] == ["ci"]
 
 
-@pytest.mark.parametrize("url", ["memory:", "local:./x"])
-def test_replicas_are_not_promised_where_there_are_none(make_at: Make, url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "durability"), [("memory:", "replicas:1"), ("local:./x", "replicas:1"), ("memory:", "disk")]
+)
+def test_replicas_and_a_disk_are_not_promised_where_there_are_none(
+    make_at: Make, url: str, durability: str
+) -> None:
     with pytest.raises(ConfigurationError, match="durability"):
-        make_at(url=url, durability="replicas:1")
+        make_at(url=url, durability=durability)
 
 
 def test_creations_expiry_is_the_records_life(make_at: Make, server: Server, prefix: str) -> None:

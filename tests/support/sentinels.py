@@ -38,6 +38,7 @@ class Member(Server):
             listening = [
                 "--port", "0", "--tls-port", str(port), "--tls-cert-file", chain, "--tls-key-file", key,
                 "--tls-ca-cert-file", chain, "--tls-auth-clients", "no", "--tls-replication", "yes",
+                "--replica-announce-ip", self.host,
             ]  # fmt: skip
             self._given = {"ssl": True, "ssl_ca_certs": chain}
         self._command = [binary]

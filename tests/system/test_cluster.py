@@ -11,17 +11,26 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from patauth import Authority, InvalidCredentials, IssuedPat, Owner, StoreUnavailable
+from patauth import (
+    Authority,
+    ConfigurationError,
+    InvalidCredentials,
+    IssuedPat,
+    Owner,
+    Settings,
+    StoreUnavailable,
+)
 from patauth.cli import program
 from patauth.crypto.profiles import PROFILES
 from patauth.store.scripts import NotDurable
+from patauth.store.server_facts import read_nodes
 from patauth.store.transport.cluster import SLOTS, slot_of
 from patauth.store.transport.cluster import Cluster as Transport
 from tests.support.acl import acl_line, use_all
@@ -53,6 +62,22 @@ def opened(cluster: Cluster, **given: object) -> Authority:
     return Authority.from_url(
         cluster.url, hash_profile=PROFILES["testing"], request_quota="1000000/1", **given
     )
+
+
+@contextmanager
+def running_replicas(cluster: Cluster, folder: Path, *primaries: Node) -> Iterator[list[Node]]:
+    """Start a replica of each of these primaries; stop them at the end."""
+    with ExitStack() as stack:
+        replicas = []
+        for number, primary in enumerate(primaries):
+            place = folder / f"replica-{number}"
+            place.mkdir()
+            options = ("--cluster-allow-replica-migration", "no")  # to a primary that has none
+            replica = Node(binaries()["valkey"], place, *free_ports(2), *options)
+            stack.callback(replica.stop)
+            cluster.add_replica(replica, primary)
+            replicas.append(replica)
+        yield replicas
 
 
 def tag_of(issued: IssuedPat) -> str:
@@ -321,11 +346,7 @@ def test_a_replica_takes_over_and_nothing_that_was_revoked_comes_back(
     cluster: Cluster, tmp_path: Path, how: str
 ) -> None:
     primary = next(node for node in cluster.nodes if node is not cluster.node_of("store"))
-    place = tmp_path / "replica"
-    place.mkdir()
-    replica = Node(binaries()["valkey"], place, *free_ports(2))
-    try:
-        cluster.add_replica(replica, primary)
+    with running_replicas(cluster, tmp_path, primary) as (replica,):
         with opened(cluster) as plain:
             pats = pats_by_node(plain, cluster)
         with opened(cluster, durability="replicas:1") as authority:
@@ -369,8 +390,6 @@ def test_a_replica_takes_over_and_nothing_that_was_revoked_comes_back(
             assert recovered < RECOVERY + 1.5
             for issued in gone:
                 assert outcome(partial(authority.authenticate, basic_of(issued))) == "refused"
-    finally:
-        replica.stop()
 
 
 # -- what needs which node ----------------------------------------------------------------------------
@@ -409,11 +428,12 @@ def test_a_forked_child_has_connections_of_its_own(cluster: Cluster, authority: 
 def test_with_tls_and_the_rights_of_the_documents_everything_works_on_every_node(tmp_path: Path) -> None:
     """The wheel's server has no TLS, so this needs redis-server on PATH."""
     tls = certificate(tmp_path)
-    options = ("--user", *acl_line("p%w")[2:], "+cluster|slots", "+asking")
+    options = ("--user", *acl_line("p%w")[2:], "+cluster|slots", "+asking", "+cluster|shards")
     with running_cluster(binaries()["redis-server"], tmp_path, *options, tls=tls) as cluster:
         seeds = ",".join(node.address for node in cluster.nodes)
         url = f"rediss+cluster://patauth:p%25w@{seeds}?ssl_ca_certs={tls[0]}"
         use_all(url)
+        assert [node.failure for node in read_nodes(Settings.of(store_url=url))] == ["", "", ""]
         with patient(url) as authority:
             pats = pats_by_node(authority, cluster)
             source, target, _ = cluster.nodes
@@ -439,9 +459,10 @@ def test_the_command_line_asks_each_node(
     assert [node["address"] for node in found["nodes"]] == [node.address for node in cluster.nodes]
     assert sum(node["slots"] for node in found["nodes"]) == SLOTS
     assert all(node["reachable"] and node["keys"] > 0 for node in found["nodes"])
+    assert {node["role"] for node in found["nodes"]} == {"master"}
     assert f"{cluster.nodes[0].address} role" in run("store", "stats").stdout
     said = {one["check"]: one for one in json.loads(run("doctor", "--output", "json").stdout)["findings"]}
-    assert said["cluster"]["finding"] == "The cluster has 3 primaries."
+    assert said["cluster"]["finding"] == "The cluster has 3 primaries and no replicas."
     assert said["persistence"]["level"] == "ok"
     lax, dead = (node for node in cluster.nodes if node is not cluster.node_of("store"))
     with lax.client() as client:
@@ -454,6 +475,72 @@ def test_the_command_line_asks_each_node(
     assert "all owners get 503" in told
     alone = run("doctor", "--store", cluster.node_of("store").url).stdout
     assert "redis+cluster://" in alone
+
+
+def test_the_command_line_asks_each_replica_and_judges_each_shard(
+    cluster: Cluster, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doctor(durability: str) -> list[dict[str, str]]:
+        environment = {"PATAUTH_DURABILITY": durability}
+        told = CliRunner(env=environment).invoke(program, ["doctor", "--output", "json"])
+        return list(json.loads(told.stdout)["findings"])
+
+    def texts(durability: str, level: str) -> str:
+        return "\n".join(one["finding"] for one in doctor(durability) if one["level"] == level)
+
+    monkeypatch.setenv("PATAUTH_STORE_URL", cluster.url)
+    authority.ping()
+    one, other, bare = cluster.nodes
+    with running_replicas(cluster, tmp_path, one, one, other) as (first, second, third):
+        told = CliRunner().invoke(program, ["store", "stats", "--output", "json"])
+        found = {node["address"]: node for node in json.loads(told.stdout)["nodes"]}
+        assert found.keys() == {node.address for node in [*cluster.nodes, first, second, third]}
+        assert [found[node.address]["role"] for node in (one, first)] == ["master", "slave"]
+        assert (found[third.address]["primary"], found[third.address]["slots"]) == (other.address, None)
+        assert found[first.address]["appendOnlyFile"] is True
+        everything = "\n".join(line["finding"] for line in doctor("replicas:1"))
+        assert "The cluster has 3 primaries and 3 replicas." in everything
+        assert f"{one.address}: A revocation waits for 1 of 2 replicas" in everything
+        assert f"{bare.address}: durability asks for 1 replicas but 0" in texts("replicas:1", "problem")
+        assert f"{other.address}: durability" not in everything
+        with second.client() as client:
+            client.config_set("cluster-replica-no-failover", "yes")
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            client.config_set("appendonly", "no")
+        assert f"{one.address}: A revocation waits" not in texts("replicas:1", "warning")
+        problems = texts("disk", "problem")
+        assert f"{second.address}: With allkeys-lru" in problems
+        assert f"{second.address}: There is no append-only file, so with durability=disk" in problems
+        third.kill()
+        until(
+            lambda: third.port not in [named[1] for _, _, *nodes in other.cluster("SLOTS") for named in nodes]
+        )
+        assert f"{third.address}, a replica of {other.address}, does not answer" in texts("disk", "warning")
+
+
+def test_each_node_waits_for_its_own_disk(cluster: Cluster, authority: Authority) -> None:
+    """One that cannot has done what was asked, and nobody is told that it will last."""
+    pats = pats_by_node(authority, cluster)
+    lax = next(node for node in cluster.nodes if node is not cluster.node_of("store"))
+    with lax.client() as client:
+        client.config_set("appendonly", "no")
+    with opened(cluster, durability="disk") as careful:
+        careful.ping()
+        for node, (issued, *_) in pats.items():
+            if node is lax:
+                with pytest.raises(NotDurable):
+                    careful.delete(issued.pat.id)
+            else:
+                before = node.calls().get("waitaof", 0)
+                careful.delete(issued.pat.id)
+                assert node.calls()["waitaof"] > before
+            assert outcome(partial(careful.authenticate, basic_of(issued))) == "refused"
+    with cluster.node_of("store").client() as client:
+        client.config_set("appendonly", "no")
+    with opened(cluster, durability="disk") as fresh:
+        with pytest.raises(ConfigurationError, match="durability"):
+            fresh.ping()
+        assert outcome(fresh.list) == "503"
 
 
 def test_one_node_by_itself_is_refused_by_name(cluster: Cluster) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from patauth.errors import ConfigurationError, StoreUnavailable
 from patauth.store.local import engine as engine_module
@@ -730,6 +731,23 @@ if len(ENGINES) > 1:
             engine.acquire()
         assert "the files were last used by redis 9.1" in caught.value.detail
         engine.release()
+
+
+def test_an_engine_that_cannot_wait_for_its_disk_is_refused_where_that_is_demanded(directory: Path) -> None:
+    """Otherwise nothing waits there: Redis before 7.2."""
+    with patient(f"local:{directory}") as plain:
+        plain.delete(issue(plain).pat.id)
+        with redis.Redis(unix_socket_path=str(directory / supervisor.SOCKET)) as client:
+            knows = "waitaof" in client.command()
+        with patient(f"local:{directory}", durability="disk") as careful:
+            if knows:
+                careful.delete(issue(careful).pat.id)
+            else:
+                with pytest.raises(ConfigurationError, match=r"\Adurability: "):
+                    careful.ping()
+                with pytest.raises(StoreUnavailable):
+                    issue(careful)
+        assert list(plain.list()) == []
 
 
 def test_a_record_that_cannot_be_read_is_not_guessed_at(home: Path) -> None:

@@ -18,9 +18,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from patauth import Authority, InvalidCredentials, NotFound, StoreUnavailable
+from patauth import Authority, ConfigurationError, InvalidCredentials, NotFound, Settings, StoreUnavailable
 from patauth.cli import program
 from patauth.crypto.profiles import PROFILES
+from patauth.store.scripts import NotDurable
+from patauth.store.server_facts import read_nodes
 from patauth.store.transport.sentinel import TRUST
 from tests.support.acl import acl_line, use_all
 from tests.support.authorities import basic_of, bearer, issue, patient
@@ -171,6 +173,29 @@ def test_a_failover_by_order_is_hardly_noticed(sentinels: Sentinels, authority: 
     assert sum(counted(what)["503"] for what in seen.values()) <= len(seen), "on a busy machine; else none"
 
 
+def test_a_primary_that_cannot_wait_for_its_disk_acknowledges_nothing_and_verifies(
+    sentinels: Sentinels,
+) -> None:
+    """The replica that takes over has no append-only file, which its predecessor had."""
+    for one in sentinels.replicas:
+        with one.client() as client:
+            client.config_set("appendonly", "no")
+    with opened(sentinels, durability="disk") as authority:
+        issued, first, second = (issue(authority, name) for name in ("kept", "first", "second"))
+        authority.delete(first.pat.id)
+        old = sentinels.primary
+        sentinels.fail_over()
+        until(lambda: sentinels.primary is not old, 20.0)
+        transport = transport_of(authority)
+        until(lambda: transport._primary.address == sentinels.primary.address, 5.0)
+        until(lambda: outcome(lambda: authority.authenticate(basic_of(issued))) == "accepted", 5.0)
+        with pytest.raises(NotDurable):
+            authority.delete(second.pat.id)
+        assert outcome(lambda: authority.authenticate(basic_of(second))) == "refused"
+        with opened(sentinels, durability="disk") as fresh, pytest.raises(ConfigurationError):
+            fresh.ping()
+
+
 def test_an_idle_process_believes_a_stopped_primary_no_longer_than_3_s(
     sentinels: Sentinels, authority: Authority
 ) -> None:
@@ -307,6 +332,7 @@ def test_with_tls_passwords_and_the_rights_of_the_documents_everything_works(tmp
             f"?ssl_ca_certs={tls[0]}&sentinel_username=watcher&sentinel_password=s%40w"
         )
         use_all(url)
+        assert [node.failure for node in read_nodes(Settings.of(store_url=url))] == ["", "", ""]
         for wrong in (url.replace("p%25w", "wrong"), url.replace("s%40w", "wrong")):
             with patient(wrong) as stranger, pytest.raises(StoreUnavailable):
                 stranger.ping()
@@ -326,11 +352,27 @@ def test_the_command_line_asks_sentinels_and_primary(
     monkeypatch.setenv("PATAUTH_STORE_URL", sentinels.url)
     authority.ping()
     stats = json.loads(CliRunner().invoke(program, ["store", "stats", "--output", "json"]).stdout)
-    assert (stats["role"], stats["replicas"]) == ("master", 2)
+    primary, *replicas = stats["nodes"]
+    assert (primary["address"], primary["role"], primary["replicas"]) == (
+        sentinels.primary.address, "master", 2
+    )  # fmt: skip
+    assert {(one["address"], one["role"]) for one in replicas} == {
+        (one.address, "slave") for one in sentinels.replicas
+    }
     said = doctor()
     assert [one["finding"] for one in said["sentinel"]] == ["3 Sentinels answer."]
     assert "Set durability to replicas:2" in json.dumps(said["replication"])
     assert "waits for 1 of 2 replicas" in json.dumps(doctor(durability="replicas:1")["replication"])
+    lax = sentinels.replicas[0]
+    with lax.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("appendonly", "no")
+    unfit = doctor(durability="disk")
+    for check in ("eviction", "persistence", "durability"):
+        assert lax.address in json.dumps([one for one in unfit[check] if one["level"] == "problem"]), check
+    with lax.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("appendonly", "yes")
     lost = doctor(sentinel_lost="continue")["sentinel"]
     assert [one["level"] for one in lost] == ["ok", "warning"]
     for server in sentinels.servers:
@@ -342,3 +384,5 @@ def test_the_command_line_asks_sentinels_and_primary(
     assert [one["level"] for one in safe["replication"]] == ["ok"]
     sentinels.sentinels[0].kill()
     assert [one["level"] for one in doctor()["sentinel"]] == ["warning"]
+    lax.kill()
+    assert f"{lax.address}, a replica of {sentinels.primary.address}, does not answer" in json.dumps(doctor())

@@ -672,9 +672,9 @@ class TestReaders:
         with pytest.raises(ConfigurationError, match=r"\Acredential_prefixes: "):
             settings(credential_prefixes=value)
 
-    @each(("value", "replicas"), [("engine", None), (None, None), ("replicas:1", 1), (99, 99)])
-    def test_durability(self, value, replicas):
-        assert settings(durability=value).durability == replicas
+    @each(("value", "asked"), [("engine", None), (None, None), ("disk", "disk"), ("replicas:1", 1), (99, 99)])
+    def test_durability(self, value, asked):
+        assert settings(durability=value).durability == asked
 
     @each("value", ["", "replicas", "replicas:", "replicas:01", "replicas:100", 0, True, 100, "none"])
     def test_durability_that_is_not_understood_is_refused(self, value):

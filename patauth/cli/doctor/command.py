@@ -21,10 +21,11 @@ _UNREACHABLE = 5
 def doctor() -> None:
     """Look for anything that breaks patauth's promises, and say what to do about it.
 
-    It examines the store (connection, version, persistence, eviction, memory, replication, clock, key), the
-    folder of a local: store, the files of secrets and signing keys, the settings and this installation. It
-    also examines gunicorn's configuration if gunicorn.conf.py is in the working directory or
-    GUNICORN_CMD_ARGS is set. Facts that the server does not tell this user are reported as unknown.
+    It examines the store (connection, version, persistence, eviction, memory, replication, clock, key) with
+    all of its nodes, the folder of a local: store, the files of secrets and signing keys, the settings and
+    this installation. It also examines gunicorn's configuration if gunicorn.conf.py is in the working
+    directory or GUNICORN_CMD_ARGS is set. Facts that the server does not tell this user are reported as
+    unknown.
 
     The exit code is 0 if there are no problems (warnings do not count), 1 if there are, and 5 if the store
     cannot be reached.

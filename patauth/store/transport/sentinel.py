@@ -30,7 +30,7 @@ from ...errors import StoreUnavailable
 from ..url import StoreUrl
 from .pool import Connections
 from .protocol import Part, Unanswered
-from .wire import Command, Tls, Wire, WireError, address_of, load, pack
+from .wire import Command, Tls, Wire, WireError, address_of, fields, load, pack
 
 PERIOD = 0.5  # s between the beginnings of two rounds of questions
 TRUST = 3.0  # s for which a primary is believed after a majority has heard from it
@@ -66,7 +66,7 @@ def read_answer(replies: Sequence[Any]) -> Answer:
     """
     try:
         own, primary, (host, port), others = replies
-        known = _fields(primary)
+        known = fields(primary)
         # During a failover these fields are still about the old primary. The new one was heard from just now.
         is_old = (known[b"ip"], known[b"port"]) != (host, port)
         return Answer(
@@ -76,7 +76,7 @@ def read_answer(replies: Sequence[Any]) -> Answer:
             0.0 if is_old else max(0.0, int(known[b"last-ok-ping-reply"]) / 1000),
             {
                 address_of(other[b"ip"].decode(), int(other[b"port"])): other[b"runid"].decode()
-                for other in map(_fields, others)
+                for other in map(fields, others)
             },
             int(known[b"num-other-sentinels"]) + 1,
         )
@@ -84,8 +84,18 @@ def read_answer(replies: Sequence[Any]) -> Answer:
         raise StoreUnavailable(detail=f"the answer of a Sentinel was not understood: {problem!r}") from None
 
 
-def _fields(words: Sequence[Any]) -> dict[Any, Any]:
-    return dict(zip(words[::2], words[1::2], strict=True))
+def read_replicas(reply: Any) -> dict[str, bool]:
+    """Return the address of each replica in the answer to SENTINEL REPLICAS, and whether it may be promoted.
+
+    Raise `StoreUnavailable`.
+    """
+    try:
+        return {
+            address_of(known[b"ip"].decode(), int(known[b"port"])): known.get(b"slave-priority") != b"0"
+            for known in map(fields, reply)
+        }
+    except (TypeError, ValueError, KeyError, AttributeError) as problem:
+        raise StoreUnavailable(detail=f"the answer of a Sentinel was not understood: {problem!r}") from None
 
 
 def newest_of(answers: Sequence[Answer]) -> tuple[Answer, float]:
@@ -175,14 +185,17 @@ class Panel:
             if address in self._wires:
                 self._wires.pop(address).close()
 
-    def promotable(self) -> int | None:
-        """Return how many replicas may become the primary; None if no Sentinel that has answered tells."""
+    def replicas(self) -> dict[str, bool]:
+        """Return the address of each replica, and whether it may become the primary.
+
+        Empty if no Sentinel that has answered tells. Raise `StoreUnavailable` if it is not understood.
+        """
         for wire in self._wires.values():
             with suppress(WireError, OSError, hiredis.HiredisError):
                 asked = [("SENTINEL", "REPLICAS", self._service)]
-                (replicas,) = wire.exchange(asked, monotonic() + PATIENCE)
-                return [_fields(one).get(b"slave-priority") != b"0" for one in replicas].count(True)
-        return None
+                (reply,) = wire.exchange(asked, monotonic() + PATIENCE)
+                return read_replicas(reply)
+        return {}
 
     def close(self) -> None:
         """Close all connections."""

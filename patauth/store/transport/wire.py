@@ -292,6 +292,11 @@ def load() -> None:
     import redis.connection  # noqa: F401 - it takes as long as all the rest of patauth
 
 
+def fields(words: Sequence[Any]) -> dict[Any, Any]:
+    """Return names and values that a reply has in turn. Raise `ValueError` or `TypeError`."""
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
 class _Packer:
     """Packs what redis-py sends itself, as it connects."""
 

@@ -41,6 +41,8 @@ def test_show_lists_every_setting_and_where_it_comes_from(
     assert found["hash_profile"]["value"] == "owasp"
     assert found["credential_prefixes"]["value"] == ["pat,pats,pata"]
     assert show(run, "--store", "local:x")["store_url"] == {"value": "local:x", "from": "--store"}
+    monkeypatch.setenv("PATAUTH_DURABILITY", "disk")
+    assert show(run)["durability"]["value"] == "disk"
     table = run("config", "show")
     assert "5ec7e7" not in table.output
     assert re.search(r"^request_quota +5/1 ", table.stdout, re.M)

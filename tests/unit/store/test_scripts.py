@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +13,14 @@ import pytest
 from patauth import Authority, Owner, PatAuthError, StoreUnavailable
 from patauth.operations.sweep import sweep
 from patauth.store.deadline import Deadline
-from patauth.store.scripts import PRELUDE, NotDurable, Script, Scripts, Wait, understood
+from patauth.store.scripts import PRELUDE, NoDisk, NotDurable, Script, Scripts, Wait, understood
 from patauth.store.transport.protocol import PartlyDone
+from patauth.store.transport.wire import ErrorReply
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.internals import transport_of
 from tests.support.tables import each
+
+KEY = b"barrier"
 
 
 class Recorder:
@@ -52,22 +56,60 @@ def test_a_view_that_was_made_before_knows_what_the_first_connection_has_learned
     wait = Wait(("WAITAOF", 1, 0, 10), 1.0)
     scripts, recorder = scripts_with(wait)
     view = scripts.until(None)
-    view.confirm(b"barrier")
-    wait.learn(lambda _: [[[b"waitaof", -4]]])  # a server that knows it
-    view.confirm(b"barrier")
+    view.confirm(KEY)
+    wait.learn(lambda _: [[[b"waitaof", -4]]], KEY)  # a server that knows it
+    view.confirm(KEY)
     assert recorder.sent[0][1] == ["EVAL", "WAITAOF"]
     other, recorder = scripts_with(missing := Wait(("WAITAOF", 1, 0, 10), 1.0))
     view = other.until(None)
-    missing.learn(lambda _: [[None]])
-    view.run_durably(Script("confirm", PRELUDE), [b"barrier"], (), lambda reply: reply)
-    view.confirm(b"barrier")
+    missing.learn(lambda _: [[None]], KEY)
+    view.run_durably(Script("confirm", PRELUDE), [KEY], (), lambda reply: reply)
+    view.confirm(KEY)
     assert [names for _, names in recorder.sent] == [["EVAL"]]
+
+
+def refusing(problem: Exception, *before: Any) -> Callable[[Any], list[Any]]:
+    """Return what sends commands to a server that answers `before`, and then with an error."""
+
+    def call(_: Any) -> list[Any]:
+        if isinstance(problem, ErrorReply):
+            problem.before = before
+        raise problem
+
+    return call
+
+
+UNKNOWN = "ERR unknown command 'WAITAOF', with args beginning with: '1' '0'"
+
+
+def test_where_the_disk_must_be_waited_for_the_first_server_that_answers_must_know_how() -> None:
+    """One that is met later is not asked: it refuses each wait."""
+    for problem in (ErrorReply(UNKNOWN), PartlyDone([0], detail=f"ErrorReply: {UNKNOWN}")):
+        wait = Wait(("WAITAOF", 1, 0, 10), 1.0, must=True)
+        for _ in range(2):
+            with pytest.raises(NoDisk) as refused:
+                wait.learn(refusing(problem, 0), KEY)
+            assert (refused.value.detail or "").startswith("durability: ")
+            assert "(ERR unknown command 'WAITAOF')" in (refused.value.detail or "")
+        wait.learn(lambda _: [0, [0, 0]], KEY)
+        wait.learn(refusing(problem, 0), KEY)
+        assert wait.command is not None
+
+
+def test_an_error_before_the_wait_says_nothing_about_the_disk() -> None:
+    for problem in (ErrorReply("LOADING"), StoreUnavailable(detail="timed out")):
+        wait = Wait(("WAITAOF", 1, 0, 10), 1.0, must=True)
+        with pytest.raises(type(problem)) as raised:
+            wait.learn(refusing(problem), KEY)
+        assert raised.value is problem
+        with pytest.raises(NoDisk):
+            wait.learn(refusing(ErrorReply(UNKNOWN), 0), KEY)
 
 
 def test_there_is_patience_where_something_waits_and_only_there() -> None:
     scripts, recorder = scripts_with(Wait(("WAITAOF", 1, 0, 10), 1.0))
     scripts.call([("GET", b"key")])
-    scripts.confirm(b"barrier")
+    scripts.confirm(KEY)
     scripts.call([("PING",), ("WAITAOF", 1, 0, 10)])
     assert recorder.patience == [0, 1, 1]
     scripts, recorder = scripts_with(Wait())

@@ -78,6 +78,22 @@ def test_every_finding_that_is_not_ok_says_what_to_do(own: Server) -> None:
     assert levels(doctor(own.url))["persistence"] == "problem"
 
 
+def test_a_server_that_cannot_wait_for_its_disk_is_a_problem_where_it_must(
+    own: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is examined all the same, although an app gets no answer but 503."""
+    monkeypatch.setenv("PATAUTH_DURABILITY", "disk")
+    with own.client() as client:
+        client.config_set("appendfsync", "always")
+        assert levels(doctor(own.url))["durability"] == "ok"
+        client.config_set("appendonly", "no")
+    result = doctor(own.url)
+    found = levels(result)
+    assert (result.exit_code, found["durability"], found["store"], found["eviction"]) == (
+        1, "problem", "ok", "ok"
+    )  # fmt: skip
+
+
 def test_a_user_who_may_not_ask_is_told_what_cannot_be_known(own: Server) -> None:
     """F25: with the rights that docs/deployment.md gives, and no more."""
     line = next(

@@ -16,7 +16,16 @@ from redis.crc import key_slot
 
 from patauth import StoreUnavailable
 from patauth.store.transport import cluster as cluster_module
-from patauth.store.transport.cluster import SLOTS, Cluster, read_slots, slot_of, tag_of, units_of
+from patauth.store.transport.cluster import (
+    SLOTS,
+    Cluster,
+    read_replicas,
+    read_shards,
+    read_slots,
+    slot_of,
+    tag_of,
+    units_of,
+)
 from patauth.store.transport.protocol import MemoryFull, PartlyDone, ScriptMissing, Unanswered
 from patauth.store.transport.wire import Command, Elsewhere, ErrorReply, of_cluster, pack
 from tests.support.servers import until
@@ -89,6 +98,32 @@ def test_a_map_names_the_primary_of_each_slot() -> None:
     assert read_slots([[0, 1, [b"", 1, b"id"]]], "asked")[:2] == ["asked:1"] * 2
     assert read_slots([[0, 1, [None, 1, b"id"]]], "[::1]")[0] == "[::1]:1"
     assert read_slots([[0, 0, [b"?", 1]], [1, 1, [b"h", 2]]], "asked")[:2] == [None, "h:2"]
+
+
+def test_a_map_names_each_replica_with_its_primary() -> None:
+    reply = [
+        [0, 1, [b"10.0.0.1", 6379, b"id"], [b"10.0.0.2", 6379, b"id"], [b"", 1, b"id"], [b"?", 2, b"id"]],
+        [2, 3, [b"?", 6379, b"id"], [b"10.0.0.3", 6379, b"id"]],
+        [4, 5, [b"10.0.0.1", 6379, b"id"], [b"10.0.0.2", 6379, b"id"]],
+        [6, 7, [b"10.0.0.3", 6379, b"id"]],
+    ]
+    assert read_replicas(reply, "asked") == {B: A, "asked:1": A}
+    for wrong in ([[0, 1, [b"h", 1], [b"h"]]], [[0, 1, [b"h", 1], [b"u@h", 1]]], [[0]], None):
+        with pytest.raises(StoreUnavailable):
+            read_replicas(wrong, "asked")
+
+
+def test_the_nodes_of_each_shard_are_named() -> None:
+    one = [b"port", 6379, b"tls-port", 6380, b"endpoint", b"10.0.0.1", b"role", b"master"]
+    own, unknown = [b"endpoint", b"", b"port", 1], [b"endpoint", b"?", b"port", 2]
+    reply = [[b"slots", [0, 1], b"nodes", [one, own, unknown]], [b"nodes", []]]
+    assert read_shards(reply, "asked", tls=False) == [[A, "asked:1"], []]
+    assert read_shards([[b"nodes", [one]]], "asked", tls=True) == [["10.0.0.1:6380"]]
+    for wrong in (None, [[b"slots", []]], [[b"nodes", [[b"port", 1]]]], [[b"nodes", [own[:3]]]], [1]):
+        with pytest.raises(StoreUnavailable):
+            read_shards(wrong, "asked", tls=False)
+    with pytest.raises(StoreUnavailable):
+        read_shards([[b"nodes", [own]]], "asked", tls=True)
 
 
 @each(

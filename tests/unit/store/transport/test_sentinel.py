@@ -26,6 +26,7 @@ from patauth.store.transport.sentinel import (
     Sentinel,
     newest_of,
     read_answer,
+    read_replicas,
 )
 from patauth.store.transport.wire import ErrorReply
 from tests.support.internals import transport_of
@@ -84,6 +85,14 @@ def test_an_answer_of_another_form_is_none(replies: list[Any]) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         read_answer(replies)
     assert "not understood" in (refused.value.detail or "")
+
+
+def test_a_sentinel_names_the_replicas_and_those_that_are_never_promoted() -> None:
+    never = [b"ip", b"::1", b"port", b"6379", b"slave-priority", b"0"]
+    assert read_replicas([OTHER, never]) == {"10.1.0.2:26379": True, "[::1]:6379": False}
+    for wrong in (None, [OTHER[:3]], [OTHER[:2]], [[b"ip", b"u@h", b"port", b"1"]], [1]):
+        with pytest.raises(StoreUnavailable):
+            read_replicas(wrong)
 
 
 @each(
