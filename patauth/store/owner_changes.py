@@ -17,7 +17,7 @@ from ..model.pat_id import PatId
 from .asking import Pause, refuse_late
 from .keys import Keys, OwnerKeys
 from .pats import Pats
-from .record import SCHEMA, VERSION_BYTES, id_in_entry, not_understood
+from .record import OF_ANOTHER_VERSION, SCHEMA, VERSION_BYTES, id_in_entry, not_understood
 from .scripts import OWNER_INDEX, PRELUDE, Arguments, NotDurable, Script, Scripts, Unfinished, understood
 from .tenant_index import TenantIndex
 from .transport.protocol import Unanswered
@@ -68,7 +68,7 @@ class OwnerChanges:
                     else:
                         record, piece = self._go_on(keys, tag, disabled, found.record)
             if done.has_met_unknown:
-                raise not_understood("PAT record", f"unknown schema; {', '.join(done.unknown)}")
+                raise not_understood("PAT record", f"{OF_ANOTHER_VERSION}; {', '.join(done.unknown)}")
         pause.wait()
         return done.pat_ids
 
