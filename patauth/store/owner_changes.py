@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import Conflict, StoreUnavailable
 from ..model.pat_id import PatId
-from .asking import Pause, refuse_late
+from .asking import Pause, refuse_undone
 from .keys import Keys, OwnerKeys
 from .pats import Pats
 from .record import OF_ANOTHER_VERSION, SCHEMA, VERSION_BYTES, id_in_entry, not_understood
@@ -78,7 +78,7 @@ class OwnerChanges:
         latest = self.pats.latest(self.pats.now(tag))
         arguments = (latest, record, b"" if disabled else _UNDER_WAY, _PIECE)
         reply = self.scripts.run(_BEGIN, [keys.record, keys.created], arguments, retry=False)
-        refuse_late(reply)
+        refuse_undone(reply)
         return record, reply[1:]
 
     def _go_on(self, keys: OwnerKeys, tag: str, disabled: bool, found: bytes) -> tuple[bytes, list[bytes]]:
