@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from patauth import Authority
 from patauth.jwt.key_files import SigningKeys
 from patauth.store import asking
+from tests.support.acl import AT_SENTINELS, BEHIND_SENTINELS, ON_NODE, ON_SERVER, logged_in
 from tests.support.authorities import Make, maker
 from tests.support.clocks import NOW, Clock
 from tests.support.clusters import running_cluster
@@ -48,32 +49,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("system")
 
 
-_prefixes = (f"test{number}" for number in itertools.count())
+# They begin as the keys do that the documents give patauth's user.
+_prefixes = (f"patauth:test{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """One server of each kind, or a cluster, or a server behind Sentinels, for the whole run.
 
-    Tests are kept apart by key_prefix.
+    Tests are kept apart by key_prefix. Their URLs log in as the user that the documents make, with those
+    rights and no other; clients of the tests' own are the default user.
     """
     # What they keep is for nobody: rewriting a file that grows with each test, and waiting for a busy disk,
     # would only stall a test now and then for longer than a request may take.
     idle = ("--appendfsync", "no", "--auto-aof-rewrite-percentage", "0")
     if CLUSTER:
         folder = tmp_path_factory.mktemp("cluster")
-        with running_cluster(binaries()[CLUSTER], folder, *idle) as cluster:
+        with running_cluster(binaries()[CLUSTER], folder, *idle, "--user", *ON_NODE) as cluster:
+            cluster.url = logged_in(cluster.url)
             yield dict.fromkeys(binaries(), cluster)
         return
     if SENTINEL:
         folder = tmp_path_factory.mktemp("sentinels")
+        user = " ".join(["user", *AT_SENTINELS])
         # A test may keep a server busy for a while; nothing is to take its place.
-        with running_sentinels(binaries()[SENTINEL], folder, *idle, down_after=60.0) as sentinels:
+        with running_sentinels(
+            binaries()[SENTINEL], folder, *idle, "--user", *BEHIND_SENTINELS, down_after=60.0, lines=[user]
+        ) as sentinels:
+            sentinels.url = logged_in(sentinels.url)
             yield dict.fromkeys(binaries(), sentinels)
         return
-    running = {
-        name: Server(binary, tmp_path_factory.mktemp(name), *idle) for name, binary in binaries().items()
-    }
+    running = {}
+    for name, binary in binaries().items():
+        running[name] = Server(binary, tmp_path_factory.mktemp(name), *idle, "--user", *ON_SERVER)
+        running[name].url = logged_in(running[name].url)
     yield running
     for server in running.values():
         server.stop()

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..operations.sweep import sweep as sweep_parts
-from ..settings import Settings
 from ..store.url import StoreUrl
-from .context import Failure, named_settings, open_authority
+from .context import Failure, message, named_settings, open_authority
 from .options import Group
 from .output import print_facts, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..store.server_facts import ServerFacts
 
 
@@ -56,15 +57,21 @@ def stats() -> None:
 
     The facts are version, memory, keys, persistence, clients, role and replicas. Of a cluster and behind
     Sentinels they are told of each node, replicas too. A fact that a server does not tell, or not to this
-    user, is null in JSON and missing from the table. `patauth doctor` judges these facts.
+    user, is null in JSON and missing from the table, and a message on stderr names the commands that the user
+    may not run. `patauth doctor` judges these facts.
 
     \b
     Example:
       patauth store stats --store local:./patauth-data
     """
+    nodes: list[ServerFacts] = []
     with open_authority() as authority:
         authority.ping()
-        found = _stats(authority.settings)
+        if StoreUrl.read(authority.settings.store_url).engine != "memory":
+            from ..store.server_facts import read_nodes  # imports redis, which takes 80 ms
+
+            nodes = read_nodes(authority.settings)
+    found = _stats(nodes)
     rows = [("", found), *((f"{node['address']} ", node) for node in found.get("nodes", ()))]
     print_facts(
         found,
@@ -75,14 +82,15 @@ def stats() -> None:
             if value is not None and name not in ("nodes", "address")
         ),
     )
+    denied = dict.fromkeys(name for node in nodes for name in node.denied)
+    if denied:
+        message(f"This user of the server may not ask {', '.join(denied)}: what these tell is missing.")
 
 
-def _stats(settings: Settings) -> dict[str, Any]:
-    if StoreUrl.read(settings.store_url).engine == "memory":
+def _stats(nodes: Sequence[ServerFacts]) -> dict[str, Any]:
+    """Return the facts to show. A store in memory has no nodes."""
+    if not nodes:
         return {"reachable": True, "kind": "memory"}
-    from ..store.server_facts import read_nodes  # imports redis, which takes 80 ms
-
-    nodes = read_nodes(settings)
     if not nodes[0].address:
         return _stats_of(nodes[0])
     return {

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from ..errors import StoreUnavailable
 from ..model.pat_id import PatId
 from .keys import Keys
-from .record import NEVER, not_understood
+from .record import NEVER, OF_ANOTHER_VERSION, not_understood
 from .scripts import understood
 
 Outcome = Literal[
@@ -25,7 +25,7 @@ Outcome = Literal[
 ]  # fmt: skip
 REFUSALS: dict[int, Outcome] = {6: "ended", 7: "judge again"}  # of the credential
 DELETIONS: dict[int, Outcome] = {0: "gone", 1: "made", 8: "rotated", **REFUSALS}
-_LATE = 5  # the answer "too late" of the scripts that write
+_LATE, _UNKNOWN_SCHEMA = 5, -1  # answers of all scripts that write
 IN_FLIGHT = 500  # ms; lua/prelude.lua has it, too
 
 
@@ -79,8 +79,10 @@ class Pause:
             sleep(min(self._ms, IN_FLIGHT) / 1000)
 
 
-def refuse_late(reply: list[Any]) -> None:
-    """Raise `StoreUnavailable` for the answer of a script that came too late."""
+def refuse_undone(reply: list[Any]) -> None:
+    """Raise `StoreUnavailable` for the answer of a script that came too late, or met an unknown schema."""
+    if reply[0] == _UNKNOWN_SCHEMA:
+        raise not_understood("record", OF_ANOTHER_VERSION)
     if reply[0] == _LATE:
         raise StoreUnavailable(detail="the command reached the store too late, so the store did not run it")
 
@@ -89,7 +91,7 @@ def outcome_of(known: Mapping[int, Outcome], reply: list[Any], pause: Pause | No
     """Return the outcome in a script's answer. Raise `StoreUnavailable` if it is unknown or too late."""
     if pause is not None:
         pause.note(reply)
-    refuse_late(reply)
+    refuse_undone(reply)
     outcome = known.get(reply[0])
     if outcome is None:
         raise not_understood("answer to a change", repr(reply))

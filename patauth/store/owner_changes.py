@@ -14,10 +14,10 @@ from typing import Any
 
 from ..errors import Conflict, StoreUnavailable
 from ..model.pat_id import PatId
-from .asking import Pause, refuse_late
+from .asking import Pause, refuse_undone
 from .keys import Keys, OwnerKeys
 from .pats import Pats
-from .record import SCHEMA, VERSION_BYTES, id_in_entry, not_understood
+from .record import OF_ANOTHER_VERSION, SCHEMA, VERSION_BYTES, id_in_entry, not_understood
 from .scripts import OWNER_INDEX, PRELUDE, Arguments, NotDurable, Script, Scripts, Unfinished, understood
 from .tenant_index import TenantIndex
 from .transport.protocol import Unanswered
@@ -68,7 +68,7 @@ class OwnerChanges:
                     else:
                         record, piece = self._go_on(keys, tag, disabled, found.record)
             if done.has_met_unknown:
-                raise not_understood("PAT record", f"unknown schema; {', '.join(done.unknown)}")
+                raise not_understood("PAT record", f"{OF_ANOTHER_VERSION}; {', '.join(done.unknown)}")
         pause.wait()
         return done.pat_ids
 
@@ -78,7 +78,7 @@ class OwnerChanges:
         latest = self.pats.latest(self.pats.now(tag))
         arguments = (latest, record, b"" if disabled else _UNDER_WAY, _PIECE)
         reply = self.scripts.run(_BEGIN, [keys.record, keys.created], arguments, retry=False)
-        refuse_late(reply)
+        refuse_undone(reply)
         return record, reply[1:]
 
     def _go_on(self, keys: OwnerKeys, tag: str, disabled: bool, found: bytes) -> tuple[bytes, list[bytes]]:

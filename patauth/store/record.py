@@ -48,6 +48,7 @@ from ..model.quota import Quota
 from ..model.rights import allows
 
 SCHEMA = b"2"
+OF_ANOTHER_VERSION = "its schema is that of another version of patauth"
 NEVER = 2**48 - 1
 
 ID_AT, TOKEN_ID_AT = 30, 10
@@ -217,8 +218,10 @@ def unpack(data: bytes) -> PatRecord:
     Raise `StoreUnavailable` for bytes that are not a record: they decide nothing.
     """
     try:
-        if data[:1] != SCHEMA or data[2] not in b"12":
-            raise ValueError("schema, state or slots")
+        if data[:1] != SCHEMA:
+            raise ValueError(OF_ANOTHER_VERSION)
+        if data[2] not in b"12":
+            raise ValueError("slots")
         end = _SLOTS_AT + _SLOT * (data[2] - 48)
         rest = _decode(data[end:])
         count, seconds = int.from_bytes(data[24:27]), int.from_bytes(data[27:30])
@@ -319,8 +322,10 @@ def pack_token(token: TokenRecord) -> bytes:
 def unpack_token(data: bytes) -> TokenRecord:
     """Read an access token record. Raise `StoreUnavailable` for bytes that are not one."""
     try:
-        if data[:1] != SCHEMA or len(data) < _TOKEN_HEAD:
-            raise ValueError("schema or length")
+        if data[:1] != SCHEMA:
+            raise ValueError(OF_ANOTHER_VERSION)
+        if len(data) < _TOKEN_HEAD:
+            raise ValueError("too short")
         scopes = tuple(data[_TOKEN_HEAD:].decode().split())
         expires_ms = int.from_bytes(data[4:10])
         _check_instant(expires_ms)

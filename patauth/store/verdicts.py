@@ -9,10 +9,10 @@ import msgspec
 from ..model.pat_id import PatId
 from ..model.quota import Quota
 from .keys import Keys
-from .record import ID_AT, TOKEN_ID_AT, not_understood
+from .record import ID_AT, OF_ANOTHER_VERSION, TOKEN_ID_AT, not_understood
 from .scripts import Prepared, Script, Scripts
 
-REFUSED, ADMITTED, LIMITED, ROTATED_AWAY = 0, 1, 2, 4  # verdicts of lua/authenticate.lua
+REFUSED, ADMITTED, LIMITED, UNKNOWN_SCHEMA, ROTATED_AWAY = range(5)  # verdicts of lua/authenticate.lua
 
 _TAG, _ID, _DIGEST, _SECRET_TAG = 8, 12, 32, 16  # bytes: owner tag, rest of a PAT id, SHA-256, secret tag
 
@@ -116,6 +116,6 @@ def _read(reply: Any, pat_id: bytes, *, by_token: bool) -> Verdict:
             return Verdict(verdict, now, micros, pat, token)
         if verdict == REFUSED:
             return Verdict(verdict, now, 0, b"", None)
-        raise ValueError(f"verdict {verdict!r}")
+        raise ValueError(OF_ANOTHER_VERSION if verdict == UNKNOWN_SCHEMA else f"verdict {verdict!r}")
     except (TypeError, ValueError, IndexError, KeyError) as problem:
         raise not_understood("verdict", problem) from None

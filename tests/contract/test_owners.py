@@ -29,7 +29,7 @@ from patauth.store.keys import Keys
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.clocks import Clock
 from tests.support.searches import examples
-from tests.support.servers import Server
+from tests.support.servers import Server, shared_engines
 
 
 def test_disabling_an_owner_refuses_all_its_credentials_and_enabling_undoes_it(authority: Authority) -> None:
@@ -178,6 +178,33 @@ def test_disabling_passes_over_a_record_that_it_cannot_read(
         issue(authority, "c")
     client.set(key, record)
     assert authority.disable_owner("alice") == 2
+
+
+@shared_engines
+def test_an_owner_record_of_a_newer_version_is_503_to_whatever_asks_for_it_and_stays_as_it_is(
+    make: Make, engine: str, servers: dict[str, Server], prefix: str
+) -> None:
+    """Nobody can tell whether that owner is disabled. PATs say it of themselves, and can be ended as ever."""
+    authority = make()
+    issued, gone = issue(authority), issue(authority, "gone")
+    client = servers[engine].client()
+    key = Keys(prefix, "default").owner(issued.pat.id[:8], "alice").record
+    newer = b"3?" + b"epoch..."
+    client.set(key, newer)
+    for call in (
+        lambda: issue(authority, "another"),
+        lambda: authority.rotate(issued.pat.id),
+        lambda: authority.disable_owner("alice"),
+        lambda: authority.enable_owner("alice"),
+    ):
+        with pytest.raises(StoreUnavailable) as caught:
+            call()
+        assert "another version of patauth" in str(caught.value.detail)
+        assert client.get(key) == newer
+    assert authority.authenticate(basic_of(issued)).pat_id == issued.pat.id
+    authority.update(issued.pat.id, name="new")
+    authority.delete(gone.pat.id)
+    assert authority.revoke_owner("alice") == 1
 
 
 def test_revoking_counts_what_was_there(make_at: Make, server: Server, prefix: str) -> None:

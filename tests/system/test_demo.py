@@ -23,6 +23,7 @@ from patauth.cli.demo import story as story_module
 from patauth.cli.demo.command import KEY_PREFIX
 from patauth.cli.demo.request import Reply, Request
 from patauth.cli.demo.story import Story
+from tests.support.acl import logged_out
 from tests.support.paths import ROOT
 from tests.support.processes import free_port
 from tests.support.servers import Server
@@ -177,14 +178,15 @@ def test_json_is_one_object_on_stdout_and_the_story_a_message(home: Path) -> Non
 
 
 def test_a_store_that_is_named_is_used_under_a_prefix_and_left_clean(home: Path, server: Server) -> None:
-    code, story, stderr = demo(home, "--once", "--store", server.url)
+    url = logged_out(server.url)
+    code, story, stderr = demo(home, "--once", "--store", url)
     assert (code, stderr) == (0, "")
-    assert server.url not in story  # it might hold a password
-    with Authority.from_url(server.url, key_prefix=KEY_PREFIX) as authority:
+    assert url not in story  # it might hold a password
+    with Authority.from_url(url, key_prefix=KEY_PREFIX) as authority:
         assert authority.list(owner_id="alice") == []
     with server.client() as client:
         kept = list(client.scan_iter("*"))
-    assert not [key for key in kept if key.startswith(b"patauth:")]
+    assert not [key for key in kept if key.startswith(b"patauth:{")]
 
 
 def test_the_store_of_the_environment_is_not_touched(home: Path) -> None:

@@ -63,7 +63,7 @@ class Front:
 def front(
     request: pytest.FixtureRequest, servers: dict[str, Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Front]:
-    url, prefix = servers["valkey"].url, f"routers-{request.param}"
+    url, prefix = servers["valkey"].url, f"patauth:routers-{request.param}"
     authority = patient(url, key_prefix=prefix, hash_profile=PROFILES["testing"])
     tokens = {name: issue(authority, name, scope=scope).token for name, scope in SCOPES.items()}
     authority.close()

@@ -24,7 +24,7 @@ from patauth.crypto.profiles import PROFILES
 from patauth.store.scripts import NotDurable
 from patauth.store.server_facts import read_nodes
 from patauth.store.transport.sentinel import TRUST
-from tests.support.acl import acl_line, use_all
+from tests.support.acl import AT_SENTINELS, BEHIND_SENTINELS, granted, logged_in, use_all
 from tests.support.authorities import basic_of, bearer, issue, patient
 from tests.support.internals import transport_of
 from tests.support.paths import ROOT
@@ -319,23 +319,24 @@ def test_a_forked_child_asks_for_itself(sentinels: Sentinels, authority: Authori
 def test_with_tls_passwords_and_the_rights_of_the_documents_everything_works(tmp_path: Path) -> None:
     """The wheel's server has no TLS, so this needs redis-server on PATH."""
     tls = certificate(tmp_path)
-    rights = " ".join([*acl_line("p%w")[2:], "+role"])
-    own = "watcher on >s@w +sentinel|myid +sentinel|master +sentinel|get-master-addr-by-name"
-    own += " +sentinel|sentinels +sentinel|replicas"
-    options = ("--user", *rights.split())
+    user = " ".join(["user", *AT_SENTINELS])
     with running_sentinels(
-        binaries()["redis-server"], tmp_path, *options, tls=tls, lines=[f"user {own}"]
+        binaries()["redis-server"], tmp_path, "--user", *BEHIND_SENTINELS, tls=tls, lines=[user]
     ) as sentinels:
-        hosts = ",".join(one.address for one in sentinels.sentinels)
-        url = (
-            f"rediss+sentinel://patauth:p%25w@{hosts}/{SERVICE}"
-            f"?ssl_ca_certs={tls[0]}&sentinel_username=watcher&sentinel_password=s%40w"
-        )
+        url = logged_in(f"{sentinels.url.replace('redis', 'rediss', 1)}?ssl_ca_certs={tls[0]}")
         use_all(url)
         assert [node.failure for node in read_nodes(Settings.of(store_url=url))] == ["", "", ""]
-        for wrong in (url.replace("p%25w", "wrong"), url.replace("s%40w", "wrong")):
+        assert granted(BEHIND_SENTINELS) <= set(sentinels.calls())
+        for wrong in (url.replace("p%25w", "wrong", 1), url.replace("_password=p%25w", "_password=wrong")):
             with patient(wrong) as stranger, pytest.raises(StoreUnavailable):
                 stranger.ping()
+        for right in sorted(granted(AT_SENTINELS)):
+            for sign in "-+":
+                for one in sentinels.sentinels:
+                    with one.client() as client:
+                        client.execute_command("ACL", "SETUSER", "watcher", sign + right)
+                with patient(url) as limited:
+                    assert (outcome(limited.ping) == "accepted") == (sign == "+"), right
 
 
 def test_the_command_line_asks_sentinels_and_primary(

@@ -10,12 +10,13 @@
 --   ARGV[12…]  owner index entries of the PATs to remove
 -- Returns {0 made, entries removed, …}; {1} the owner is disabled; {2} the name is taken; {3} full; {4} the id exists;
 --   {5} too late: the caller was told that it failed; {6}, {7} the maker may not (`refused`); {9} all PATs of the
---   owner are being removed
+--   owner are being removed; {-1} the owner record has an unknown schema
 -- An engine whose memory is full refuses the first write, so it never leaves a part of a PAT.
 if now < ARGV[2] + 0 or now > ARGV[3] + 0 then return {5} end
 local no = refused(KEYS[7], KEYS[8], ARGV[4])
 if no then return {no} end
-if is_disabled(KEYS[5]) then return {1} end
+no = owner_forbids(KEYS[5], 1)
+if no then return {no} end
 if redis.call('EXISTS', KEYS[6]) == 1 then return {9} end
 if taken(KEYS[2], KEYS[4], sub(ARGV[6], ENTRY_NAME), ARGV[11]) then return {2} end
 local expired = redis.call('ZCOUNT', KEYS[4], '-inf', now)

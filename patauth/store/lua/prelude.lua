@@ -66,9 +66,13 @@ end
 -- the last PAT that is done. The last two are there during a change.
 local OWNER_STATE, OWNER_UNREAD, OWNER_LAST = 2, 11, 12
 
--- Returns whether an owner is disabled.
-local function is_disabled(owner_key)
-  return sub(redis.call('GET', owner_key) or '', OWNER_STATE, OWNER_STATE) == 'd'
+-- Returns what forbids new secrets for an owner, as the code that a script answers: -1, a record of an unknown schema,
+-- or `disabled`. nil: nothing.
+local function owner_forbids(owner_key, disabled)
+  local owner = redis.call('GET', owner_key)
+  if owner and byte(owner, 1) ~= SCHEMA then return -1 end
+  if owner and sub(owner, OWNER_STATE, OWNER_STATE) == 'd' then return disabled end
+  return nil
 end
 
 -- What a credential has begun in another slot may still be written there for so long after it was judged, ms.

@@ -7,13 +7,14 @@
 --   then for each PAT:  its record as it was read, the record to write, ms to keep it from now on (empty: for ever)
 -- Returns {0 written, ms to wait | 1 one is gone or expired | 2 one has changed in more than its last use: read again |
 --   3 a name is taken | 4 the owner is disabled | 5 too late: the caller was told that it failed | 6, 7 the caller
---   may not (`refused`)}
+--   may not (`refused`) | -1 the owner record has an unknown schema}
 -- An engine whose memory is full refuses the first write, so it never leaves a part of the changes. But it allows a
 -- removal, and then every write of the script. So what ends something removes first.
 if now < ARGV[2] + 0 or now > ARGV[3] + 0 then return {5} end
 local no = refused(KEYS[6], KEYS[7], ARGV[4])
 if no then return {no} end
-if ARGV[5] == '1' and is_disabled(KEYS[4]) then return {4} end
+no = ARGV[5] == '1' and owner_forbids(KEYS[4], 4)
+if no then return {no} end
 local before, after = {}, {}
 for i = 8, #KEYS do
   local at = 9 + (i - 8) * 3

@@ -217,10 +217,13 @@ class TestPat:
         assert packed == PACKED[: 69 + 73] + b"\xfemP\x01" + PACKED[69 + 77 :]
         assert [slot.digest.pepper for slot in unpack(packed).secrets] == [b"\xfemP\x01", bytes(4)]
 
-    def test_fields_of_a_later_version_are_passed_over(self):
+    def test_fields_of_a_later_version_are_passed_over_and_a_change_drops_them(self):
+        """So a field whose loss would let a PAT do more needs another schema number."""
         end = 69 + 2 * 77
         rest = msgspec.msgpack.decode(PACKED[end:])
-        assert unpack(PACKED[:end] + msgspec.msgpack.encode([*rest, "new", {"more": 1}])) == EXAMPLE
+        later = unpack(PACKED[:end] + msgspec.msgpack.encode([*rest, "new", {"more": 1}]))
+        assert later == EXAMPLE
+        assert pack(later, VERSION) == PACKED
 
     @given(st.binary(max_size=600))
     def test_arbitrary_bytes_raise_only_store_unavailable(self, data):

@@ -9,6 +9,7 @@ from patauth import Authority, Settings
 from patauth.cli.doctor.finding import Finding
 from patauth.cli.doctor.server import judge_servers
 from patauth.store.server_facts import ServerFacts, read_nodes
+from tests.support.acl import logged_out
 from tests.support.servers import shared_engines
 
 HEALTHY_INFO = {
@@ -208,7 +209,7 @@ def test_the_sentinels_and_what_happens_without_them_are_judged() -> None:
 
 @shared_engines
 def test_facts_are_the_same_on_every_engine(store_url: str, engine: str, prefix: str) -> None:
-    settings = Settings.of(store_url=store_url, key_prefix=prefix)
+    settings = Settings.of(store_url=logged_out(store_url), key_prefix=prefix)
     assert read_nodes(settings)[0].store_key is False
     with Authority(settings) as authority:
         authority.ping()

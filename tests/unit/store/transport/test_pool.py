@@ -28,6 +28,7 @@ from patauth.store.transport import pool as connection_module
 from patauth.store.transport import wire as wire_module
 from patauth.store.transport.pool import Connections
 from patauth.store.transport.wire import Wire
+from tests.support.acl import logged_out
 from tests.support.authorities import AS_INSTALLED, Make, basic_of, issue
 from tests.support.internals import transport_of
 from tests.support.interventions import standing_in
@@ -314,7 +315,7 @@ def test_a_connection_on_which_a_wait_is_pending_is_closed_and_no_failure_of_the
 
 
 def test_who_is_answered_with_an_error_learns_what_was_done_before_it(server: Server) -> None:
-    pool = Connections(lambda: server.url, connect_timeout=1, command_timeout=1, limit=1)
+    pool = Connections(lambda: logged_out(server.url), connect_timeout=1, command_timeout=1, limit=1)
     with contextlib.closing(pool):
         for commands, before in (
             ([("NOTHING",), ("ECHO", "a")], None),

@@ -28,6 +28,7 @@ from patauth.store.transport.wire import (
     Wire,
     redis_connection,
 )
+from tests.support.acl import logged_out
 from tests.support.authorities import basic_of, issue
 from tests.support.paths import ROOT
 from tests.support.servers import Server, serving
@@ -52,7 +53,7 @@ def answering(reply: Callable[[bytes], bytes]) -> type[socketserver.BaseRequestH
 
 
 def test_commands_sent_at_once_are_answered_in_order(server: Server) -> None:
-    wire = Wire(server.url, 1, 1)
+    wire = Wire(logged_out(server.url), 1, 1)
     assert wire.exchange([("ECHO", b"a"), ("ECHO", "b"), ("ECHO", 3)], soon()) == [b"a", b"b", b"3"]
     with pytest.raises(ErrorReply, match="unknown command"):
         wire.exchange([("PING",), ("NOTHING",)], soon())
@@ -61,7 +62,7 @@ def test_commands_sent_at_once_are_answered_in_order(server: Server) -> None:
 
 
 def test_an_answer_larger_than_the_buffer_arrives_whole(server: Server) -> None:
-    wire = Wire(server.url, 1, 1)
+    wire = Wire(logged_out(server.url), 1, 1)
     large = b"x" * 1_000_000
     assert wire.exchange([("ECHO", large)], soon()) == [large]
     wire.close()
@@ -179,7 +180,7 @@ def test_under_a_timer_python_keeps_time(server: Server) -> None:
     previous = signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
     try:
-        wire = Wire(server.url, 1, 0.2)
+        wire = Wire(logged_out(server.url), 1, 0.2)
         assert not wire._kernel_waits
         start = time.monotonic()
         with pytest.raises(TimeoutError):
@@ -192,7 +193,7 @@ def test_under_a_timer_python_keeps_time(server: Server) -> None:
 
 
 def test_a_handler_that_raises_ends_a_wait_of_the_kernels(server: Server) -> None:
-    wire = Wire(server.url, 1, 5)
+    wire = Wire(logged_out(server.url), 1, 5)
     previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:

@@ -265,7 +265,7 @@ LATER = (datetime.now(UTC) + timedelta(days=30)).isoformat()
 @pytest.fixture(scope="module")
 def at(servers: dict[str, Server]) -> Iterator[Authority]:
     """One Authority for all operations, at a real server."""
-    with maker(servers["valkey"].url, "testopenapi") as make:
+    with maker(servers["valkey"].url, "patauth:openapi") as make:
         yield make(
             surfaces=SURFACE_NAMES,
             issuer=ISSUER,
