@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from patauth import Authority, ConfigurationError, InvalidCredentials, PatAuthMiddleware
 from patauth.cli import program
 from patauth.store.scripts import NoDisk, NotDurable
-from tests.support.acl import acl_line
+from tests.support.acl import ON_DISK, ON_SERVER, logged_in
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.servers import Server, binaries
 from tests.support.wsgi import Echo, request
@@ -98,12 +98,12 @@ def test_the_rights_of_the_documents_and_one_more_are_enough(
     start: Callable[..., Server], make_at: Make
 ) -> None:
     server = start()
-    url = f"unix://patauth:pw@{server.socket}"
+    url = logged_in(server.url)
     with server.client() as client:
-        client.execute_command(*acl_line("pw"))
+        client.execute_command("ACL", "SETUSER", *ON_SERVER)
         with pytest.raises(ConfigurationError, match="durability"):
             make_at(url=url, key_prefix="patauth", durability="disk").ping()
-        client.execute_command("ACL", "SETUSER", "patauth", "+waitaof")
+        client.execute_command("ACL", "SETUSER", *ON_DISK)
     authority = make_at(url=url, key_prefix="patauth", durability="disk")
     authority.ping()
     authority.delete(issue(authority).pat.id)

@@ -31,6 +31,7 @@ def acl_user(*titles: str, name: str = "patauth") -> list[str]:
 
 
 ON_SERVER = acl_user("Redis or Valkey")
+ON_DISK = acl_user("Redis or Valkey", "Durability")
 ON_NODE = acl_user("Redis or Valkey", "Redis or Valkey Cluster")
 BEHIND_SENTINELS = acl_user("Redis or Valkey", "Sentinel")
 AT_SENTINELS = acl_user("Sentinel", name="watcher")
