@@ -30,7 +30,7 @@ def test_an_app_under_gunicorn_answers_200_and_503_alone_and_no_worker_dies(kind
             print(f"\n{kind}, {event}: {by_clients}")
             assert judge(history).broken(is_safe=True) == []
             assert set(by_clients) <= {"accepted", "refused", "503"}
-            assert by_clients["accepted"] > 100
+            assert by_clients["accepted"] > 20
             assert by_clients["503"] > 0 or event == "order"
             assert run.service.workers() == workers
 
