@@ -18,14 +18,16 @@ from tests.support.servers import until
 
 
 class Service:
-    """examples/flask_app.py under gunicorn."""
+    """examples/flask_app.py under gunicorn, on a `local:` store of its own or on the one at `store_url`."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, store_url: str = "", **settings: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
         self.log = folder / "gunicorn.log"
         self.url = f"http://127.0.0.1:{self.port}"
-        self.environ = {**os.environ, "PATAUTH_STORE_URL": f"local:{folder / 'store'}"}
+        given = {"store_url": store_url or f"local:{folder / 'store'}", **settings}
+        named = {f"PATAUTH_{name.upper()}": value for name, value in given.items()}
+        self.environ = {**os.environ, **named}
         self._command = [
             sys.executable, "-m", "gunicorn", "-c", str(EXAMPLES / "gunicorn.conf.py"),
             "--bind", f"127.0.0.1:{self.port}", *options, "flask_app:app",
@@ -41,6 +43,11 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=30)
         assert "Traceback" not in self.log.read_text()
+
+    def workers(self) -> set[int]:
+        """Return the process ids of the workers."""
+        arbiter = self.process.pid
+        return set(map(int, Path(f"/proc/{arbiter}/task/{arbiter}/children").read_text().split()))
 
     def answers(self) -> bool:
         try:

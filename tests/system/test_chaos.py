@@ -183,10 +183,6 @@ def test_kills_under_load_break_no_promise(service: Service, tmp_path: Path, who
         except (OSError, ValueError, IndexError):
             return set()
 
-    def workers() -> set[int]:
-        arbiter = service.process.pid
-        return set(map(int, Path(f"/proc/{arbiter}/task/{arbiter}/children").read_text().split()))
-
     with Authority.from_url(service.environ["PATAUTH_STORE_URL"]) as authority:
         storm, done, began = Storm(service, authority), threading.Event(), time.monotonic()
         clients = [
@@ -195,7 +191,7 @@ def test_kills_under_load_break_no_promise(service: Service, tmp_path: Path, who
         manager = threading.Thread(target=storm.manage, args=(done,), daemon=True)
         killed: list[int] = []
         killer = threading.Thread(
-            target=lambda: killed.append(storm.kill(engine if whom == "engine" else workers, done)),
+            target=lambda: killed.append(storm.kill(engine if whom == "engine" else service.workers, done)),
             daemon=True,
         )
         for thread in (manager, killer, *clients):

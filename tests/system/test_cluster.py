@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from tests.support.internals import transport_of
 from tests.support.paths import ROOT
 from tests.support.servers import binaries, refused_in, until
 from tests.support.tls import certificate
+from tests.support.traffic import outcome
 
 RECOVERY = NODE_TIMEOUT + 1.5  # s, from the end of a primary to the first answer of its replica
 
@@ -94,17 +95,6 @@ def pats_by_node(authority: Authority, cluster: Cluster, each: int = 1) -> dict[
         authority.authenticate(basic_of(issued))
         found[cluster.node_of(tag_of(issued))].append(issued)
     return found
-
-
-def outcome(call: Callable[[], object]) -> str:
-    """What a call came to: "accepted", "refused" or "503"."""
-    try:
-        call()
-    except InvalidCredentials:
-        return "refused"
-    except StoreUnavailable:
-        return "503"
-    return "accepted"
 
 
 @contextmanager

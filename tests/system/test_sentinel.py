@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +31,7 @@ from tests.support.paths import ROOT
 from tests.support.sentinels import DOWN_AFTER, SERVICE, Sentinels, running_sentinels
 from tests.support.servers import binaries, refused_in, until
 from tests.support.tls import certificate
+from tests.support.traffic import outcome
 
 RECOVERY = DOWN_AFTER + 3.0  # s, from the end of a primary to the first answer of the next one
 
@@ -53,17 +54,6 @@ def opened(sentinels: Sentinels, **given: object) -> Authority:
     return Authority.from_url(
         sentinels.url, hash_profile=PROFILES["testing"], request_quota="1000000/1", **given
     )
-
-
-def outcome(call: Callable[[], object]) -> str:
-    """What a call came to: "accepted", "refused" or "503"."""
-    try:
-        call()
-    except InvalidCredentials:
-        return "refused"
-    except StoreUnavailable:
-        return "503"
-    return "accepted"
 
 
 @contextmanager
