@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..operations.sweep import sweep as sweep_parts
 from ..settings import Settings, content_of_secret
+from ..store.copy import COUNTED
 from ..store.factory import open_store
 from ..store.url import StoreUrl
 from .context import Failure, is_new_directory, message, named_settings, open_authority, warnings_as_messages
@@ -18,6 +19,7 @@ from .output import print_facts, progress
 
 if TYPE_CHECKING:
     from ..store.server_facts import ServerFacts
+    from ..store.store import Store
 
 
 @click.group(cls=Group)
@@ -160,10 +162,10 @@ def copy(source: str, target: str, access_tokens: bool) -> None:
     the machine, so a URL with a password belongs into a file. Both have the same key_prefix, and all of its
     tenants are copied. FROM is only read.
 
-    TO must be empty, or a copy that no process has used yet. Nobody can use it until it is complete, and
-    then as soon as this ends with exit code 0. Run it once while FROM is in use, which takes long and ends
-    with exit code 1; then stop all that uses FROM, and run it again. It may be ended at any moment and
-    repeated: it writes only what differs, and removes what FROM no longer has.
+    TO must be empty, or a copy that no process has used yet. Nobody can use it before it is complete, and
+    this then ends with exit code 0. First run it while FROM is in use, which takes longest; if FROM has
+    changed meanwhile, the exit code is 1. Then stop all that uses FROM, and run it again: it writes only what
+    differs, and removes what FROM no longer has. It may be ended at any moment and repeated.
 
     Not carried: quotas that are being used up (they begin again, full), and without --access-tokens the
     access tokens, which clients exchange again.
@@ -172,35 +174,32 @@ def copy(source: str, target: str, access_tokens: bool) -> None:
     Example:
       patauth store copy local:./patauth-data file:/etc/patauth/cluster-url
     """
-    url_of = {"FROM": _url("FROM", source), "TO": _url("TO", target)}
-    if is_new_directory(url_of["FROM"]):
-        raise Failure(f"FROM: there is no store: {url_of['FROM']} does not exist")
-    with ExitStack() as stack:
-        with warnings_as_messages():
-            sides = [
-                stack.enter_context(closing(open_store(settings, settles_key=False)))
-                for settings in (
-                    Settings.from_env(store_url=url_of["FROM"], durability=None),  # nothing is written there
-                    Settings.from_env(store_url=url_of["TO"]),
-                )
-            ]
-        made = sides[0].copy_to(sides[1], with_access_tokens=access_tokens)
+    urls = _url("FROM", source), _url("TO", target)
+    if is_new_directory(urls[0]):
+        raise Failure(f"FROM: there is no store: {urls[0]} does not exist")
+    with (
+        _opened(urls[0], durability=None) as from_store,  # nothing is written there, so nothing waits
+        _opened(urls[1]) as to_store,
+    ):
+        made = from_store.copy_to(to_store, with_access_tokens=access_tokens)
         made.begin()
         for steps, label in ((made.write(), "Copying"), (made.compare(), "Comparing")):
             for _ in progress(steps, label):
                 pass
         if not made.differing:
             made.end()
-    found = {name: made.counts[name] for name in ("pats", "owners", "ownerRecords", "indexEntries")}
-    found |= {
-        "accessTokens": made.counts["accessTokens"],
-        "writes": made.writes,
-        "differing": len(made.differing),
-    }
+    found = {name: made.counts[name] for name in COUNTED}
+    found |= {"writes": made.writes, "differing": len(made.differing)}
     print_facts(found, ((_plain(name), count) for name, count in found.items()))
     if made.differing:
         raise Failure("FROM changed meanwhile: stop what writes to it and run this again; TO stays closed")
     message("TO is complete. Name it as the store of all processes before they start again.")
+
+
+def _opened(url: str, **given: Any) -> closing[Store]:
+    """Return a context in which a store is open as it is: nothing makes or checks its key."""
+    with warnings_as_messages():
+        return closing(open_store(Settings.from_env(store_url=url, **given), settles_key=False))
 
 
 def _url(name: str, given: str) -> str:

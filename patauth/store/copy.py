@@ -32,8 +32,8 @@ _BEGIN, _END = Script("copy_begin", PRELUDE), Script("copy_end", PRELUDE)
 _WRITE, _READ = Script("copy_piece", PRELUDE), Script("read", PRELUDE)
 
 _IN_USE, _EMPTY, _CLOSED = 0, 1, 2  # answers of lua/copy_begin.lua; 3: a copy of another store
-_KEYS = 200  # that one step reads
-_MEMBERS = 1_000  # of indexes that one step reads
+_KEYS = 500  # that one step reads
+_MEMBERS = 1_000  # of indexes that one step reads; a script takes 8 000 words at most
 _WRITTEN = 1  # an answer of lua/copy_piece.lua; else it came too late
 _TRIES = 5  # to write a piece that comes too late
 _SOON = 2_000  # ms; what ends so soon is there by one server's clock, and gone by the other's
@@ -82,8 +82,9 @@ _CARRIED = {
 }
 _TOKENS = {"t": None, "k": _SORTED_SET}
 _OWN = {"key", "check", "w"}  # what a copy has in the target besides
-_COUNTED = {"p": "pats", "c": "owners", "o": "ownerRecords", "t": "accessTokens"}
+_COUNTED = {"p": "pats", "c": "owners", "o": "ownerRecords", "t": "accessTokens"}  # of each kind of key
 _ENTRIES = {"n", "c", "e", "created", "used", "expires"}
+COUNTED = (*_COUNTED.values(), "indexEntries")
 
 
 def text_change(name: bytes, source: Text, target: Text) -> Command | None:
@@ -165,7 +166,7 @@ class Copy:
             for commands in changes:
                 self._note(commands)
             yield count
-        # These move with each change but a use, so one that was made meanwhile shows here.
+        # They count what is made, changed and removed: also what was so after its own keys were compared.
         self._note(self._change_texts(list(self._sequences)))
 
     def end(self) -> None:
@@ -199,11 +200,13 @@ class Copy:
         kinds = {name: kind for name in names if (kind := self._keys.kind_of(name)) in self._carried}
         self.counts.update(_COUNTED[kind] for kind in kinds.values() if kind in _COUNTED)
         self._sequences.update(name for name, kind in kinds.items() if kind == "sequence")
-        yield self._change_texts([name for name, kind in kinds.items() if self._carried[kind] is None])
+        members = {name: form for name, kind in kinds.items() if (form := self._carried[kind])}
+        yield self._change_texts([name for name in kinds if name not in members])
         for form in (_HASH, _SORTED_SET):
-            some = [name for name, kind in kinds.items() if self._carried[kind] is form]
+            some = [name for name in members if members[name] is form]
             if some:
                 yield from self._change_members(form, some)
+        yield [command for command in (end_change(*one) for one in self._ends(list(members))) if command]
 
     def _change_texts(self, names: Sequence[bytes]) -> list[Command]:
         source, target = self._read_texts(self._source, names), self._read_texts(self._target, names)
@@ -211,8 +214,9 @@ class Copy:
         return [command for command in (text_change(*one) for one in both) if command]
 
     def _read_texts(self, side: Scripts, names: Sequence[bytes]) -> list[Text]:
-        values = side.call([("GET", name) for name in names], retry=True) if names else []
-        ends = self._read_ends(side, names)
+        commands = [(command, name) for command in ("GET", "PEXPIRETIME") for name in names]
+        replies = side.call(commands, retry=True) if names else []
+        values, ends = replies[: len(names)], understood(replies[len(names) :], *[int] * len(names))
         if not all(isinstance(value, bytes | None) for value in values):
             raise not_understood("answer", "not a text")
         found = zip(values, ends, strict=True)
@@ -251,7 +255,6 @@ class Copy:
                 if gone:
                     commands.append((form.remove, name, *gone))
             yield commands
-        yield [command for command in (end_change(*one) for one in self._ends(names)) if command]
 
     def _read_members(
         self, side: Scripts, form: Form, names: Sequence[bytes]

@@ -39,6 +39,7 @@ def test_a_text_becomes_that_of_the_source_with_its_end(
     ("source", "target", "command"),
     [
         (FOREVER, FOREVER, None),
+        (FOREVER, GONE, ("PERSIST", b"k")),
         (5000, 5000, None),
         (GONE, 5000, None),  # its members are removed, and it goes with the last one
         (FOREVER, 5000, ("PERSIST", b"k")),
