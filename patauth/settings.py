@@ -167,7 +167,7 @@ class Settings:
             name = variable.removeprefix("PATAUTH_").lower()
             if name.endswith("_file") and name.removesuffix("_file") in _SECRETS:
                 name = name.removesuffix("_file")
-                text = _content(variable, text)
+                text = content_of_secret(variable, text)
             if name in values:
                 raise ConfigurationError(f"{variable}: the environment sets {name} twice")
             if name in known or name in _NOT_YET:
@@ -209,7 +209,11 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _content(variable: str, path: str) -> str:
+def content_of_secret(variable: str, path: str) -> str:
+    """Return the text in the file of a secret, which is named by `variable`. Warn if all can read it.
+
+    Raise `ConfigurationError`, also if others can change it.
+    """
     try:
         with open(path, "rb") as file:
             status, data = os.fstat(file.fileno()), file.read()

@@ -1,15 +1,19 @@
-"""`patauth store`: reach the token store, show what its server says, sweep it, and stop a `local:` engine."""
+"""`patauth store`: reach the token store, show what its server says, sweep, copy, stop a `local:` engine."""
 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..operations.sweep import sweep as sweep_parts
+from ..settings import Settings, content_of_secret
+from ..store.copy import COUNTED
+from ..store.factory import open_store
 from ..store.url import StoreUrl
-from .context import Failure, message, named_settings, open_authority
+from .context import Failure, is_new_directory, message, named_settings, open_authority, warnings_as_messages
 from .options import Group
 from .output import print_facts, progress
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..store.server_facts import ServerFacts
+    from ..store.store import Store
 
 
 @click.group(cls=Group)
@@ -161,6 +166,69 @@ def sweep() -> None:
             "ownerEntries": sum(progress(parts.owner_entries, "Sweeping owners' indexes")),
         }
     print_facts(removed, ((_plain(name), count) for name, count in removed.items()))
+
+
+@store.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--access-tokens", is_flag=True, help="Carry access tokens too. Without it, TO has none.")
+def copy(source: str, target: str, access_tokens: bool) -> None:
+    """Copy all of the store FROM to the engine of TO: PATs, owners, indexes and the store key.
+
+    FROM and TO are store URLs, or file:PATH for a file that holds one: arguments can be seen by all users of
+    the machine, so a URL with a password belongs into a file. Both have the same key_prefix, and all of its
+    tenants are copied. FROM is only read.
+
+    TO must be empty, or a copy that no process has used yet. Nobody can use it before it is complete, and
+    this then ends with exit code 0. First run it while FROM is in use, which takes longest; if FROM has
+    changed meanwhile, the exit code is 1. Then stop all that uses FROM, and run it again: it writes only what
+    differs, and removes what FROM no longer has. It may be ended at any moment and repeated.
+
+    Not carried: quotas that are being used up (they begin again, full), and without --access-tokens the
+    access tokens, which clients exchange again.
+
+    \b
+    Example:
+      patauth store copy local:./patauth-data file:/etc/patauth/cluster-url
+    """
+    urls = _url("FROM", source), _url("TO", target)
+    if is_new_directory(urls[0]):
+        raise Failure(f"FROM: there is no store: {urls[0]} does not exist")
+    with (
+        _opened(urls[0], durability=None) as from_store,  # nothing is written there, so nothing waits
+        _opened(urls[1]) as to_store,
+    ):
+        made = from_store.copy_to(to_store, with_access_tokens=access_tokens)
+        made.begin()
+        for steps, label in ((made.write(), "Copying"), (made.compare(), "Comparing")):
+            for _ in progress(steps, label):
+                pass
+        if not made.differing:
+            made.end()
+    found = {name: made.counts[name] for name in COUNTED}
+    found |= {"writes": made.writes, "differing": len(made.differing)}
+    print_facts(found, ((_plain(name), count) for name, count in found.items()))
+    if made.differing:
+        raise Failure("FROM changed meanwhile: stop what writes to it and run this again; TO stays closed")
+    message("TO is complete. Name it as the store of all processes before they start again.")
+
+
+def _opened(url: str, **given: Any) -> closing[Store]:
+    """Return a context in which a store is open as it is: nothing makes or checks its key."""
+    with warnings_as_messages():
+        return closing(open_store(Settings.from_env(store_url=url, **given), settles_key=False))
+
+
+def _url(name: str, given: str) -> str:
+    """Return the store URL that an argument names. Raise `Failure`."""
+    if given.startswith("file:"):
+        with warnings_as_messages():
+            given = content_of_secret(name, given.removeprefix("file:"))
+    elif StoreUrl.read(given).shown != given:
+        message(f"Warning: the password in {name} can be seen by other users; write it to a file: file:PATH")
+    if StoreUrl.read(given).engine == "memory":
+        raise Failure(f"{name}: a memory: store is in one process alone, so there is nothing to copy", 2)
+    return given
 
 
 @store.command()

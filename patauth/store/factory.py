@@ -25,12 +25,15 @@ def open_store(
     settings: Settings,
     clock: Callable[[], int] | None = None,
     request_seconds: float = REQUEST_SECONDS,
+    *,
+    settles_key: bool = True,
 ) -> Store:
     """Return the store of the setting `store_url`. It does not connect or start anything yet.
 
     Each `memory:` store is a new one. All processes that name the same DIR share the store `local:DIR`.
     `clock` gives ms in place of the server's clock. `request_seconds` limits all store calls of one request.
-    Raise `ConfigurationError`.
+    `settles_key`: before its first use, each connection makes or checks the store key; a copy does not want
+    that. Raise `ConfigurationError`.
     """
     url = StoreUrl.read(settings.store_url)
     make = partial(
@@ -74,7 +77,7 @@ def open_store(
             url.seeds, lambda address: connect(lambda: url.node(address), read_error=of_cluster)
         )
         store = make(cluster)
-        cluster.settle = store.settle_key
+        cluster.settle = store.settle_key if settles_key else None
         return store
     if url.engine == "sentinel":
         from .transport.sentinel import Sentinel, panel_of
@@ -85,7 +88,7 @@ def open_store(
             goes_on=settings.sentinel_lost == "continue",
         )
         store = make(sentinel)
-        sentinel.settle = store.settle_key
+        sentinel.settle = store.settle_key if settles_key else None
         return store
     connections = connect(
         (lambda: "unix://" + quote(engine.acquire())) if engine else (lambda: url.server),
@@ -93,7 +96,7 @@ def open_store(
         admit=engine.admit if engine else None,
     )
     store = make(connections, engine=engine)
-    connections.on_connect = store.settle_key
+    connections.on_connect = store.settle_key if settles_key else None
     return store
 
 

@@ -26,7 +26,7 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{/TENANT}:expires          zset    tenant index: ID by expiry, ms; 2^48-1 never while it has PATs
     P:{/TENANT}:marks            zset    ID and the entry to check, by ms             until listed or swept
     P:{/TENANT}:sequence         string  changes to the tenant's PATs so far          stays
-    P:{store}:key                string  the store key, unless `secret_key` is set    stays
+    P:{store}:key                string  the store key, unless `secret_key` is set    stays; store_key.py
     P:{store}:check              string  check value of the store key                 stays
 
 Keys contain digests and ids as raw bytes, since a million PATs need a million times their length.
@@ -59,6 +59,12 @@ class OwnerKeys(NamedTuple):
 
 
 _OF_OWNER = (b"n", b"c", b"e", b"o", b"r", b"m", b"s")  # in the order of `OwnerKeys`
+# All of a key but its head. An owner's and a tenant's id may look like the rest of a key.
+_REST = re.compile(
+    rb"[0-9a-f]{8}\}:(?:([pqx]):.{12}|(k):.{15}|(t):.{32}|([nceorms]):[!-.0-~]+/[!-.0-~]+|([wf]))"
+    rb"|/[!-.0-~]+\}:(created|used|expires|marks|sequence)|store\}:(key|check|w)",
+    re.DOTALL,
+)
 
 
 class Keys:
@@ -87,6 +93,11 @@ class Keys:
         self.tenant_expires = head + f"/{tenant}}}:expires".encode()
         self.tenant_sequence = head + f"/{tenant}}}:sequence".encode()
         self.tenant_marks = head + f"/{tenant}}}:marks".encode()
+
+    @property
+    def of_store(self) -> tuple[bytes, bytes]:
+        """The keys of the store key and of its check value."""
+        return self.store_key, self.store_check
 
     def for_tenant(self, tenant: str) -> Keys:
         """Return the keys of another tenant under the same prefix."""
@@ -137,6 +148,21 @@ class Keys:
         if found is None:
             raise StoreUnavailable(detail=f"not the key of an owner index: {name!r}")
         return found[1].decode(), found[2].decode()
+
+    @property
+    def all(self) -> bytes:
+        """A pattern for SCAN: all keys under the prefix, of all tenants."""
+        return self._head + b"*"
+
+    def kind_of(self, name: bytes) -> str:
+        """Return what a key under the prefix holds, of any tenant: the letter or word that names it above.
+
+        Raise `StoreUnavailable` for a key that this version does not know.
+        """
+        found = _REST.fullmatch(name, len(self._head)) if name.startswith(self._head) else None
+        if found is None:
+            raise StoreUnavailable(detail=f"a key that this version of patauth does not know: {name!r}")
+        return found[found.lastindex or 0].decode()
 
     def ends(self, tag: str) -> bytes:
         """Return a key without content. While it lives, an end under the tag may not hold in all slots."""

@@ -86,6 +86,15 @@ def texts(reply: Any) -> list[bytes]:
     return reply
 
 
+def scanned(reply: Any) -> tuple[int, list[bytes]]:
+    """Return the cursor and what was found in an answer to SCAN, ZSCAN or HSCAN."""
+    try:
+        cursor, found = int(reply[0]), reply[1]
+    except (TypeError, ValueError, IndexError, KeyError) as problem:
+        raise not_understood("answer to SCAN", problem) from None
+    return cursor, texts(found)
+
+
 class NotDurable(StoreUnavailable):
     """The store has written, but did not confirm in time that this is durable. The call is safe to repeat.
 
@@ -214,6 +223,18 @@ class Scripts:
             (reply,) = self._transport.call((script.in_full(command),), at, retry=retry)
         return understood(reply, int)
 
+    def run_each(self, script: Script, calls: Sequence[tuple[Sequence[bytes], Arguments]]) -> list[list[Any]]:
+        """Run a script with each of these keys and arguments, and return the answers. All are sent together.
+
+        Sending them twice must be harmless. Raise `StoreUnavailable`.
+        """
+        commands = [self._command(script, keys, arguments, None) for keys, arguments in calls]
+        try:
+            replies = self.call(commands, retry=True)
+        except ScriptMissing:
+            replies = self.call([script.in_full(command) for command in commands], retry=True)
+        return [understood(reply, int) for reply in replies]
+
     def prepare(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], sizes: Sequence[int]
     ) -> Prepared:
@@ -309,11 +330,8 @@ class Scripts:
         while True:
             scan = (*command, cursor, "MATCH", match, "COUNT", count)
             (reply,) = self.call([scan], retry=True)
-            try:
-                cursor, found = int(reply[0]), reply[1]
-            except (TypeError, ValueError, IndexError, KeyError) as problem:
-                raise not_understood("answer to SCAN", problem) from None
-            yield texts(found)
+            cursor, found = scanned(reply)
+            yield found
             if cursor == 0:
                 return
 

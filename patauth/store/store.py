@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..crypto.keyring import Keyring
 from ..errors import ConfigurationError, StoreUnavailable
 from ..model.quota import Quota
+from .copy import Copy
 from .deadline import Deadline
 from .keys import Keys
 from .owner_changes import OwnerChanges
@@ -160,6 +161,14 @@ class Store:
     def verdicts(self, requests: Quota, exchanges: Quota) -> Verdicts:
         """Return an object that gives verdicts on the credentials of requests, under these quotas."""
         return Verdicts(self._scripts, self._keys, requests, exchanges)
+
+    def copy_to(self, target: Store, *, with_access_tokens: bool) -> Copy:
+        """Return a copy of this store, of all tenants under its key prefix, that is to be made in `target`.
+
+        Open both with `settles_key=False`.
+        """
+        sides = self._scripts.one_by_one(), target._scripts.one_by_one()
+        return Copy(*sides, self._keys, with_access_tokens=with_access_tokens)
 
     # -- the store key --------------------------------------------------------------------------------
 

@@ -3,12 +3,16 @@ checks read it, and compare it here.
 
 {store}:key     32 bytes, or `OUTSIDE` where the setting `secret_key` keeps the key out of the store
 {store}:check   the check value of the key: an Authority whose key gives another value refuses every call
+
+In a copy of another store (copy.py), something else stands in the place of the key:
+
+CLOSED and 16 random bytes   the copy is not complete: nobody can use it
+SEALED and the key           nobody has used it yet: the first process that has the key takes the seal off
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
 from ..crypto.keyring import Keyring
 from ..errors import StoreUnavailable
@@ -17,7 +21,9 @@ from .record import not_understood
 from .scripts import PRELUDE, Call, Script, understood
 
 OUTSIDE = b"outside"
-_STORE_KEY = Script("store_key", PRELUDE)
+CLOSED, SEALED = b"closed", b"sealed"  # lua/copy_begin.lua and lua/copy_use.lua have them, too
+_KEY_BYTES = 32
+_STORE_KEY, _USE = Script("store_key", PRELUDE), Script("copy_use", PRELUDE)
 
 
 class StoreKey:
@@ -28,7 +34,7 @@ class StoreKey:
     """
 
     def __init__(self, keys: Keys, secret_key: bytes | None) -> None:
-        self._names = (keys.store_key, keys.store_check)
+        self._names = keys.of_store
         self._is_outside = secret_key is not None
         self._key = secret_key  # None: not known yet
         self.keyring: Keyring | None = None
@@ -40,14 +46,22 @@ class StoreKey:
 
         Raise `AnotherKey`, or `StoreUnavailable`.
         """
-        mine = self._key or secrets.token_bytes(32)
+        mine = self._key or secrets.token_bytes(_KEY_BYTES)
         ring = self.keyring or Keyring(mine)
         wrote_any = False
-        for _ in range(2):  # the first round adopts a key without a check value, the second confirms it
-            key, check = self._read(call)
+        # The first round adopts a key without a check value, or finds a seal that another process takes off.
+        for _ in range(2):
+            key, check = read_key(call, self._names)
             if key is None or check is None:
                 wrote, key, check = self._write(call, OUTSIDE if self._is_outside else mine, ring)
                 wrote_any = wrote_any or wrote
+            if is_copy(key, CLOSED):
+                raise AnotherKey(
+                    detail="this store has no key yet: it is a copy that is not complete;"
+                    " run `patauth store copy` to its end"
+                )
+            is_sealed = is_copy(key, SEALED)
+            key = key.removeprefix(SEALED) if is_sealed else key
             if not self._is_outside:
                 self._check_adoptable(key)
                 if key != mine:  # another process may have made it
@@ -56,18 +70,15 @@ class StoreKey:
             elif key not in (OUTSIDE, mine) or check not in (b"", ring.check_value):
                 raise _refused("the setting secret_key is not the key that this store was made with")
             if check == ring.check_value:
+                if is_sealed:
+                    if not self._take_off_seal(call):
+                        continue
+                    wrote_any = True
                 self._key, self.keyring = mine, ring
                 return ring, wrote_any
             if check:
                 break
         raise _refused("the store key does not match its check value")
-
-    def _read(self, call: Call) -> tuple[Any, Any]:
-        """Return what the store has: the key and its check value, each None if it is missing."""
-        found = understood(call([("MGET", *self._names)])[0])
-        if len(found) != 2 or not all(isinstance(value, bytes | None) for value in found):
-            raise not_understood("answer", "not a store key and a check value")
-        return found[0], found[1]
 
     def _write(self, call: Call, offered: bytes, ring: Keyring) -> tuple[bool, bytes, bytes]:
         """Write what the store lacks. Return whether anything was written, and what the store has now."""
@@ -76,13 +87,31 @@ class StoreKey:
         wrote, key, check = understood(call([command])[0], int, bytes, bytes)[:3]
         return wrote == 1, key, check
 
+    def _take_off_seal(self, call: Call) -> bool:
+        """Begin to use a copy. Return whether it was still sealed."""
+        command = _USE.in_full(("EVALSHA", b"", 1, self._names[0], b""))
+        return bool(understood(call([command])[0], int)[0])
+
     def _check_adoptable(self, key: bytes) -> None:
         if key in (b"", OUTSIDE):
             raise _refused("this store was made with the setting secret_key; set it to the same value")
-        if len(key) != 32:
+        if len(key) != _KEY_BYTES:
             raise _refused("the store key is not 32 bytes; was another store put in its place?")
         if self.keyring is not None and key != self._key:
             raise _refused("the store key has changed; was another store put in its place?")
+
+
+def read_key(call: Call, names: tuple[bytes, bytes]) -> tuple[bytes | None, bytes | None]:
+    """Return what a store has: its key and the check value, each None if it is missing."""
+    found = understood(call([("MGET", *names)])[0])
+    if len(found) != 2 or not all(isinstance(value, bytes | None) for value in found):
+        raise not_understood("answer", "not a store key and a check value")
+    return found[0], found[1]
+
+
+def is_copy(key: bytes | None, mark: bytes) -> bool:
+    """Return whether what stands in the place of a store key is a mark of copies, `CLOSED` or `SEALED`."""
+    return key is not None and len(key) != _KEY_BYTES and key.startswith(mark)
 
 
 class AnotherKey(StoreUnavailable):

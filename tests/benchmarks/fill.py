@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
 from datetime import timedelta
 from typing import NamedTuple
@@ -55,20 +56,20 @@ class _Filler:
         )
         self.authority = Authority(settings, _clock=lambda: self.now)
 
-    def make(self, first: int) -> Known:
-        """The PATs of some owners, four of five used within a month; one of the PATs."""
-        issued = []
+    def make(self, first: int) -> list[Known]:
+        """The PATs of some owners, four of five used within a month."""
+        known = []
         for number in range(first, first + _OWNERS * EACH):
             made = self.start + round(number * self.step)
             self.now = made
             owner = Owner(f"00u{number // EACH:017d}", name=f"Person {number // EACH}")
             name = f"deploy {number % EACH}"
-            issued.append(self.authority.create(owner=owner, name=name, scope=[SCOPE], expires_in=LIFE))
+            issued = self.authority.create(owner=owner, name=name, scope=[SCOPE], expires_in=LIFE)
             if number % 5:
                 self.now = made + number * 7919 % 30 * DAY + HOUR
-                self.authority.verify_basic(issued[-1].pat.id, issued[-1].secret)
-        one = issued[first // EACH % len(issued)]
-        return Known(one.pat.id, one.secret, one.pat.owner.id)
+                self.authority.verify_basic(issued.pat.id, issued.secret)
+            known.append(Known(issued.pat.id, issued.secret, owner.id))
+        return known
 
 
 _filler: _Filler  # of this process
@@ -79,12 +80,12 @@ def _start(url: str, start: int, step: float) -> None:
     _filler = _Filler(url, start, step)
 
 
-def _make(first: int) -> Known:
+def _make(first: int) -> list[Known]:
     return _filler.make(first)
 
 
 def fill(url: str, pats: int) -> list[Known]:
-    """Make so many PATs (a multiple of 50) in the store at `url`; one of each fifty, with its secret."""
+    """Make so many PATs (a multiple of 50) in the store at `url`, and return them with their secrets."""
     if pats < LEAST or pats % (_OWNERS * EACH):
         raise SystemExit(f"--pats: give multiples of {_OWNERS * EACH}, from {LEAST} on")
     year_ago = time.time_ns() // 1_000_000 - YEAR
@@ -93,12 +94,12 @@ def fill(url: str, pats: int) -> list[Known]:
         authority.ping()  # the store has its key before several ask for it
     firsts = range(0, pats, _OWNERS * EACH)
     processes = len(os.sched_getaffinity(0))
-    known = []
+    known: list[Known] = []
     with (
         multiprocessing.get_context("fork").Pool(processes, _start, (url, year_ago, step)) as pool,
-        click.progressbar(length=pats, label=f"{pats} PATs", file=click.get_text_stream("stderr")) as bar,
+        click.progressbar(length=pats, label=f"{pats} PATs", file=sys.stderr) as bar,
     ):
-        for one in pool.imap_unordered(_make, firsts):
-            known.append(one)
+        for some in pool.imap_unordered(_make, firsts):
+            known += some
             bar.update(_OWNERS * EACH)
     return known

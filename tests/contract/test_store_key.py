@@ -13,11 +13,12 @@ import pytest
 from patauth import StoreUnavailable
 from patauth.crypto.keyring import Keyring
 from patauth.store.keys import Keys
-from patauth.store.store_key import OUTSIDE, StoreKey
+from patauth.store.store_key import CLOSED, OUTSIDE, SEALED, StoreKey
 from patauth.store.transport.wire import Command
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.internals import transport_of
 from tests.support.servers import Server, shared_engines
+from tests.support.tables import each
 
 OURS, THEIRS = bytes(range(32)), bytes(32)
 
@@ -68,6 +69,10 @@ def check_of(key: bytes) -> bytes:
         pytest.param((OURS, check_of(THEIRS)), None, False, id="key and check value differ"),
         pytest.param((b"abc", check_of(b"abc")), None, False, id="three bytes are no key"),
         pytest.param((b"", b""), None, False, id="nothing is no key"),
+        pytest.param((CLOSED + OURS[:16], check_of(OURS)), None, False, id="an unfinished copy"),
+        pytest.param((CLOSED + OURS[:16], check_of(OURS)), OURS, False, id="the same, and the right setting"),
+        pytest.param((CLOSED + OURS[:16], None), OURS, False, id="an unfinished copy without check value"),
+        pytest.param((SEALED + OURS, check_of(THEIRS)), None, False, id="a copy of which the key is wrong"),
     ],
 )
 def test_each_state_of_a_store_meets_each_way_of_coming_to_it(
@@ -90,6 +95,27 @@ def test_each_state_of_a_store_meets_each_way_of_coming_to_it(
     assert check_of(key if given is None else given) == check
     assert given is None or key == (held[0] or OUTSIDE)
     assert mine.settle(store.call) == (ring, False), "settled once, it stays"
+
+
+@each(("sealed", "given"), [(SEALED + OURS, None), (SEALED + OURS, OURS), (SEALED + OUTSIDE, OURS)])
+def test_the_first_process_that_uses_a_copy_takes_the_seal_off(
+    store: Any, sealed: bytes, given: bytes | None
+) -> None:
+    """Once; and the key is no argument of what it sends."""
+    store.set(sealed, check_of(OURS))
+    sent: list[Any] = []
+
+    def call(commands: Sequence[Command]) -> list[Any]:
+        sent.extend(commands)
+        return store.call(commands)
+
+    mine = StoreKey(store.keys, given)
+    ring, wrote = mine.settle(call)
+    assert (ring.check_value, wrote) == (check_of(OURS), True)
+    assert store.get() == (sealed.removeprefix(SEALED), check_of(OURS))
+    assert not any(OURS in command for command in sent)
+    assert mine.settle(call) == (ring, False)
+    assert StoreKey(store.keys, given).settle(call)[1] is False
 
 
 def test_a_process_that_holds_the_key_puts_it_back_and_takes_no_other(store: Any) -> None:

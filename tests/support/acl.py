@@ -55,6 +55,12 @@ def logged_out(url: str) -> str:
     return url.replace(f"://{_LOGIN}", "://", 1)
 
 
+def copying_rights() -> list[str]:
+    """Return the rights that docs/deployment.md adds to that line for `patauth store copy`."""
+    (found,) = re.findall(r"`(\+pexpiretime [^`]+)`", (ROOT / "docs" / "deployment.md").read_text("utf-8"))
+    return str(found).split()
+
+
 def use_all(url: str) -> None:
     """Everything that an Authority sends to a store."""
     with patient(url) as authority:

@@ -98,7 +98,13 @@ def forge_all(authority: Authority, entries: Iterable[tuple[int, int, int]]) -> 
 @contextmanager
 def cut_after(authority: Authority, count: int) -> Iterator[list[int]]:
     """The process dies after so many commands: nothing is sent any more. Yields how many were left then."""
-    transport = transport_of(authority)
+    with cut_off(transport_of(authority), count) as left:
+        yield left
+
+
+@contextmanager
+def cut_off(transport: Any, count: int) -> Iterator[list[int]]:
+    """A transport sends so many commands, and then none any more. Yields how many are left."""
     call, left = transport.call, [count]
 
     def cut(commands: Sequence[tuple[Any, ...]], deadline: float, **given: Any) -> list[Any]:

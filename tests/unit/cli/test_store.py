@@ -1,4 +1,4 @@
-"""`patauth store`: ping, stats, sweep and stop."""
+"""`patauth store`: ping, stats, sweep, copy and stop."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 
 from patauth.store.local.engine import LocalEngine
 from tests.support.authorities import patient
-from tests.support.cli import Run, create
+from tests.support.cli import Run, create, local_store
 from tests.support.clocks import NOW
 from tests.support.servers import Server
+from tests.support.tables import each
 from tests.support.tenants import forge, lose
 
 
@@ -104,3 +105,52 @@ def test_only_a_local_engine_can_be_stopped(run: Run) -> None:
 def test_stop_creates_no_store(run: Run, tmp_path: Path) -> None:
     assert run("store", "stop", "--store", f"local:{tmp_path / 'new'}").exit_code == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_copy_says_what_there_is_and_leaves_a_copy_that_works(
+    run: Run, owner: str, url: str, tmp_path: Path
+) -> None:
+    """The URLs may be in files. A second run finds nothing to write, and none comes after the first use."""
+    made, target = create(run, owner), f"local:{tmp_path / 'to'}"
+    for name, text in (("from", url), ("target", target)):
+        (tmp_path / name).write_text(f"{text}\n")
+        (tmp_path / name).chmod(0o600)
+    words = ("store", "copy", f"file:{tmp_path / 'from'}", f"file:{tmp_path / 'target'}")
+    with local_store(tmp_path / "to"):
+        first = run(*words, "--output", "json")
+        assert first.exit_code == 0, first.stderr
+        found = json.loads(first.stdout)
+        assert found["pats"] >= 1
+        assert found["indexEntries"] >= 6 * found["pats"]
+        assert (found["accessTokens"], found["differing"]) == (0, 0)
+        second = run(*words)
+        assert (second.exit_code, "writes         0" in second.stdout) == (0, True)
+        shown = run("pat", "show", made["pat"]["id"], "--store", target, "--output", "json")
+        assert json.loads(shown.stdout)["pat"] == made["pat"]
+        for refused in (run(*words), run("store", "copy", target, url)):
+            assert (refused.exit_code, refused.stdout) == (1, "")
+            assert "TO is in use" in refused.stderr
+
+
+@each(
+    ("source", "target", "code", "said"),
+    [
+        ("memory:", "local:to", 2, "FROM: a memory: store"),
+        ("local:nonexistent", "memory:", 2, "TO: a memory: store"),
+        ("local:nonexistent", "local:to", 1, "does not exist"),
+        ("http://h", "local:to", 2, "store_url"),
+        ("file:nonexistent", "local:to", 2, "FROM: cannot read it"),
+        ("unix:///nonexistent", "local:to", 5, ""),
+        ("redis://:p4ss@127.0.0.1:1", "redis://:w0rd@127.0.0.1:1", 5, "file:PATH"),
+    ],
+)
+def test_copy_refuses_what_it_cannot_copy_and_prints_no_password(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, target: str, code: int, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = run("store", "copy", source, target)
+    assert (refused.exit_code, refused.stdout) == (code, "")
+    assert said in refused.stderr
+    assert "p4ss" not in refused.stderr
+    assert "w0rd" not in refused.stderr
+    assert not (tmp_path / "nonexistent").exists()

@@ -179,3 +179,52 @@ def test_another_key_is_no_owners(owner, pat_id, key):
     ):
         with pytest.raises(StoreUnavailable):
             keys.owner_in(name)
+
+
+@given(prefixes, hostile, hostile, pat_ids, digests)
+def test_each_key_tells_its_kind_whatever_the_tenant(prefix, tenant, owner, pat_id, digest):
+    assume("/" not in tenant + owner)  # no id has it
+    keys, other = Keys(prefix, tenant), Keys(prefix, "other")
+    named = dict(
+        zip(
+            [
+                *"pqxtk",
+                *"nceorms",
+                "w",
+                "f",
+                "created",
+                "used",
+                "expires",
+                "marks",
+                "sequence",
+                "key",
+                "check",
+            ],
+            [
+                *of_pat(keys, pat_id, digest),
+                *of_owner(keys, pat_id.tag, owner),
+                *of_tenant(keys),
+                *of_store(keys),
+            ],
+            strict=True,
+        )
+    )
+    assert {kind: other.kind_of(key) for kind, key in named.items()} == {kind: kind for kind in named}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"P:{0123abcd}:z:acme/alice",
+        b"P:{0123abcd}:p:short",
+        b"P:{0123abcd}:n:alice",
+        b"P:{/acme}:later",
+        b"P:{store}:later",
+        b"P:{store}:keyx",
+        b"Q:{store}:key",
+        b"P:later",
+    ],
+)
+def test_a_key_that_this_version_does_not_know_is_refused(name):
+    with pytest.raises(StoreUnavailable):
+        Keys("P", "acme").kind_of(name)

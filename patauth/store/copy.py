@@ -1,0 +1,338 @@
+"""Copy a store to another engine: the PATs, owners and indexes of all tenants under the key prefix.
+
+Nobody can use the target before it is complete: a mark stands in the place of its store key. A complete copy
+has its key under a seal. The first process that uses the copy takes the seal off, and from then on no copy is
+written over it. So nothing old is ever written over what is newer, and what has ended in the source between
+two runs has ended in the target before anybody can use it.
+
+A run knows nothing of earlier ones. It compares the stores in pieces, writes what differs, and then compares
+them again. Of two runs at a time the later one goes on: each piece is written only while the mark of its own
+run is there, and at most `IN_FLIGHT` after that. The source is only read, and by commands that every engine
+has: one engine does not understand the dumps of another.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from ..errors import Conflict, StoreUnavailable
+from .asking import IN_FLIGHT, Pause
+from .keys import Keys
+from .record import not_understood
+from .scripts import PRELUDE, Script, Scripts, scanned, understood
+from .store_key import CLOSED, SEALED, is_copy, read_key
+from .transport.wire import Command
+
+_BEGIN, _END = Script("copy_begin", PRELUDE), Script("copy_end", PRELUDE)
+_WRITE, _READ = Script("copy_piece", PRELUDE), Script("read", PRELUDE)
+
+_IN_USE, _EMPTY, _CLOSED = 0, 1, 2  # answers of lua/copy_begin.lua; 3: a copy of another store
+_KEYS = 500  # that one step reads
+_MEMBERS = 1_000  # of indexes that one step reads; a script takes 8 000 words at most
+_WRITTEN = 1  # an answer of lua/copy_piece.lua; else it came too late
+_TRIES = 5  # to write a piece that comes too late
+_SOON = 2_000  # ms; what ends so soon is there by one server's clock, and gone by the other's
+_FOREVER, _GONE = -1, -2  # PEXPIRETIME of a key without an expiry, and of none
+
+
+class Text(NamedTuple):
+    """What a key without members holds, and when it goes (ms, or one of the above)."""
+
+    value: bytes | None
+    end: int
+
+
+class Form(NamedTuple):
+    """The commands for a type of key with members, each of which has a score or, in a hash, a value."""
+
+    scan: str
+    look: str
+    add: str
+    remove: str
+    has_scores: bool
+
+    def equal(self, one: bytes, other: bytes | None) -> bool:
+        """Return whether two scores or values are the same. Engines write the same score differently."""
+        if other is None or not self.has_scores:
+            return one == other
+        try:
+            return float(one) == float(other)
+        except ValueError as problem:
+            raise not_understood("index", problem) from None
+
+    def adding(self, name: bytes, members: dict[bytes, bytes]) -> Command:
+        """Return the command that adds members with their scores or values, or corrects these."""
+        pairs = ((score, member) if self.has_scores else (member, score) for member, score in members.items())
+        return (self.add, name, *(word for pair in pairs for word in pair))
+
+
+_SORTED_SET = Form("ZSCAN", "ZMSCORE", "ZADD", "ZREM", has_scores=True)
+_HASH = Form("HSCAN", "HMGET", "HSET", "HDEL", has_scores=False)
+# What is carried, by `Keys.kind_of`; None: a text. Quotas and traces of a change under way are not: they last
+# for seconds.
+_CARRIED = {
+    **dict.fromkeys(("p", "o", "sequence")),
+    **dict.fromkeys(("c", "e", "created", "used", "expires", "marks"), _SORTED_SET),
+    "n": _HASH,
+}
+_TOKENS = {"t": None, "k": _SORTED_SET}
+_OWN = {"key", "check", "w"}  # what a copy has in the target besides
+_COUNTED = {"p": "pats", "c": "owners", "o": "ownerRecords", "t": "accessTokens"}  # of each kind of key
+_ENTRIES = {"n", "c", "e", "created", "used", "expires"}
+COUNTED = (*_COUNTED.values(), "indexEntries")
+
+
+def text_change(name: bytes, source: Text, target: Text) -> Command | None:
+    """Return the command that makes a key of the target equal to that of the source; None if it is."""
+    if source == target:
+        return None
+    if source.value is None:
+        return ("DEL", name)
+    return ("SET", name, source.value, *(() if source.end == _FOREVER else ("PXAT", source.end)))
+
+
+def end_change(name: bytes, source: int, target: int) -> Command | None:
+    """Return the command that lets a key go when that of the source does (ms); None if it will."""
+    if source in (target, _GONE):
+        return None
+    return ("PERSIST", name) if source == _FOREVER else ("PEXPIREAT", name, source)
+
+
+def lasts(ends: Sequence[int], now: int) -> bool:
+    """Return whether a difference lasts: not one store alone has a key, and only until it soon goes (ms)."""
+    last = max(math.inf if end == _FOREVER else end for end in ends)
+    return _GONE not in ends or last > now + _SOON
+
+
+class Copy:
+    """One run of a copy. Call `begin`, exhaust `write` and `compare`, and call `end` if nothing differs.
+
+    Each step may be interrupted. `with_access_tokens`: they are carried, too; else the target has none.
+    """
+
+    def __init__(self, source: Scripts, target: Scripts, keys: Keys, *, with_access_tokens: bool) -> None:
+        self.writes = 0  # commands that `write` has run
+        self.counts: Counter[str] = Counter()  # what `compare` has found in the source
+        self.differing: set[bytes] = set()  # keys, by `compare`
+        self._source = source
+        self._target = target
+        self._keys = keys
+        self._carried = _CARRIED | (_TOKENS if with_access_tokens else {})
+        self._sequences: set[bytes] = set()
+        self._key = self._check = self._mark = b""
+
+    # -- the steps ------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Close the target. Raise `Conflict` if it may not be written, or if the source cannot be copied."""
+        self._key, self._check = self._read_source()
+        ask = partial(self._target.call, retry=True)
+        self._target.wait.learn(ask, self._keys.store_key)
+        if read_key(ask, self._keys.of_store) == (None, None):
+            for found in self._scan(self._target):
+                if found:
+                    raise Conflict("TO has keys under this key_prefix, but no store key; remove them first")
+        self._mark = CLOSED + secrets.token_bytes(16)
+        arguments = (self._mark, self._check)
+        answer = self._target.run_durably(_BEGIN, self._keys.of_store, arguments, lambda reply: reply[0])
+        if answer == _IN_USE:
+            raise Conflict(
+                "TO is in use: only a store that is empty, or a copy that no process has used yet, is written"
+            )
+        if answer not in (_EMPTY, _CLOSED):
+            raise Conflict("TO is a copy of another store; name another TO, or remove its keys first")
+        if answer == _CLOSED:
+            Pause(IN_FLIGHT).wait()  # what another run has sent is written by then, or never
+
+    def write(self) -> Iterator[int]:
+        """Make the target equal to the source, in pieces. Yield how many keys each piece has looked at.
+
+        Raise `Conflict` when another run has begun.
+        """
+        for count, changes in self._pieces():
+            for commands in changes:
+                self._send(commands)
+            yield count
+
+    def compare(self) -> Iterator[int]:
+        """Count what the source has, and find keys that differ, in pieces of so many keys as it yields."""
+        self.counts.clear()
+        for count, changes in self._pieces():
+            for commands in changes:
+                self._note(commands)
+            yield count
+        # They count what is made, changed and removed: also what was so after its own keys were compared.
+        self._note(self._change_texts(list(self._sequences)))
+
+    def end(self) -> None:
+        """Open the target under a seal, durably. Raise `Conflict` when another run has begun."""
+        for server, tag in self._target.parts():
+            server.confirm(self._keys.barrier(tag))
+        if self._read_source() != (self._key, self._check):
+            raise Conflict("the store key of FROM has changed; TO stays closed")
+        names, arguments = [self._keys.store_key], (self._mark, SEALED + self._key)
+        if not self._target.run_durably(_END, names, arguments, lambda reply: reply[0]):
+            raise _overtaken()
+
+    # -- what differs ---------------------------------------------------------------------------------
+
+    def _pieces(self) -> Iterator[tuple[int, Iterable[list[Command]]]]:
+        """Yield the number of keys in each piece, and the commands that make the target equal to the source.
+
+        The next ones of a piece may rest on those before.
+        """
+        for names in self._scan(self._source):
+            yield len(names), self._changes(names)
+        for names in self._scan(self._target):
+            yield len(names), [self._removals(names)]
+
+    def _scan(self, side: Scripts) -> Iterator[list[bytes]]:
+        for server, _ in side.parts():
+            yield from server.scan("SCAN", match=self._keys.all, count=_KEYS)
+
+    def _changes(self, names: Sequence[bytes]) -> Iterator[list[Command]]:
+        """Yield the commands that make these keys of the target equal to those of the source."""
+        kinds = {name: kind for name in names if (kind := self._keys.kind_of(name)) in self._carried}
+        self.counts.update(_COUNTED[kind] for kind in kinds.values() if kind in _COUNTED)
+        self._sequences.update(name for name, kind in kinds.items() if kind == "sequence")
+        members = {name: form for name, kind in kinds.items() if (form := self._carried[kind])}
+        yield self._change_texts([name for name in kinds if name not in members])
+        for form in (_HASH, _SORTED_SET):
+            some = [name for name in members if members[name] is form]
+            if some:
+                yield from self._change_members(form, some)
+        yield [command for command in (end_change(*one) for one in self._ends(list(members))) if command]
+
+    def _change_texts(self, names: Sequence[bytes]) -> list[Command]:
+        source, target = self._read_texts(self._source, names), self._read_texts(self._target, names)
+        both = zip(names, source, target, strict=True)
+        return [command for command in (text_change(*one) for one in both) if command]
+
+    def _read_texts(self, side: Scripts, names: Sequence[bytes]) -> list[Text]:
+        commands = [(command, name) for command in ("GET", "PEXPIRETIME") for name in names]
+        replies = side.call(commands, retry=True) if names else []
+        values, ends = replies[: len(names)], understood(replies[len(names) :], *[int] * len(names))
+        if not all(isinstance(value, bytes | None) for value in values):
+            raise not_understood("answer", "not a text")
+        found = zip(values, ends, strict=True)
+        return [
+            Text(None, _GONE) if value is None or end == _GONE else Text(value, end) for value, end in found
+        ]
+
+    def _ends(self, names: Sequence[bytes]) -> list[tuple[bytes, int, int]]:
+        """Return each key with when it goes in the source and in the target (ms, or one of the above)."""
+        source, target = self._read_ends(self._source, names), self._read_ends(self._target, names)
+        return list(zip(names, source, target, strict=True))
+
+    def _read_ends(self, side: Scripts, names: Sequence[bytes]) -> list[int]:
+        commands = [("PEXPIRETIME", name) for name in names]
+        return understood(side.call(commands, retry=True), *[int] * len(names)) if names else []
+
+    def _change_members(self, form: Form, names: Sequence[bytes]) -> Iterator[list[Command]]:
+        for pieces in self._read_members(self._source, form, names):
+            for name, members in pieces.items():
+                if self._keys.kind_of(name) in _ENTRIES:
+                    self.counts["indexEntries"] += len(members)
+            commands = []
+            for name, members, held in self._look(self._target, form, pieces):
+                changed = {
+                    member: score
+                    for (member, score), other in zip(members.items(), held, strict=True)
+                    if not form.equal(score, other)
+                }
+                if changed:
+                    commands.append(form.adding(name, changed))
+            yield commands
+        for pieces in self._read_members(self._target, form, names):
+            commands = []
+            for name, members, held in self._look(self._source, form, pieces):
+                gone = [member for member, other in zip(members, held, strict=True) if other is None]
+                if gone:
+                    commands.append((form.remove, name, *gone))
+            yield commands
+
+    def _read_members(
+        self, side: Scripts, form: Form, names: Sequence[bytes]
+    ) -> Iterator[dict[bytes, dict[bytes, bytes]]]:
+        """Yield the members of keys with their scores or values, in pieces: most keys in the first one."""
+        cursors = dict.fromkeys(names, 0)
+        while cursors:
+            count = max(_MEMBERS // len(cursors), 10)
+            commands = [(form.scan, name, cursor, "COUNT", count) for name, cursor in cursors.items()]
+            replies = zip(cursors, map(scanned, side.call(commands, retry=True)), strict=True)
+            cursors, pieces = {}, {}
+            for name, (cursor, found) in replies:
+                if found:
+                    pieces[name] = dict(zip(found[::2], found[1::2], strict=True))
+                if cursor:
+                    cursors[name] = cursor
+            yield pieces
+
+    def _look(
+        self, side: Scripts, form: Form, pieces: dict[bytes, dict[bytes, bytes]]
+    ) -> list[tuple[bytes, dict[bytes, bytes], list[bytes | None]]]:
+        """Return each key with its members, and with what a store has of these: None for a missing one."""
+        commands = [(form.look, name, *members) for name, members in pieces.items()]
+        replies = side.call(commands, retry=True) if commands else []
+        for members, held in zip(pieces.values(), replies, strict=True):
+            if not isinstance(held, list) or len(held) != len(members):
+                raise not_understood("index", "of another form")
+        return [(*piece, held) for piece, held in zip(pieces.items(), replies, strict=True)]
+
+    def _removals(self, names: Sequence[bytes]) -> list[Command]:
+        """Return the commands that remove those keys of the target that the source does not have."""
+        kinds = {name: kind for name in names if (kind := self._keys.kind_of(name)) not in _OWN}
+        carried = [name for name, kind in kinds.items() if kind in self._carried]
+        there = self._source.call([("EXISTS", name) for name in carried], retry=True) if carried else []
+        has = dict(zip(carried, there, strict=True))
+        return [("DEL", name) for name in kinds if not has.get(name)]
+
+    # -- what is done about it ------------------------------------------------------------------------
+
+    def _send(self, commands: Sequence[Command]) -> None:
+        """Run commands in the target, unless another run has begun."""
+        left = list(commands)
+        for _ in range(_TRIES):
+            if not left:
+                self.writes += len(commands)
+                return
+            latest = self._now() + IN_FLIGHT
+            answers = self._target.run_each(
+                _WRITE, [((name,), (latest, verb, *words)) for verb, name, *words in left]
+            )
+            left = [command for command, answer in zip(left, answers, strict=True) if answer[0] != _WRITTEN]
+        raise StoreUnavailable(detail="TO is too slow, or the clocks of its nodes differ by half a second")
+
+    def _now(self) -> int:
+        """Return the clock (ms) of the target. Raise `Conflict` if another run has begun."""
+        now, mark = self._target.run(_READ, [self._keys.store_key])
+        if mark != self._mark:
+            raise _overtaken()
+        return int(now)
+
+    def _note(self, commands: Sequence[Command]) -> None:
+        """Take note of keys that commands would change, unless these are about to go by themselves."""
+        names = list(dict.fromkeys(name for _, name, *_ in commands))
+        if names:
+            now = self._now()
+            self.differing.update(name for name, *ends in self._ends(names) if lasts(ends, now))
+
+    def _read_source(self) -> tuple[bytes, bytes]:
+        """Return the store key of the source, or the mark that it is outside, and its check value."""
+        key, check = read_key(partial(self._source.call, retry=True), self._keys.of_store)
+        if key is None or check is None:
+            raise Conflict("FROM is no store: there is no store key under this key_prefix")
+        if is_copy(key, CLOSED) or is_copy(key, SEALED):
+            raise Conflict(
+                "FROM is a copy that no process has used yet; name the store that it was made from"
+            )
+        return key, check
+
+
+def _overtaken() -> Conflict:
+    return Conflict("another copy to TO has begun, or somebody has removed its keys; TO stays closed")
