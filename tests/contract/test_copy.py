@@ -14,6 +14,7 @@ from patauth.model.filters import NEVER
 from patauth.store import copy
 from patauth.store.keys import Keys
 from patauth.store.store_key import CLOSED, OUTSIDE, SEALED
+from tests.support.acl import logged_out
 from tests.support.authorities import Make, issue, maker, wrong_secret
 from tests.support.clocks import NOW
 from tests.support.copies import Sides, content, sides
@@ -51,7 +52,8 @@ def target(engine: str, servers: dict[str, Any], second: Server) -> Any:
 
 @pytest.fixture
 def both(source: Any, target: Any, prefix: str) -> Iterator[Sides]:
-    with sides(source.url, target.url, prefix) as opened:
+    # The user of the documents needs some more rights to copy; tests/system/test_copy.py looks at these.
+    with sides(logged_out(source.url), logged_out(target.url), prefix) as opened:
         yield opened
 
 

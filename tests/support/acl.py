@@ -33,6 +33,7 @@ def acl_user(*titles: str, name: str = "patauth") -> list[str]:
 ON_SERVER = acl_user("Redis or Valkey")
 ON_DISK = acl_user("Redis or Valkey", "Durability")
 ON_NODE = acl_user("Redis or Valkey", "Redis or Valkey Cluster")
+FOR_COPY = acl_user("Redis or Valkey", "Redis or Valkey Cluster", "Moving to another engine")
 BEHIND_SENTINELS = acl_user("Redis or Valkey", "Sentinel")
 AT_SENTINELS = acl_user("Sentinel", name="watcher")
 
@@ -53,12 +54,6 @@ def logged_in(url: str) -> str:
 def logged_out(url: str) -> str:
     """Return the URL of a store with the default user at its servers, who may run every command."""
     return url.replace(f"://{_LOGIN}", "://", 1)
-
-
-def copying_rights() -> list[str]:
-    """Return the rights that docs/deployment.md adds to that line for `patauth store copy`."""
-    (found,) = re.findall(r"`(\+pexpiretime [^`]+)`", (ROOT / "docs" / "deployment.md").read_text("utf-8"))
-    return str(found).split()
 
 
 def use_all(url: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from patauth import Authority, InvalidCredentials, IssuedPat, Owner
 from patauth.crypto.profiles import PROFILES
 from tests.moving import move
-from tests.support.acl import acl_line, copying_rights
+from tests.support.acl import FOR_COPY, logged_in
 from tests.support.authorities import issue
 from tests.support.clusters import running_cluster
 from tests.support.copies import content
@@ -112,17 +112,16 @@ def test_a_source_that_goes_away_is_5_and_a_store_that_is_used_is_1(tmp_path: Pa
 def test_the_rights_of_the_documents_are_enough(tmp_path: Path, kind: str) -> None:
     (tmp_path / "cluster").mkdir()
     (tmp_path / "server").mkdir()
-    rights = [*acl_line("pw")[2:], *copying_rights(), "+cluster|slots", "+asking"]
-    options = ("--user", *rights)
+    options = ("--user", *FOR_COPY)
     with running_cluster(binaries()["valkey"], tmp_path / "cluster", *options) as cluster:
         server = Server(binaries()["valkey"], tmp_path / "server", *options)
         try:
-            narrow = cluster.url.replace("://", "://patauth:pw@"), f"unix://patauth:pw@{server.socket}"
+            narrow = logged_in(cluster.url), logged_in(server.url)
             urls = narrow if kind == "source" else narrow[::-1]
             with filled(urls[0], 30) as (_, made):
                 done = command(*urls)
             assert done.returncode == 0, done.stderr
-            assert "pw" not in done.stdout + done.stderr
+            assert "p%" not in done.stdout + done.stderr
             assert done.stderr.count("can be seen by other users") == 2
             assert_all_work(urls[1], made, [])
         finally:
