@@ -104,7 +104,7 @@ def end_change(name: bytes, source: int, target: int) -> Command | None:
 
 
 def lasts(ends: Sequence[int], now: int) -> bool:
-    """Return whether a difference lasts: not one store alone has a key, and only until it soon goes (ms)."""
+    """Return whether a difference stays. A key that only one store has, and that soon goes (ms), is none."""
     last = max(math.inf if end == _FOREVER else end for end in ends)
     return _GONE not in ends or last > now + _SOON
 
@@ -166,7 +166,7 @@ class Copy:
             for commands in changes:
                 self._note(commands)
             yield count
-        # They count what is made, changed and removed: also what was so after its own keys were compared.
+        # The tenants' sequences count changes of PATs, also those of which the keys had been compared before.
         self._note(self._change_texts(list(self._sequences)))
 
     def end(self) -> None:

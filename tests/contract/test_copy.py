@@ -459,6 +459,7 @@ def test_a_piece_that_comes_too_late_is_not_written(
 # -- interrupted ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("which", ["source", "target"])
 def test_a_copy_may_be_cut_off_after_any_command(
     both: Sides, make: Make, there: Make, holds: Any, target: Any, prefix: str, small: None, which: str
