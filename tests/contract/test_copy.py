@@ -14,7 +14,6 @@ from patauth.model.filters import NEVER
 from patauth.store import copy
 from patauth.store.keys import Keys
 from patauth.store.store_key import CLOSED, OUTSIDE, SEALED
-from tests.support.acl import logged_out
 from tests.support.authorities import Make, issue, maker, wrong_secret
 from tests.support.clocks import NOW
 from tests.support.copies import Sides, content, sides
@@ -52,8 +51,7 @@ def target(engine: str, servers: dict[str, Any], second: Server) -> Any:
 
 @pytest.fixture
 def both(source: Any, target: Any, prefix: str) -> Iterator[Sides]:
-    # The user of the documents needs some more rights to copy; tests/system/test_copy.py looks at these.
-    with sides(logged_out(source.url), logged_out(target.url), prefix) as opened:
+    with sides(source.url, target.url, prefix) as opened:
         yield opened
 
 
@@ -104,7 +102,7 @@ def test_all_is_carried_and_works_there(both: Sides, make: Make, there: Make, ho
     here = make()
     made = populate(here)
     other = issue(make(tenant="other"))
-    issue(make(key_prefix="elsewhere"))
+    issue(make(key_prefix="patauth:elsewhere"))
     run = both.run()
     assert (run.counts["pats"], run.counts["owners"], run.counts["ownerRecords"]) == (7, 4, 1)
     assert (run.counts["indexEntries"], run.counts["accessTokens"]) == (42, 0)
@@ -170,6 +168,7 @@ def test_a_second_run_writes_only_what_differs(both: Sides, make: Make, holds: A
 def test_an_index_of_thousands_is_carried(both: Sides, make: Make, holds: Any) -> None:
     """It takes several pieces, of members that come, change and go."""
     here = make()
+    here.ping()
     forged = forge_all(here, [(number, NOW + number, NEVER) for number in range(3_000)])
     assert both.run().counts["indexEntries"] == 9_000
     index = Keys(here.settings.key_prefix, "default").tenant_created

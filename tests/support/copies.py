@@ -10,6 +10,7 @@ from patauth import Settings
 from patauth.store.copy import Copy
 from patauth.store.factory import open_store
 from patauth.store.store import Store
+from tests.support.acl import logged_out
 from tests.support.authorities import PATIENCE
 
 # What a copy does not carry, by what stands behind the hash tag of the key.
@@ -42,14 +43,17 @@ class Sides:
 
 @contextmanager
 def sides(source: str, target: str, prefix: str) -> Iterator[Sides]:
-    """Open two stores for a copy, with the patience of a busy machine."""
+    """Open two stores for a copy, with the patience of a busy machine.
+
+    The user of the documents needs some more rights to copy: tests/system/test_copy.py looks at these.
+    """
     patient = {"connect_timeout": PATIENCE, "command_timeout": PATIENCE}
     with ExitStack() as stack:
         opened = [
             stack.enter_context(
                 closing(
                     open_store(
-                        Settings.of(store_url=url, key_prefix=prefix, **patient),
+                        Settings.of(store_url=logged_out(url), key_prefix=prefix, **patient),
                         request_seconds=PATIENCE,
                         settles_key=False,
                     )
