@@ -13,7 +13,7 @@ import pytest
 from patauth import Authority, InvalidCredentials, IssuedPat, Owner
 from patauth.crypto.profiles import PROFILES
 from tests.moving import move
-from tests.support.acl import FOR_COPY, logged_in
+from tests.support.acl import FOR_COPY, logged_in, logged_out
 from tests.support.authorities import issue
 from tests.support.clusters import running_cluster
 from tests.support.copies import content
@@ -76,16 +76,16 @@ def test_a_target_that_fails_over_meanwhile_is_made_whole_by_the_next_run(
         running_sentinels(binaries()["valkey"], tmp_path) as sentinels,
         filled(server.url, 1000) as (authority, made),
     ):
-        gone = []
+        gone, here = [], logged_out(server.url)
         for fail in (sentinels.fail_over, lambda: sentinels.primary.kill()):
             until(lambda: sentinels.ready)
-            run = subprocess.Popen([*PATAUTH, "store", "copy", server.url, sentinels.url], env=environment())
+            run = subprocess.Popen([*PATAUTH, "store", "copy", here, sentinels.url], env=environment())
             until(lambda: sentinels.primary.client().dbsize() > 50)
             fail()
             run.wait(60)
             gone.append(made.pop())
             authority.delete(gone[-1].pat.id)
-        until(lambda: command(server.url, sentinels.url).returncode == 0)
+        until(lambda: command(here, sentinels.url).returncode == 0)
         assert_all_work(sentinels.url, made, gone)
 
 
