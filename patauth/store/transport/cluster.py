@@ -7,7 +7,9 @@ is about one command, which the node has not run. So it is safe to send that com
 A command without any answer may have been run; `Connections` sends it again only if the caller allows it.
 
 Another thread reads the map of slots anew, off the way of requests: after MOVED, after a node has failed, and
-once a minute. Only the first map is read by the request that needs it, within its deadline.
+once a minute. A request reads it itself, within its deadline, in two cases: there is no map yet, or the node
+that it needs has not answered for a second. Such a node may have been stopped, and another one has taken its
+place. It does not know that when it goes on, and would call revoked tokens good, so others are asked first.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -30,6 +33,7 @@ from .wire import Command, Elsewhere, address_of, fields, load, pack
 
 SLOTS = 16_384
 REFRESH = 60.0  # s after which the map is read again
+_SILENCE = 1.0  # s; no node is replaced within it: a sensible `cluster-node-timeout` is longer
 _PAUSE = 0.25  # s between the end of a refresh and the next one
 _PATIENCE = 1.0  # s for one node to tell the map to the thread that refreshes it
 _ROUNDS = 4  # most nodes that a command is sent to in turn
@@ -144,6 +148,7 @@ class Cluster:
         self._is_settled = False
         self._nodes: dict[str, Connections] = {}
         self._slots: list[Connections | None] = []  # no map yet
+        self._heard: dict[Connections, float] = {}  # when it last was a primary, by others or its answer
         self._moved: dict[int, str] = {}  # slots that moved since somebody was asked for the map
         self._turns = deque(seeds)  # whom to ask for the map, in turn
         self._refresh_at = 0.0  # when the map is too old
@@ -152,7 +157,7 @@ class Cluster:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()  # guards what is below, and `_nodes`
-        self._first = threading.Lock()  # held by the thread that reads the first map
+        self._reading = threading.Lock()  # held by the request that reads the map
         self._is_refreshing = False
         self._pause_until = 0.0
 
@@ -179,7 +184,7 @@ class Cluster:
             self._begin(deadline)
         slot = slot_of(tag)
         node = self._slots[slot]
-        if node is None:
+        if node is None or self._was_silent(node):
             return self._route([Unit(slot, packed, count)], deadline, retry, patience)
         replies = self._ask(node, packed, count, deadline, retry, patience)
         if type(replies[0]) is not Elsewhere and self._slots[slot] is node:
@@ -213,24 +218,48 @@ class Cluster:
 
     def _begin(self, deadline: float) -> None:
         """Read the first map, and settle the store key."""
-        if not self._slots:
-            if not self._first.acquire(timeout=max(0.0, deadline - monotonic())):
-                raise StoreUnavailable(detail="no node has told the map of the cluster in time")
-            try:
-                if not self._slots:
-                    self._read_map(lambda: deadline)
-            finally:
-                self._first.release()
+        self._read_map_while(lambda: not self._slots, deadline)
         if self.settle is not None:
             self.settle(lambda commands: self._route(units_of(commands), deadline, retry=True, patience=0.0))
         self._is_settled = True
+
+    def _read_map_while(
+        self, needed: Callable[[], bool], deadline: float, *, doubted: Connections | None = None
+    ) -> None:
+        """Read the map, if that is still `needed` when no other request reads it. Raise `StoreUnavailable`.
+
+        `_read_map` says what `doubted` is.
+        """
+        if not needed():
+            return
+        if not self._reading.acquire(timeout=max(0.0, deadline - monotonic())):
+            raise StoreUnavailable(detail="no node has told the map of the cluster in time")
+        try:
+            if needed():
+                self._read_map(lambda: deadline, doubted)
+        finally:
+            self._reading.release()
+
+    def _was_silent(self, node: Connections) -> bool:
+        return monotonic() > self._heard.get(node, -inf) + _SILENCE
+
+    def _primary_of(self, slot: int, deadline: float) -> Connections:
+        """Return the node that has a slot. If it was silent, ask others first. Raise `StoreUnavailable`."""
+        node = self._slots[slot]
+        if node is not None and self._was_silent(node):
+            self._read_map_while(partial(self._was_silent, node), deadline, doubted=node)
+            node = self._slots[slot]
+        if node is None:
+            self._refresh_soon()
+            raise StoreUnavailable(detail=f"no node of the cluster has slot {slot}")
+        return node
 
     def _route(self, units: Iterable[Unit], deadline: float, retry: bool, patience: float) -> list[Any]:
         """Send each unit to its node, those of one node together, and return the replies in order."""
         units = list(units)
         answers: dict[int, list[Any]] = {}
         for _ in range(_ROUNDS):
-            for node, numbers in self._by_node(units, answers).items():
+            for node, numbers in self._by_node(units, answers, deadline).items():
                 packed = b"".join([units[number].packed for number in numbers])
                 count = sum([units[number].size for number in numbers])
                 try:
@@ -247,16 +276,14 @@ class Cluster:
                 return [reply for number in range(len(units)) for reply in answers[number]]
         raise StoreUnavailable(detail="the nodes of the cluster do not agree on who has a slot")
 
-    def _by_node(self, units: Sequence[Unit], answers: dict[int, list[Any]]) -> dict[Connections, list[int]]:
+    def _by_node(
+        self, units: Sequence[Unit], answers: dict[int, list[Any]], deadline: float
+    ) -> dict[Connections, list[int]]:
         """Return the numbers of the units without an answer, by the node that has their slot."""
         found: dict[Connections, list[int]] = {}
         for number, unit in enumerate(units):
             if number not in answers:
-                node = self._slots[unit.slot]
-                if node is None:
-                    self._refresh_soon()
-                    raise StoreUnavailable(detail=f"no node of the cluster has slot {unit.slot}")
-                found.setdefault(node, []).append(number)
+                found.setdefault(self._primary_of(unit.slot, deadline), []).append(number)
         return found
 
     def _final(
@@ -281,7 +308,8 @@ class Cluster:
         if said.text.startswith("MOVED "):
             address = self._named(said, node)
             with self._lock:
-                self._slots[unit.slot] = self._node(address)
+                named = self._slots[unit.slot] = self._node(address)
+                self._heard[named] = monotonic()
                 self._moved[unit.slot] = address
                 with suppress(ValueError):
                     self._turns.remove(address)
@@ -309,15 +337,19 @@ class Cluster:
     def _ask(
         self, node: Connections, packed: bytes, count: int, deadline: float, retry: bool, patience: float
     ) -> list[Any]:
-        if monotonic() > self._refresh_at:
+        began = monotonic()
+        if began > self._refresh_at:
             self._refresh_soon()
         try:
-            return node.send(packed, count, deadline, retry=retry, patience=patience)
+            replies = node.send(packed, count, deadline, retry=retry, patience=patience)
         except (ScriptMissing, MemoryFull, PartlyDone):
+            self._heard[node] = began
             raise
         except StoreUnavailable:
             self._refresh_soon()
             raise
+        self._heard[node] = began
+        return replies
 
     # -- nodes and their slots ------------------------------------------------------------------------
 
@@ -384,20 +416,24 @@ class Cluster:
             self._pause_until = monotonic() + _PAUSE
             self._is_refreshing = False
 
-    def _read_map(self, deadline: Callable[[], float]) -> None:
+    def _read_map(self, deadline: Callable[[], float], doubted: Connections | None = None) -> None:
         """Ask one node after the other for the map, until one answers. Raise `StoreUnavailable`.
 
-        Each call asks another node first, since one that was cut off may tell an old map.
+        Each call asks another node first, since one that was cut off may tell an old map. A node that is
+        `doubted` is asked only if it is the only one.
         """
         failure = StoreUnavailable(detail="no node of the cluster is known")
         for _ in range(len(self._turns)):
             address = self._turns[0]
             self._turns.rotate(-1)
+            if doubted is not None and self._nodes.get(address) is doubted and len(self._turns) > 1:
+                continue
             self._moved = {}
             asked = self._connect(address)  # not a node's own pool, whose new connections need a map
             try:
+                began = monotonic()
                 (reply,) = asked.call([("CLUSTER", "SLOTS")], deadline(), retry=True)
-                self._take(read_slots(reply, address.rpartition(":")[0]))
+                self._take(read_slots(reply, address.rpartition(":")[0]), address, began)
             except StoreUnavailable as problem:
                 failure = problem
             else:
@@ -406,14 +442,23 @@ class Cluster:
                 asked.close()
         raise failure
 
-    def _take(self, addresses: list[str | None]) -> None:
-        """Use a new map, and close the connections to nodes that have no slot any more."""
+    def _take(self, addresses: list[str | None], teller: str, began: float) -> None:
+        """Use a new map, and close the connections to nodes that have no slot any more.
+
+        The node that has told it, when asked at `began`, is no witness for itself, unless it is alone.
+        """
         for slot, address in list(self._moved.items()):
             addresses[slot] = address
         nodes = {address: self._node(address) for address in dict.fromkeys(addresses) if address}
         with self._lock:
             gone = [self._nodes.pop(address) for address in list(self._nodes) if address not in nodes]
+            is_first = not self._slots
             self._slots = [nodes[address] if address else None for address in addresses]
+            heard = {node: self._heard.get(node, -inf) for node in nodes.values()}
+            for address, node in nodes.items():
+                if address != teller or is_first or len(nodes) == 1:
+                    heard[node] = max(heard[node], began)
+            self._heard = heard
         asked = (address for address in list(self._turns) if address in nodes or address in self._seeds)
         self._turns = deque(dict.fromkeys([*asked, *nodes]))
         self._refresh_at = monotonic() + REFRESH

@@ -6,6 +6,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import Any
 
 import hiredis
@@ -391,7 +392,7 @@ def test_an_answer_of_a_node_that_has_lost_the_slot_meanwhile_is_not_believed(ho
     def answer(address: str, command: list[bytes]) -> Any:
         if address == A and not told:
             told.append(command)
-            net.cluster._take(read_slots(halves(low=C), ""))
+            net.cluster._take(read_slots(halves(low=C), ""), B, time.monotonic())
         return f"{command[0].decode()} {address}"
 
     def ask() -> Any:
@@ -488,6 +489,94 @@ def test_each_refresh_asks_another_node_first() -> None:
     for _ in range(3):
         net.cluster._read_map(lambda: time.monotonic() + SOON)
     assert net.asked == [A, A, B, A]
+
+
+# -- nodes that were silent ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each node have been silent for too long, whenever it is needed."""
+    monkeypatch.setattr(cluster_module, "_SILENCE", -inf)
+
+
+@pytest.mark.parametrize("retry", [True, False])
+@pytest.mark.parametrize("how", ["call", "send"])
+def test_a_node_that_was_silent_gets_nothing_if_another_has_its_slots_by_now(how: str, retry: bool) -> None:
+    """It may have been stopped, and would call revoked tokens good."""
+    net = Net({})
+    assert net.call(("GET", key(LOW)), ("GET", key(HIGH))) == [f"GET {A}", f"GET {B}"]
+    net.maps = lambda address: halves(low=C) if address == B else halves()
+    net.cluster._heard.clear()
+    if how == "call":
+        assert net.call(("GET", key(LOW)), retry=retry) == [f"GET {C}"]
+    else:
+        assert net.send("GET", key(LOW), tag=LOW, retry=retry) == f"GET {C}"
+    assert net.sent(A) == ["GET"]
+    assert net.asked == [A, B]
+
+
+@pytest.mark.parametrize("how", ["call", "send"])
+def test_a_node_that_was_silent_is_no_witness_for_itself(how: str, silent: None) -> None:
+    net = Net({})
+    net.maps = lambda address: halves() if address == A else StoreUnavailable(detail="down")
+    with pytest.raises(StoreUnavailable):
+        net.call(("GET", key(LOW))) if how == "call" else net.send("GET", key(LOW), tag=LOW)
+    assert net.sent(A) == []
+
+
+def test_a_map_says_nothing_of_the_node_that_tells_it_but_when_it_is_the_first_or_the_only_one() -> None:
+    net = Net({})
+    net.call(("PING",))
+    a, b = (net.cluster._slots[slot_of(tag.encode())] for tag in (LOW, HIGH))
+    assert a is not None
+    assert b is not None
+    for told, heard in ((A, {b}), (B, {a})):
+        net.cluster._heard.clear()
+        net.cluster._turns.remove(told)
+        net.cluster._turns.appendleft(told)
+        net.cluster._read_map(lambda: time.monotonic() + SOON)
+        assert {node for node in (a, b) if not net.cluster._was_silent(node)} == heard
+    net.maps = halves(high=A)
+    net.cluster._heard.clear()
+    for _ in range(3):
+        assert net.call(("GET", key(HIGH))) == [f"GET {A}"]
+
+
+def test_while_a_node_answers_nobody_is_asked_about_it(no_refresh: None) -> None:
+    """An answer may be that a script is missing, or the memory full."""
+    net = Net({A: {"GET": MemoryFull(detail="OOM"), "EVALSHA": ScriptMissing(detail="NOSCRIPT")}})
+    net.call(("PING",))
+    a = net.cluster._slots[slot_of(LOW.encode())]
+    assert a is not None
+    for word, problem in (("GET", MemoryFull), ("EVALSHA", ScriptMissing), ("DEL", None)):
+        net.cluster._heard[a] = before = time.monotonic() - cluster_module._SILENCE / 2
+        command = (word, b"digest", 1, key(LOW)) if word == "EVALSHA" else (word, key(LOW))
+        if problem is None:
+            net.call(command)
+        else:
+            with pytest.raises(problem):
+                net.call(command)
+        assert net.cluster._heard[a] > before
+    assert net.asked == [A]
+
+
+def test_of_many_threads_one_asks_about_a_silent_node() -> None:
+    net = Net({})
+    net.call(("PING",))
+    net.cluster._heard.clear()
+    in_it = threading.Barrier(8)
+
+    def go() -> None:
+        in_it.wait()
+        assert net.send("GET", key(LOW), tag=LOW) == f"GET {A}"
+
+    threads = [threading.Thread(target=go) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert net.asked == [A, B]
 
 
 def test_memory_that_is_full_is_no_reason_to_look_for_another_map() -> None:
