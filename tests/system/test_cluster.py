@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +24,6 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth.cli import program
-from patauth.crypto.profiles import PROFILES
 from patauth.store.scripts import NotDurable
 from patauth.store.server_facts import read_nodes
 from patauth.store.transport.cluster import SLOTS, slot_of
@@ -37,10 +32,9 @@ from tests.support.acl import ON_NODE, granted, logged_in, use_all
 from tests.support.authorities import basic_of, bearer, issue, patient
 from tests.support.clusters import NODE_TIMEOUT, Cluster, Node, free_ports, running_cluster
 from tests.support.internals import transport_of
-from tests.support.paths import ROOT
 from tests.support.servers import binaries, refused_in, until
 from tests.support.tls import certificate
-from tests.support.traffic import outcome
+from tests.support.traffic import as_installed, assert_contract_holds, outcome, under_traffic
 
 RECOVERY = NODE_TIMEOUT + 1.5  # s, from the end of a primary to the first answer of its replica
 
@@ -55,14 +49,8 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.fixture
 def authority(cluster: Cluster) -> Iterator[Authority]:
     """An Authority that is no more patient than the product is."""
-    with opened(cluster) as one:
+    with as_installed(cluster.url) as one:
         yield one
-
-
-def opened(cluster: Cluster, **given: object) -> Authority:
-    return Authority.from_url(
-        cluster.url, hash_profile=PROFILES["testing"], request_quota="1000000/1", **given
-    )
 
 
 @contextmanager
@@ -97,27 +85,6 @@ def pats_by_node(authority: Authority, cluster: Cluster, each: int = 1) -> dict[
     return found
 
 
-@contextmanager
-def under_traffic(authority: Authority, values: dict[str, str]) -> Iterator[dict[str, Counter[str]]]:
-    """Verify Authorization values all the time, each in a thread of its own; count what they come to."""
-    counts = {name: Counter[str]() for name in values}
-    over = threading.Event()
-
-    def go(name: str) -> None:
-        while not over.is_set():
-            counts[name][outcome(lambda: authority.authenticate(values[name]))] += 1
-
-    threads = [threading.Thread(target=go, args=(name,)) for name in values]
-    for thread in threads:
-        thread.start()
-    try:
-        yield counts
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-
-
 def transport_in(authority: Authority) -> Transport:
     transport = transport_of(authority)
     assert isinstance(transport, Transport)
@@ -126,13 +93,7 @@ def transport_in(authority: Authority) -> Transport:
 
 @pytest.mark.parametrize("binary", binaries())
 def test_the_contract_holds_on_a_cluster(binary: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/contract"]
-    environment = {**os.environ, "TESTS_CLUSTER": binary}
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout[-5000:]
-    counted = re.search(r"(\d+) passed", run.stdout)
-    assert counted is not None
-    assert int(counted[1]) > 500
+    assert_contract_holds(TESTS_CLUSTER=binary)
 
 
 # -- slots that move ----------------------------------------------------------------------------------
@@ -152,7 +113,7 @@ def test_while_a_slot_moves_key_by_key_its_owners_get_503_at_most_and_all_others
         "mine": basic_of(mine), "token": bearer(token), "gone": basic_of(gone),
         "near": basic_of(near), "far": basic_of(far),
     }  # fmt: skip
-    with under_traffic(authority, values) as counts:
+    with under_traffic(authority, values) as seen:
         cluster.begin_to_move(slot, source, target)
         moved = 0
         while cluster.move_keys(slot, source, target, 1):
@@ -160,19 +121,19 @@ def test_while_a_slot_moves_key_by_key_its_owners_get_503_at_most_and_all_others
             time.sleep(0.1)
             late = issue(authority, f"late-{moved}", owner=near.pat.owner)
             authority.delete(late.pat.id)
-        before = {name: Counter(counted) for name, counted in counts.items()}
+        before = {name: Counter(one.counts) for name, one in seen.items()}
         cluster.end_move(slot, target)
         until(
             lambda: all(
-                counts[name]["accepted"] > before[name]["accepted"] + 100 for name in ("mine", "token")
+                seen[name].counts["accepted"] > before[name]["accepted"] + 100 for name in ("mine", "token")
             )
         )
-    print(f"\n{moved} keys moved; {counts}")
+    print(f"\n{moved} keys moved; {seen}")
     assert moved >= 5
-    for name, counted in counts.items():
-        assert set(counted) <= {"refused" if name == "gone" else "accepted", "503"}, name
-    assert counts["near"]["503"] == counts["far"]["503"] == 0
-    assert counts["mine"]["503"] > 0, "else the slot did not move under traffic"
+    for name, one in seen.items():
+        assert set(one.counts) <= {"refused" if name == "gone" else "accepted", "503"}, name
+    assert seen["near"].counts["503"] == seen["far"].counts["503"] == 0
+    assert seen["mine"].counts["503"] > 0, "else the slot did not move under traffic"
     assert cluster.node_of(tag_of(mine)) is target
     assert [outcome(partial(authority.authenticate, value)) for value in values.values()] == [
         "accepted", "accepted", "refused", "accepted", "accepted"
@@ -234,7 +195,7 @@ def test_the_store_key_may_move(cluster: Cluster, authority: Authority) -> None:
     transport_of(authority).close()
     assert authority.authenticate(basic_of(issued)).pat_id == issued.pat.id
     authority.ping()
-    with opened(cluster) as fresh:
+    with as_installed(cluster.url) as fresh:
         assert fresh.authenticate(basic_of(issued)).pat_id == issued.pat.id
 
 
@@ -246,14 +207,14 @@ def test_an_atomic_move_costs_no_503(cluster: Cluster, authority: Authority) -> 
     gone = issue(authority, "gone", owner=mine.pat.owner)
     authority.delete(gone.pat.id)
     slot = slot_of(tag_of(mine).encode())
-    with under_traffic(authority, {"mine": basic_of(mine), "gone": basic_of(gone)}) as counts:
+    with under_traffic(authority, {"mine": basic_of(mine), "gone": basic_of(gone)}) as seen:
         source.cluster("MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
         until(lambda: cluster.node_of(tag_of(mine)) is target)
-        at = counts["mine"]["accepted"]
-        until(lambda: counts["mine"]["accepted"] > at + 100)
-    print(f"\n{counts}")
-    assert set(counts["mine"]) == {"accepted"}
-    assert set(counts["gone"]) == {"refused"}
+        at = seen["mine"].counts["accepted"]
+        until(lambda: seen["mine"].counts["accepted"] > at + 100)
+    print(f"\n{seen}")
+    assert set(seen["mine"].counts) == {"accepted"}
+    assert set(seen["gone"].counts) == {"refused"}
 
 
 # -- nodes that stop ----------------------------------------------------------------------------------
@@ -303,7 +264,7 @@ def test_without_the_node_of_the_store_key_verification_and_every_ending_work_on
                 authority.authenticate(basic_of(issued))
         with pytest.raises(StoreUnavailable):
             issue(authority, "more", owner=one.pat.owner)
-        with opened(cluster) as fresh, pytest.raises(StoreUnavailable):
+        with as_installed(cluster.url) as fresh, pytest.raises(StoreUnavailable):
             fresh.authenticate(basic_of(one))
     if how == "killed":
         store.start()
@@ -316,7 +277,7 @@ def test_a_stopped_primary_makes_no_others_request_slow(cluster: Cluster, author
     pats = pats_by_node(authority, cluster)
     frozen, well, _ = cluster.nodes
     waits: list[float] = []
-    with under_traffic(authority, {"frozen": basic_of(pats[frozen][0])}) as counts:
+    with under_traffic(authority, {"frozen": basic_of(pats[frozen][0])}) as seen:
         frozen.freeze()
         for _ in range(200):
             start = time.perf_counter()
@@ -324,11 +285,11 @@ def test_a_stopped_primary_makes_no_others_request_slow(cluster: Cluster, author
             waits.append(time.perf_counter() - start)
             time.sleep(0.005)
         frozen.thaw()
-        at = counts["frozen"]["accepted"]
-        until(lambda: counts["frozen"]["accepted"] > at, 10.0)
-    print(f"\nslowest of the others: {max(waits) * 1000:.0f} ms; {counts}")
+        at = seen["frozen"].counts["accepted"]
+        until(lambda: seen["frozen"].counts["accepted"] > at, 10.0)
+    print(f"\nslowest of the others: {max(waits) * 1000:.0f} ms; {seen}")
     assert sorted(waits)[-3] < 0.2
-    assert set(counts["frozen"]) == {"accepted", "503"}
+    assert set(seen["frozen"].counts) == {"accepted", "503"}
 
 
 @pytest.mark.parametrize("how", ["ordered", "killed", "stopped"])
@@ -337,9 +298,9 @@ def test_a_replica_takes_over_and_nothing_that_was_revoked_comes_back(
 ) -> None:
     primary = next(node for node in cluster.nodes if node is not cluster.node_of("store"))
     with running_replicas(cluster, tmp_path, primary) as (replica,):
-        with opened(cluster) as plain:
+        with as_installed(cluster.url) as plain:
             pats = pats_by_node(plain, cluster)
-        with opened(cluster, durability="replicas:1") as authority:
+        with as_installed(cluster.url, durability="replicas:1") as authority:
             mine = pats[primary][0]
             for node, (issued, *_) in pats.items():
                 if node is not primary:  # which has no replica that could confirm it
@@ -350,7 +311,7 @@ def test_a_replica_takes_over_and_nothing_that_was_revoked_comes_back(
                 authority.delete(issued.pat.id)
             late = issue(authority, "late", owner=mine.pat.owner)
             values = {"mine": basic_of(mine), "gone": basic_of(gone[0]), "late": basic_of(late)}
-            with under_traffic(authority, values) as counts:
+            with under_traffic(authority, values) as seen:
                 start = time.monotonic()
                 if how == "ordered":
                     replica.cluster("FAILOVER")
@@ -360,23 +321,23 @@ def test_a_replica_takes_over_and_nothing_that_was_revoked_comes_back(
                     primary.freeze()
                 until(lambda: b"role:master" in replica.info("replication"), 20.0)
                 promoted = time.monotonic() - start
-                at = counts["mine"]["accepted"]
-                until(lambda: counts["mine"]["accepted"] > at + 100, 20.0)
+                at = seen["mine"].counts["accepted"]
+                until(lambda: seen["mine"].counts["accepted"] > at + 100, 20.0)
                 recovered = time.monotonic() - start
                 with suppress(NotDurable):  # the new primary has no replica, unless the old one became that
                     authority.delete(late.pat.id)
                 time.sleep(0.1)  # until what was asked before is answered
-                at_end = counts["late"]["accepted"]
+                at_end = seen["late"].counts["accepted"]
                 if how == "killed":
                     primary.start()
                 primary.thaw()
                 time.sleep(1.0)
-                assert counts["late"]["accepted"] == at_end, "the old primary is not believed"
-            print(f"\n{how}: promoted after {promoted:.1f} s, 100 more after {recovered:.1f} s; {counts}")
-            assert set(counts["gone"]) <= {"refused", "503"}
-            assert set(counts["mine"]) <= {"accepted", "503"}
+                assert seen["late"].counts["accepted"] == at_end, "the old primary is not believed"
+            print(f"\n{how}: promoted after {promoted:.1f} s, 100 more after {recovered:.1f} s; {seen}")
+            assert set(seen["gone"].counts) <= {"refused", "503"}
+            assert set(seen["mine"].counts) <= {"accepted", "503"}
             if how == "ordered":
-                assert sum(counted["503"] for counted in counts.values()) <= len(counts)
+                assert sum(one.counts["503"] for one in seen.values()) <= len(seen)
             assert recovered < RECOVERY + 1.5
             for issued in gone:
                 assert outcome(partial(authority.authenticate, basic_of(issued))) == "refused"
@@ -517,7 +478,7 @@ def test_each_node_waits_for_its_own_disk(cluster: Cluster, authority: Authority
     lax = next(node for node in cluster.nodes if node is not cluster.node_of("store"))
     with lax.client() as client:
         client.config_set("appendonly", "no")
-    with opened(cluster, durability="disk") as careful:
+    with as_installed(cluster.url, durability="disk") as careful:
         careful.ping()
         for node, (issued, *_) in pats.items():
             if node is lax:
@@ -530,7 +491,7 @@ def test_each_node_waits_for_its_own_disk(cluster: Cluster, authority: Authority
             assert outcome(partial(careful.authenticate, basic_of(issued))) == "refused"
     with cluster.node_of("store").client() as client:
         client.config_set("appendonly", "no")
-    with opened(cluster, durability="disk") as fresh:
+    with as_installed(cluster.url, durability="disk") as fresh:
         with pytest.raises(ConfigurationError, match="durability"):
             fresh.ping()
         assert outcome(fresh.list) == "503"
