@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ...authority import Authority
+from ...jwt.claims import Algorithm
 from ...model.rights import INTROSPECT
 from ...model.scopes import SCOPE_TOKEN
 from ..bodies import MAX_FORM, MAX_PARAMETERS, MAX_PARTS
@@ -99,15 +100,17 @@ class Introspected(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Key(msgspec.Struct, forbid_unknown_fields=True):
-    """A public key on an elliptic curve (RFC 7517 §4); some curves have no `y`."""
+    """A public key (RFC 7517 §4): `crv`, `x`, and on some curves `y`, or of RSA `n` and `e`."""
 
-    kty: str
-    crv: str
-    x: str
+    kty: Literal["EC", "OKP", "RSA"]
     kid: str
     use: Literal["sig"]
-    alg: str
+    alg: Algorithm
+    crv: str | UnsetType = UNSET
+    x: str | UnsetType = UNSET
     y: str | UnsetType = UNSET
+    n: str | UnsetType = UNSET
+    e: str | UnsetType = UNSET
 
 
 class KeySet(msgspec.Struct, forbid_unknown_fields=True):
