@@ -668,6 +668,8 @@ class TestHTTP:
             "exp": clock.now // 1000 + 900,
             "iss": ISSUER,
             "aud": ISSUER,
+            "iat": clock.now // 1000,
+            "jti": parts_of(token)[1]["jti"],
         }
         own = ask("introspect", token, authorization=f"Bearer {token}")
         assert own.json["active"] is True

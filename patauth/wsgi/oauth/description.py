@@ -96,6 +96,8 @@ class Introspected(msgspec.Struct, forbid_unknown_fields=True):
     sub: Annotated[str, Meta(description="The owner's id.")] | UnsetType = UNSET
     exp: Annotated[int, Meta(description="Seconds since 1970.")] | UnsetType = UNSET
     aud: Annotated[str | list[str], Meta(description="Of a signed token.")] | UnsetType = UNSET
+    iat: Annotated[int, Meta(description="Of a signed token: seconds since 1970.")] | UnsetType = UNSET
+    jti: Annotated[str, Meta(description="Of a signed token.")] | UnsetType = UNSET
     iss: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
 
 
@@ -175,8 +177,8 @@ def describe(authority: Authority) -> Description:
         f"{prefix}/oauth/introspect": _post(
             "introspectToken",
             "Tell whether a token is active",
-            f"The owner's own tokens, or with the scope `{INTROSPECT}` any access token of the tenant. All"
-            " others count as not active.",
+            f"The owner's own tokens, or with the scope `{INTROSPECT}` any token of the tenant. All others"
+            " count as not active.",
             "AboutToken",
             answer("Whether it is active, and for what.", ref("Introspected"), always=QUOTA),
             [*_CLIENT, {"bearer": []}],
