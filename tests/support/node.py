@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +14,25 @@ from tests.support.paths import ROOT
 NODE = ROOT / "tests" / "node"
 
 
+def run(*words: str) -> str:
+    """Run a command of an installed package, or `node`, in tests/node; return what it prints."""
+    done = subprocess.run(words, **_place(), stdout=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 @contextmanager
-def running(script: str, *words: str) -> Iterator[Any]:
-    """A program of tests/node until the end of the block, and what it says in its first line, as JSON."""
-    assert (NODE / "node_modules").exists(), "run `npm ci` in tests/node first"
-    with subprocess.Popen(["node", script, *words], cwd=NODE, stdout=subprocess.PIPE) as process:
+def running(*words: str) -> Iterator[Any]:
+    """Run such a command until the end of the block; yield what it says in its first line, as JSON."""
+    with subprocess.Popen(words, **_place(), stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             yield json.loads(process.stdout.readline())
         finally:
             process.kill()
+
+
+def _place() -> dict[str, Any]:
+    commands = NODE / "node_modules" / ".bin"
+    assert commands.exists(), "run `npm ci` in tests/node first"
+    return {"cwd": NODE, "env": {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "CI": "true"}}

@@ -66,7 +66,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 tokens[alg] = service.exchange(issued).json()["access_token"]
                 for_others[alg] = access_of(other, issued)
         found = requests.get(metadata["jwks_uri"], timeout=10).json()["keys"]
-        with running("resource_servers.mjs", metadata["issuer"], AUDIENCE, metadata["jwks_uri"]) as ports:
+        with running(
+            "node", "resource_servers.mjs", metadata["issuer"], AUDIENCE, metadata["jwks_uri"]
+        ) as ports:
             servers = {**in_python(metadata), **{name: over_http(port) for name, port in ports.items()}}
             yield World(metadata, {key["alg"]: key for key in found}, tokens, for_others, servers)
 

@@ -19,6 +19,7 @@ from ..openapi.parts import (
     PAT_ID,
     QUOTA,
     Description,
+    Schema,
     answer,
     body,
     operation,
@@ -31,7 +32,7 @@ from . import metadata
 from .endpoints import JWKS_AGE
 
 _TAG = "OAuth"
-_FORMS = {"application/x-www-form-urlencoded": MAX_PARAMETERS, "multipart/form-data": MAX_PARTS}
+_FORM = "application/x-www-form-urlencoded"
 # By Basic, or without it in the form.
 _CLIENT: list[dict[str, Any]] = [{"basic": []}, {}]
 
@@ -39,7 +40,8 @@ _ABOUT = words(f"""
     The client credentials grant (RFC 6749 §4.4), introspection (RFC 7662) and revocation (RFC 7009). The
     client is a PAT: `client_id` is its id, `client_secret` its secret, by HTTP Basic or in the form, never
     both. An empty parameter counts as omitted, an unknown one is ignored, and none may be repeated. A form
-    is read up to {MAX_FORM} bytes. Credentials in the URL are refused.
+    is read up to {MAX_FORM} bytes; it may also be multipart/form-data, in at most {MAX_PARTS} parts without
+    files. Credentials in the URL are refused.
 """)
 
 _PatId = Annotated[str, Meta(description="The PAT's id.", extra_json_schema=PAT_ID)]
@@ -217,15 +219,31 @@ def _post(
     name: str, summary: str, about: str, form: str, done: dict[str, Any], security: list[dict[str, Any]]
 ) -> dict[str, Any]:
     answers = {"200": done, **responses(*_REFUSALS)}
-    forms = body({kind: {**ref(form), "maxProperties": most} for kind, most in _FORMS.items()})
+    # Generators of clients cannot make one of an operation that takes the same in two media types.
+    forms = body({_FORM: {**ref(form), "maxProperties": MAX_PARAMETERS}})
     return {"post": operation(name, summary, _TAG, answers, about, security=security, requestBody=forms)}
 
 
 def _get(name: str, summary: str, about: str, done: dict[str, Any], **refusals: Any) -> dict[str, Any]:
-    return {"get": operation(name, summary, _TAG, {"200": done, **refusals}, about, security=[])}
+    answers = {"200": done, **responses("Get405"), **refusals}
+    return {"get": operation(name, summary, _TAG, answers, about, security=[])}
 
 
 def _metadata_schema(known: dict[str, Any]) -> dict[str, Any]:
     """Return the metadata as constants: it is the same at every request."""
-    members = {name: {"const": value} for name, value in known.items()}
+    members = {name: _constant(value) for name, value in known.items()}
     return {"type": "object", "properties": members, "required": list(known), "additionalProperties": False}
+
+
+def _constant(value: str | list[str]) -> Schema:
+    """Return the schema of a text or a list of texts. Generators of clients read no list as a constant."""
+    if isinstance(value, str):
+        return {"type": "string", "const": value}
+    items = {"type": "string", **({"enum": value} if value else {})}
+    return {
+        "type": "array",
+        "items": items,
+        "minItems": len(value),
+        "maxItems": len(value),
+        "uniqueItems": True,
+    }
