@@ -14,9 +14,12 @@ from tests.support.paths import ROOT
 NODE = ROOT / "tests" / "node"
 
 
-def run(*words: str) -> str:
-    """Run a command of an installed package, or `node`, in tests/node; return what it prints."""
-    done = subprocess.run(words, **_place(), stdout=subprocess.PIPE, text=True, timeout=120)
+def run(*words: str, **more: str) -> str:
+    """Run a command of an installed package, or `node`, in tests/node; return what it prints.
+
+    `more` is what its environment has in addition.
+    """
+    done = subprocess.run(words, **_place(**more), stdout=subprocess.PIPE, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -32,7 +35,8 @@ def running(*words: str) -> Iterator[Any]:
             process.kill()
 
 
-def _place() -> dict[str, Any]:
+def _place(**more: str) -> dict[str, Any]:
     commands = NODE / "node_modules" / ".bin"
     assert commands.exists(), "run `npm ci` in tests/node first"
-    return {"cwd": NODE, "env": {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "CI": "true"}}
+    path = f"{commands}:{os.environ['PATH']}"
+    return {"cwd": NODE, "env": {**os.environ, "PATH": path, "CI": "true", **more}}
