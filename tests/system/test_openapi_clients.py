@@ -18,7 +18,7 @@ import requests
 
 from patauth import IssuedPat, Owner
 from tests.support.authorities import issue, patient
-from tests.support.node import NODE, run
+from tests.support.npm import FOLDER, command, run
 from tests.support.rights import ALL_MANAGE
 from tests.support.service import serving
 
@@ -44,23 +44,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def test_redocly_finds_nothing_to_say(world: World) -> None:
-    said = json.loads(run("redocly", "lint", "--format=json", str(world.description)))
+    said = json.loads(command("redocly", "lint", "--format=json", str(world.description)))
     assert (said["totals"], said["problems"]) == ({"errors": 0, "warnings": 0, "ignored": 0}, [])
 
 
 def test_openapi_typescript_makes_types_with_which_a_client_works(world: World, tmp_path: Path) -> None:
     """tsc checks the client against them, and finds the one call that is wrong on purpose."""
     types, config = tmp_path / "openapi.d.ts", tmp_path / "tsconfig.json"
-    run("openapi-typescript", str(world.description), "-o", str(types))
+    command("openapi-typescript", str(world.description), "-o", str(types))
     options = {
         "strict": True, "checkJs": True, "noEmit": True, "module": "nodenext", "target": "es2022",
-        "skipLibCheck": True, "types": ["node"], "typeRoots": [str(NODE / "node_modules" / "@types")],
+        "skipLibCheck": True, "types": ["node"], "typeRoots": [str(FOLDER / "node_modules" / "@types")],
         "paths": {"openapi": [str(types)]},
     }  # fmt: skip
-    files = [str(NODE / "openapi_client.mjs")]
+    files = [str(FOLDER / "openapi_client.mjs")]
     config.write_text(json.dumps({"compilerOptions": options, "files": files}))
-    run("tsc", "--project", str(config))
-    told = json.loads(run("node", "openapi_client.mjs", world.url, world.issued.token))
+    command("tsc", "--project", str(config))
+    (told,) = run("openapi_client.mjs", world.url, world.issued.token)
     assert told.pop("secret").startswith("pats_")
     assert told == {
         "renamed": "renamed", "listed": [True], "found": ["alice"],

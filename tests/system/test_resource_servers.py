@@ -22,7 +22,7 @@ from joserfc.jwk import JWKRegistry, KeySet
 from patauth.jwt.claims import ALGORITHMS, encoded
 from patauth.jwt.key_files import SigningKeys
 from tests.support.authorities import issue, patient
-from tests.support.node import running
+from tests.support.npm import running
 from tests.support.paths import DOCS
 from tests.support.service import serving
 from tests.support.signing import JWT_MODE, access_of, parts_of
@@ -66,9 +66,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 tokens[alg] = service.exchange(issued).json()["access_token"]
                 for_others[alg] = access_of(other, issued)
         found = requests.get(metadata["jwks_uri"], timeout=10).json()["keys"]
-        with running(
-            "node", "resource_servers.mjs", metadata["issuer"], AUDIENCE, metadata["jwks_uri"]
-        ) as ports:
+        words = (metadata["issuer"], AUDIENCE, metadata["jwks_uri"])
+        with running("resource_servers.mjs", *words) as ports:
             servers = {**in_python(metadata), **{name: over_http(port) for name, port in ports.items()}}
             yield World(metadata, {key["alg"]: key for key in found}, tokens, for_others, servers)
 
