@@ -253,6 +253,18 @@ class TestSize:
             authority.operations.format.parse(f"Bearer {text}")
         assert refused.value.detail != "JWT: too long"
 
+    def test_a_signature_is_at_least_that_of_a_curve_and_at_most_that_of_4096_bits(self) -> None:
+        """What is shorter or longer is refused before the rest is looked at."""
+        signed = RS256.rpartition(".")[0]
+        for size, read in ((63, False), (64, True), (512, True), (513, False)):
+            text = f"{signed}.{reading.encoded(bytes(size))}"
+            if read:
+                assert reading.split(text).signature == bytes(size)
+                continue
+            with pytest.raises(InvalidToken) as refused:
+                reading.split(text)
+            assert "as long as a signature" in (refused.value.detail or "")
+
     def test_without_signed_tokens_the_cap_of_all_others_holds(self) -> None:
         with maker("memory:", "plain") as make, pytest.raises(PatAuthError):
             make().authenticate(f"Bearer {ES256}{'e' * 1024}")
