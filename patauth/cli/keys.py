@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..jwt.claims import ALGORITHMS
 from ..store.url import StoreUrl
 from .context import Failure, message, named_settings, options
 from .options import SECONDS, Group, confirm, require_yes
@@ -57,7 +58,7 @@ def list_keys() -> None:
 @keys.command()
 @click.option(
     "--algorithm",
-    type=click.Choice(["ES256", "EdDSA"]),
+    type=click.Choice(ALGORITHMS),
     help="The algorithm of the new key.  [default: that of the newest key, or ES256]",
 )
 @click.option(

@@ -118,10 +118,8 @@ def _settings(bind: str) -> Settings:
         )
     open_store(settings).close()
     own_url = _own_url(bind)
-    # Behind a proxy, clients use another URL. Signed tokens name their issuer, which every reader of them,
-    # such as another command, has to know; so it is not derived here.
-    derived = settings.trusted_proxies == 0 and not settings.signs_tokens
-    if "PATAUTH_ISSUER" not in os.environ and own_url is not None and derived:
+    # Behind a proxy, clients use another URL.
+    if "PATAUTH_ISSUER" not in os.environ and own_url is not None and settings.trusted_proxies == 0:
         settings = replace(settings, issuer=own_url + settings.path_prefix)
     open_signed_tokens(settings)  # raises if tokens are to be signed and cannot be
     return settings

@@ -2,7 +2,8 @@
 
     BASE64URL(header) . BASE64URL(claims) . BASE64URL(signature)          RFC 7515 §7.1
 
-    header   typ "at+jwt", alg "ES256" or "EdDSA", kid; nothing else: no crit, jwk, jku, x5u, x5c, b64, zip
+    header   typ "at+jwt", alg "ES256", "EdDSA" or "RS256", kid; nothing else: no crit, jwk, jku, x5u, x5c,
+             b64, zip
     claims   iss, sub (the owner's id), aud, client_id (the PAT's id), exp, iat, jti, scope; all required.
              tenant, if it is not "default"
 
@@ -19,7 +20,7 @@ import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 from ..errors import InvalidScope, InvalidToken
 from ..model import scopes
@@ -28,12 +29,13 @@ from ..model.pat import ID
 from ..model.pat_id import PatId
 
 LONGEST_LIFE = 43_200  # s; no access token lives longer
-ALGORITHMS = ("ES256", "EdDSA")
+Algorithm = Literal["ES256", "EdDSA", "RS256"]
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 _TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068 §4; media types ignore case
 _HEADER = {"typ", "alg", "kid"}
-# The signatures of both algorithms have 64 bytes.
-_SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86})", re.ASCII)
+# A signature has 64 bytes, or with RS256 as many as the key: up to 512.
+_SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86,683})", re.ASCII)
 _KID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _JTI = re.compile(r"[A-Za-z0-9_-]{22,128}")  # at least 128 bits
 _LATEST = 253_402_300_799  # s since 1970; the end of the year 9999
@@ -60,7 +62,7 @@ def split(text: str) -> Jws:
         refuse("too long")
     match = _SHAPE.fullmatch(text)
     if match is None:
-        refuse("not three segments of base64url, the last of 64 bytes")
+        refuse("not three segments of base64url, the last as long as a signature")
     header, payload, signature = match.groups()
     found = _object(_decoded(header), "header")
     if found.keys() != _HEADER:

@@ -30,8 +30,8 @@ from typing import Literal, NamedTuple
 
 from ..errors import ConfigurationError, InvalidRequest
 from ..files import mode_of, readers_of_key, why_untrusted
-from .claims import LONGEST_LIFE
-from .signature import Algorithm, Key
+from .claims import LONGEST_LIFE, Algorithm
+from .signature import Key
 
 _log = logging.getLogger("patauth")
 

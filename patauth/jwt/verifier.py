@@ -193,7 +193,7 @@ class JWTVerifier:
             raise ConfigurationError("jwks: give a JWK Set, {'keys': […]}, or a callable that returns one")
         keys = [key for key in map(Key.public, entries) if key is not None]
         if not keys:
-            raise ConfigurationError("jwks: it has no key for ES256 or EdDSA with a kid")
+            raise ConfigurationError("jwks: it has no key for ES256, EdDSA or RS256 with a kid")
         return Verifier(keys, self._issuer, self._audience)
 
     def _after_fork(self) -> None:

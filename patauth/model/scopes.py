@@ -17,8 +17,8 @@ from functools import lru_cache
 from ..errors import InvalidScope
 from .rights import implies, is_right
 
-# OpenID Connect clients and ZITADEL's SDKs ask for these in every request.
-DEFAULT_IGNORED = ("openid", "profile", "offline_access", "urn:zitadel:*")
+# OpenID Connect clients, ZITADEL's SDKs and Identity Security Cloud's requests for Postman ask for these.
+DEFAULT_IGNORED = ("openid", "profile", "offline_access", "urn:zitadel:*", "sp:scopes:default")
 
 MAX_SCOPES = 256
 MAX_LENGTH = 128  # characters of one scope

@@ -2,13 +2,13 @@
 
 An owner may introspect and revoke their own access tokens, and a PAT by its PAT token. An access token that
 calls may revoke only itself. A holder of `oauth:introspect`, which is meant for resource servers, may
-introspect all access tokens of the tenant. For every other token the answer is "not active". It is the same
-whatever the reason: the token is unknown, expired, revoked, or belongs to somebody else.
+introspect all tokens of the tenant. For every other token the answer is "not active". It is the same whatever
+the reason: the token is unknown, expired, revoked, or belongs to somebody else.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ..errors import Forbidden, InvalidCredentials, NotFound
 from ..events import Facts
@@ -36,7 +36,9 @@ class Introspection:
     tenant: str | None = None
     method: Method | None = None  # the method of a caller with this token: "pat" or "access_token"
     expires_ms: int | None = None  # None, if it is active: never
-    audience: tuple[str, ...] = ()  # of a signed token
+    audience: tuple[str, ...] = ()  # this and what follows: of a signed token
+    issued_ms: int | None = None
+    jti: str | None = field(default=None, repr=False)
 
     def members(self, issuer: str | None) -> dict[str, bool | int | str | list[str]]:
         """Return the members of an answer in JSON (RFC 7662 §2.2). `issuer`: the setting, None to omit it."""
@@ -56,6 +58,10 @@ class Introspection:
             found["iss"] = issuer
         if self.audience:
             found["aud"] = self.audience[0] if len(self.audience) == 1 else list(self.audience)
+        if self.issued_ms is not None:
+            found["iat"] = self.issued_ms // 1000
+        if self.jti is not None:
+            found["jti"] = self.jti
         return found
 
 
@@ -75,7 +81,7 @@ def introspect(
         pat, _ = authenticator.look(actor.store, token, address)
     except InvalidCredentials:
         return INACTIVE
-    if not actor.owns(pat):
+    if not _may_look(actor, pat):
         return INACTIVE
     return Introspection(True, pat.scope, pat.id, pat.owner, pat.tenant, "pat", pat.expires_ms)
 
@@ -86,13 +92,17 @@ def _of_access_token(actor: Actor, token: AccessToken) -> Introspection:
         return INACTIVE
     record, access = found
     pat = record.pat
-    if not is_token_usable(record, access, pat.read_ms) or not (actor.owns(pat) or actor.holds(INTROSPECT)):
+    if not is_token_usable(record, access, pat.read_ms) or not _may_look(actor, pat):
         return INACTIVE
-    expires_ms = token_expiry(pat, access)
-    audience = token.claims.audience if token.claims is not None else ()
-    return Introspection(
-        True, access.scopes, pat.id, pat.owner, pat.tenant, "access_token", expires_ms, audience
-    )
+    expires_ms, claims = token_expiry(pat, access), token.claims
+    known = Introspection(True, access.scopes, pat.id, pat.owner, pat.tenant, "access_token", expires_ms)
+    if claims is None:
+        return known
+    return replace(known, audience=claims.audience, issued_ms=claims.issued * 1000, jti=claims.jti)
+
+
+def _may_look(actor: Actor, pat: PersonalAccessToken) -> bool:
+    return actor.owns(pat) or actor.holds(INTROSPECT)
 
 
 def _find(actor: Actor, token: AccessToken) -> tuple[PatRecord, TokenRecord] | None:

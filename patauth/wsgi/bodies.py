@@ -81,7 +81,8 @@ def read_json(environ: WSGIEnvironment, *media_types: str) -> Any:
     Raise `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
     """
     body = _read(environ, MAX_JSON)
-    _, options = _media_type(environ, media_types)
+    named = body or environ.get("CONTENT_TYPE")  # else it is no body of another type, but none
+    options = _media_type(environ, media_types)[1] if named else {}
     if options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         _refuse_type(environ, media_types, f"send {' or '.join(media_types)} in UTF-8")
     text = _utf8(body)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from joserfc.jwk import ECKey, KeySet, OKPKey
+from joserfc.jwk import JWKRegistry, KeySet
 from joserfc.jws import JWSRegistry
 
 from patauth import Authority, InvalidToken, JWTVerifier, PatAuthError, Principal
@@ -29,9 +29,10 @@ from tests.support.wsgi import request
 DATA = json.loads((DATA / "hostile-jwts.json").read_text("utf-8"))
 GOOD = {one["why"]: one["token"] for one in DATA["good"]}
 HOSTILE = {one["why"]: one for one in DATA["hostile"]}
-KEYS = {one["kid"]: (ECKey if one["kty"] == "EC" else OKPKey).import_key(one) for one in DATA["jwks"]["keys"]}
+KEYS = {one["kid"]: JWKRegistry.import_key(one) for one in DATA["jwks"]["keys"]}
 TOKEN = next(iter(GOOD.values()))
 ES256, EDDSA = GOOD["Plain, by the first key, ES256."], GOOD["Plain, by the third key, EdDSA."]
+RS256 = GOOD["Plain, by the fourth key, RS256."]
 
 MEMBERS = ["typ", "alg", "kid", "iss", "aud", "sub", "client_id", "exp", "iat", "jti", "scope"]
 any_json = st.recursive(
@@ -72,7 +73,6 @@ def is_signed(text: str) -> bool:
     return any(
         JWSRegistry.algorithms[key["alg"]].verify(signed.encode(), lenient(signature), key)
         for key in KEYS.values()
-        if len(lenient(signature)) == 64
     )
 
 
@@ -102,9 +102,10 @@ class TestTheFile:
         }
 
     def test_the_private_keys_are_those_of_the_set(self) -> None:
-        public = [(one["kid"], one["x"]) for one in DATA["jwks"]["keys"]]
-        assert [(one["kid"], one["x"]) for one in DATA["test_private_keys"]] == public
-        assert [KEYS[kid].thumbprint() for kid, _ in public] == [kid for kid, _ in public]
+        public = [one["kid"] for one in DATA["jwks"]["keys"]]
+        assert [one["alg"] for one in DATA["jwks"]["keys"]] == ["ES256", "ES256", "EdDSA", "RS256"]
+        assert [JWKRegistry.import_key(one).thumbprint() for one in DATA["test_private_keys"]] == public
+        assert [KEYS[kid].thumbprint() for kid in public] == public
         assert KeySet.import_key_set(DATA["jwks"])
 
 
@@ -159,14 +160,14 @@ def test_they_are_401_over_http(authority: Authority) -> None:
 class TestMutations:
     """Counted apart from the file: thousands more, made of good ones."""
 
-    @each("text", [ES256, EDDSA])
+    @each("text", [ES256, EDDSA, RS256])
     def test_every_truncation(self, authority: Authority, text: str) -> None:
         check = verifier()
         for end in range(len(text)):
             for cut in (text[:end], text[end + 1 :], text[:end] + text[end + 1 :]):
                 self.refused(check, authority, cut)
 
-    @each("text", [ES256, EDDSA])
+    @each("text", [ES256, EDDSA, RS256])
     def test_every_character_changed_doubled_or_exchanged(self, authority: Authority, text: str) -> None:
         check = verifier()
         check.verify(text)
@@ -251,6 +252,18 @@ class TestSize:
         with pytest.raises(InvalidToken) as refused:
             authority.operations.format.parse(f"Bearer {text}")
         assert refused.value.detail != "JWT: too long"
+
+    def test_a_signature_is_at_least_that_of_a_curve_and_at_most_that_of_4096_bits(self) -> None:
+        """What is shorter or longer is refused before the rest is looked at."""
+        signed = RS256.rpartition(".")[0]
+        for size, read in ((63, False), (64, True), (512, True), (513, False)):
+            text = f"{signed}.{reading.encoded(bytes(size))}"
+            if read:
+                assert reading.split(text).signature == bytes(size)
+                continue
+            with pytest.raises(InvalidToken) as refused:
+                reading.split(text)
+            assert "as long as a signature" in (refused.value.detail or "")
 
     def test_without_signed_tokens_the_cap_of_all_others_holds(self) -> None:
         with maker("memory:", "plain") as make, pytest.raises(PatAuthError):

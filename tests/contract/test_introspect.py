@@ -100,7 +100,7 @@ class TestIntrospect:
             kind: [who for who, by in callers.items() if authority.introspect(token, by=by).active]
             for kind, token in {"access": access_of(authority, issued), "pat": issued.token}.items()
         }
-        assert seen == {"access": ["alice", "api", "host"], "pat": ["alice", "host"]}
+        assert seen == {"access": ["alice", "api", "host"], "pat": ["alice", "api", "host"]}
 
     def test_another_tenants_tokens_are_not_active(self, make: Make, clock: Clock) -> None:
         home = make(clock=clock)

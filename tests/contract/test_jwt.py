@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 
 import patauth
 from patauth import (
@@ -28,6 +28,7 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth.jwt import signature
+from patauth.jwt.key_files import SigningKeys
 from patauth.jwt.signature import Key
 from patauth.model.pat_id import PatId
 from patauth.operations.introspect import INACTIVE
@@ -626,6 +627,19 @@ class TestHTTP:
             other = request(app, "/auth/oauth/jwks", method=method)
             assert (other.status_code, other.headers["Allow"]) == (405, "GET, HEAD")
 
+    def test_a_key_of_rsa_stands_in_it_and_signs(self, app: Any, authority: Authority, keys: Path) -> None:
+        old = access_of(authority, issue(authority))
+        SigningKeys(keys).rotate(algorithm="RS256")
+        _, added = request(app, "/auth/oauth/jwks").json["keys"]
+        assert set(added) == {"kty", "n", "e", "kid", "use", "alg"}
+        assert (added["kty"], added["use"], added["alg"]) == ("RSA", "sig", "RS256")
+        assert RSAKey.import_key(added).thumbprint() == added["kid"]
+        assert RSAKey.import_key(added).raw_value.key_size == 3072
+        new = access_of(authority, issue(authority, "new"))
+        assert parts_of(new)[0] == {"typ": "at+jwt", "alg": "RS256", "kid": added["kid"]}
+        for token in (old, new):
+            assert request(app, "/x", authorization=f"Bearer {token}").status_code == 200
+
     def test_the_metadata_names_it_where_it_is(self, app: Any, make_at: Make, keys: Path) -> None:
         found = request(app, "/auth/.well-known/oauth-authorization-server").json
         assert found["jwks_uri"] == f"{ISSUER}/auth/oauth/jwks"
@@ -654,6 +668,8 @@ class TestHTTP:
             "exp": clock.now // 1000 + 900,
             "iss": ISSUER,
             "aud": ISSUER,
+            "iat": clock.now // 1000,
+            "jti": parts_of(token)[1]["jti"],
         }
         own = ask("introspect", token, authorization=f"Bearer {token}")
         assert own.json["active"] is True

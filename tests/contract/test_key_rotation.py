@@ -24,6 +24,7 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth.jwt import key_files
+from patauth.jwt.claims import ALGORITHMS, Algorithm
 from patauth.jwt.key_files import KEPT, SigningKeys
 from patauth.jwt.signature import Key
 from tests.support.authorities import Make, issue
@@ -123,8 +124,9 @@ class TestRotate:
         assert os.listdir(place.directory) == [made.path.name]
 
     def test_the_algorithm_is_that_of_the_last_one_unless_another_is_named(self, place: SigningKeys) -> None:
-        algs = [place.rotate(algorithm=alg)[0].key.alg for alg in (None, "EdDSA", None, "ES256", None)]
-        assert algs == ["ES256", "EdDSA", "EdDSA", "ES256", "ES256"]
+        named: list[Algorithm | None] = [None, "EdDSA", None, "RS256", None, "ES256", None]
+        algs = [place.rotate(algorithm=alg)[0].key.alg for alg in named]
+        assert algs == ["ES256", "EdDSA", "EdDSA", "RS256", "RS256", "ES256", "ES256"]
 
     def test_files_of_ones_own_are_never_removed_but_by_retire(
         self, place: SigningKeys, moment: Time
@@ -360,7 +362,7 @@ class TestAuthorities:
             place = SigningKeys(keys)
             for number in range(8):
                 time.sleep(0.15)
-                place.rotate(algorithm="EdDSA" if number % 2 else "ES256")
+                place.rotate(algorithm=ALGORITHMS[number % 3])
             time.sleep(0.15)
             over.set()
 

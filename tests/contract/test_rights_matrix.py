@@ -27,7 +27,7 @@ from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
 BASES = {"v1": "/personal-access-tokens/v1"} | {
-    version: f"/{version}/personal-access-tokens" for version in ("v3", "v2024", "v2025", "v2026")
+    version: f"/{version}/personal-access-tokens" for version in ("v3", "beta", "v2024", "v2025", "v2026")
 }
 WAYS = ["basic", "pat", "access token", "person"]
 SELF, OTHER, MANAGED = Owner("self"), Owner("other"), Owner("managed")

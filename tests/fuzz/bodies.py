@@ -38,7 +38,7 @@ KINDS = [
     ),
 ]
 CREATES = [
-    *(f"/{version}/personal-access-tokens" for version in ("v3", "v2024", "v2025", "v2026")),
+    *(f"/{version}/personal-access-tokens" for version in ("v3", "beta", "v2024", "v2025", "v2026")),
     *("/personal-access-tokens/v1", "/management/v1/users/other/pats", "/v2/users/other/pats"),
     "/zitadel.user.v2.UserService/AddPersonalAccessToken",
 ]

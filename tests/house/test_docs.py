@@ -273,7 +273,7 @@ def test_the_operations_are_those_of_the_api(server: Server) -> None:
         for cell in (first, second):
             methods = re.findall(r"\b(?:GET|POST|PATCH|DELETE)\b", cell)
             (path,) = set(re.findall(r"/[^ `]+", cell)) or {""}
-            versions = ["v3", "v2024", "v2025", "v2026"] if "{version}" in path else [""]
+            versions = routes.VERSIONS.keys() - {"v1"} if "{version}" in path else [""]
             written |= {(method, path.replace("{version}", one)) for method in methods for one in versions}
 
     def app(environ: Any, start_response: Any) -> list[bytes]:

@@ -316,6 +316,10 @@ def test_on_a_loopback_address_its_own_url_is_the_issuer(
     bind: str, url: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert settings_of_serve(bind).issuer == url
+    if url is not None:
+        with monkeypatch.context() as signing:
+            signing.setenv("PATAUTH_ACCESS_TOKEN_FORMAT", "jwt")
+            assert settings_of_serve(bind).issuer == url
     monkeypatch.setenv("PATAUTH_PATH_PREFIX", "/auth")
     assert settings_of_serve(bind).issuer == (None if url is None else url + "/auth")
     monkeypatch.setenv("PATAUTH_ISSUER", "https://auth.example.com")

@@ -217,7 +217,7 @@ class TestDefaults:
             "max_lifetime": None,
             "retention": 30 * 86_400,
             "scopes": None,
-            "ignored_scopes": ("openid", "profile", "offline_access", "urn:zitadel:*"),
+            "ignored_scopes": ("openid", "profile", "offline_access", "urn:zitadel:*", "sp:scopes:default"),
             "credential_prefixes": (("pat", "pats", "pata"),),
             "owner_types": None,
             "may_act_in": None,

@@ -34,7 +34,7 @@ class _Shown(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only
 
 
 class ShownPat(_Shown, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """A PAT as v3 and v2024 show it; one that never expires has a date in the year 9999."""
+    """A PAT as v3, beta and v2024 show it; one that never expires has a date in the year 9999."""
 
     last_used: Annotated[_Date | None, Meta(description="Changes at most once per UTC day.")]
     managed: bool

@@ -48,8 +48,10 @@ _ABOUT = words(f"""
     caller holds: `my:read` is short for `idn:my-personal-access-tokens:read`, and so on. `manage` includes
     `read`; `all` includes `managed`, which includes `my`; `sp:scopes:all` lets its holder read and revoke
     their own PATs. To a caller without the right to it, a PAT of another owner does not exist. JSON is read
-    strictly (RFC 8259), up to {MAX_JSON} bytes, and unknown fields are refused.
+    strictly (RFC 8259), up to {MAX_JSON} bytes, and unknown fields are refused. What the vendor's own
+    description of these calls does not have begins with "patauth's own".
 """)
+_OURS = "patauth's own. "
 
 _REFUSALS = ("Isc400", "Isc401", "Isc403", "Limited429", "Isc500", "Isc503")
 _OF_BODY = ("Isc413", "Isc415")
@@ -61,7 +63,7 @@ _CREATE: dict[str, Schema] = {
     "scope": {**SCOPES, "description": "Null or left out: `sp:scopes:all`. At most what the caller holds."},
     "accessTokenValiditySeconds": {**SECONDS, "description": f"Null or left out: {MAX_ACCESS_TOKEN_TTL}."},
     "owner": {
-        "description": "Null or left out: the caller. Another needs `idn:all-personal-access-tokens:manage`."
+        "description": f"{_OURS}Null or left out: the caller. To give it takes the right `all:manage`."
     },
 }
 _SHORT = {
@@ -102,7 +104,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
                 "maxItems": MAX_BULK,
                 "uniqueItems": True,
             },
-            "patch": patch_schema(IN_BULK),
+            "patch": patch_schema("BulkUpdate", IN_BULK),
         },
         "Rotation": {
             "overlapSeconds": {
@@ -113,19 +115,23 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
         },
     }
     found = schemas(types, rules)
-    # A type cannot say that a client must acknowledge a PAT that never expires.
-    found["CreatePatOrNever"]["anyOf"] = [
-        {"properties": {"expirationDate": {"type": "string"}}, "required": ["expirationDate"]},
-        {
+    # A type cannot say that a client must acknowledge a PAT that never expires. Generators of clients take
+    # `anyOf` for other types, and pass over `if`.
+    found["CreatePatOrNever"] |= {
+        "if": {"properties": {"expirationDate": {"type": "null"}}},
+        "then": {
             "properties": {"userAwareTokenNeverExpires": {"const": True}},
             "required": ["userAwareTokenNeverExpires"],
         },
-    ]
+    }
     return found
 
 
-def patch_schema(fields: tuple[str, ...]) -> Schema:
-    """Return the schema of a JSON Patch (RFC 6902) of these members, as it is read."""
+def patch_schema(name: str, fields: tuple[str, ...]) -> Schema:
+    """Return the schema of a JSON Patch (RFC 6902) of these members, as it is read.
+
+    Generators of clients name the types of its operations by their titles, which begin with `name`.
+    """
     below = f"(?:/(?:[^~/]|~[01])*){{0,{MAX_TOKENS - 1}}}"
     pointer: Schema = {
         "type": "string",
@@ -134,7 +140,7 @@ def patch_schema(fields: tuple[str, ...]) -> Schema:
         "maxLength": MAX_POINTER,
     }
     kinds = []
-    for need in ("value", "from", None):
+    for need, title in (("value", "Set"), ("from", "Move"), (None, "Remove")):
         operations = [op for op, needed in NEEDS.items() if needed == need]
         members: Schema = {"op": {"enum": operations}, "path": pointer}
         if need == "from":
@@ -143,15 +149,15 @@ def patch_schema(fields: tuple[str, ...]) -> Schema:
             members["value"] = {
                 "description": "The new value; for a `test`, the value that the member must have."
             }
-        kinds.append(_object(members, [name for name in ("op", "path", need) if name]))
+        kinds.append(_object(name + title, members, [member for member in ("op", "path", need) if member]))
         if need == "value" and "expirationDate" in fields:
             date = {"const": "/expirationDate", "description": "A missing value means null: never."}
-            kinds.append(_object({**members, "path": date}, ["op", "path"]))
+            kinds.append(_object(f"{name}NeverExpire", {**members, "path": date}, ["op", "path"]))
     return {"type": "array", "items": {"anyOf": kinds}, "minItems": 1, "maxItems": MAX_OPERATIONS}
 
 
-def _object(members: Schema, required: list[str]) -> Schema:
-    return {"type": "object", "properties": members, "required": required}
+def _object(title: str, members: Schema, required: list[str]) -> Schema:
+    return {"title": title, "type": "object", "properties": members, "required": required}
 
 
 _FILTERS = words(f"""
@@ -161,6 +167,7 @@ _FILTERS = words(f"""
     `name`: `eq`, `sw` (starts with) or `co` (contains) and a text in double quotes. `id`: `eq` and a text,
     or `in ("…", "…")`. In a text, write `\\` before `"` and `\\`. A comparison with a value that a PAT does
     not have is false. At most {MAX_BYTES} bytes of UTF-8. Everything outside of this grammar is refused.
+    `lastUsed le` and `lastUsed isnull` are the vendor's, the rest is patauth's own.
 """)
 _SORTER = f"-?(?:{'|'.join(SORTABLE)})"
 
@@ -181,8 +188,8 @@ _LIST = [
     parameter(
         "query",
         "sorters",
-        "Fields to sort by, the most important first, each once; `-` before a field descends. A PAT that was"
-        " never used comes before all dates, one that never expires after all.",
+        f"{_OURS}Fields to sort by, the most important first, each once; `-` before a field descends. A PAT"
+        " that was never used comes before all dates, one that never expires after all.",
         {
             "type": "string",
             "format": "pat-sorters",
@@ -193,19 +200,20 @@ _LIST = [
     parameter(
         "query",
         "limit",
-        f"How many to return at most. Left out: all; if there are more than {MOST}, 400 asks for a limit.",
+        f"{_OURS}How many to return at most. Left out: all; if there are more than {MOST}, 400 asks for a"
+        " limit.",
         {"type": "integer", "minimum": 0, "maximum": MAX_LIMIT},
     ),
     parameter(
         "query",
         "offset",
-        "How many to skip.",
+        _OURS + "How many to skip.",
         {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
     ),
     parameter(
         "query",
         "count",
-        "Whether to send `X-Total-Count`, the number of all PATs that match.",
+        _OURS + "Whether to send `X-Total-Count`, the number of all PATs that match.",
         {"type": "boolean", "default": False},
     ),
 ]
@@ -223,7 +231,8 @@ def describe(authority: Authority) -> Description:
     found = {**_request_schemas(settings), **schemas({kind.__name__: kind for kind in TYPES})}
     paths: dict[str, dict[str, Any]] = {}
     for name, version in VERSIONS.items():
-        found[_named("PatPatch", version)] = patch_schema(version.patchable)
+        schema = _named("PatPatch", version)
+        found[schema] = patch_schema(schema, version.patchable)
         _describe_version(paths, settings.path_prefix + version.path, name.capitalize(), version)
     return Description({"name": _TAG, "description": _ABOUT}, paths, found, RESPONSES)
 
@@ -280,7 +289,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
         return
 
     read = {"200": answer("The PAT.", shown, maybe=["X-CSRF-Token", *QUOTA]), **responses("Isc404")}
-    rights = (
+    rights = _OURS + (
         "One's own PAT needs `my:read`, that of an owner whom the caller manages `managed:read`, and all"
         " others `all:read`."
     )
@@ -291,18 +300,21 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             f"rotatePat{name}",
             "Give a PAT a new secret",
             {"200": issued, **responses("Isc404", *_OF_BODY)},
-            f"Id, name, scopes and expiry stay. A secret's access tokens end with the secret. {_MANAGES}",
+            f"{_OURS}Id, name, scopes and expiry stay. A secret's access tokens end with the secret."
+            f" {_MANAGES}",
             requestBody=body({JSON: ref("Rotation")}, required=False),
         ),
     }
     paths[base + "/self"] = {
-        "get": _operation(f"getPresentedPat{name}", "Get the PAT that calls", read, "This needs no right."),
+        "get": _operation(
+            f"getPresentedPat{name}", "Get the PAT that calls", read, f"{_OURS}This needs no right."
+        ),
         "delete": _operation(
             f"deletePresentedPat{name}",
             "Revoke the PAT that calls",
             {"204": removed, **responses("Isc404")},
-            "This needs no right: anybody who finds a secret can end it. An access token cannot, which ends"
-            " itself alone.",
+            f"{_OURS}This needs no right: anybody who finds a secret can end it. An access token cannot: it"
+            " ends itself alone.",
         ),
     }
     bulk = {"200": answer("The PATs, in the order of their ids.", some, maybe=QUOTA)}

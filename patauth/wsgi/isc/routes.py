@@ -1,6 +1,6 @@
 """The management API as SailPoint's Identity Security Cloud has it: paths, fields and statuses, and no rule.
 
-                     v1                                     v3, v2024, v2025, v2026
+                     v1                                     v3, v2024, v2025, v2026, beta
     list, create     GET, POST  /personal-access-tokens/v1  GET, POST      /{version}/personal-access-tokens
     patch, delete    PATCH, DELETE  .../v1/{id}             PATCH, DELETE  .../{id}
     bulk update      PATCH, POST    .../v1/bulk-update
@@ -72,6 +72,7 @@ _FEW = ("name", "scope")
 VERSIONS = {
     "v1": Version("/personal-access-tokens/v1", None, PATCHABLE, full=True),
     "v3": Version("/v3/personal-access-tokens", 6, _FEW),
+    "beta": Version("/beta/personal-access-tokens", 6, _FEW),
     "v2024": Version("/v2024/personal-access-tokens", 6, _FEW),
     "v2025": Version("/v2025/personal-access-tokens", None, PATCHABLE),
     "v2026": Version("/v2026/personal-access-tokens", None, PATCHABLE),
@@ -142,7 +143,7 @@ class OwnerToBe(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Create(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """The body of a create in v3 and v2024."""
+    """The body of a create in the versions in which a PAT lives for six months at most."""
 
     name: str
     scope: list[str] | None = None

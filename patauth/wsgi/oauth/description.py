@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ...authority import Authority
+from ...jwt.claims import Algorithm
 from ...model.rights import INTROSPECT
 from ...model.scopes import SCOPE_TOKEN
 from ..bodies import MAX_FORM, MAX_PARAMETERS, MAX_PARTS
@@ -18,6 +19,7 @@ from ..openapi.parts import (
     PAT_ID,
     QUOTA,
     Description,
+    Schema,
     answer,
     body,
     operation,
@@ -30,7 +32,7 @@ from . import metadata
 from .endpoints import JWKS_AGE
 
 _TAG = "OAuth"
-_FORMS = {"application/x-www-form-urlencoded": MAX_PARAMETERS, "multipart/form-data": MAX_PARTS}
+_FORM = "application/x-www-form-urlencoded"
 # By Basic, or without it in the form.
 _CLIENT: list[dict[str, Any]] = [{"basic": []}, {}]
 
@@ -38,7 +40,8 @@ _ABOUT = words(f"""
     The client credentials grant (RFC 6749 §4.4), introspection (RFC 7662) and revocation (RFC 7009). The
     client is a PAT: `client_id` is its id, `client_secret` its secret, by HTTP Basic or in the form, never
     both. An empty parameter counts as omitted, an unknown one is ignored, and none may be repeated. A form
-    is read up to {MAX_FORM} bytes. Credentials in the URL are refused.
+    is read up to {MAX_FORM} bytes; it may also be multipart/form-data, in at most {MAX_PARTS} parts without
+    files. Credentials in the URL are refused.
 """)
 
 _PatId = Annotated[str, Meta(description="The PAT's id.", extra_json_schema=PAT_ID)]
@@ -95,19 +98,23 @@ class Introspected(msgspec.Struct, forbid_unknown_fields=True):
     sub: Annotated[str, Meta(description="The owner's id.")] | UnsetType = UNSET
     exp: Annotated[int, Meta(description="Seconds since 1970.")] | UnsetType = UNSET
     aud: Annotated[str | list[str], Meta(description="Of a signed token.")] | UnsetType = UNSET
+    iat: Annotated[int, Meta(description="Of a signed token: seconds since 1970.")] | UnsetType = UNSET
+    jti: Annotated[str, Meta(description="Of a signed token.")] | UnsetType = UNSET
     iss: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
 
 
 class Key(msgspec.Struct, forbid_unknown_fields=True):
-    """A public key on an elliptic curve (RFC 7517 §4); some curves have no `y`."""
+    """A public key (RFC 7517 §4): `crv`, `x`, and on some curves `y`, or of RSA `n` and `e`."""
 
-    kty: str
-    crv: str
-    x: str
+    kty: Literal["EC", "OKP", "RSA"]
     kid: str
     use: Literal["sig"]
-    alg: str
+    alg: Algorithm
+    crv: str | UnsetType = UNSET
+    x: str | UnsetType = UNSET
     y: str | UnsetType = UNSET
+    n: str | UnsetType = UNSET
+    e: str | UnsetType = UNSET
 
 
 class KeySet(msgspec.Struct, forbid_unknown_fields=True):
@@ -172,8 +179,8 @@ def describe(authority: Authority) -> Description:
         f"{prefix}/oauth/introspect": _post(
             "introspectToken",
             "Tell whether a token is active",
-            f"The owner's own tokens, or with the scope `{INTROSPECT}` any access token of the tenant. All"
-            " others count as not active.",
+            f"The owner's own tokens, or with the scope `{INTROSPECT}` any token of the tenant. All others"
+            " count as not active.",
             "AboutToken",
             answer("Whether it is active, and for what.", ref("Introspected"), always=QUOTA),
             [*_CLIENT, {"bearer": []}],
@@ -212,15 +219,31 @@ def _post(
     name: str, summary: str, about: str, form: str, done: dict[str, Any], security: list[dict[str, Any]]
 ) -> dict[str, Any]:
     answers = {"200": done, **responses(*_REFUSALS)}
-    forms = body({kind: {**ref(form), "maxProperties": most} for kind, most in _FORMS.items()})
+    # Generators of clients cannot make one of an operation that takes the same in two media types.
+    forms = body({_FORM: {**ref(form), "maxProperties": MAX_PARAMETERS}})
     return {"post": operation(name, summary, _TAG, answers, about, security=security, requestBody=forms)}
 
 
 def _get(name: str, summary: str, about: str, done: dict[str, Any], **refusals: Any) -> dict[str, Any]:
-    return {"get": operation(name, summary, _TAG, {"200": done, **refusals}, about, security=[])}
+    answers = {"200": done, **responses("Get405"), **refusals}
+    return {"get": operation(name, summary, _TAG, answers, about, security=[])}
 
 
 def _metadata_schema(known: dict[str, Any]) -> dict[str, Any]:
     """Return the metadata as constants: it is the same at every request."""
-    members = {name: {"const": value} for name, value in known.items()}
+    members = {name: _constant(value) for name, value in known.items()}
     return {"type": "object", "properties": members, "required": list(known), "additionalProperties": False}
+
+
+def _constant(value: str | list[str]) -> Schema:
+    """Return the schema of a text or a list of texts. Generators of clients read no list as a constant."""
+    if isinstance(value, str):
+        return {"type": "string", "const": value}
+    items = {"type": "string", **({"enum": value} if value else {})}
+    return {
+        "type": "array",
+        "items": items,
+        "minItems": len(value),
+        "maxItems": len(value),
+        "uniqueItems": True,
+    }

@@ -15,7 +15,7 @@ from ..._version import __version__
 from ...settings import Settings
 from ..answers import Answer, json_answer
 from ..routing import Routes, get_only, issuer_base
-from .parts import HEADERS, RESPONSES, SCHEMAS, SHARED, Description, answer, operation, words
+from .parts import HEADERS, RESPONSES, SCHEMAS, SHARED, Description, answer, operation, responses, words
 
 OPENAPI = "3.1.0"
 
@@ -42,7 +42,12 @@ def document(settings: Settings, descriptions: Sequence[Description]) -> dict[st
     """Return the document of these surfaces."""
     return {
         "openapi": OPENAPI,
-        "info": {"title": "patauth", "version": __version__, "description": _ABOUT},
+        "info": {
+            "title": "patauth",
+            "version": __version__,
+            "description": _ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": _server(settings)}],
         "security": [{"basic": []}, {"bearer": []}],
         "tags": [description.tag for description in descriptions],
@@ -68,7 +73,7 @@ def routes(settings: Settings, descriptions: Callable[[], Sequence[Description]]
 
 def describe(settings: Settings) -> Description:
     """Return the description of this surface."""
-    answers = {"200": answer("This document.", {"type": "object"})}
+    answers = {"200": answer("This document.", {"type": "object"}), **responses("Get405")}
     get = operation("getDescription", "Describe this API", "Description", answers, security=[])
     tag = {"name": "Description", "description": "This document."}
     return Description(tag, {_path(settings): {"get": get}}, {}, {})

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ...errors import InvalidRequest
 from ...model.owner_types import OWNER_TYPES
 from ...model.pat import ID, MAX_NAME, NOT_IN_NAME
 from ...model.scopes import MAX_LENGTH, MAX_SCOPES, SCOPE_TOKEN
@@ -94,12 +95,16 @@ def schemas(
 
 
 def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
-    """Return a schema with references by public names, and without titles, which only repeat the names."""
+    """Return a schema with references by public names.
+
+    Leave out titles, which only repeat the names, and defaults of null, which say nothing. Generators of
+    clients demand a member that has a default.
+    """
     if isinstance(schema, list):
         return [_renamed(item, names) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {key: _renamed(value, names) for key, value in schema.items() if not _is_title(key, value)}
+    found = {key: _renamed(value, names) for key, value in schema.items() if not _says_nothing(key, value)}
     if "$ref" in found:
         name = found["$ref"].removeprefix(_SCHEMAS)
         found["$ref"] = _SCHEMAS + names.get(name, name.lstrip("_"))
@@ -108,8 +113,9 @@ def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
     return found
 
 
-def _is_title(key: str, value: Any) -> bool:
-    return key == "title" and isinstance(value, str)  # a member that is called title is an object
+def _says_nothing(key: str, value: Any) -> bool:
+    # A member that is called title is an object.
+    return (key == "title" and isinstance(value, str)) or (key == "default" and value is None)
 
 
 def _not_null(schema: Schema) -> Schema:
@@ -127,6 +133,7 @@ def _header(description: str, **schema: Any) -> dict[str, Any]:
 
 
 HEADERS: Mapping[str, dict[str, Any]] = {
+    "Allow": _header("The methods of this path (RFC 9110 §10.2.1)."),
     "Accept-Patch": _header("The media types that a PATCH takes (RFC 5789 §3.1)."),
     "Content-Language": _header("The language of `messages` (RFC 9110 §8.5)."),
     "RateLimit": _header(
@@ -206,10 +213,17 @@ SCHEMAS: Mapping[str, Schema] = {
         "properties": {"message": {"const": LIMITED}},
         "required": ["message"],
         "additionalProperties": False,
-    }
+    },
+    "NotAllowed": {
+        "type": "object",
+        "properties": {"error": {"const": InvalidRequest.code}, "error_description": {"type": "string"}},
+        "required": ["error", "error_description"],
+        "additionalProperties": False,
+    },
 }
 RESPONSES: Mapping[str, dict[str, Any]] = {
     "Limited429": refusal("429", ref("RateLimited")),
+    "Get405": answer("The method is neither GET nor HEAD.", ref("NotAllowed"), always=["Allow"]),
 }
 
 

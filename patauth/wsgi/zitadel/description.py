@@ -31,7 +31,7 @@ from . import v1, v2
 from .answer_types import RESPONSES, TYPES
 from .fields import MAX_UINT64, Page
 
-_TAG = "ZITADEL users' PATs"
+_TAG = "ZITADEL"
 _ABOUT = words(f"""
     ZITADEL's management API, version 1, and version 2 over REST and Connect (unary, JSON). A user is the
     owner of PATs, an organisation the tenant; rights are as in the API of Identity Security Cloud. Requests
@@ -82,14 +82,23 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
     )
     found["ZitadelPageV2"] = _page(page, usual, most_v2)
     # To the type, null and a field that is left out are the same, so what must be given is said here.
-    criteria = found["ZitadelCriterion"]["properties"]
-    found["ZitadelCriterion"]["oneOf"] = [
-        {"properties": {name: {"type": "object"}}, "required": [name]} for name in criteria
-    ]
+    criterion = found["ZitadelCriterion"]
+    criteria = {f"Zitadel{name[0].upper()}{name[1:]}": name for name in criterion["properties"]}
+    found |= {title: _only(criterion, name) for title, name in criteria.items()}
+    found["ZitadelCriterion"] = {"description": criterion["description"], "anyOf": list(map(ref, criteria))}
     add = found["ZitadelAddV2"]
     to = {**add["properties"], "userId": {"type": "string", **_USER}}
     found["ConnectAdd"] = {**add, "properties": to, "required": ["userId"]}
     return found
+
+
+def _only(schema: Schema, given: str) -> Schema:
+    """Return the schema of an object with this member alone; the others may be null."""
+    members = {
+        name: member["anyOf"][0] if name == given else {"type": "null"}
+        for name, member in schema["properties"].items()
+    }
+    return {"type": "object", "properties": members, "required": [given], "additionalProperties": False}
 
 
 def _page(schema: Schema, usual: int, most: int) -> Schema:
@@ -103,7 +112,7 @@ def _page(schema: Schema, usual: int, most: int) -> Schema:
 def _uint64(most: int, about: str) -> Schema:
     number = {"type": "integer", "minimum": 0, "maximum": most}
     text = {"type": "string", "pattern": f"^{up_to(most)}$"}
-    return {"description": about, "anyOf": [number, text, {"type": "null"}], "default": None}
+    return {"description": about, "anyOf": [number, text, {"type": "null"}]}
 
 
 _ORGANISATION = parameter(

@@ -51,10 +51,12 @@ def test_rotate_makes_the_first_key_and_then_others(run: Run, place: Path) -> No
     assert DATE.fullmatch(first["key"]["signsFrom"])
     second = rotated(run, "--algorithm", "EdDSA")
     third = rotated(run, "--delay", "15m")
+    fourth = rotated(run, "--algorithm", "RS256", "--delay", "20m")
     assert [(one["kid"], one["algorithm"], one["state"]) for one in listed(run)] == [
         (first["key"]["kid"], "ES256", "verifying"),
         (second["key"]["kid"], "EdDSA", "signing"),
         (third["key"]["kid"], "EdDSA", "next"),
+        (fourth["key"]["kid"], "RS256", "next"),
     ]
     assert third["key"]["state"] == "next"
     for path in place.iterdir():

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from joserfc.jwk import ECKey, OKPKey
+from cryptography.hazmat.primitives import serialization as ser
+from cryptography.hazmat.primitives.asymmetric import rsa
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 import patauth
 from patauth import Authority, ConfigurationError, StoreUnavailable
+from patauth.jwt.claims import ALGORITHMS, Algorithm
 from patauth.jwt.key_files import SigningKeys
 from patauth.jwt.signature import Key
 from tests.support.authorities import ALICE, Make, issue
@@ -28,6 +31,33 @@ def jwk_with(**members: Any) -> bytes:
     return json.dumps({**ECKey.generate_key("P-256").as_dict(private=True), **members}).encode()
 
 
+def new_key(alg: Algorithm) -> ECKey | OKPKey | RSAKey:
+    """A key as another program makes it."""
+    match alg:
+        case "ES256":
+            return ECKey.generate_key("P-256")
+        case "EdDSA":
+            return OKPKey.generate_key("Ed25519")
+        case "RS256":
+            return RSAKey.generate_key(2048)
+
+
+def short_rsa() -> bytes:
+    return rsa.generate_private_key(65537, 1024).private_bytes(
+        ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption()
+    )
+
+
+def wrong_exponent() -> tuple[bytes, bytes]:
+    """An RSA key whose private exponents are not those of its public one, as PEM and as a JWK."""
+    one = rsa.generate_private_key(65537, 2048).private_numbers()
+    mixed = rsa.RSAPrivateNumbers(
+        one.p, one.q, one.d + 2, one.dmp1 + 2, one.dmq1, one.iqmp, one.public_numbers
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    key = RSAKey.import_key(mixed)
+    return key.as_pem(private=True), json.dumps(key.as_dict(private=True)).encode()
+
+
 def refuse_as_key(tmp_path: Path, data: bytes) -> str:
     write_private(tmp_path / "bad.pem", data)
     with pytest.raises(ConfigurationError) as refused:
@@ -36,16 +66,14 @@ def refuse_as_key(tmp_path: Path, data: bytes) -> str:
 
 
 class TestKeyFiles:
-    @each("alg", ["ES256", "EdDSA"])
-    @each("form", ["pem", "jwk", "jwk with more", "sec1"])
-    def test_pem_and_jwk_are_read(self, signing: Make, tmp_path: Path, alg: str, form: str) -> None:
-        key = ECKey.generate_key("P-256") if alg == "ES256" else OKPKey.generate_key("Ed25519")
+    @each("alg", ALGORITHMS)
+    @each("form", ["pem", "jwk", "jwk with more", "traditional"])
+    def test_pem_and_jwk_are_read(self, signing: Make, tmp_path: Path, alg: Algorithm, form: str) -> None:
+        key = new_key(alg)
         path = tmp_path / "mine"
-        if form == "sec1":
+        if form == "traditional":  # SEC 1 and PKCS #1
             if alg == "EdDSA":
                 return
-            from cryptography.hazmat.primitives import serialization as ser
-
             write_private(
                 path,
                 key.private_key.private_bytes(
@@ -57,12 +85,13 @@ class TestKeyFiles:
         else:
             more = {"kid": "my own", "use": "sig", "alg": alg, "key_ops": ["sign"]} if "more" in form else {}
             write_private(path, json.dumps({**key.as_dict(private=True), **more}))
-        authority = signing(keys=str(path))
+        authority = signing(keys=str(path), max_pats_per_owner=12)
         token = access_of(authority, issue(authority, f"{alg} as {form}"))
         assert parts_of(token)[0] == {"typ": "at+jwt", "alg": alg, "kid": key.thumbprint()}
         assert authority.verify_bearer(token)
         assert verifier(authority).verify(token)
 
+    @pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")  # patauth refuses short keys
     @each(
         "data",
         [
@@ -87,6 +116,9 @@ class TestKeyFiles:
             pytest.param(
                 jwk_with(d=ECKey.generate_key("P-256").as_dict(private=True)["d"]), id="halves of two"
             ),
+            pytest.param(short_rsa(), id="RSA of 1024 bits"),
+            *(pytest.param(data, id="RSA with a wrong exponent") for data in wrong_exponent()),
+            pytest.param(RSAKey.generate_key(2048).as_pem(private=False), id="public of RSA"),
             pytest.param(b"\xff" * 100_000, id="anything"),
         ],
     )

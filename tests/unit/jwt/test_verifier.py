@@ -12,10 +12,11 @@ import pytest
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from joserfc import jwt as joserfc_jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet
+from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from patauth import Authority, ConfigurationError, InvalidToken, JWTVerifier, Overloaded, Owner, Principal
 from patauth.jwt import signature
+from patauth.jwt.claims import ALGORITHMS, encoded
 from patauth.jwt.key_files import SigningKeys
 from patauth.jwt.signature import Key
 from patauth.model.credentials import Claims
@@ -29,6 +30,12 @@ from tests.support.threads import all_at_once, in_threads
 from tests.support.wsgi import request
 
 P256 = ECKey.generate_key("P-256").as_dict(private=False)
+RSA = {"kid": "a", **RSAKey.generate_key(2048).as_dict(private=False)}
+
+
+def modulus(bits: int) -> str:
+    """A number of so many bits, as a JWK has one; nobody has to have its factors."""
+    return encoded(((1 << bits) - 1).to_bytes((bits + 7) // 8))
 
 
 class World:
@@ -73,7 +80,7 @@ class World:
 class TestOthersVerifyIt:
     """With nothing of patauth's: what is issued is a JWT access token to anybody."""
 
-    @pytest.fixture(params=["ES256", "EdDSA"])
+    @pytest.fixture(params=ALGORITHMS)
     def alg(self, request: pytest.FixtureRequest, keys: Path) -> str:
         alg = str(request.param)
         SigningKeys(keys).rotate(algorithm=alg, retire=True)  # type: ignore[arg-type]
@@ -180,6 +187,7 @@ class TestVerifier:
         with pytest.raises(ConfigurationError):
             JWTVerifier(signed.jwks(), **{"issuer": ISSUER, **given})
 
+    @pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")  # patauth refuses short keys
     @each(
         "jwks",
         [
@@ -197,6 +205,14 @@ class TestVerifier:
             {"keys": [{**P256, "kid": "a", "key_ops": ["sign"]}]},
             {"keys": [{**P256, "kid": "a", "key_ops": 1}]},
             {"keys": [{**P256, "kid": 1}]},
+            {"keys": [{**RSA, "alg": "RS512"}]},
+            {"keys": [{**RSA, "alg": "PS256"}]},
+            {"keys": [{**RSA, "alg": "ES256"}]},
+            {"keys": [{**RSA, "use": "enc"}]},
+            {"keys": [{**RSA, "key_ops": ["encrypt", "wrapKey"]}]},
+            {"keys": [{**RSA, "e": "AQ"}]},
+            {"keys": [{**RSA, "n": modulus(2047)}]},
+            {"keys": [{**RSA, "n": modulus(4097)}]},
         ],
     )
     def test_a_set_without_a_key_for_this_is_a_configuration_error(self, jwks: Any) -> None:

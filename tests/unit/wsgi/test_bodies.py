@@ -301,6 +301,19 @@ def test_a_patch_of_another_type_is_told_the_types_it_may_have() -> None:
         assert error.accept_patch in str(error).replace(" or ", ", ")
 
 
+def test_no_body_and_no_media_type_is_an_empty_body() -> None:
+    """FINDINGS C8. With a wrong type it is 415, empty or not."""
+    for content_type, method in ((None, "POST"), ("", "POST"), (None, "PATCH")):
+        error = refusal(
+            lambda kind=content_type, method=method: read_json(
+                environ(b"", kind, REQUEST_METHOD=method), JSON
+            )
+        )
+        assert (error.status, str(error)) == (400, "the body is empty; send JSON")
+    assert refusal(lambda: read_json(environ(b"", "text/plain"), JSON)).status == 415
+    assert refusal(lambda: read_json(environ(b"{}", None), JSON)).status == 415
+
+
 def test_size_comes_before_media_type_and_that_before_content() -> None:
     assert refusal(lambda: read_json(environ(b"\xff" * 20_000, "a/b"), JSON)).status == 413
     assert refusal(lambda: read_json(environ(b"\xff", "a/b"), JSON)).status == 415

@@ -15,7 +15,7 @@ from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
 ID = "0123456789abcdef" * 2
-VERSIONS = ["v3", "v2024", "v2025", "v2026"]
+VERSIONS = ["v3", "beta", "v2024", "v2025", "v2026"]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ NOT_OURS = [
     "/v1/personal-access-tokens",
     "/v4/personal-access-tokens",
     "/v2023/personal-access-tokens",
-    "/beta/personal-access-tokens",
+    "/v2beta/personal-access-tokens",
     "/v3",
     "/v3/personal-access-tokens/",
     "/v3/personal-access-tokensx",

@@ -19,7 +19,7 @@ from tests.support.clocks import DAY, Clock
 from tests.support.wsgi import Echo, request
 
 VERSIONS = {name: version.path for name, version in routes.VERSIONS.items()}
-SHORT, LONG = ["v3", "v2024"], ["v1", "v2025", "v2026"]  # lived: six months at most, or for ever
+SHORT, LONG = ["v3", "beta", "v2024"], ["v1", "v2025", "v2026"]  # lived: six months at most, or for ever
 V1 = VERSIONS["v1"]
 ID = re.compile(r"[0-9a-f]{32}")
 NEVER = "9999-12-31T23:59:59.999Z"
@@ -295,6 +295,14 @@ class TestBodies:
         patch = [{"op": "replace", "path": "/name", "value": "x" * 17_000}]
         assert api("PATCH", one, patch).status_code == 413
         assert api.names() == ["maker"]
+
+    @every_version
+    def test_a_request_that_lacks_its_body_is_400(self, api: Api, version: str) -> None:
+        base = VERSIONS[version]
+        for method, path in (("POST", base), ("PATCH", f"{base}/{api.issued.pat.id}")):
+            response = api(method, path)
+            assert response.status_code == 400
+            assert response.json["causes"][0]["text"] == "the body is empty; send JSON"
 
     @every_version
     def test_another_media_type_is_415_and_a_patch_says_what_it_takes(self, api: Api, version: str) -> None:

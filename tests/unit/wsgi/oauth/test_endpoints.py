@@ -104,6 +104,7 @@ def test_the_escaped_spelling_of_basic_is_for_this_endpoint_alone(
         ("reports:read", "reports:read"),
         ("reports:write reports:read", "reports:write reports:read"),
         ("openid urn:zitadel:iam:org:project:id:zitadel:aud", "reports:read reports:write"),
+        ("sp:scopes:default", "reports:read reports:write"),
         ("", "reports:read reports:write"),
     ],
 )

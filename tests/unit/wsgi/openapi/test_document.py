@@ -36,7 +36,8 @@ from patauth import (
     Settings,
     StoreUnavailable,
 )
-from patauth.jwt.signature import Algorithm, Key
+from patauth.jwt.claims import ALGORITHMS, Algorithm
+from patauth.jwt.signature import Key
 from patauth.model import filters, scopes
 from patauth.model.pat import check_id, check_name
 from patauth.operations import json_patch
@@ -149,6 +150,21 @@ class TestDocument:
         ]
         words = {*filters._OPERATORS, *(word for some in filters._OPERATORS.values() for word in some)}
         assert not [word for word in (*words, "and", "or", "not") if f"`{word}" not in told]
+
+    def test_what_the_vendors_of_the_dialects_do_not_have_is_described_as_ours(self) -> None:
+        """The vendor's are the operations and members that its descriptions name; see test_seeds.py."""
+        document = document_of(settings(), ["isc"])
+        vendors = ("listPats", "createPat", "patchPat", "deletePat", "patchPats", "updatePats")
+        for _, _, one in operations(document):
+            ours = re.sub(r"(?:V\d+|Beta)$", "", one["operationId"]) not in vendors
+            assert one["description"].startswith("patauth's own") == ours, one["operationId"]
+            for parameter in one.get("parameters", ()):
+                ours = parameter["name"] not in ("owner-id", "filters")
+                assert parameter["description"].startswith("patauth's own") == ours, parameter["name"]
+        for name in ("CreatePat", "CreatePatOrNever"):
+            for member, schema in schema_of(document, name)["properties"].items():
+                said = json.dumps(schema)
+                assert ("patauth's own" in said) == (member == "owner"), (name, member)
 
     def test_a_name_that_two_surfaces_give_to_different_things_is_found(self) -> None:
         with pytest.raises(AssertionError):
@@ -352,6 +368,8 @@ def provoke(status: str, sent: Request, method: str) -> TestResponse:
             sent.path = re.sub("[0-9a-f]{32}", ID, sent.path)
             sent.given["data"] = re.sub("[0-9a-f]{32}", ID, sent.given.get("data", ""))
             return sent.send(method)
+        case "405":
+            return sent.send("delete")
         case "409":
             with pytest.MonkeyPatch.context() as patched:
                 patched.setattr(Pats, "would_create", raising(Conflict("taken", field="name")))
@@ -414,7 +432,7 @@ def check(document: dict[str, Any], described: dict[str, Any], response: TestRes
     Draft202012Validator({**schema, **components}, format_checker=checker).validate(response.json)
 
 
-STATUSES = ("200", "204", "400", "401", "403", "404", "409", "413", "415", "429", "500", "503")
+STATUSES = ("200", "204", "400", "401", "403", "404", "405", "409", "413", "415", "429", "500", "503")
 
 
 def test_no_operation_has_another_status(document: dict[str, Any]) -> None:
@@ -436,7 +454,7 @@ def test_each_operation_can_answer_as_described_and_does(
                 raise
 
 
-@pytest.mark.parametrize("alg", ["EdDSA", "ES256"])
+@pytest.mark.parametrize("alg", ALGORITHMS)
 def test_published_keys_are_described_too(make_at: Make, tmp_path: Path, alg: Algorithm) -> None:
     (tmp_path / "1.pem").write_bytes(Key.generate(alg).pem())
     (tmp_path / "1.pem").chmod(0o600)
@@ -539,7 +557,7 @@ def test_a_patch_is_described_as_it_is_read(found: list[dict[str, Any]]) -> None
             if "into itself" not in str(error):  # how one path stands to another, no schema can say
                 raise
 
-    assert is_valid(patch_schema(fields), found) == passes(read)
+    assert is_valid(patch_schema("PatPatch", fields), found) == passes(read)
 
 
 @given(st.integers(10, 2**64 - 1), st.data())
