@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from patauth import Authority, PatAuthMiddleware
 from patauth.wsgi.zitadel import forms
+from patauth.wsgi.zitadel.errors import Refusal
 from tests.support import rpc
 from tests.support.authorities import Make, issue
 from tests.support.rpc import PROTO, V1, V2, WEB, Outcome, encode, frame
@@ -171,6 +172,15 @@ def test_another_verb_and_an_unknown_form_are_refused_as_connect_does(api: Api) 
     for kind in ("application/grpc", "application/grpc+proto", "application/connect+proto", "text/plain"):
         response = request(api.gate, ADD, method="POST", data=b"", content_type=kind, authorization=bearer)
         assert (response.status_code, response.json["code"]) == (415, "unimplemented"), kind
+
+
+@each("kind", WEB)
+def test_a_refusal_in_grpc_web_is_known_for_one_though_its_status_is_200(kind: str) -> None:
+    """So the rest of a refused upload is read, as after any other refusal."""
+    form = forms.BINARY[kind]
+    refused = form.refused(Refusal(401, 16, "unauthenticated", "no", "f" * 32, []))
+    assert (refused.status, refused.is_refusal) == (200, True)
+    assert not form.done({}, ADD).is_refusal
 
 
 @each("kind", WEB)
