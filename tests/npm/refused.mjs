@@ -1,4 +1,5 @@
-// A call with credentials that are refused: node refused.mjs TRANSPORT URL < token
-import { call, v2 } from "./client.mjs";
+// Two calls that may be refused: node refused.mjs TRANSPORT URL < token
+import { call, v1 } from "./client.mjs";
 
-await call(v2.addPersonalAccessToken, { userId: "alice" });
+await call(v1.listPersonalAccessTokens, { userId: "few" });
+await call(v1.listPersonalAccessTokens, { userId: "few" });

@@ -95,6 +95,15 @@ def made(port: Port) -> IssuedPat:
     return maker(port.service.folder)
 
 
+@pytest.fixture(scope="module")
+def few(port: Port) -> IssuedPat:
+    """A PAT with one request an hour."""
+    with Authority.from_url(f"local:{port.service.folder}/patauth-data") as authority:
+        return authority.create(
+            owner=Owner("few"), name="few", scope=[MY], never_expires=True, request_quota="1/3600"
+        )
+
+
 def test_a_plain_grpcio_client_does_what_it_asks_for(port: Port, made: IssuedPat) -> None:
     client, bearer = port.client(), "Bearer " + made.token
     added = client(ADD, {**OF_ALICE, "expirationDate": "2099-06-01T00:00:00Z"}, bearer)
@@ -148,10 +157,12 @@ def test_the_vendors_npm_client_does_what_it_asks_for(port: Port, made: IssuedPa
 
 
 @each("transport", ["grpc", "grpc-web", "connect proto", "connect json"])
-def test_the_vendors_npm_client_understands_refusals(port: Port, transport: str) -> None:
+def test_the_vendors_npm_client_understands_refusals(port: Port, few: IssuedPat, transport: str) -> None:
     url = f"http://127.0.0.1:{port.number}" if transport == "grpc" else port.service.url
-    refused = run("refused.mjs", transport, url, given="pat_nobody")
-    assert [(line["code"], line["message"]) for line in refused] == [(16, "the credentials are not valid")]
+    for line in run("refused.mjs", transport, url, given="pat_nobody"):
+        assert (line["code"], line["message"]) == (16, "the credentials are not valid")
+    late = run("refused.mjs", transport, url, given=few.token)[-1]
+    assert (late["code"], 0 < int(late["waits"]) <= 3600) == (8, True)
 
 
 # -- the process ---------------------------------------------------------------------------------------------

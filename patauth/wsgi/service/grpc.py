@@ -195,7 +195,12 @@ def serve(authority: Authority, *, bind: str, threads: int, tls: Tls | None) -> 
         loop, over = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, over.set)
-        loop.add_reader(sys.stdin, over.set)  # nothing is sent to it, so this is its end
+
+        def parent_ended() -> None:
+            loop.remove_reader(sys.stdin)
+            over.set()
+
+        loop.add_reader(sys.stdin, parent_ended)  # nothing is sent to it, so what can be read is its end
         server = GrpcServer(authority, bind=bind, threads=threads, tls=tls)
         await server.start()
         await over.wait()

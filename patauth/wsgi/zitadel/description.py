@@ -99,7 +99,8 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
 
 def _below_a_user(schema: Schema) -> Schema:
     """Return the schema of a body below a path with the user's id, which the body need not repeat."""
-    user = {**schema["properties"]["userId"], "description": "As in the path."}
+    text = {**schema["properties"]["userId"], "description": "As in the path."}
+    user = {"anyOf": [text, {"type": "null"}], "default": None}
     kept = {name: value for name, value in schema.items() if name != "required"}
     return {**kept, "properties": {**schema["properties"], "userId": user}}
 

@@ -52,8 +52,8 @@ class _Json:
         if media_type.startswith(_FRAMED):
             lacking = media_type in BINARY and not _has_protobuf()
             raise UnsupportedMediaType(
-                f"send {_JSON} here; {_PROTO} and gRPC-web are for POST /zitadel.….…Service/…, and gRPC has"
-                " a port of its own",
+                f"send {_JSON} here; {_PROTO} and gRPC-web are for POST /SERVICE/METHOD, and gRPC has a port"
+                " of its own (patauth serve --grpc-bind)",
                 detail=f"{media_type} needs protobuf: pip install 'patauth[grpc]'" if lacking else None,
             )
         # A GET or DELETE has all that it needs in its path.

@@ -404,7 +404,8 @@ class TestBodies:
             for path in (f"{USERS}/alice/pats", f"{USERS}/alice/pats/_search", "/v2/users/pats/search"):
                 response = api("POST", path, data=b"", content_type=kind)
                 assert response.status_code == 415, (kind, path)
-                assert "Service/" in response.json["message"], (kind, path)
+                assert "POST /SERVICE/METHOD" in response.json["message"], (kind, path)
+                assert "--grpc-bind" in response.json["message"], (kind, path)
         assert len(api.ids()) == 1
 
     def test_a_call_without_a_body_in_grpc_is_415_too(self, api: Api) -> None:
