@@ -65,6 +65,10 @@ def test_each_wrong_frame_has_its_error(body: bytes, error: type[InvalidRequest]
     assert type(caught.value) is error
 
 
+def test_a_message_may_have_all_of_its_bytes() -> None:
+    assert framing.unframed(frame(bytes(MOST)), MOST) == bytes(MOST)
+
+
 def test_who_compresses_is_told_what_is_read() -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
         framing.unframed(frame(b"", 1), MOST)
@@ -107,7 +111,7 @@ def test_plain_words_stay_as_they_are() -> None:
     assert (
         framing.message_field("userId: is missing; give it a value") == "userId: is missing; give it a value"
     )
-    assert framing.message_field("50 %\n") == "50 %25%0A"
+    assert framing.message_field("50 %\n!~") == "50 %25%0A!~"
 
 
 @given(st.binary())
