@@ -107,7 +107,8 @@ def serve(
     if grpc_bind is None:
         server.run()
     else:
-        server.run_with_grpc([sys.executable, "-m", "patauth", *sys.argv[1:], "--grpc-only"])
+        # This command once more, with the interpreter's own options: they say where patauth is looked for.
+        server.run_with_grpc([sys.executable, *sys.orig_argv[1:], "--grpc-only"])
 
 
 def _serve_grpc(settings: Settings, bind: str, threads: int, tls: Tls | None, quiet: bool) -> None:

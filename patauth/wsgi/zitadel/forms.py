@@ -31,7 +31,7 @@ _ERROR_DETAIL = "type.googleapis.com/zitadel.v1.ErrorDetail"
 
 
 class Form(Protocol):
-    """Reads requests, and writes answers. `method` is the path of a method, which JSON has no use for."""
+    """Reads requests, and writes answers. `method` is the path of a method; REST has none."""
 
     def read(self, environ: WSGIEnvironment, method: str) -> Any:
         """Return the message in a request, as it is in JSON.
@@ -50,7 +50,7 @@ class _Json:
     def read(self, environ: WSGIEnvironment, method: str) -> Any:
         media_type = media_type_of(environ)
         if media_type.startswith(_FRAMED):
-            lacking = media_type in BINARY and not _has_protobuf()
+            lacking = bool(method) and media_type in BINARY  # else it would have been read
             raise UnsupportedMediaType(
                 f"send {_JSON} here; {_PROTO} and gRPC-web are for POST /SERVICE/METHOD, and gRPC has a port"
                 " of its own (patauth serve --grpc-bind)",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import logging
+import sys
 from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -195,10 +197,18 @@ def test_refusals_in_grpc_web_have_the_fields_of_http(authority: Authority, kind
     assert late.fields["ratelimit"] == '"requests";r=0;t=30'
 
 
+@pytest.fixture
+def no_protobuf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take protobuf away, as if it had never been installed."""
+    forms._has_protobuf.cache_clear()
+    monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    yield
+    forms._has_protobuf.cache_clear()
+
+
 def test_without_protobuf_the_log_says_what_to_install(
-    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    api: Api, no_protobuf: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(forms, "_has_protobuf", lambda: False)
     bearer = "Bearer " + api.issued.token
     for kind in (PROTO, *WEB):
         caplog.clear()
