@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import signal
 import socket
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import grpc
@@ -22,7 +26,7 @@ from tests.support.grpc_port import HEALTH, Client
 from tests.support.npm import run
 from tests.support.private import write_private
 from tests.support.processes import free_port
-from tests.support.rpc import V1, V2
+from tests.support.rpc import V1, V2, encode, frame
 from tests.support.servers import until
 from tests.support.service import Service, serving
 from tests.support.tables import each
@@ -163,6 +167,48 @@ def test_the_vendors_npm_client_understands_refusals(port: Port, few: IssuedPat,
         assert (line["code"], line["message"]) == (16, "the credentials are not valid")
     late = run("refused.mjs", transport, url, given=few.token)[-1]
     assert (late["code"], 0 < int(late["waits"]) <= 3600) == (8, True)
+
+
+# What frames that no library writes come to, by grpcio's own reading of them: one that is cut counts as none,
+# one with unknown flags as an empty message, and a compressed one of no named coding is its `internal`.
+MESSAGE = encode(ADD, OF_ALICE)
+FRAMES = [
+    (b"", 12),
+    (frame(MESSAGE)[:3], 12),
+    (frame(MESSAGE)[:5], 12),
+    (frame(MESSAGE)[:-1], 12),
+    (b"\0\xff\xff\xff\xff" + MESSAGE, 8),
+    (frame(bytes(20_000)), 8),
+    (frame(gzip.compress(MESSAGE), 1), 13),
+    (frame(MESSAGE, 2), 3),
+    (frame(MESSAGE, 0xFF), 3),
+    (frame(b"grpc-status: 0\r\n", 0x80), 3),
+    (frame(MESSAGE) * 2, 12),
+    (frame(b"\xff\xff"), 3),
+    (MESSAGE, 3),
+]
+
+
+def test_hostile_frames_over_http_2_have_their_code_and_change_nothing(port: Port, made: IssuedPat) -> None:
+    bodies = [b64encode(body).decode() for body, _ in FRAMES]
+    given = json.dumps({"token": made.token, "kind": "application/grpc", "bodies": bodies})
+    lines = run("frames.mjs", f"http://127.0.0.1:{port.number}", ADD, given=given)
+    assert [(line["http"], line["code"]) for line in lines] == [(200, str(code)) for _, code in FRAMES]
+    assert ids(port.service.folder) == [made.pat.id]
+
+
+def test_what_is_no_http_2_disturbs_nobody(port: Port, made: IssuedPat) -> None:
+    greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    for number in range(60):
+        noise = Random(number).randbytes(300)
+        with (
+            socket.create_connection(("127.0.0.1", port.number), 10) as connection,
+            suppress(ConnectionError),
+        ):
+            connection.sendall((noise, greeting + noise, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")[number % 3])
+    (process,) = port.processes()
+    assert port.client()(LIST, OF_ALICE, "Bearer " + made.token).code == 0
+    assert port.processes() == [process]
 
 
 # -- the process ---------------------------------------------------------------------------------------------
