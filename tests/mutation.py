@@ -32,6 +32,7 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome
 
 TESTS = {  # of each module, those that have to notice
     "patauth/wsgi/gate.py": ["tests/unit/wsgi/test_gate.py"],
+    "patauth/wsgi/zitadel/framing.py": ["tests/unit/wsgi/zitadel/test_framing.py"],
     "patauth/model/scopes.py": ["tests/unit/model/test_scopes.py", "tests/unit/model/test_rights.py"],
     "patauth/model/rights.py": ["tests/unit/model/test_rights.py", "tests/unit/model/test_scopes.py"],
     "patauth/model/quota.py": ["tests/unit/model/test_quota.py"],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import click
 
@@ -15,6 +17,7 @@ from ..model.http_names import is_loopback
 from ..settings import SURFACE_NAMES, Settings
 from ..store.factory import open_store
 from ..store.url import StoreUrl, masked
+from ..wsgi.service.tls import Tls, read_tls
 from .context import Failure, message, named_settings, options
 from .options import Command
 
@@ -36,7 +39,23 @@ _UNREACHABLE = 5
 @click.option(
     "--threads", type=click.IntRange(1, 256), default=4, show_default=True, help="Threads in each process."
 )
-def serve(bind: str, workers: int, threads: int) -> None:
+@click.option(
+    "--grpc-bind",
+    metavar="ADDRESS",
+    help="Serve gRPC as well, in a process of its own: HOST:PORT or [IPV6]:PORT.",
+)
+@click.option("--grpc-cert", metavar="FILE", help="The certificate of the gRPC port, with its chain, in PEM.")
+@click.option("--grpc-key", metavar="FILE", help="The private key of that certificate, in PEM.")
+@click.option("--grpc-only", is_flag=True, hidden=True)  # how the command starts that process
+def serve(
+    bind: str,
+    workers: int,
+    threads: int,
+    grpc_bind: str | None,
+    grpc_cert: str | None,
+    grpc_key: str | None,
+    grpc_only: bool,
+) -> None:
     """Serve patauth's own routes, with /healthz and /readyz, on gunicorn.
 
     The routes are POST /oauth/token and those of all other surfaces; PATAUTH_SURFACES chooses fewer. On a
@@ -52,9 +71,14 @@ def serve(bind: str, workers: int, threads: int) -> None:
     flight. SIGHUP reads secret files (PATAUTH_..._FILE) again and replaces the workers without an
     interruption.
 
+    With --grpc-bind, the methods of ZITADEL's API are served over gRPC too. An address that is not loopback
+    wants --grpc-cert and --grpc-key. The client's address is that of the gRPC port's peer, whatever a proxy
+    says.
+
     \b
     Examples:
       patauth serve
+      patauth serve --grpc-bind 127.0.0.1:8001
       patauth serve --bind 0.0.0.0:8000 --workers 4 --store redis://127.0.0.1:6379/0
     """
     try:
@@ -65,26 +89,70 @@ def serve(bind: str, workers: int, threads: int) -> None:
         raise Failure("patauth serve needs gunicorn: pip install 'patauth[serve]'", 2) from None
 
     quiet = options().quiet
-    _check_bind(bind)
+    tls = _tls(grpc_bind, grpc_cert, grpc_key)
+    if grpc_only and grpc_bind is not None:
+        _serve_grpc(_settings(bind), grpc_bind, threads, tls, quiet)
+        return
+    _check_bind(bind, "--bind")
     server = Server(partial(_settings, bind), bind=bind, workers=workers, threads=threads, quiet=quiet)
     settings = server.settings
+    if grpc_bind is not None:
+        _check_grpc(grpc_bind, settings)
     _start_store(settings)
     log_to_stderr(settings, quiet=quiet)
     where = f"POST {settings.path_prefix}/oauth/token on {bind}"
     message(f"patauth serves {where}; its store is {masked(settings.store_url)}.")
     if settings.issuer is None and "PATAUTH_ISSUER" not in os.environ:
         message("Note: to publish /.well-known/..., set PATAUTH_ISSUER to the URL that clients use.")
-    server.run()
+    if grpc_bind is None:
+        server.run()
+    else:
+        # This command once more, with the interpreter's own options: they say where patauth is looked for.
+        server.run_with_grpc([sys.executable, *sys.orig_argv[1:], "--grpc-only"])
 
 
-def _check_bind(bind: str) -> None:
+def _serve_grpc(settings: Settings, bind: str, threads: int, tls: Tls | None, quiet: bool) -> None:
+    from ..wsgi.service.grpc import serve as serve_grpc
+    from ..wsgi.service.gunicorn import log_to_stderr
+
+    log_to_stderr(settings, quiet=quiet)
+    message(f"patauth serves gRPC on {bind}{' with TLS' if tls else ''}.")
+    with Authority(settings) as authority:
+        serve_grpc(authority, bind=bind, threads=threads, tls=tls)
+
+
+def _check_grpc(bind: str, settings: Settings) -> None:
+    """Raise unless gRPC can be served on an address. grpcio is not imported: gunicorn will fork."""
+    if find_spec("grpc") is None:
+        raise Failure("patauth serve --grpc-bind needs grpcio: pip install 'patauth[grpc]'", 2)
+    if "zitadel" not in settings.surfaces:
+        raise click.UsageError("--grpc-bind serves the surface zitadel; name it in PATAUTH_SURFACES too")
+    _check_bind(bind, "--grpc-bind")
+
+
+def _tls(bind: str | None, cert: str | None, key: str | None) -> Tls | None:
+    """Return the certificate of the gRPC port, None without one, which only a loopback address may be."""
+    if (cert is None) != (key is None):
+        raise click.UsageError("give --grpc-cert and --grpc-key together")
+    if cert is not None and key is not None:
+        if bind is None:
+            raise click.UsageError("--grpc-cert and --grpc-key are for --grpc-bind")
+        return read_tls(key, cert)
+    if bind is not None and not is_loopback(bind.rpartition(":")[0].strip("[]")):
+        raise click.BadParameter(
+            "give --grpc-cert and --grpc-key for an address that is not loopback", param_hint="'--grpc-bind'"
+        )
+    return None
+
+
+def _check_bind(bind: str, option: str) -> None:
     """Raise unless the address is free; gunicorn would retry for five seconds and end in a traceback."""
     if bind.startswith("unix:"):
         return
     host, colon, port = bind.rpartition(":")
     if not colon or not port.isdigit() or not 0 < int(port) < 65_536:
         raise click.BadParameter(
-            "give HOST:PORT (port 1 to 65535), [IPV6]:PORT or unix:PATH", param_hint="'--bind'"
+            "give HOST:PORT (port 1 to 65535), [IPV6]:PORT or unix:PATH", param_hint=f"'{option}'"
         )
     host = host.strip("[]")
     try:
@@ -93,7 +161,7 @@ def _check_bind(bind: str) -> None:
             pass
     except OSError as problem:
         why = os.strerror(problem.errno or 0)
-        raise Failure(f"cannot listen on {bind} ({why}); choose another address with --bind") from None
+        raise Failure(f"cannot listen on {bind} ({why}); choose another address with {option}") from None
 
 
 def _own_url(bind: str) -> str | None:

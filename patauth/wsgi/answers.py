@@ -49,12 +49,17 @@ class Answer(NamedTuple):
     status: int
     fields: Fields
     body: bytes
+    is_refusal: bool = False  # whatever the status says: a refusal in gRPC-web has 200
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send the response; HEAD gets the fields without the body. The rest of a refused upload is read."""
         start_response(f"{self.status} {HTTPStatus(self.status).phrase}", list(self.fields))
         body = [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
-        return answered(body, environ) if self.status >= 400 else body
+        return answered(body, environ) if self.status >= 400 or self.is_refusal else body
+
+    def with_fields(self, fields: Fields) -> Answer:
+        """Return the response with more fields."""
+        return Answer(self.status, [*self.fields, *fields], self.body, self.is_refusal)
 
 
 class Challenges(NamedTuple):
@@ -84,10 +89,21 @@ def json_answer(
     No cache keeps the response, or with `public_for` every cache may keep it for so many seconds.
     """
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return bytes_answer(status, body, "application/json", fields, public_for=public_for)
+
+
+def bytes_answer(
+    status: int,
+    body: bytes,
+    media_type: str,
+    fields: Iterable[tuple[str, str]] = (),
+    *,
+    public_for: int | None = None,
+) -> Answer:
+    """Return a response with a body of that type. Caches may keep it as `json_answer` says."""
     caching = _NOT_CACHED if public_for is None else [("Cache-Control", f"public, max-age={public_for}")]
     length = ("Content-Length", str(len(body)))
-    all_fields = [("Content-Type", "application/json"), length, *caching, _NO_SNIFFING, *fields]
-    return Answer(status, all_fields, body)
+    return Answer(status, [("Content-Type", media_type), length, *caching, _NO_SNIFFING, *fields], body)
 
 
 def with_body(answer: Answer, given: object) -> Answer | None:
@@ -113,7 +129,7 @@ def with_quota(answer: Answer, decision: Decision | None) -> Answer:
     """Return the answer with the fields of the quota that was charged; a 429 has those of its own quota."""
     if decision is None or answer.status == RateLimited.status:
         return answer
-    return Answer(answer.status, [*answer.fields, *quota_fields(decision)], answer.body)
+    return answer.with_fields(quota_fields(decision))
 
 
 def quota_fields(of: Decision | RateLimited) -> Fields:
@@ -193,15 +209,16 @@ def limited(error: RateLimited) -> Answer:
 
 
 def error_fields(error: PatAuthError) -> Fields:
-    """Return the fields that belong to the kind of error: Retry-After, the quota, Allow, Accept-Patch."""
+    """Return the fields that belong to the kind of error: Retry-After, the quota, Allow, Accept-…."""
     if isinstance(error, RateLimited):
         return [("Retry-After", str(error.retry_after)), *quota_fields(error)]
     if isinstance(error, Overloaded):
         return [("Retry-After", str(error.retry_after))]
     if isinstance(error, MethodNotAllowed):
         return [("Allow", error.allow)]
-    if isinstance(error, UnsupportedMediaType) and error.accept_patch:
-        return [("Accept-Patch", error.accept_patch)]
+    if isinstance(error, UnsupportedMediaType):
+        accepted = {"Accept-Patch": error.accept_patch, "Accept-Encoding": error.accept_encoding}
+        return [(name, value) for name, value in accepted.items() if value]
     return []
 
 

@@ -3,6 +3,7 @@
     query       application/x-www-form-urlencoded in UTF-8, no parameter twice
     read_form   a body of that type, or of multipart/form-data without files; at most 8 KiB
     read_json   RFC 8259, without what Python's parser accepts in addition; at most 16 KiB
+    read_bytes  any other type, as it is
 
 Whatever the bytes are, the only errors are `TooLarge` 413, `UnsupportedMediaType` 415 and `InvalidRequest`
 400, in this order where several apply. A body may hold a secret, so the text and the chain of an error repeat
@@ -26,7 +27,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.wsgi import get_input_stream
 
 from ..errors import InvalidRequest
-from .errors import TooLarge, UnsupportedMediaType
+from .errors import UNCOMPRESSED, TooLarge, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -94,6 +95,21 @@ def read_json(environ: WSGIEnvironment, *media_types: str) -> Any:
     return value
 
 
+def read_bytes(environ: WSGIEnvironment, most: int, *media_types: str) -> bytes:
+    """Return the body, of one of `media_types`, in at most `most` bytes.
+
+    Raise `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
+    """
+    body = _read(environ, most)
+    _media_type(environ, media_types)
+    return body
+
+
+def media_type_of(environ: WSGIEnvironment) -> str:
+    """Return the media type of the body in lower case and without parameters; empty if none is named."""
+    return parse_options_header(environ.get("CONTENT_TYPE"))[0].lower()
+
+
 def _read(environ: WSGIEnvironment, most: int) -> bytes:
     try:
         # One byte more than is allowed: werkzeug cuts a chunked body at its limit without an error.
@@ -112,14 +128,17 @@ def _media_type(environ: WSGIEnvironment, known: tuple[str, ...]) -> tuple[str, 
     media_type, options = parse_options_header(environ.get("CONTENT_TYPE"))
     if media_type.lower() not in known:
         _refuse_type(environ, known, f"send {' or '.join(known)}")
-    if environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity"):
-        _refuse_type(environ, known, "send the body without a Content-Encoding")
+    if environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", UNCOMPRESSED):
+        _refuse_type(environ, known, "send the body without a Content-Encoding", UNCOMPRESSED)
     return media_type.lower(), options
 
 
-def _refuse_type(environ: WSGIEnvironment, known: tuple[str, ...], text: str) -> NoReturn:
+def _refuse_type(
+    environ: WSGIEnvironment, known: tuple[str, ...], text: str, accept_encoding: str | None = None
+) -> NoReturn:
     patch = environ["REQUEST_METHOD"] == "PATCH"
-    raise UnsupportedMediaType(text, accept_patch=", ".join(known) if patch else None)
+    accept_patch = ", ".join(known) if patch else None
+    raise UnsupportedMediaType(text, accept_patch=accept_patch, accept_encoding=accept_encoding)
 
 
 # -- forms -----------------------------------------------------------------------------------------------

@@ -26,14 +26,26 @@ class TooLarge(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body has a media type that is not read here; the text says which one to send.
+    """The body has a media type or a framing that is not read here; the text says what to send.
 
     `accept_patch` lists the media types that a PATCH takes (RFC 5789 §3.1); None for other methods.
+    `accept_encoding` lists the content codings that are read (RFC 9110 §12.5.3), if the coding was wrong.
     """
 
     status = 415
     default = "send a body of another media type"
 
-    def __init__(self, description: str | None = None, *, accept_patch: str | None = None) -> None:
-        super().__init__(description)
+    def __init__(
+        self,
+        description: str | None = None,
+        *,
+        accept_patch: str | None = None,
+        accept_encoding: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(description, detail=detail)
         self.accept_patch = accept_patch
+        self.accept_encoding = accept_encoding
+
+
+UNCOMPRESSED = "identity"  # the one content coding that is read here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -63,6 +64,14 @@ WAYS: dict[str, Callable[[Authority, IssuedPat, str], int]] = {
     ),
     "ZITADEL's DELETE": lambda authority, issued, _: sent(
         authority, "DELETE", f"/management/v1/users/alice/pats/{issued.pat.id}", bearer(issued.token)
+    ),
+    "ZITADEL's method": lambda authority, issued, _: sent(
+        authority,
+        "POST",
+        "/zitadel.user.v2.UserService/RemovePersonalAccessToken",
+        bearer(issued.token),
+        data=json.dumps({"userId": "alice", "tokenId": issued.pat.id}),
+        content_type="application/json",
     ),
     "revocation of its token": lambda authority, issued, _: sent(
         authority, "POST", "/oauth/revoke", basic_of(issued), data={"token": issued.token}

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from tests.fuzz.bodies import Bodies
+from tests.fuzz.calls import Calls
 from tests.fuzz.claims import Claims
 from tests.fuzz.credentials import Credentials
 from tests.fuzz.filters import Filters
@@ -23,7 +24,7 @@ from tests.fuzz.replies import Replies
 from tests.fuzz.search import Report, Target, search
 
 TARGETS: dict[str, type[Target]] = {
-    one.name: one for one in (Bodies, Credentials, Claims, Filters, Records, Replies)
+    one.name: one for one in (Bodies, Calls, Credentials, Claims, Filters, Records, Replies)
 }
 MOST_SHOWN = 20  # outcomes of a target; the JSON has them all
 

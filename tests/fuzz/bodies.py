@@ -41,6 +41,7 @@ CREATES = [
     *(f"/{version}/personal-access-tokens" for version in ("v3", "beta", "v2024", "v2025", "v2026")),
     *("/personal-access-tokens/v1", "/management/v1/users/other/pats", "/v2/users/other/pats"),
     "/zitadel.user.v2.UserService/AddPersonalAccessToken",
+    "/zitadel.management.v1.ManagementService/AddPersonalAccessToken",
 ]
 DATE = "2030-01-20T00:00:00Z"
 SELF, OTHER = Owner("self"), Owner("other")

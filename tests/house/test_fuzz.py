@@ -19,11 +19,20 @@ from patauth.model import credentials, filters
 from patauth.store import record, scripts
 from patauth.wsgi import bodies
 from patauth.wsgi.api import structs
+from patauth.wsgi.zitadel import framing
 from tests.fuzz.__main__ import TARGETS, main
 from tests.fuzz.search import TRIES, Report, Target, TooSlow, search, smallest
 from tests.support.interventions import standing_in
 
-FEW = {"bodies": 60, "credentials": 500, "claims": 200, "filters": 300, "records": 500, "replies": 200}
+FEW = {
+    "bodies": 60,
+    "calls": 200,
+    "credentials": 500,
+    "claims": 200,
+    "filters": 300,
+    "records": 500,
+    "replies": 200,
+}
 ENOUGH = 4000  # inputs to find what is planted; most are found by a tenth of it
 
 
@@ -71,6 +80,11 @@ def test_a_seed_makes_the_same_inputs_each_time(target: Target) -> None:
 def test_a_body_that_ends_in_a_500_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "_check_depth", lambda text: None)
     assert "status=500" in failure(found("bodies"))
+
+
+def test_a_frame_that_ends_in_a_500_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "HEAD_BYTES", 4)
+    assert "status=500" in failure(found("calls"))
 
 
 def test_a_secret_in_an_answer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,9 @@ class Service:
         )
 
     def workers(self) -> set[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return set(map(int, children.split()))
+        """The children, those too that a thread of the service has started."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return {int(child) for task in tasks for child in task.read_text().split()}
 
     def said(self) -> str:
         return (self.folder / "err").read_text() + (self.folder / "out").read_text()

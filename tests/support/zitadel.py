@@ -50,7 +50,7 @@ NOW = "2030-01-01T00:00:00Z"
 MY, ALL = "idn:my-personal-access-tokens:manage", "idn:all-personal-access-tokens:manage"
 
 
-CODES = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 409: 6, 413: 3, 415: 3, 500: 13, 503: 14}
+CODES = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 409: 6, 413: 8, 415: 12, 500: 13, 503: 14}
 
 
 WORDS = {
@@ -58,6 +58,7 @@ WORDS = {
     5: "not_found",
     6: "already_exists",
     7: "permission_denied",
+    8: "resource_exhausted",
     9: "failed_precondition",
     12: "unimplemented",
     13: "internal",

@@ -36,15 +36,17 @@ class Admitted(NamedTuple):
 
 
 def identify_caller(
-    environ: WSGIEnvironment, site: Site, *, clock: Callable[[], float] = time.time
+    environ: WSGIEnvironment, site: Site, *, ending: bool = False, clock: Callable[[], float] = time.time
 ) -> Admitted:
     """Return who sends this request. When credentials are refused, nothing else is tried.
+
+    `ending`: the request ends something, as each DELETE does.
 
     Raise as `Authority.authenticate`, `MissingCredentials` for nobody, `RateLimited` for the person quota,
     `Forbidden` for a person of another tenant, from another origin or without a CSRF token, and
     `PatAuthError` (500) where `identify` fails.
     """
-    ending = environ["REQUEST_METHOD"] == "DELETE"
+    ending = ending or environ["REQUEST_METHOD"] == "DELETE"
     if site.identify is None or site.carried(environ):
         return Admitted(*site.authenticate(environ, ending=ending), None)
 

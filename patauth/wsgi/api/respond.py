@@ -31,12 +31,15 @@ def respond(
     operations: Mapping[str, Callable[[C], Answer]],
     call: Callable[[Caller], C],
     render: Callable[[PatAuthError], Answer],
+    *,
+    ending: bool = False,
 ) -> Answer:
     """Return the answer to a request, with the fields of the quota that was charged. Raise nothing.
 
     `operations` are by method, in the order of Allow; GET answers HEAD too. `call` makes what an operation
     gets, once the caller is admitted, and may raise what an operation may raise. `render` makes the answer to
-    an error; an exception that is no `PatAuthError` is logged and becomes a 500.
+    an error; an exception that is no `PatAuthError` is logged and becomes a 500. `ending`: the request ends
+    something, as each DELETE does.
     """
     decision: Decision | None = None
     try:
@@ -44,10 +47,10 @@ def respond(
         operation = operations.get("GET" if method == "HEAD" else method)
         if operation is None:
             raise MethodNotAllowed(_allow(operations))
-        caller, decision, csrf_token = identify_caller(environ, site)
+        caller, decision, csrf_token = identify_caller(environ, site, ending=ending)
         answer = operation(call(caller))
         if csrf_token is not None:
-            answer = Answer(answer.status, [*answer.fields, (CSRF_FIELD, csrf_token)], answer.body)
+            answer = answer.with_fields([(CSRF_FIELD, csrf_token)])
     except PatAuthError as error:
         answer = render(error)
     except Exception as problem:

@@ -133,8 +133,9 @@ def _header(description: str, **schema: Any) -> dict[str, Any]:
 
 
 HEADERS: Mapping[str, dict[str, Any]] = {
-    "Allow": _header("The methods of this path (RFC 9110 §10.2.1)."),
+    "Accept-Encoding": _header("The content codings that are read, if that of the body is not one of them."),
     "Accept-Patch": _header("The media types that a PATCH takes (RFC 5789 §3.1)."),
+    "Allow": _header("The methods of this path (RFC 9110 §10.2.1)."),
     "Content-Language": _header("The language of `messages` (RFC 9110 §8.5)."),
     "RateLimit": _header(
         "What is left of the quota, and in how many seconds more is available"
@@ -189,12 +190,13 @@ REFUSALS: Mapping[str, str] = {
 }
 _CHALLENGE = ("WWW-Authenticate",)
 _WAIT = ("Retry-After",)
+_CODINGS = ("Accept-Encoding",)
 
 
 def refusal(status: str, content: Schema, *always: str) -> dict[str, Any]:
     """Return the response of a refusal with the headers that every dialect sends; `always` adds to them."""
     required = {"401": _CHALLENGE, "429": _WAIT, "503": _WAIT}.get(status, ())
-    maybe = _CHALLENGE if status == "403" else ()
+    maybe = {"403": _CHALLENGE, "415": _CODINGS}.get(status, ())
     return answer(REFUSALS[status], content, always=[*always, *required], maybe=[*maybe, *QUOTA])
 
 
@@ -205,7 +207,7 @@ def responses(*names: str) -> dict[str, Any]:
 
 QUOTA = ("RateLimit", "RateLimit-Policy")
 # Headers that an answer may have. They are references, which cannot say that a header is required.
-SHARED = (*QUOTA, "WWW-Authenticate", "X-CSRF-Token", "X-Total-Count")
+SHARED = (*QUOTA, *_CODINGS, "WWW-Authenticate", "X-CSRF-Token", "X-Total-Count")
 
 SCHEMAS: Mapping[str, Schema] = {
     "RateLimited": {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from ...settings import Settings
 from ..redaction import Redaction
 from ..request import client_address
 from .app import Standalone
+from .grpc_process import GrpcProcess
 
 _log = logging.getLogger("patauth")
 
@@ -56,6 +57,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self, read_settings: Callable[[], Settings], *, bind: str, workers: int, threads: int, quiet: bool
     ) -> None:
         self._read_settings = read_settings
+        self._grpc: GrpcProcess | None = None
         self.settings = read_settings()
         self._options = {
             "bind": bind,
@@ -63,12 +65,22 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "threads": threads,
             "loglevel": "warning" if quiet else "info",
             "accesslog": None if quiet else "-",
+            "on_exit": self._stop_grpc,
         }
         super().__init__()
         try:
             self.cfg.address  # noqa: B018 - read here, so that a wrong address is an error at once
         except RuntimeError as problem:
             raise ConfigurationError(f"bind: {problem}") from None
+
+    def run_with_grpc(self, command: Sequence[str]) -> None:
+        """Run, and keep a command running that serves gRPC."""
+        self._grpc = GrpcProcess(command)
+        self.run()
+
+    def _stop_grpc(self, server: Any) -> None:
+        if self._grpc is not None:
+            self._grpc.stop()
 
     def load_config(self) -> None:
         """Set gunicorn's options. gunicorn calls this at the start and at each reload."""
@@ -83,6 +95,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             self.settings = self._read_settings()
         except PatAuthError as problem:
             _log.error("the new settings cannot be used, so the old ones stay: %s", problem)
+        else:
+            if self._grpc is not None:
+                self._grpc.restart()
         self.callable = None
         super().reload()
 

@@ -1,10 +1,11 @@
-"""One request to ZITADEL's API: the organisation that it acts in, and what both versions do with PATs."""
+"""What both versions of ZITADEL's API do with PATs, and the organisation that a request acts in."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from ...errors import InvalidRequest, NotFound
 from ...model import dates
@@ -17,53 +18,41 @@ from ...operations.create import NewPat, create
 from ...operations.listing import Listing, list_pats
 from ...operations.operations import Operations
 from ...operations.permissions import Actor
-from ..answers import Answer
-from ..errors import UnsupportedMediaType
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-_FRAMED = re.compile(r"\s*application/(grpc|connect\+|proto)", re.IGNORECASE)
+Content = dict[str, Any]  # a message as it is in JSON, by protobuf's mapping
 
 
-class Call(NamedTuple):
-    """Holds one admitted request. The ids are those of the path, empty where the path has none."""
+class Operation(NamedTuple):
+    """Names the type of a request, and what answers one.
 
-    environ: WSGIEnvironment
-    actor: Actor  # in the organisation that the request acts in
-    user_id: str
-    token_id: str
-
-    def is_own(self, user_id: str) -> bool:
-        """Return whether a user of the organisation is the caller. Equal ids elsewhere are other users."""
-        owner = self.actor.owner
-        return owner is not None and owner.id == user_id
-
-
-Operation = Callable[[Call], Answer]
-
-
-def admitted(
-    environ: WSGIEnvironment, operations: Operations, caller: Caller, user_id: str, token_id: str
-) -> Call:
-    """Return the call of an admitted caller, in the organisation that `x-zitadel-orgid` names, or in theirs.
-
-    Raise `InvalidRequest`, `Forbidden`, and `UnsupportedMediaType` for gRPC, which is not served.
+    The actor is in the organisation that the request acts in. `ending`: the operation ends something.
     """
-    if _FRAMED.match(environ.get("CONTENT_TYPE") or ""):
-        raise UnsupportedMediaType(
-            "gRPC, gRPC-web, Connect streams and protobuf are not served here; send application/json"
-        )
-    organisation = environ.get("HTTP_X_ZITADEL_ORGID")
+
+    request: type[msgspec.Struct]
+    run: Callable[[Actor, Any], Content]
+    ending: bool = False
+
+
+def acting(operations: Operations, caller: Caller, organisation: str | None) -> Actor:
+    """Return a caller in the organisation that `x-zitadel-orgid` names, or with None in their own.
+
+    Raise `InvalidRequest`, `Forbidden`.
+    """
     if organisation is None:
-        return Call(environ, operations.actor(caller), user_id, token_id)
+        return operations.actor(caller)
     # A server joins with commas what was sent in two fields of one name.
     if "," in organisation:
         raise InvalidRequest("name one organisation, once", field="tenant")
-    return Call(environ, operations.actor_in(organisation, caller), user_id, token_id)
+    return operations.actor_in(organisation, caller)
 
 
-def add(call: Call, user_id: str, expires: str | None) -> IssuedPat:
+def is_own(actor: Actor, user_id: str) -> bool:
+    """Return whether a user of the organisation is the caller. Equal ids elsewhere are other users."""
+    owner = actor.owner
+    return owner is not None and owner.id == user_id
+
+
+def add(actor: Actor, user_id: str, expires: str | None) -> IssuedPat:
     """Create a PAT. A request has no name and no scopes: the name is made up, the scopes are the caller's."""
     check_id(user_id, "userId")
     expires_ms = None if expires is None else dates.parse_ms(expires, "expirationDate")
@@ -74,40 +63,40 @@ def add(call: Call, user_id: str, expires: str | None) -> IssuedPat:
         expiry=Expiry(at_ms=expires_ms),
         never_acknowledged=expires_ms is None,  # in this API, a request without a date asks for it
     )
-    return create(call.actor, new)
+    return create(actor, new)
 
 
-def find(call: Call, user_id: str, token_id: str) -> PersonalAccessToken:
+def find(actor: Actor, user_id: str, token_id: str) -> PersonalAccessToken:
     """Return a PAT of this user. Raise `NotFound`, `Forbidden`."""
     check_id(user_id, "userId")
-    pat = lifecycle.get(call.actor, token_id)
+    pat = lifecycle.get(actor, token_id)
     if pat.owner.id != user_id:
         raise NotFound
     return pat
 
 
-def remove(call: Call, user_id: str, token_id: str) -> PersonalAccessToken:
+def remove(actor: Actor, user_id: str, token_id: str) -> PersonalAccessToken:
     """Delete a PAT of this user, and return it as it was before. Raise `NotFound`, `Forbidden`."""
     check_id(user_id, "userId")
     try:
-        pat = lifecycle.get(call.actor, token_id)
+        pat = lifecycle.get(actor, token_id)
     except NotFound:
         # The deletion finds nothing either, but returns only once an earlier deletion is durable.
-        lifecycle.delete(call.actor, token_id)
+        lifecycle.delete(actor, token_id)
         raise
     if pat.owner.id != user_id:
         raise NotFound
-    lifecycle.delete(call.actor, token_id)
+    lifecycle.delete(actor, token_id)
     return pat
 
 
 def listed(
-    call: Call, user_id: str | None, filters: Filter | None, sorter: Sorter, offset: int, limit: int
+    actor: Actor, user_id: str | None, filters: Filter | None, sorter: Sorter, offset: int, limit: int
 ) -> Listing:
     """Return PATs of a user, or with None of the organisation, and how many there are in all."""
     return list_pats(
-        call.actor,
-        owner_id="me" if user_id is not None and call.is_own(user_id) else user_id,
+        actor,
+        owner_id="me" if user_id is not None and is_own(actor, user_id) else user_id,
         filters=filters,
         sort=[sorter],
         offset=offset,

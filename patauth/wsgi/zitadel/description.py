@@ -33,12 +33,13 @@ from .fields import MAX_UINT64, Page
 
 _TAG = "ZITADEL"
 _ABOUT = words(f"""
-    ZITADEL's management API, version 1, and version 2 over REST and Connect (unary, JSON). A user is the
-    owner of PATs, an organisation the tenant; rights are as in the API of Identity Security Cloud. Requests
-    and answers follow protobuf's JSON mapping: null means that a field is left out, numbers of 64 bits are
+    ZITADEL's management API, versions 1 and 2, over REST and Connect (unary, JSON). A user is the owner
+    of PATs, an organisation the tenant; rights are as in the API of Identity Security Cloud. Requests and
+    answers follow protobuf's JSON mapping: null means that a field is left out, numbers of 64 bits are
     texts in answers, zero values are left out, and requests may also spell names as the .proto file does
-    (snake_case). Unknown fields are refused. A body is read up to {MAX_JSON} bytes. gRPC and gRPC-web are not
-    served: 415.
+    (snake_case). Unknown fields are refused. A body is read up to {MAX_JSON} bytes. The paths of Connect
+    also take its protobuf (application/proto) and gRPC-web, which this document does not describe. gRPC
+    has a port of its own: 415 here.
 """)
 
 _ALWAYS = ("400", "401", "403", "415", "429", "500", "503")
@@ -47,6 +48,9 @@ _ALWAYS = ("400", "401", "403", "415", "429", "500", "503")
 
 _EXPIRY: Schema = {"description": "In the future. Null or left out: never, where policy allows it."}
 _USER: Schema = {"description": "The user's id.", **OWNER_ID}
+_IDS = {"userId": _USER, "tokenId": PAT_ID}
+# A request over REST -> the same one over Connect, which names the user itself.
+_CONNECT = {"ZitadelAdd": "ConnectAddV1", "ZitadelSearch": "ConnectSearchV1", "ZitadelAddV2": "ConnectAdd"}
 
 
 def _request_schemas(settings: Settings) -> dict[str, Schema]:
@@ -54,8 +58,12 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
     most_v2 = min(v2.MAX_LIMIT, most)
     usual = min(v2.USUAL_LIMIT, most)
     found = schemas(
-        {"ZitadelAdd": v1.Add, "ZitadelSearch": v1.Search, "ZitadelPage": Page},
-        {"ZitadelAdd": {"expirationDate": _EXPIRY}},
+        {"ZitadelAdd": v1.Add, "ZitadelOne": v1.One, "ZitadelSearch": v1.Search, "ZitadelPage": Page},
+        {
+            "ZitadelAdd": {"userId": _USER, "expirationDate": _EXPIRY},
+            "ZitadelOne": _IDS,
+            "ZitadelSearch": {"userId": _USER},
+        },
     )
     # Both versions have the same type, with other limits.
     page = found.pop("ZitadelPage")
@@ -71,11 +79,8 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
             "ZitadelPageV2": Page,
         },
         {
-            "ZitadelAddV2": {
-                "userId": {**_USER, "description": "As in the path."},
-                "expirationDate": _EXPIRY,
-            },
-            "ZitadelRemoveV2": {"userId": _USER, "tokenId": PAT_ID},
+            "ZitadelAddV2": {"userId": _USER, "expirationDate": _EXPIRY},
+            "ZitadelRemoveV2": _IDS,
             "ZitadelById": {"id": OWNER_ID},
             "ZitadelSearchV2": {"filters": {"description": "All have to match."}},
         },
@@ -86,9 +91,9 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
     criteria = {f"Zitadel{name[0].upper()}{name[1:]}": name for name in criterion["properties"]}
     found |= {title: _only(criterion, name) for title, name in criteria.items()}
     found["ZitadelCriterion"] = {"description": criterion["description"], "anyOf": list(map(ref, criteria))}
-    add = found["ZitadelAddV2"]
-    to = {**add["properties"], "userId": {"type": "string", **_USER}}
-    found["ConnectAdd"] = {**add, "properties": to, "required": ["userId"]}
+    for over_rest, over_connect in _CONNECT.items():
+        found[over_connect] = found[over_rest]
+        found[over_rest] = _below_a_user(found[over_rest])
     return found
 
 
@@ -99,6 +104,14 @@ def _only(schema: Schema, given: str) -> Schema:
         for name, member in schema["properties"].items()
     }
     return {"type": "object", "properties": members, "required": [given], "additionalProperties": False}
+
+
+def _below_a_user(schema: Schema) -> Schema:
+    """Return the schema of a body below a path with the user's id, which the body need not repeat."""
+    text = {**schema["properties"]["userId"], "description": "As in the path."}
+    user = {"anyOf": [text, {"type": "null"}]}
+    kept = {name: value for name, value in schema.items() if name != "required"}
+    return {**kept, "properties": {**schema["properties"], "userId": user}}
 
 
 def _page(schema: Schema, usual: int, most: int) -> Schema:
@@ -137,16 +150,11 @@ def describe(authority: Authority) -> Description:
     paths = {
         f"{users}{{userId}}/pats": _path("userId", post=_add("V1", "ZitadelAdd", "ZitadelAdded")),
         f"{users}{{userId}}/pats/_search": _path(
-            "userId", post=_search("V1", "ZitadelSearch", "ZitadelFound", "Newest first unless `asc`.")
+            "userId", post=_search("V1", "ZitadelSearch", "ZitadelFound", _NEWEST)
         ),
         f"{users}{{userId}}/pats/{{tokenId}}": _path(
             *("userId", "tokenId"),
-            get=_operation(
-                "getUserPatV1",
-                "Get a user's PAT",
-                answer("The PAT.", ref("ZitadelGot"), maybe=["X-CSRF-Token", *QUOTA]),
-                ["404"],
-            ),
+            get=_get("V1"),
             delete=_remove("V1", "ZitadelRemoved"),
         ),
         f"{users_v2}{{userId}}/pats": _path("userId", post=_add("V2", "ZitadelAddV2", "ZitadelAddedV2")),
@@ -156,15 +164,25 @@ def describe(authority: Authority) -> Description:
         f"{users_v2}pats/search": _path(post=_search("V2", "ZitadelSearchV2", "ZitadelFoundV2", _ORDER)),
     }
     connect = {
-        "AddPersonalAccessToken": _add("Connect", "ConnectAdd", "ZitadelAddedV2"),
-        "RemovePersonalAccessToken": _remove("Connect", "ZitadelRemovedV2", "ZitadelRemoveV2"),
-        "ListPersonalAccessTokens": _search("Connect", "ZitadelSearchV2", "ZitadelFoundV2", _ORDER),
+        v1.SERVICE: {
+            "AddPersonalAccessToken": _add("ConnectV1", "ConnectAddV1", "ZitadelAdded"),
+            "GetPersonalAccessTokenByIDs": _get("ConnectV1", "ZitadelOne"),
+            "ListPersonalAccessTokens": _search("ConnectV1", "ConnectSearchV1", "ZitadelFound", _NEWEST),
+            "RemovePersonalAccessToken": _remove("ConnectV1", "ZitadelRemoved", "ZitadelOne"),
+        },
+        v2.SERVICE: {
+            "AddPersonalAccessToken": _add("Connect", "ConnectAdd", "ZitadelAddedV2"),
+            "RemovePersonalAccessToken": _remove("Connect", "ZitadelRemovedV2", "ZitadelRemoveV2"),
+            "ListPersonalAccessTokens": _search("Connect", "ZitadelSearchV2", "ZitadelFoundV2", _ORDER),
+        },
     }
-    for name, described in connect.items():
-        paths[f"{settings.path_prefix}{v2.SERVICE}{name}"] = _path(post=described)
+    for service, methods in connect.items():
+        for name, described in methods.items():
+            paths[settings.path_prefix + service + name] = _path(post=described)
     return Description({"name": _TAG, "description": _ABOUT}, paths, found, RESPONSES)
 
 
+_NEWEST = "Newest first unless `asc`."
 _ORDER = "Sorted by `sortingColumn` or else by creation, descending unless `asc`."
 
 
@@ -179,6 +197,18 @@ def _add(version: str, request: str, done: str) -> dict[str, Any]:
         answer("The PAT, with its token.", ref(done), maybe=QUOTA),
         ["409", "413"],
         about="Its name is made up, its scopes are the caller's own, its lifetime is at most the caller's.",
+        request=request,
+    )
+
+
+def _get(version: str, request: str | None = None) -> dict[str, Any]:
+    # What is sent by POST is no answer to a person's GET, and so brings no CSRF token.
+    maybe = QUOTA if request else ["X-CSRF-Token", *QUOTA]
+    return _operation(
+        f"getUserPat{version}",
+        "Get a user's PAT",
+        answer("The PAT.", ref("ZitadelGot"), maybe=maybe),
+        ["404", *(["413"] if request else [])],
         request=request,
     )
 
@@ -207,7 +237,7 @@ def _operation(
     about: str | None = None,
     request: str | None = None,
 ) -> dict[str, Any]:
-    family = "Connect" if name.endswith("Connect") else "Zitadel"
+    family = "Connect" if "Connect" in name else "Zitadel"
     answers = {"200": done, **responses(*(family + status for status in {*_ALWAYS, *refusals}))}
     more = {"requestBody": body({"application/json": ref(request)})} if request else {}
     return operation(name, summary, _TAG, answers, about, **more)

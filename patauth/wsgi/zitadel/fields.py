@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -20,16 +20,13 @@ from ...errors import InvalidRequest
 from ...model import dates
 from ...model.pat import PersonalAccessToken
 from ..api.structs import as_struct
-from ..bodies import read_json
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 # A PAT that never expires is shown with this date. One that expires in the milliseconds after it is shown and
 # compared as if it never did, because a client cannot tell the two apart.
 NEVER_MS = dates.LATEST - 999
 MAX_UINT64 = 2**64 - 1
 
+_AFTER_UNDERSCORE = re.compile(r"_([a-z0-9])")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
 
 UInt64 = Annotated[
@@ -55,37 +52,32 @@ class Page(msgspec.Struct, forbid_unknown_fields=True):
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def read(environ: WSGIEnvironment, kind: type[S], camel: Mapping[str, str]) -> S:
-    """Return the body of a request as a `kind`. `camel` maps its names in snake_case to those in camelCase.
+def request_of(content: Any, kind: type[S], ids: Mapping[str, str]) -> S:
+    """Return a message as a `kind`. `ids` are those of the path, which the message may repeat.
 
-    Raise `InvalidRequest`, `TooLarge`, `UnsupportedMediaType`.
+    Raise `InvalidRequest`.
     """
-    return as_struct(_renamed(read_json(environ, "application/json"), camel), kind)
+    message = _in_camel(content)
+    if isinstance(message, dict):
+        for name, value in ids.items():
+            if message.setdefault(name, value) != value:
+                raise InvalidRequest("give the id that is in the path, or leave it out", field=name)
+    return as_struct(message, kind)
 
 
-def names_of(*kinds: type[msgspec.Struct]) -> dict[str, str]:
-    """Return the names of fields that differ in snake_case and camelCase, as a mapping of the two."""
-    return {
-        name: wire
-        for kind in kinds
-        for name, wire in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
-        if name != wire
-    }
-
-
-def _renamed(value: Any, camel: Mapping[str, str]) -> Any:
+def _in_camel(value: Any) -> Any:
     if isinstance(value, list):
-        return [_renamed(item, camel) for item in value]
+        return [_in_camel(item) for item in value]
     if not isinstance(value, dict):
         return value
     found: dict[str, Any] = {}
     for name, item in value.items():
         if item is None:  # the field is left out
             continue
-        wire = camel.get(name, name)
+        wire = _AFTER_UNDERSCORE.sub(lambda match: match[1].upper(), name)
         if wire in found:
             raise InvalidRequest("this is given in both spellings; give it once", field=wire)
-        found[wire] = _renamed(item, camel)
+        found[wire] = _in_camel(item)
     return found
 
 

@@ -17,70 +17,78 @@ import msgspec
 from ...model.filters import Sorter
 from ...model.pat import PersonalAccessToken, check_id
 from ...operations.listing import now, tenant_sequence
-from ..answers import Answer, json_answer
-from .call import Call, Operation, add, find, listed, remove
-from .fields import Page, Timestamp, expiry, filled, instant, names_of, page_of, read
+from ...operations.permissions import Actor
+from .call import Content, Operation, add, find, listed, remove
+from .fields import Page, Timestamp, expiry, filled, instant, page_of
 
 PATH = "/management/v1/users/"
+SERVICE = "/zitadel.management.v1.ManagementService/"
 
-# -- request bodies ------------------------------------------------------------------------------------------
+# -- requests ------------------------------------------------------------------------------------------------
 
 
 class Add(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    user_id: str
     expiration_date: Timestamp = None
 
 
-class Search(msgspec.Struct, forbid_unknown_fields=True):
+class One(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    user_id: str
+    token_id: str
+
+
+class Search(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    user_id: str
     query: Page | None = None
-
-
-_CAMEL = names_of(Add, Search, Page)
 
 
 # -- operations ----------------------------------------------------------------------------------------------
 
 
-def _add(call: Call) -> Answer:
-    issued = add(call, call.user_id, read(call.environ, Add, _CAMEL).expiration_date)
-    content = {"tokenId": issued.pat.id, "token": issued.token, "details": _details(issued.pat)}
-    return json_answer(200, content)
+def _add(actor: Actor, request: Add) -> Content:
+    issued = add(actor, request.user_id, request.expiration_date)
+    return {"tokenId": issued.pat.id, "token": issued.token, "details": _details(issued.pat)}
 
 
-def _get(call: Call) -> Answer:
-    return json_answer(200, {"token": _shown(find(call, call.user_id, call.token_id))})
+def _get(actor: Actor, request: One) -> Content:
+    return {"token": _shown(find(actor, request.user_id, request.token_id))}
 
 
-def _search(call: Call) -> Answer:
-    query = read(call.environ, Search, _CAMEL).query
-    most = call.actor.settings.page_limit_zitadel
+def _search(actor: Actor, request: Search) -> Content:
+    query = request.query
+    most = actor.settings.page_limit_zitadel
     offset, limit = page_of(query, "query", most, most)
     ascending = query is not None and bool(query.asc)
-    user_id = check_id(call.user_id, "userId")
+    user_id = check_id(request.user_id, "userId")
     # Read before the list, so that the list has every change that the sequence counts.
-    sequence = tenant_sequence(call.actor)
-    pats = listed(call, user_id, None, Sorter("created", not ascending), offset, limit)
+    sequence = tenant_sequence(actor)
+    pats = listed(actor, user_id, None, Sorter("created", not ascending), offset, limit)
     details = {
         "totalResult": str(pats.total),
         "processedSequence": str(sequence),
-        "viewTimestamp": instant(pats[0].read_ms if pats else now(call.actor)),
+        "viewTimestamp": instant(pats[0].read_ms if pats else now(actor)),
     }
-    return json_answer(200, filled({"details": filled(details), "result": [_shown(pat) for pat in pats]}))
+    return filled({"details": filled(details), "result": [_shown(pat) for pat in pats]})
 
 
-def _remove(call: Call) -> Answer:
-    pat = remove(call, call.user_id, call.token_id)
+def _remove(actor: Actor, request: One) -> Content:
+    pat = remove(actor, request.user_id, request.token_id)
     details = {
         "sequence": str(pat.sequence + 1),  # the removal is the last change
         "changeDate": instant(pat.read_ms),
         "resourceOwner": pat.tenant,
     }
-    return json_answer(200, {"details": details})
+    return {"details": details}
 
 
-# Operations by method, in the order of Allow.
-COLLECTION: dict[str, Operation] = {"POST": _add}
-SEARCH: dict[str, Operation] = {"POST": _search}
-ONE: dict[str, Operation] = {"GET": _get, "DELETE": _remove}
+ADD, GET = Operation(Add, _add), Operation(One, _get)
+SEARCH, REMOVE = Operation(Search, _search), Operation(One, _remove, ending=True)
+METHODS = {
+    "AddPersonalAccessToken": ADD,
+    "GetPersonalAccessTokenByIDs": GET,
+    "ListPersonalAccessTokens": SEARCH,
+    "RemovePersonalAccessToken": REMOVE,
+}
 
 
 # -- answers -------------------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ from ...errors import InvalidRequest
 from ...model import dates, filters
 from ...model.filters import Filter, Sorter
 from ...model.pat import PersonalAccessToken, check_id
-from ..answers import Answer, json_answer
-from .call import Call, Operation, add, listed, remove
-from .fields import NEVER_MS, Page, Timestamp, expiry, filled, instant, names_of, page_of, read
+from ...operations.permissions import Actor
+from .call import Content, Operation, add, is_own, listed, remove
+from .fields import NEVER_MS, Page, Timestamp, expiry, filled, instant, page_of
 
 PATH = "/v2/users/"
 SERVICE = "/zitadel.user.v2.UserService/"
@@ -47,11 +47,11 @@ def _enum(prefix: str, words: Sequence[str]) -> msgspec.Meta:
     return msgspec.Meta(extra_json_schema={"enum": [prefix + word for word in words]})
 
 
-# -- request bodies ------------------------------------------------------------------------------------------
+# -- requests ------------------------------------------------------------------------------------------------
 
 
 class Add(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    user_id: str | None = None
+    user_id: str
     expiration_date: Timestamp = None
 
 
@@ -85,60 +85,36 @@ class Search(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     filters: list[Criterion] | None = None
 
 
-_CAMEL = names_of(Add, Remove, ByTime, ById, Criterion, Search, Page)
-
-
 # -- operations ----------------------------------------------------------------------------------------------
 
 
-def _add(call: Call) -> Answer:
-    body = read(call.environ, Add, _CAMEL)
-    user_id = call.user_id or body.user_id or ""
-    if body.user_id is not None and body.user_id != user_id:
-        raise InvalidRequest("give the id that is in the path, or leave it out", field="userId")
-    issued = add(call, user_id, body.expiration_date)
-    return json_answer(
-        200,
-        {"creationDate": instant(issued.pat.created_ms), "tokenId": issued.pat.id, "token": issued.token},
-    )
+def _add(actor: Actor, request: Add) -> Content:
+    issued = add(actor, request.user_id, request.expiration_date)
+    return {"creationDate": instant(issued.pat.created_ms), "tokenId": issued.pat.id, "token": issued.token}
 
 
-def _remove(call: Call) -> Answer:
-    return _removed(remove(call, call.user_id, call.token_id))
+def _remove(actor: Actor, request: Remove) -> Content:
+    return {"deletionDate": instant(remove(actor, request.user_id, request.token_id).read_ms)}
 
 
-def _remove_by_body(call: Call) -> Answer:
-    body = read(call.environ, Remove, _CAMEL)
-    return _removed(remove(call, body.user_id, body.token_id))
-
-
-def _removed(pat: PersonalAccessToken) -> Answer:
-    return json_answer(200, {"deletionDate": instant(pat.read_ms)})
-
-
-def _list(call: Call) -> Answer:
-    body = read(call.environ, Search, _CAMEL)
-    setting = call.actor.settings.page_limit_zitadel
-    offset, limit = page_of(body.pagination, "pagination", min(USUAL_LIMIT, setting), min(MAX_LIMIT, setting))
-    ascending = body.pagination is not None and bool(body.pagination.asc)
-    column = _known(body.sorting_column, _COLUMN, tuple(_COLUMNS), "sortingColumn")
-    user_id, parts = _criteria(call, body.filters or [])
-    sorter = Sorter(_COLUMNS[column], not ascending)
-    pats = listed(call, user_id, filters.every(parts), sorter, offset, limit)
+def _search(actor: Actor, request: Search) -> Content:
+    page, setting = request.pagination, actor.settings.page_limit_zitadel
+    offset, limit = page_of(page, "pagination", min(USUAL_LIMIT, setting), min(MAX_LIMIT, setting))
+    column = _known(request.sorting_column, _COLUMN, tuple(_COLUMNS), "sortingColumn")
+    user_id, parts = _criteria(actor, request.filters or [])
+    sorter = Sorter(_COLUMNS[column], page is None or not page.asc)
+    pats = listed(actor, user_id, filters.every(parts), sorter, offset, limit)
     pagination = {"totalResult": str(pats.total), "appliedLimit": str(limit)}
-    return json_answer(
-        200, filled({"pagination": filled(pagination), "result": [_shown(pat) for pat in pats]})
-    )
+    return filled({"pagination": filled(pagination), "result": [_shown(pat) for pat in pats]})
 
 
-CONNECT: dict[str, Operation] = {
-    "AddPersonalAccessToken": _add,
-    "RemovePersonalAccessToken": _remove_by_body,
-    "ListPersonalAccessTokens": _list,
+ADD, SEARCH = Operation(Add, _add), Operation(Search, _search)
+REMOVE = Operation(Remove, _remove, ending=True)
+METHODS = {
+    "AddPersonalAccessToken": ADD,
+    "RemovePersonalAccessToken": REMOVE,
+    "ListPersonalAccessTokens": SEARCH,
 }
-COLLECTION: dict[str, Operation] = {"POST": _add}
-SEARCH: dict[str, Operation] = {"POST": _list}
-ONE: dict[str, Operation] = {"DELETE": _remove}
 
 
 # -- filters: all of them have to match ----------------------------------------------------------------------
@@ -146,7 +122,7 @@ ONE: dict[str, Operation] = {"DELETE": _remove}
 _NOTHING = filters.between("created", 1, 0)
 
 
-def _criteria(call: Call, given: Sequence[Criterion]) -> tuple[str | None, list[Filter]]:
+def _criteria(actor: Actor, given: Sequence[Criterion]) -> tuple[str | None, list[Filter]]:
     """Return the id of the user whose PATs are asked for (None: all users), and the conditions on them."""
     users: list[str] = []
     parts: list[Filter] = []
@@ -159,7 +135,7 @@ def _criteria(call: Call, given: Sequence[Criterion]) -> tuple[str | None, list[
             case [("expiration_date_filter", ByTime() as moment)]:
                 parts.append(_range("expirationDate", moment, f"{field}.expirationDateFilter"))
             case [("organization_id_filter", ById(wanted))]:
-                if check_id(wanted, f"{field}.organizationIdFilter.id") != call.actor.settings.tenant:
+                if check_id(wanted, f"{field}.organizationIdFilter.id") != actor.settings.tenant:
                     parts.append(_NOTHING)
             case [("token_id_filter", ById(wanted))]:
                 parts.append(filters.with_id(check_id(wanted, f"{field}.tokenIdFilter.id")))
@@ -170,7 +146,7 @@ def _criteria(call: Call, given: Sequence[Criterion]) -> tuple[str | None, list[
     if len(set(users)) > 1:  # no PAT has two users
         parts.append(_NOTHING)
     # The caller's own PATs need the smallest right, so their id comes first.
-    users.sort(key=lambda user_id: not call.is_own(user_id))
+    users.sort(key=lambda user_id: not is_own(actor, user_id))
     return (users[0] if users else None), parts
 
 

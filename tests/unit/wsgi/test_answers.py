@@ -15,6 +15,7 @@ from patauth import errors
 from patauth.model.quota import Decision, Quota
 from patauth.wsgi.answers import (
     NO_CONTENT,
+    Answer,
     Challenges,
     gate_error,
     json_answer,
@@ -43,6 +44,29 @@ TREE = [
 OFFERED = Challenges("x", ("basic", "bearer"))
 ALLOWED = Decision(True, "requests", Quota(5, 10), 2_000_000, 0)
 REFUSED = Decision(False, "requests", Quota(5, 10), 0, 2_500_000)
+
+
+def test_more_fields_change_nothing_else() -> None:
+    for answer in (json_answer(200, {}), Answer(200, [("A", "b")], b"c", is_refusal=True)):
+        more = with_quota(answer, ALLOWED)
+        assert more == (
+            answer.status,
+            [*answer.fields, *quota_fields(ALLOWED)],
+            answer.body,
+            answer.is_refusal,
+        )
+
+
+def test_the_rest_of_a_request_is_read_after_a_refusal_alone() -> None:
+    """What reads it is the `close()` of the body (drain.py)."""
+    upload = {"gunicorn.socket": None, "CONTENT_LENGTH": "9", "SERVER_PROTOCOL": "HTTP/1.1"}
+    for answer, reads in (
+        (json_answer(200, {}), False),
+        (json_answer(401, {}), True),
+        (Answer(200, [], b"", is_refusal=True), True),
+    ):
+        body = answer({"REQUEST_METHOD": "POST", **upload}, lambda *_: None)  # type: ignore[arg-type, return-value]
+        assert hasattr(body, "close") == reads
 
 
 @given(st.sampled_from(TREE), st.text(min_size=1))

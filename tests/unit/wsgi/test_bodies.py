@@ -15,7 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from patauth.errors import InvalidRequest
-from patauth.wsgi.bodies import MAX_DEPTH, MAX_DIGITS, MAX_JSON, query, read_form, read_json
+from patauth.wsgi.bodies import MAX_DEPTH, MAX_DIGITS, MAX_JSON, query, read_bytes, read_form, read_json
 from patauth.wsgi.errors import TooLarge, UnsupportedMediaType
 from tests.support.tables import each
 
@@ -280,7 +280,6 @@ def test_a_body_that_ends_early_is_an_invalid_request() -> None:
         ("application/json; charset=utf-16", {}),
         ("application/json; charset=latin1", {}),
         ("application/grpc-web+json", {}),
-        (JSON, {"HTTP_CONTENT_ENCODING": "gzip"}),
     ],
 )
 def test_another_media_type_is_415_and_told_what_to_send(
@@ -290,6 +289,27 @@ def test_another_media_type_is_415_and_told_what_to_send(
     assert isinstance(error, UnsupportedMediaType)
     assert (error.status, error.accept_patch) == (415, None)
     assert "send " in str(error)
+
+
+def test_a_content_coding_is_415_and_told_that_there_is_none() -> None:
+    """RFC 9110 section 15.5.16."""
+    for coding in ("gzip", "br", "GZIP", "identity, gzip"):
+        coded = {"HTTP_CONTENT_ENCODING": coding}
+        for error in (
+            refusal(lambda: read_json(environ(b"{}", JSON, **coded), JSON)),  # noqa: B023 - called at once
+            refusal(lambda: read_bytes(environ(b"{}", JSON, **coded), 10, JSON)),  # noqa: B023
+            refusal(lambda: read_form(environ(b"a=b", FORM, **coded))),  # noqa: B023
+        ):
+            assert isinstance(error, UnsupportedMediaType)
+            assert (error.status, error.accept_encoding) == (415, "identity")
+    assert read_json(environ(b"{}", JSON, HTTP_CONTENT_ENCODING="Identity"), JSON) == {}
+
+
+@given(st.binary(max_size=8))
+def test_other_types_are_read_as_they_are(body: bytes) -> None:
+    assert read_bytes(environ(body, "Application/X; a=b"), 8, "a/b", "application/x") == body
+    assert refusal(lambda: read_bytes(environ(body + b"12345678x", "a/b"), 8, "a/b")).status == 413
+    assert refusal(lambda: read_bytes(environ(body, "a/c"), 8, "a/b")).status == 415
 
 
 def test_a_patch_of_another_type_is_told_the_types_it_may_have() -> None:

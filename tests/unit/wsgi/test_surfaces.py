@@ -40,6 +40,7 @@ OURS_ISC = {
     **{f"/{version}/personal-access-tokens/{ID}": "PATCH, DELETE" for version in VERSIONS},
     **{f"/{version}/personal-access-tokens/self": "PATCH, DELETE" for version in VERSIONS},
 }
+MANAGEMENT = "/zitadel.management.v1.ManagementService/"
 CONNECT = "/zitadel.user.v2.UserService/"
 OURS_ZITADEL = {
     "/management/v1/users/alice/pats": "POST",
@@ -51,6 +52,10 @@ OURS_ZITADEL = {
     "/v2/users/alice/pats/_search": "DELETE",  # again
     "/v2/users/pats/pats": "POST",
     "/v2/users/pats/search": "POST",
+    MANAGEMENT + "AddPersonalAccessToken": "POST",
+    MANAGEMENT + "GetPersonalAccessTokenByIDs": "POST",
+    MANAGEMENT + "ListPersonalAccessTokens": "POST",
+    MANAGEMENT + "RemovePersonalAccessToken": "POST",
     CONNECT + "AddPersonalAccessToken": "POST",
     CONNECT + "RemovePersonalAccessToken": "POST",
     CONNECT + "ListPersonalAccessTokens": "POST",

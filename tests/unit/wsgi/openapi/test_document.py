@@ -312,7 +312,7 @@ class Request:
         self.authority = authority
         self.given: dict[str, Any] = {"authorization": basic_of(caller)}
         self.path = path
-        if "{" in path or "oauth/" in path or "UserService/" in path or path.endswith("bulk-update"):
+        if "{" in path or "oauth/" in path or "Service/" in path or path.endswith("bulk-update"):
             target = new(authority)
             self.path = path.replace("{id}", target.pat.id).replace("{tokenId}", target.pat.id)
             self.path = self.path.replace("{userId}", "root")
@@ -338,9 +338,9 @@ class Request:
                 return {"ids": [self.token[4:36]], "patch": operations}
             case "patch", _:
                 return [{"op": "replace", "path": "/name", "value": secrets.token_hex(8)}]
-            case _, "addUserPatConnect":
+            case _, ("addUserPatConnect" | "addUserPatConnectV1" | "searchUserPatsConnectV1"):
                 return {"userId": "root"}
-            case _, "removeUserPatConnect":
+            case _, ("getUserPatConnectV1" | "removeUserPatConnect" | "removeUserPatConnectV1"):
                 return {"userId": "root", "tokenId": self.token[4:36]}
         return {}
 

@@ -16,7 +16,8 @@ from patauth.model.quota import Decision, Quota
 from patauth.wsgi.answers import Answer, Challenges
 from patauth.wsgi.errors import MethodNotAllowed, TooLarge, UnsupportedMediaType
 from patauth.wsgi.isc.errors import isc_error
-from patauth.wsgi.zitadel.errors import NAMES, zitadel_error
+from patauth.wsgi.zitadel.errors import NAMES, refusal
+from patauth.wsgi.zitadel.forms import CONNECT, REST
 from tests.support.tables import each
 from tests.support.wsgi import request
 
@@ -51,8 +52,8 @@ ERRORS: list[Row] = [
         "unimplemented",
         "this method is not allowed here; use GET or POST",
     ),
-    (TooLarge(), 413, 3, "invalid_argument", "the request body is too large"),
-    (UnsupportedMediaType("send x/y"), 415, 3, "invalid_argument", "send x/y"),
+    (TooLarge(), 413, 8, "resource_exhausted", "the request body is too large"),
+    (UnsupportedMediaType("send x/y"), 415, 12, "unimplemented", "send x/y"),
     (errors.RateLimited(3), 429, 8, "resource_exhausted", " Rate Limit Exceeded "),
     (errors.PatAuthError("inner"), 500, 13, "internal", "something went wrong"),
     (errors.ConfigurationError("inner"), 500, 13, "internal", "something went wrong"),
@@ -69,7 +70,7 @@ each_error = each("row", [pytest.param(row, id=type(row[0]).__name__) for row in
 
 
 def zitadel(error: errors.PatAuthError, connect: bool = False, realm: str = "patauth") -> Answer:
-    return zitadel_error(error, Challenges(realm, CHALLENGES), connect=connect)
+    return (CONNECT if connect else REST).refused(refusal(error, Challenges(realm, CHALLENGES)))
 
 
 @each_error

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,11 +17,11 @@ from patauth.wsgi.zitadel.fields import (
     MAX_UINT64,
     NEVER_MS,
     Page,
-    _renamed,
+    _in_camel,
     filled,
     instant,
-    names_of,
     page_of,
+    request_of,
 )
 from tests.support.tables import each
 
@@ -63,11 +64,24 @@ def test_anything_else_is_refused_by_name(value: int | str) -> None:
         assert 0 <= offset <= MAX_UINT64
 
 
-def test_only_names_of_ours_are_taken_for_other_spellings() -> None:
-    camel = names_of(*STRUCTS)
-    assert camel["expiration_date"] == "expirationDate"
-    assert camel["created_date_filter"] == "createdDateFilter"
-    assert _renamed({"a_b": {"user_id": [{"token_id": 1}]}}, camel) == {"a_b": {"userId": [{"tokenId": 1}]}}
+@each("kind", STRUCTS)
+def test_names_may_be_spelt_as_in_the_proto_file(kind: type[msgspec.Struct]) -> None:
+    wire = dict.fromkeys(kind.__struct_encode_fields__, 1)
+    assert _in_camel([dict.fromkeys(kind.__struct_fields__, 1)]) == [wire]
+    assert _in_camel(wire) == wire
+
+
+def test_a_message_may_repeat_the_ids_of_its_path_and_name_no_others() -> None:
+    ids = {"userId": "alice"}
+    for content in ({}, {"userId": "alice"}, {"user_id": "alice"}, {"userId": None}):
+        assert request_of(content, v2.Add, ids) == v2.Add(user_id="alice")
+    for content in ({"userId": "bob"}, {"user_id": ""}, {"userId": "alice", "user_id": "alice"}):
+        with pytest.raises(InvalidRequest) as caught:
+            request_of(content, v2.Add, ids)
+        assert caught.value.field == "userId", content
+    for content in ([], "x", 1, None):
+        with pytest.raises(InvalidRequest):
+            request_of(content, v2.Add, ids)
 
 
 def test_a_message_has_no_zero_values() -> None:

@@ -298,8 +298,9 @@ NO_NUMBERS = [*BAD_NUMBERS, "01", "0x1", "\u0661", "one", True, False, [], {}, "
 BAD_FIELDS: list[tuple[str, Any, str]] = [
     ("", {"expirationDate": JUNE, "expiration_date": JUNE}, "expirationDate: "),
     ("", {"name": "x"}, "there is no field name "),
-    ("", {"userId": "alice"}, "there is no field userId "),
-    ("", {"user_id": "alice"}, "there is no field user_id "),
+    ("", {"userId": "bob"}, "userId: give the id that is in the path"),
+    ("", {"tokenId": "x"}, "there is no field tokenId "),
+    ("", {"user_id": "bob"}, "userId: give the id that is in the path"),
     ("", {"scopes": ["a"]}, "there is no field scopes "),
     ("", {"ExpirationDate": JUNE}, "there is no field ExpirationDate "),
     ("", {"expiration-date": JUNE}, "there is no field expiration-date "),
@@ -338,17 +339,19 @@ NO_BODIES = [
 OTHER_TYPES = [
     "application/grpc",
     "application/grpc+proto",
-    "application/grpc-web",
-    "application/grpc-web+proto",
-    "application/grpc-web-text",
     "application/connect+json",
     "application/connect+proto",
-    "application/proto",
     "Application/GRPC; charset=utf-8",
     "application/x-protobuf",
     "text/plain",
     "application/x-www-form-urlencoded",
     "",
+]
+OF_SERVICES = [  # read at the paths of services alone
+    "application/grpc-web",
+    "application/grpc-web+proto",
+    "application/grpc-web-text",
+    "application/proto",
 ]
 
 
@@ -395,6 +398,15 @@ class TestBodies:
                 assert response.status_code == 415, kind
                 assert "application/json" in response.json["message"], kind
             assert len(api.ids()) == 1, kind
+
+    def test_forms_of_the_services_are_told_where_these_are(self, api: Api) -> None:
+        for kind in OF_SERVICES:
+            for path in (f"{USERS}/alice/pats", f"{USERS}/alice/pats/_search", "/v2/users/pats/search"):
+                response = api("POST", path, data=b"", content_type=kind)
+                assert response.status_code == 415, (kind, path)
+                assert "POST /SERVICE/METHOD" in response.json["message"], (kind, path)
+                assert "--grpc-bind" in response.json["message"], (kind, path)
+        assert len(api.ids()) == 1
 
     def test_a_call_without_a_body_in_grpc_is_415_too(self, api: Api) -> None:
         one = api.one(api.issued.pat.id)

@@ -1,0 +1,89 @@
+"""The gRPC port in this process, and calls by grpcio's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from patauth import Authority
+from patauth.wsgi.service.grpc import GrpcServer
+from patauth.wsgi.service.tls import Tls
+from tests.support.rpc import Content, Outcome, check_status, decode, encode, status
+
+HEALTH = "/grpc.health.v1.Health/Check"
+PATIENCE = 30.0  # s
+
+
+@contextmanager
+def serving(authority: Authority, *, threads: int = 4, tls: Tls | None = None) -> Iterator[int]:
+    """Serve an Authority; yield the port."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> GrpcServer:
+        server = GrpcServer(authority, bind="127.0.0.1:0", threads=threads, tls=tls)
+        await server.start()
+        return server
+
+    try:
+        server = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE)
+        try:
+            yield server.port
+        finally:
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(PATIENCE)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+class Client:
+    """grpcio's client, and what its calls come to."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.channel = channel
+
+    def __call__(self, method: str, content: Content, authorization: str | None, **fields: str) -> Outcome:
+        """Call with a message as it is in JSON. `fields` are metadata, with `_` for `-`."""
+        return self.send(method, [encode(method, content)], authorization, **fields)
+
+    def send(
+        self,
+        method: str,
+        messages: Iterable[bytes],
+        authorization: str | None = None,
+        compression: grpc.Compression | None = None,
+        **fields: str,
+    ) -> Outcome:
+        """Call with any number of messages, as they are."""
+        metadata = [(name.replace("_", "-"), value) for name, value in fields.items()]
+        if authorization is not None:
+            metadata.append(("authorization", authorization))
+        try:
+            data, call = self.channel.stream_unary(method).with_call(
+                iter(messages), metadata=metadata, timeout=PATIENCE, compression=compression
+            )
+        except grpc.RpcError as error:
+            return _refused(error)
+        return Outcome(0, decode(method, data), dict(call.trailing_metadata()))
+
+
+def _refused(error: Any) -> Outcome:
+    code, text = error.code().value[0], error.details()
+    fields = dict(error.trailing_metadata() or ())
+    if details := fields.pop("grpc-status-details-bin", None):
+        check_status(status(details), code, text)
+    return Outcome(code, {"message": text}, fields)
+
+
+@contextmanager
+def client_of(authority: Authority, **given: Any) -> Iterator[Client]:
+    """Serve an Authority; yield a client of it."""
+    with serving(authority, **given) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Client(channel)

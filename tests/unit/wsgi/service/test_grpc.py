@@ -1,0 +1,282 @@
+"""The gRPC port: what it takes from a call, and that hostile and slow clients change and hold up nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from patauth import Authority
+from patauth.errors import ConfigurationError
+from patauth.wsgi.service import grpc as port
+from patauth.wsgi.service.tls import read_tls
+from patauth.wsgi.zitadel.forms import MAX_MESSAGE
+from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
+from tests.support.grpc_port import HEALTH, Client, client_of, serving
+from tests.support.rpc import V1, V2, encode
+from tests.support.tables import each
+from tests.support.tls import certificate
+from tests.support.zitadel import MY
+
+ADD, LIST = V2 + "AddPersonalAccessToken", V1 + "ListPersonalAccessTokens"
+OF_ALICE = encode(ADD, {"userId": "alice"})
+
+
+@pytest.fixture
+def authority(make_at: Make) -> Authority:
+    return make_at(max_pats_per_owner=50, request_quota="1000000/1")
+
+
+@pytest.fixture
+def bearer(authority: Authority) -> str:
+    return "Bearer " + issue(authority, "maker", scope=[MY], never_expires=True).token
+
+
+@pytest.fixture
+def client(authority: Authority) -> Iterator[Client]:
+    with client_of(authority) as one:
+        yield one
+
+
+# -- what a call brings --------------------------------------------------------------------------------------
+
+
+@each(
+    ("peer", "address"),
+    [
+        ("ipv4:127.0.0.1:50000", "127.0.0.1"),
+        ("ipv6:%5B::1%5D:50000", "::1"),
+        ("ipv6:[2001:db8::1]:1", "2001:db8::1"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:1", "fe80::1%eth0"),
+        ("unix:/run/x", None),
+        ("unix:", None),
+        ("", None),
+    ],
+)
+def test_a_peer_has_an_address(peer: str, address: str | None) -> None:
+    assert port.address_of(peer) == address
+
+
+def test_the_address_is_the_peers_whatever_the_metadata_says(make_at: Make, events: Any) -> None:
+    for proxies in (0, 1):
+        authority = make_at(trusted_proxies=proxies)
+        wrong = basic(issue(authority, f"ci{proxies}").pat.id, wrong_secret(authority))
+        with client_of(authority) as client:
+            events()
+            forwarded = {"x_forwarded_for": "203.0.113.9", "forwarded": "for=203.0.113.9"}
+            assert client(ADD, {"userId": "alice"}, wrong, **forwarded).code == 16
+            assert [event["address"] for event in events()] == ["127.0.0.1"]
+
+
+def test_credentials_come_as_in_http(make_at: Make) -> None:
+    authority = make_at(token_headers="X-API-Key")
+    issued = issue(authority, "maker", scope=[MY], never_expires=True)
+    access = authority.exchange(issued.pat.id, issued.secret).value
+    of_alice = {"userId": "alice"}
+    with client_of(authority) as client:
+        for authorization in ("Bearer " + issued.token, basic_of(issued), "bearer " + access):
+            assert client(LIST, of_alice, authorization).code == 0
+        assert client(LIST, of_alice, None, x_api_key=issued.token).code == 0
+        assert client(LIST, of_alice, "Bearer " + issued.token, x_api_key=issued.token).code == 3
+        two = [("authorization", "Bearer " + issued.token)] * 2
+        with pytest.raises(grpc.RpcError) as caught:
+            client.channel.unary_unary(LIST)(encode(LIST, of_alice), metadata=two)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        nobody = client(LIST, of_alice, None, cookie=f"a={issued.token}", x_other=issued.token)
+        assert (nobody.code, nobody.content["message"]) == (16, "credentials are required")
+
+
+def test_the_organisation_is_that_of_the_metadata(client: Client, bearer: str) -> None:
+    for name, code in (("default", 0), ("other", 7), ("a,b", 3), ("a b", 3)):
+        assert client(LIST, {"userId": "alice"}, bearer, x_zitadel_orgid=name).code == code, name
+
+
+def test_answers_bring_the_quota_and_refusals_when_to_come_back(make_at: Make) -> None:
+    authority = make_at()
+    few = issue(authority, "few", scope=[MY], request_quota="1/30", never_expires=True)
+    with client_of(authority) as client:
+        first, second = (client(LIST, {"userId": "alice"}, "Bearer " + few.token) for _ in range(2))
+        assert (first.code, first.fields["ratelimit-policy"]) == (0, '"requests";q=1;w=30')
+        assert (second.code, second.fields["retry-after"]) == (8, "30")
+
+
+# -- hostile calls -------------------------------------------------------------------------------------------
+
+
+@each(
+    ("what", "messages", "compression", "code"),
+    [
+        ("none", [], None, 12),
+        ("two", [OF_ALICE] * 2, None, 12),
+        ("no protobuf", [b"\xff\xff"], None, 3),
+        ("another message", [b"\x0a\x05alice\x7a\x00"], None, 3),
+        ("too large", [bytes(MAX_MESSAGE + 1)], None, 8),
+        ("compressed", [OF_ALICE], grpc.Compression.Gzip, 12),
+        ("small, and large when unpacked", [bytes(3_000_000)], grpc.Compression.Gzip, 12),
+        ("deflated", [OF_ALICE], grpc.Compression.Deflate, 12),
+    ],
+)
+def test_each_hostile_call_has_its_code_and_changes_nothing(
+    client: Client,
+    authority: Authority,
+    bearer: str,
+    what: str,
+    messages: list[bytes],
+    compression: Any,
+    code: int,
+) -> None:
+    before = authority.list()
+    assert client.send(ADD, messages, bearer, compression).code == code
+    assert [pat.id for pat in authority.list()] == [pat.id for pat in before]
+    assert client(LIST, {"userId": "alice"}, bearer).code == 0
+
+
+@each("method", [V2 + "CreateUser", "/zitadel.x/Y", "/", "/x", V2, "/grpc.health.v1.Health/Watch"])
+def test_an_unknown_method_is_unimplemented(client: Client, bearer: str, method: str) -> None:
+    assert client.send(method, [b""], bearer).code == 12
+
+
+def test_metadata_is_bounded(client: Client, bearer: str) -> None:
+    assert client(LIST, {"userId": "alice"}, bearer, x_long="x" * 20_000).code == 8
+    assert client(LIST, {"userId": "alice"}, bearer).code == 0
+
+
+def test_a_client_that_does_not_finish_its_message_is_ended_and_holds_up_nobody(
+    authority: Authority, bearer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one thread: none is held by the forty calls that send nothing, half, or everything but the end."""
+    monkeypatch.setattr(port, "MESSAGE_SECONDS", 3.0)
+    with client_of(authority, threads=1) as client:
+        over = threading.Event()
+
+        def slowly(*first: bytes) -> Iterator[bytes]:
+            yield from first
+            over.wait(30)
+
+        slow = [
+            client.channel.stream_unary(ADD).future(slowly(*first), metadata=[("authorization", bearer)])
+            for first in ([], [OF_ALICE]) * 20
+        ]
+        for _ in range(5):
+            began = time.monotonic()
+            assert client(LIST, {"userId": "alice"}, bearer).code == 0
+            assert time.monotonic() - began < 2.0
+        assert not any(call.done() for call in slow), "they were there all the time"
+        codes = {call.exception(30).code() for call in slow}
+        over.set()
+        assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert len(authority.list(owner_id="alice")) == 1
+
+
+def test_a_client_that_sends_without_end_is_ended_at_its_second_message(client: Client, bearer: str) -> None:
+    def without_end() -> Iterator[bytes]:
+        while True:
+            yield OF_ALICE
+
+    began = time.monotonic()
+    assert client.send(ADD, without_end(), bearer).code == 12
+    assert time.monotonic() - began < 5.0
+
+
+def test_a_connection_without_a_greeting_is_closed(authority: Authority) -> None:
+    with serving(authority) as number, socket.create_connection(("127.0.0.1", number), 20) as silent:
+        began = time.monotonic()
+        while silent.recv(4096):  # the server's own greeting comes first
+            pass
+        assert 3.0 < time.monotonic() - began < 15.0
+
+
+def test_a_call_that_is_given_up_ends_no_other(client: Client, authority: Authority, bearer: str) -> None:
+    calls = [
+        client.channel.unary_unary(ADD).future(OF_ALICE, metadata=[("authorization", bearer)])
+        for _ in range(20)
+    ]
+    for call in calls[::2]:
+        call.cancel()
+    assert all(call.result(30) for call in calls[1::2])
+    assert 11 <= len(authority.list(owner_id="alice")) <= 21
+
+
+# -- its health and its end ----------------------------------------------------------------------------------
+
+
+def test_its_health_is_that_of_the_store(make_at: Make, client: Client, tmp_path: Path) -> None:
+    for service in ("", V1.strip("/"), V2.strip("/")):
+        assert client(HEALTH, {"service": service}, None).content == {"status": "SERVING"}
+    assert client(HEALTH, {"service": "zitadel.x"}, None).code == 5
+    assert client.send(HEALTH, [b"\xff"]).code == 3
+    with client_of(make_at(url=f"unix://{tmp_path}/nobody")) as other:
+        assert other(HEALTH, {}, None).content == {"status": "NOT_SERVING"}
+
+
+def test_without_the_store_a_call_is_unavailable(make_at: Make, tmp_path: Path) -> None:
+    authority = make_at(url=f"unix://{tmp_path}/nobody")
+    with client_of(authority) as client:
+        refused = client(ADD, {"userId": "alice"}, basic("0" * 32, wrong_secret(authority)))
+        assert (refused.code, int(refused.fields["retry-after"]) >= 1) == (14, True)
+
+
+def test_its_end_waits_for_calls_in_flight(authority: Authority, bearer: str) -> None:
+    entered, going_on = threading.Event(), threading.Event()
+    real = authority.operations.authenticate
+
+    def slow(*given: Any, **more: Any) -> Any:
+        entered.set()
+        assert going_on.wait(30)
+        return real(*given, **more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(authority.operations, "authenticate", slow)
+        with serving(authority) as number:
+            channel = grpc.insecure_channel(f"127.0.0.1:{number}")
+            call = channel.unary_unary(ADD).future(OF_ALICE, metadata=[("authorization", bearer)])
+            assert entered.wait(30)
+            threading.Timer(0.5, going_on.set).start()
+        assert call.done(), "the server has stopped, and did so with an answer"
+        assert call.result()
+        channel.close()
+
+
+def test_a_fault_of_ours_is_internal_and_tells_nothing(
+    client: Client, authority: Authority, bearer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(f"with {bearer} in hand")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(authority.operations, "actor", broken)
+        refused = client(ADD, {"userId": "alice"}, bearer)
+    assert (refused.code, refused.content["message"]) == (13, "something went wrong")
+    assert "in broken" in caplog.text
+    assert bearer not in caplog.text
+
+
+# -- addresses and TLS ---------------------------------------------------------------------------------------
+
+
+def test_an_address_in_use_is_a_configuration_error(authority: Authority) -> None:
+    """Two servers on one port would take turns, and nobody would notice."""
+
+    async def again(number: int) -> None:
+        port.GrpcServer(authority, bind=f"127.0.0.1:{number}", threads=1, tls=None)
+
+    with serving(authority) as number, pytest.raises(ConfigurationError, match="cannot serve gRPC"):
+        asyncio.run(again(number))
+
+
+def test_with_a_certificate_it_speaks_tls_alone(authority: Authority, bearer: str, tmp_path: Path) -> None:
+    chain, key = certificate(tmp_path)
+    key.chmod(0o600)
+    with serving(authority, tls=read_tls(str(key), str(chain))) as number:
+        trusted = grpc.ssl_channel_credentials(chain.read_bytes())
+        with grpc.secure_channel(f"localhost:{number}", trusted) as channel:
+            assert Client(channel)(LIST, {"userId": "alice"}, bearer).code == 0
+        with grpc.insecure_channel(f"127.0.0.1:{number}") as channel:
+            assert Client(channel)(LIST, {"userId": "alice"}, bearer).code == 14
