@@ -44,6 +44,15 @@ CREATES = [
     "/zitadel.management.v1.ManagementService/AddPersonalAccessToken",
 ]
 DATE = "2030-01-20T00:00:00Z"
+PAGE = {"offset": "0", "limit": 10, "asc": True}
+SEARCH = {
+    "pagination": PAGE,
+    "sortingColumn": "PERSONAL_ACCESS_TOKEN_FIELD_NAME_ID",
+    "filters": [
+        {"createdDateFilter": {"timestamp": DATE, "method": "TIMESTAMP_FILTER_METHOD_BEFORE"}},
+        {"userIdFilter": {"id": "other"}},
+    ],
+}
 SELF, OTHER = Owner("self"), Owner("other")
 
 Given = tuple[str, str, str, dict[str, str], bytes]  # method, path, media type, other fields, body
@@ -132,13 +141,6 @@ class Bodies(Target):
             {"op": "replace", "path": "/name", "value": "renamed"},
             {"op": "copy", "from": "/scope/0", "path": "/name"},
         ]
-        page = {"offset": "0", "limit": 10, "asc": True}
-        after = {"timestamp": DATE, "method": "TIMESTAMP_FILTER_METHOD_BEFORE"}
-        search = {
-            "pagination": page,
-            "sortingColumn": "PERSONAL_ACCESS_TOKEN_FIELD_NAME_ID",
-            "filters": [{"createdDateFilter": after}, {"userIdFilter": {"id": "other"}}],
-        }
         return [
             ("POST", isc, JSON, {**made, "accessTokenValiditySeconds": 900}),
             ("POST", isc, JSON, sure),
@@ -151,11 +153,11 @@ class Bodies(Target):
             ("POST", f"{isc}/{other}/rotate", JSON, {"overlapSeconds": 60}),
             ("PATCH", f"{isc}/bulk-update", JSON, {"ids": [other, own], "patch": dated}),
             ("POST", "/management/v1/users/other/pats", JSON, {"expirationDate": DATE}),
-            ("POST", "/management/v1/users/other/pats/_search", JSON, {"query": page}),
+            ("POST", "/management/v1/users/other/pats/_search", JSON, {"query": PAGE}),
             ("POST", "/v2/users/other/pats", JSON, {"userId": "other", "expirationDate": DATE}),
-            ("POST", "/v2/users/pats/search", JSON, search),
+            ("POST", "/v2/users/pats/search", JSON, SEARCH),
             ("POST", f"{zitadel}AddPersonalAccessToken", JSON, {"userId": "other"}),
-            ("POST", f"{zitadel}ListPersonalAccessTokens", JSON, search),
+            ("POST", f"{zitadel}ListPersonalAccessTokens", JSON, SEARCH),
             ("POST", f"{zitadel}RemovePersonalAccessToken", JSON, {"userId": "other", "tokenId": other}),
             ("GET", "/openapi.json", JSON, {}),
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.fuzz.bodies import DATE, JSON, Answered, Bodies, Given
+from tests.fuzz.bodies import DATE, JSON, PAGE, SEARCH, Answered, Bodies, Given
 from tests.fuzz.spoil import spoiled
 from tests.support.rpc import PROTO, V1, V2, Content, encode, frame, frames
 from tests.support.zitadel import CODES
@@ -32,21 +32,14 @@ class Calls(Bodies):
     def calls(self) -> list[tuple[str, Content]]:
         """Return right calls: method and message."""
         one = {"userId": "other", "tokenId": self.other.pat.id}
-        page = {"offset": "1", "limit": 10, "asc": True}
-        after = {"timestamp": DATE, "method": "TIMESTAMP_FILTER_METHOD_BEFORE"}
-        search = {
-            "pagination": page,
-            "sortingColumn": "PERSONAL_ACCESS_TOKEN_FIELD_NAME_ID",
-            "filters": [{"createdDateFilter": after}, {"userIdFilter": {"id": "other"}}],
-        }
         return [
             (V1 + "AddPersonalAccessToken", {"userId": "other", "expirationDate": DATE}),
             (V1 + "GetPersonalAccessTokenByIDs", one),
-            (V1 + "ListPersonalAccessTokens", {"userId": "other", "query": page}),
+            (V1 + "ListPersonalAccessTokens", {"userId": "other", "query": PAGE}),
             (V1 + "RemovePersonalAccessToken", one),
             (V2 + "AddPersonalAccessToken", {"userId": "other", "expirationDate": DATE}),
             (V2 + "RemovePersonalAccessToken", one),
-            (V2 + "ListPersonalAccessTokens", search),
+            (V2 + "ListPersonalAccessTokens", SEARCH),
         ]
 
     def send(self, given: Given) -> Answered:
