@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -209,6 +210,14 @@ def test_what_is_no_http_2_disturbs_nobody(port: Port, made: IssuedPat) -> None:
     (process,) = port.processes()
     assert port.client()(LIST, OF_ALICE, "Bearer " + made.token).code == 0
     assert port.processes() == [process]
+
+
+def test_a_connection_without_a_greeting_is_closed(port: Port) -> None:
+    with socket.create_connection(("127.0.0.1", port.number), 20) as silent:
+        began = time.monotonic()
+        while silent.recv(4096):  # the server's own greeting comes first
+            pass
+        assert 3.0 < time.monotonic() - began < 15.0
 
 
 # -- the process ---------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -183,14 +182,6 @@ def test_a_client_that_sends_without_end_is_ended_at_its_second_message(client: 
     began = time.monotonic()
     assert client.send(ADD, without_end(), bearer).code == 12
     assert time.monotonic() - began < 5.0
-
-
-def test_a_connection_without_a_greeting_is_closed(authority: Authority) -> None:
-    with serving(authority) as number, socket.create_connection(("127.0.0.1", number), 20) as silent:
-        began = time.monotonic()
-        while silent.recv(4096):  # the server's own greeting comes first
-            pass
-        assert 3.0 < time.monotonic() - began < 15.0
 
 
 def test_a_call_that_is_given_up_ends_no_other(client: Client, authority: Authority, bearer: str) -> None:
