@@ -22,7 +22,7 @@ from ..errors import StoreUnavailable
 from ..settings import Settings
 from .keys import Keys
 from .local.engine import LocalEngine
-from .transport.cluster import read_replicas, read_shards, read_slots
+from .transport.cluster_map import read_replicas, read_shards, read_slots
 from .transport.protocol import unavailable
 from .transport.sentinel import newest_of, panel_of
 from .transport.wire import ErrorReply, Wire, WireError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from patauth.store.transport.cluster import slot_of
+from patauth.store.transport.cluster_map import slot_of
 from tests.failover.history import TRUST
 from tests.failover.worlds import ClusterWorld, SentinelWorld, World
 from tests.support.clusters import Cluster, Node

@@ -26,8 +26,8 @@ from patauth import (
 from patauth.cli import program
 from patauth.store.scripts import NotDurable
 from patauth.store.server_facts import read_nodes
-from patauth.store.transport.cluster import SLOTS, slot_of
 from patauth.store.transport.cluster import Cluster as Transport
+from patauth.store.transport.cluster_map import SLOTS, slot_of
 from tests.support.acl import ON_NODE, granted, logged_in, use_all
 from tests.support.authorities import basic_of, bearer, issue, patient
 from tests.support.clusters import NODE_TIMEOUT, Cluster, Node, free_ports, running_cluster

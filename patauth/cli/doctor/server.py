@@ -59,7 +59,7 @@ def _replicas_of(primary: ServerFacts, nodes: Sequence[ServerFacts]) -> list[Ser
 
 
 def _cluster(nodes: Sequence[ServerFacts]) -> Iterator[Finding]:
-    from ...store.transport.cluster import SLOTS  # imports redis, which takes 80 ms
+    from ...store.transport.cluster_map import SLOTS  # imports redis, which takes 80 ms
 
     check = "cluster"
     primaries = [node for node in nodes if node.slots is not None]
