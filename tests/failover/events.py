@@ -124,9 +124,7 @@ def _move(scene: Scene, move: Callable[[Cluster, int, Node, Node], None]) -> Non
     assert isinstance(scene.world, ClusterWorld)
     cluster, source = scene.world.cluster, scene.world.old
     target = scene.chance.choice([node for node in cluster.nodes if node is not source])
-    known = source.slots()
-    slots = sorted({slot_of(tag.encode()) for tag in scene.tags})
-    mine = [slot for slot in slots if known[slot] == source.address]
+    mine = sorted({slot_of(tag.encode()) for tag in set(scene.tags) - scene.world.elsewhere(scene.tags)})
     for slot in scene.chance.sample(mine, min(_MOVED, len(mine))):
         move(cluster, slot, source, target)
     scene.go_on()
