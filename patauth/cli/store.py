@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import StoreUnavailable
 from ..operations.sweep import sweep as sweep_parts
 from ..settings import Settings, content_of_secret
 from ..store.copy import COUNTED
@@ -61,22 +62,33 @@ def stats() -> None:
     """Show what the store's server says about itself.
 
     The facts are version, memory, keys, persistence, clients, role and replicas. Of a cluster and behind
-    Sentinels they are told of each node, replicas too. A fact that a server does not tell, or not to this
-    user, is null in JSON and missing from the table, and a message on stderr names the commands that the user
-    may not run. `patauth doctor` judges these facts.
+    Sentinels they are told of each node, replicas too. If the store cannot be reached, they are told of the
+    nodes that answer, and the exit code is 5. A fact that a server does not tell, or not to this user, is
+    null in JSON and missing from the table, and a message on stderr names the commands that the user may not
+    run. `patauth doctor` judges these facts.
 
     \b
     Example:
       patauth store stats --store local:./patauth-data
     """
     nodes: list[ServerFacts] = []
+    trouble: StoreUnavailable | None = None
     with open_authority() as authority:
-        authority.ping()
+        try:
+            authority.ping()
+        except StoreUnavailable as problem:
+            trouble = problem  # raised below: first, the nodes may say which of them it is
         if StoreUrl.read(authority.settings.store_url).engine != "memory":
             from ..store.server_facts import read_nodes  # imports redis, which takes 80 ms
 
             nodes = read_nodes(authority.settings)
-    found = _stats(nodes)
+        _show(nodes, reachable=trouble is None)
+        if trouble is not None:
+            raise trouble
+
+
+def _show(nodes: Sequence[ServerFacts], *, reachable: bool) -> None:
+    found = _stats(nodes, reachable=reachable)
     rows = [("", found), *((f"{node['address']} ", node) for node in found.get("nodes", ()))]
     print_facts(
         found,
@@ -92,19 +104,20 @@ def stats() -> None:
         message(f"This user of the server may not ask {', '.join(denied)}: what these tell is missing.")
 
 
-def _stats(nodes: Sequence[ServerFacts]) -> dict[str, Any]:
+def _stats(nodes: Sequence[ServerFacts], *, reachable: bool) -> dict[str, Any]:
     """Return the facts to show. A store in memory has no nodes."""
     if not nodes:
-        return {"reachable": True, "kind": "memory"}
+        return {"reachable": reachable, "kind": "memory"}
     if not nodes[0].address:
-        return _stats_of(nodes[0])
+        return {"reachable": reachable, **_stats_of(nodes[0])}
     return {
-        "reachable": True,
+        "reachable": reachable,
         "nodes": [
             {
                 "address": node.address,
                 "primary": node.primary or None,
                 "slots": node.slots,
+                "reachable": not node.failure,
                 **_stats_of(node),
             }
             for node in nodes
@@ -114,7 +127,6 @@ def _stats(nodes: Sequence[ServerFacts]) -> dict[str, Any]:
 
 def _stats_of(facts: ServerFacts) -> dict[str, Any]:
     return {
-        "reachable": not facts.failure,
         "kind": facts.kind,
         "version": facts.version,
         "uptimeSeconds": facts.number("uptime_in_seconds"),

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -324,3 +325,34 @@ def test_the_command_line_asks_sentinels_and_primary(
     assert [one["level"] for one in doctor()["sentinel"]] == ["warning"]
     lax.kill()
     assert f"{lax.address}, a replica of {sentinels.primary.address}, does not answer" in json.dumps(doctor())
+
+
+def test_the_command_line_tells_of_sentinels_and_servers_that_hang(
+    sentinels: Sentinels, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First a majority of the Sentinels, so that the store is 503, and then the primary as well."""
+
+    def asked(*words: str) -> Any:
+        told = CliRunner().invoke(program, [*words, "--output", "json"])
+        assert told.exit_code == 5, words
+        return json.loads(told.stdout)
+
+    def problems() -> str:
+        found = asked("doctor")["findings"]
+        return "\n".join(f"{one['check']}: {one['finding']}" for one in found if one["level"] == "problem")
+
+    def reachable() -> dict[str, bool]:
+        told = asked("store", "stats")
+        assert told["reachable"] is False
+        return {node["address"]: node["reachable"] for node in told["nodes"]}
+
+    monkeypatch.setenv("PATAUTH_STORE_URL", sentinels.url)
+    authority.ping()
+    primary = sentinels.primary
+    for one in sentinels.sentinels[:2]:
+        one.freeze()
+    assert "sentinel: Only 1 of 3 Sentinels answer" in problems()
+    assert reachable() == {one.address: True for one in sentinels.servers}
+    primary.freeze()
+    assert f"sentinel: {primary.address}, the primary, does not answer" in problems()
+    assert reachable() == {one.address: one is not primary for one in sentinels.servers}

@@ -21,7 +21,7 @@ def judge_servers(nodes: Sequence[ServerFacts], settings: Settings) -> Iterator[
     yield from _cluster(nodes)
     answered = [node for node in nodes if not node.failure]
     if nodes[0].sentinels:
-        yield from _sentinels(answered, settings)
+        yield from _sentinels(nodes[0], answered, settings)
     yield from _once(answered, lambda node: _node(node, settings))
     yield from _versions(answered)
     yield from _clocks(answered)
@@ -101,9 +101,11 @@ def _cluster(nodes: Sequence[ServerFacts]) -> Iterator[Finding]:
     yield ok(check, f"The cluster has {len(primaries)} primaries and {replicas or 'no'} replicas.")
 
 
-def _sentinels(nodes: Sequence[ServerFacts], settings: Settings) -> Iterator[Finding]:
+def _sentinels(
+    primary: ServerFacts, answered: Sequence[ServerFacts], settings: Settings
+) -> Iterator[Finding]:
     check = "sentinel"
-    known, answering = nodes[0].sentinels, nodes[0].answering
+    known, answering = primary.sentinels, primary.answering
     if answering * 2 <= known:
         yield problem(
             check,
@@ -119,7 +121,13 @@ def _sentinels(nodes: Sequence[ServerFacts], settings: Settings) -> Iterator[Fin
         )
     else:
         yield ok(check, f"{known} Sentinels answer.")
-    if settings.sentinel_lost == "continue" and not all(map(_stops_alone, nodes)):
+    if primary.failure:
+        yield problem(
+            check,
+            f"{primary.address}, the primary, does not answer: requests get 503 ({primary.failure}).",
+            "Start it, or let the Sentinels promote a replica.",
+        )
+    if settings.sentinel_lost == "continue" and not all(map(_stops_alone, answered)):
         yield warning(
             check,
             "With sentinel_lost=continue, a process that is cut off together with a primary that was replaced"
