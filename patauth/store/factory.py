@@ -80,7 +80,8 @@ def open_store(
         cluster.settle = store.settle_key if settles_key else None
         return store
     if url.engine == "sentinel":
-        from .transport.sentinel import Sentinel, panel_of
+        from .transport.sentinel import Sentinel
+        from .transport.sentinel_panel import panel_of
 
         sentinel = Sentinel(
             panel_of(url, tls),

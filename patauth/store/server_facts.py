@@ -24,7 +24,8 @@ from .keys import Keys
 from .local.engine import LocalEngine
 from .transport.cluster_map import read_replicas, read_shards, read_slots
 from .transport.protocol import unavailable
-from .transport.sentinel import newest_of, panel_of
+from .transport.sentinel_answers import newest_of, total_of
+from .transport.sentinel_panel import panel_of
 from .transport.wire import ErrorReply, Wire, WireError
 from .url import StoreUrl
 
@@ -119,13 +120,13 @@ def _read_watched(url: StoreUrl, settings: Settings) -> list[ServerFacts]:
     """Ask the Sentinels for the primary and its replicas, and then these."""
     with closing(panel_of(url)) as panel:
         answers = panel.ask(time.monotonic() + _PATIENCE)
-        replicas = panel.replicas()
+        replicas, failures = panel.replicas(), panel.failures()
     if not answers:
-        raise StoreUnavailable(detail=panel.failure)
+        raise StoreUnavailable(detail=failures)
     newest, _ = newest_of(answers)
     primary = replace(
         _read_node(url, newest.address, settings),
-        sentinels=max(answer.total for answer in answers),
+        sentinels=total_of(answers, len(url.seeds)),
         answering=len(answers),
     )
     return [

@@ -117,7 +117,8 @@ def _sentinels(
             check,
             f"{answering} of {known} Sentinels answer: with one more lost there may be no majority, and then"
             " neither a failover nor an answer but 503.",
-            "Run at least three, and SENTINEL RESET to forget those that are gone for good.",
+            "Run at least three. Only where a majority answers, SENTINEL RESET those that are left, to forget"
+            " those that are gone for good.",
         )
     else:
         yield ok(check, f"{known} Sentinels answer.")
