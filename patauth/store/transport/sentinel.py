@@ -30,7 +30,7 @@ from ...errors import StoreUnavailable
 from ..url import StoreUrl
 from .pool import Connections
 from .protocol import Part, Unanswered
-from .wire import Command, Tls, Wire, WireError, address_of, fields, load, pack
+from .wire import Command, Tls, Wire, WireError, address_of, fields, load, pack, replicas_of
 
 PERIOD = 0.5  # s between the beginnings of two rounds of questions
 TRUST = 3.0  # s for which a primary is believed after a majority has heard from it
@@ -376,7 +376,7 @@ class Sentinel:
     def _admit(self, primary: Primary, call: _Call) -> None:
         """Check a new connection: the server must be a primary, and have the right store key."""
         (role,) = call([("ROLE",)])
-        if not isinstance(role, list) or role[:1] != [b"master"]:
+        if replicas_of(role) is None:
             primary.until = -inf  # until the Sentinels name it again
             self._why = f"the server at {primary.address} says that it is no primary"
             raise NotPrimary(detail=self._why)

@@ -424,7 +424,7 @@ def test_a_demoted_server_that_the_sentinels_still_name_is_refused_and_they_are_
     assert net.panel.asked == 2
     time.now += 1
     net.sentinel._round()
-    net.pool(A).meanwhile = admit(net, [b"master"])
+    net.pool(A).meanwhile = admit(net, [b"master", 0, []])
     assert net.send() == A
 
 
