@@ -22,7 +22,7 @@ from .pool import Connections
 from .protocol import Part, Unanswered
 from .sentinel_answers import TRUST, Answer, newest_of, total_of
 from .sentinel_panel import Panel
-from .wire import Command, pack
+from .wire import Command, pack, replicas_of
 
 _TRIES = 3  # primaries that one call may meet
 
@@ -184,7 +184,7 @@ class Sentinel:
     def _admit(self, primary: Primary, call: _Call) -> None:
         """Check a new connection: the server must be a primary, and have the right store key."""
         (role,) = call([("ROLE",)])
-        if not isinstance(role, list) or role[:1] != [b"master"]:
+        if replicas_of(role) is None:
             with self._panel.changed:
                 primary.denied, primary.until = monotonic(), -inf  # until the Sentinels name it again
             raise NotPrimary(detail=f"the server at {primary.address} says that it is no primary")

@@ -358,7 +358,7 @@ def test_a_demoted_server_that_the_sentinels_still_name_is_refused(time: Time) -
         assert net.pool(A).sent <= 6
     time.now += 1
     net.panel.hurry()
-    net.pool(A).meanwhile = admit(net, [b"master"])
+    net.pool(A).meanwhile = admit(net, [b"master", 0, []])
     assert net.send() == A
 
 
