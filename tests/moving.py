@@ -3,7 +3,8 @@
     python -m tests.moving --pats 100000
 
 `patauth store copy` is killed twice, with SIGKILL, at about a third and two thirds. PATs end in the source
-after each kill. The third run is the last; then all that remains is authenticated, and what ended is not.
+after each kill. The third run finds the stores equal, and the fourth opens the copy; then all that remains is
+authenticated, and what ended is not.
 """
 
 from __future__ import annotations
@@ -38,10 +39,9 @@ SAMPLE = 100  # one of so many PATs is compared in full, and shown with a wrong 
 _authority: Authority  # of a process that verifies
 
 
-def copying(source: str, target: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*PATAUTH, "store", "copy", source, target], env=environment(), stdout=subprocess.PIPE, text=True
-    )
+def copying(source: str, target: str, *options: str) -> subprocess.Popen[str]:
+    command = [*PATAUTH, "store", "copy", source, target, *options]
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
 
 
 def keys_in(cluster: Cluster) -> int:
@@ -120,7 +120,7 @@ def move(folder: Path, pats: int) -> dict[str, object]:
             for one in ended[third - 1 :: 2]:
                 before.delete(one.pat_id)
         figures["told"] = timed("run 3", copying(source, cluster.url)).split("\n")
-        timed("run 4, nothing differs", copying(source, cluster.url))
+        timed("run 4, nothing differs", copying(source, cluster.url, "--final"))
         for one in known[::SAMPLE]:
             assert after.get(one.pat_id) == before.get(one.pat_id)
         totals = [side.list(limit=1, count=True).total for side in (before, after)]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import StoreUnavailable
 from ..operations.sweep import sweep as sweep_parts
 from ..settings import Settings, content_of_secret
-from ..store.copy import COUNTED
+from ..store.copy import COUNTED, PATIENCE
 from ..store.factory import open_store
 from ..store.url import StoreUrl
-from .context import Failure, is_new_directory, message, named_settings, open_authority, warnings_as_messages
+from .context import Failure, message, named_settings, open_authority, warnings_as_messages
 from .options import Group
 from .output import print_facts, progress
 
@@ -61,22 +62,33 @@ def stats() -> None:
     """Show what the store's server says about itself.
 
     The facts are version, memory, keys, persistence, clients, role and replicas. Of a cluster and behind
-    Sentinels they are told of each node, replicas too. A fact that a server does not tell, or not to this
-    user, is null in JSON and missing from the table, and a message on stderr names the commands that the user
-    may not run. `patauth doctor` judges these facts.
+    Sentinels they are told of each node, replicas too. If the store cannot be reached, they are told of the
+    nodes that answer, and the exit code is 5. A fact that a server does not tell, or not to this user, is
+    null in JSON and missing from the table, and a message on stderr names the commands that the user may not
+    run. `patauth doctor` judges these facts.
 
     \b
     Example:
       patauth store stats --store local:./patauth-data
     """
     nodes: list[ServerFacts] = []
+    trouble: StoreUnavailable | None = None
     with open_authority() as authority:
-        authority.ping()
+        try:
+            authority.ping()
+        except StoreUnavailable as problem:
+            trouble = problem  # raised below: first, the nodes may say which of them it is
         if StoreUrl.read(authority.settings.store_url).engine != "memory":
             from ..store.server_facts import read_nodes  # imports redis, which takes 80 ms
 
             nodes = read_nodes(authority.settings)
-    found = _stats(nodes)
+        _show(nodes, reachable=trouble is None)
+        if trouble is not None:
+            raise trouble
+
+
+def _show(nodes: Sequence[ServerFacts], *, reachable: bool) -> None:
+    found = _stats(nodes, reachable=reachable)
     rows = [("", found), *((f"{node['address']} ", node) for node in found.get("nodes", ()))]
     print_facts(
         found,
@@ -92,19 +104,20 @@ def stats() -> None:
         message(f"This user of the server may not ask {', '.join(denied)}: what these tell is missing.")
 
 
-def _stats(nodes: Sequence[ServerFacts]) -> dict[str, Any]:
+def _stats(nodes: Sequence[ServerFacts], *, reachable: bool) -> dict[str, Any]:
     """Return the facts to show. A store in memory has no nodes."""
     if not nodes:
-        return {"reachable": True, "kind": "memory"}
+        return {"reachable": reachable, "kind": "memory"}
     if not nodes[0].address:
-        return _stats_of(nodes[0])
+        return {"reachable": reachable, **_stats_of(nodes[0])}
     return {
-        "reachable": True,
+        "reachable": reachable,
         "nodes": [
             {
                 "address": node.address,
                 "primary": node.primary or None,
                 "slots": node.slots,
+                "reachable": not node.failure,
                 **_stats_of(node),
             }
             for node in nodes
@@ -114,7 +127,6 @@ def _stats(nodes: Sequence[ServerFacts]) -> dict[str, Any]:
 
 def _stats_of(facts: ServerFacts) -> dict[str, Any]:
     return {
-        "reachable": not facts.failure,
         "kind": facts.kind,
         "version": facts.version,
         "uptimeSeconds": facts.number("uptime_in_seconds"),
@@ -172,17 +184,20 @@ def sweep() -> None:
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @click.option("--access-tokens", is_flag=True, help="Carry access tokens too. Without it, TO has none.")
-def copy(source: str, target: str, access_tokens: bool) -> None:
+@click.option("--final", is_flag=True, help="Say that nothing uses FROM any more: TO is opened.")
+def copy(source: str, target: str, access_tokens: bool, final: bool) -> None:
     """Copy all of the store FROM to the engine of TO: PATs, owners, indexes and the store key.
 
     FROM and TO are store URLs, or file:PATH for a file that holds one: arguments can be seen by all users of
     the machine, so a URL with a password belongs into a file. Both have the same key_prefix, and all of its
     tenants are copied. FROM is only read.
 
-    TO must be empty, or a copy that no process has used yet. Nobody can use it before it is complete, and
-    this then ends with exit code 0. First run it while FROM is in use, which takes longest; if FROM has
-    changed meanwhile, the exit code is 1. Then stop all that uses FROM, and run it again: it writes only what
-    differs, and removes what FROM no longer has. It may be ended at any moment and repeated.
+    TO must be empty, or a copy that no process has used yet. First run it while FROM is in use, which takes
+    longest. TO stays closed then: nobody can use it. Then stop all that uses FROM, and run it again with
+    --final: it writes only what differs, removes what FROM no longer has, and opens TO.
+
+    Exit code 0 means that both are equal in the end, and 1 that FROM has changed meanwhile; TO stays closed
+    then. It may be ended at any moment and repeated.
 
     Not carried: quotas that are being used up (they begin again, full), and without --access-tokens the
     access tokens, which clients exchange again.
@@ -190,10 +205,14 @@ def copy(source: str, target: str, access_tokens: bool) -> None:
     \b
     Example:
       patauth store copy local:./patauth-data file:/etc/patauth/cluster-url
+      patauth store copy local:./patauth-data file:/etc/patauth/cluster-url --final
     """
+    from ..store.local.folder import has_store
+
     urls = _url("FROM", source), _url("TO", target)
-    if is_new_directory(urls[0]):
-        raise Failure(f"FROM: there is no store: {urls[0]} does not exist")
+    directory = StoreUrl.read(urls[0]).directory
+    if directory is not None and not has_store(directory):
+        raise Failure(f"FROM: there is no store in {directory}")
     with (
         _opened(urls[0], durability=None) as from_store,  # nothing is written there, so nothing waits
         _opened(urls[1]) as to_store,
@@ -203,20 +222,24 @@ def copy(source: str, target: str, access_tokens: bool) -> None:
         for steps, label in ((made.write(), "Copying"), (made.compare(), "Comparing")):
             for _ in progress(steps, label):
                 pass
-        if not made.differing:
+        if final and not made.differing:
             made.end()
     found = {name: made.counts[name] for name in COUNTED}
     found |= {"writes": made.writes, "differing": len(made.differing)}
     print_facts(found, ((_plain(name), count) for name, count in found.items()))
     if made.differing:
-        raise Failure("FROM changed meanwhile: stop what writes to it and run this again; TO stays closed")
-    message("TO is complete. Name it as the store of all processes before they start again.")
+        raise Failure("FROM changed meanwhile: stop what uses it and run this again; TO stays closed")
+    if final:
+        message("TO is complete. Name it as the store of all processes before they start again.")
+    else:
+        message("TO is equal and stays closed; stop what uses FROM, then run this again with --final.")
 
 
 def _opened(url: str, **given: Any) -> closing[Store]:
     """Return a context in which a store is open as it is: nothing makes or checks its key."""
+    given |= {"store_url": url, "connect_timeout": PATIENCE, "command_timeout": PATIENCE}
     with warnings_as_messages():
-        return closing(open_store(Settings.from_env(store_url=url, **given), settles_key=False))
+        return closing(open_store(Settings.from_env(**given), request_seconds=PATIENCE, settles_key=False))
 
 
 def _url(name: str, given: str) -> str:

@@ -5,28 +5,39 @@ has its key under a seal. The first process that uses the copy takes the seal of
 written over it. So nothing old is ever written over what is newer, and what has ended in the source between
 two runs has ended in the target before anybody can use it.
 
+A run that finds no difference does not know whether the source is still used, where something may end at any
+moment. So the seal needs the word of somebody who knows.
+
 A run knows nothing of earlier ones. It compares the stores in pieces, writes what differs, and then compares
 them again. Of two runs at a time the later one goes on: each piece is written only while the mark of its own
 run is there, and at most `IN_FLIGHT` after that. The source is only read, and by commands that every engine
 has: one engine does not understand the dumps of another.
+
+Both sides are read from primaries: a replica may lack what has ended. A server that is named alone says what
+it is on each connection. Sentinels confirm theirs. The nodes of a cluster refuse keys that are not theirs.
+`Scripts.scan_parts` notices one that was replaced meanwhile.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from ..errors import Conflict, StoreUnavailable
+from ..errors import ConfigurationError, Conflict, StoreUnavailable
 from .asking import IN_FLIGHT, Pause
 from .keys import Keys
 from .record import not_understood
-from .scripts import PRELUDE, Script, Scripts, scanned, understood
+from .scripts import PRELUDE, Call, NotDurable, Script, Scripts, Wait, scanned, understood
 from .store_key import CLOSED, SEALED, is_copy, read_key
-from .transport.wire import Command
+from .transport.protocol import OF_CLUSTER
+from .transport.wire import Command, ErrorReply, replicas_of
+
+T = TypeVar("T")
 
 _BEGIN, _END = Script("copy_begin", PRELUDE), Script("copy_end", PRELUDE)
 _WRITE, _READ = Script("copy_piece", PRELUDE), Script("read", PRELUDE)
@@ -35,7 +46,8 @@ _IN_USE, _EMPTY, _CLOSED = 0, 1, 2  # answers of lua/copy_begin.lua; 3: a copy o
 _KEYS = 500  # that one step reads
 _MEMBERS = 1_000  # of indexes that one step reads; a script takes 8 000 words at most
 _WRITTEN = 1  # an answer of lua/copy_piece.lua; else it came too late
-_TRIES = 5  # to write a piece that comes too late
+_TRIES = 5  # of a call that fails, or of a piece that comes too late
+PATIENCE = 10.0  # s for a command, and for replicas: no request waits for a copy
 _SOON = 2_000  # ms; what ends so soon is there by one server's clock, and gone by the other's
 _FOREVER, _GONE = -1, -2  # PEXPIRETIME of a key without an expiry, and of none
 
@@ -109,8 +121,59 @@ def lasts(ends: Sequence[int], now: int) -> bool:
     return _GONE not in ends or last > now + _SOON
 
 
+def check_server(keys: Keys, call: Call) -> None:
+    """Check on a connection that one server has all keys, and is a primary. Raise `ConfigurationError`."""
+    try:
+        call([("EXISTS", keys.store_key, keys.barrier("00000000"))])  # two slots, which no node takes at once
+    except ErrorReply as problem:
+        if str(problem).startswith("CROSSSLOT"):
+            raise ConfigurationError(OF_CLUSTER) from None
+        raise
+    if replicas_of(call([("ROLE",)])[0]) is None:
+        raise ConfigurationError("the server is a replica, and may lack what has ended; name its primary")
+
+
+class Side:
+    """The store FROM or TO; errors have this `name`. A call that fails is repeated if that is harmless."""
+
+    def __init__(self, name: str, scripts: Scripts) -> None:
+        self.scripts = scripts
+        self._name = name
+
+    def call(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that are safe to send twice, and return their replies. Raise `StoreUnavailable`."""
+        return self.again(partial(self.scripts.call, commands, retry=True))
+
+    def again(self, work: Callable[[], T]) -> T:
+        """Do what may be done twice. Before the next try, what the last one has sent is done, or never is."""
+        with self.named():
+            for _ in range(_TRIES - 1):
+                try:
+                    return work()
+                except StoreUnavailable:
+                    Pause(IN_FLIGHT).wait()
+            return work()
+
+    def scan(self, keys: Keys) -> Iterator[list[bytes]]:
+        """Yield all keys in pieces. Raise `StoreUnavailable`."""
+        with self.named():
+            yield from self.scripts.scan_parts(keys.all, _KEYS, keys.barrier)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the side in what is raised."""
+        try:
+            yield
+        except StoreUnavailable as problem:
+            problem.detail = f"{self._name}: {problem.detail or problem}"
+            raise
+        except ConfigurationError as problem:
+            raise ConfigurationError(f"{self._name}: {problem}") from None
+
+
 class Copy:
-    """One run of a copy. Call `begin`, exhaust `write` and `compare`, and call `end` if nothing differs.
+    """One run of a copy. Call `begin`, exhaust `write` and `compare`, and call `end` if nothing differs and
+    nothing uses the source any more.
 
     Each step may be interrupted. `with_access_tokens`: they are carried, too; else the target has none.
     """
@@ -119,8 +182,8 @@ class Copy:
         self.writes = 0  # commands that `write` has run
         self.counts: Counter[str] = Counter()  # what `compare` has found in the source
         self.differing: set[bytes] = set()  # keys, by `compare`
-        self._source = source
-        self._target = target
+        self._source = Side("FROM", source)
+        self._target = Side("TO", target)
         self._keys = keys
         self._carried = _CARRIED | (_TOKENS if with_access_tokens else {})
         self._sequences: set[bytes] = set()
@@ -131,15 +194,19 @@ class Copy:
     def begin(self) -> None:
         """Close the target. Raise `Conflict` if it may not be written, or if the source cannot be copied."""
         self._key, self._check = self._read_source()
-        ask = partial(self._target.call, retry=True)
-        self._target.wait.learn(ask, self._keys.store_key)
-        if read_key(ask, self._keys.of_store) == (None, None):
-            for found in self._scan(self._target):
+        target = self._target
+        with target.named():
+            target.scripts.wait.learn(partial(target.scripts.call, retry=True), self._keys.store_key)
+        if read_key(target.call, self._keys.of_store) == (None, None):
+            for found in target.scan(self._keys):
                 if found:
                     raise Conflict("TO has keys under this key_prefix, but no store key; remove them first")
         self._mark = CLOSED + secrets.token_bytes(16)
         arguments = (self._mark, self._check)
-        answer = self._target.run_durably(_BEGIN, self._keys.of_store, arguments, lambda reply: reply[0])
+        with target.named():
+            answer = target.scripts.run_durably(
+                _BEGIN, self._keys.of_store, arguments, lambda reply: reply[0]
+            )
         if answer == _IN_USE:
             raise Conflict(
                 "TO is in use: only a store that is empty, or a copy that no process has used yet, is written"
@@ -161,6 +228,7 @@ class Copy:
 
     def compare(self) -> Iterator[int]:
         """Count what the source has, and find keys that differ, in pieces of so many keys as it yields."""
+        self._reach_replicas()  # one that takes over while this compares has all of it
         self.counts.clear()
         for count, changes in self._pieces():
             for commands in changes:
@@ -170,14 +238,19 @@ class Copy:
         self._note(self._change_texts(list(self._sequences)))
 
     def end(self) -> None:
-        """Open the target under a seal, durably. Raise `Conflict` when another run has begun."""
-        for server, tag in self._target.parts():
-            server.confirm(self._keys.barrier(tag))
+        """Open the target under a seal, durably and in all replicas that are connected.
+
+        Raise `Conflict` when another run has begun.
+        """
+        self._reach_replicas()
         if self._read_source() != (self._key, self._check):
             raise Conflict("the store key of FROM has changed; TO stays closed")
         names, arguments = [self._keys.store_key], (self._mark, SEALED + self._key)
-        if not self._target.run_durably(_END, names, arguments, lambda reply: reply[0]):
+        with self._target.named():
+            is_open = self._target.scripts.run_durably(_END, names, arguments, lambda reply: reply[0])
+        if not is_open:
             raise _overtaken()
+        self._reach_replicas()
 
     # -- what differs ---------------------------------------------------------------------------------
 
@@ -186,14 +259,10 @@ class Copy:
 
         The next ones of a piece may rest on those before.
         """
-        for names in self._scan(self._source):
+        for names in self._source.scan(self._keys):
             yield len(names), self._changes(names)
-        for names in self._scan(self._target):
+        for names in self._target.scan(self._keys):
             yield len(names), [self._removals(names)]
-
-    def _scan(self, side: Scripts) -> Iterator[list[bytes]]:
-        for server, _ in side.parts():
-            yield from server.scan("SCAN", match=self._keys.all, count=_KEYS)
 
     def _changes(self, names: Sequence[bytes]) -> Iterator[list[Command]]:
         """Yield the commands that make these keys of the target equal to those of the source."""
@@ -213,9 +282,9 @@ class Copy:
         both = zip(names, source, target, strict=True)
         return [command for command in (text_change(*one) for one in both) if command]
 
-    def _read_texts(self, side: Scripts, names: Sequence[bytes]) -> list[Text]:
+    def _read_texts(self, side: Side, names: Sequence[bytes]) -> list[Text]:
         commands = [(command, name) for command in ("GET", "PEXPIRETIME") for name in names]
-        replies = side.call(commands, retry=True) if names else []
+        replies = side.call(commands) if names else []
         values, ends = replies[: len(names)], understood(replies[len(names) :], *[int] * len(names))
         if not all(isinstance(value, bytes | None) for value in values):
             raise not_understood("answer", "not a text")
@@ -229,9 +298,9 @@ class Copy:
         source, target = self._read_ends(self._source, names), self._read_ends(self._target, names)
         return list(zip(names, source, target, strict=True))
 
-    def _read_ends(self, side: Scripts, names: Sequence[bytes]) -> list[int]:
+    def _read_ends(self, side: Side, names: Sequence[bytes]) -> list[int]:
         commands = [("PEXPIRETIME", name) for name in names]
-        return understood(side.call(commands, retry=True), *[int] * len(names)) if names else []
+        return understood(side.call(commands), *[int] * len(names)) if names else []
 
     def _change_members(self, form: Form, names: Sequence[bytes]) -> Iterator[list[Command]]:
         for pieces in self._read_members(self._source, form, names):
@@ -257,28 +326,30 @@ class Copy:
             yield commands
 
     def _read_members(
-        self, side: Scripts, form: Form, names: Sequence[bytes]
+        self, side: Side, form: Form, names: Sequence[bytes]
     ) -> Iterator[dict[bytes, dict[bytes, bytes]]]:
         """Yield the members of keys with their scores or values, in pieces: most keys in the first one."""
         cursors = dict.fromkeys(names, 0)
         while cursors:
             count = max(_MEMBERS // len(cursors), 10)
             commands = [(form.scan, name, cursor, "COUNT", count) for name, cursor in cursors.items()]
-            replies = zip(cursors, map(scanned, side.call(commands, retry=True)), strict=True)
-            cursors, pieces = {}, {}
+            replies = zip(cursors, map(scanned, side.call(commands)), strict=True)
+            cursors = {}
+            pieces: defaultdict[int, dict[bytes, dict[bytes, bytes]]] = defaultdict(dict)
             for name, (cursor, found) in replies:
-                if found:
-                    pieces[name] = dict(zip(found[::2], found[1::2], strict=True))
+                for start in range(0, len(found), 2 * _MEMBERS):  # a small index comes whole, whatever COUNT
+                    some = found[start : start + 2 * _MEMBERS]
+                    pieces[start][name] = dict(zip(some[::2], some[1::2], strict=True))
                 if cursor:
                     cursors[name] = cursor
-            yield pieces
+            yield from pieces.values()
 
     def _look(
-        self, side: Scripts, form: Form, pieces: dict[bytes, dict[bytes, bytes]]
+        self, side: Side, form: Form, pieces: dict[bytes, dict[bytes, bytes]]
     ) -> list[tuple[bytes, dict[bytes, bytes], list[bytes | None]]]:
         """Return each key with its members, and with what a store has of these: None for a missing one."""
         commands = [(form.look, name, *members) for name, members in pieces.items()]
-        replies = side.call(commands, retry=True) if commands else []
+        replies = side.call(commands) if commands else []
         for members, held in zip(pieces.values(), replies, strict=True):
             if not isinstance(held, list) or len(held) != len(members):
                 raise not_understood("index", "of another form")
@@ -288,7 +359,7 @@ class Copy:
         """Return the commands that remove those keys of the target that the source does not have."""
         kinds = {name: kind for name in names if (kind := self._keys.kind_of(name)) not in _OWN}
         carried = [name for name, kind in kinds.items() if kind in self._carried]
-        there = self._source.call([("EXISTS", name) for name in carried], retry=True) if carried else []
+        there = self._source.call([("EXISTS", name) for name in carried]) if carried else []
         has = dict(zip(carried, there, strict=True))
         return [("DEL", name) for name in kinds if not has.get(name)]
 
@@ -297,20 +368,25 @@ class Copy:
     def _send(self, commands: Sequence[Command]) -> None:
         """Run commands in the target, unless another run has begun."""
         left = list(commands)
-        for _ in range(_TRIES):
-            if not left:
-                self.writes += len(commands)
-                return
+
+        def write() -> None:
+            nonlocal left
             latest = self._now() + IN_FLIGHT
-            answers = self._target.run_each(
-                _WRITE, [((name,), (latest, verb, *words)) for verb, name, *words in left]
-            )
+            calls = [((name,), (latest, verb, *words)) for verb, name, *words in left]
+            answers = self._target.scripts.run_each(_WRITE, calls)
             left = [command for command, answer in zip(left, answers, strict=True) if answer[0] != _WRITTEN]
-        raise StoreUnavailable(detail="TO is too slow, or the clocks of its nodes differ by half a second")
+            if left:
+                raise StoreUnavailable(
+                    detail="it is too slow, or the clocks of nodes differ by half a second"
+                )
+
+        if left:
+            self._target.again(write)
+        self.writes += len(commands)
 
     def _now(self) -> int:
         """Return the clock (ms) of the target. Raise `Conflict` if another run has begun."""
-        now, mark = self._target.run(_READ, [self._keys.store_key])
+        now, mark = self._target.scripts.run(_READ, [self._keys.store_key])
         if mark != self._mark:
             raise _overtaken()
         return int(now)
@@ -319,12 +395,34 @@ class Copy:
         """Take note of keys that commands would change, unless these are about to go by themselves."""
         names = list(dict.fromkeys(name for _, name, *_ in commands))
         if names:
-            now = self._now()
+            now = self._target.again(self._now)
             self.differing.update(name for name, *ends in self._ends(names) if lasts(ends, now))
+
+    def _reach_replicas(self) -> None:
+        """Wait until all writes are durable, and in all replicas that are connected."""
+        with self._target.named():
+            for server, tag in self._target.scripts.parts():
+                barrier = self._keys.barrier(tag)
+                server.confirm(barrier)
+                (role,) = server.call([("ROLE",)], retry=True)
+                replicas = replicas_of(role)
+                if replicas is None:
+                    raise StoreUnavailable(detail="a server is no primary any more; run it again")
+                if not replicas:
+                    continue
+                try:
+                    server.waiting(Wait(("WAIT", replicas, round(PATIENCE * 1000)), PATIENCE)).confirm(
+                        barrier
+                    )
+                except NotDurable as problem:
+                    raise StoreUnavailable(
+                        detail=f"not all {replicas} replicas of a server have what was written within"
+                        f" {PATIENCE:g} s ({problem.detail}); look after them, and run it again"
+                    ) from None
 
     def _read_source(self) -> tuple[bytes, bytes]:
         """Return the store key of the source, or the mark that it is outside, and its check value."""
-        key, check = read_key(partial(self._source.call, retry=True), self._keys.of_store)
+        key, check = read_key(self._source.call, self._keys.of_store)
         if key is None or check is None:
             raise Conflict("FROM is no store: there is no store key under this key_prefix")
         if is_copy(key, CLOSED) or is_copy(key, SEALED):
@@ -335,4 +433,4 @@ class Copy:
 
 
 def _overtaken() -> Conflict:
-    return Conflict("another copy to TO has begun, or somebody has removed its keys; TO stays closed")
+    return Conflict("another copy to TO has begun or ended, or somebody has removed its keys")

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from ..concurrency.forks import after_fork_in_child
 from ..errors import ConfigurationError
 from ..settings import Settings
+from .copy import check_server
 from .deadline import REQUEST_SECONDS
 from .keys import Keys
 from .scripts import Wait
@@ -33,12 +34,13 @@ def open_store(
     Each `memory:` store is a new one. All processes that name the same DIR share the store `local:DIR`.
     `clock` gives ms in place of the server's clock. `request_seconds` limits all store calls of one request.
     `settles_key`: before its first use, each connection makes or checks the store key; a copy does not want
-    that. Raise `ConfigurationError`.
+    that, but asks whether one server has all keys. Raise `ConfigurationError`.
     """
     url = StoreUrl.read(settings.store_url)
+    keys = Keys(settings.key_prefix, settings.tenant)
     make = partial(
         Store,
-        keys=Keys(settings.key_prefix, settings.tenant),
+        keys=keys,
         retention_ms=settings.retention * 1000,
         secret_key=settings.secret_key,
         clock=clock,
@@ -80,7 +82,8 @@ def open_store(
         cluster.settle = store.settle_key if settles_key else None
         return store
     if url.engine == "sentinel":
-        from .transport.sentinel import Sentinel, panel_of
+        from .transport.sentinel import Sentinel
+        from .transport.sentinel_panel import panel_of
 
         sentinel = Sentinel(
             panel_of(url, tls),
@@ -96,7 +99,7 @@ def open_store(
         admit=engine.admit if engine else None,
     )
     store = make(connections, engine=engine)
-    connections.on_connect = store.settle_key if settles_key else None
+    connections.on_connect = store.settle_key if settles_key else partial(check_server, keys)
     return store
 
 

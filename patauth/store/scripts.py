@@ -12,7 +12,7 @@ from ..errors import StoreUnavailable
 from .deadline import Deadline
 from .record import not_understood
 from .transport.protocol import PartlyDone, ScriptMissing, Transport, unavailable
-from .transport.wire import Command, ErrorReply
+from .transport.wire import Command, ErrorReply, replicas_of
 
 Call = Callable[[Sequence[Command]], list[Any]]  # sends commands and returns their replies
 Arguments = Sequence[bytes | str | int]
@@ -37,7 +37,7 @@ def _read(*parts: str) -> tuple[bytes, bytes]:
     return text, sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
-PRELUDE, OWNER_INDEX = "prelude", "owner_index"  # parts of scripts
+PRELUDE, OWNER_INDEX, FENCE = "prelude", "owner_index", "fence"  # parts of scripts
 _CONFIRM = Script("confirm", PRELUDE)
 
 
@@ -196,6 +196,28 @@ class Scripts:
         """
         for transport, tag in self._transport.parts(self.deadline().at):
             yield self._with(self.deadline, transport), tag
+
+    def scan_parts(self, match: bytes, count: int, key: Callable[[str], bytes]) -> Iterator[list[Any]]:
+        """Yield in pieces what SCAN finds in all servers. `key` makes a key of a hash tag.
+
+        Raise `StoreUnavailable`, also when a server is no primary any more in the end: SCAN does not say so,
+        and a replica may lack keys, or have some that are gone.
+        """
+        parts = self._transport.parts(self.deadline().at)
+        servers = [self._with(self.deadline, transport) for transport, _ in parts]
+        for server in servers:
+            yield from server.scan("SCAN", match=match, count=count)
+        # One that was stopped and replaced does not know it yet. For a key, the transport asks others first.
+        self.call([("EXISTS", key(tag)) for _, tag in parts], retry=True)
+        roles = [server.call([("ROLE",)], retry=True)[0] for server in servers]
+        if None in map(replicas_of, roles) or self._transport.parts(self.deadline().at) != parts:
+            raise StoreUnavailable(detail="a server that was being read is no primary any more; run it again")
+
+    def waiting(self, wait: Wait) -> Scripts:
+        """Return these scripts with another way to wait until writes are durable."""
+        other = self._with(self.deadline)
+        other.wait = wait
+        return other
 
     def _with(self, deadline: Callable[[], Deadline], transport: Transport | None = None) -> Scripts:
         other = object.__new__(Scripts)

@@ -22,9 +22,10 @@ from ..errors import StoreUnavailable
 from ..settings import Settings
 from .keys import Keys
 from .local.engine import LocalEngine
-from .transport.cluster import read_replicas, read_shards, read_slots
+from .transport.cluster_map import read_replicas, read_shards, read_slots
 from .transport.protocol import unavailable
-from .transport.sentinel import newest_of, panel_of
+from .transport.sentinel_answers import newest_of, total_of
+from .transport.sentinel_panel import panel_of
 from .transport.wire import ErrorReply, Wire, WireError
 from .url import StoreUrl
 
@@ -98,8 +99,8 @@ def read_nodes(settings: Settings) -> list[ServerFacts]:
     """Ask the server of `store_url`, which must not be `memory:`, or all nodes, primaries first.
 
     A node that does not answer has a `failure`. Start a `local:` engine first, and use it for that time.
-    Raise `ConfigurationError`, and `StoreUnavailable` if the server or the primary behind Sentinels does not
-    answer, or no node knows the cluster.
+    Raise `ConfigurationError`, and `StoreUnavailable` if the one server or no Sentinel answers, or no node
+    knows the cluster.
     """
     url = StoreUrl.read(settings.store_url)
     if url.engine == "cluster":
@@ -119,14 +120,13 @@ def _read_watched(url: StoreUrl, settings: Settings) -> list[ServerFacts]:
     """Ask the Sentinels for the primary and its replicas, and then these."""
     with closing(panel_of(url)) as panel:
         answers = panel.ask(time.monotonic() + _PATIENCE)
-        replicas = panel.replicas()
+        replicas, failures = panel.replicas(), panel.failures()
     if not answers:
-        raise StoreUnavailable(detail=panel.failure)
+        raise StoreUnavailable(detail=failures)
     newest, _ = newest_of(answers)
     primary = replace(
-        _read(url.node(newest.address), settings, None),
-        address=newest.address,
-        sentinels=max(answer.total for answer in answers),
+        _read_node(url, newest.address, settings),
+        sentinels=total_of(answers, len(url.seeds)),
         answering=len(answers),
     )
     return [
@@ -212,11 +212,11 @@ def _read(url: str, settings: Settings, engine: LocalEngine | None) -> ServerFac
     return ServerFacts(
         info,
         config,
-        count,
+        count if isinstance(count, int) else None,
         ahead,
         unsure,
-        store_key=None if found is None else bool(found),
-        waitaof=None if known is None else known != [None],
+        store_key=found > 0 if isinstance(found, int) else None,
+        waitaof=known != [None] if isinstance(known, list) and known else None,
         denied=tuple(denied),
     )
 
@@ -231,11 +231,13 @@ def _skew(ask: Callable[..., Any]) -> tuple[float | None, float]:
         before = time.time()
         reply = ask("TIME")
         after = time.time()
-        if reply is None:
+        try:
+            clock = int(reply[0]) + int(reply[1]) / 1e6
+        except (TypeError, ValueError, IndexError):
             return None, 0.0
         unsure = (after - before) / 2
         if 0 <= unsure < best[1]:
-            best = (int(reply[0]) + int(reply[1]) / 1e6 - (before + after) / 2, unsure)
+            best = (clock - (before + after) / 2, unsure)
     return best if best[0] is not None else (None, 0.0)
 
 
@@ -248,7 +250,9 @@ def _pairs(reply: Any) -> dict[str, str]:
 
 def _setting(reply: Any) -> str | None:
     """Return the value in the answer to CONFIG GET of one name, or None if there is none."""
-    return reply[1].decode(errors="replace") if isinstance(reply, list) and len(reply) == 2 else None
+    if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], bytes):
+        return None
+    return reply[1].decode(errors="replace")
 
 
 def _number(text: str | None) -> int | None:

@@ -57,8 +57,8 @@ class StoreKey:
                 wrote_any = wrote_any or wrote
             if is_copy(key, CLOSED):
                 raise AnotherKey(
-                    detail="this store has no key yet: it is a copy that is not complete;"
-                    " run `patauth store copy` to its end"
+                    detail="this store has no key yet: it is a copy that is not open;"
+                    " stop what uses its source, and run `patauth store copy` with --final"
                 )
             is_sealed = is_copy(key, SEALED)
             key = key.removeprefix(SEALED) if is_sealed else key

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,6 +178,21 @@ def test_an_index_of_thousands_is_carried(both: Sides, make: Make, holds: Any) -
     assert both.run().counts["indexEntries"] == 7_500
     before, after = holds()
     assert before == after
+
+
+def test_an_index_that_comes_whole_is_carried_in_pieces(target: Any, tmp_path: Path, prefix: str) -> None:
+    """A server with large listpacks tells all members at once, whatever COUNT is. No script takes so many."""
+    server = Server(binaries()["valkey"], tmp_path, "--zset-max-listpack-entries", "20000")
+    try:
+        with maker(server.url, prefix) as make_one, sides(server.url, target.url, prefix) as both:
+            here = make_one()
+            here.ping()
+            forge_all(here, [(number, NOW + number, NEVER) for number in range(5_000)])
+            assert both.run().counts["indexEntries"] == 15_000
+            with server.client() as client, target.client() as other:
+                assert content(client, prefix) == content(other, prefix)
+    finally:
+        server.stop()
 
 
 # -- which stores may be written --------------------------------------------------------------------------
@@ -458,10 +475,68 @@ def test_a_piece_that_comes_too_late_is_not_written(
 # -- interrupted ------------------------------------------------------------------------------------------
 
 
+@each("which", ["source", "target"])
+def test_calls_that_fail_for_a_moment_are_repeated(
+    source: Any, target: Any, prefix: str, make: Make, pauses: list[float], small: None, which: str
+) -> None:
+    """Whether they were run or not. Before each next try, what was sent is done or comes too late."""
+    prefix += f"-{which}"
+    populate(make(key_prefix=prefix))
+    numbers = itertools.count(1)
+    failed = []
+    with sides(source.url, target.url, prefix) as both:
+        transport = getattr(both, which)._transport
+        call = transport.call
+
+        def failing(commands: Sequence[tuple[Any, ...]], *given: Any, **named: Any) -> Any:
+            number = next(numbers) if commands[0][0] in ("EVALSHA", "GET", "ZSCAN", "HSCAN") else 1
+            replies = [] if number % 6 == 0 else call(commands, *given, **named)
+            if number % 3 == 0:
+                failed.append(commands)
+                raise StoreUnavailable(detail="for a moment")
+            return replies
+
+        run = both.copy()
+        run.begin()
+        pauses.clear()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(transport, "call", failing)
+            for _ in run.write():
+                pass
+        assert len(failed) >= 2
+        assert pauses == [0.5] * len(failed)
+        for _ in run.compare():
+            pass
+        assert not run.differing
+        run.end()
+    with source.client() as client, target.client() as other:
+        assert content(client, prefix) == content(other, prefix)
+
+
+@pytest.mark.parametrize(("which", "name"), [("source", "FROM: cut"), ("target", "TO: cut")])
+def test_an_error_names_the_side_that_has_failed(
+    both: Sides, make: Make, pauses: list[float], which: str, name: str
+) -> None:
+    populate(make())
+    run = both.copy()
+    run.begin()
+    with cut_off(getattr(both, which)._transport, 3), pytest.raises(StoreUnavailable) as caught:
+        list(run.write())
+    assert caught.value.detail == name
+
+
 @pytest.mark.system
 @pytest.mark.parametrize("which", ["source", "target"])
 def test_a_copy_may_be_cut_off_after_any_command(
-    both: Sides, make: Make, there: Make, holds: Any, target: Any, prefix: str, small: None, which: str
+    both: Sides,
+    make: Make,
+    there: Make,
+    holds: Any,
+    target: Any,
+    prefix: str,
+    small: None,
+    pauses: list[float],
+    which: str,
 ) -> None:
     """The store changes between runs, and nobody uses the copy; the first run that ends makes it whole."""
     here = make(max_pats_per_owner=1000, max_tokens_per_secret=5)

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from patauth.store.transport.cluster import slot_of
+from patauth.store.transport.cluster_map import slot_of
 from tests.failover.history import TRUST
 from tests.failover.worlds import ClusterWorld, SentinelWorld, World
 from tests.support.clusters import Cluster, Node
 from tests.support.servers import until
 
 TAKEOVER = 30.0  # s until a replica has taken over, on a busy machine
-AFTER = 1.0  # s of traffic after that
+AFTER = 1.0  # s of traffic after that, and after an old primary may be believed
 _MOVED = 3  # slots at a time
 
 
@@ -41,9 +41,10 @@ class Scene:
         until(self.world.is_replaced, TAKEOVER)
 
     def go_on(self) -> None:
-        """Wake the idle process, and let the traffic go on for a moment."""
+        """Wake the idle process, and let the traffic go on, also when no old primary may be believed."""
         self.wake()
-        time.sleep(AFTER)
+        trusted = 0.0 if self.cut is None else self.cut + TRUST - time.monotonic()
+        time.sleep(max(0.0, trusted) + AFTER)
 
 
 def kill(scene: Scene) -> None:
@@ -63,7 +64,7 @@ def stop(scene: Scene) -> None:
     scene.wake()  # a little before, so that some requests wait for it when it goes on
     time.sleep(scene.chance.uniform(0.0, 0.2))
     scene.world.old.thaw()
-    time.sleep(AFTER)
+    scene.go_on()
 
 
 def order(scene: Scene) -> None:
@@ -81,8 +82,6 @@ def part(scene: Scene) -> None:
     scene.struck()
     scene.wait_for_another()
     scene.go_on()
-    assert scene.cut is not None
-    time.sleep(max(0.0, scene.cut + TRUST + AFTER - time.monotonic()))
 
 
 def freeze_replica(scene: Scene) -> None:
@@ -125,9 +124,7 @@ def _move(scene: Scene, move: Callable[[Cluster, int, Node, Node], None]) -> Non
     assert isinstance(scene.world, ClusterWorld)
     cluster, source = scene.world.cluster, scene.world.old
     target = scene.chance.choice([node for node in cluster.nodes if node is not source])
-    known = source.slots()
-    slots = sorted({slot_of(tag.encode()) for tag in scene.tags})
-    mine = [slot for slot in slots if known[slot] == source.address]
+    mine = sorted({slot_of(tag.encode()) for tag in set(scene.tags) - scene.world.elsewhere(scene.tags)})
     for slot in scene.chance.sample(mine, min(_MOVED, len(mine))):
         move(cluster, slot, source, target)
     scene.go_on()

@@ -5,12 +5,13 @@ All instants are seconds of `time.monotonic()`, which is one clock for all proce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
 TRUST = 3.0  # s after it was cut off for which an old primary may be believed
+PROMPT = 0.6  # s within which 99 of 100 answers of 503 come
 
 ACCEPTED, REFUSED, UNAVAILABLE = "accepted", "refused", "503"  # outcomes; others are faults
 
@@ -46,6 +47,7 @@ class History:
     `cut` is the instant at which the old primary was cut off; None: nothing was. `at_end` is what came of
     each credential of the host after everything had healed. `present` are the credentials made by others
     that were there then, and `found` those that were there once the end of their maker was acknowledged.
+    `elsewhere` are the credentials that are on other shards than the old primary's; None: there is one shard.
     `faults` are what went wrong besides.
     """
 
@@ -55,6 +57,7 @@ class History:
     at_end: dict[str, str] = field(default_factory=dict)
     present: Set[str] = frozenset()
     found: Mapping[str, Set[str]] = field(default_factory=dict)
+    elsewhere: Set[str] | None = None
     faults: list[str] = field(default_factory=list)
 
 
@@ -62,18 +65,24 @@ class History:
 class Verdict:
     """What a round has shown. The lists name each case; `down` and `longest` are in seconds.
 
-    `down` is how long the credential that was worst off got nothing but 503. `longest` is the longest that
-    anybody waited for a 503.
+    `tried_early` and `tried_late` count the verifications of which `early` and `late` could be: of ended
+    credentials, after the cut, and answered, since a 503 tells nothing. `missing` is what the round lacks,
+    without which it tells nothing. `down` is how long the credential that was worst off got nothing but 503.
+    `longest` is the longest that anybody waited for a 503.
     """
 
     acknowledged: int = 0
+    tried_early: int = 0
+    tried_late: int = 0
     early: list[str] = field(default_factory=list)  # accepted after its end, within `TRUST` after the cut
     late: list[str] = field(default_factory=list)  # accepted after its end, at any other time
     came_back: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     outlived: list[str] = field(default_factory=list)  # changes by credentials that had ended
     spurious: list[str] = field(default_factory=list)
+    spread: list[str] = field(default_factory=list)  # 503 for credentials on other shards
     faults: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     refusals: list[float] = field(default_factory=list)  # s that each 503 took
     down: float = 0.0
 
@@ -84,7 +93,8 @@ class Verdict:
     def broken(self, *, is_safe: bool) -> list[str]:
         """Return the promises that are broken. `is_safe`: a change waits for all that can be promoted."""
         always = {
-            "late": self.late, "outlived": self.outlived, "spurious": self.spurious, "fault": self.faults
+            "late": self.late, "outlived": self.outlived, "spurious": self.spurious,
+            "503 on another shard": self.spread, "fault": self.faults, "tells nothing": self.missing,
         }  # fmt: skip
         safe = {"came back": self.came_back, "lost": self.lost}
         cases = {**always, **(safe if is_safe else {})}
@@ -112,21 +122,42 @@ def judge(history: History) -> Verdict:
         if outcome == REFUSED and there[name] < inf and name not in asked_to_end
     ]
     for one in history.verifications:
-        if one.outcome == ACCEPTED and one.began > over.get(one.credential, inf):
-            since = inf if history.cut is None else one.began - history.cut
+        has_ended = one.began > over.get(one.credential, inf)
+        since = inf if history.cut is None else one.began - history.cut
+        is_early = 0 <= since <= TRUST
+        if has_ended and one.outcome in (ACCEPTED, REFUSED):
+            verdict.tried_early += is_early
+            verdict.tried_late += since > TRUST
+        if has_ended and one.outcome == ACCEPTED:
             told = f"{_named(one)}, {one.began - over[one.credential]:.3f} s after its end"
-            (verdict.early if 0 <= since <= TRUST else verdict.late).append(
-                f"{told}, {since:.3f} s after the cut"
-            )
+            (verdict.early if is_early else verdict.late).append(f"{told}, {since:.3f} s after the cut")
         elif one.outcome == REFUSED and one.credential not in verdict.lost:
             known = there.get(one.credential, inf)
             if known < one.began and one.ended < asked_to_end.get(one.credential, inf):
                 verdict.spurious.append(_named(one))
     verdict.outlived = sorted(_outlived(history, makings, over))
     verdict.faults = list(_faults(history))
-    verdict.refusals = [one.ended - one.began for one in history.verifications if one.outcome == UNAVAILABLE]
+    unavailable = [one for one in history.verifications if one.outcome == UNAVAILABLE]
+    verdict.spread = [_named(one) for one in unavailable if one.credential in (history.elsewhere or ())]
+    verdict.refusals = [one.ended - one.began for one in unavailable]
     verdict.down = _down(history.verifications)
+    after = -inf if history.cut is None else history.cut
+    shown = {one.credential for one in history.verifications if one.began > after}
+    needed = {
+        "no verification was accepted": any(one.outcome == ACCEPTED for one in history.verifications),
+        "no change was acknowledged": verdict.acknowledged,
+        "no ended credential was tried when no old primary may be believed any more": verdict.tried_late,
+        "no credential on another shard was shown after the cut": (
+            history.elsewhere is None or shown & history.elsewhere
+        ),
+    }
+    verdict.missing = [lack for lack, found in needed.items() if not found]
     return verdict
+
+
+def p99(seconds: Sequence[float]) -> float:
+    """Return the time (s) within which 99 of 100 came; 0 if there is none."""
+    return sorted(seconds)[-(-len(seconds) * 99 // 100) - 1] if seconds else 0.0
 
 
 def _named(one: Verification) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import redis
 
+from patauth.store.transport.cluster_map import slot_of
 from tests.support import clusters
 from tests.support.clusters import Node, free_ports, running_cluster
 from tests.support.sentinels import REPLICAS, SERVICE, Member, Sentinels, running_sentinels
@@ -53,6 +54,13 @@ class World(ABC):
         """Return the replicas of the primary that is struck."""
 
     @abstractmethod
+    def elsewhere(self, tags: Iterable[str]) -> Set[str] | None:
+        """Return those hash tags whose keys are on other shards than that of the primary that is struck.
+
+        None if there is one shard.
+        """
+
+    @abstractmethod
     def is_replaced(self) -> bool:
         """Return whether another server has taken the place of the primary that is struck."""
 
@@ -89,6 +97,9 @@ class SentinelWorld(World):
     @property
     def heirs(self) -> Sequence[Member]:
         return [one for one in self.servers if one is not self.old]
+
+    def elsewhere(self, tags: Iterable[str]) -> None:
+        return None
 
     def is_replaced(self) -> bool:
         return self.sentinels.primary is not self.old
@@ -158,6 +169,10 @@ class ClusterWorld(World):
     @property
     def heirs(self) -> Sequence[Node]:
         return self._heirs
+
+    def elsewhere(self, tags: Iterable[str]) -> Set[str]:
+        known = self.old.slots()
+        return {tag for tag in tags if known[slot_of(tag.encode())] != self.old.address}
 
     def is_replaced(self) -> bool:
         return any(_replication(one)["role"] == "master" for one in self._heirs)

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 from redis.cluster import ClusterNode, RedisCluster
 
-from patauth.store.transport.cluster import SLOTS, slot_of
+from patauth.store.transport.cluster_map import SLOTS, slot_of
 from tests.support.servers import Server, until
 
 Tls = tuple[Path, Path]  # a certificate and its key

@@ -29,7 +29,7 @@ class Sides:
         return self.source.copy_to(self.target, with_access_tokens=with_access_tokens)
 
     def run(self, **given: bool) -> Copy:
-        """Run a copy as the command does; return it."""
+        """Run a copy as the command does with `--final`; return it."""
         copy = self.copy(**given)
         copy.begin()
         for _ in copy.write():

@@ -26,8 +26,8 @@ from patauth import (
 from patauth.cli import program
 from patauth.store.scripts import NotDurable
 from patauth.store.server_facts import read_nodes
-from patauth.store.transport.cluster import SLOTS, slot_of
 from patauth.store.transport.cluster import Cluster as Transport
+from patauth.store.transport.cluster_map import SLOTS, slot_of
 from tests.support.acl import ON_NODE, granted, logged_in, use_all
 from tests.support.authorities import basic_of, bearer, issue, patient
 from tests.support.clusters import NODE_TIMEOUT, Cluster, Node, free_ports, running_cluster
@@ -429,6 +429,27 @@ def test_the_command_line_asks_each_node(
     assert "all owners get 503" in told
     alone = run("doctor", "--store", cluster.node_of("store").url).stdout
     assert "redis+cluster://" in alone
+
+
+def test_the_command_line_names_a_node_that_hangs_though_the_store_cannot_be_reached(
+    cluster: Cluster, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node of the store key hangs: that is when an operator asks."""
+    monkeypatch.setenv("PATAUTH_STORE_URL", cluster.url)
+    authority.ping()
+    hung = cluster.node_of("store")
+    hung.freeze()
+    doctor = CliRunner().invoke(program, ["doctor", "--output", "json"])
+    stats = CliRunner().invoke(program, ["store", "stats", "--output", "json"])
+    assert (doctor.exit_code, stats.exit_code) == (5, 5)
+    found = [one for one in json.loads(doctor.stdout)["findings"] if one["level"] == "problem"]
+    assert "store" in [one["check"] for one in found]
+    assert f"{hung.address} does not answer" in "\n".join(one["finding"] for one in found)
+    told = json.loads(stats.stdout)
+    assert told["reachable"] is False
+    assert {node["address"]: node["reachable"] for node in told["nodes"]} == {
+        node.address: node is not hung for node in cluster.nodes
+    }
 
 
 def test_the_command_line_asks_each_replica_and_judges_each_shard(

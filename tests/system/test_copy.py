@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from patauth import Authority, InvalidCredentials, IssuedPat, Owner
+from patauth import Authority, InvalidCredentials, IssuedPat, Owner, StoreUnavailable
 from patauth.crypto.profiles import PROFILES
+from patauth.store import copy
+from patauth.store.keys import Keys
+from patauth.store.store_key import CLOSED, SEALED
 from tests.moving import move
 from tests.support.acl import FOR_COPY, logged_in, logged_out
 from tests.support.authorities import issue
-from tests.support.clusters import running_cluster
-from tests.support.copies import content
+from tests.support.clusters import Node, free_ports, running_cluster
+from tests.support.copies import content, sides
 from tests.support.processes import PATAUTH, environment
-from tests.support.sentinels import running_sentinels
+from tests.support.sentinels import Member, running_sentinels
 from tests.support.servers import Server, binaries, until
+
+
+@pytest.fixture
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An empty server that only one test uses."""
+    server = Server(binaries()["valkey"], tmp_path_factory.mktemp("own"))
+    yield server
+    server.stop()
 
 
 @contextmanager
@@ -29,9 +41,10 @@ def filled(url: str, count: int = 300) -> Iterator[tuple[Authority, list[IssuedP
         yield authority, [issue(authority, owner=Owner(f"owner-{number}")) for number in range(count)]
 
 
-def command(source: str, target: str) -> subprocess.CompletedProcess[str]:
+def command(source: str, target: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Copy as the last run does, or with other options."""
     return subprocess.run(
-        [*PATAUTH, "store", "copy", source, target, "--output", "json"],
+        [*PATAUTH, "store", "copy", source, target, "--output", "json", *(options or ("--final",))],
         env=environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -106,6 +119,138 @@ def test_a_source_that_goes_away_is_5_and_a_store_that_is_used_is_1(tmp_path: Pa
         assert "TO is in use" in again.stderr
     finally:
         source.stop()
+
+
+def test_nobody_uses_a_copy_before_the_word_that_nothing_uses_the_source(tmp_path: Path, own: Server) -> None:
+    """However often it was found equal: what ends in FROM until then ends in TO, too."""
+    target = Server(binaries()["valkey"], tmp_path)
+    try:
+        with filled(own.url, 5) as (authority, made):
+            for _ in range(2):
+                equal = command(own.url, target.url, "--access-tokens")
+                assert (equal.returncode, "stays closed" in equal.stderr) == (0, True)
+                with closing(Authority.from_url(target.url)) as early, pytest.raises(StoreUnavailable):
+                    early.verify_bearer(made[0].token)
+            authority.delete(made[0].pat.id)
+        done = command(own.url, target.url)
+        assert (done.returncode, "TO is complete" in done.stderr) == (0, True)
+        assert_all_work(target.url, made[1:], made[:1])
+    finally:
+        target.stop()
+
+
+# -- which servers are read and written ---------------------------------------------------------------------
+
+
+def test_a_node_of_a_cluster_is_no_store(tmp_path: Path, own: Server) -> None:
+    """A node that is named alone has a part of the keys; it is refused as FROM and as TO."""
+    with running_cluster(binaries()["valkey"], tmp_path) as cluster, filled(cluster.url, 60):
+        for node in cluster.nodes:
+            for urls, name in (((node.url, own.url), "FROM"), ((cluster.url, node.url), "TO")):
+                refused = command(*urls)
+                assert (refused.returncode, refused.stdout) == (2, "")
+                assert f"{name}: the server is a node of a cluster" in refused.stderr
+                assert "redis+cluster://" in refused.stderr
+        with own.client() as client:
+            assert client.dbsize() == 0
+
+
+def test_a_replica_is_neither_read_nor_written(tmp_path: Path, own: Server) -> None:
+    """It may lack what has ended."""
+    primary_port, replica_port = free_ports(2)
+    primary = Member(binaries()["valkey"], tmp_path / "primary", primary_port)
+    replica = Member(binaries()["valkey"], tmp_path / "replica", replica_port)
+    try:
+        with filled(primary.url, 5):
+            replica.follow(primary)
+            for urls, name in (((replica.url, own.url), "FROM"), ((primary.url, replica.url), "TO")):
+                refused = command(*urls)
+                assert (refused.returncode, refused.stdout) == (2, "")
+                assert f"{name}: the server is a replica" in refused.stderr
+        with own.client() as client:
+            assert client.dbsize() == 0
+    finally:
+        replica.stop()
+        primary.stop()
+
+
+def test_a_node_that_is_replaced_while_its_keys_are_read_ends_the_copy(
+    tmp_path: Path, own: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SCAN on a replica may miss keys. The next run finds all of them."""
+    monkeypatch.setattr(copy, "_KEYS", 20)
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "replica").mkdir()
+    with running_cluster(binaries()["valkey"], tmp_path / "nodes") as cluster:
+        replica = Node(binaries()["valkey"], tmp_path / "replica", *free_ports(2))
+        try:
+            cluster.add_replica(replica, cluster.nodes[0])
+            with filled(cluster.url) as (_, made), sides(cluster.url, own.url, "patauth") as both:
+                both.run()
+                run = both.copy()
+                run.begin()
+                pieces = run.write()
+                next(pieces)
+                replica.cluster("FAILOVER")
+                until(lambda: b"role:master" in replica.info("replication"))
+                until(lambda: b"role:slave" in cluster.nodes[0].info("replication"))
+                with pytest.raises(StoreUnavailable) as caught:
+                    list(pieces)
+                assert caught.value.detail.startswith(
+                    "FROM: a server that was being read is no primary any more"
+                )
+                assert not both.run().differing
+                assert_all_work(own.url, made, [])
+        finally:
+            replica.stop()
+
+
+def test_a_copy_is_opened_when_all_replicas_have_it(
+    tmp_path: Path, own: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever `durability` says: a replica that takes over at once has all of it, and the seal."""
+    monkeypatch.setattr(copy, "PATIENCE", 0.3)
+    primary_port, replica_port = free_ports(2)
+    primary = Member(binaries()["valkey"], tmp_path / "primary", primary_port)
+    replica = Member(binaries()["valkey"], tmp_path / "replica", replica_port)
+    mark = Keys("patauth", "default").store_key
+    try:
+        replica.follow(primary)
+        with filled(own.url, 50), sides(own.url, primary.url, "patauth") as both:
+            replica.freeze()
+            with pytest.raises(StoreUnavailable) as caught:
+                both.run()
+            assert caught.value.detail.startswith("TO: not all 1 replicas")
+            with primary.client() as client:
+                assert client.get(mark).startswith(CLOSED)
+            replica.thaw()
+            both.run()
+            primary.kill()
+            with replica.client() as client, own.client() as other:
+                assert client.get(mark).startswith(SEALED)
+                assert content(client, "patauth") == content(other, "patauth")
+    finally:
+        replica.stop()
+        primary.stop()
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_server_that_stands_still_for_a_second_ends_no_copy(tmp_path: Path, own: Server, side: str) -> None:
+    target = Server(binaries()["valkey"], tmp_path)
+    try:
+        with filled(own.url, 1000) as (_, made):
+            copying = [*PATAUTH, "store", "copy", own.url, target.url, "--final"]
+            run = subprocess.Popen(copying, env=environment())
+            with target.client() as client:
+                until(lambda: client.dbsize() > 50)
+            still = own if side == "source" else target
+            still.freeze()
+            time.sleep(1.0)
+            still.thaw()
+            assert run.wait(60) == 0
+            assert_all_work(target.url, made, [])
+    finally:
+        target.stop()
 
 
 @pytest.mark.parametrize("kind", ["source", "target"])

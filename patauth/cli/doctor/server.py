@@ -21,7 +21,7 @@ def judge_servers(nodes: Sequence[ServerFacts], settings: Settings) -> Iterator[
     yield from _cluster(nodes)
     answered = [node for node in nodes if not node.failure]
     if nodes[0].sentinels:
-        yield from _sentinels(answered, settings)
+        yield from _sentinels(nodes[0], answered, settings)
     yield from _once(answered, lambda node: _node(node, settings))
     yield from _versions(answered)
     yield from _clocks(answered)
@@ -59,7 +59,7 @@ def _replicas_of(primary: ServerFacts, nodes: Sequence[ServerFacts]) -> list[Ser
 
 
 def _cluster(nodes: Sequence[ServerFacts]) -> Iterator[Finding]:
-    from ...store.transport.cluster import SLOTS  # imports redis, which takes 80 ms
+    from ...store.transport.cluster_map import SLOTS  # imports redis, which takes 80 ms
 
     check = "cluster"
     primaries = [node for node in nodes if node.slots is not None]
@@ -101,9 +101,11 @@ def _cluster(nodes: Sequence[ServerFacts]) -> Iterator[Finding]:
     yield ok(check, f"The cluster has {len(primaries)} primaries and {replicas or 'no'} replicas.")
 
 
-def _sentinels(nodes: Sequence[ServerFacts], settings: Settings) -> Iterator[Finding]:
+def _sentinels(
+    primary: ServerFacts, answered: Sequence[ServerFacts], settings: Settings
+) -> Iterator[Finding]:
     check = "sentinel"
-    known, answering = nodes[0].sentinels, nodes[0].answering
+    known, answering = primary.sentinels, primary.answering
     if answering * 2 <= known:
         yield problem(
             check,
@@ -115,11 +117,18 @@ def _sentinels(nodes: Sequence[ServerFacts], settings: Settings) -> Iterator[Fin
             check,
             f"{answering} of {known} Sentinels answer: with one more lost there may be no majority, and then"
             " neither a failover nor an answer but 503.",
-            "Run at least three, and SENTINEL RESET to forget those that are gone for good.",
+            "Run at least three. Only where a majority answers, SENTINEL RESET those that are left, to forget"
+            " those that are gone for good.",
         )
     else:
         yield ok(check, f"{known} Sentinels answer.")
-    if settings.sentinel_lost == "continue" and not all(map(_stops_alone, nodes)):
+    if primary.failure:
+        yield problem(
+            check,
+            f"{primary.address}, the primary, does not answer: requests get 503 ({primary.failure}).",
+            "Start it, or let the Sentinels promote a replica.",
+        )
+    if settings.sentinel_lost == "continue" and not all(map(_stops_alone, answered)):
         yield warning(
             check,
             "With sentinel_lost=continue, a process that is cut off together with a primary that was replaced"

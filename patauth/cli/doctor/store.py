@@ -45,17 +45,30 @@ def judge_store(settings: Settings) -> StoreReport:
     with warnings_as_messages():
         authority = Authority(asking)
     with authority:
+        reached = _reach(authority)
+        findings.append(reached)
+        reachable = reached.level == "ok"
         try:
-            authority.ping()  # starts a local: engine and connects, which is not measured
-            began = time.perf_counter()
-            authority.ping()
-            milliseconds = 1000 * (time.perf_counter() - began)
-            nodes = read_nodes(settings)
+            nodes = read_nodes(settings)  # also if the store fails: then it matters which node does
         except (StoreUnavailable, ConfigurationError) as trouble:
-            text = f"{trouble}{f' ({trouble.detail})' if trouble.detail else ''}."
-            remedy = "Check that the server runs, and that store_url, its password and secret_key are right."
-            return StoreReport([*findings, problem("store", text, remedy)], None, False)
-    findings.append(ok("store", f"The store answers in {milliseconds:.1f} ms, and its key is right."))
+            return StoreReport([*findings, *([_unreachable(trouble)] if reachable else [])], None, False)
     findings += judge_servers(nodes, settings)
     facts = next((node for node in nodes if node.store_key is not None), nodes[0])
-    return StoreReport(findings, facts, True)
+    return StoreReport(findings, facts, reachable)
+
+
+def _reach(authority: Authority) -> Finding:
+    try:
+        authority.ping()  # starts a local: engine and connects, which is not measured
+        began = time.perf_counter()
+        authority.ping()
+        milliseconds = 1000 * (time.perf_counter() - began)
+    except (StoreUnavailable, ConfigurationError) as trouble:
+        return _unreachable(trouble)
+    return ok("store", f"The store answers in {milliseconds:.1f} ms, and its key is right.")
+
+
+def _unreachable(trouble: StoreUnavailable | ConfigurationError) -> Finding:
+    text = f"{trouble}{f' ({trouble.detail})' if trouble.detail else ''}."
+    remedy = "Check that the server runs, and that store_url, its password and secret_key are right."
+    return problem("store", text, remedy)

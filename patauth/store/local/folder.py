@@ -13,7 +13,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ...errors import ConfigurationError, StoreUnavailable
@@ -43,6 +43,13 @@ def check_folder(directory: str | os.PathLike[str]) -> None:
         check_parents(path)
         with contextlib.suppress(FileNotFoundError):
             _check(path, os.lstat(path))
+
+
+def has_store(directory: str | os.PathLike[str]) -> bool:
+    """Return whether DIR has a store, by what an engine leaves there."""
+    with said_clearly(locate(directory)), contextlib.suppress(FileNotFoundError):
+        return _is_of_store(os.listdir(directory))
+    return False
 
 
 def open_folder(directory: str | os.PathLike[str]) -> int:
@@ -91,10 +98,14 @@ def _check(path: str, status: os.stat_result) -> None:
         )
 
 
+def _is_of_store(names: Iterable[str]) -> bool:
+    return not {USERS_LOCK, RECORD, DATA}.isdisjoint(names)
+
+
 def _make_private(path: str, folder: int, status: os.stat_result) -> None:
     names = os.listdir(folder)
     # Otherwise `local:/tmp`, used by root, would close /tmp to everyone.
-    if names and {USERS_LOCK, RECORD, DATA}.isdisjoint(names):
+    if names and not _is_of_store(names):
         raise ConfigurationError(
             f"{path} is open to others and holds files that are not patauth's: name a directory of its own,"
             " which need not exist"

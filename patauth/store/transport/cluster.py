@@ -15,10 +15,9 @@ place. It does not know that when it goes on, and would call revoked tokens good
 from __future__ import annotations
 
 import threading
-from binascii import crc_hqx
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from math import inf
@@ -27,11 +26,11 @@ from typing import Any, NamedTuple
 
 from ...concurrency.forks import after_fork_in_child
 from ...errors import StoreUnavailable
+from .cluster_map import SLOTS, read_slots, slot_of
 from .pool import Connections
 from .protocol import MemoryFull, Part, PartlyDone, ScriptMissing, Unanswered
-from .wire import Command, Elsewhere, address_of, fields, load, pack
+from .wire import Command, Elsewhere, address_of, load, pack
 
-SLOTS = 16_384
 REFRESH = 60.0  # s after which the map is read again
 _SILENCE = 1.0  # s; no node is replaced within it: a sensible `cluster-node-timeout` is longer
 _PAUSE = 0.25  # s between the end of a refresh and the next one
@@ -42,11 +41,6 @@ _ASKING = pack([("ASKING",)])
 _WAITS = ("WAIT", "WAITAOF")
 
 _Call = Callable[[Sequence[Command]], list[Any]]
-
-
-def slot_of(tag: bytes) -> int:
-    """Return the slot of the keys with a hash tag."""
-    return crc_hqx(tag, 0) % SLOTS
 
 
 def tag_of(command: Command) -> bytes:
@@ -72,59 +66,6 @@ def units_of(commands: Sequence[Command]) -> Iterator[Unit]:
     for at, end in zip(starts, [*starts[1:], len(commands)], strict=True):
         together = commands[at:end]
         yield Unit(slot_of(tag_of(together[0])), pack(together), len(together))
-
-
-def read_slots(reply: Any, host: str) -> list[str | None]:
-    """Return the address (`host:port`) of each slot's primary in the answer to CLUSTER SLOTS; None: no node.
-
-    `host` is that of the node that answered: a node may leave out its own. Raise `StoreUnavailable`.
-    """
-    addresses: list[str | None] = [None] * SLOTS
-    with _understood():
-        for first, last, primary, *_ in reply:
-            if not 0 <= first <= last < SLOTS:
-                raise ValueError("a range of slots is wrong")
-            addresses[first : last + 1] = [_address(primary, host)] * (last + 1 - first)
-    if not any(addresses):
-        raise StoreUnavailable(detail="the node knows of no slots; is it in the cluster?")
-    return addresses
-
-
-def read_replicas(reply: Any, host: str) -> dict[str, str]:
-    """Return the address of each replica in the answer to CLUSTER SLOTS, with that of its primary.
-
-    The rest is as `read_slots` says.
-    """
-    with _understood():
-        named = [[_address(node, host) for node in nodes] for _, _, *nodes in reply]
-    return {replica: primary for primary, *replicas in named if primary for replica in replicas if replica}
-
-
-def read_shards(reply: Any, host: str, *, tls: bool) -> list[list[str]]:
-    """Return the addresses of the nodes of each shard in the answer to CLUSTER SHARDS.
-
-    Unlike CLUSTER SLOTS, it names replicas that are down. The rest is as `read_slots` says.
-    """
-    port = b"tls-port" if tls else b"port"
-    with _understood():
-        named = [[fields(node) for node in fields(shard)[b"nodes"]] for shard in reply]
-        found = [[_address((node[b"endpoint"], node[port]), host) for node in nodes] for nodes in named]
-    return [[address for address in addresses if address] for addresses in found]
-
-
-def _address(node: Sequence[Any], host: str) -> str | None:
-    name, port, *_ = node
-    if name == b"?":  # the node has no name that anybody knows
-        return None
-    return address_of((name or b"").decode() or host, port)
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    try:
-        yield
-    except (TypeError, ValueError, KeyError, AttributeError) as problem:
-        raise StoreUnavailable(detail=f"the map of the cluster was not understood: {problem!r}") from None
 
 
 class _NotHere(StoreUnavailable):

@@ -297,6 +297,13 @@ def fields(words: Sequence[Any]) -> dict[Any, Any]:
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
+def replicas_of(role: Any) -> int | None:
+    """Return how many replicas are connected to a server, by its answer to ROLE; None: it is no primary."""
+    if not isinstance(role, list) or role[:1] != [b"master"] or len(role) < 3:
+        return None
+    return len(role[2])
+
+
 class _Packer:
     """Packs what redis-py sends itself, as it connects."""
 

@@ -110,7 +110,7 @@ def test_stop_creates_no_store(run: Run, tmp_path: Path) -> None:
 def test_copy_says_what_there_is_and_leaves_a_copy_that_works(
     run: Run, owner: str, url: str, tmp_path: Path
 ) -> None:
-    """The URLs may be in files. A second run finds nothing to write, and none comes after the first use."""
+    """The URLs may be in files. The last run finds nothing to write, and none comes after the first use."""
     made, target = create(run, owner), f"local:{tmp_path / 'to'}"
     for name, text in (("from", url), ("target", target)):
         (tmp_path / name).write_text(f"{text}\n")
@@ -123,7 +123,7 @@ def test_copy_says_what_there_is_and_leaves_a_copy_that_works(
         assert found["pats"] >= 1
         assert found["indexEntries"] >= 6 * found["pats"]
         assert (found["accessTokens"], found["differing"]) == (0, 0)
-        second = run(*words)
+        second = run(*words, "--final")
         assert (second.exit_code, "writes         0" in second.stdout) == (0, True)
         shown = run("pat", "show", made["pat"]["id"], "--store", target, "--output", "json")
         assert json.loads(shown.stdout)["pat"] == made["pat"]
@@ -137,7 +137,8 @@ def test_copy_says_what_there_is_and_leaves_a_copy_that_works(
     [
         ("memory:", "local:to", 2, "FROM: a memory: store"),
         ("local:nonexistent", "memory:", 2, "TO: a memory: store"),
-        ("local:nonexistent", "local:to", 1, "does not exist"),
+        ("local:nonexistent", "local:to", 1, "FROM: there is no store in"),
+        ("local:.", "local:to", 1, "FROM: there is no store in"),
         ("http://h", "local:to", 2, "store_url"),
         ("file:nonexistent", "local:to", 2, "FROM: cannot read it"),
         ("unix:///nonexistent", "local:to", 5, ""),
@@ -153,4 +154,4 @@ def test_copy_refuses_what_it_cannot_copy_and_prints_no_password(
     assert said in refused.stderr
     assert "p4ss" not in refused.stderr
     assert "w0rd" not in refused.stderr
-    assert not (tmp_path / "nonexistent").exists()
+    assert list(tmp_path.iterdir()) == []

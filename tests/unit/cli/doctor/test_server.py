@@ -207,6 +207,15 @@ def test_the_sentinels_and_what_happens_without_them_are_judged() -> None:
         assert said in " ".join(f"{one.text} {one.remedy}" for one in found)
 
 
+def test_a_primary_that_hangs_is_named_beside_what_the_sentinels_are() -> None:
+    down = ServerFacts(address="h:1", failure="timed out", sentinels=3, answering=1)
+    found = judged([down, replica(2)], "sentinel")
+    assert [one.level for one in found] == ["problem", "problem"]
+    assert "Only 1 of 3" in found[0].text
+    assert found[1].text.startswith("h:1, the primary, does not answer")
+    assert "timed out" in found[1].text
+
+
 @shared_engines
 def test_facts_are_the_same_on_every_engine(store_url: str, engine: str, prefix: str) -> None:
     settings = Settings.of(store_url=logged_out(store_url), key_prefix=prefix)
