@@ -123,11 +123,16 @@ class Sentinel:
     # -- the watch ------------------------------------------------------------------------------------
 
     def _confirmed(self, deadline: float) -> Primary:
-        """Return the primary, as soon as it is confirmed. Raise `StoreUnavailable`."""
+        """Return the primary, as soon as it is confirmed. Raise `StoreUnavailable`.
+
+        Wait only while a Sentinel has yet to answer. Until they are asked again, nothing else is to be known.
+        """
         if self._pid != getpid():  # a fork without os.fork runs no hook
             self._reset()
         self._panel.watch()
-        self._panel.wait_for(lambda: monotonic() <= self._primary.until, deadline)
+        self._panel.wait_for(
+            lambda: monotonic() <= self._primary.until or self._panel.have_spoken(), deadline
+        )
         primary = self._primary
         if monotonic() > primary.until:
             raise StoreUnavailable(detail=self._why())

@@ -111,7 +111,12 @@ class Panel:
                 return
             self._hurried_at = monotonic()
             for line in self._lines.values():
+                line.has_spoken = False
                 line.bell.set()
+
+    def have_spoken(self) -> bool:
+        """Return whether each Sentinel has answered, or failed, since `watch` or `hurry`."""
+        return all(line.has_spoken for line in self._lines.values())
 
     def answers(self, since: float) -> list[Answer]:
         """Return the last answer of each Sentinel to a question after an instant, as old as it is by now."""
@@ -136,7 +141,7 @@ class Panel:
     def ask(self, deadline: float) -> list[Answer]:
         """Return the answers of all Sentinels that answer before an instant of `monotonic()`, one of each."""
         self.watch()
-        self.wait_for(lambda: all(line.has_spoken for line in self._lines.values()), deadline)
+        self.wait_for(self.have_spoken, deadline)
         return self.answers(-inf)
 
     def replicas(self) -> dict[str, bool]:

@@ -297,9 +297,11 @@ def test_who_is_in_a_hurry_has_all_asked_at_once_and_not_again_and_again() -> No
     net = Net([S1], {S1: "1"})
     with closing(net.panel):
         net.ask()
+        assert net.panel.have_spoken(), "so nobody who finds no majority waits any more"
         began = monotonic()
         net.panel.hurry()
         until(lambda: net.asked == [S1, S1])
+        until(net.panel.have_spoken)
         assert monotonic() - began < sentinel_panel.PERIOD
         net.panel._hurried_at = monotonic() + 60
         net.panel.hurry()
