@@ -20,7 +20,6 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{T}:s:TENANT/OWNER         string  tat of the person quota, µs                  until it is full again
     P:{T}:w                      string  nothing: a write to wait for                 1 s
     P:{T}:f                      string  nothing: an end that others wait for         0.5 s
-    P:{T}:z                      none    nothing: reads delete it (lua/fence.lua)     never there
     P:{store}:w                  string  nothing: a write to wait for                 1 s
     P:{/TENANT}:created          zset    tenant index: ID by creation, ms             while it has PATs
     P:{/TENANT}:used             zset    tenant index: ID by last use, ms; 0: none    while it has PATs
@@ -62,7 +61,7 @@ class OwnerKeys(NamedTuple):
 _OF_OWNER = (b"n", b"c", b"e", b"o", b"r", b"m", b"s")  # in the order of `OwnerKeys`
 # All of a key but its head. An owner's and a tenant's id may look like the rest of a key.
 _REST = re.compile(
-    rb"[0-9a-f]{8}\}:(?:([pqx]):.{12}|(k):.{15}|(t):.{32}|([nceorms]):[!-.0-~]+/[!-.0-~]+|([wfz]))"
+    rb"[0-9a-f]{8}\}:(?:([pqx]):.{12}|(k):.{15}|(t):.{32}|([nceorms]):[!-.0-~]+/[!-.0-~]+|([wf]))"
     rb"|/[!-.0-~]+\}:(created|used|expires|marks|sequence)|store\}:(key|check|w)",
     re.DOTALL,
 )
@@ -172,7 +171,3 @@ class Keys:
     def barrier(self, tag: str) -> bytes:
         """Return a key without content. It is written so that WAIT and WAITAOF have a write to wait for."""
         return b"%b%b}:w" % (self._head, tag.encode())
-
-    def fence(self, tag: str) -> bytes:
-        """Return a key that is never there. A replica refuses to delete it (lua/fence.lua)."""
-        return b"%b%b}:z" % (self._head, tag.encode())

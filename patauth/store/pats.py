@@ -44,14 +44,14 @@ from .record import (
     pack_slot,
     unpack,
 )
-from .scripts import FENCE, OWNER_INDEX, PRELUDE, NotDurable, Script, Scripts
+from .scripts import OWNER_INDEX, PRELUDE, NotDurable, Script, Scripts
 from .tenant_index import TenantIndex
 from .transport.protocol import MemoryFull
 
 _CREATE = Script("create", PRELUDE, OWNER_INDEX)
 _UPDATE = Script("update", PRELUDE, OWNER_INDEX)
 _DELETE = Script("delete", PRELUDE, OWNER_INDEX)
-_READ, _EXPIRED = Script("read", PRELUDE, FENCE), Script("expired", PRELUDE)
+_READ, _EXPIRED = Script("read", PRELUDE), Script("expired", PRELUDE)
 _TOUCH, _REHASH = Script("touch", PRELUDE), Script("rehash", PRELUDE)
 
 _MOST_REMOVED = 10  # expired PATs that one creation removes
@@ -101,14 +101,13 @@ class Pats:
 
     def now(self, tag: str) -> int:
         """Return the time of the clock that the keys of an owner tag are judged by, ms since 1970."""
-        now = int(self.scripts.run(_READ, [self.keys.fence(tag)])[0])
+        now = int(self.scripts.run(_READ, [self.keys.barrier(tag)])[0])
         _check_clock(now)
         return now
 
     def read(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
         """Return the records of PATs in order, None for a missing one. All must have the same owner tag."""
-        names = [*map(self.keys.pat, pat_ids), self.keys.fence(pat_ids[0].tag)]
-        return self._records(pat_ids, self.scripts.run(_READ, names))
+        return self._records(pat_ids, self.scripts.run(_READ, [self.keys.pat(one) for one in pat_ids]))
 
     def confirmed(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
         """Return records as `read` does, once what they say is durable and holds in all slots.

@@ -37,7 +37,7 @@ def _read(*parts: str) -> tuple[bytes, bytes]:
     return text, sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
-PRELUDE, OWNER_INDEX, FENCE = "prelude", "owner_index", "fence"  # parts of scripts
+PRELUDE, OWNER_INDEX = "prelude", "owner_index"  # parts of scripts
 _CONFIRM = Script("confirm", PRELUDE)
 
 

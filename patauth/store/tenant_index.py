@@ -177,18 +177,15 @@ class TenantIndex:
         return self._scripts.call(commands, retry=True)
 
     def records(self, pat_ids: Sequence[PatId], now: int) -> list[PatRecord | None]:
-        """Return the records of one or more PATs of any owners in order, None for a missing one.
+        """Return the records of PATs of any owners in order, None for a missing one.
 
-        `now` (ms) becomes their read time. A replica refuses this.
+        `now` (ms) becomes their read time. Each record takes its own command: their keys are in many slots.
+        GETEX, since a replica refuses it (lua/read.lua).
         """
-        # One DEL is enough (lua/fence.lua): replicas in a cluster, with its many nodes, refuse GET as well.
-        fence = ("DEL", self._keys.fence(pat_ids[0].tag))
-        _, *found = self._scripts.call([fence, *self._gets(pat_ids)], retry=True)
-        return _records(found, now)
-
-    def _gets(self, pat_ids: Sequence[PatId]) -> list[Command]:
-        """Return the commands that read records. Each takes its own GET: their keys are in many slots."""
-        return [("GET", self._keys.pat(one)) for one in pat_ids]
+        found = self._scripts.call([("GETEX", self._keys.pat(one)) for one in pat_ids], retry=True)
+        if not all(isinstance(record, bytes | None) for record in found):
+            raise not_understood("records", "of another form")
+        return [None if record is None else unpack(record).as_read_at(now) for record in found]
 
     def missing(self, pat_ids: Sequence[PatId]) -> list[PatId]:
         """Return those of these PATs that have no record."""
@@ -293,9 +290,8 @@ class TenantIndex:
         return Mended(removed, unborn)
 
     def _mend(self, pat_ids: Sequence[PatId], now: int) -> Mended:
-        found = self._scripts.call(self._gets(pat_ids), retry=True)
         gone, missing, right = list[bytes](), list[PatId](), dict[PatId, PersonalAccessToken]()
-        for pat_id, record in zip(pat_ids, _records(found, now), strict=True):
+        for pat_id, record in zip(pat_ids, self.records(pat_ids, now), strict=True):
             if record is None:
                 missing.append(pat_id)
             elif self.lists(record.pat):
@@ -327,13 +323,6 @@ class TenantIndex:
         scores = [("ZSCORE", self._keys.tenant_created, one.raw) for one in missing]
         created = zip(missing, self._scripts.call(scores, retry=True), strict=True)
         return {one for one, score in created if score is not None and _ms(score) >= now - _IN_FLIGHT}
-
-
-def _records(found: Sequence[Any], now: int) -> list[PatRecord | None]:
-    """Return the records in replies to GET; `now` (ms) becomes their read time."""
-    if not all(isinstance(record, bytes | None) for record in found):
-        raise not_understood("records", "of another form")
-    return [None if record is None else unpack(record).as_read_at(now) for record in found]
 
 
 def _in_pieces(pat_ids: Sequence[PatId]) -> Iterator[Sequence[PatId]]:

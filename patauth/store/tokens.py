@@ -23,12 +23,12 @@ from .record import (
     unpack,
     unpack_token,
 )
-from .scripts import FENCE, PRELUDE, Script, Scripts, texts, understood
+from .scripts import PRELUDE, Script, Scripts, texts, understood
 
 _log = logging.getLogger("patauth.store")
 
 _PIECE = 100  # access tokens that one call deletes
-_ISSUE, _READ = Script("issue", PRELUDE), Script("read", PRELUDE, FENCE)
+_ISSUE, _READ = Script("issue", PRELUDE), Script("read", PRELUDE)
 _DELETE = Script("delete_token", PRELUDE)
 
 Issued = Literal["issued", "gone"]
@@ -83,10 +83,9 @@ class Tokens:
 
         `digest` is the SHA-256 of the token's text.
         """
-        keys = self.keys
-        names = [keys.pat(pat_id), keys.access_token(pat_id, digest), keys.fence(pat_id.tag)]
+        names = [self.keys.pat(pat_id), self.keys.access_token(pat_id, digest)]
         now, *found = self.scripts.run(_READ, names)
-        if len(found) != 2:
+        if len(found) != len(names):
             raise not_understood("records", "of another form")
         pat, token = found
         check_id_of(pat, pat_id)

@@ -456,7 +456,7 @@ def test_the_key_shapes_are_those_of_the_code() -> None:
     made = {
         keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id), keys.access_token(pat_id, digest),
         keys.tokens_of(pat_id, 0x010203), *keys.owner(tag, "alice"), keys.ends(tag),
-        keys.barrier(tag), keys.barrier("store"), keys.fence(tag),
+        keys.barrier(tag), keys.barrier("store"),
         keys.tenant_created, keys.tenant_used, keys.tenant_expires, keys.tenant_marks, keys.tenant_sequence,
         keys.store_key, keys.store_check,
     }  # fmt: skip
@@ -513,7 +513,7 @@ def test_every_script_is_listed() -> None:
     folder = Path(record.__file__).parent / "lua"
     listed = {row[0].strip("`") for row in rows(section("docs/storage.md", "Scripts"))}
     there = {path.name for path in folder.glob("*.lua")}
-    before = {"layout.lua", "prelude.lua", "owner_index.lua", "fence.lua"}
+    before = {"layout.lua", "prelude.lua", "owner_index.lua"}
     assert listed | before == there
 
 

@@ -50,7 +50,7 @@ def of_pat(keys: Keys, pat_id: PatId, digest: bytes) -> list[bytes]:
 
 
 def of_owner(keys: Keys, tag: str, owner_id: str) -> list[bytes]:
-    return [*keys.owner(tag, owner_id), keys.barrier(tag), keys.ends(tag), keys.fence(tag)]
+    return [*keys.owner(tag, owner_id), keys.barrier(tag), keys.ends(tag)]
 
 
 def of_tenant(keys: Keys) -> list[bytes]:
@@ -84,7 +84,6 @@ def test_keys_are_spelt_as_the_head_of_the_module_says():
     assert owner.creations == b"P:{0123abcd}:m:acme/al}ice"
     assert owner.requests == b"P:{0123abcd}:s:acme/al}ice"
     assert keys.barrier("0123abcd") == b"P:{0123abcd}:w"
-    assert keys.fence("0123abcd") == b"P:{0123abcd}:z"
     assert keys.ends("0123abcd") == b"P:{0123abcd}:f"
     names = ["created", "used", "expires", "marks", "sequence"]
     assert of_tenant(keys) == [f"P:{{/acme}}:{name}".encode() for name in names]
@@ -115,7 +114,7 @@ def test_no_two_kinds_of_key_meet(prefix, tenant, owner, pat_id, digest):
         *of_tenant(keys),
         *of_store(keys),
     ]
-    assert len(set(every)) == len(every) == 22
+    assert len(set(every)) == len(every) == 21
 
 
 @given(prefixes, st.tuples(hostile, tags, hostile), st.tuples(hostile, tags, hostile))
@@ -193,7 +192,6 @@ def test_each_key_tells_its_kind_whatever_the_tenant(prefix, tenant, owner, pat_
                 *"nceorms",
                 "w",
                 "f",
-                "z",
                 "created",
                 "used",
                 "expires",
