@@ -202,17 +202,21 @@ def _authority(stack: ExitStack, store_url: str) -> tuple[Authority, list[str]]:
 
 def _serve(stack: ExitStack, listener: socket.socket, authority: Authority) -> str:
     """Serve the app on `listener`, in threads, until `stack` ends. Return its URL."""
-    from werkzeug.serving import WSGIRequestHandler, make_server
+    from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
     class Quiet(WSGIRequestHandler):
+        timeout = 1.0  # s; an idle connection holds up the end no longer
+
         def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
             """Print nothing between the lines of the story."""
 
     port = listener.getsockname()[1]
     app = PatAuthMiddleware(_app, authority, require={"GET /reports": READ, "POST /reports": WRITE})
-    server = make_server(HOST, port, app, threaded=True, request_handler=Quiet, fd=listener.fileno())
+    server = ThreadedWSGIServer(HOST, port, app, Quiet, fd=listener.fileno())
+    server.daemon_threads = False  # so that `server_close` waits for requests that still need the store
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
+    stack.callback(server.server_close)
     stack.callback(thread.join)
     stack.callback(server.shutdown)
     return f"http://{HOST}:{port}"
