@@ -63,6 +63,20 @@ class TestIntrospect:
         assert found.expires_ms == clock.now + 900_000
 
     @one_engine
+    def test_what_came_from_a_secret_that_is_rotated_away_expires_with_the_overlap(
+        self, authority: Authority, clock: Clock
+    ) -> None:
+        issued = issue(authority, never_expires=True)
+        early = access_of(authority, issued)
+        new = authority.rotate(issued.pat.id, overlap=timedelta(seconds=60))
+        overlap_end = clock.now + MINUTE
+        clock.advance(1000)
+        for token in (issued.token, early, access_of(authority, issued)):
+            assert authority.introspect(token).expires_ms == overlap_end
+            assert authority.verify_bearer(token).expires_ms == overlap_end
+        assert authority.introspect(new.token).expires_ms is None
+
+    @one_engine
     def test_it_never_outlives_its_pat(self, authority: Authority, clock: Clock) -> None:
         issued = issue(authority, expires_in=timedelta(seconds=60))
         assert authority.introspect(access_of(authority, issued)).expires_ms == clock.now + MINUTE
