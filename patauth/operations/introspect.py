@@ -73,10 +73,13 @@ def introspect(
 ) -> Introspection:
     """Return what a token is worth. It charges no quota of the PAT, and does not count as a use.
 
-    A PAT token with a wrong secret counts as refused credentials. Raise `RateLimited`, `Overloaded`.
+    A PAT token with a wrong secret counts as refused credentials, from `address` unless a resource server
+    asks. Raise `RateLimited`, `Overloaded`.
     """
     if isinstance(token, AccessToken):
         return _of_access_token(actor, token)
+    if actor.by is not None and actor.holds(INTROSPECT):
+        address = None  # somebody else has sent it the token, from an address that is not known here
     try:
         record, generation = authenticator.look(actor.store, token, address)
     except InvalidCredentials:
