@@ -157,7 +157,7 @@ class _OneCall:
 
     def refused(self, refusal: Refusal) -> Answer:
         self.refusal = refusal
-        return Answer(refusal.status, refusal.fields, write_status(refusal), is_refusal=True)
+        return Answer(refusal.status, refusal.fields, write_status(refusal))
 
 
 async def _one_message(messages: AsyncIterator[bytes], context: Any) -> bytes:
