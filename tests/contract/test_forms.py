@@ -73,9 +73,7 @@ CALLS: list[Call] = [
     (V2, REMOVE, {**OF, "tokenId": "x"}, "alice"),
     *((service, ADD, OF, who) for service in (V1, V2) for who in ("nobody", "a wrong secret", "a reader")),
     *((V1, LIST, {"userId": "few"}, "few") for _ in range(3)),  # the last is past its quota
-    *(
-        (V2, ADD, {"userId": "busy"}, "busy") for _ in range(4)
-    ),  # the last is past its quota for making them
+    *((V2, ADD, {"userId": "busy"}, "busy") for _ in range(4)),  # the last is past its quota for making them
 ]
 
 
