@@ -188,8 +188,13 @@ def address_of(peer: str) -> str | None:
     return host.strip("[]") if family in ("ipv4", "ipv6") else None
 
 
-def serve(authority: Authority, *, bind: str, threads: int, tls: Tls | None) -> None:
-    """Serve until SIGTERM, SIGINT, or the end of standard input. Raise `ConfigurationError`."""
+def serve(
+    authority: Authority, *, bind: str, threads: int, tls: Tls | None, started: Callable[[], None]
+) -> None:
+    """Serve until SIGTERM, SIGINT, or the end of standard input; call `started` when the port is open.
+
+    Raise `ConfigurationError`.
+    """
 
     async def run() -> None:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
@@ -203,6 +208,7 @@ def serve(authority: Authority, *, bind: str, threads: int, tls: Tls | None) -> 
         loop.add_reader(sys.stdin, parent_ended)  # nothing is sent to it, so what can be read is its end
         server = GrpcServer(authority, bind=bind, threads=threads, tls=tls)
         await server.start()
+        started()
         await over.wait()
         await server.stop()
 
