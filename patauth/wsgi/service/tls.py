@@ -33,10 +33,11 @@ def read_tls(key: str, chain: str) -> Tls:
     try:
         # With a password, or OpenSSL would ask for one.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password="")
-    except (OSError, ValueError):
+    except OSError as problem:
+        why = getattr(problem, "reason", None) or "one of them cannot be read"
         raise ConfigurationError(
-            f"--grpc-key: {key} is not the key of the certificate in {chain}; give both in PEM, the key"
-            " without a password"
+            f"--grpc-key: {key} does not go with the certificate in {chain} ({why}); give both in PEM, the"
+            " key without a password"
         ) from None
     return found
 
