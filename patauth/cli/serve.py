@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -93,11 +95,16 @@ def serve(
     if grpc_only and grpc_bind is not None:
         _serve_grpc(_settings(bind), grpc_bind, threads, tls, quiet)
         return
-    _check_bind(bind, "--bind")
-    server = Server(partial(_settings, bind), bind=bind, workers=workers, threads=threads, quiet=quiet)
+    _check_binds({"--bind": bind} if grpc_bind is None else {"--bind": bind, "--grpc-bind": grpc_bind})
+
+    def read_settings() -> Settings:
+        _tls(grpc_bind, grpc_cert, grpc_key)  # at a reload, the gRPC port is to be opened with them again
+        return _settings(bind)
+
+    server = Server(read_settings, bind=bind, workers=workers, threads=threads, quiet=quiet)
     settings = server.settings
     if grpc_bind is not None:
-        _check_grpc(grpc_bind, settings)
+        _check_grpc(settings)
     _start_store(settings)
     log_to_stderr(settings, quiet=quiet)
     where = f"POST {settings.path_prefix}/oauth/token on {bind}"
@@ -116,18 +123,17 @@ def _serve_grpc(settings: Settings, bind: str, threads: int, tls: Tls | None, qu
     from ..wsgi.service.gunicorn import log_to_stderr
 
     log_to_stderr(settings, quiet=quiet)
-    message(f"patauth serves gRPC on {bind}{' with TLS' if tls else ''}.")
+    started = partial(message, f"patauth serves gRPC on {bind}{' with TLS' if tls else ''}.")
     with Authority(settings) as authority:
-        serve_grpc(authority, bind=bind, threads=threads, tls=tls)
+        serve_grpc(authority, bind=bind, threads=threads, tls=tls, started=started)
 
 
-def _check_grpc(bind: str, settings: Settings) -> None:
-    """Raise unless gRPC can be served on an address. grpcio is not imported: gunicorn will fork."""
+def _check_grpc(settings: Settings) -> None:
+    """Raise unless gRPC can be served. grpcio is not imported: gunicorn will fork."""
     if find_spec("grpc") is None:
         raise Failure("patauth serve --grpc-bind needs grpcio: pip install 'patauth[grpc]'", 2)
     if "zitadel" not in settings.surfaces:
         raise click.UsageError("--grpc-bind serves the surface zitadel; name it in PATAUTH_SURFACES too")
-    _check_bind(bind, "--grpc-bind")
 
 
 def _tls(bind: str | None, cert: str | None, key: str | None) -> Tls | None:
@@ -145,10 +151,19 @@ def _tls(bind: str | None, cert: str | None, key: str | None) -> Tls | None:
     return None
 
 
-def _check_bind(bind: str, option: str) -> None:
-    """Raise unless the address is free; gunicorn would retry for five seconds and end in a traceback."""
-    if bind.startswith("unix:"):
-        return
+def _check_binds(binds: Mapping[str, str]) -> None:
+    """Raise unless the addresses, by option, are free, and all of them at the same time.
+
+    gunicorn would retry for five seconds and end in a traceback.
+    """
+    with ExitStack() as taken:
+        for option, bind in binds.items():
+            if not bind.startswith("unix:"):
+                taken.enter_context(_listening(bind, option))
+
+
+def _listening(bind: str, option: str) -> socket.socket:
+    """Return a socket that listens on an address. Raise if that is wrong or taken."""
     host, colon, port = bind.rpartition(":")
     if not colon or not port.isdigit() or not 0 < int(port) < 65_536:
         raise click.BadParameter(
@@ -156,9 +171,11 @@ def _check_bind(bind: str, option: str) -> None:
         )
     host = host.strip("[]")
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server((host, int(port)), family=family):
-            pass
+        if ":" not in host:
+            return socket.create_server((host, int(port)))
+        # [::] is all addresses, those of IPv4 too.
+        both = socket.has_dualstack_ipv6()
+        return socket.create_server((host, int(port)), family=socket.AF_INET6, dualstack_ipv6=both)
     except OSError as problem:
         why = os.strerror(problem.errno or 0)
         raise Failure(f"cannot listen on {bind} ({why}); choose another address with {option}") from None

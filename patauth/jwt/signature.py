@@ -86,11 +86,7 @@ class Key:
                 raise ValueError("it holds a public key; give the private one")
             if not agrees:
                 raise ValueError("its public half is not that of its private one")
-            if (
-                said.get("use", "sig") != "sig"
-                or said.get("alg", found.alg) != found.alg
-                or "sign" not in said.get("key_ops", ["sign"])
-            ):
+            if not _is_for("sign", said, found.alg):
                 raise ValueError(f"its own members say that it is not for signing with {found.alg}")
             return found
         raise ValueError(
@@ -113,14 +109,7 @@ class Key:
                     found = cls(kind.import_key(members), jwk["kid"])  # without "d", so it is always public
                 except Exception:
                     return None
-                uses = jwk.get("key_ops", ["verify"])
-                if (
-                    jwk.get("use", "sig") == "sig"
-                    and jwk.get("alg", found.alg) == found.alg
-                    and isinstance(uses, list | tuple)
-                    and "verify" in uses
-                ):
-                    return found
+                return found if _is_for("verify", jwk, found.alg) else None
         return None
 
     def pem(self) -> bytes:
@@ -212,6 +201,17 @@ def _algorithm_of(key: ECKey | OKPKey | RSAKey) -> Algorithm:
     elif key.curve_name in _CURVES:
         return _CURVES[key.curve_name]
     raise ValueError("no algorithm of patauth's is for such a key")
+
+
+def _is_for(operation: str, jwk: Mapping[str, Any], alg: Algorithm) -> bool:
+    """Return whether a JWK allows an operation with an algorithm (RFC 7517 §4.2 to §4.4)."""
+    operations = jwk.get("key_ops", [operation])
+    return (
+        jwk.get("use", "sig") == "sig"
+        and jwk.get("alg", alg) == alg
+        and isinstance(operations, list | tuple)
+        and operation in operations
+    )
 
 
 # OpenSSL would test whether the factors of an RSA key are prime. That takes a quarter of a second, and a new

@@ -30,7 +30,7 @@ from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpac
 from ..store.store import Store
 from ..store.transport.protocol import MemoryFull
 from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Use, Verdict
-from .conditions import is_usable, require_usable, token_expiry
+from .conditions import is_usable, require_usable, secret_expiry, token_expiry
 from .failures import Failures
 
 _log = logging.getLogger("patauth")
@@ -228,8 +228,8 @@ class Authenticator:
 
     def look(
         self, store: Store, credentials: PatCredentials, address: str | None, *, usable: bool = True
-    ) -> tuple[PersonalAccessToken, int]:
-        """Return a PAT by its secret, and the secret's generation.
+    ) -> tuple[PatRecord, int]:
+        """Return the record of a PAT by its secret, and the secret's generation.
 
         It charges only the failure quota, and does not count as a use.
 
@@ -248,7 +248,7 @@ class Authenticator:
             else:
                 slot = self._check_hash(credentials, address, record, tag, now, hashing)
             if not hashing.happened:
-                return record.pat, slot.generation
+                return record, slot.generation
             proven = slot.digest
 
     def note_use(self, proven: Proven) -> None:
@@ -324,9 +324,10 @@ def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
 
 @remembered
 def _by_secret(pat: bytes, method: Method, generation: int) -> Principal:
-    found = unpack(pat).pat
+    record = unpack(pat)
+    found, expires_ms = record.pat, secret_expiry(record, generation)
     return Principal(
-        found.owner, frozenset(found.scope), found.id, found.tenant, method, found.expires_ms,
+        found.owner, frozenset(found.scope), found.id, found.tenant, method, expires_ms,
         Credential(generation),
     )  # fmt: skip
 
@@ -334,7 +335,7 @@ def _by_secret(pat: bytes, method: Method, generation: int) -> Principal:
 @remembered
 def _by_token(pat: bytes, token: bytes, digest: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
     record, access = unpack(pat), unpack_token(token)
-    found, scopes, expires_ms = record.pat, frozenset(access.scopes), token_expiry(record.pat, access)
+    found, scopes, expires_ms = record.pat, frozenset(access.scopes), token_expiry(record, access)
     principal = Principal(
         found.owner, scopes, found.id, found.tenant, "access_token", expires_ms,
         Credential(access.generation, digest),

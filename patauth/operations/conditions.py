@@ -49,6 +49,15 @@ def is_token_usable(record: PatRecord, token: TokenRecord, now: int) -> bool:
     )
 
 
-def token_expiry(pat: PersonalAccessToken, token: TokenRecord) -> int:
-    """Return when an access token expires (ms): never after its PAT, whose expiry may have moved since."""
-    return token.expires_ms if pat.expires_ms is None else min(token.expires_ms, pat.expires_ms)
+def secret_expiry(record: PatRecord, generation: int) -> int | None:
+    """Return when a secret expires (ms; None: never): with the PAT, the previous one with its overlap too."""
+    pat_end = record.pat.expires_ms
+    if generation == record.secrets[0].generation:
+        return pat_end
+    return record.overlap_end_ms if pat_end is None else min(record.overlap_end_ms, pat_end)
+
+
+def token_expiry(record: PatRecord, token: TokenRecord) -> int:
+    """Return when an access token expires (ms): never after its secret, whose expiry may have moved since."""
+    secret_end = secret_expiry(record, token.generation)
+    return token.expires_ms if secret_end is None else min(token.expires_ms, secret_end)

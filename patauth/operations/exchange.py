@@ -18,6 +18,7 @@ from ..store.record import PatRecord, TokenRecord
 from ..store.store import Store
 from ..store.tokens import Full
 from .authenticate import Authenticator, Hashing, Proven
+from .conditions import secret_expiry
 
 if TYPE_CHECKING:
     from ..jwt.issuer import SignedTokens
@@ -116,11 +117,9 @@ class Exchanger:
         return RateLimited(-(-full.ms // 1000) or 1, quota="tokens", count=most, seconds=lifetime)
 
     def _token(self, proven: Proven, requested: tuple[str, ...], lifetime: int) -> TokenRecord:
-        pat, settings = proven.record.pat, self._settings
-        granted = narrow(requested, pat.scope, settings.scopes or (), settings.ignored_scopes)
-        expires_ms = proven.verdict.now + 1000 * lifetime
-        if pat.expires_ms is not None:
-            expires_ms = min(expires_ms, pat.expires_ms)
-        if proven.slot.generation != proven.record.secrets[0].generation:
-            expires_ms = min(expires_ms, proven.record.overlap_end_ms)  # the token ends with its secret
-        return TokenRecord(proven.record.pat_id, proven.slot.generation, expires_ms, granted)
+        record, generation, settings = proven.record, proven.slot.generation, self._settings
+        granted = narrow(requested, record.pat.scope, settings.scopes or (), settings.ignored_scopes)
+        expires_ms, secret_end = proven.verdict.now + 1000 * lifetime, secret_expiry(record, generation)
+        if secret_end is not None:
+            expires_ms = min(expires_ms, secret_end)
+        return TokenRecord(record.pat_id, generation, expires_ms, granted)

@@ -19,7 +19,7 @@ from ..model.rights import INTROSPECT
 from ..store.asking import Outcome
 from ..store.record import PatRecord, TokenRecord
 from .authenticate import Authenticator, agree
-from .conditions import is_token_usable, token_expiry
+from .conditions import is_token_usable, secret_expiry, token_expiry
 from .lifecycle import delete_shown
 from .permissions import Actor
 from .writes import recorded, refuse
@@ -73,17 +73,21 @@ def introspect(
 ) -> Introspection:
     """Return what a token is worth. It charges no quota of the PAT, and does not count as a use.
 
-    A PAT token with a wrong secret counts as refused credentials. Raise `RateLimited`, `Overloaded`.
+    A PAT token with a wrong secret counts as refused credentials, from `address` unless a resource server
+    asks. Raise `RateLimited`, `Overloaded`.
     """
     if isinstance(token, AccessToken):
         return _of_access_token(actor, token)
+    if actor.by is not None and actor.holds(INTROSPECT):
+        address = None  # somebody else has sent it the token, from an address that is not known here
     try:
-        pat, _ = authenticator.look(actor.store, token, address)
+        record, generation = authenticator.look(actor.store, token, address)
     except InvalidCredentials:
         return INACTIVE
+    pat, expires_ms = record.pat, secret_expiry(record, generation)
     if not _may_look(actor, pat):
         return INACTIVE
-    return Introspection(True, pat.scope, pat.id, pat.owner, pat.tenant, "pat", pat.expires_ms)
+    return Introspection(True, pat.scope, pat.id, pat.owner, pat.tenant, "pat", expires_ms)
 
 
 def _of_access_token(actor: Actor, token: AccessToken) -> Introspection:
@@ -94,7 +98,7 @@ def _of_access_token(actor: Actor, token: AccessToken) -> Introspection:
     pat = record.pat
     if not is_token_usable(record, access, pat.read_ms) or not _may_look(actor, pat):
         return INACTIVE
-    expires_ms, claims = token_expiry(pat, access), token.claims
+    expires_ms, claims = token_expiry(record, access), token.claims
     known = Introspection(True, access.scopes, pat.id, pat.owner, pat.tenant, "access_token", expires_ms)
     if claims is None:
         return known
@@ -135,7 +139,7 @@ def _revoke_pat(
 ) -> bool:
     store = actor.store
 
-    def look() -> tuple[PersonalAccessToken, int] | None:
+    def look() -> tuple[PatRecord, int] | None:
         try:
             return authenticator.look(store, token, address, usable=False)
         except InvalidCredentials:
@@ -148,7 +152,7 @@ def _revoke_pat(
         if record is None or record.slot_of(tag, record.pat.read_ms) is None:
             return False
         shown = look()  # a failover has brought it back
-    if shown is None or not actor.owns(shown[0]):
+    if shown is None or not actor.owns(shown[0].pat):
         return False
     try:
         delete_shown(actor, token.pat_id, shown[1])

@@ -49,17 +49,17 @@ class Answer(NamedTuple):
     status: int
     fields: Fields
     body: bytes
-    is_refusal: bool = False  # whatever the status says: a refusal in gRPC-web has 200
+    refused: int | None = None  # the status of a refusal that is answered with another: gRPC-web has 200
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send the response; HEAD gets the fields without the body. The rest of a refused upload is read."""
         start_response(f"{self.status} {HTTPStatus(self.status).phrase}", list(self.fields))
         body = [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
-        return answered(body, environ) if self.status >= 400 or self.is_refusal else body
+        return answered(body, environ) if self.status >= 400 or self.refused else body
 
     def with_fields(self, fields: Fields) -> Answer:
         """Return the response with more fields."""
-        return Answer(self.status, [*self.fields, *fields], self.body, self.is_refusal)
+        return Answer(self.status, [*self.fields, *fields], self.body, self.refused)
 
 
 class Challenges(NamedTuple):
@@ -127,7 +127,7 @@ def with_body(answer: Answer, given: object) -> Answer | None:
 
 def with_quota(answer: Answer, decision: Decision | None) -> Answer:
     """Return the answer with the fields of the quota that was charged; a 429 has those of its own quota."""
-    if decision is None or answer.status == RateLimited.status:
+    if decision is None or RateLimited.status in (answer.status, answer.refused):
         return answer
     return answer.with_fields(quota_fields(decision))
 

@@ -82,7 +82,8 @@ def read_json(environ: WSGIEnvironment, *media_types: str) -> Any:
     Raise `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
     """
     body = _read(environ, MAX_JSON)
-    named = body or environ.get("CONTENT_TYPE")  # else it is no body of another type, but none
+    # A POST with neither has no body of another type, but none. A PATCH is told what it may have.
+    named = body or environ.get("CONTENT_TYPE") or environ["REQUEST_METHOD"] != "POST"
     options = _media_type(environ, media_types)[1] if named else {}
     if options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         _refuse_type(environ, media_types, f"send {' or '.join(media_types)} in UTF-8")

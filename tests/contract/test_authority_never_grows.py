@@ -288,7 +288,8 @@ class Growth(RuleBasedStateMachine):
         assert principal.scopes == set(one.pat.scopes if one.scopes is None else one.scopes)
         assert principal.subject.id == one.pat.owner
         assert principal.pat_id == one.pat.id
-        assert principal.expires_ms == earlier(one.expires, one.pat.expires)
+        ends = None if one.generation == one.pat.generation else one.pat.overlap_end
+        assert principal.expires_ms == earlier(earlier(one.expires, one.pat.expires), ends)
         return principal
 
     def check_of(self, pat: Pat) -> None:

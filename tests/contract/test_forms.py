@@ -25,6 +25,7 @@ CALLERS: dict[str, dict[str, Any]] = {
     "a reader": {"scope": ["idn:my-personal-access-tokens:read"]},
     "root": {"owner": Owner("root"), "scope": [ALL]},
     "few": {"owner": Owner("few"), "scope": [MY], "request_quota": FEW},
+    "busy": {"owner": Owner("busy"), "scope": [MY]},
 }
 Send = Callable[..., Outcome]
 Events = Callable[[], list[dict[str, Any]]]
@@ -72,6 +73,7 @@ CALLS: list[Call] = [
     (V2, REMOVE, {**OF, "tokenId": "x"}, "alice"),
     *((service, ADD, OF, who) for service in (V1, V2) for who in ("nobody", "a wrong secret", "a reader")),
     *((V1, LIST, {"userId": "few"}, "few") for _ in range(3)),  # the last is past its quota
+    *((V2, ADD, {"userId": "busy"}, "busy") for _ in range(4)),  # the last is past its quota for making them
 ]
 
 
@@ -96,8 +98,8 @@ def played(authority: Authority, send: Send, events: Events, clock: Clock) -> li
         if outcome.code == 0 and method == ADD:
             made.append(outcome.content["tokenId"])
             assert authority.verify_bearer(outcome.content["token"]).pat_id == made[-1]
-        named = sorted(outcome.fields.keys() & {"retry-after", "ratelimit", "ratelimit-policy"})
-        found.append((call, (outcome.code, outcome.content, named, events())))
+        quotas = {name: outcome.fields.get(name) for name in ("retry-after", "ratelimit", "ratelimit-policy")}
+        found.append((call, (outcome.code, outcome.content, quotas, events())))
     left = sorted((pat.owner.id, pat.expires_ms or 0, pat.name[:8]) for pat in authority.list())
     known = [*made, *(one.pat.id for one in callers.values())]
     return [(call, _labelled(result, known)) for call, result in found] + [(CALLS[-1], left)]
@@ -114,7 +116,7 @@ def _labelled(result: Any, known: list[str]) -> Any:
 @contextmanager
 def every_form(fresh: Make) -> Iterator[dict[str, tuple[Authority, Send]]]:
     """Yield an Authority with a store of its own for each form, and what sends calls to it."""
-    settings = {"max_pats_per_owner": 5, "request_quota": MANY}
+    settings = {"max_pats_per_owner": 5, "request_quota": MANY, "create_quota": "3/3600"}
     with ExitStack() as stack:
         found: dict[str, tuple[Authority, Send]] = {}
         for form, call in OVER_HTTP.items():

@@ -63,6 +63,20 @@ class TestIntrospect:
         assert found.expires_ms == clock.now + 900_000
 
     @one_engine
+    def test_what_came_from_a_secret_that_is_rotated_away_expires_with_the_overlap(
+        self, authority: Authority, clock: Clock
+    ) -> None:
+        issued = issue(authority, never_expires=True)
+        early = access_of(authority, issued)
+        new = authority.rotate(issued.pat.id, overlap=timedelta(seconds=60))
+        overlap_end = clock.now + MINUTE
+        clock.advance(1000)
+        for token in (issued.token, early, access_of(authority, issued)):
+            assert authority.introspect(token).expires_ms == overlap_end
+            assert authority.verify_bearer(token).expires_ms == overlap_end
+        assert authority.introspect(new.token).expires_ms is None
+
+    @one_engine
     def test_it_never_outlives_its_pat(self, authority: Authority, clock: Clock) -> None:
         issued = issue(authority, expires_in=timedelta(seconds=60))
         assert authority.introspect(access_of(authority, issued)).expires_ms == clock.now + MINUTE
@@ -340,6 +354,30 @@ class TestEndpoints:
         statuses += [service("introspect", wrong).status_code for _ in range(2)]
         assert statuses == [200, 200, 200, 429]
         assert service("introspect", alice.token).json["active"], "a right one always passes"
+
+    def test_what_a_resource_server_is_shown_is_no_guess_of_its_own(
+        self, make_at: Make, clock: Clock, events: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        """Others send it those tokens. Its own credentials count from its address as everybody's do."""
+        authority = make_at(clock=clock, failure_quota="2/60", surfaces=["oauth"])
+        alice = issue(authority)
+        api = issue(authority, owner=Owner("api"), name="api", scope=["oauth:introspect"])
+        wrong = authority.operations.format.token_text(alice.pat.id, bytes(32))
+        authority.rotate(alice.pat.id, overlap=timedelta(0))
+        service = Service(authority, api)
+        events()
+        for _ in range(3):
+            for token in (wrong, alice.token):
+                answer = service("introspect", token)
+                assert (answer.status_code, answer.json) == (200, {"active": False})
+        told = [(one["event"], one["patId"], one.get("address")) for one in events()]
+        known = [(event, alice.pat.id, None) for event in ("credentials.refused", "secret.reused")]
+        assert told == known * 3
+        statuses = [
+            service("introspect", wrong, authorization=f"Bearer {wrong}").status_code for _ in range(3)
+        ]
+        assert statuses == [401, 401, 429]
+        assert service("revoke", wrong).status_code == 429, "a revocation is the caller's own"
 
     def test_pats_that_have_gone_are_not_active_in_their_retention_too(
         self, authority: Authority, service: Service, clock: Clock

@@ -13,7 +13,7 @@ import grpc
 from patauth import Authority
 from patauth.wsgi.service.grpc import GrpcServer
 from patauth.wsgi.service.tls import Tls
-from tests.support.rpc import Content, Outcome, check_status, decode, encode, status
+from tests.support.rpc import Content, Outcome, check_status, combined, decode, encode, status
 
 HEALTH = "/grpc.health.v1.Health/Check"
 PATIENCE = 30.0  # s
@@ -71,12 +71,12 @@ class Client:
             )
         except grpc.RpcError as error:
             return _refused(error)
-        return Outcome(0, decode(method, data), dict(call.trailing_metadata()))
+        return Outcome(0, decode(method, data), combined(call.trailing_metadata()))
 
 
 def _refused(error: Any) -> Outcome:
     code, text = error.code().value[0], error.details()
-    fields = dict(error.trailing_metadata() or ())
+    fields = combined(error.trailing_metadata() or ())
     if details := fields.pop("grpc-status-details-bin", None):
         check_status(status(details), code, text)
     return Outcome(code, {"message": text}, fields)

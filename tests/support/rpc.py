@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -40,6 +40,15 @@ class Outcome(NamedTuple):
     code: int  # of gRPC; 0: it was done
     content: Content  # the message as it is in JSON, or of a refusal its `message`
     fields: Mapping[str, str] = {}  # of HTTP, or metadata; names in lower case
+
+
+def combined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return fields by name; what was sent in two of one name is joined by a comma (RFC 9110 §5.3)."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        key = name.lower()
+        found[key] = f"{found[key]}, {value}" if key in found else value
+    return found
 
 
 @cache
@@ -98,7 +107,7 @@ def read_web(response: TestResponse, method: str) -> Outcome:
     *messages, (flags, lines) = frames(body)
     assert flags == 0x80
     trailers = dict(line.split(": ", 1) for line in lines.decode("ascii").split("\r\n")[:-1])
-    fields = {name.lower(): value for name, value in response.headers.items()}
+    fields = combined(response.headers.items())
     code = int(trailers["grpc-status"])
     if code == 0:
         ((flags, message),) = messages
@@ -136,7 +145,7 @@ def as_proto(app: App, method: str, content: Content, authorization: str, **give
 
 
 def read_connect(response: TestResponse, method: str) -> Outcome:
-    fields = {name.lower(): value for name, value in response.headers.items()}
+    fields = combined(response.headers.items())
     if response.status_code == 200:
         is_json = response.headers["Content-Type"] == "application/json"
         return Outcome(0, response.json if is_json else decode(method, response.data), fields)
@@ -172,7 +181,7 @@ def as_rest(app: App, method: str, content: Content, authorization: str, **given
     }[name]
     sent = {"data": json.dumps(left), "content_type": "application/json"} if verb == "POST" else {}
     response = request(app, path, method=verb, authorization=authorization, **sent, **given)
-    fields = {name.lower(): value for name, value in response.headers.items()}
+    fields = combined(response.headers.items())
     if response.status_code == 200:
         return Outcome(0, response.json, fields)
     return Outcome(response.json["code"], {"message": response.json["message"]}, fields)

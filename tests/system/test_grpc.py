@@ -48,6 +48,10 @@ class Port:
     def client(self) -> Client:
         return Client(grpc.insecure_channel(f"127.0.0.1:{self.number}"))
 
+    def is_open(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.number)) == 0
+
     def is_ready(self) -> bool:
         client = self.client()
         ready = client(HEALTH, {}, None).content.get("status") == "SERVING"
@@ -256,6 +260,37 @@ def test_a_reload_starts_it_with_the_settings_of_that_moment(tmp_path: Path) -> 
         assert "is started again" not in port.service.said()
 
 
+def test_one_that_cannot_start_waits_longer_each_time_and_claims_nothing(tmp_path: Path) -> None:
+    with grpc_service(tmp_path, "--workers", "1") as port:
+        (died,) = port.processes()
+        os.kill(died, signal.SIGKILL)
+        until(lambda: not port.is_open(), 20)
+        with socket.create_server(("127.0.0.1", port.number)):
+            for pause in (1, 2, 4):
+                until(lambda pause=pause: f"it is started again in {pause} s" in port.service.said(), 30)
+        port.service.process.send_signal(signal.SIGHUP)  # ends the pause
+        until(port.is_ready, 30)
+        assert port.service.said().count("patauth serves gRPC on") == 2
+
+
+def test_a_reload_with_a_certificate_of_another_key_leaves_the_port_as_it_is(tmp_path: Path) -> None:
+    chain, key = certificate(tmp_path)
+    key.chmod(0o600)
+    number = free_port()
+    words = ("--grpc-bind", f"127.0.0.1:{number}", "--grpc-cert", str(chain), "--grpc-key", str(key))
+    with serving(tmp_path, "--workers", "1", *words) as service:
+        trusted = grpc.ssl_channel_credentials(chain.read_bytes())
+        with grpc.secure_channel(f"localhost:{number}", trusted) as channel:
+            client, port = Client(channel), Port(service, number)
+            until(lambda: client(HEALTH, {}, None).code == 0, 20)
+            before = port.processes()
+            chain.write_bytes(certificate(tmp_path, "other.example")[0].read_bytes())
+            service.process.send_signal(signal.SIGHUP)
+            until(lambda: "the old ones stay: --grpc-key: " in service.said(), 20)
+            assert client(HEALTH, {}, None).code == 0
+            assert port.processes() == before
+
+
 def test_it_ends_with_the_service_however_that_ends(tmp_path: Path) -> None:
     for number, ending in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGKILL)):
         folder = tmp_path / str(number)
@@ -334,3 +369,28 @@ def test_an_address_in_use_is_said_at_once(tmp_path: Path, monkeypatch: pytest.M
         number: Any = taken.getsockname()[1]
         code, said = serve("--grpc-bind", f"127.0.0.1:{number}")
     assert (code, f"cannot listen on 127.0.0.1:{number}" in said, "--grpc-bind" in said) == (1, True, True)
+
+
+def test_an_address_for_two_servers_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    chain, key = certificate(tmp_path)
+    key.chmod(0o600)
+    tls, number = ("--grpc-cert", str(chain), "--grpc-key", str(key)), free_port()
+    for http in ("127.0.0.1", "localhost", "0.0.0.0", "[::]"):
+        for other in ("127.0.0.1", "0.0.0.0", "[::]"):
+            code, said = serve("--bind", f"{http}:{number}", "--grpc-bind", f"{other}:{number}", *tls)
+            assert (code, f"cannot listen on {other}:{number}" in said) == (1, True), (http, other)
+            assert "choose another address with --grpc-bind" in said
+    assert not (tmp_path / "patauth-data").exists()
+
+
+def test_a_certificate_of_another_key_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chain, key = certificate(tmp_path)[0], certificate(tmp_path, "other.example")[1]
+    key.chmod(0o600)
+    words = ("--grpc-bind", f"127.0.0.1:{free_port()}", "--grpc-cert", str(chain), "--grpc-key", str(key))
+    code, said = serve("--bind", f"127.0.0.1:{free_port()}", *words)
+    assert (code, "--grpc-key: " in said) == (2, True)
+    assert not (tmp_path / "patauth-data").exists()

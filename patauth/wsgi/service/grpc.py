@@ -157,7 +157,7 @@ class _OneCall:
 
     def refused(self, refusal: Refusal) -> Answer:
         self.refusal = refusal
-        return Answer(refusal.status, refusal.fields, write_status(refusal), is_refusal=True)
+        return Answer(refusal.status, refusal.fields, write_status(refusal))
 
 
 async def _one_message(messages: AsyncIterator[bytes], context: Any) -> bytes:
@@ -188,8 +188,13 @@ def address_of(peer: str) -> str | None:
     return host.strip("[]") if family in ("ipv4", "ipv6") else None
 
 
-def serve(authority: Authority, *, bind: str, threads: int, tls: Tls | None) -> None:
-    """Serve until SIGTERM, SIGINT, or the end of standard input. Raise `ConfigurationError`."""
+def serve(
+    authority: Authority, *, bind: str, threads: int, tls: Tls | None, started: Callable[[], None]
+) -> None:
+    """Serve until SIGTERM, SIGINT, or the end of standard input; call `started` when the port is open.
+
+    Raise `ConfigurationError`.
+    """
 
     async def run() -> None:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
@@ -203,6 +208,7 @@ def serve(authority: Authority, *, bind: str, threads: int, tls: Tls | None) -> 
         loop.add_reader(sys.stdin, parent_ended)  # nothing is sent to it, so what can be read is its end
         server = GrpcServer(authority, bind=bind, threads=threads, tls=tls)
         await server.start()
+        started()
         await over.wait()
         await server.stop()
 

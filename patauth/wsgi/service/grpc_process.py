@@ -10,13 +10,15 @@ import logging
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 
 from ...concurrency.forks import hold_over_fork
 
 _log = logging.getLogger("patauth")
 
-PAUSE = 1.0  # s before one that died is started again
+PAUSE = 1.0  # s before one that died is started again, and twice as long each time
+LONGEST_PAUSE = 60.0  # s; one that lives longer begins with the shortest pause again
 _STOP_SECONDS = 15.0  # until it is killed; it stops by itself sooner
 
 
@@ -25,8 +27,8 @@ class GrpcProcess:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
-        self._over = threading.Event()
-        self._restarting = False
+        self._asked = threading.Event()  # to restart, or to stop; its end is no accident then
+        self._over = False
         # A worker that is forked meanwhile would hold the pipe by which `Popen` hears of the start.
         self._starting = threading.Lock()
         hold_over_fork(self._starting)
@@ -34,13 +36,14 @@ class GrpcProcess:
         threading.Thread(target=self._keep, daemon=True).start()
 
     def restart(self) -> None:
-        """Start the command again, once it has answered what is in flight."""
-        self._restarting = True
+        """Start the command again, once it has answered what is in flight; at once if it has died."""
+        self._asked.set()
         self._process.terminate()
 
     def stop(self) -> None:
         """End the command."""
-        self._over.set()
+        self._over = True
+        self._asked.set()
         process = self._process
         process.terminate()
         try:
@@ -58,12 +61,20 @@ class GrpcProcess:
             )
 
     def _keep(self) -> None:
+        pause = 0.0
         while True:
+            began = time.monotonic()
             self._process.wait()
-            if not self._restarting and not self._over.is_set():
-                _log.error("the process of the gRPC port has ended; it is started again in %g s", PAUSE)
-                self._over.wait(PAUSE)
-            if self._over.is_set():
+            if not self._asked.is_set():
+                pause = next_pause(pause, time.monotonic() - began)
+                _log.error("the process of the gRPC port has ended; it is started again in %g s", pause)
+                self._asked.wait(pause)
+            if self._over:
                 return
-            self._restarting = False
+            self._asked.clear()
             self._process = self._start()
+
+
+def next_pause(last: float, lived: float) -> float:
+    """Return the pause (s) before a start, from the last one and from how long (s) the command lived."""
+    return PAUSE if lived > LONGEST_PAUSE else min(max(2 * last, PAUSE), LONGEST_PAUSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from typing import NamedTuple
 
 from ...errors import ConfigurationError
@@ -19,7 +20,8 @@ class Tls(NamedTuple):
 def read_tls(key: str, chain: str) -> Tls:
     """Return what the two files hold.
 
-    Raise `ConfigurationError`, for a file that others can change and a key that others can read too.
+    Raise `ConfigurationError`, for a file that others can change, a key that others can read, and one that is
+    not that of the certificate too.
     """
     content, status = _read("--grpc-key", key)
     if readers := readers_of_key(status):
@@ -27,7 +29,17 @@ def read_tls(key: str, chain: str) -> Tls:
             f"--grpc-key: {key} (mode {mode_of(status)}) can be read by {readers}: chmod 600 {key}, or"
             " replace the key if others may have seen it"
         )
-    return Tls(content, _read("--grpc-cert", chain)[0])
+    found = Tls(content, _read("--grpc-cert", chain)[0])
+    try:
+        # With a password, or OpenSSL would ask for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password="")
+    except OSError as problem:
+        why = getattr(problem, "reason", None) or "one of them cannot be read"
+        raise ConfigurationError(
+            f"--grpc-key: {key} does not go with the certificate in {chain} ({why}); give both in PEM, the"
+            " key without a password"
+        ) from None
+    return found
 
 
 def _read(option: str, path: str) -> tuple[bytes, os.stat_result]:

@@ -118,7 +118,7 @@ class _GrpcWeb:
             ("grpc-status-details-bin", framing.binary_field(write_status(refusal))),
         ]
         answer = self._answer(framing.framed(None, trailers))
-        return Answer(200, [*answer.fields, *refusal.fields], answer.body, is_refusal=True)
+        return Answer(200, [*answer.fields, *refusal.fields], answer.body, refusal.status)
 
     def _answer(self, frames: bytes) -> Answer:
         return bytes_answer(200, framing.to_text(frames) if self._is_text else frames, self._media_type)

@@ -28,6 +28,7 @@ from .errors import Refusal
 def read_request(method: str, data: bytes) -> Content:
     """Return the request of a method, such as `/zitadel.user.v2.UserService/AddPersonalAccessToken`.
 
+    Of a field that was sent twice, or of two that exclude each other, the last counts, as protobuf has it.
     Raise `InvalidRequest`, for unknown fields too, as for those of JSON.
     """
     message = GetMessageClass(_method(method).input_type)()

@@ -26,11 +26,6 @@ from tests.support.signing import ISSUER, JWT_MODE, access_of, parts_of, verifie
 from tests.support.tables import each
 
 
-def jwk_with(**members: Any) -> bytes:
-    """A private key that says something more of itself."""
-    return json.dumps({**ECKey.generate_key("P-256").as_dict(private=True), **members}).encode()
-
-
 def new_key(alg: Algorithm) -> ECKey | OKPKey | RSAKey:
     """A key as another program makes it."""
     match alg:
@@ -40,6 +35,11 @@ def new_key(alg: Algorithm) -> ECKey | OKPKey | RSAKey:
             return OKPKey.generate_key("Ed25519")
         case "RS256":
             return RSAKey.generate_key(2048)
+
+
+def jwk_with(kind: Algorithm = "ES256", /, **members: Any) -> bytes:
+    """A private key that says something more of itself."""
+    return json.dumps({**new_key(kind).as_dict(private=True), **members}).encode()
 
 
 def short_rsa() -> bytes:
@@ -113,6 +113,11 @@ class TestKeyFiles:
             pytest.param(jwk_with(use="enc"), id="for encryption"),
             pytest.param(jwk_with(alg="ES384"), id="for another algorithm"),
             pytest.param(jwk_with(key_ops=["deriveKey"]), id="for another operation"),
+            *(
+                pytest.param(jwk_with(kind, key_ops=value), id=f"no list of operations: {value}, {kind}")
+                for kind in ALGORITHMS
+                for value in (None, 1, "sign")
+            ),
             pytest.param(
                 jwk_with(d=ECKey.generate_key("P-256").as_dict(private=True)["d"]), id="halves of two"
             ),

@@ -47,13 +47,13 @@ REFUSED = Decision(False, "requests", Quota(5, 10), 0, 2_500_000)
 
 
 def test_more_fields_change_nothing_else() -> None:
-    for answer in (json_answer(200, {}), Answer(200, [("A", "b")], b"c", is_refusal=True)):
+    for answer in (json_answer(200, {}), Answer(200, [("A", "b")], b"c", refused=401)):
         more = with_quota(answer, ALLOWED)
         assert more == (
             answer.status,
             [*answer.fields, *quota_fields(ALLOWED)],
             answer.body,
-            answer.is_refusal,
+            answer.refused,
         )
 
 
@@ -63,7 +63,7 @@ def test_the_rest_of_a_request_is_read_after_a_refusal_alone() -> None:
     for answer, reads in (
         (json_answer(200, {}), False),
         (json_answer(401, {}), True),
-        (Answer(200, [], b"", is_refusal=True), True),
+        (Answer(200, [], b"", refused=401), True),
     ):
         body = answer({"REQUEST_METHOD": "POST", **upload}, lambda *_: None)  # type: ignore[arg-type, return-value]
         assert hasattr(body, "close") == reads

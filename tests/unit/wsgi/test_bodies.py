@@ -321,15 +321,16 @@ def test_a_patch_of_another_type_is_told_the_types_it_may_have() -> None:
         assert error.accept_patch in str(error).replace(" or ", ", ")
 
 
-def test_no_body_and_no_media_type_is_an_empty_body() -> None:
-    """FINDINGS C8. With a wrong type it is 415, empty or not."""
-    for content_type, method in ((None, "POST"), ("", "POST"), (None, "PATCH")):
-        error = refusal(
-            lambda kind=content_type, method=method: read_json(
-                environ(b"", kind, REQUEST_METHOD=method), JSON
-            )
-        )
+def test_a_post_without_a_body_and_a_media_type_is_an_empty_body() -> None:
+    """FINDINGS C8. With a wrong type it is 415, empty or not; so is a PATCH, which is told the right one."""
+    for content_type in (None, ""):
+        error = refusal(lambda kind=content_type: read_json(environ(b"", kind), JSON))
         assert (error.status, str(error)) == (400, "the body is empty; send JSON")
+        error = refusal(
+            lambda kind=content_type: read_json(environ(b"", kind, REQUEST_METHOD="PATCH"), PATCH)
+        )
+        assert isinstance(error, UnsupportedMediaType)
+        assert (error.status, error.accept_patch) == (415, PATCH)
     assert refusal(lambda: read_json(environ(b"", "text/plain"), JSON)).status == 415
     assert refusal(lambda: read_json(environ(b"{}", None), JSON)).status == 415
 

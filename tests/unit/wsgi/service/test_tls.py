@@ -5,25 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import ECKey
 
 from patauth import ConfigurationError
 from patauth.wsgi.service.tls import Tls, read_tls
 from tests.support.private import write_private
 from tests.support.tables import each
+from tests.support.tls import certificate
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    key, chain = tmp_path / "key", tmp_path / "chain"
-    write_private(key, b"of a key")
-    write_private(chain, b"the chain")
+    chain, key = certificate(tmp_path)
+    key.chmod(0o600)
     chain.chmod(0o644)
     return key, chain
 
 
 def test_both_are_read(files: tuple[Path, Path]) -> None:
     key, chain = files
-    assert read_tls(str(key), str(chain)) == Tls(b"of a key", b"the chain")
+    assert read_tls(str(key), str(chain)) == Tls(key.read_bytes(), chain.read_bytes())
+
+
+def test_a_key_that_is_not_that_of_the_certificate_is_refused_and_not_shown(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """One with a password, too: nobody is there to be asked for it."""
+    key, chain = files
+    of_another = certificate(tmp_path, "other.example")[1].read_bytes()
+    locked = ECKey.import_key(key.read_bytes()).as_pem(private=True, password="hunter2")
+    for content in (of_another, locked, chain.read_bytes(), b"hunter2", b""):
+        write_private(key, content)
+        with pytest.raises(ConfigurationError, match=f"--grpc-key: {key} .* {chain}") as caught:
+            read_tls(str(key), str(chain))
+        said = str(caught.value)
+        assert "hunter2" not in said
+        assert not [line for line in content.decode().splitlines() if len(line) > 30 and line in said]
 
 
 @each(
@@ -42,7 +59,7 @@ def test_what_others_can_change_and_a_key_that_they_can_read_are_refused(
     with pytest.raises(ConfigurationError, match=says) as caught:
         read_tls(*map(str, files))
     files[which].chmod(before)
-    assert "of a key" not in str(caught.value)
+    assert files[0].read_text().splitlines()[1] not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_named(files: tuple[Path, Path]) -> None:

@@ -77,6 +77,14 @@ def test_a_number_that_an_enum_does_not_have_is_not_taken_for_another() -> None:
     assert messages.read_request(LIST, b"\x10\x63") == {"sortingColumn": 99}
 
 
+def test_of_what_was_sent_twice_the_last_one_counts() -> None:
+    assert messages.read_request(ADD, b"\x0a\x01a\x0a\x01b") == {"userId": "b"}
+    by_token, by_user = ({kind: {"id": "a"}} for kind in ("tokenIdFilter", "userIdFilter"))
+    one, other = (rpc.encode(LIST, {"filters": [kind]}) for kind in (by_token, by_user))
+    both = one[2:] + other[2:]  # in one filter: without the tag and the length of each
+    assert messages.read_request(LIST, bytes([one[0], len(both)]) + both) == {"filters": [by_user]}
+
+
 @each(
     "data",
     [
