@@ -26,7 +26,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .model.caller import Person, Principal
-from .model.pat import Disabled, IssuedPat, Owner, PersonalAccessToken
+from .model.pat import Disabled, IssuedPat, Owner, PersonalAccessToken, Requester
 from .model.quota import Quota
 from .operations.exchange import Access
 from .operations.introspect import Introspection
@@ -67,6 +67,7 @@ __all__ = [
     "Principal",
     "Quota",
     "RateLimited",
+    "Requester",
     "Settings",
     "StoreUnavailable",
     "require_scope",

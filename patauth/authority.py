@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import InvalidRequest
+from .model.address import Address
 from .model.caller import Caller, Principal
 from .model.expiry import Expiry
 from .model.pat import IssuedPat, Owner, PersonalAccessToken
@@ -101,7 +102,7 @@ class Authority:
         `InvalidRequest` (several values in one), `InvalidCredentials`, `InvalidToken`, `RateLimited`,
         `Overloaded`.
         """
-        return self.operations.authenticate(authorization, address).principal
+        return self.operations.authenticate(authorization, _known(address)).principal
 
     def verify_basic(self, pat_id: str, secret: str, *, address: str | None = None) -> Principal:
         """Return the principal of a PAT id and PAT secret.
@@ -109,8 +110,8 @@ class Authority:
         Raise `InvalidCredentials`, `RateLimited`, `Overloaded`.
         """
         operations = self.operations
-        credentials = operations.read(lambda: operations.format.basic(pat_id, secret), address)
-        return operations.admit(credentials, address).principal
+        credentials = operations.read(lambda: operations.format.basic(pat_id, secret), _known(address))
+        return operations.admit(credentials, _known(address)).principal
 
     def verify_bearer(self, token: str, *, address: str | None = None) -> Principal:
         """Return the principal of a PAT token or an access token.
@@ -118,8 +119,8 @@ class Authority:
         Raise `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
         """
         operations = self.operations
-        credentials = operations.read(lambda: operations.format.bearer(token), address)
-        return operations.admit(credentials, address).principal
+        credentials = operations.read(lambda: operations.format.bearer(token), _known(address))
+        return operations.admit(credentials, _known(address)).principal
 
     def exchange(
         self,
@@ -135,8 +136,8 @@ class Authority:
         `InvalidScope` (the PAT does not hold a scope), `InvalidCredentials`, `RateLimited`, `Overloaded`.
         """
         operations = self.operations
-        credentials = operations.read(lambda: operations.format.basic(pat_id, secret), address)
-        access, _ = operations.exchange(credentials, scope, address)
+        credentials = operations.read(lambda: operations.format.basic(pat_id, secret), _known(address))
+        access, _ = operations.exchange(credentials, scope, _known(address))
         return access
 
     def introspect(
@@ -147,7 +148,7 @@ class Authority:
         `by` sees their own tokens, and with the scope `oauth:introspect` every access token of the tenant.
         All other tokens are not active. Raise `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
         """
-        return self.operations.introspect(token, by=by, address=address)
+        return self.operations.introspect(token, by=by, address=_known(address))
 
     def revoke(self, token: str, *, by: Caller | None = None, address: str | None = None) -> bool:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
@@ -156,7 +157,7 @@ class Authority:
         alone (`Forbidden`). Returns only when the revocation is durable, else raises `StoreUnavailable`; it
         is safe to repeat. Raise `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
         """
-        return self.operations.revoke(token, by=by, address=address)
+        return self.operations.revoke(token, by=by, address=_known(address))
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys that verify signed access tokens, as a JWK Set (RFC 7517 §5)."""
@@ -347,3 +348,8 @@ class Authority:
         pieces.
         """
         return sum(owners.purge_access_tokens(self.operations.actor(None)))
+
+
+def _known(address: str | None) -> Address:
+    """Return an address that the application vouches for."""
+    return Address(address, address)

@@ -87,7 +87,7 @@ class InvalidCredentials(PatAuthError):
         self,
         description: str | None = None,
         *,
-        state: Literal["expired", "disabled"] | None = None,
+        state: Literal["expired", "disabled", "not_yet"] | None = None,
         detail: str | None = None,
     ) -> None:
         super().__init__(description, detail=detail)

@@ -18,7 +18,7 @@ Fact = str | int | float | list[str] | None
 Facts = Mapping[str, Fact]  # by name; None: not known
 Sink = Callable[[str, Facts], None]  # takes the event's name, such as `pat.create`, and its facts
 # Why credentials were refused.
-Reason = Literal["malformed", "invalid", "expired", "disabled", "revoked", "access token"]
+Reason = Literal["malformed", "invalid", "expired", "disabled", "not_yet", "revoked", "access token"]
 
 
 def log(event: str, facts: Facts) -> None:

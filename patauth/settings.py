@@ -20,6 +20,7 @@ from .crypto.pepper import Peppers, read_peppers
 from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
 from .files import mode_of, readers_of_secret, why_untrusted
+from .model.address import check_networks
 from .model.caller import Caller
 from .model.credentials import Format, Prefixes
 from .model.http_names import (
@@ -89,6 +90,7 @@ class Settings:
     failure_quota: Quota = Quota(20, 60)  # of each client address: refused ids and secrets
     failure_entries: int = 10_000  # addresses that a process remembers
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
+    proxy_networks: tuple[str, ...] = ()  # where they are; none: anywhere, so no address is known for certain
     # hashing
     hash_profile: Profile = PROFILES["owasp"]
     pepper: Peppers = field(default=(), repr=False)  # oldest to newest
@@ -420,6 +422,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "durability_timeout": _fraction(0.001, 60),
     "sentinel_lost": _matching("refuse|continue", "give refuse or continue"),
     "trusted_proxies": _whole(0, 100),
+    "proxy_networks": lambda value: check_networks(words_of(value)),
     "connect_timeout": _fraction(0.001, 60),
     "command_timeout": _fraction(0.001, 60),
     "max_connections": _whole(1, 100_000),

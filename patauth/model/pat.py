@@ -17,10 +17,11 @@ from . import dates
 from .owner_types import DEFAULT_OWNER_TYPE, OWNER_TYPES
 from .quota import Quota
 
-State = Literal["active", "expired", "disabled"]
+State = Literal["active", "not_yet", "expired", "disabled", "revoked"]
 
 ID = re.compile(r"[!-.0-~]{1,128}")  # visible ASCII without blank and "/"
 MAX_NAME = 128  # code points
+MAX_DESCRIPTION = 256  # code points; of a reason, too
 _LONGEST_SHRINK = 4  # NFC joins at most this many code points: alpha, breathing, accent, iota subscript
 # Control characters; the line and paragraph separators, which also end a line; lone surrogates, which have no
 # UTF-8; embeddings, overrides and isolates of writing direction, which rearrange the text around the name.
@@ -44,6 +45,18 @@ def check_name(text: object, what: str = "name") -> str:
 
     `what` is the field of the `InvalidRequest` that other values raise.
     """
+    return _check_text(text, what, MAX_NAME)
+
+
+def check_description(text: object, what: str = "description") -> str:
+    """Return a description or a reason in Unicode's form NFC: 1-256 code points without control characters.
+
+    `what` is the field of the `InvalidRequest` that other values raise.
+    """
+    return _check_text(text, what, MAX_DESCRIPTION)
+
+
+def _check_text(text: object, what: str, most: int) -> str:
     if not isinstance(text, str):
         raise InvalidRequest("give a text", field=what)
     text = str.__str__(text)  # not a subclass, which a record cannot hold
@@ -54,10 +67,10 @@ def check_name(text: object, what: str = "name") -> str:
             field=what,
         )
     # The time to normalise grows with the square of a run of accents, so a long text is not normalised.
-    name = unicodedata.normalize("NFC", text) if len(text) <= _LONGEST_SHRINK * MAX_NAME else ""
-    if not 1 <= len(name) <= MAX_NAME or not name.strip():
-        raise InvalidRequest(f"give 1 to {MAX_NAME} characters, not only blanks", field=what)
-    return name
+    found = unicodedata.normalize("NFC", text) if len(text) <= _LONGEST_SHRINK * most else ""
+    if not 1 <= len(found) <= most or not found.strip():
+        raise InvalidRequest(f"give 1 to {most} characters, not only blanks", field=what)
+    return found
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -98,6 +111,14 @@ class Disabled(IntFlag):
 
 
 @dataclass(frozen=True, slots=True)
+class Requester:
+    """Who has asked for a change: an owner, by a PAT of theirs or as a signed-in person."""
+
+    owner_id: str
+    pat_id: str | None = None  # None: a person
+
+
+@dataclass(frozen=True, slots=True)
 class PersonalAccessToken:
     """A PAT as it was when it was read: everything about it but its secret.
 
@@ -118,18 +139,40 @@ class PersonalAccessToken:
     request_quota: Quota | None = None  # None: the setting
     disabled: Disabled = Disabled(0)
     never_acknowledged: bool = False  # the maker has confirmed that it may never expire
+    description: str | None = None
+    networks: tuple[str, ...] = ()  # where it may be used (`patauth.model.address`); none: everywhere
+    not_before_ms: int | None = None  # it may be used from then on; None: at once
+    last_used_from: str | None = None  # address or network of the last use; None: not known
+    moved: bool = False  # whether that was written a second time on the UTC day of the last use
+    made_by: Requester | None = None  # None: the application
+    revoked_ms: int | None = None  # it was removed then, and is listed until its retention is over
+    revoked_by: Requester | None = None  # None: the application
+    revoked_reason: str | None = None
     read_ms: int = field(default=0, compare=False)  # when it was read, by the store's clock
 
     @property
     def state(self) -> State:
-        """The state when the PAT was read. A disabled PAT that has expired is "expired"."""
+        """The state when the PAT was read. The first of these counts: revoked, disabled, expired, not_yet."""
         return self.state_at(self.read_ms)
 
     def state_at(self, now: int) -> State:
-        """Return the state at `now` (ms). A PAT is expired from the millisecond of its expiry on."""
-        if self.expires_ms is not None and now >= self.expires_ms:
+        """Return the state at `now` (ms). It changes in the millisecond of the expiry or of not-before."""
+        if self.revoked_ms is not None:
+            return "revoked"
+        if self.disabled:
+            return "disabled"
+        if self.has_expired(now):
             return "expired"
-        return "disabled" if self.disabled else "active"
+        return "active" if self.not_before_ms is None or now >= self.not_before_ms else "not_yet"
+
+    def has_expired(self, now: int) -> bool:
+        """Return whether its expiry has come at `now` (ms), also if it is disabled."""
+        return self.expires_ms is not None and now >= self.expires_ms
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether more decides over its use than the scripts of the store can read."""
+        return bool(self.networks) or self.not_before_ms is not None
 
     @property
     def created(self) -> datetime:
@@ -145,6 +188,16 @@ class PersonalAccessToken:
     def expires_at(self) -> datetime | None:
         """When the PAT expires (UTC); None: never."""
         return None if self.expires_ms is None else dates.to_datetime(self.expires_ms)
+
+    @property
+    def not_before(self) -> datetime | None:
+        """From when on the PAT may be used (UTC); None: at once."""
+        return None if self.not_before_ms is None else dates.to_datetime(self.not_before_ms)
+
+    @property
+    def revoked_at(self) -> datetime | None:
+        """When the PAT was removed (UTC); None: it was not."""
+        return None if self.revoked_ms is None else dates.to_datetime(self.revoked_ms)
 
 
 @dataclass(frozen=True, slots=True)

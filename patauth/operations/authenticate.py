@@ -20,6 +20,7 @@ from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
 from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
 from ..events import Events
+from ..model.address import Address
 from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
 from ..model.pat import PersonalAccessToken, use_is_due
@@ -101,7 +102,7 @@ class Authenticator:
         self._exchanges = settings.exchange_quota
 
     def admit(
-        self, credentials: PatCredentials | AccessToken, address: str | None, *, ending: bool = False
+        self, credentials: PatCredentials | AccessToken, address: Address, *, ending: bool = False
     ) -> Admission:
         """Verify credentials, charge the request quota, and return the caller.
 
@@ -139,7 +140,7 @@ class Authenticator:
         return _admission((principal, self._within(verdict, record) if is_charged else None))
 
     def prove(
-        self, credentials: PatCredentials, address: str | None, use: Use, *, ending: bool = False
+        self, credentials: PatCredentials, address: Address, use: Use, *, ending: bool = False
     ) -> Proven:
         """Check an id and secret, and charge the quota of `use`. `ending` is that of `admit`.
 
@@ -182,7 +183,7 @@ class Authenticator:
     def check_secret(
         self,
         credentials: PatCredentials,
-        address: str | None,
+        address: Address,
         record: PatRecord,
         tag: bytes,
         now: int,
@@ -197,14 +198,14 @@ class Authenticator:
         try:
             require_usable(record.pat, now)
         except InvalidCredentials as refusal:
-            self._events.refused(refusal.state or "invalid", address, credentials.pat_id)
+            self._events.refused(refusal.state or "invalid", address.charged, credentials.pat_id)
             raise
         return slot
 
     def _check_hash(
         self,
         credentials: PatCredentials,
-        address: str | None,
+        address: Address,
         record: PatRecord,
         tag: bytes,
         now: int,
@@ -227,7 +228,7 @@ class Authenticator:
         return slot
 
     def look(
-        self, store: Store, credentials: PatCredentials, address: str | None, *, usable: bool = True
+        self, store: Store, credentials: PatCredentials, address: Address, *, usable: bool = True
     ) -> tuple[PatRecord, int]:
         """Return the record of a PAT by its secret, and the secret's generation.
 
@@ -282,25 +283,25 @@ class Authenticator:
 
     # -- refusing -------------------------------------------------------------------------------------
 
-    def _refuse(self, credentials: PatCredentials, address: str | None) -> NoReturn:
+    def _refuse(self, credentials: PatCredentials, address: Address) -> NoReturn:
         """Refuse credentials that are unknown or wrong."""
-        self._events.refused("invalid", address, credentials.pat_id)
+        self._events.refused("invalid", address.charged, credentials.pat_id)
         self._turn_away(address)
 
-    def _refuse_reused(self, credentials: PatCredentials, address: str | None, owner_id: str) -> NoReturn:
+    def _refuse_reused(self, credentials: PatCredentials, address: Address, owner_id: str) -> NoReturn:
         """Refuse a secret that was rotated away. Only the event tells it from an unknown one."""
-        self._events.reused(address, credentials.pat_id, owner_id)
+        self._events.reused(address.charged, credentials.pat_id, owner_id)
         self._turn_away(address)
 
-    def _turn_away(self, address: str | None) -> NoReturn:
+    def _turn_away(self, address: Address) -> NoReturn:
         """Raise the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""
-        decision = self._failures.charge(address)
+        decision = self._failures.charge(address.charged)
         if decision is not None and not decision.allowed:
             raise decision.refusal()
         raise InvalidCredentials
 
-    def _refuse_token(self, token: AccessToken, address: str | None, now: int) -> NoReturn:
-        self._events.refused("access token", address, token.pat_id)
+    def _refuse_token(self, token: AccessToken, address: Address, now: int) -> NoReturn:
+        self._events.refused("access token", address.charged, token.pat_id)
         if token.claims is not None and now >= token.claims.expires * 1000:
             raise expired_token()
         raise InvalidToken

@@ -12,7 +12,7 @@ from ..errors import InvalidCredentials, InvalidRequest
 from ..model.pat import PersonalAccessToken
 from ..store.record import PatRecord, TokenRecord
 
-_WORDS = {"expired": "has expired", "disabled": "is disabled"}
+_WORDS = {"expired": "has expired", "disabled": "is disabled", "not_yet": "may not be used yet"}
 
 
 def is_usable(pat: PersonalAccessToken, now: int) -> bool:
@@ -26,13 +26,15 @@ def require_usable(pat: PersonalAccessToken, now: int) -> None:
     The error says why, so it is only for a caller who has shown the PAT's secret.
     """
     state = pat.state_at(now)
+    if state == "revoked":  # it answers as one that is unknown
+        raise InvalidCredentials
     if state != "active":
         raise InvalidCredentials(f"the personal access token {_WORDS[state]}", state=state)
 
 
 def require_changeable(pat: PersonalAccessToken, now: int) -> None:
     """Raise `InvalidRequest` for a PAT that has expired at `now` (ms): it can only be read or deleted."""
-    if pat.state_at(now) == "expired":
+    if pat.has_expired(now):
         raise InvalidRequest("this personal access token has expired; it can only be read or deleted")
 
 

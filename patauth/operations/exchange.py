@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ..errors import InvalidCredentials, RateLimited, StoreUnavailable
 from ..events import Events
+from ..model.address import Address
 from ..model.credentials import Format, PatCredentials
 from ..model.quota import Decision
 from ..model.scopes import check, narrow, parse
@@ -55,7 +56,7 @@ class Exchanger:
         self._format = Format(settings.credential_prefixes)
 
     def exchange(
-        self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
+        self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: Address
     ) -> tuple[Access, Decision | None]:
         """Verify the secret, charge the exchange quota, and issue a token with at most the PAT's scopes.
 
@@ -75,7 +76,7 @@ class Exchanger:
             if isinstance(issued, Full):
                 raise self._too_many(issued, lifetime)
             if not isinstance(issued, PatRecord):
-                self._events.refused("revoked", address, token.pat_id)
+                self._events.refused("revoked", address.charged, token.pat_id)
                 raise InvalidCredentials
             slot = self._authenticator.check_secret(
                 credentials,
@@ -92,7 +93,11 @@ class Exchanger:
             self._authenticator.note_use(proven)
         seconds = (token.expires_ms - proven.verdict.now) // 1000
         self._events.emit(
-            "token.exchange", patId=token.pat_id, scope=list(token.scopes), expiresIn=seconds, address=address
+            "token.exchange",
+            patId=token.pat_id,
+            scope=list(token.scopes),
+            expiresIn=seconds,
+            address=address.charged,
         )
         return Access(text, seconds, token.scopes), proven.decision
 

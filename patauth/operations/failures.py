@@ -7,42 +7,27 @@ is charged only after credentials were refused, and only turns a 401 into a 429.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 
 from cachetools import LRUCache
 
+from ..model.address import read_address
 from ..model.quota import SECOND, Decision, Quota, admit
-
-# host [":" port] as servers and proxies write it. RFC 3986 §3.2.2 requires brackets around IPv6; an address
-# without them has at least two colons. RFC 4007 §11 appends "%" and a zone to IPv6.
-_ADDRESS = re.compile(
-    r"(?P<v4>[0-9.]{7,15})(?::[0-9]{1,5})?"
-    r"|\[(?P<bracketed>[0-9A-Fa-f:.]{2,45})(?:%[^\]]*)?\](?::[0-9]{1,5})?"
-    r"|(?P<v6>[0-9A-Fa-f:.]{2,45})(?:%.*)?"
-)
 
 
 def client_network(address: str | None) -> str | None:
     """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
 
     One customer has at least a /64 of addresses (RFC 6177 §2, RFC 4291 §2.5.4). An IPv4-mapped address counts
-    as its IPv4 address. Port, brackets and zone are dropped, and all spellings of an address give the same
-    text. None stands for what is no address: Unix sockets, names, `unknown` and the empty text.
+    as its IPv4 address. All spellings of an address give the same text. None stands for what is no address.
     """
-    match = _ADDRESS.fullmatch(address or "")
-    if match is None:
-        return None
-    try:
-        if match["v4"]:
-            return str(IPv4Address(match["v4"]))
-        host = IPv6Address(match["bracketed"] or match["v6"])
-    except AddressValueError:
-        return None
-    return str(host.ipv4_mapped or f"{IPv6Address(int(host) >> 64 << 64)}/64")
+    host = read_address(address)
+    if isinstance(host, IPv6Address):
+        return f"{IPv6Address(int(host) >> 64 << 64)}/64"
+    return None if host is None else str(host)
 
 
 class Failures:

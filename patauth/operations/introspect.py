@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import Forbidden, InvalidCredentials, NotFound
 from ..events import Facts
+from ..model.address import UNKNOWN, Address
 from ..model.caller import Method
 from ..model.credentials import AccessToken, PatCredentials
 from ..model.pat import Owner, PersonalAccessToken
@@ -69,7 +70,7 @@ INACTIVE = Introspection(active=False)
 
 
 def introspect(
-    actor: Actor, authenticator: Authenticator, token: AccessToken | PatCredentials, address: str | None
+    actor: Actor, authenticator: Authenticator, token: AccessToken | PatCredentials, address: Address
 ) -> Introspection:
     """Return what a token is worth. It charges no quota of the PAT, and does not count as a use.
 
@@ -79,7 +80,7 @@ def introspect(
     if isinstance(token, AccessToken):
         return _of_access_token(actor, token)
     if actor.by is not None and actor.holds(INTROSPECT):
-        address = None  # somebody else has sent it the token, from an address that is not known here
+        address = UNKNOWN  # somebody else has sent it the token, from an address that is not known here
     try:
         record, generation = authenticator.look(actor.store, token, address)
     except InvalidCredentials:
@@ -120,7 +121,7 @@ def _find(actor: Actor, token: AccessToken) -> tuple[PatRecord, TokenRecord] | N
 
 
 def revoke(
-    actor: Actor, authenticator: Authenticator, token: AccessToken | PatCredentials, address: str | None
+    actor: Actor, authenticator: Authenticator, token: AccessToken | PatCredentials, address: Address
 ) -> bool:
     """Revoke an access token, or with a PAT token the PAT, if the caller owns it; return whether it existed.
 
@@ -134,9 +135,7 @@ def revoke(
     return _revoke_access_token(actor, token)
 
 
-def _revoke_pat(
-    actor: Actor, authenticator: Authenticator, token: PatCredentials, address: str | None
-) -> bool:
+def _revoke_pat(actor: Actor, authenticator: Authenticator, token: PatCredentials, address: Address) -> bool:
     store = actor.store
 
     def look() -> tuple[PatRecord, int] | None:

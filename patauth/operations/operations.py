@@ -16,6 +16,8 @@ from ..crypto.hashing import Hasher
 from ..crypto.keyring import Keyring
 from ..crypto.proof_cache import ProofCache
 from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
+from ..events import Reason
+from ..model.address import Address
 from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
 from ..model.pat import check_id
@@ -79,7 +81,7 @@ class Operations:
 
     # -- credentials ------------------------------------------------------------------------------------
 
-    def read(self, form: Callable[[], C], address: str | None) -> C:
+    def read(self, form: Callable[[], C], address: Address) -> C:
         """Return what `form` reads with `format`. Emit an event if it refuses the credentials."""
         try:
             return form()
@@ -87,11 +89,12 @@ class Operations:
             self._tell_unread(refusal, address)
             raise
 
-    def _tell_unread(self, refusal: PatAuthError, address: str | None) -> None:
+    def _tell_unread(self, refusal: PatAuthError, address: Address) -> None:
         # An InvalidToken is a JWT with a wrong signature or wrong claims.
-        self._events.refused("access token" if isinstance(refusal, InvalidToken) else "malformed", address)
+        reason: Reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
+        self._events.refused(reason, address.charged)
 
-    def authenticate(self, authorization: str, address: str | None, *, ending: bool = False) -> Admission:
+    def authenticate(self, authorization: str, address: Address, *, ending: bool = False) -> Admission:
         """Verify an Authorization value, and charge the request quota.
 
         `ending`: the request ends something, so it passes without a charge if the store's memory is full.
@@ -105,7 +108,7 @@ class Operations:
         return self._authenticator.admit(credentials, address, ending=ending)
 
     def admit(
-        self, credentials: PatCredentials | AccessToken, address: str | None, *, ending: bool = False
+        self, credentials: PatCredentials | AccessToken, address: Address, *, ending: bool = False
     ) -> Admission:
         """Verify credentials that `format` has read, and charge the request quota, as `authenticate` does.
 
@@ -131,7 +134,7 @@ class Operations:
         return Decision(True, "persons", quota, charge.micros, 0)
 
     def exchange(
-        self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: str | None
+        self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: Address
     ) -> tuple[Access, Decision | None]:
         """Exchange an id and secret for an access token; return the decision of the exchange quota, too.
 
@@ -142,7 +145,7 @@ class Operations:
             raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
         return self._exchanger.exchange(credentials, scope, address)
 
-    def introspect(self, token: str, *, by: Caller | None, address: str | None) -> Introspection:
+    def introspect(self, token: str, *, by: Caller | None, address: Address) -> Introspection:
         """Return what a token is worth now (RFC 7662). Raise `RateLimited`, `Overloaded`."""
         actor = self.actor(by)
         try:
@@ -151,7 +154,7 @@ class Operations:
             return INACTIVE
         return introspect(actor, self._authenticator, credentials, address)
 
-    def revoke(self, token: str, *, by: Caller | None, address: str | None) -> bool:
+    def revoke(self, token: str, *, by: Caller | None, address: Address) -> bool:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
 
         Raise `Forbidden`, `RateLimited`, `Overloaded`.

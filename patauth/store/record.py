@@ -5,7 +5,7 @@ lua/layout.lua names; a test compares the two.
 
     at  bytes
      0  1   schema "2"
-     1  1   state: "a" is active; the marks of `Disabled` are added to it
+     1  1   state: "a" is active; the marks of `Disabled` are added to it, and `_CONDITIONAL`
      2  1   how many secret slots follow: "1" or "2"
      3  6   expiry, ms; all ones: never
      9  6   last use, ms; 0: none
@@ -42,7 +42,7 @@ from ..crypto.hashing import Digest
 from ..errors import StoreUnavailable
 from ..model.dates import LATEST
 from ..model.owner_types import DEFAULT_OWNER_TYPE
-from ..model.pat import Disabled, Owner, PersonalAccessToken
+from ..model.pat import Disabled, Owner, PersonalAccessToken, Requester
 from ..model.pat_id import PatId
 from ..model.quota import Quota
 from ..model.rights import allows
@@ -59,7 +59,8 @@ _SLOT = 77
 _TOKEN_HEAD = 26
 _SMALL = 2048  # bytes; a usual record has about 200
 _ACTIVE = ord("a")
-_DISABLED = {_ACTIVE + marks: Disabled(marks) for marks in range(8)}
+_CONDITIONAL = 8  # the operations have more to judge than the scripts: networks, not-before
+_DISABLED = {_ACTIVE + marks: Disabled(marks & 7) for marks in range(16)}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -140,7 +141,8 @@ class TokenRecord:
 
 
 class _Rest(msgspec.Struct, array_like=True, frozen=True):
-    # A new field goes to the end and has a default, so that old records stay readable.
+    # A new field goes to the end and has a default, so that old records stay readable. Those at the end that
+    # have their defaults are left out.
     tenant: str
     owner_id: str
     owner_name: str | None  # None: the id
@@ -151,8 +153,19 @@ class _Rest(msgspec.Struct, array_like=True, frozen=True):
     sequence: int
     ttl: int | None  # seconds
     never_acknowledged: bool = False  # userAwareTokenNeverExpires of the management API
+    used_from: str | None = None
+    moved: bool = False
+    made_by: tuple[str, str | None] | None = None  # owner id, PAT id
+    description: str | None = None
+    networks: tuple[str, ...] = ()
+    not_before: int | None = None  # ms
+    revoked: int | None = None  # ms
+    revoked_by: tuple[str, str | None] | None = None
+    revoked_reason: str | None = None
 
 
+_DEFAULTS = msgspec.structs.astuple(_Rest("", "", None, None, "", (), 0, 0, None))
+_REQUIRED = 9  # fields that are never left out
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Rest).decode
 
@@ -165,7 +178,7 @@ def pack(record: PatRecord, version: bytes) -> bytes:
     head = b"".join(
         (
             SCHEMA,
-            (_ACTIVE + pat.disabled).to_bytes(1),
+            (_ACTIVE + pat.disabled + (_CONDITIONAL if pat.is_conditional else 0)).to_bytes(1),
             str(len(record.secrets)).encode(),
             pack_expiry(pat.expires_ms),
             (pat.last_used_ms or 0).to_bytes(6),
@@ -191,8 +204,29 @@ def pack(record: PatRecord, version: bytes) -> bytes:
         pat.sequence,
         pat.access_token_ttl,
         pat.never_acknowledged,
+        pat.last_used_from,
+        pat.moved,
+        _pair(pat.made_by),
+        pat.description,
+        pat.networks,
+        pat.not_before_ms,
+        pat.revoked_ms,
+        _pair(pat.revoked_by),
+        pat.revoked_reason,
     )
-    return b"".join((head, *map(pack_slot, record.secrets), _encode(rest)))
+    return b"".join((head, *map(pack_slot, record.secrets), _encode(_trimmed(rest))))
+
+
+def _pair(who: Requester | None) -> tuple[str, str | None] | None:
+    return None if who is None else (who.owner_id, who.pat_id)
+
+
+def _trimmed(rest: _Rest) -> list[object]:
+    """Return the fields without the defaults at the end."""
+    values = list(msgspec.structs.astuple(rest))
+    while len(values) > _REQUIRED and values[-1] == _DEFAULTS[len(values) - 1]:
+        values.pop()
+    return values
 
 
 def remembered(read: Callable[P, T]) -> Callable[P, T]:
@@ -241,9 +275,19 @@ def unpack(data: bytes) -> PatRecord:
             request_quota=Quota(count, seconds) if count else None,
             disabled=_DISABLED[data[1]],
             never_acknowledged=rest.never_acknowledged,
+            description=rest.description,
+            networks=rest.networks,
+            not_before_ms=rest.not_before,
+            last_used_from=rest.used_from,
+            moved=rest.moved,
+            made_by=None if rest.made_by is None else Requester(*rest.made_by),
+            revoked_ms=rest.revoked,
+            revoked_by=None if rest.revoked_by is None else Requester(*rest.revoked_by),
+            revoked_reason=rest.revoked_reason,
         )
-        for ms in (pat.created_ms, pat.changed_ms, pat.expires_ms or 0, pat.last_used_ms or 0):
-            _check_instant(ms)
+        instants = (pat.expires_ms, pat.last_used_ms, pat.not_before_ms, pat.revoked_ms)
+        for ms in (pat.created_ms, pat.changed_ms, *instants):
+            _check_instant(ms or 0)
         slots = tuple(_unpack_slot(data[at : at + _SLOT]) for at in range(_SLOTS_AT, end, _SLOT))
         return PatRecord(pat, slots, int.from_bytes(data[18:24]), bool(data[_MARKS_AT] & 1), data)
     except Exception as problem:

@@ -108,7 +108,7 @@ class PatAuthMiddleware:
         rules = {} if callable(require) else require or {}
         self._gate = Gate(protect, public, rules, optional, unknown_rules=callable(require))
         self._token_keys = site.token_keys
-        self._trusted_proxies = settings.trusted_proxies
+        self._trusted_proxies, self._proxy_networks = settings.trusted_proxies, settings.proxy_networks
         self._catalogue = settings.scopes or ()
         self._keep_authorization = settings.keep_authorization
         if cors is None and settings.cors_origins:
@@ -144,7 +144,7 @@ class PatAuthMiddleware:
         try:
             authorization = carried(environ, self._token_keys)
             if authorization:
-                address = client_address(environ, self._trusted_proxies)
+                address = client_address(environ, self._trusted_proxies, self._proxy_networks)
                 principal, decision = self._authenticate(authorization, address)
             elif rule.kind is not Kind.OPTIONAL:
                 raise MissingCredentials

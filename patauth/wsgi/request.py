@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequest
+from ..model.address import Address, is_within
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -47,7 +48,9 @@ def bare(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> WSGIEnv
     return {**kept, "QUERY_STRING": "", "wsgi.input": BytesIO()}
 
 
-def client_address(environ: WSGIEnvironment, trusted_proxies: int) -> str | None:
+def client_address(
+    environ: WSGIEnvironment, trusted_proxies: int, proxy_networks: tuple[str, ...]
+) -> Address:
     """Return REMOTE_ADDR, or behind n trusted proxies the n-th X-Forwarded-For entry from the right.
 
     Each proxy appends the address that called it. So the trusted proxies wrote the last n entries, and the
@@ -55,11 +58,18 @@ def client_address(environ: WSGIEnvironment, trusted_proxies: int) -> str | None
     proxies: REMOTE_ADDR is then the only address that the client could not choose, and nobody escapes the
     quota of failures by that way. The same holds for an empty entry. Empty entries count, because skipping
     one would move the count into what the client wrote.
+
+    `proxy_networks`: where the proxies are, whose field is read and nobody else's; without any, it is read
+    whoever sends it, but what it says is not known for certain. Nor is the address of a request that some
+    other proxy has passed on.
     """
-    remote_addr: str | None = environ.get("REMOTE_ADDR")
-    if trusted_proxies < 1:
-        return remote_addr
-    entries = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", trusted_proxies)
-    if len(entries) < trusted_proxies:
-        return remote_addr
-    return entries[-trusted_proxies].strip(" \t") or remote_addr
+    peer: str | None = environ.get("REMOTE_ADDR")
+    forwarded: str | None = environ.get("HTTP_X_FORWARDED_FOR")
+    if trusted_proxies < 1 or not is_within(peer, proxy_networks):
+        is_direct = forwarded is None and "HTTP_FORWARDED" not in environ
+        return Address(peer, peer if is_direct else None)
+    entries = (forwarded or "").rsplit(",", trusted_proxies)
+    entry = entries[-trusted_proxies].strip(" \t") if len(entries) >= trusted_proxies else ""
+    if not entry:
+        return Address(peer, None)
+    return Address(entry, entry if proxy_networks else None)

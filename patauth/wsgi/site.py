@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..authority import Authority
 from ..errors import ConfigurationError, MissingCredentials, PatAuthError
+from ..model.address import Address
 from ..model.caller import Person
 from ..model.http_names import read_challenges, read_token_headers
 from ..operations.authenticate import Admission
@@ -69,9 +70,10 @@ class Site:
         """
         return request.carried(environ, self.token_keys)
 
-    def client_address(self, environ: WSGIEnvironment) -> str | None:
-        """Return the address of the client, None if it is not known."""
-        return request.client_address(environ, self.settings.trusted_proxies)
+    def client_address(self, environ: WSGIEnvironment) -> Address:
+        """Return the address of the client."""
+        settings = self.settings
+        return request.client_address(environ, settings.trusted_proxies, settings.proxy_networks)
 
     def authenticate(self, environ: WSGIEnvironment, *, ending: bool = False) -> Admission:
         """Verify the credentials of a request, and charge the request quota.

@@ -23,6 +23,7 @@ from patauth import (
     RateLimited,
     StoreUnavailable,
 )
+from patauth.model.address import UNKNOWN
 from tests.support.authorities import ALICE, Make, admit, basic_of, bearer, issue, wrong_secret
 from tests.support.clocks import DAY, MINUTE, NOW, Clock
 from tests.support.internals import hasher_of
@@ -408,7 +409,9 @@ def test_requests_share_one_quota_per_pat_and_exchanges_have_their_own(
 ) -> None:
     issued = issue(authority)
     operations = authority.operations
-    access, decision = operations.exchange(operations.format.basic(issued.pat.id, issued.secret), None, None)
+    access, decision = operations.exchange(
+        operations.format.basic(issued.pat.id, issued.secret), None, UNKNOWN
+    )
     assert (decision.name, decision.remaining) == ("exchanges", 59)
     for number in range(100):
         value = (basic_of(issued), bearer(issued.token), bearer(access.value))[number % 3]

@@ -14,6 +14,7 @@ from wsgiref.util import setup_testing_defaults
 
 from patauth import InvalidCredentials, InvalidRequest, Owner, PatAuthMiddleware
 from patauth.model import credentials
+from patauth.model.address import UNKNOWN
 from patauth.model.credentials import MAX_AUTHORIZATION
 from tests.fuzz.search import Target
 from tests.fuzz.spoil import ODD_TEXTS, spoiled
@@ -174,7 +175,7 @@ class Credentials(Target):
     def parsed(self, value: str) -> str:
         """Return the PAT id of an Authorization value as the token endpoint reads it."""
         operations = self.authority.operations
-        return operations.admit(operations.format.parse(value, form_encoded=True), None).principal.pat_id
+        return operations.admit(operations.format.parse(value, form_encoded=True), UNKNOWN).principal.pat_id
 
     def knock(self, fields: dict[str, str]) -> str:
         """Return the PAT id of the principal that the gate lets in. Raise `InvalidCredentials` for a 401."""

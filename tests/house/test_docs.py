@@ -414,6 +414,7 @@ NOT_TEXTS = {
     "owner_types": "any",
     "path_prefix": "empty",
     "token_headers": "none",
+    "proxy_networks": "none",
     "cors_origins": "none",
     "hash_slots": "the cores this process may use",
 }
@@ -600,7 +601,7 @@ def test_the_loggers_and_events_are_those_of_the_code() -> None:
     named = {row[0].strip("`") for row in rows(text)}
     assert named == set(re.findall(r'getLogger\("([a-z.]+)"\)', source))
     (reasons,) = re.findall(r"`credentials.refused` has a `reason`: (.*?)\. ", text)
-    assert set(re.findall(r"`([a-z ]+)`", reasons)) == set(get_args(Reason))
+    assert set(re.findall(r"`([a-z_ ]+)`", reasons)) == set(get_args(Reason))
     for field in ("byOwnerId", "byPatId", "overlapSeconds"):
         assert f"`{field}`" in text
         assert field in source

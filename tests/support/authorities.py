@@ -11,6 +11,7 @@ from typing import Any
 
 from patauth import Authority, IssuedPat, Owner, PersonalAccessToken, Principal, Settings
 from patauth.crypto.profiles import PROFILES
+from patauth.model.address import UNKNOWN
 from patauth.model.caller import Caller
 from patauth.operations import update
 from patauth.operations.authenticate import Admission
@@ -98,7 +99,7 @@ def wrong_secret(authority: Authority) -> str:
 
 def admit(authority: Authority, authorization: str) -> Admission:
     """Verify an Authorization value; return its principal and what is left of the quota."""
-    return authority.operations.authenticate(authorization, None)
+    return authority.operations.authenticate(authorization, UNKNOWN)
 
 
 def patch_many(

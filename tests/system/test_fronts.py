@@ -244,7 +244,7 @@ def test_a_client_has_one_failure_quota_whatever_address_it_claims(
             for target in (b"/", b"/oauth/introspect"):
                 wire.send(b"GET", target, ("Authorization", login), (name, value), (name, "198.51.100.1"))
             statuses.append(wire.get(b"/", ("Authorization", login), (name, value)).status)
-    assert {client_address(environ, 1) for environ in front.asked} == {"127.0.0.1"}
+    assert {client_address(environ, 1, ()).charged for environ in front.asked} == {"127.0.0.1"}
     assert statuses[-1] == 429
     assert set(statuses) == {401, 429}
 

@@ -24,6 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidCredentials, InvalidRequest, PatAuthError
+from ...model.address import Address
 from ...model.credentials import AccessToken, PatCredentials
 from ...operations.authenticate import Admission
 from ..answers import Answer, json_answer, oauth_error, with_quota
@@ -111,7 +112,7 @@ def _jwks(site: Site) -> Answer:
 
 def _about_a_token(
     environ: WSGIEnvironment, site: Site, *, ending: bool = False
-) -> tuple[str, Admission, str | None]:
+) -> tuple[str, Admission, Address]:
     """Return the token that a request is about, who asks, and the client's address."""
     form = _form(environ)
     asked = form.get("token")

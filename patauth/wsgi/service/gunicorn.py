@@ -126,7 +126,8 @@ class ServiceLog(Logger):  # type: ignore[misc]  # gunicorn has no types
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> dict[str, Any]:
         """Return the fields of a line of the access log. gunicorn calls this for each request."""
         fields: dict[str, Any] = super().atoms(resp, req, environ, request_time)
-        client = client_address(environ, self.settings.trusted_proxies)
+        settings = self.settings
+        client = client_address(environ, settings.trusted_proxies, settings.proxy_networks).charged
         # Quoted, so that nothing a client sends looks like another line or another field.
         path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace")
         return {**fields, "h": quote(client or "-", safe=".:-"), "U": quote(path, safe="/:@!$&'()*+,;=~")}

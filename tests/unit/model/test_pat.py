@@ -189,12 +189,28 @@ def test_a_text_of_a_subclass_becomes_a_plain_one():
 
 
 class TestState:
-    @given(instants, st.booleans())
-    def test_it_expires_at_the_very_millisecond(self, expiry, disabled):
+    @given(instants, instants)
+    def test_it_expires_and_begins_at_the_very_millisecond(self, begin, expiry):
         """`<` in place of `<=`: django-rest-knox #389."""
-        one = pat(expires_ms=expiry, disabled=disabled)
-        assert one.state_at(expiry - 1) == ("disabled" if disabled else "active")
+        one = pat(not_before_ms=begin, expires_ms=expiry)
         assert one.state_at(expiry) == one.state_at(expiry + 1) == "expired"
+        if expiry > begin:
+            assert one.state_at(begin - 1) == "not_yet"
+            assert one.state_at(begin) == one.state_at(expiry - 1) == "active"
+
+    @given(instants, st.booleans(), st.booleans(), st.none() | instants, st.none() | instants)
+    def test_the_first_that_holds_counts(self, now, revoked, disabled, begin, expiry):
+        one = pat(
+            revoked_ms=now if revoked else None, disabled=disabled, not_before_ms=begin, expires_ms=expiry
+        )
+        holds = {
+            "revoked": revoked,
+            "disabled": disabled,
+            "expired": expiry is not None and now >= expiry,
+            "not_yet": begin is not None and now < begin,
+            "active": True,
+        }
+        assert one.state_at(now) == next(state for state, does in holds.items() if does)
 
     @given(instants)
     def test_without_an_expiry_it_never_expires(self, now):

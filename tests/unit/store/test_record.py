@@ -16,11 +16,12 @@ from lupa.lua51 import LuaRuntime
 from patauth.crypto.hashing import Digest
 from patauth.errors import InvalidRequest, StoreUnavailable
 from patauth.model.dates import LATEST
-from patauth.model.pat import OWNER_TYPES, Disabled, Owner, PersonalAccessToken, check_name
+from patauth.model.pat import OWNER_TYPES, Disabled, Owner, PersonalAccessToken, Requester, check_name
 from patauth.model.pat_id import PatId
 from patauth.model.quota import MAX_COUNT, MAX_SECONDS, Quota
 from patauth.store import asking
 from patauth.store.record import (
+    _DEFAULTS,
     NEVER,
     PatRecord,
     SecretSlot,
@@ -75,6 +76,8 @@ digests = st.builds(
 )
 slots = st.builds(SecretSlot, generations, st.binary(min_size=16, max_size=16), digests)
 
+requesters = st.none() | st.builds(Requester, ids, st.none() | pat_ids.map(str))
+
 
 @st.composite
 def records(draw) -> PatRecord:
@@ -94,6 +97,16 @@ def records(draw) -> PatRecord:
             st.none() | st.builds(Quota, st.integers(1, MAX_COUNT), st.integers(1, MAX_SECONDS))
         ),
         disabled=draw(st.sampled_from([Disabled(marks) for marks in range(8)])),
+        never_acknowledged=draw(st.booleans()),
+        description=draw(st.none() | names()),
+        networks=draw(st.sampled_from([(), ("203.0.113.0/24",), ("10.0.0.0/8", "2001:db8::/32")])),
+        not_before_ms=draw(st.none() | instants),
+        last_used_from=draw(st.none() | st.sampled_from(["203.0.113.9", "2001:db8::/48"])),
+        moved=draw(st.booleans()),
+        made_by=draw(requesters),
+        revoked_ms=draw(st.none() | instants),
+        revoked_by=draw(requesters),
+        revoked_reason=draw(st.none() | names()),
     )
     return PatRecord(pat, tuple(draw(st.lists(slots, min_size=1, max_size=2))), draw(st.integers(0, LATEST)))
 
@@ -221,7 +234,9 @@ class TestPat:
         """So a field whose loss would let a PAT do more needs another schema number."""
         end = 69 + 2 * 77
         rest = msgspec.msgpack.decode(PACKED[end:])
-        later = unpack(PACKED[:end] + msgspec.msgpack.encode([*rest, "new", {"more": 1}]))
+        later = unpack(
+            PACKED[:end] + msgspec.msgpack.encode([*rest, *_DEFAULTS[len(rest) :], "new", {"more": 1}])
+        )
         assert later == EXAMPLE
         assert pack(later, VERSION) == PACKED
 
@@ -397,7 +412,7 @@ class TestPrelude:
         _, _, u48, _, byte, sub = lua()
         pat = record.pat
         assert byte(packed, 1) == at["SCHEMA"]
-        assert byte(packed, at["STATE"]) == ord("a") + pat.disabled
+        assert byte(packed, at["STATE"]) == ord("a") + pat.disabled + 8 * pat.is_conditional
         assert byte(packed, at["SLOTS"]) == ord(str(len(record.secrets)))
         assert u48(packed, at["EXPIRY"]) == (NEVER if pat.expires_ms is None else pat.expires_ms)
         assert u48(packed, at["USED"]) == (pat.last_used_ms or 0)

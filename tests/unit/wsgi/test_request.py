@@ -7,19 +7,22 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patauth.model.address import Address
 from patauth.wsgi.request import bare, client_address
 
 
-def address_of(remote_addr: str, forwarded_for: str | None, trusted_proxies: int) -> str | None:
+def address_of(
+    remote_addr: str, forwarded_for: str | None, trusted_proxies: int, proxy_networks: tuple[str, ...] = ()
+) -> Address:
     environ = {"REMOTE_ADDR": remote_addr}
     if forwarded_for is not None:
         environ["HTTP_X_FORWARDED_FOR"] = forwarded_for
-    return client_address(environ, trusted_proxies)
+    return client_address(environ, trusted_proxies, proxy_networks)
 
 
 def test_without_trusted_proxies_headers_are_not_read() -> None:
     for header in (None, "", "6.6.6.6", "6.6.6.6, 7.7.7.7"):
-        assert address_of("10.0.0.1", header, 0) == "10.0.0.1", header
+        assert address_of("10.0.0.1", header, 0).charged == "10.0.0.1", header
 
 
 def test_the_nth_entry_from_the_right_is_the_client() -> None:
@@ -30,7 +33,7 @@ def test_the_nth_entry_from_the_right_is_the_client() -> None:
         (",,,203.0.113.9", 1),
         ("203.0.113.9,10.0.0.3\t,10.0.0.2", 3),
     ):
-        assert address_of("10.0.0.1", header, proxies) == "203.0.113.9", header
+        assert address_of("10.0.0.1", header, proxies).charged == "203.0.113.9", header
 
 
 def test_with_too_few_entries_or_an_empty_one_it_is_the_peer() -> None:
@@ -42,7 +45,7 @@ def test_with_too_few_entries_or_an_empty_one_it_is_the_peer() -> None:
         ("6.6.6.6,", 1),
         ("6.6.6.6,,9.9.9.9", 2),
     ):
-        assert address_of("198.51.100.1", header, proxies) == "198.51.100.1", header
+        assert address_of("198.51.100.1", header, proxies).charged == "198.51.100.1", header
 
 
 @given(
@@ -54,7 +57,7 @@ def test_nothing_that_a_client_sends_moves_its_own_address(
 ) -> None:
     """`appended` is what the trusted proxies add, the outermost first: the client that called it."""
     header = ",".join([*sent, *map(str, appended)])
-    assert address_of("10.0.0.1", header, len(appended)) == str(appended[0])
+    assert address_of("10.0.0.1", header, len(appended)).charged == str(appended[0])
 
 
 def test_a_bare_environ_has_neither_credentials_nor_the_query_under_any_name() -> None:

@@ -1,0 +1,129 @@
+"""Addresses of clients, and the networks in which a PAT may be used. Nothing here asks a name server.
+
+An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) is its IPv4 address, in networks and in addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    NetmaskValueError,
+    ip_network,
+)
+from typing import NamedTuple
+
+from ..errors import InvalidRequest
+
+MAX_NETWORKS = 32  # of one PAT
+
+# host [":" port] as servers and proxies write it. RFC 3986 §3.2.2 requires brackets around IPv6; an address
+# without them has at least two colons. RFC 4007 §11 appends "%" and a zone to IPv6.
+_ADDRESS = re.compile(
+    r"(?P<v4>[0-9.]{7,15})(?::[0-9]{1,5})?"
+    r"|\[(?P<bracketed>[0-9A-Fa-f:.]{2,45})(?:%[^\]]*)?\](?::[0-9]{1,5})?"
+    r"|(?P<v6>[0-9A-Fa-f:.]{2,45})(?:%.*)?"
+)
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+class Address(NamedTuple):
+    """The address of a client, by what it is used for.
+
+    `charged`: where refusals are counted; None: nowhere. `known`: the address that networks are compared
+    with; None: nobody knows it for certain, so it is outside of all networks.
+    """
+
+    charged: str | None
+    known: str | None
+
+
+UNKNOWN = Address(None, None)
+
+
+def read_address(text: str | None) -> IPv4Address | IPv6Address | None:
+    """Return the address in a text as servers and proxies write it.
+
+    Port, brackets and zone are dropped. None stands for what is no address: Unix sockets, names, `unknown`
+    and the empty text.
+    """
+    match = _ADDRESS.fullmatch(text or "")
+    if match is None:
+        return None
+    try:
+        if match["v4"]:
+            return IPv4Address(match["v4"])
+        host = IPv6Address(match["bracketed"] or match["v6"])
+    except AddressValueError:
+        return None
+    return host.ipv4_mapped or host
+
+
+def check_networks(given: Iterable[str]) -> tuple[str, ...]:
+    """Return networks in their canonical spelling, each one once and in order: `10.0.0.0/8`, `2001:db8::/32`.
+
+    An address alone is a network of one address. Raise `InvalidRequest` for other texts, for bits behind the
+    prefix, and for more than 32 networks.
+    """
+    if isinstance(given, str):
+        raise InvalidRequest("give a list of networks, such as ['203.0.113.0/24']", field="networks")
+    found = [_check_network(one, place) for place, one in enumerate(given)]
+    if len(found) > MAX_NETWORKS:
+        raise InvalidRequest(f"give at most {MAX_NETWORKS} networks", field="networks")
+    ordered = sorted(set(found), key=lambda one: (one.version, one))
+    return tuple(map(str, ordered))
+
+
+def _check_network(text: object, place: int) -> IPv4Network | IPv6Network:
+    field = f"networks[{place}]"
+    if not isinstance(text, str) or len(text) > 64 or "%" in text:
+        raise InvalidRequest("give a network such as 203.0.113.0/24 or 2001:db8::/32", field=field)
+    try:
+        return _unmapped(ip_network(text))
+    except (AddressValueError, NetmaskValueError, ValueError) as problem:
+        if "host bits" in str(problem):
+            whole = ip_network(text, strict=False)
+            raise InvalidRequest(
+                f"it has bits behind its prefix; give {whole}, or one address", field=field
+            ) from None
+        raise InvalidRequest("give a network such as 203.0.113.0/24 or 2001:db8::/32", field=field) from None
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        mapped = network.network_address.ipv4_mapped
+        return IPv4Network((str(mapped), network.prefixlen - 96))
+    return network
+
+
+@lru_cache(maxsize=4096)
+def _networks(texts: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(map(ip_network, texts))
+
+
+@lru_cache(maxsize=4096)
+def is_within(address: str | None, networks: tuple[str, ...]) -> bool:
+    """Return whether an address is in one of `networks` (canonical); without networks, every one is."""
+    if not networks:
+        return True
+    host = read_address(address)
+    return host is not None and any(host in network for network in _networks(networks))
+
+
+def covers_networks(held: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Return whether all addresses of `wanted` are in `held`. No networks at all means all addresses."""
+    if not held:
+        return True
+    if not wanted:
+        return False
+    holding = _networks(held)
+    return all(
+        any(one.version == other.version and one.subnet_of(other) for other in holding)  # type: ignore[arg-type]
+        for one in _networks(wanted)
+    )
