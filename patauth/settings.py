@@ -20,7 +20,7 @@ from .crypto.pepper import Peppers, read_peppers
 from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
 from .files import mode_of, readers_of_secret, why_untrusted
-from .model.address import check_networks
+from .model.address import check_proxy_networks
 from .model.caller import Caller
 from .model.credentials import Format, Prefixes
 from .model.http_names import (
@@ -90,7 +90,8 @@ class Settings:
     failure_quota: Quota = Quota(20, 60)  # of each client address: refused ids and secrets
     failure_entries: int = 10_000  # addresses that a process remembers
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
-    proxy_networks: tuple[str, ...] = ()  # where they are; none: anywhere, so no address is known for certain
+    # Where they are; "unix": on the other end of a Unix socket. None: anywhere, so no client's address is known.
+    proxy_networks: tuple[str, ...] = ()
     # hashing
     hash_profile: Profile = PROFILES["owasp"]
     pepper: Peppers = field(default=(), repr=False)  # oldest to newest
@@ -148,6 +149,10 @@ class Settings:
         for item in fields(self):
             value = read_named(item.name, _READERS[item.name], getattr(self, item.name))
             object.__setattr__(self, item.name, value)
+        if self.proxy_networks and not self.trusted_proxies:
+            raise ConfigurationError(
+                "proxy_networks: it needs trusted_proxies, the number of proxies that a request passes"
+            )
         # With the store key in the store, the secret tags there could check guesses in spite of a pepper.
         if self.pepper and self.secret_key is None:
             raise ConfigurationError("pepper: it needs secret_key, the store key outside of the store")
@@ -422,7 +427,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "durability_timeout": _fraction(0.001, 60),
     "sentinel_lost": _matching("refuse|continue", "give refuse or continue"),
     "trusted_proxies": _whole(0, 100),
-    "proxy_networks": lambda value: check_networks(words_of(value)),
+    "proxy_networks": lambda value: check_proxy_networks(words_of(value)),
     "connect_timeout": _fraction(0.001, 60),
     "command_timeout": _fraction(0.001, 60),
     "max_connections": _whole(1, 100_000),

@@ -14,7 +14,7 @@ from ..model.quota import Quota
 from ..settings import Settings
 from ..store.factory import open_store
 from ..store.url import HIDDEN, StoreUrl, masked
-from .context import named_settings, options, warnings_as_messages
+from .context import message, named_settings, options, warnings_as_messages
 from .options import Group
 from .output import print_facts, print_table
 
@@ -66,6 +66,7 @@ def check() -> None:
     from ..jwt.issuer import open_signed_tokens, signing_keys
     from ..store.local.binary import find_engine
     from ..store.local.folder import check_folder
+    from .doctor.settings import ADDRESSES_UNKNOWN
 
     settings = named_settings()
     with warnings_as_messages():
@@ -77,6 +78,8 @@ def check() -> None:
         check_folder(directory)
     if settings.issuer is not None and (keys := signing_keys(settings)) is not None:
         keys.keys()
+    if settings.trusted_proxies and not settings.proxy_networks:
+        message(f"Note: {ADDRESSES_UNKNOWN}")
     print_facts({"valid": True}, [("valid", "yes")])
 
 

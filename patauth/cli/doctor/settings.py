@@ -14,6 +14,11 @@ from .finding import Finding, ok, warning
 if TYPE_CHECKING:
     from ...store.server_facts import ServerFacts
 
+ADDRESSES_UNKNOWN = (
+    "trusted_proxies is set without proxy_networks, so no client's address is known for certain: a PAT with"
+    " networks is refused everywhere."
+)
+
 
 def judge_settings(settings: Settings, facts: ServerFacts | None) -> Iterator[Finding]:
     """Examine the settings. `facts` is None if the server was not asked."""
@@ -31,6 +36,8 @@ def judge_settings(settings: Settings, facts: ServerFacts | None) -> Iterator[Fi
             f"trusted_proxies is {settings.trusted_proxies}. This is right if every request comes through"
             " that many proxies of yours, and wrong if clients can reach the app without them.",
         )
+        if not settings.proxy_networks:
+            yield warning("settings", ADDRESSES_UNKNOWN, "Set proxy_networks, unless no PAT has networks.")
     if settings.max_lifetime is None:
         yield ok("settings", "max_lifetime is not set: a PAT may last for ever.")
 
