@@ -90,7 +90,7 @@ class Settings:
     failure_quota: Quota = Quota(20, 60)  # of each client address: refused ids and secrets
     failure_entries: int = 10_000  # addresses that a process remembers
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
-    # Where they are; "unix": on the other end of a Unix socket. None: anywhere, so no client's address is known.
+    # Where they are; "unix": on a Unix socket. None: anywhere, so no client's address is known for certain.
     proxy_networks: tuple[str, ...] = ()
     # hashing
     hash_profile: Profile = PROFILES["owasp"]

@@ -672,7 +672,9 @@ class TestReaders:
         found = settings(proxy_networks=value, trusted_proxies=1).proxy_networks
         assert found == read if read else len(found) == 200
 
-    @each("value", ["UNIX", "unix:", "unix:/run/x", "10.0.0.1/8", "proxy.example", "::1%eth0", [b"unix"], [""]])
+    @each(
+        "value", ["UNIX", "unix:", "unix:/run/x", "10.0.0.1/8", "proxy.example", "::1%eth0", [b"unix"], [""]]
+    )
     def test_nothing_else_is_a_network_of_proxies(self, value):
         with pytest.raises(ConfigurationError, match=r"\Aproxy_networks: "):
             settings(proxy_networks=value, trusted_proxies=1)

@@ -11,7 +11,6 @@ from patauth.model.address import Address, check_proxy_networks, is_within
 from patauth.wsgi.request import bare, client_address
 from tests.support.tables import each
 
-
 OURS = ("10.0.0.0/8", "2001:db8::/32")
 CLIENT, PROXY = "203.0.113.9", "10.0.0.1"
 
