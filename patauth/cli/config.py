@@ -14,7 +14,7 @@ from ..model.quota import Quota
 from ..settings import Settings
 from ..store.factory import open_store
 from ..store.url import HIDDEN, StoreUrl, masked
-from .context import message, named_settings, options, warnings_as_messages
+from .context import ADDRESSES_UNKNOWN, message, named_settings, options, warnings_as_messages
 from .options import Group
 from .output import print_facts, print_table
 
@@ -66,7 +66,6 @@ def check() -> None:
     from ..jwt.issuer import open_signed_tokens, signing_keys
     from ..store.local.binary import find_engine
     from ..store.local.folder import check_folder
-    from .doctor.settings import ADDRESSES_UNKNOWN
 
     settings = named_settings()
     with warnings_as_messages():

@@ -33,8 +33,9 @@ _ADDRESS = re.compile(
     r"|(?P<v6>[0-9A-Fa-f:.]{2,45})(?:%.*)?"
 )
 _MAPPED = IPv6Network("::ffff:0:0/96")
-# What servers call the peer of a Unix socket: gunicorn, waitress, and nginx in X-Forwarded-For.
-_WITHOUT_ADDRESS = ("", "localhost", "unix:")
+# What gunicorn, waitress and uWSGI call the peer of a Unix socket, and nginx in X-Forwarded-For. No peer can
+# have one of these as its address.
+WITHOUT_ADDRESS = frozenset({"", "localhost", "0.0.0.0", "unix:"})  # noqa: S104 - nothing is bound to it
 
 
 class Address(NamedTuple):
@@ -134,9 +135,9 @@ def is_within(address: str | None, networks: tuple[str, ...]) -> bool:
 def is_proxy(address: str, networks: tuple[str, ...]) -> bool:
     """Return whether an address is that of a proxy. `networks`: as `check_proxy_networks` returns them.
 
-    The address of a Unix socket's peer is the empty text.
+    `WITHOUT_ADDRESS` has what stands for the peer of a Unix socket.
     """
-    if address in _WITHOUT_ADDRESS:
+    if address in WITHOUT_ADDRESS:
         return UNIX in networks
     ranges = networks[:-1] if networks[-1:] == (UNIX,) else networks
     host = read_address(address)

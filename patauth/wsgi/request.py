@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequest
-from ..model.address import Address, is_proxy
+from ..model.address import WITHOUT_ADDRESS, Address, is_proxy
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -67,15 +67,16 @@ def client_address(
     the address of a request that some other proxy has passed on.
     """
     peer: str = environ.get("REMOTE_ADDR") or ""
+    has_address = peer not in WITHOUT_ADDRESS
     forwarded: str | None = environ.get("HTTP_X_FORWARDED_FOR")
     if trusted_proxies < 1 or (proxy_networks and not is_proxy(peer, proxy_networks)):
-        is_direct = peer and forwarded is None and "HTTP_FORWARDED" not in environ
-        return Address(peer or None, peer if is_direct else None)
+        is_direct = has_address and forwarded is None and "HTTP_FORWARDED" not in environ
+        return Address(peer if has_address else None, peer if is_direct else None)
     # An unusually long entry is no address, and none of these stays in the memory of `is_proxy`.
     entries = [entry.strip(" \t")[:_LONGEST] for entry in (forwarded or "").rsplit(",", trusted_proxies)]
     chain = entries[-trusted_proxies:]
     if len(chain) < trusted_proxies or not all(chain):
-        return Address(peer or None, None)
+        return Address(peer if has_address else None, None)
     client, *proxies = chain
     if not proxy_networks:
         return Address(client, None)

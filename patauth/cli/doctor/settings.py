@@ -9,15 +9,11 @@ from urllib.parse import urlsplit
 from ...model.http_names import is_loopback
 from ...settings import Settings
 from ...store.url import StoreUrl
+from ..context import ADDRESSES_UNKNOWN
 from .finding import Finding, ok, warning
 
 if TYPE_CHECKING:
     from ...store.server_facts import ServerFacts
-
-ADDRESSES_UNKNOWN = (
-    "trusted_proxies is set without proxy_networks, so no client's address is known for certain: a PAT with"
-    " networks is refused everywhere."
-)
 
 
 def judge_settings(settings: Settings, facts: ServerFacts | None) -> Iterator[Finding]:
