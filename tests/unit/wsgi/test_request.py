@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from patauth.model.address import Address, check_proxy_networks, is_within
 from patauth.wsgi.request import bare, client_address
@@ -166,6 +168,22 @@ def test_nobody_outside_of_the_proxies_networks_moves_the_known_address(
     assert found.known in (None, way[trusted] if trusted < len(way) else client)
     if len(passed) <= trusted:
         assert (found.known == client) == (len(passed) == trusted > 0 or header is None)
+
+
+def test_behind_proxy_fix_an_address_is_known_only_if_it_leaves_the_address_alone() -> None:
+    """docs/deployment.md, "Which address a request comes from"."""
+    for proxies, networks, x_for, known in (
+        (0, (), 1, None), (1, (), 1, None), (1, OURS, 1, None), (1, OURS, 0, CLIENT),
+    ):  # fmt: skip
+        found: list[Address] = []
+
+        def app(environ: Any, start_response: Any, proxies: int = proxies, networks: Any = networks) -> Any:
+            found.append(client_address(environ, proxies, networks))  # noqa: B023 - called at once
+            return []
+
+        environ = {"REMOTE_ADDR": PROXY, "HTTP_X_FORWARDED_FOR": f"6.6.6.6, {CLIENT}"}
+        ProxyFix(app, x_for=x_for)(environ, lambda *_: None)
+        assert [address.known for address in found] == [known]
 
 
 def test_a_long_entry_is_no_address_and_is_not_kept() -> None:
