@@ -111,6 +111,7 @@ class Settings:
     max_kept_per_owner: int = 50  # expired ones; the oldest go first
     max_tokens_per_secret: int = 1000  # access tokens that live at once
     max_lifetime: int | None = None  # of a PAT; None: no limit, so it may never expire
+    expiry_warning: int = 7 * 86_400  # answers to a PAT say when it expires from so long before; 0: never
     retention: int = 30 * 86_400  # how long an expired PAT stays listed and keeps its name
     scopes: Mapping[str, str] | None = None  # the catalogue, scope -> plain words; None: any scope
     ignored_scopes: tuple[str, ...] = DEFAULT_IGNORED  # clients always ask for these
@@ -390,6 +391,7 @@ def _truth(value: Any) -> bool:
     return value
 
 
+_warning = _seconds(0, 3660 * 86_400)
 _READERS: dict[str, Callable[[Any], Any]] = {
     "store_url": _matching(r"[ -~]+", "give a URL"),
     "key_prefix": _matching(r"[A-Za-z0-9_.:-]{1,64}", "give 1 to 64 letters, digits and _ . : -"),
@@ -414,6 +416,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "max_pats_per_owner": _whole(1, 100_000),
     "max_kept_per_owner": _whole(0, 1_000_000),
     "max_tokens_per_secret": _whole(1, 1_000_000),
+    "expiry_warning": lambda value: 0 if value == "none" else _warning(value),
     "max_lifetime": _optional(_seconds(1, 100 * 366 * 86_400), "none"),
     "retention": _seconds(0, 3660 * 86_400),
     "tenant": lambda value: check_id(value, "the id"),

@@ -40,10 +40,11 @@ Paused = Callable[[], AbstractContextManager[None]]  # the time of its block doe
 
 
 class Admission(NamedTuple):
-    """A verified caller, and the decision of the quota that was charged."""
+    """A verified caller, the decision of the quota that was charged, and an expiry to warn of."""
 
     principal: Principal
     decision: Decision | None  # None: nothing was charged, because the store's memory is full
+    expires_ms: int | None  # when the PAT's secret expires, if that is within `expiry_warning`
 
 
 # The constructor of a NamedTuple is written in Python and takes twice as long as these.
@@ -100,6 +101,7 @@ class Authenticator:
         self._tenant = settings.tenant
         self._requests = settings.request_quota
         self._exchanges = settings.exchange_quota
+        self._warning_ms = 1000 * settings.expiry_warning
 
     def admit(
         self, credentials: PatCredentials | AccessToken, address: Address, *, ending: bool = False
@@ -113,12 +115,11 @@ class Authenticator:
             proven = self.prove(credentials, address, "request", ending=ending)
             if proven.decision is not None and proven.use_is_due:
                 self.note_use(proven)
-            return _admission(
-                (
-                    _by_secret(proven.record.packed, credentials.method, proven.slot.generation),
-                    proven.decision,
-                )
-            )
+            principal = _by_secret(proven.record.packed, credentials.method, proven.slot.generation)
+            ends_ms = principal.expires_ms
+            if ends_ms is not None and ends_ms - proven.verdict.now > self._warning_ms:  # as `to_warn_of`
+                ends_ms = None
+            return _admission((principal, proven.decision, ends_ms))
         at, is_charged = self._store.begin().at, True
         try:
             verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, at)
@@ -129,7 +130,7 @@ class Authenticator:
             is_charged = False
         if verdict.token is None:  # refused
             self._refuse_token(credentials, address, verdict.now)
-        principal, record, access = _by_token(verdict.pat, verdict.token, credentials.digest)
+        principal, record, access, ends_ms = _by_token(verdict.pat, verdict.token, credentials.digest)
         pat, claims = record.pat, credentials.claims
         if (
             principal.tenant != self._tenant
@@ -137,7 +138,14 @@ class Authenticator:
             or (claims is not None and not agree(claims, pat, access))
         ):
             self._refuse_token(credentials, address, verdict.now)
-        return _admission((principal, self._within(verdict, record) if is_charged else None))
+        if ends_ms is not None and ends_ms - verdict.now > self._warning_ms:  # as `to_warn_of`
+            ends_ms = None
+        return _admission((principal, self._within(verdict, record) if is_charged else None, ends_ms))
+
+    def to_warn_of(self, proven: Proven) -> int | None:
+        """Return when a secret expires (ms), if that is within `expiry_warning`."""
+        ends_ms = secret_expiry(proven.record, proven.slot.generation)
+        return None if ends_ms is None or ends_ms - proven.verdict.now > self._warning_ms else ends_ms
 
     def prove(
         self, credentials: PatCredentials, address: Address, use: Use, *, ending: bool = False
@@ -334,11 +342,13 @@ def _by_secret(pat: bytes, method: Method, generation: int) -> Principal:
 
 
 @remembered
-def _by_token(pat: bytes, token: bytes, digest: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
+def _by_token(
+    pat: bytes, token: bytes, digest: bytes
+) -> tuple[Principal, PatRecord, TokenRecord, int | None]:
     record, access = unpack(pat), unpack_token(token)
     found, scopes, expires_ms = record.pat, frozenset(access.scopes), token_expiry(record, access)
     principal = Principal(
         found.owner, scopes, found.id, found.tenant, "access_token", expires_ms,
         Credential(access.generation, digest),
     )  # fmt: skip
-    return principal, record, access
+    return principal, record, access, secret_expiry(record, access.generation)

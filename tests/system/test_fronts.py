@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes, urlsplit
@@ -278,6 +279,18 @@ def test_a_client_has_one_failure_quota_whatever_address_it_claims(
     assert addresses(front, authority) == {Address("127.0.0.1", "127.0.0.1")}
     assert statuses[-1] == 429
     assert set(statuses) == {401, 429}
+
+
+@only_nginx
+def test_nginx_tells_the_client_that_its_pat_expires_soon(front: Served, authority: Authority) -> None:
+    for name, days, told in (("soon", 1, 1), ("late", 30, 0)):
+        pat = issue(authority, name=name, scope=["reports:read"], expires_in=timedelta(days=days))
+        for path, status in (("/reports/1", 200), ("/", 200)):
+            answer = front.get(path, basic_of(pat))
+            assert (answer.status_code, len(answer.raw.headers.getlist("PatAuth-Expires"))) == (status, told)
+    lacks = issue(authority, name="lacks", scope=["a"], expires_in=timedelta(days=1))
+    refused = front.get("/reports/1", basic_of(lacks))
+    assert (refused.status_code, "PatAuth-Expires" in refused.headers) == (403, True)
 
 
 # -- refusals ----------------------------------------------------------------------------------------------

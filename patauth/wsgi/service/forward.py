@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from ...errors import InsufficientScope, InvalidRequest, PatAuthError
 from ...model.scopes import covers, parse
-from ..answers import Answer, json_answer, with_quota
+from ..answers import Answer, json_answer, with_standing
 from ..bodies import query
 from ..site import Site
 
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 
 def verify(environ: WSGIEnvironment, site: Site) -> Answer:
     """Return who sends this request, or the refusal of the gate."""
-    decision = None
+    decision = expires_ms = None
     try:
         # Read first, so that a front server with a wrong configuration fails for everybody alike.
         asked = query(environ)
         if asked.keys() - {"scope"}:
             raise InvalidRequest("this takes the parameter scope and no other")
         required = parse(asked.get("scope", ""))
-        principal, decision = site.authenticate(environ)
+        principal, decision, expires_ms = site.authenticate(environ)
         if not covers(principal.scopes, required, site.settings.scopes or ()):
             raise InsufficientScope(required)
     except PatAuthError as error:
-        return _in_fields(with_quota(site.refusal(error, environ), decision))
+        return _in_fields(with_standing(site.refusal(error, environ), decision, expires_ms))
     fields = [
         ("X-Auth-Subject", quote(principal.subject.id, safe="")),
         ("X-Auth-Scopes", " ".join(sorted(principal.scopes))),
         ("X-Auth-Pat-Id", principal.pat_id),
         ("X-Auth-Method", principal.method),
     ]
-    return with_quota(json_answer(200, {"active": True}, fields), decision)
+    return with_standing(json_answer(200, {"active": True}, fields), decision, expires_ms)
 
 
 def _in_fields(refusal: Answer) -> Answer:
