@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -13,6 +13,7 @@ from ..model.pat import Owner
 from ..model.pat_id import PatId
 from ..operations.owners import purge_access_tokens
 from .context import message, open_authority, options
+from .leaks import revoke_leaked
 from .options import DURATION, SECONDS, Group, confirm, expiry_options, require_yes, yes_option
 from .output import (
     format_date,
@@ -249,17 +250,45 @@ def enable(pat_id: str) -> None:
 
 
 @pat.command()
-@click.argument("pat_id", metavar="ID")
+@click.argument("pat_id", metavar="[ID]", required=False)
+@click.option(
+    "--from-file",
+    "report",
+    type=click.File("rb"),
+    help="End what a leak report names: a text of any kind; - is standard input.",
+)
+@click.option(
+    "--without-ids", is_flag=True, help="Leave PATs alone of which the report has nothing but the id."
+)
 @yes_option
-def revoke(pat_id: str, yes: bool) -> None:
-    """Revoke a PAT for good.
+def revoke(pat_id: str | None, report: BinaryIO | None, without_ids: bool, yes: bool) -> None:
+    """Revoke a PAT for good, or what is found in a leak report.
 
     The PAT and its access tokens are refused from the next request on. This cannot be undone.
 
+    With --from-file, every PAT token, PAT secret and PAT id in the text ends its PAT, and every access token
+    ends. Nothing else is touched: a token that merely looks like one of these is not ours. An id alone proves
+    nothing and is in many logs; --without-ids leaves it alone. A line is printed for each that is found, and
+    never a secret. To find the PAT of a secret without its id, all PATs of the tenant are looked at. A secret
+    that a line break cuts in two is not found. It is safe to run it again.
+
+    The exit code is 0 also if nothing of ours is there. `changed` counts PATs and access tokens; `ids` are
+    the PATs.
+
     \b
-    Example:
+    Examples:
       patauth pat revoke 1c9ae4ac109beb19a0243df4debc2d2f --yes
+      patauth pat revoke --from-file - --yes < report.txt
     """
+    if (pat_id is None) == (report is None):
+        raise click.UsageError("give either an ID or --from-file")
+    if report is not None:
+        require_yes(yes)
+        revoke_leaked(report, yes=yes, with_ids=not without_ids)
+        return
+    assert pat_id is not None
+    if without_ids:
+        raise click.UsageError("--without-ids is for --from-file")
     require_yes(yes)
     with open_authority() as authority:
         if not yes:

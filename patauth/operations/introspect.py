@@ -92,7 +92,7 @@ def introspect(
 
 
 def _of_access_token(actor: Actor, token: AccessToken) -> Introspection:
-    found = _find(actor, token)
+    found = find_access_token(actor, token)
     if found is None:
         return INACTIVE
     record, access = found
@@ -110,7 +110,7 @@ def _may_look(actor: Actor, pat: PersonalAccessToken) -> bool:
     return actor.owns(pat) or actor.holds(INTROSPECT)
 
 
-def _find(actor: Actor, token: AccessToken) -> tuple[PatRecord, TokenRecord] | None:
+def find_access_token(actor: Actor, token: AccessToken) -> tuple[PatRecord, TokenRecord] | None:
     """Return the records of an access token of the tenant and its PAT, if they say what the token says."""
     found = actor.store.tokens.read(token.pat_id, token.digest)
     if found is None:
@@ -132,7 +132,7 @@ def revoke(
     # A token that exists is removed even if it is not active: a disabled owner may be enabled again.
     if isinstance(token, PatCredentials):
         return _revoke_pat(actor, authenticator, token, address)
-    return _revoke_access_token(actor, token)
+    return revoke_access_token(actor, token)
 
 
 def _revoke_pat(actor: Actor, authenticator: Authenticator, token: PatCredentials, address: Address) -> bool:
@@ -160,10 +160,12 @@ def _revoke_pat(actor: Actor, authenticator: Authenticator, token: PatCredential
     return True
 
 
-def _revoke_access_token(actor: Actor, token: AccessToken) -> bool:
-    store, found = actor.store, _find(actor, token)
+def revoke_access_token(actor: Actor, token: AccessToken) -> bool:
+    """Revoke an access token as `revoke` does."""
+    store, found = actor.store, find_access_token(actor, token)
     if found is None and store.tokens.confirmed(token.pat_id, token.digest):
-        found = _find(actor, token)  # a failover has brought it back, or it is not what the caller says
+        # A failover has brought it back, or it is not what the caller says.
+        found = find_access_token(actor, token)
     if found is None or not actor.owns(found[0].pat):
         return False
     access = found[1]

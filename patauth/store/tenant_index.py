@@ -187,6 +187,14 @@ class TenantIndex:
             raise not_understood("records", "of another form")
         return [None if record is None else unpack(record).as_read_at(now) for record in found]
 
+    def walk_ids(self) -> Iterator[list[PatId]]:
+        """Yield in pieces the PATs that are listed from begin to end, in any order and some maybe twice.
+
+        Those that are made or removed meanwhile may be missing. There may be no record of one.
+        """
+        for found in self._scripts.scan("ZSCAN", self._keys.tenant_created, count=_AT_ONCE):
+            yield [_id(member) for member in found[::2]]
+
     def missing(self, pat_ids: Sequence[PatId]) -> list[PatId]:
         """Return those of these PATs that have no record."""
         found: list[PatId] = []

@@ -37,7 +37,19 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("service", "__init__"),
     ),
     "cli": (
-        *("context", "options", "output", "completion", "config", "keys", "owner", "pat", "serve", "store"),
+        *(
+            "context",
+            "options",
+            "output",
+            "completion",
+            "config",
+            "keys",
+            "leaks",
+            "owner",
+            "pat",
+            "serve",
+            "store",
+        ),
         *("token", "demo", "doctor", "__init__"),
     ),
 }

@@ -1,0 +1,141 @@
+"""`patauth pat revoke --from-file`: what is ended, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import click
+
+from ..errors import StoreUnavailable
+from ..model.leaks import Leak, LeakReader
+from ..operations.leaks import Finding, LeakReport
+from .context import message, open_authority, options
+from .options import confirm
+from .output import print_changed, progress
+
+_PIECE = 65_536  # bytes read at a time
+_FAILURES = 3  # in a row, after which the store is taken for unreachable
+
+
+def revoke_leaked(file: BinaryIO, *, yes: bool, with_ids: bool) -> None:
+    """End what a file names, and print a line for each thing that looks like a credential of ours.
+
+    Ask first, unless `yes`. `with_ids`: a PAT id alone ends its PAT, too.
+    """
+    with open_authority() as authority:
+        operations = authority.operations
+        report = LeakReport(operations.actor(None))
+        reader = LeakReader(operations.format, with_jwts=operations.reads_jwts)
+        found = []
+        for finding in report.look_up(reader.read(_pieces(file))):
+            if finding.state != "found":
+                _say(finding, finding.state)
+            elif with_ids or finding.leak.kind != "PAT id":
+                found.append(finding)
+            else:
+                _say(finding, "left alone: only its id is there")
+        found += _said_unless_found(report.of_secrets())
+        if not yes and (found or report.secrets):
+            confirm(_question(found, report.secrets))
+        ending = _Ending(report)
+        try:
+            ending.end(found)
+            if report.secrets:
+                _end_by_secrets(report, ending)
+        finally:
+            print_changed(len(ending.pats) + ending.tokens, list(ending.pats))
+        if ending.problem is not None:
+            raise ending.problem
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(_PIECE):
+        yield piece
+
+
+def _said_unless_found(findings: Iterable[Finding]) -> Iterator[Finding]:
+    for finding in findings:
+        if finding.state == "found":
+            yield finding
+        else:
+            _say(finding, finding.state)
+
+
+def _end_by_secrets(report: LeakReport, ending: _Ending) -> None:
+    message("Looking for PAT secrets without an id: all PATs are compared with them.")
+    pieces = iter(report.in_tenant())
+    found: list[Finding] = []
+
+    def counts() -> Iterator[int]:
+        for some in pieces:
+            found.extend(some)
+            yield len(some)
+
+    for _ in progress(counts(), "Comparing PATs"):
+        ending.end(_said_unless_found(found))
+        found.clear()
+    for leak in report.secrets.values():
+        _say_of(leak, None, "not ours")
+
+
+class _Ending:
+    """Ends what was found, each PAT and access token once."""
+
+    def __init__(self, report: LeakReport) -> None:
+        self._report = report
+        self._failures = 0
+        self.pats: dict[str, None] = {}
+        self.tokens = 0
+        self.problem: StoreUnavailable | None = None
+
+    def end(self, findings: Iterable[Finding]) -> None:
+        """End PATs first: their access tokens end with them. Go on after a failure, and note it.
+
+        Raise `StoreUnavailable` after several in a row.
+        """
+        for finding in sorted(findings, key=lambda one: one.leak.token is not None):
+            _say(finding, self._end(finding))
+
+    def _end(self, finding: Finding) -> str:
+        is_token = finding.leak.token is not None
+        if finding.pat_id in self.pats:
+            return "ended with its PAT" if is_token else "ended"
+        try:
+            was_there = self._report.end(finding)
+        except StoreUnavailable as problem:
+            self.problem, self._failures = problem, self._failures + 1
+            if self._failures >= _FAILURES:
+                raise
+            return f"FAILED: {problem}"
+        self._failures = 0
+        if not was_there:
+            return "ended already"
+        if is_token:
+            self.tokens += 1
+        else:
+            self.pats[str(finding.pat_id)] = None
+        return "ended"
+
+
+def _question(found: list[Finding], secrets: Iterable[bytes]) -> str:
+    pats = len({finding.pat_id for finding in found if finding.leak.token is None})
+    tokens = sum(finding.leak.token is not None for finding in found)
+    named = [f"{pats} PATs", f"{tokens} access tokens"]
+    if count := len(list(secrets)):
+        named.append(f"the PATs of {count} secrets, if there are any")
+    return f"End {', '.join(named)}, for good?"
+
+
+def _say(finding: Finding, done: str) -> None:
+    _say_of(finding.leak, finding.pat_id, done)
+
+
+def _say_of(leak: Leak, pat_id: str | None, done: str) -> None:
+    """Print a line about one thing that was found: data in a table, else a message."""
+    named = pat_id or leak.pat_id or "-"
+    line = f"line {leak.line}: {leak.kind} {named}: {done}"
+    if options().json:
+        message(line)
+    else:
+        click.echo(line)

@@ -1,0 +1,160 @@
+"""Ending what a report of leaked credentials names (model/leaks.py finds it in a text).
+
+    PAT token      its PAT ends, if the secret is its own: the current one, or in an overlap the previous one
+    PAT secret     the PAT ends whose secret it is; all PATs of the tenant are looked at for that
+    access token   it ends
+    PAT id         its PAT ends
+
+A report may have thousands of other people's credentials, so they are looked up many at a time. A right
+secret tag proves a secret: nobody can make one without the store key, so nothing is hashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal
+
+from ..errors import InvalidRequest, NotFound
+from ..model.credentials import AccessToken
+from ..model.leaks import Leak
+from ..model.pat_id import PatId
+from ..store.record import PatRecord
+from .introspect import find_access_token, revoke_access_token
+from .lifecycle import delete, delete_shown
+from .permissions import Actor
+
+# "not ours" has no target.
+State = Literal["found", "not ours", "rotated away"]
+
+MOST_SECRETS = 10_000  # of one report: each is compared with all PATs
+_AT_ONCE = 500  # findings that are looked up together
+_MOST_KNOWN = 200_000  # findings that are remembered, so that each is looked up once
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is known of a leak in this store.
+
+    If it is "found", `pat_id` names its PAT, and `generation` the secret that was shown, if one was.
+    """
+
+    leak: Leak
+    state: State
+    pat_id: PatId | None = None
+    generation: int | None = None
+
+
+class LeakReport:
+    """Looks up leaks on behalf of `actor`, which is the host application. Raise `StoreUnavailable`."""
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+        self._store = actor.store.without_deadline()
+        self._known: set[object] = set()
+        self._records: dict[PatId, PatRecord] = {}  # of the PATs that the report names
+        self.secrets: dict[bytes, Leak] = {}  # PAT secrets whose PAT is not known yet
+
+    def look_up(self, leaks: Iterable[Leak]) -> Iterator[Finding]:
+        """Yield a finding for each different PAT token, access token and PAT id, in pieces.
+
+        There is none for ids that are not those of PATs: many other things look like one. Secrets are kept in
+        `secrets`; `of_secrets` and `in_tenant` say whose they are. Raise `InvalidRequest` for too many.
+        """
+        self._store.settle_key()
+        fresh = (leak for leak in leaks if self._is_new(leak))
+        while some := list(islice(fresh, _AT_ONCE)):
+            self._read([leak.pat_id for leak in some if leak.pat_id is not None and leak.token is None])
+            for leak in some:
+                if leak.kind == "PAT secret" and leak.secret is not None:
+                    self.secrets[leak.secret] = leak
+                    if len(self.secrets) > MOST_SECRETS:
+                        raise InvalidRequest(f"there are over {MOST_SECRETS} PAT secrets; split the report")
+                elif leak.kind != "PAT id" or leak.pat_id in self._records:
+                    yield self._of(leak)
+
+    def of_secrets(self) -> Iterator[Finding]:
+        """Yield a finding for each secret of a PAT that the report names elsewhere."""
+        return self._match(self._records.values())
+
+    def in_tenant(self) -> Iterator[list[Finding]]:
+        """Yield in pieces the findings for secrets of any PAT of the tenant, as long as some are left."""
+        index = self._store.tenant_index
+        for pat_ids in index.walk_ids():
+            if not self.secrets:
+                return
+            records = index.records(pat_ids, self._store.pats.now("store"))
+            yield list(self._match(record for record in records if record is not None))
+
+    def end(self, finding: Finding) -> bool:
+        """End what was found; return whether it was there. Durable and repeatable as a removal is."""
+        actor = replace(self._actor, store=self._actor.store.for_request())
+        if finding.leak.token is not None:
+            return revoke_access_token(actor, finding.leak.token)
+        assert finding.pat_id is not None
+        try:
+            if finding.generation is None:
+                delete(actor, finding.pat_id)
+            else:
+                delete_shown(actor, finding.pat_id, finding.generation)
+        except NotFound:
+            return False
+        return True
+
+    def _is_new(self, leak: Leak) -> bool:
+        token = None if leak.token is None else leak.token.digest
+        what = leak.kind, leak.pat_id, leak.secret, token
+        if what in self._known:
+            return False
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()  # an endless report costs a second look, and no memory
+        self._known.add(what)
+        return True
+
+    def _read(self, pat_ids: Sequence[PatId]) -> None:
+        wanted = [pat_id for pat_id in dict.fromkeys(pat_ids) if pat_id not in self._records]
+        if not wanted:
+            return
+        now = self._store.pats.now("store")
+        for pat_id, record in zip(wanted, self._store.tenant_index.records(wanted, now), strict=True):
+            if record is not None and self._is_ours(record) and record.pat.id == pat_id:
+                self._records[pat_id] = record
+
+    def _is_ours(self, record: PatRecord) -> bool:
+        return record.pat.tenant == self._actor.settings.tenant
+
+    def _of(self, leak: Leak) -> Finding:
+        if leak.token is not None:
+            return self._of_access_token(leak, leak.token)
+        assert leak.pat_id is not None
+        record = self._records.get(leak.pat_id)
+        if record is None:
+            return Finding(leak, "not ours")
+        if leak.secret is None:
+            return Finding(leak, "found", leak.pat_id)
+        return self._of_secret(leak, record, leak.secret) or Finding(leak, "not ours")
+
+    def _of_access_token(self, leak: Leak, token: AccessToken) -> Finding:
+        actor = replace(self._actor, store=self._store)
+        state: State = "not ours" if find_access_token(actor, token) is None else "found"
+        return Finding(leak, state, token.pat_id)
+
+    def _match(self, records: Iterable[PatRecord]) -> Iterator[Finding]:
+        for record in records:
+            if not self._is_ours(record):
+                continue
+            for secret, leak in list(self.secrets.items()):
+                found = self._of_secret(leak, record, secret)
+                if found is not None:
+                    del self.secrets[secret]
+                    yield found
+
+    def _of_secret(self, leak: Leak, record: PatRecord, secret: bytes) -> Finding | None:
+        """Return the finding if the secret is that of a PAT, or was until it was rotated away."""
+        tag = self._store.keyring.secret_tag(record.pat_id, secret)
+        now = record.pat.read_ms
+        slot = record.slot_of(tag, now)
+        if slot is not None:
+            return Finding(leak, "found", record.pat_id, slot.generation)
+        return Finding(leak, "rotated away", record.pat_id) if record.is_rotated_away(tag, now) else None
