@@ -29,6 +29,7 @@ from .context import Failure, printable
 from .demo.command import demo
 from .doctor.command import doctor
 from .keys import keys
+from .notify import notify
 from .options import Group
 from .owner import owner
 from .pat import pat
@@ -96,5 +97,5 @@ def program() -> None:
     """
 
 
-for command in (demo, serve, pat, owner, token, verify, store, keys, config, doctor, completion):
+for command in (demo, serve, pat, owner, token, verify, notify, store, keys, config, doctor, completion):
     program.add_command(command)

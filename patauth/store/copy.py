@@ -88,7 +88,7 @@ _HASH = Form("HSCAN", "HMGET", "HSET", "HDEL", has_scores=False)
 # What is carried, by `Keys.kind_of`; None: a text. Quotas and traces of a change under way are not: they last
 # for seconds.
 _CARRIED = {
-    **dict.fromkeys(("p", "o", "sequence")),
+    **dict.fromkeys(("p", "o", "a", "sequence")),
     **dict.fromkeys(("c", "e", "created", "used", "expires", "marks"), _SORTED_SET),
     "n": _HASH,
 }

@@ -18,6 +18,7 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{T}:r:TENANT/OWNER         string  nothing: all PATs are being removed          10 s
     P:{T}:m:TENANT/OWNER         string  tat of the create quota, µs                  until it is full again
     P:{T}:s:TENANT/OWNER         string  tat of the person quota, µs                  until it is full again
+    P:{T}:a:ID[4:]EXPIRY,WITHIN  string  who has announced that end: notices.py       a day after it
     P:{T}:w                      string  nothing: a write to wait for                 1 s
     P:{T}:f                      string  nothing: an end that others wait for         0.5 s
     P:{store}:w                  string  nothing: a write to wait for                 1 s
@@ -61,7 +62,7 @@ class OwnerKeys(NamedTuple):
 _OF_OWNER = (b"n", b"c", b"e", b"o", b"r", b"m", b"s")  # in the order of `OwnerKeys`
 # All of a key but its head. An owner's and a tenant's id may look like the rest of a key.
 _REST = re.compile(
-    rb"[0-9a-f]{8}\}:(?:([pqx]):.{12}|(k):.{15}|(t):.{32}|([nceorms]):[!-.0-~]+/[!-.0-~]+|([wf]))"
+    rb"[0-9a-f]{8}\}:(?:([pqx]):.{12}|(k):.{15}|(a):.{22}|(t):.{32}|([nceorms]):[!-.0-~]+/[!-.0-~]+|([wf]))"
     rb"|/[!-.0-~]+\}:(created|used|expires|marks|sequence)|store\}:(key|check|w)",
     re.DOTALL,
 )
@@ -82,6 +83,7 @@ class Keys:
         self.exchanges_form = head + b"%b}:x:%b"
         self.access_token_form = head + b"%b}:t:%b"
         self._tokens_form = head + b"%b}:k:%b"
+        self._notice_form = head + b"%b}:a:%b"
         # Patterns for SCAN. They state every byte, since an owner's id may look like the rest of a key. No
         # prefix holds a character that is special in a pattern.
         self.access_tokens = head + b"[0-9a-f]" * 8 + b"}:t:" + b"?" * 32
@@ -126,6 +128,11 @@ class Keys:
     def tokens_of(self, pat_id: PatId, generation: int) -> bytes:
         """Return the key of the index of the access tokens that came from one secret of a PAT."""
         return self._tokens_form % (pat_id.tag.encode(), pat_id.raw[4:] + generation.to_bytes(3))
+
+    def notice(self, pat_id: PatId, expires_ms: int, within: int) -> bytes:
+        """Return the key of the mark that an end of a PAT was announced. `Notice` describes the arguments."""
+        rest = pat_id.raw[4:] + expires_ms.to_bytes(6) + within.to_bytes(4)
+        return self._notice_form % (pat_id.tag.encode(), rest)
 
     def owner(self, tag: str, owner_id: str) -> OwnerKeys:
         """Return the keys of an owner. `tag` is the owner tag."""

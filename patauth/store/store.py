@@ -19,6 +19,7 @@ from ..model.quota import Quota
 from .copy import Copy
 from .deadline import Deadline
 from .keys import Keys
+from .notices import Notices
 from .owner_changes import OwnerChanges
 from .owners import Owners
 from .pats import Pats
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # this needs many modules that only a `local:` store uses
 class Store:
     """Holds a tenant's PATs (`pats`), `owners`, access tokens (`tokens`) and indexes (`tenant_index`).
 
-    `owner_changes` changes all PATs of an owner.
+    `owner_changes` changes all PATs of an owner. `notices` are what was announced of PATs.
 
     Each call has a deadline of its own. In what `for_request` returns, all calls share one deadline.
 
@@ -69,7 +70,7 @@ class Store:
     def _with(self, scripts: Scripts, keys: Keys) -> Store:
         other = object.__new__(Store)  # `copy` takes longer than all else that an exchange does here
         vars(other).update(vars(self), _scripts=scripts, _keys=keys)
-        for part in ("tenant_index", "pats", "owners", "owner_changes", "tokens"):
+        for part in ("tenant_index", "pats", "owners", "owner_changes", "tokens", "notices"):
             vars(other).pop(part, None)
         return other
 
@@ -97,6 +98,11 @@ class Store:
     def tokens(self) -> Tokens:
         """The access tokens of the tenant's PATs."""
         return Tokens(self._scripts, self._keys)
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What was announced of the tenant's PATs."""
+        return Notices(self._scripts, self._keys)
 
     def for_tenant(self, tenant: str) -> Store:
         """Return this store as another tenant sees it."""

@@ -171,6 +171,22 @@ class TenantIndex:
         entries = [(_id(member), _ms(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
         return Piece(now, total, entries)
 
+    def walk(self, index: Index, low: int, high: int) -> Iterator[Piece]:
+        """Yield in pieces the entries with scores from `low` to `high`, in order.
+
+        Those that are there from begin to end are yielded, unless others of the same score go meanwhile.
+        """
+        skip = 0
+        while True:
+            piece = self.piece(index, low, high, offset=skip, count=_AT_ONCE)
+            if piece.entries:
+                yield piece
+            if len(piece.entries) < _AT_ONCE:
+                return
+            last = piece.entries[-1][1]
+            seen = sum(score == last for _, score in piece.entries)
+            low, skip = last, seen + (skip if last == low else 0)
+
     def counts(self, ranges: Sequence[tuple[Index, int, int]]) -> list[int]:
         """Return the number of entries in each range (index, lowest score, highest score)."""
         commands = [("ZCOUNT", self._names[index], low, high) for index, low, high in ranges]
@@ -193,7 +209,8 @@ class TenantIndex:
         Those that are made or removed meanwhile may be missing. There may be no record of one.
         """
         for found in self._scripts.scan("ZSCAN", self._keys.tenant_created, count=_AT_ONCE):
-            yield [_id(member) for member in found[::2]]
+            if found:
+                yield [_id(member) for member in found[::2]]
 
     def missing(self, pat_ids: Sequence[PatId]) -> list[PatId]:
         """Return those of these PATs that have no record."""

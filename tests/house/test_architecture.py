@@ -28,7 +28,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "store": (
         *("url", "deadline", "keys", "record", "transport", "scripts", "store_key", "tenant_index"),
-        *("asking", "tokens", "pats", "owners", "owner_changes", "copy"),
+        *("asking", "tokens", "pats", "owners", "owner_changes", "notices", "copy"),
         *("verdicts", "local", "store", "factory", "server_facts", "__init__"),
     ),
     "wsgi": (
@@ -37,20 +37,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("service", "__init__"),
     ),
     "cli": (
-        *(
-            "context",
-            "options",
-            "output",
-            "completion",
-            "config",
-            "keys",
-            "leaks",
-            "owner",
-            "pat",
-            "serve",
-            "store",
-        ),
-        *("token", "demo", "doctor", "__init__"),
+        *("context", "options", "output", "completion", "config", "keys", "leaks", "notify", "owner", "pat"),
+        *("serve", "store", "token", "demo", "doctor", "__init__"),
     ),
 }
 PURE = ("errors", "model")  # the standard library only, no clock, no input or output

@@ -46,6 +46,7 @@ def of_pat(keys: Keys, pat_id: PatId, digest: bytes) -> list[bytes]:
         keys.exchanges(pat_id),
         keys.access_token(pat_id, digest),
         keys.tokens_of(pat_id, 1),
+        keys.notice(pat_id, 1, 2),
     ]
 
 
@@ -74,6 +75,9 @@ def test_keys_are_spelt_as_the_head_of_the_module_says():
     assert keys.exchanges(pat_id) == b"P:{0123abcd}:x:" + b"\x00\xff" * 6
     assert keys.access_token(pat_id, b"d" * 32) == b"P:{0123abcd}:t:" + b"d" * 32
     assert keys.tokens_of(pat_id, 0x010203) == b"P:{0123abcd}:k:" + b"\x00\xff" * 6 + b"\1\2\3"
+    assert keys.notice(pat_id, 0x010203, 7) == (
+        b"P:{0123abcd}:a:" + b"\x00\xff" * 6 + b"\0\0\0\1\2\3" + b"\0\0\0\7"
+    )
     assert keys.all_of(pat_id) == [keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id)]
     owner = keys.owner("0123abcd", "al}ice")
     assert owner.names == b"P:{0123abcd}:n:acme/al}ice"
@@ -114,7 +118,7 @@ def test_no_two_kinds_of_key_meet(prefix, tenant, owner, pat_id, digest):
         *of_tenant(keys),
         *of_store(keys),
     ]
-    assert len(set(every)) == len(every) == 21
+    assert len(set(every)) == len(every) == 22
 
 
 @given(prefixes, st.tuples(hostile, tags, hostile), st.tuples(hostile, tags, hostile))
@@ -188,7 +192,7 @@ def test_each_key_tells_its_kind_whatever_the_tenant(prefix, tenant, owner, pat_
     named = dict(
         zip(
             [
-                *"pqxtk",
+                *"pqxtka",
                 *"nceorms",
                 "w",
                 "f",

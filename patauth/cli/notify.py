@@ -1,0 +1,51 @@
+"""`patauth notify`: events for PATs that expire soon or have expired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import click
+
+from ..operations.notify import notify as notices
+from .context import open_authority
+from .options import DURATION, Command
+from .output import print_changed, progress
+
+
+@click.command(cls=Command, short_help="Send events for PATs that expire soon.")
+@click.option(
+    "--within",
+    "thresholds",
+    type=DURATION,
+    multiple=True,
+    default=["7d"],
+    help="How long before the expiry, such as 12h; repeat for several.  [default: 7d]",
+)
+def notify(thresholds: tuple[timedelta, ...]) -> None:
+    """Send events for PATs that expire soon, and for those that have expired.
+
+    Run this from cron, each hour or each day. A PAT has one event pat.expiring for each --within, and one
+    event pat.expired, however often and on however many machines this runs. They go where all events go. A
+    PAT with a new expiry has them again. The first run also reports all expired PATs that are still listed.
+
+    `changed` counts events; `ids` are the PATs, each one once.
+
+    \b
+    Examples:
+      patauth notify
+      patauth notify --within 30d --within 7d --within 1d --quiet
+    """
+    found: dict[str, None] = {}
+    total = 0
+    with open_authority() as authority:
+        pieces = notices(authority.operations.actor(None), [int(one.total_seconds()) for one in thresholds])
+
+        def counts() -> Iterator[int]:
+            for ids in pieces:
+                found.update(dict.fromkeys(ids))
+                yield len(ids)
+
+        for count in progress(counts(), "Sending events"):
+            total += count
+    print_changed(total, list(found))

@@ -1,0 +1,104 @@
+"""Events for PATs that expire soon or have expired, for a job that runs again and again (`patauth notify`).
+
+Each PAT has one `pat.expiring` for each threshold and one `pat.expired`, whoever runs this and how often: a
+mark in the store is set before the event is sent. If the event cannot be sent, the mark is taken back. A
+process that is killed between the two costs the events of a piece.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator, Sequence
+
+from ..errors import InvalidRequest, StoreUnavailable
+from ..model.dates import DAY, format_ms
+from ..model.pat import PersonalAccessToken
+from ..model.pat_id import PatId
+from ..store.notices import Notice
+from .permissions import Actor
+
+_log = logging.getLogger("patauth")
+
+MAX_WITHIN = 3660 * 86_400  # s
+_AT_ONCE = 50  # events whose marks are set together
+
+
+def notify(actor: Actor, within: Sequence[int]) -> Iterator[list[str]]:
+    """Emit the events that are due. Yield in pieces the ids of the PATs, one for each event.
+
+    `within`: thresholds, seconds before the expiry. Raise `InvalidRequest`, `StoreUnavailable`.
+    """
+    thresholds = sorted(set(within))
+    if not thresholds or not 1 <= thresholds[0] <= thresholds[-1] <= MAX_WITHIN:
+        raise InvalidRequest(f"give 1 to {MAX_WITHIN} seconds", field="within")
+    return _notify(actor, thresholds)
+
+
+def _notify(actor: Actor, thresholds: Sequence[int]) -> Iterator[list[str]]:
+    store, who = actor.store.without_deadline(), secrets.token_bytes(16)
+    store.settle_key()
+    index = store.tenant_index
+    now = store.pats.now("store")
+    index.mend_suspects(now, all_gone=False)  # what has a new expiry may have an old entry
+    last = now + 1000 * thresholds[-1]
+    for piece in index.walk("expirationDate", max(0, now - index.retention_ms), last):
+        records = index.records([pat_id for pat_id, _ in piece.entries], now)
+        pats = [record.pat for record in records if record is not None and index.lists(record.pat)]
+        due = [(pat, notice) for pat in pats for notice in _due(pat, now, thresholds)]
+        for at in range(0, len(due), _AT_ONCE):
+            yield _announce(actor, due[at : at + _AT_ONCE], now, who)
+
+
+def _due(pat: PersonalAccessToken, now: int, thresholds: Sequence[int]) -> Iterator[Notice]:
+    """Yield what there is to announce of a PAT at `now` (ms), whether or not that was done already."""
+    if pat.expires_ms is None:
+        return
+    left = pat.expires_ms - now
+    if left <= 0:
+        yield Notice(PatId(pat.id), pat.expires_ms, 0)
+        return
+    for seconds in thresholds:
+        if left <= 1000 * seconds:
+            yield Notice(PatId(pat.id), pat.expires_ms, seconds)
+
+
+def _announce(
+    actor: Actor, due: Sequence[tuple[PersonalAccessToken, Notice]], now: int, who: bytes
+) -> list[str]:
+    """Emit the events of those notices that nobody has announced; return the ids of their PATs."""
+    store = actor.store.without_deadline()
+    # A day more than the notice can be due, by whatever clock.
+    kept = {True: store.tenant_index.retention_ms + DAY, False: DAY}
+    lasts = [notice.expires_ms - now + kept[notice.within == 0] for _, notice in due]
+    ours = store.notices.claim([notice for _, notice in due], who, lasts)
+    waiting = [pair for pair, is_ours in zip(due, ours, strict=True) if is_ours]
+    done: list[str] = []
+    try:
+        while waiting:
+            _emit(actor, *waiting[0])
+            done.append(waiting.pop(0)[0].id)
+    finally:
+        if waiting:
+            _give_back(actor, [notice for _, notice in waiting])
+    return done
+
+
+def _emit(actor: Actor, pat: PersonalAccessToken, notice: Notice) -> None:
+    facts = {
+        "patId": pat.id,
+        "ownerId": pat.owner.id,
+        "name": pat.name,
+        "expires": format_ms(notice.expires_ms),
+    }
+    if notice.within:
+        actor.events.emit("pat.expiring", **facts, within=notice.within)
+    else:
+        actor.events.emit("pat.expired", **facts)
+
+
+def _give_back(actor: Actor, notices: Sequence[Notice]) -> None:
+    try:
+        actor.store.without_deadline().notices.give_back(notices)
+    except StoreUnavailable as problem:
+        _log.warning("%d events of expiries were not sent and will not be: %s", len(notices), problem.detail)
