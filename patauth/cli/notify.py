@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import click
 
 from ..operations.notify import notify as notices
-from .context import open_authority
+from .context import open_authority, options
 from .options import DURATION, Command
 from .output import print_changed, progress
 
@@ -26,8 +29,9 @@ def notify(thresholds: tuple[timedelta, ...]) -> None:
     """Send events for PATs that expire soon, and for those that have expired.
 
     Run this from cron, each hour or each day. A PAT has one event pat.expiring for each --within, and one
-    event pat.expired, however often and on however many machines this runs. They go where all events go. A
-    PAT with a new expiry has them again. The first run also reports all expired PATs that are still listed.
+    event pat.expired, however often and on however many machines this runs. They go where all events go; the
+    audit trail is written to stderr, unless --quiet is given. A PAT with a new expiry has them again. The
+    first run also reports all expired PATs that are still listed.
 
     `changed` counts events; `ids` are the PATs, each one once.
 
@@ -38,7 +42,7 @@ def notify(thresholds: tuple[timedelta, ...]) -> None:
     """
     found: dict[str, None] = {}
     total = 0
-    with open_authority() as authority:
+    with _audit_trail_on_stderr(), open_authority() as authority:
         pieces = notices(authority.operations.actor(None), [int(one.total_seconds()) for one in thresholds])
 
         def counts() -> Iterator[int]:
@@ -49,3 +53,20 @@ def notify(thresholds: tuple[timedelta, ...]) -> None:
         for count in progress(counts(), "Sending events"):
             total += count
     print_changed(total, list(found))
+
+
+@contextmanager
+def _audit_trail_on_stderr() -> Iterator[None]:
+    """Let the events be seen that are sent to the log alone, unless --quiet is given."""
+    if options().quiet:
+        yield
+        return
+    trail, handler = logging.getLogger("patauth.audit"), logging.StreamHandler(sys.stderr)
+    level = trail.level
+    trail.setLevel(logging.INFO)
+    trail.addHandler(handler)
+    try:
+        yield
+    finally:
+        trail.removeHandler(handler)
+        trail.setLevel(level)

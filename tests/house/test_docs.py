@@ -456,19 +456,21 @@ def test_the_key_shapes_are_those_of_the_code() -> None:
     pat_id = PatId(tag + id_.hex())
     made = {
         keys.pat(pat_id), keys.requests(pat_id), keys.exchanges(pat_id), keys.access_token(pat_id, digest),
-        keys.tokens_of(pat_id, 0x010203), *keys.owner(tag, "alice"), keys.ends(tag),
+        keys.tokens_of(pat_id, 0x010203), keys.notice(pat_id, 0x0102030405, 0x06070809),
+        *keys.owner(tag, "alice"), keys.ends(tag),
         keys.barrier(tag), keys.barrier("store"),
         keys.tenant_created, keys.tenant_used, keys.tenant_expires, keys.tenant_marks, keys.tenant_sequence,
         keys.store_key, keys.store_check,
     }  # fmt: skip
+    numbers = {"GENERATION": b"\1\2\3", "EXPIRY": b"\0\1\2\3\4\5", "WITHIN": b"\6\7\x08\x09"}
     written = set()
     for shape, *_ in rows(section("docs/storage.md", "Keys")):
-        shape, _, generation = shape.partition(" ")
+        shape, *more = shape.split()
         text = re.sub(r"^P:", "pfx:", shape.strip("`")).replace("{T}", f"{{{tag}}}")
         text = text.replace("TENANT", "acme").replace("OWNER", "alice")
         key = text.encode()
         if key.endswith(b":ID"):
-            key = key.removesuffix(b"ID") + id_ + (b"\1\2\3" if generation else b"")
+            key = key.removesuffix(b"ID") + id_ + b"".join(map(numbers.__getitem__, more))
         written.add(key.replace(b"DIGEST", digest))
     assert written == made
 
