@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import InvalidRequest
+from .model import dates
 from .model.address import Address
 from .model.caller import Caller, Principal
 from .model.expiry import Expiry
@@ -18,7 +19,7 @@ from .operations.exchange import Access
 from .operations.introspect import Introspection
 from .operations.operations import Operations
 from .operations.pat_change import PatChange
-from .operations.rotate import DEFAULT_OVERLAP, rotate
+from .operations.rotate import DEFAULT_OVERLAP, rotate, rotate_self
 from .settings import Settings
 from .store.deadline import REQUEST_SECONDS
 
@@ -141,14 +142,23 @@ class Authority:
         return access
 
     def introspect(
-        self, token: str, *, by: Caller | None = None, address: str | None = None
+        self,
+        token: str,
+        *,
+        by: Caller | None = None,
+        address: str | None = None,
+        client_address: str | None = None,
     ) -> Introspection:
         """Return what an access token or a PAT token is worth now (RFC 7662). It does not count as a use.
 
         `by` sees their own tokens, and with the scope `oauth:introspect` every access token of the tenant.
-        All other tokens are not active. Raise `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
+        All other tokens are not active. `client_address` is where the token was used: that of a PAT with
+        networks is active only within them. Raise `RateLimited` (wrong PAT tokens from `address`),
+        `Overloaded`.
         """
-        return self.operations.introspect(token, by=by, address=_known(address))
+        return self.operations.introspect(
+            token, by=by, address=_known(address), client_address=client_address
+        )
 
     def revoke(self, token: str, *, by: Caller | None = None, address: str | None = None) -> bool:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
@@ -176,13 +186,19 @@ class Authority:
         never_expires: bool = False,
         access_token_ttl: int | None = None,
         request_quota: Quota | str | None = None,
+        description: str | None = None,
+        networks: Iterable[str] | None = None,
+        not_before: datetime | None = None,
         by: Caller | None = None,
     ) -> IssuedPat:
         """Make a PAT. Its secret is in the result and nowhere else.
 
         `owner`: None is the owner that `by` acts for. `name` is unique per owner. Give exactly one of
         `expires_in`, `expires_at` (with a time zone) and `never_expires=True`. `access_token_ttl`: 15-43200
-        seconds. `request_quota`: "count/seconds", instead of the setting. Raise `InvalidRequest`,
+        seconds. `request_quota`: "count/seconds", instead of the setting. `description`: 1-256 characters.
+        `networks`: at most 32 networks such as "203.0.113.0/24", and the PAT is refused elsewhere; what a PAT
+        makes has networks within its own, and all of them by default. `not_before` (with a time zone): the
+        PAT is refused until then. Raise `InvalidRequest`,
         `InvalidScope`, `Conflict` (the name, or too many PATs), `Forbidden` (no right to it, or the owner is
         disabled), `Overloaded`.
         """
@@ -201,6 +217,9 @@ class Authority:
             access_token_ttl=access_token_ttl,
             request_quota=request_quota,
             never_acknowledged=never_expires,
+            description=description,
+            networks=networks,
+            not_before_ms=_ms(not_before),
         )
         return create(self.operations.actor(by), new)
 
@@ -244,13 +263,19 @@ class Authority:
         expires_in: timedelta | None = None,
         expires_at: datetime | None = None,
         never_expires: bool = False,
+        description: str | None = None,
+        networks: Iterable[str] | None = None,
+        not_before: datetime | None = None,
+        request_quota: Quota | str | None = None,
         by: Caller | None = None,
     ) -> PersonalAccessToken:
-        """Change a PAT's name, scopes or expiry, all or nothing; return the changed PAT.
+        """Change a PAT, all or nothing; return the changed PAT.
 
         What is not given does not change. Give at most one of `expires_in` (from now), `expires_at` (with a
-        time zone) and `never_expires=True`. Access tokens that were issued before keep their scopes. Raise
-        `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
+        time zone) and `never_expires=True`. `description=""` and `request_quota=""` remove what the PAT has,
+        `networks=[]` lets it be used everywhere, and a `not_before` that has come at once. Access tokens that
+        were issued before keep their scopes. Raise `InvalidRequest`, `InvalidScope`, `Conflict` (the name),
+        `NotFound`, `Forbidden`.
         """
         from .operations.update import update
 
@@ -259,6 +284,10 @@ class Authority:
             scope=scope,
             expiry=Expiry.of_keywords(expires_in, expires_at, never_expires),
             never_acknowledged=True if never_expires else None,
+            description=description,
+            networks=networks,
+            not_before_ms=_ms(not_before),
+            request_quota=request_quota,
         )
         return update(self.operations.actor(by), pat_id, change)
 
@@ -268,9 +297,10 @@ class Authority:
         """Change a PAT by a JSON Patch (RFC 6902), all or nothing; return the changed PAT.
 
         `operations` is such as `[{"op": "replace", "path": "/name", "value": "ci"}]`. It may use the members
-        `name`, `scope`, `expirationDate` and `userAwareTokenNeverExpires`. An expiry of null needs
-        `userAwareTokenNeverExpires: true` in the same patch. Access tokens that were issued before keep their
-        scopes. Raise `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
+        `name`, `scope`, `expirationDate`, `userAwareTokenNeverExpires`, `description`, `networks`,
+        `notBefore` and `requestQuota`. An expiry of null needs `userAwareTokenNeverExpires: true` in the same
+        patch. Access tokens that were issued before keep their scopes. Raise `InvalidRequest`,
+        `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
         """
         from .operations.update import patch
 
@@ -287,6 +317,14 @@ class Authority:
         `Overloaded`.
         """
         return rotate(self.operations.actor(by), pat_id, overlap)
+
+    def rotate_self(self, *, overlap: timedelta = DEFAULT_OVERLAP, by: Principal) -> IssuedPat:
+        """Give the PAT of `by` a new secret, as `rotate` does. It needs the scope `self:rotate` and no right.
+
+        `by` must have shown the current secret, not an access token. `overlap`: 10 minutes to 7 days. Raise
+        `Forbidden`, `InvalidRequest`, `Overloaded`.
+        """
+        return rotate_self(self.operations.actor(by), overlap)
 
     def delete(self, pat_id: str, *, by: Caller | None = None) -> None:
         """Revoke a PAT for good: it and its access tokens are refused from the next request on.
@@ -348,6 +386,14 @@ class Authority:
         pieces.
         """
         return sum(owners.purge_access_tokens(self.operations.actor(None)))
+
+
+def _ms(instant: datetime | None) -> int | None:
+    if instant is None:
+        return None
+    if not isinstance(instant, datetime):
+        raise InvalidRequest("give a datetime", field="not_before")
+    return dates.to_ms(instant, "not_before")
 
 
 def _known(address: str | None) -> Address:

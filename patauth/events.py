@@ -12,13 +12,15 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from .errors import Refusal
+
 _log = logging.getLogger("patauth.audit")
 
 Fact = str | int | float | list[str] | None
 Facts = Mapping[str, Fact]  # by name; None: not known
 Sink = Callable[[str, Facts], None]  # takes the event's name, such as `pat.create`, and its facts
 # Why credentials were refused.
-Reason = Literal["malformed", "invalid", "expired", "disabled", "not_yet", "revoked", "access token"]
+Reason = Refusal | Literal["malformed", "invalid", "revoked", "access token"]
 
 
 def log(event: str, facts: Facts) -> None:

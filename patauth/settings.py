@@ -90,6 +90,7 @@ class Settings:
     failure_quota: Quota = Quota(20, 60)  # of each client address: refused ids and secrets
     failure_entries: int = 10_000  # addresses that a process remembers
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
+    address_detail: str = "full"  # what a PAT keeps of the address of its last use; or "prefix", "none"
     proxy_networks: tuple[str, ...] = ()  # where they are; none: anywhere, so no address is known for certain
     # hashing
     hash_profile: Profile = PROFILES["owasp"]
@@ -422,6 +423,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "durability_timeout": _fraction(0.001, 60),
     "sentinel_lost": _matching("refuse|continue", "give refuse or continue"),
     "trusted_proxies": _whole(0, 100),
+    "address_detail": _matching("full|prefix|none", "give full, prefix or none"),
     "proxy_networks": lambda value: check_networks(words_of(value)),
     "connect_timeout": _fraction(0.001, 60),
     "command_timeout": _fraction(0.001, 60),

@@ -20,21 +20,25 @@ from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
 from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
 from ..events import Events
-from ..model.address import Address
+from ..model.address import Address, covers_networks, in_detail, is_within
 from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
-from ..model.pat import PersonalAccessToken, use_is_due
+from ..model.pat import PersonalAccessToken, use_is_due, used
+from ..model.pat_id import PatId
 from ..model.quota import Decision
 from ..settings import Settings
 from ..store.deadline import Deadline
 from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
 from ..store.store import Store
 from ..store.transport.protocol import MemoryFull
-from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Use, Verdict
-from .conditions import is_usable, require_usable, secret_expiry, token_expiry
+from ..store.verdicts import CONDITIONAL, LIMITED, REFUSED, ROTATED_AWAY, Use, Verdict
+from .conditions import is_usable, meets_conditions, require_usable, secret_expiry, token_expiry
 from .failures import Failures
 
 _log = logging.getLogger("patauth")
+
+_TRIES = 5  # while a PAT changes between a judgement and what rests on it
+_MOST_MET = 10_000  # PATs with conditions that a process remembers
 
 Paused = Callable[[], AbstractContextManager[None]]  # the time of its block does not count for a deadline
 
@@ -51,6 +55,17 @@ _admission = partial(tuple.__new__, Admission)
 _decision = partial(tuple.__new__, Decision)
 
 
+class Met(NamedTuple):
+    """The version of a record whose not-before has come, and the networks in it."""
+
+    version: bytes
+    networks: tuple[str, ...]
+
+    def version_for(self, address: Address) -> bytes:
+        """Return the version, if the PAT may be used from an address; else nothing."""
+        return self.version if is_within(address.known, self.networks) else b""
+
+
 class Proven(msgspec.Struct, frozen=True):
     """A PAT whose secret is proven right, as the PAT was at `verdict.now`."""
 
@@ -60,14 +75,17 @@ class Proven(msgspec.Struct, frozen=True):
     verdict: Verdict
     decision: Decision | None  # None: nothing was charged
     deadline: Deadline
+    used_from: str | None  # what is kept of the client's address
 
     def __repr__(self) -> str:
         return f"<Proven {self.record.pat.id}>"
 
     @property
     def use_is_due(self) -> bool:
-        """Whether lastUsed must be written."""
-        return use_is_due(self.record.pat.last_used_ms, self.verdict.now)
+        """Whether the last use must be written: `patauth.model.pat.used` says when."""
+        pat = self.record.pat
+        has_moved = self.used_from != pat.last_used_from and not pat.moved
+        return has_moved or use_is_due(pat.last_used_ms, self.verdict.now)
 
 
 class Hashing:
@@ -100,6 +118,10 @@ class Authenticator:
         self._tenant = settings.tenant
         self._requests = settings.request_quota
         self._exchanges = settings.exchange_quota
+        self._detail = settings.address_detail
+        # PATs with conditions that were met, so that the next request tells the store at once. A plain dict,
+        # so that requests of other PATs pay for no lock.
+        self._met: dict[PatId, Met] = {}
 
     def admit(
         self, credentials: PatCredentials | AccessToken, address: Address, *, ending: bool = False
@@ -113,51 +135,83 @@ class Authenticator:
             proven = self.prove(credentials, address, "request", ending=ending)
             if proven.decision is not None and proven.use_is_due:
                 self.note_use(proven)
-            return _admission(
-                (
-                    _by_secret(proven.record.packed, credentials.method, proven.slot.generation),
-                    proven.decision,
-                )
-            )
-        at, is_charged = self._store.begin().at, True
-        try:
-            verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, at)
-        except MemoryFull:
-            if not ending:
-                raise
-            verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, at, ending=True)
-            is_charged = False
+            record = proven.record
+            principal = _by_secret(record.packed, credentials.method, proven.slot.generation)
+            if record.pat.networks:
+                principal = _seen_at(principal, address)
+            return _admission((principal, proven.decision))
+        pat_id, at, is_charged = credentials.pat_id, self._store.begin().at, True
+        met = self._met.get(pat_id)
+        judged = b"" if met is None else met.version_for(address)
+        for _ in range(_TRIES):
+            try:
+                verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged)
+            except MemoryFull:
+                if not ending:
+                    raise
+                verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged, ending=True)
+                is_charged = False
+            if verdict.verdict != CONDITIONAL:
+                break
+            judged = self._judge(pat_id, verdict, address)
+            if not judged:
+                self._refuse_token(credentials, address, verdict.now)
+        else:
+            raise _kept_changing(pat_id)
         if verdict.token is None:  # refused
             self._refuse_token(credentials, address, verdict.now)
         principal, record, access = _by_token(verdict.pat, verdict.token, credentials.digest)
         pat, claims = record.pat, credentials.claims
         if (
             principal.tenant != self._tenant
-            or not is_usable(pat, verdict.now)
+            or not is_usable(pat, verdict.now, address.known)
             or (claims is not None and not agree(claims, pat, access))
         ):
             self._refuse_token(credentials, address, verdict.now)
+        if pat.networks:
+            principal = _seen_at(principal, address)
         return _admission((principal, self._within(verdict, record) if is_charged else None))
+
+    def _judge(self, pat_id: PatId, verdict: Verdict, address: Address) -> bytes:
+        """Return the version of a record by which a PAT may be used now and from there; else nothing."""
+        record = unpack(verdict.pat)
+        if not meets_conditions(record.pat, verdict.now, address.known):
+            return b""
+        if len(self._met) >= _MOST_MET:
+            self._met.clear()  # each one costs a second round trip, once
+        self._met[pat_id] = Met(record.version, record.pat.networks)
+        return record.version
 
     def prove(
         self, credentials: PatCredentials, address: Address, use: Use, *, ending: bool = False
     ) -> Proven:
         """Check an id and secret, and charge the quota of `use`. `ending` is that of `admit`.
 
-        Only the holder of a PAT's secret learns what is wrong with the PAT. Raise `InvalidCredentials`,
-        `RateLimited`, `Overloaded`, `StoreUnavailable`.
+        Only the holder of a PAT's secret learns what is wrong with the PAT. If the PAT may not be used yet,
+        or not from there, the address is charged and not the PAT. Raise `InvalidCredentials`, `RateLimited`,
+        `Overloaded`, `StoreUnavailable`.
         """
         store, pat_id = self._store, credentials.pat_id
         deadline = store.begin()
         ring = store.known_keyring or store.for_request(deadline).settle_key()
         tag = ring.secret_tag(pat_id, credentials.secret)
-        try:
-            verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use)
-        except MemoryFull:
-            if not ending:
-                raise
-            use = "ending"
-            verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use)
+        met = self._met.get(pat_id)
+        judged = b"" if met is None else met.version_for(address)
+        for _ in range(_TRIES):
+            try:
+                verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use, judged)
+            except MemoryFull:
+                if not ending:
+                    raise
+                use = "ending"
+                verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use, judged)
+            if verdict.verdict != CONDITIONAL:
+                break
+            judged = self._judge(pat_id, verdict, address)
+            if not judged:
+                break
+        else:
+            raise _kept_changing(pat_id)
         if verdict.verdict == REFUSED:
             self._refuse(credentials, address)
         record = unpack(verdict.pat)
@@ -165,8 +219,10 @@ class Authenticator:
             self._refuse(credentials, address)
         if verdict.verdict == ROTATED_AWAY:
             self._refuse_reused(credentials, address, record.pat.owner.id)
-        decision = None if use == "ending" else self._within(verdict, record, use)
         hashing = Hashing(deadline.paused)
+        if verdict.verdict == CONDITIONAL:
+            self._refuse_unmet(credentials, address, record, tag, verdict.now, hashing)
+        decision = None if use == "ending" else self._within(verdict, record, use)
         slot = self.check_secret(credentials, address, record, tag, verdict.now, hashing)
         while hashing.happened and use != "exchange":  # lua/issue.lua looks again at the end of an exchange
             # Meanwhile the PAT may have ended, and that may be known.
@@ -178,7 +234,8 @@ class Authenticator:
         if self._proofs.is_due(slot.digest):
             with deadline.paused():
                 self._rehash(credentials, slot)
-        return Proven(record, slot, tag, verdict, decision, deadline)
+        used_from = in_detail(address.known, self._detail)
+        return Proven(record, slot, tag, verdict, decision, deadline, used_from)
 
     def check_secret(
         self,
@@ -192,11 +249,11 @@ class Authenticator:
         """Return the slot of `record` that the secret matches.
 
         `hashing` says whether a hash was waited for. Raise `InvalidCredentials` unless the hash is
-        right and the PAT may be used at `now` (ms).
+        right and the PAT may be used at `now` (ms) from the address.
         """
         slot = self._check_hash(credentials, address, record, tag, now, hashing)
         try:
-            require_usable(record.pat, now)
+            require_usable(record.pat, now, address.known)
         except InvalidCredentials as refusal:
             self._events.refused(refusal.state or "invalid", address.charged, credentials.pat_id)
             raise
@@ -234,8 +291,8 @@ class Authenticator:
 
         It charges only the failure quota, and does not count as a use.
 
-        `usable`: refuse a PAT that is expired or disabled. Raise `InvalidCredentials`, `RateLimited`,
-        `Overloaded`, `StoreUnavailable`.
+        `usable`: refuse a PAT that may not be used now, or not from the address. Raise `InvalidCredentials`,
+        `RateLimited`, `Overloaded`, `StoreUnavailable`.
         """
         tag = store.keyring.secret_tag(credentials.pat_id, credentials.secret)
         proven: Digest | None = None
@@ -253,12 +310,34 @@ class Authenticator:
             proven = slot.digest
 
     def note_use(self, proven: Proven) -> None:
-        """Write lastUsed, within a deadline of its own. Log a failure, and go on."""
-        pat_id = proven.record.pat_id
+        """Write the last use, within a deadline of its own. Log a failure, and go on."""
+        record, pats = proven.record, self._store.for_request().pats
         try:
-            self._store.for_request().pats.touch(pat_id, proven.verdict.now)
+            for _ in range(_TRIES):
+                pat = used(record.pat, proven.verdict.now, proven.used_from)
+                if pat is record.pat:
+                    return
+                found = pats.touch(record, pat)
+                if found == "written":
+                    self._tell_new_address(record.pat, pat)
+                if not isinstance(found, PatRecord):
+                    return
+                record = found
+            raise _kept_changing(record.pat_id)
         except PatAuthError as problem:
-            _log.warning("lastUsed of PAT %s not written: %s", pat_id, problem.detail or problem)
+            _log.warning("lastUsed of PAT %s not written: %s", record.pat_id, problem.detail or problem)
+
+    def _tell_new_address(self, before: PersonalAccessToken, after: PersonalAccessToken) -> None:
+        """Emit an event if a PAT was used from another address than the last one that is known."""
+        previous, address = before.last_used_from, after.last_used_from
+        if previous is None or self._detail == "none":
+            return
+        # One may hold the other, where the setting has changed.
+        if address and (covers_networks((previous,), (address,)) or covers_networks((address,), (previous,))):
+            return
+        self._events.emit(
+            "pat.new_address", patId=after.id, ownerId=after.owner.id, address=address, previous=previous
+        )
 
     def _within(self, verdict: Verdict, record: PatRecord, use: Use = "request") -> Decision:
         name, quota = "requests", record.pat.request_quota or self._requests
@@ -288,6 +367,24 @@ class Authenticator:
         self._events.refused("invalid", address.charged, credentials.pat_id)
         self._turn_away(address)
 
+    def _refuse_unmet(
+        self,
+        credentials: PatCredentials,
+        address: Address,
+        record: PatRecord,
+        tag: bytes,
+        now: int,
+        hashing: Hashing,
+    ) -> NoReturn:
+        """Refuse a PAT that may not be used yet, or not from there. Only who has its secret is told."""
+        try:
+            self.check_secret(credentials, address, record, tag, now, hashing)
+        except InvalidCredentials as refusal:
+            if refusal.state is not None:  # else the address is charged already
+                self._charge(address)
+            raise
+        raise StoreUnavailable(detail=f"PAT {record.pat.id} is conditional, and its conditions are met")
+
     def _refuse_reused(self, credentials: PatCredentials, address: Address, owner_id: str) -> NoReturn:
         """Refuse a secret that was rotated away. Only the event tells it from an unknown one."""
         self._events.reused(address.charged, credentials.pat_id, owner_id)
@@ -295,10 +392,14 @@ class Authenticator:
 
     def _turn_away(self, address: Address) -> NoReturn:
         """Raise the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""
+        self._charge(address)
+        raise InvalidCredentials
+
+    def _charge(self, address: Address) -> None:
+        """Charge the failure quota of an address. Raise `RateLimited` after many refusals."""
         decision = self._failures.charge(address.charged)
         if decision is not None and not decision.allowed:
             raise decision.refusal()
-        raise InvalidCredentials
 
     def _refuse_token(self, token: AccessToken, address: Address, now: int) -> NoReturn:
         self._events.refused("access token", address.charged, token.pat_id)
@@ -318,6 +419,16 @@ def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
         and claims.scope == token.scopes
         and claims.expires == token.expires_ms // 1000
     )
+
+
+def _kept_changing(pat_id: PatId) -> StoreUnavailable:
+    return StoreUnavailable(detail=f"PAT {pat_id} kept changing")
+
+
+def _seen_at(principal: Principal, address: Address) -> Principal:
+    """Return a principal who is judged again by this address when they change something."""
+    credential = principal.credential
+    return replace(principal, credential=credential and replace(credential, address=address.known))
 
 
 # The bytes of a record determine the principal completely, and they change seldom.

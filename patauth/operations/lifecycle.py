@@ -25,7 +25,7 @@ def get(actor: Actor, pat_id: str) -> PersonalAccessToken:
 
 def get_self(actor: Actor) -> PersonalAccessToken:
     """Return the PAT that calls; this needs no right. Raise `NotFound` if no PAT calls."""
-    return actor.as_host().find("read", _own_id(actor)).pat
+    return actor.as_host().find("read", own_id(actor)).pat
 
 
 def delete(actor: Actor, pat_id: str) -> None:
@@ -50,7 +50,7 @@ def delete_self(actor: Actor) -> None:
 
     Raise `NotFound`, and `Forbidden` for an access token, which ends itself alone.
     """
-    pat_id = _own_id(actor)
+    pat_id = own_id(actor)
     if actor.calls_by_access_token:
         raise Forbidden("an access token does not end its PAT; send the PAT's own secret or token")
     _delete(actor, pat_id, _check_nothing, previous=True)
@@ -117,7 +117,8 @@ def _remove(judged: Actor, pat: PersonalAccessToken, window: Window, shown: int 
     return recorded(judged, "pat.delete", put, facts_of)
 
 
-def _own_id(actor: Actor) -> PatId:
+def own_id(actor: Actor) -> PatId:
+    """Return the id of the PAT that calls. Raise `NotFound` if no PAT calls."""
     if not isinstance(actor.by, Principal):
         raise NotFound("no personal access token was presented")
     return PatId(actor.by.pat_id)

@@ -145,14 +145,19 @@ class Operations:
             raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
         return self._exchanger.exchange(credentials, scope, address)
 
-    def introspect(self, token: str, *, by: Caller | None, address: Address) -> Introspection:
-        """Return what a token is worth now (RFC 7662). Raise `RateLimited`, `Overloaded`."""
+    def introspect(
+        self, token: str, *, by: Caller | None, address: Address, client_address: str | None = None
+    ) -> Introspection:
+        """Return what a token is worth now (RFC 7662), where it was used from `client_address`.
+
+        Raise `RateLimited`, `Overloaded`.
+        """
         actor = self.actor(by)
         try:
             credentials = self.format.bearer(token)
         except InvalidCredentials:
             return INACTIVE
-        return introspect(actor, self._authenticator, credentials, address)
+        return introspect(actor, self._authenticator, credentials, address, client_address)
 
     def revoke(self, token: str, *, by: Caller | None, address: Address) -> bool:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 # Takes the judged actor and a record, and returns the new one; the same one: nothing changes.
 Decide = Callable[[Actor, PatRecord], PatRecord]
+# Takes the judged actor and a record or None, and returns the record if the actor may change it.
+Check = Callable[[Actor, PatRecord | None], PatRecord]
 Write = Callable[[Actor, list[Change], Window], Outcome]  # takes the judged actor, and changes of one owner
 Undo = Callable[[Store], object]
 
@@ -37,17 +39,22 @@ def ending(pat: PersonalAccessToken, secrets: tuple[SecretSlot, ...], end: int) 
     return PatRecord(pat, secrets, end if pat.expires_ms is None else min(end, pat.expires_ms))
 
 
+def managed(judged: Actor, record: PatRecord | None) -> PatRecord:
+    """Return a record that the actor may change. Raise `Forbidden`, `NotFound`."""
+    judged.require_own("manage")
+    return judged.visible("manage", record)
+
+
 def compare_and_set(
-    actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write
+    actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write, check: Check = managed
 ) -> list[PersonalAccessToken]:
-    """Change PATs of one owner together; return them. Raise `NotFound`, and what `decide` raises."""
+    """Change PATs of one owner together; return them. Raise what `check` and `decide` raise."""
     pats, tag = actor.store.pats, pat_ids[0].tag
     actor.store.settle_known_key()
     for _ in range(_TRIES):
         records = pats.read(pat_ids)  # before the caller is judged: `Pats.window` counts from here
         judged = actor.judged()
-        judged.require_own("manage")
-        found = [judged.visible("manage", record) for record in records]
+        found = [check(judged, record) for record in records]
         window = pats.window(found[0].pat.read_ms, tag, judged.credential)
         after = [decide(judged, record) for record in found]
         changes = [Change(*pair) for pair in zip(found, after, strict=True) if pair[0] is not pair[1]]

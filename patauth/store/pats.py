@@ -12,10 +12,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..errors import StoreUnavailable
 from ..model import dates
+from ..model.address import covers_networks
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
 from .asking import (
@@ -44,7 +45,7 @@ from .record import (
     pack_slot,
     unpack,
 )
-from .scripts import OWNER_INDEX, PRELUDE, NotDurable, Script, Scripts
+from .scripts import OWNER_INDEX, PRELUDE, NotDurable, Script, Scripts, understood
 from .tenant_index import TenantIndex
 from .transport.protocol import MemoryFull
 
@@ -64,6 +65,9 @@ _UPDATES: dict[int, Outcome] = {
 }  # fmt: skip
 
 
+Touched = Literal["written", "gone"]
+
+
 class Room(NamedTuple):
     """How many PATs an owner may have: unexpired ones, and expired ones that are kept."""
 
@@ -79,11 +83,18 @@ class Change(NamedTuple):
 
     @property
     def ends_something(self) -> bool:
-        """Whether a credential can do less afterwards: fewer scopes, an earlier expiry, another secret."""
+        """Whether a credential can do less afterwards.
+
+        It has fewer scopes or networks, an earlier expiry or a later begin, another secret or another quota.
+        """
         before, after = self.before.pat, self.after.pat
         return (
             not set(before.scope) <= set(after.scope)
             or (after.expires_ms or NEVER) < (before.expires_ms or NEVER)
+            or (after.not_before_ms or 0) > (before.not_before_ms or 0)
+            or not covers_networks(after.networks, before.networks)
+            # The setting decides over that of a PAT without one, so any other may be lower.
+            or after.request_quota != before.request_quota
             or bool(after.disabled & ~before.disabled)
             or self.before.secrets[0].generation != self.after.secrets[0].generation
         )
@@ -262,18 +273,29 @@ class Pats:
         pause.wait()
         return outcome
 
-    def touch(self, pat_id: PatId, used_ms: int) -> bool:
-        """Write a last use (ms) to the record and the index, unless that UTC day has one.
+    def touch(self, seen: PatRecord, pat: PersonalAccessToken) -> Touched | PatRecord:
+        """Write the last use of a PAT to the record and the index, if the record is still `seen`.
 
-        Return whether it did.
+        `pat` is the PAT with its last use (`patauth.model.pat.used`). Return "gone" when the PAT was deleted,
+        and the new record when it has changed.
         """
-        _check_clock(used_ms)
-        self.tenant_index.mark_use(pat_id, used_ms)
-        names, arguments = [self.keys.pat(pat_id)], (used_ms.to_bytes(6),)
-        written = self.scripts.run(_TOUCH, names, arguments, now=used_ms)[0]
-        if written:
-            self.tenant_index.used(pat_id, used_ms, is_back=written == 2)
-        return bool(written)
+        pat_id, before_ms = seen.pat_id, seen.pat.last_used_ms
+        used_ms = None if pat.last_used_ms == before_ms else pat.last_used_ms
+        if used_ms is not None:
+            _check_clock(used_ms)
+            self.tenant_index.mark_use(pat_id, used_ms)
+        packed = pack(replace(seen, pat=pat), seen.version)
+        reply = self.scripts.run(_TOUCH, [self.keys.pat(pat_id)], (seen.packed, packed))
+        if reply[0] == 0:
+            return "gone"
+        if reply[0] != 1:
+            _, now, changed = understood(reply, int, int, bytes)[:3]
+            check_id_of(changed, pat_id)
+            if changed != packed:  # else it was sent twice
+                return unpack(changed).as_read_at(now)
+        if used_ms is not None:
+            self.tenant_index.used(pat_id, used_ms, is_back=(before_ms or 0) > used_ms)
+        return "written"
 
     def rehash(self, pat_id: PatId, seen: SecretSlot, new: SecretSlot) -> bool:
         """Replace the slot `seen` by `new`, if the record still has it. Return whether it did."""
