@@ -20,7 +20,7 @@ Fact = str | int | float | list[str] | None
 Facts = Mapping[str, Fact]  # by name; None: not known
 Sink = Callable[[str, Facts], None]  # takes the event's name, such as `pat.create`, and its facts
 # Why credentials were refused.
-Reason = Refusal | Literal["malformed", "invalid", "revoked", "access token"]
+Reason = Literal[Refusal, "malformed", "invalid", "revoked", "access token"]
 
 
 def log(event: str, facts: Facts) -> None:

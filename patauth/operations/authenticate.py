@@ -13,31 +13,29 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, NoReturn
 
-import msgspec
-
 from ..crypto.hashing import Digest
 from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
 from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
 from ..events import Events
-from ..model.address import Address, covers_networks, in_detail, is_within
+from ..model.address import Address, in_detail, is_within
 from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
-from ..model.pat import PersonalAccessToken, use_is_due, used
+from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
 from ..model.quota import Decision
 from ..settings import Settings
-from ..store.deadline import Deadline
 from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
 from ..store.store import Store
 from ..store.transport.protocol import MemoryFull
 from ..store.verdicts import CONDITIONAL, LIMITED, REFUSED, ROTATED_AWAY, Use, Verdict
 from .conditions import is_usable, meets_conditions, require_usable, secret_expiry, token_expiry
 from .failures import Failures
+from .last_use import LastUse, Proven
 
 _log = logging.getLogger("patauth")
 
-_TRIES = 5  # while a PAT changes between a judgement and what rests on it
+_TRIES = 5  # while a PAT changes after it was judged
 _MOST_MET = 10_000  # PATs with conditions that a process remembers
 
 Paused = Callable[[], AbstractContextManager[None]]  # the time of its block does not count for a deadline
@@ -66,28 +64,6 @@ class Met(NamedTuple):
         return self.version if is_within(address.known, self.networks) else b""
 
 
-class Proven(msgspec.Struct, frozen=True):
-    """A PAT whose secret is proven right, as the PAT was at `verdict.now`."""
-
-    record: PatRecord
-    slot: SecretSlot
-    tag: bytes
-    verdict: Verdict
-    decision: Decision | None  # None: nothing was charged
-    deadline: Deadline
-    used_from: str | None  # what is kept of the client's address
-
-    def __repr__(self) -> str:
-        return f"<Proven {self.record.pat.id}>"
-
-    @property
-    def use_is_due(self) -> bool:
-        """Whether the last use must be written: `patauth.model.pat.used` says when."""
-        pat = self.record.pat
-        has_moved = self.used_from != pat.last_used_from and not pat.moved
-        return has_moved or use_is_due(pat.last_used_ms, self.verdict.now)
-
-
 class Hashing:
     """Pauses a deadline while a hash is waited for, and remembers that there was one.
 
@@ -105,7 +81,7 @@ class Hashing:
 
 
 class Authenticator:
-    """Checks credentials against the store; safe for many threads."""
+    """Checks credentials against the store; safe for many threads. `last_use` writes the uses of secrets."""
 
     def __init__(
         self, settings: Settings, store: Store, proofs: ProofCache, failures: Failures, events: Events
@@ -119,6 +95,7 @@ class Authenticator:
         self._requests = settings.request_quota
         self._exchanges = settings.exchange_quota
         self._detail = settings.address_detail
+        self.last_use = LastUse(store, events, settings.address_detail)
         # PATs with conditions that were met, so that the next request tells the store at once. A plain dict,
         # so that requests of other PATs pay for no lock.
         self._met: dict[PatId, Met] = {}
@@ -134,7 +111,7 @@ class Authenticator:
         if isinstance(credentials, PatCredentials):
             proven = self.prove(credentials, address, "request", ending=ending)
             if proven.decision is not None and proven.use_is_due:
-                self.note_use(proven)
+                self.last_use.note(proven)
             record = proven.record
             principal = _by_secret(record.packed, credentials.method, proven.slot.generation)
             if record.pat.networks:
@@ -308,36 +285,6 @@ class Authenticator:
             if not hashing.happened:
                 return record, slot.generation
             proven = slot.digest
-
-    def note_use(self, proven: Proven) -> None:
-        """Write the last use, within a deadline of its own. Log a failure, and go on."""
-        record, pats = proven.record, self._store.for_request().pats
-        try:
-            for _ in range(_TRIES):
-                pat = used(record.pat, proven.verdict.now, proven.used_from)
-                if pat is record.pat:
-                    return
-                found = pats.touch(record, pat)
-                if found == "written":
-                    self._tell_new_address(record.pat, pat)
-                if not isinstance(found, PatRecord):
-                    return
-                record = found
-            raise _kept_changing(record.pat_id)
-        except PatAuthError as problem:
-            _log.warning("lastUsed of PAT %s not written: %s", record.pat_id, problem.detail or problem)
-
-    def _tell_new_address(self, before: PersonalAccessToken, after: PersonalAccessToken) -> None:
-        """Emit an event if a PAT was used from another address than the last one that is known."""
-        previous, address = before.last_used_from, after.last_used_from
-        if previous is None or self._detail == "none":
-            return
-        # One may hold the other, where the setting has changed.
-        if address and (covers_networks((previous,), (address,)) or covers_networks((address,), (previous,))):
-            return
-        self._events.emit(
-            "pat.new_address", patId=after.id, ownerId=after.owner.id, address=address, previous=previous
-        )
 
     def _within(self, verdict: Verdict, record: PatRecord, use: Use = "request") -> Decision:
         name, quota = "requests", record.pat.request_quota or self._requests

@@ -18,8 +18,9 @@ from ..settings import Settings
 from ..store.record import PatRecord, TokenRecord
 from ..store.store import Store
 from ..store.tokens import Full
-from .authenticate import Authenticator, Hashing, Proven
+from .authenticate import Authenticator, Hashing
 from .conditions import secret_expiry
+from .last_use import Proven
 
 if TYPE_CHECKING:
     from ..jwt.issuer import SignedTokens
@@ -90,7 +91,7 @@ class Exchanger:
         else:
             raise StoreUnavailable(detail=f"PAT {credentials.pat_id} kept changing")
         if proven.use_is_due:
-            self._authenticator.note_use(proven)
+            self._authenticator.last_use.note(proven)
         seconds = (token.expires_ms - proven.verdict.now) // 1000
         self._events.emit(
             "token.exchange",

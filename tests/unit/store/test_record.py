@@ -418,7 +418,6 @@ class TestPrelude:
         assert byte(packed, at["STATE"]) == ord("a") + pat.disabled + 8 * pat.is_conditional
         assert byte(packed, at["SLOTS"]) == ord(str(len(record.secrets)))
         assert u48(packed, at["EXPIRY"]) == (NEVER if pat.expires_ms is None else pat.expires_ms)
-        assert u48(packed, at["USED"]) == (pat.last_used_ms or 0)
         assert u48(packed, at["OVERLAP"]) == record.overlap_end_ms
         created, own = at["CREATED"], at["ID"] + 4
         entry = sub(packed, created, created + 5) + sub(packed, own, own + 11)
