@@ -224,8 +224,11 @@ class Authority:
         return create(self.operations.actor(by), new)
 
     def get(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
-        """Return one PAT; an expired one too, within its retention. Raise `NotFound`, `Forbidden`."""
-        return lifecycle.get(self.operations.actor(by), pat_id)
+        """Return one PAT; an expired or removed one too, within its retention.
+
+        The `state` of one that was removed is "revoked". Raise `NotFound`, `Forbidden`.
+        """
+        return lifecycle.get(self.operations.actor(by), pat_id, removed=True)
 
     def list(
         self,
@@ -244,7 +247,8 @@ class Authority:
         `patauth.model.filters`. `sort` is such as "name" or "-created,name"; without it, an owner's PATs come
         in order of creation, and a tenant's in a stable but unspecified order. `limit` None: all, up to
         10 000. With `count`, `total` of the result is the number of all PATs that match. Expired PATs are
-        included within their retention. Raise `InvalidRequest` (also if it would read over 10 000 PATs),
+        included within their retention. Removed ones are not, unless `filters` asks for them, and then for
+        them alone: 'state eq "revoked"'. Raise `InvalidRequest` (also if it would read over 10 000 PATs),
         `Forbidden`.
         """
         from .operations.listing import list_pats
@@ -326,13 +330,16 @@ class Authority:
         """
         return rotate_self(self.operations.actor(by), overlap)
 
-    def delete(self, pat_id: str, *, by: Caller | None = None) -> None:
+    def delete(self, pat_id: str, reason: str | None = None, *, by: Caller | None = None) -> None:
         """Revoke a PAT for good: it and its access tokens are refused from the next request on.
 
-        Returns only when that is durable (setting `durability`), else raises `StoreUnavailable`; it is safe
-        to repeat. Raise `NotFound`, `Forbidden`.
+        Its secret is gone, and its name is free. `get`, and `list` if it is asked, still show it for the
+        setting `retention`, with when and by whom it was removed, and with `reason`: 1-256 code points. At
+        most `max_kept_per_owner` removed PATs of an owner are kept. Returns only when the end is durable
+        (setting `durability`), else raises `StoreUnavailable`; it is safe to repeat. Raise `NotFound`,
+        `Forbidden`, `InvalidRequest` (the reason).
         """
-        lifecycle.delete(self.operations.actor(by), pat_id)
+        lifecycle.delete(self.operations.actor(by), pat_id, reason)
 
     def disable(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
         """Refuse a PAT and its access tokens from the next request on, until it is enabled; return it.
@@ -371,12 +378,13 @@ class Authority:
         """
         return len(owners.set_owner_state(self.operations.actor(None), owner_id, disabled=False))
 
-    def revoke_owner(self, owner_id: str) -> int:
+    def revoke_owner(self, owner_id: str, reason: str | None = None) -> int:
         """Delete all PATs of an owner for good, and return how many there were.
 
-        Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
+        What is known of them is kept as `delete` keeps it. Returns only when the end is durable, else raises
+        `StoreUnavailable`; it is safe to repeat. Raise `InvalidRequest` (the reason).
         """
-        return len(owners.revoke_owner(self.operations.actor(None), owner_id))
+        return len(owners.revoke_owner(self.operations.actor(None), owner_id, reason))
 
     def purge_access_tokens(self) -> int:
         """Remove every access token under `key_prefix`, of all tenants, and return how many there were.

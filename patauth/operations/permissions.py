@@ -145,6 +145,14 @@ class Actor:
         return None if credential is None else credential.generation
 
     @property
+    def requester(self) -> Requester | None:
+        """Who calls, as a record has it. None: the host."""
+        if self.by is None:
+            return None
+        pat_id = self.by.pat_id if isinstance(self.by, Principal) else None
+        return Requester(subject_of(self.by).id, pat_id)
+
+    @property
     def facts(self) -> dict[str, str]:
         """The facts of an event that name the caller."""
         if self.by is None:
@@ -245,6 +253,19 @@ class Actor:
             raise NotFound
         (record,) = self.store.pats.read([known])
         return self.visible(verb, record)
+
+    def find_removed(self, pat_id: str) -> PatRecord:
+        """Return what is kept of a removed PAT that exists for a caller who wants to read it.
+
+        `require_own` comes first. Raise `NotFound`.
+        """
+        known = PatId.read(pat_id)
+        if known is None:
+            raise NotFound
+        (record,) = self.store.removed.read([known])
+        if record is not None and self.store.removed.lists(record.pat) and self.sees(record.pat, "read"):
+            return record
+        raise NotFound
 
     def find_all(self, verb: Verb, pat_ids: Sequence[str]) -> list[PatRecord]:
         """Return PATs of any owners that exist for the caller. Raise `NotFound` with the field `ids[N]`."""

@@ -45,13 +45,14 @@ from .record import (
     pack_slot,
     unpack,
 )
+from .removed import REMOVED, Removal, Removed
 from .scripts import OWNER_INDEX, PRELUDE, NotDurable, Script, Scripts, understood
 from .tenant_index import TenantIndex
 from .transport.protocol import MemoryFull
 
 _CREATE = Script("create", PRELUDE, OWNER_INDEX)
 _UPDATE = Script("update", PRELUDE, OWNER_INDEX)
-_DELETE = Script("delete", PRELUDE, OWNER_INDEX)
+_DELETE = Script("delete", PRELUDE, OWNER_INDEX, REMOVED)
 _READ, _EXPIRED = Script("read", PRELUDE), Script("expired", PRELUDE)
 _TOUCH, _REHASH = Script("touch", PRELUDE), Script("rehash", PRELUDE)
 
@@ -107,6 +108,7 @@ class Pats:
     scripts: Scripts
     keys: Keys
     tenant_index: TenantIndex
+    removed: Removed
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -311,8 +313,9 @@ class Pats:
         window: Window = ALWAYS,
         by: Judged | None = None,
         shown: int | None = None,
+        removal: Removal | None = None,
     ) -> Outcome:
-        """Delete a PAT durably, its record before its index entries.
+        """Delete a PAT durably, its record before its index entries. Keep what `removal` says of it.
 
         Return "made", "gone" if it was gone, or "rotated". `by` is the credential that asks for this, if one
         does. `window` comes from `window()`, if that is in another slot. `shown` is the generation of the
@@ -322,19 +325,32 @@ class Pats:
         keys, pat_id = self.keys, PatId(pat.id)
         tag = pat_id.tag
         asking, who = asking_of(keys, by, pat_id)
-        indexes = keys.owner(tag, pat.owner.id).indexes
-        names = [*keys.all_of(pat_id), *indexes, keys.ends(tag), keys.barrier(tag), *asking]
+        owner = keys.owner(tag, pat.owner.id)
+        names = [*keys.all_of(pat_id), *owner.indexes, keys.ends(tag), keys.barrier(tag), *asking]
+        names += [keys.removed(pat_id), owner.removed]
         generation = b"" if shown is None else shown.to_bytes(3)
-        arguments = (*window, who, generation, self.tenant_index.retention_ms)
-        pause = Pause()
-        read = partial(outcome_of, DELETIONS, pause=pause)
+        most, note = self.removed.asking(removal)
+        others = b"0" if removal is not None and removal.by_owner else b"1"
+        arguments = (*window, who, generation, self.tenant_index.retention_ms, most, note, others)
+        pause, kept = Pause(), list[Any]()
+
+        def read(reply: list[Any]) -> Outcome:
+            kept.extend(reply[2:])
+            return outcome_of(DELETIONS, reply, pause)
+
+        def forget() -> None:
+            removed_ms, *surplus = understood(kept, int) if kept else [0]
+            entering = self.removed.entering([pat_id], removed_ms) if removed_ms else []
+            self.tenant_index.forget([pat_id], entering)
+            self.removed.trim(pat.owner.id, tag, surplus, most)
+
         try:
             outcome = self.scripts.run_durably(_DELETE, names, arguments, read)
         except NotDurable:
-            self.tenant_index.forget([pat_id])
+            forget()
             raise
         if outcome in ("made", "gone"):
-            self.tenant_index.forget([pat_id])
+            forget()
         pause.wait()
         return outcome
 

@@ -22,6 +22,7 @@ from .keys import Keys
 from .owner_changes import OwnerChanges
 from .owners import Owners
 from .pats import Pats
+from .removed import Removed
 from .scripts import Call, NoDisk, Scripts, Wait
 from .store_key import AnotherKey, StoreKey
 from .tenant_index import TenantIndex
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # this needs many modules that only a `local:` store uses
 class Store:
     """Holds a tenant's PATs (`pats`), `owners`, access tokens (`tokens`) and indexes (`tenant_index`).
 
-    `owner_changes` changes all PATs of an owner.
+    `owner_changes` changes all PATs of an owner. `removed` has what is kept of removed PATs.
 
     Each call has a deadline of its own. In what `for_request` returns, all calls share one deadline.
 
@@ -69,7 +70,7 @@ class Store:
     def _with(self, scripts: Scripts, keys: Keys) -> Store:
         other = object.__new__(Store)  # `copy` takes longer than all else that an exchange does here
         vars(other).update(vars(self), _scripts=scripts, _keys=keys)
-        for part in ("tenant_index", "pats", "owners", "owner_changes", "tokens"):
+        for part in ("tenant_index", "removed", "pats", "owners", "owner_changes", "tokens"):
             vars(other).pop(part, None)
         return other
 
@@ -81,7 +82,12 @@ class Store:
     @cached_property
     def pats(self) -> Pats:
         """The tenant's PATs."""
-        return Pats(self._scripts, self._keys, self.tenant_index)
+        return Pats(self._scripts, self._keys, self.tenant_index, self.removed)
+
+    @cached_property
+    def removed(self) -> Removed:
+        """What is kept of the tenant's removed PATs."""
+        return Removed(self._scripts, self._keys, self._retention_ms)
 
     @cached_property
     def owners(self) -> Owners:
