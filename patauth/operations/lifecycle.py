@@ -114,7 +114,7 @@ def _remove(judged: Actor, pat: PersonalAccessToken, window: Window, shown: int 
     def put() -> Outcome:
         return pats.delete(pat, window=window, by=by, shown=shown)
 
-    return recorded(judged, "pat.delete", put, facts_of)
+    return recorded(judged, "pat.revoked", put, facts_of)
 
 
 def _own_id(actor: Actor) -> PatId:

@@ -298,7 +298,7 @@ def test_what_was_done_before_an_error_is_in_the_trail(
     assert '"ownerId": "alice", "pats": 3, "outcome": "unfinished"' in caplog.text
     with standing_in(OwnerChanges, "_write_state", fail(1)), pytest.raises(StoreUnavailable, match="in part"):
         authority.disable_owner("alice")
-    assert '"event": "owner.disable", "ownerId": "alice", "pats": 3, "outcome": "unfinished"' in caplog.text
+    assert '"type": "owner.disabled", "ownerId": "alice", "pats": 3, "outcome": "unfinished"' in caplog.text
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -447,7 +447,7 @@ def test_what_is_done_and_may_not_be_waited_for_is_done_and_not_durable(
         with pytest.raises(StoreUnavailable, match="durable") as refused:
             waiting.delete(issued.pat.id)
         assert "NOPERM" in (refused.value.detail or "")
-        assert f'"event": "pat.delete", "patId": "{issued.pat.id}"' in caplog.text
+        assert f'"type": "pat.revoked", "patId": "{issued.pat.id}"' in caplog.text
         with pytest.raises(StoreUnavailable):
             issue(waiting)
         assert first.list(owner_id="alice") == []
@@ -518,7 +518,7 @@ def test_the_trail_has_an_owners_revocation_even_if_it_is_not_durable_yet(
     caplog.set_level("INFO", "patauth.audit")
     with pytest.raises(StoreUnavailable):
         make_at(durability="replicas:9", durability_timeout=0.05).revoke_owner("alice")
-    assert '"event": "owner.revoke", "ownerId": "alice", "pats": 2' in caplog.text
+    assert '"type": "owner.revoked", "ownerId": "alice", "pats": 2' in caplog.text
 
 
 def test_a_creation_that_may_have_happened_leaves_no_pat_behind(

@@ -23,8 +23,8 @@ PACKAGE = Path(patauth.__file__).parent
 # From the lowest up: each name is a folder or a module of `patauth/`, or of the folder that the key names.
 ORDER: dict[str, tuple[str, ...]] = {
     "": (
-        *("_version", "errors", "model", "concurrency", "crypto", "files", "settings", "events"),
-        *("store", "jwt", "operations", "authority", "wsgi", "flask", "__init__", "cli", "__main__"),
+        *("_version", "errors", "model", "concurrency", "crypto", "files", "settings"),
+        *("store", "jwt", "events", "operations", "authority", "wsgi", "flask", "__init__", "cli", "__main__"),
     ),
     "store": (
         *("url", "deadline", "keys", "record", "transport", "scripts", "store_key", "tenant_index"),

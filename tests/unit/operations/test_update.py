@@ -78,7 +78,7 @@ def test_the_trail_says_what_is_different_and_by_whom(
     events()
     keeper.update(pat.id, by=by, **given)
     who = {"patId": pat.id, "ownerId": "alice", "byOwnerId": "bob", "byPatId": caller.pat.id}
-    assert events() == [{"event": "pat.patch", **told, **who}]
+    assert events() == [{"type": "pat.updated", **told, **who}]
     keeper.revoke_owner("bob")
     keeper.revoke_owner("alice")
 

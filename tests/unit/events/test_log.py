@@ -40,13 +40,13 @@ def recorded(event: str, level: int = logging.INFO, **known) -> list[str]:
 
 
 def test_an_event_is_an_object_with_its_name_first():
-    (line,) = recorded("pat.create", patId="0" * 32, scope=["a", "b"], expiresIn=5)
-    assert line == '{"event": "pat.create", "patId": "' + "0" * 32 + '", "scope": ["a", "b"], "expiresIn": 5}'
+    (line,) = recorded("pat.created", patId="0" * 32, scope=["a", "b"], expiresIn=5)
+    assert line == '{"type": "pat.created", "patId": "' + "0" * 32 + '", "scope": ["a", "b"], "expiresIn": 5}'
 
 
 def test_what_is_not_known_is_left_out():
     assert recorded("credentials.refused", address=None, reason="invalid") == [
-        '{"event": "credentials.refused", "reason": "invalid"}'
+        '{"type": "credentials.refused", "reason": "invalid"}'
     ]
 
 
@@ -56,7 +56,7 @@ def test_every_event_is_one_line_of_printable_ascii_and_reads_back(known):
     """No name can forge a second line, colour a terminal or turn its writing round."""
     (line,) = recorded("x", **known)
     assert re.fullmatch(r"[\x20-\x7e]+", line)
-    assert json.loads(line) == {"event": "x"} | {
+    assert json.loads(line) == {"type": "x"} | {
         name: fact for name, fact in known.items() if fact is not None
     }
 
