@@ -8,7 +8,7 @@ outcome is not known is undone, or an event too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .. import events
 from ..errors import Conflict, Forbidden, InvalidCredentials, Overloaded, StoreUnavailable
@@ -90,12 +90,11 @@ def recorded(
 
     `facts_of` returns the facts of each event for a result. The outcome of these events is unknown if the
     result may not be durable; so it is if it is not known whether anything was written, for which `facts_of`
-    is called with None. `undo` undoes a write whose outcome is not known. That is an event all the same: for
-    a moment it may have been there, and others may have seen it.
+    is called with None. `undo` undoes a write whose outcome is not known; what was undone is no event.
     """
     try:
         result = write() if undo is None else _written_or_undone(actor, write, undo)
-    except (NotDurable, _Undone) as problem:
+    except NotDurable as problem:
         _emit(actor, kind, "unknown", facts_of(problem.result))
         raise
     except Unanswered:
@@ -103,14 +102,6 @@ def recorded(
         raise
     _emit(actor, kind, "done", facts_of(result))
     return result
-
-
-class _Undone(StoreUnavailable):
-    """A write was undone. `result` is its own, None if it is not known."""
-
-    def __init__(self, result: Any, *, detail: str | None) -> None:
-        super().__init__(detail=detail)
-        self.result = result
 
 
 def _written_or_undone(actor: Actor, write: Callable[[], T], undo: Undo) -> T:
@@ -122,8 +113,7 @@ def _written_or_undone(actor: Actor, write: Callable[[], T], undo: Undo) -> T:
             undo(actor.store.for_request())  # with a new deadline, because that of the request may be over
         except StoreUnavailable:
             raise Unanswered(detail=problem.detail) from None
-        result = problem.result if isinstance(problem, NotDurable) else None
-        raise _Undone(result, detail=problem.detail) from None
+        raise StoreUnavailable(detail=problem.detail) from None
 
 
 def _emit(actor: Actor, kind: Type, outcome: events.Outcome, found: Iterable[Facts]) -> None:

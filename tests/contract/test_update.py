@@ -337,14 +337,14 @@ class TestPatch:
         about = {"patId": issued.pat.id, "ownerId": "alice"}
         by = {"byOwnerId": "alice", "byPatId": maker.pat.id}
         authority.patch(issued.pat.id, [put("/name", "x")], by=principal)
-        assert events() == [{"type": "pat.updated", **about, "name": "x", **by}]
+        assert events() == [{"type": "pat.updated", "outcome": "done", **about, "name": "x", **by}]
         authority.patch(issued.pat.id, [put("/scope", ["reports:read"]), *expire(NOW + DAY)])
         facts = {"scope": ["reports:read"], "expires": "2030-01-02T00:00:00.000Z"}
-        assert events() == [{"type": "pat.updated", **about, **facts}]
+        assert events() == [{"type": "pat.updated", "outcome": "done", **about, **facts}]
         authority.patch(issued.pat.id, expire(None))
-        assert events() == [{"type": "pat.updated", **about, "expires": "never"}]
+        assert events() == [{"type": "pat.updated", "outcome": "done", **about, "expires": "never"}]
         authority.rotate(issued.pat.id, overlap=timedelta(minutes=5))
-        assert events() == [{"type": "pat.rotated", "overlapSeconds": 300, **about}]
+        assert events() == [{"type": "pat.rotated", "outcome": "done", "overlapSeconds": 300, **about}]
 
     @one_engine
     @each("pat_id", ["", "x", "0" * 31, "G" * 32, None, 7, "0" * 32])
@@ -932,8 +932,11 @@ class TestRotate:
         clock.advance(MINUTE)
         events()
         for secret, expected in (
-            (issued.secret, [{"type": "secret.reused", **about, "ownerId": "alice"}]),
-            (wrong_secret(authority), [{"type": "credentials.refused", **about, "reason": "invalid"}]),
+            (issued.secret, [{"type": "secret.reused", "outcome": "refused", **about, "ownerId": "alice"}]),
+            (
+                wrong_secret(authority),
+                [{"type": "credentials.refused", "outcome": "refused", **about, "reason": "invalid"}],
+            ),
         ):
             answers.append(answered(ask, authority, issued.pat.id, secret))
             assert events() == expected, "one for each request"
@@ -954,7 +957,12 @@ class TestRotate:
         events()
         assert not passes(authority, bearer(token))
         assert events() == [
-            {"type": "credentials.refused", "patId": issued.pat.id, "reason": "access token"}
+            {
+                "type": "credentials.refused",
+                "outcome": "refused",
+                "patId": issued.pat.id,
+                "reason": "access token",
+            }
         ]
 
     @each("use", USES)
@@ -970,7 +978,7 @@ class TestRotate:
         rotated, *others = events()
         assert rotated["type"] == "pat.rotated"
         about = {"patId": issued.pat.id, "ownerId": "alice", "address": "203.0.113.9"}
-        assert others == [{"type": "secret.reused", **about}]
+        assert others == [{"type": "secret.reused", "outcome": "refused", **about}]
 
     def test_it_is_charged_to_the_addresss_quota_and_costs_no_hash(self, authority: Authority) -> None:
         issued = issue(authority)
@@ -1091,7 +1099,7 @@ class TestUnknownOutcome:
         operations = [put("/scope", ["reports:read"])]
         with failing(NotDurable("made", detail="late")), pytest.raises(StoreUnavailable):
             authority.patch(issued.pat.id, operations)
-        assert [one["type"] for one in events()] == ["pat.updated"]
+        assert [(one["type"], one["outcome"]) for one in events()] == [("pat.updated", "unknown")]
         assert authority.patch(issued.pat.id, operations).scope == ("reports:read",)
         assert events() == []
 

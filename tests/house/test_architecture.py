@@ -24,7 +24,18 @@ PACKAGE = Path(patauth.__file__).parent
 ORDER: dict[str, tuple[str, ...]] = {
     "": (
         *("_version", "errors", "model", "concurrency", "crypto", "files", "settings"),
-        *("store", "jwt", "events", "operations", "authority", "wsgi", "flask", "__init__", "cli", "__main__"),
+        *(
+            "store",
+            "jwt",
+            "events",
+            "operations",
+            "authority",
+            "wsgi",
+            "flask",
+            "__init__",
+            "cli",
+            "__main__",
+        ),
     ),
     "store": (
         *("url", "deadline", "keys", "record", "transport", "scripts", "store_key", "tenant_index"),

@@ -347,6 +347,7 @@ def test_the_trail_says_what_was_made_and_by_whom(keeper: Authority, events: Tra
     assert events() == [
         {
             "type": "pat.created",
+            "outcome": "done",
             "scope": ["a"],
             "patId": made.pat.id,
             "ownerId": "self",

@@ -254,6 +254,7 @@ def test_the_trail_says_by_whom_and_for_how_many_whole_seconds_the_secret_before
     assert events() == [
         {
             "type": "pat.rotated",
+            "outcome": "done",
             "overlapSeconds": seconds,
             "patId": made.pat.id,
             "ownerId": "bob",
