@@ -15,8 +15,8 @@ from ..crypto.hashing import Hasher
 from ..crypto.keyring import Keyring
 from ..crypto.proof_cache import ProofCache
 from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
-from ..events import Events, Reason
-from ..events.log import Log
+from ..events import Reason
+from ..events.opening import open_events
 from ..model.address import Address
 from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
@@ -33,6 +33,8 @@ from .permissions import Actor, rule_allows
 
 C = TypeVar("C")
 
+_DRAIN = 2.0  # s in which events that wait are delivered at the end
+
 
 class Operations:
     """Holds the parts that serve one tenant in one store; safe for many threads and after a fork.
@@ -46,8 +48,9 @@ class Operations:
         self, settings: Settings, *, clock: Callable[[], int] | None, request_seconds: float
     ) -> None:
         self.settings = settings
-        self.events = Events(Log(), tenant=settings.tenant)
         self._store = open_store(settings, clock, request_seconds)
+        self.events = open_events(settings, self._store)
+        weakref.finalize(self, self.events.close, _DRAIN)  # at the end of the process, too
         weakref.finalize(self, self._store.abandon).atexit = False  # the end of the process gives all back
         self._hasher = hasher = Hasher(
             settings.hash_profile,
@@ -77,7 +80,11 @@ class Operations:
         )
 
     def close(self) -> None:
-        """Close connections, and give a `local:` engine back: it stops when nobody uses it."""
+        """Close connections, and give a `local:` engine back: it stops when nobody uses it.
+
+        Before that, events that wait are delivered, for at most 2 s.
+        """
+        self.events.close(_DRAIN)
         self._store.close()
 
     # -- credentials ------------------------------------------------------------------------------------
