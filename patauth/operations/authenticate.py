@@ -16,7 +16,14 @@ from typing import NamedTuple, NoReturn
 from ..crypto.hashing import Digest
 from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
-from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
+from ..errors import (
+    InvalidCredentials,
+    InvalidToken,
+    PatAuthError,
+    RateLimited,
+    StoreUnavailable,
+    expired_token,
+)
 from ..events import Events
 from ..model.address import Address, in_detail, is_within
 from ..model.caller import Credential, Method, Principal
@@ -147,7 +154,7 @@ class Authenticator:
             self._refuse_token(credentials, address, verdict.now)
         if pat.networks:
             principal = _seen_at(principal, address)
-        return _admission((principal, self._within(verdict, record) if is_charged else None))
+        return _admission((principal, self._within(verdict, record, address) if is_charged else None))
 
     def _judge(self, pat_id: PatId, verdict: Verdict, address: Address) -> bytes:
         """Return the version of a record by which a PAT may be used now and from there; else nothing."""
@@ -199,7 +206,7 @@ class Authenticator:
         hashing = Hashing(deadline.paused)
         if verdict.verdict == CONDITIONAL:
             self._refuse_unmet(credentials, address, record, tag, verdict.now, hashing)
-        decision = None if use == "ending" else self._within(verdict, record, use)
+        decision = None if use == "ending" else self._within(verdict, record, address, use)
         slot = self.check_secret(credentials, address, record, tag, verdict.now, hashing)
         while hashing.happened and use != "exchange":  # lua/issue.lua looks again at the end of an exchange
             # Meanwhile the PAT may have ended, and that may be known.
@@ -232,7 +239,8 @@ class Authenticator:
         try:
             require_usable(record.pat, now, address.known)
         except InvalidCredentials as refusal:
-            self._events.refused(refusal.state or "invalid", address.charged, credentials.pat_id)
+            pat = record.pat
+            self._events.refused(refusal.state or "invalid", address.charged, pat.id, pat.owner.id)
             raise
         return slot
 
@@ -286,13 +294,16 @@ class Authenticator:
                 return record, slot.generation
             proven = slot.digest
 
-    def _within(self, verdict: Verdict, record: PatRecord, use: Use = "request") -> Decision:
+    def _within(
+        self, verdict: Verdict, record: PatRecord, address: Address, use: Use = "request"
+    ) -> Decision:
         name, quota = "requests", record.pat.request_quota or self._requests
         if use == "exchange":
             name, quota = "exchanges", self._exchanges
         if verdict.verdict != LIMITED:
             return _decision((True, name, quota, verdict.micros, 0))
-        raise Decision(False, name, quota, 0, verdict.micros).refusal()
+        refusal, pat = Decision(False, name, quota, 0, verdict.micros).refusal(), record.pat
+        raise self._events.limited(refusal, patId=pat.id, ownerId=pat.owner.id, address=address.charged)
 
     def _rehash(self, credentials: PatCredentials, slot: SecretSlot) -> None:
         """Hash a right secret with the current profile and pepper. Log a failure, and go on.
@@ -311,8 +322,11 @@ class Authenticator:
 
     def _refuse(self, credentials: PatCredentials, address: Address) -> NoReturn:
         """Refuse credentials that are unknown or wrong."""
-        self._events.refused("invalid", address.charged, credentials.pat_id)
-        self._turn_away(address)
+        refusal, pat_id = self._refusal(address), credentials.pat_id
+        if isinstance(refusal, RateLimited):
+            raise self._events.limited(refusal, patId=pat_id, address=address.charged)
+        self._events.refused("invalid", address.charged, pat_id)
+        raise refusal
 
     def _refuse_unmet(
         self,
@@ -328,25 +342,21 @@ class Authenticator:
             self.check_secret(credentials, address, record, tag, now, hashing)
         except InvalidCredentials as refusal:
             if refusal.state is not None:  # else the address is charged already
-                self._charge(address)
+                over = self._refusal(address)
+                if isinstance(over, RateLimited):
+                    raise over from None
             raise
         raise StoreUnavailable(detail=f"PAT {record.pat.id} is conditional, and its conditions are met")
 
     def _refuse_reused(self, credentials: PatCredentials, address: Address, owner_id: str) -> NoReturn:
         """Refuse a secret that was rotated away. Only the event tells it from an unknown one."""
         self._events.reused(address.charged, credentials.pat_id, owner_id)
-        self._turn_away(address)
+        raise self._refusal(address)
 
-    def _turn_away(self, address: Address) -> NoReturn:
-        """Raise the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""
-        self._charge(address)
-        raise InvalidCredentials
-
-    def _charge(self, address: Address) -> None:
-        """Charge the failure quota of an address. Raise `RateLimited` after many refusals."""
+    def _refusal(self, address: Address) -> InvalidCredentials | RateLimited:
+        """Return the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""
         decision = self._failures.charge(address.charged)
-        if decision is not None and not decision.allowed:
-            raise decision.refusal()
+        return InvalidCredentials() if decision is None or decision.allowed else decision.refusal()
 
     def _refuse_token(self, token: AccessToken, address: Address, now: int) -> NoReturn:
         self._events.refused("access token", address.charged, token.pat_id)

@@ -177,7 +177,8 @@ def _charge(actor: Actor) -> None:
     tag = actor.store.keyring.owner_tag(tenant, owner_id)
     charge = actor.store.for_tenant(tenant).owners.charge_creation(owner_id, tag, quota)
     if not charge.allowed:
-        raise Decision(False, "creations", quota, 0, charge.micros).refusal()
+        refusal = Decision(False, "creations", quota, 0, charge.micros).refusal()
+        raise actor.events.limited(refusal, ownerId=owner_id, **actor.facts)
 
 
 def _room(actor: Actor) -> Room:
@@ -199,7 +200,7 @@ def _write(
         return [{"scope": list(pat.scope), **facts}] if outcome in ("made", None) else []
 
     # Nobody will ever see the secret of a PAT that may exist in spite of an error.
-    outcome = recorded(actor, "pat.create", write, facts_of, undo=lambda store: store.pats.delete(pat))
+    outcome = recorded(actor, "pat.created", write, facts_of, undo=lambda store: store.pats.delete(pat))
     refuse(actor, outcome)
     return outcome, pat
 

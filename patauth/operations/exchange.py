@@ -12,6 +12,7 @@ from ..errors import InvalidCredentials, RateLimited, StoreUnavailable
 from ..events import Events
 from ..model.address import Address
 from ..model.credentials import Format, PatCredentials
+from ..model.pat import PersonalAccessToken
 from ..model.quota import Decision
 from ..model.scopes import check, narrow, parse
 from ..settings import Settings
@@ -75,9 +76,10 @@ class Exchanger:
             if issued == "issued":
                 break
             if isinstance(issued, Full):
-                raise self._too_many(issued, lifetime)
+                raise self._too_many(issued, lifetime, proven.record.pat, address)
             if not isinstance(issued, PatRecord):
-                self._events.refused("revoked", address.charged, token.pat_id)
+                owner_id = proven.record.pat.owner.id
+                self._events.refused("revoked", address.charged, token.pat_id, owner_id)
                 raise InvalidCredentials
             slot = self._authenticator.check_secret(
                 credentials,
@@ -94,8 +96,9 @@ class Exchanger:
             self._authenticator.last_use.note(proven)
         seconds = (token.expires_ms - proven.verdict.now) // 1000
         self._events.emit(
-            "token.exchange",
+            "token.issued",
             patId=token.pat_id,
+            ownerId=proven.record.pat.owner.id,
             scope=list(token.scopes),
             expiresIn=seconds,
             address=address.charged,
@@ -118,9 +121,10 @@ class Exchanger:
         at_once = quota.count + lifetime * quota.count // quota.seconds
         return None if at_once <= most else most
 
-    def _too_many(self, full: Full, lifetime: int) -> RateLimited:
+    def _too_many(self, full: Full, lifetime: int, pat: PersonalAccessToken, address: Address) -> RateLimited:
         most = self._settings.max_tokens_per_secret
-        return RateLimited(-(-full.ms // 1000) or 1, quota="tokens", count=most, seconds=lifetime)
+        refusal = RateLimited(-(-full.ms // 1000) or 1, quota="tokens", count=most, seconds=lifetime)
+        return self._events.limited(refusal, patId=pat.id, ownerId=pat.owner.id, address=address.charged)
 
     def _token(self, proven: Proven, requested: tuple[str, ...], lifetime: int) -> TokenRecord:
         record, generation, settings = proven.record, proven.slot.generation, self._settings

@@ -185,9 +185,11 @@ def _revoke_access_token(actor: Actor, token: AccessToken) -> bool:
     def put() -> Outcome:
         return store.tokens.delete(access, token.digest, judged.credential)
 
-    def facts_of(outcome: Outcome | None) -> list[Facts]:
-        return [{"patId": token.pat_id, **actor.facts}] if outcome in ("made", None) else []
+    facts: Facts = {"patId": token.pat_id, "ownerId": found[0].pat.owner.id, **actor.facts}
 
-    outcome = recorded(actor, "token.revoke", put, facts_of)
+    def facts_of(outcome: Outcome | None) -> list[Facts]:
+        return [facts] if outcome in ("made", None) else []
+
+    outcome = recorded(actor, "token.revoked", put, facts_of)
     refuse(actor, outcome)
     return outcome == "made"

@@ -136,7 +136,7 @@ def _remove(
     def put() -> Outcome:
         return pats.delete(pat, window=window, by=by, shown=shown, removal=removal)
 
-    return recorded(judged, "pat.delete", put, facts_of)
+    return recorded(judged, "pat.revoked", put, facts_of)
 
 
 def own_id(actor: Actor) -> PatId:

@@ -27,7 +27,7 @@ def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> list[PatI
 
     return recorded(
         actor,
-        "owner.disable" if disabled else "owner.enable",
+        "owner.disabled" if disabled else "owner.enabled",
         lambda: _patient(actor).set_state(owner_id, tag, disabled=disabled),
         facts_of,
     )
@@ -47,7 +47,7 @@ def revoke_owner(actor: Actor, owner_id: str, reason: str | None = None) -> list
             return [{"ownerId": owner_id}]
         return [{"ownerId": owner_id, "pats": len(pat_ids)}] if pat_ids else []
 
-    return recorded(actor, "owner.revoke", lambda: _patient(actor).revoke(owner_id, tag, removal), facts_of)
+    return recorded(actor, "owner.revoked", lambda: _patient(actor).revoke(owner_id, tag, removal), facts_of)
 
 
 def purge_access_tokens(actor: Actor) -> Iterator[int]:
@@ -58,7 +58,7 @@ def purge_access_tokens(actor: Actor) -> Iterator[int]:
     for count in store.tokens.delete_all():
         total += count
         yield count
-    actor.events.emit("token.purge", tokens=total)
+    actor.events.emit("token.purged", tokens=total)
 
 
 def _patient(actor: Actor) -> OwnerChanges:

@@ -126,14 +126,6 @@ class Actor:
         return None if self.by is None or self.by.tenant != self.settings.tenant else subject_of(self.by)
 
     @property
-    def requester(self) -> Requester | None:
-        """Who asks, as records keep it. None: the host."""
-        if self.by is None:
-            return None
-        pat_id = self.by.pat_id if isinstance(self.by, Principal) else None
-        return Requester(subject_of(self.by).id, pat_id)
-
-    @property
     def calls_by_access_token(self) -> bool:
         """Whether an access token calls, and not the PAT itself."""
         return isinstance(self.by, Principal) and self.by.method == "access_token"

@@ -98,7 +98,7 @@ def _rotate(actor: Actor, found: PatRecord, overlap: timedelta, check: Check) ->
         def facts_of(outcome: Outcome | None) -> list[Facts]:
             return [_facts(actor, change.after.pat, overlap)] if outcome in ("made", None) else []
 
-        return recorded(actor, "pat.rotate", put, facts_of, undo=lambda store: _take_back(store, change))
+        return recorded(actor, "pat.rotated", put, facts_of, undo=lambda store: _take_back(store, change))
 
     (after,) = compare_and_set(actor, [found.pat_id], decide, write, check)
     actor.store.tokens.forget(found.pat_id, ended)

@@ -31,6 +31,9 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{/TENANT}:sequence         string  changes to the tenant's PATs so far          stays
     P:{store}:key                string  the store key, unless `secret_key` is set    stays; store_key.py
     P:{store}:check              string  check value of the store key                 stays
+    P:{events}:changes:NAME      stream  events of changes and decisions              capped; event_stream.py
+    P:{events}:refusals:NAME     stream  refusals, counted by client and minute       capped
+    P:{events}:counts:NAME       hash    numbers of the last events, and of lost ones stays
 
 Keys contain digests and ids as raw bytes, since a million PATs need a million times their length.
 """
@@ -62,11 +65,20 @@ class OwnerKeys(NamedTuple):
         return [self.names, self.created, self.expires]
 
 
+class EventKeys(NamedTuple):
+    """The keys of a stream of events, all in one slot."""
+
+    changes: bytes
+    refusals: bytes
+    counts: bytes
+
+
 _OF_OWNER = (b"n", b"c", b"e", b"o", b"r", b"m", b"s", b"h")  # in the order of `OwnerKeys`
 # All of a key but its head. An owner's and a tenant's id may look like the rest of a key.
 _REST = re.compile(
     rb"[0-9a-f]{8}\}:(?:([pqxd]):.{12}|(k):.{15}|(t):.{32}|([nceormsh]):[!-.0-~]+/[!-.0-~]+|([wf]))"
-    rb"|/[!-.0-~]+\}:(created|used|expires|marks|removed|sequence)|store\}:(key|check|w)",
+    rb"|/[!-.0-~]+\}:(created|used|expires|marks|removed|sequence)|store\}:(key|check|w)"
+    rb"|events\}:(changes|refusals|counts):[A-Za-z0-9._-]+",
     re.DOTALL,
 )
 
@@ -141,6 +153,10 @@ class Keys:
         """Return the keys of an owner. `tag` is the owner tag."""
         of = f"{self.tenant}/{owner_id}".encode()
         return OwnerKeys(*(b"%b%b}:%b:%b" % (self._head, tag.encode(), kind, of) for kind in _OF_OWNER))
+
+    def events(self, name: str) -> EventKeys:
+        """Return the keys of the stream of events of this name."""
+        return EventKeys(*(self._head + f"events}}:{of}:{name}".encode() for of in EventKeys._fields))
 
     @property
     def owner_indexes(self) -> bytes:

@@ -18,6 +18,7 @@ from ..errors import ConfigurationError, StoreUnavailable
 from ..model.quota import Quota
 from .copy import Copy
 from .deadline import Deadline
+from .event_stream import EventStream
 from .keys import Keys
 from .owner_changes import OwnerChanges
 from .owners import Owners
@@ -175,6 +176,10 @@ class Store:
         """
         sides = self._scripts.one_by_one(), target._scripts.one_by_one()
         return Copy(*sides, self._keys, with_access_tokens=with_access_tokens)
+
+    def event_stream(self, name: str) -> EventStream:
+        """Return the stream of events of this name, of all tenants under the key prefix."""
+        return EventStream(self._scripts.one_by_one(), self._keys, name)
 
     # -- the store key --------------------------------------------------------------------------------
 
