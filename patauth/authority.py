@@ -138,8 +138,7 @@ class Authority:
         """
         operations = self.operations
         credentials = operations.read(lambda: operations.format.basic(pat_id, secret), _known(address))
-        access, _ = operations.exchange(credentials, scope, _known(address))
-        return access
+        return operations.exchange(credentials, scope, _known(address)).access
 
     def introspect(
         self,

@@ -20,7 +20,7 @@ from .crypto.pepper import Peppers, read_peppers
 from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
 from .files import mode_of, readers_of_secret, why_untrusted
-from .model.address import check_networks
+from .model.address import check_proxy_networks
 from .model.caller import Caller
 from .model.credentials import Format, Prefixes
 from .model.http_names import (
@@ -91,7 +91,8 @@ class Settings:
     failure_entries: int = 10_000  # addresses that a process remembers
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
     address_detail: str = "full"  # what a PAT keeps of the address of its last use; or "prefix", "none"
-    proxy_networks: tuple[str, ...] = ()  # where they are; none: anywhere, so no address is known for certain
+    # Where they are; "unix": on a Unix socket. None: anywhere, so no client's address is known for certain.
+    proxy_networks: tuple[str, ...] = ()
     # hashing
     hash_profile: Profile = PROFILES["owasp"]
     pepper: Peppers = field(default=(), repr=False)  # oldest to newest
@@ -111,6 +112,7 @@ class Settings:
     max_kept_per_owner: int = 50  # expired ones; the oldest go first
     max_tokens_per_secret: int = 1000  # access tokens that live at once
     max_lifetime: int | None = None  # of a PAT; None: no limit, so it may never expire
+    expiry_warning: int = 7 * 86_400  # answers to a PAT say when it expires from so long before; 0: never
     retention: int = 30 * 86_400  # how long an expired PAT stays listed and keeps its name
     scopes: Mapping[str, str] | None = None  # the catalogue, scope -> plain words; None: any scope
     ignored_scopes: tuple[str, ...] = DEFAULT_IGNORED  # clients always ask for these
@@ -150,6 +152,10 @@ class Settings:
         for item in fields(self):
             value = read_named(item.name, _READERS[item.name], getattr(self, item.name))
             object.__setattr__(self, item.name, value)
+        if self.proxy_networks and not self.trusted_proxies:
+            raise ConfigurationError(
+                "proxy_networks: it needs trusted_proxies, the number of proxies that a request passes"
+            )
         # With the store key in the store, the secret tags there could check guesses in spite of a pepper.
         if self.pepper and self.secret_key is None:
             raise ConfigurationError("pepper: it needs secret_key, the store key outside of the store")
@@ -389,6 +395,7 @@ def _truth(value: Any) -> bool:
     return value
 
 
+_warning = _seconds(0, 3660 * 86_400)
 _READERS: dict[str, Callable[[Any], Any]] = {
     "store_url": _matching(r"[ -~]+", "give a URL"),
     "key_prefix": _matching(r"[A-Za-z0-9_.:-]{1,64}", "give 1 to 64 letters, digits and _ . : -"),
@@ -413,6 +420,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "max_pats_per_owner": _whole(1, 100_000),
     "max_kept_per_owner": _whole(0, 1_000_000),
     "max_tokens_per_secret": _whole(1, 1_000_000),
+    "expiry_warning": lambda value: 0 if value == "none" else _warning(value),
     "max_lifetime": _optional(_seconds(1, 100 * 366 * 86_400), "none"),
     "retention": _seconds(0, 3660 * 86_400),
     "tenant": lambda value: check_id(value, "the id"),
@@ -427,7 +435,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "sentinel_lost": _matching("refuse|continue", "give refuse or continue"),
     "trusted_proxies": _whole(0, 100),
     "address_detail": _matching("full|prefix|none", "give full, prefix or none"),
-    "proxy_networks": lambda value: check_networks(words_of(value)),
+    "proxy_networks": lambda value: check_proxy_networks(words_of(value)),
     "connect_timeout": _fraction(0.001, 60),
     "command_timeout": _fraction(0.001, 60),
     "max_connections": _whole(1, 100_000),

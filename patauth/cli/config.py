@@ -15,7 +15,7 @@ from ..model.sinks import shown
 from ..settings import Settings
 from ..store.factory import open_store
 from ..store.url import HIDDEN, StoreUrl, masked
-from .context import named_settings, options, warnings_as_messages
+from .context import ADDRESSES_UNKNOWN, message, named_settings, options, warnings_as_messages
 from .options import Group
 from .output import print_facts, print_table
 
@@ -78,6 +78,8 @@ def check() -> None:
         check_folder(directory)
     if settings.issuer is not None and (keys := signing_keys(settings)) is not None:
         keys.keys()
+    if settings.trusted_proxies and not settings.proxy_networks:
+        message(f"Note: {ADDRESSES_UNKNOWN}")
     print_facts({"valid": True}, [("valid", "yes")])
 
 

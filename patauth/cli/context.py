@@ -17,6 +17,11 @@ from ..settings import Settings
 from ..store.scripts import NoDisk
 from ..store.url import StoreUrl
 
+ADDRESSES_UNKNOWN = (
+    "trusted_proxies is set without proxy_networks, so no client's address is known for certain: a PAT with"
+    " networks is refused everywhere."
+)
+
 
 @dataclass
 class Options:

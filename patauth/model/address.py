@@ -22,6 +22,8 @@ from typing import NamedTuple
 from ..errors import InvalidRequest
 
 MAX_NETWORKS = 32  # of one PAT
+UNIX = "unix"  # among the networks of proxies: a peer without an address, on the other end of a Unix socket
+MAX_PROXY_NETWORKS = 1024
 
 # host [":" port] as servers and proxies write it. RFC 3986 §3.2.2 requires brackets around IPv6; an address
 # without them has at least two colons. RFC 4007 §11 appends "%" and a zone to IPv6.
@@ -31,6 +33,9 @@ _ADDRESS = re.compile(
     r"|(?P<v6>[0-9A-Fa-f:.]{2,45})(?:%.*)?"
 )
 _MAPPED = IPv6Network("::ffff:0:0/96")
+# What gunicorn, waitress and uWSGI call the peer of a Unix socket, and nginx in X-Forwarded-For. No peer can
+# have one of these as its address.
+WITHOUT_ADDRESS = frozenset({"", "localhost", "0.0.0.0", "unix:"})  # noqa: S104 - nothing is bound to it
 
 
 class Address(NamedTuple):
@@ -93,19 +98,29 @@ def client_network(address: str | None) -> str | None:
     return None if host is None else str(host)
 
 
-def check_networks(given: Iterable[str]) -> tuple[str, ...]:
+def check_networks(given: Iterable[str], most: int = MAX_NETWORKS) -> tuple[str, ...]:
     """Return networks in their canonical spelling, each one once and in order: `10.0.0.0/8`, `2001:db8::/32`.
 
     An address alone is a network of one address. Raise `InvalidRequest` for other texts, for bits behind the
-    prefix, and for more than 32 networks.
+    prefix, and for more than `most` networks.
     """
     if isinstance(given, str):
         raise InvalidRequest("give a list of networks, such as ['203.0.113.0/24']", field="networks")
     found = [_check_network(one, place) for place, one in enumerate(given)]
-    if len(found) > MAX_NETWORKS:
-        raise InvalidRequest(f"give at most {MAX_NETWORKS} networks", field="networks")
+    if len(found) > most:
+        raise InvalidRequest(f"give at most {most} networks", field="networks")
     ordered = sorted(set(found), key=lambda one: (one.version, one))
     return tuple(map(str, ordered))
+
+
+def check_proxy_networks(words: Iterable[str]) -> tuple[str, ...]:
+    """Return networks as `check_networks` does, and `unix` at the end if it is among the words.
+
+    Raise `InvalidRequest`, also for more than 1024 networks.
+    """
+    given = list(words)
+    found = check_networks([word for word in given if word != UNIX], MAX_PROXY_NETWORKS)
+    return (*found, UNIX) if UNIX in given else found
 
 
 def _check_network(text: object, place: int) -> IPv4Network | IPv6Network:
@@ -142,6 +157,19 @@ def is_within(address: str | None, networks: tuple[str, ...]) -> bool:
         return True
     host = read_address(address)
     return host is not None and any(host in network for network in _networks(networks))
+
+
+@lru_cache(maxsize=4096)
+def is_proxy(address: str, networks: tuple[str, ...]) -> bool:
+    """Return whether an address is that of a proxy. `networks`: as `check_proxy_networks` returns them.
+
+    `WITHOUT_ADDRESS` has what stands for the peer of a Unix socket.
+    """
+    if address in WITHOUT_ADDRESS:
+        return UNIX in networks
+    ranges = networks[:-1] if networks[-1:] == (UNIX,) else networks
+    host = read_address(address)
+    return host is not None and any(host in network for network in _networks(ranges))
 
 
 def covers_networks(held: tuple[str, ...], wanted: tuple[str, ...]) -> bool:

@@ -49,10 +49,11 @@ Paused = Callable[[], AbstractContextManager[None]]  # the time of its block doe
 
 
 class Admission(NamedTuple):
-    """A verified caller, and the decision of the quota that was charged."""
+    """A verified caller, the decision of the quota that was charged, and an expiry to warn of."""
 
     principal: Principal
     decision: Decision | None  # None: nothing was charged, because the store's memory is full
+    expires_ms: int | None  # when the PAT's secret expires, if that is within `expiry_warning`
 
 
 # The constructor of a NamedTuple is written in Python and takes twice as long as these.
@@ -106,6 +107,7 @@ class Authenticator:
         # PATs with conditions that were met, so that the next request tells the store at once. A plain dict,
         # so that requests of other PATs pay for no lock.
         self._met: dict[PatId, Met] = {}
+        self._warning_ms = 1000 * settings.expiry_warning
 
     def admit(
         self, credentials: PatCredentials | AccessToken, address: Address, *, ending: bool = False
@@ -123,7 +125,10 @@ class Authenticator:
             principal = _by_secret(record.packed, credentials.method, proven.slot.generation)
             if record.pat.networks:
                 principal = _seen_at(principal, address)
-            return _admission((principal, proven.decision))
+            ends_ms = principal.expires_ms
+            if ends_ms is not None and ends_ms - proven.verdict.now > self._warning_ms:  # as `to_warn_of`
+                ends_ms = None
+            return _admission((principal, proven.decision, ends_ms))
         pat_id, at, is_charged = credentials.pat_id, self._store.begin().at, True
         met = self._met.get(pat_id)
         judged = b"" if met is None else met.version_for(address)
@@ -144,7 +149,7 @@ class Authenticator:
             raise _kept_changing(pat_id)
         if verdict.token is None:  # refused
             self._refuse_token(credentials, address, verdict.now)
-        principal, record, access = _by_token(verdict.pat, verdict.token, credentials.digest)
+        principal, record, access, ends_ms = _by_token(verdict.pat, verdict.token, credentials.digest)
         pat, claims = record.pat, credentials.claims
         if (
             principal.tenant != self._tenant
@@ -154,7 +159,10 @@ class Authenticator:
             self._refuse_token(credentials, address, verdict.now)
         if pat.networks:
             principal = _seen_at(principal, address)
-        return _admission((principal, self._within(verdict, record, address) if is_charged else None))
+        if ends_ms is not None and ends_ms - verdict.now > self._warning_ms:  # as `to_warn_of`
+            ends_ms = None
+        decision = self._within(verdict, record, address) if is_charged else None
+        return _admission((principal, decision, ends_ms))
 
     def _judge(self, pat_id: PatId, verdict: Verdict, address: Address) -> bytes:
         """Return the version of a record by which a PAT may be used now and from there; else nothing."""
@@ -165,6 +173,11 @@ class Authenticator:
             self._met.clear()  # each one costs a second round trip, once
         self._met[pat_id] = Met(record.version, record.pat.networks)
         return record.version
+
+    def to_warn_of(self, proven: Proven) -> int | None:
+        """Return when a secret expires (ms), if that is within `expiry_warning`."""
+        ends_ms = secret_expiry(proven.record, proven.slot.generation)
+        return None if ends_ms is None or ends_ms - proven.verdict.now > self._warning_ms else ends_ms
 
     def prove(
         self, credentials: PatCredentials, address: Address, use: Use, *, ending: bool = False
@@ -402,11 +415,13 @@ def _by_secret(pat: bytes, method: Method, generation: int) -> Principal:
 
 
 @remembered
-def _by_token(pat: bytes, token: bytes, digest: bytes) -> tuple[Principal, PatRecord, TokenRecord]:
+def _by_token(
+    pat: bytes, token: bytes, digest: bytes
+) -> tuple[Principal, PatRecord, TokenRecord, int | None]:
     record, access = unpack(pat), unpack_token(token)
     found, scopes, expires_ms = record.pat, frozenset(access.scopes), token_expiry(record, access)
     principal = Principal(
         found.owner, scopes, found.id, found.tenant, "access_token", expires_ms,
         Credential(access.generation, digest),
     )  # fmt: skip
-    return principal, record, access
+    return principal, record, access, secret_expiry(record, access.generation)

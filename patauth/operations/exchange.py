@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -39,6 +39,14 @@ class Access:
     token_type: str = "Bearer"  # noqa: S105
 
 
+class Exchanged(NamedTuple):
+    """A new access token, the decision of the exchange quota, and an expiry to warn of."""
+
+    access: Access
+    decision: Decision | None
+    expires_ms: int | None  # when the PAT's secret expires, if that is within `expiry_warning`
+
+
 class Exchanger:
     """Issues access tokens; with `signed`, they are JWTs. Safe for many threads."""
 
@@ -59,10 +67,10 @@ class Exchanger:
 
     def exchange(
         self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: Address
-    ) -> tuple[Access, Decision | None]:
+    ) -> Exchanged:
         """Verify the secret, charge the exchange quota, and issue a token with at most the PAT's scopes.
 
-        Return the decision of the quota, too. Raise `InvalidScope`, `RateLimited` (also if the secret has too
+        Raise `InvalidScope`, `RateLimited` (also if the secret has too
         many tokens), and what `Authenticator.prove` raises.
         """
         proven = self._authenticator.prove(credentials, address, "exchange")
@@ -103,7 +111,8 @@ class Exchanger:
             expiresIn=seconds,
             address=address.charged,
         )
-        return Access(text, seconds, token.scopes), proven.decision
+        access = Access(text, seconds, token.scopes)
+        return Exchanged(access, proven.decision, self._authenticator.to_warn_of(proven))
 
     def _mint(self, proven: Proven, token: TokenRecord) -> tuple[str, bytes]:
         """Return the text of a token, and the digest that is the key of its record."""

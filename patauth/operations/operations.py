@@ -26,7 +26,7 @@ from ..settings import Settings
 from ..store.factory import open_store
 from ..store.transport.protocol import MemoryFull
 from .authenticate import Admission, Authenticator
-from .exchange import Access, Exchanger
+from .exchange import Exchanged, Exchanger
 from .failures import Failures
 from .introspect import INACTIVE, Introspection, introspect, revoke
 from .permissions import Actor, rule_allows
@@ -144,8 +144,8 @@ class Operations:
 
     def exchange(
         self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: Address
-    ) -> tuple[Access, Decision | None]:
-        """Exchange an id and secret for an access token; return the decision of the exchange quota, too.
+    ) -> Exchanged:
+        """Exchange an id and secret for an access token.
 
         Raise `InvalidCredentials` (also for a PAT token, which is no client secret), `InvalidScope`,
         `RateLimited`, `Overloaded`.

@@ -14,6 +14,7 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -122,14 +123,23 @@ def with_body(answer: Answer, given: object) -> Answer | None:
     return Answer(answer.status, fields, content)
 
 
-# -- quotas --------------------------------------------------------------------------------------------------
+# -- how the caller stands -----------------------------------------------------------------------------------
 
 
-def with_quota(answer: Answer, decision: Decision | None) -> Answer:
-    """Return the answer with the fields of the quota that was charged; a 429 has those of its own quota."""
-    if decision is None or RateLimited.status in (answer.status, answer.refused):
-        return answer
-    return answer.with_fields(quota_fields(decision))
+def with_standing(answer: Answer, decision: Decision | None, expires_ms: int | None) -> Answer:
+    """Return the answer with how its caller stands: the quota that was charged, and an expiry that is near.
+
+    `expires_ms`: None, unless the caller is to be warned. A 429 has the fields of its own quota.
+    """
+    if decision is not None and RateLimited.status not in (answer.status, answer.refused):
+        answer = answer.with_fields(quota_fields(decision))
+    return answer if expires_ms is None else answer.with_fields([expiry_field(expires_ms)])
+
+
+@lru_cache(maxsize=4096)
+def expiry_field(expires_ms: int) -> tuple[str, str]:
+    """Return `PatAuth-Expires` with a date as RFC 9110 §5.6.7 prefers it. `expires_ms`: ms since 1970."""
+    return ("PatAuth-Expires", formatdate(expires_ms // 1000, usegmt=True))
 
 
 def quota_fields(of: Decision | RateLimited) -> Fields:

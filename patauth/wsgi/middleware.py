@@ -24,7 +24,7 @@ from ..events.request import REQUEST, Request
 from ..model.quota import Decision
 from ..model.scopes import check, covers
 from ..settings import read_named, read_surfaces
-from .answers import Answer, quota_fields, with_quota
+from .answers import Answer, expiry_field, quota_fields, with_standing
 from .cors import Cors, ask_app, is_preflight, preflight, with_cors
 from .gate import Gate, Kind, Requirement
 from .request import carried, client_address
@@ -148,12 +148,12 @@ class PatAuthMiddleware:
             return answer(environ, start_response)
 
         # From here on these are the steps of `Site.authenticate`, without its calls.
-        principal = decision = None
+        principal = decision = expires_ms = None
         try:
             authorization = carried(environ, self._token_keys)
             if authorization:
                 address = client_address(environ, self._trusted_proxies, self._proxy_networks)
-                principal, decision = self._authenticate(authorization, address)
+                principal, decision, expires_ms = self._authenticate(authorization, address)
             elif rule.kind is not Kind.OPTIONAL:
                 raise MissingCredentials
             required = (
@@ -165,7 +165,8 @@ class PatAuthMiddleware:
             elif required is None or not covers(principal.scopes, required, self._catalogue):
                 raise self.site.lacking(principal, required or ())
         except PatAuthError as error:
-            return with_quota(self.site.refusal(error, environ), decision)(environ, start_response)
+            refusal = with_standing(self.site.refusal(error, environ), decision, expires_ms)
+            return refusal(environ, start_response)
         if principal is None or decision is None:
             return self._app(environ, start_response)
 
@@ -177,7 +178,7 @@ class PatAuthMiddleware:
             environ.pop("HTTP_AUTHORIZATION", None)
         for name in self._token_keys:
             environ.pop(name, None)
-        return self._app(environ, partial(_start_with, decision, start_response))
+        return self._app(environ, partial(_start_with, decision, expires_ms, start_response))
 
     def _preflight(self, environ: WSGIEnvironment, app: WSGIApplication | None) -> Answer | None:
         """Return the answer to a CORS preflight. None: the request is one like any other.
@@ -208,10 +209,14 @@ def _forget_identity(environ: WSGIEnvironment) -> None:
 
 def _start_with(
     decision: Decision,
+    expires_ms: int | None,
     start_response: StartResponse,
     status: str,
     headers: list[tuple[str, str]],
     exc_info: Any = None,
 ) -> Callable[[bytes], object]:
-    """Call `start_response` with the application's fields and those of the quota."""
-    return start_response(status, [*headers, *quota_fields(decision)], exc_info)
+    """Call `start_response` with the application's fields and those that say how the caller stands."""
+    fields = [*headers, *quota_fields(decision)]
+    if expires_ms is not None:
+        fields.append(expiry_field(expires_ms))
+    return start_response(status, fields, exc_info)

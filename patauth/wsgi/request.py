@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequest
-from ..model.address import Address, is_within
+from ..model.address import WITHOUT_ADDRESS, Address, is_proxy
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # What may have credentials or the query: servers and front servers have many names for the URL, and Apache
 # repeats variables behind REDIRECT_. CONTENT_ is the body's.
 _LEFT_OUT = re.compile(r"AUTHORIZATION|COOKIE|QUERY|_UR[IL]\Z|\A(?:HTTP_REFERER\Z|REDIRECT_|CONTENT_)")
+
+_LONGEST = 64  # characters of an entry in X-Forwarded-For; an address with port and zone is shorter
 
 
 def carried(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> str:
@@ -59,17 +61,26 @@ def client_address(
     quota of failures by that way. The same holds for an empty entry. Empty entries count, because skipping
     one would move the count into what the client wrote.
 
-    `proxy_networks`: where the proxies are, whose field is read and nobody else's; without any, it is read
-    whoever sends it, but what it says is not known for certain. Nor is the address of a request that some
-    other proxy has passed on.
+    `proxy_networks`: where the proxies are. An entry is believed if it comes from there: from a peer, or
+    through proxies, that are all in these networks. Otherwise the address at which that chain ends counts.
+    Without networks, the field is read whoever sends it, and what it says is not known for certain. Nor is
+    the address of a request that some other proxy has passed on.
     """
-    peer: str | None = environ.get("REMOTE_ADDR")
+    peer: str = environ.get("REMOTE_ADDR") or ""
+    has_address = peer not in WITHOUT_ADDRESS
     forwarded: str | None = environ.get("HTTP_X_FORWARDED_FOR")
-    if trusted_proxies < 1 or not is_within(peer, proxy_networks):
-        is_direct = forwarded is None and "HTTP_FORWARDED" not in environ
-        return Address(peer, peer if is_direct else None)
-    entries = (forwarded or "").rsplit(",", trusted_proxies)
-    entry = entries[-trusted_proxies].strip(" \t") if len(entries) >= trusted_proxies else ""
-    if not entry:
-        return Address(peer, None)
-    return Address(entry, entry if proxy_networks else None)
+    if trusted_proxies < 1 or (proxy_networks and not is_proxy(peer, proxy_networks)):
+        is_direct = has_address and forwarded is None and "HTTP_FORWARDED" not in environ
+        return Address(peer if has_address else None, peer if is_direct else None)
+    # An unusually long entry is no address, and none of these stays in the memory of `is_proxy`.
+    entries = [entry.strip(" \t")[:_LONGEST] for entry in (forwarded or "").rsplit(",", trusted_proxies)]
+    chain = entries[-trusted_proxies:]
+    if len(chain) < trusted_proxies or not all(chain):
+        return Address(peer if has_address else None, None)
+    client, *proxies = chain
+    if not proxy_networks:
+        return Address(client, None)
+    for proxy in reversed(proxies):
+        if not is_proxy(proxy, proxy_networks):
+            return Address(proxy, None)
+    return Address(client, client)

@@ -409,7 +409,7 @@ def test_requests_share_one_quota_per_pat_and_exchanges_have_their_own(
 ) -> None:
     issued = issue(authority)
     operations = authority.operations
-    access, decision = operations.exchange(
+    access, decision, _ = operations.exchange(
         operations.format.basic(issued.pat.id, issued.secret), None, UNKNOWN
     )
     assert (decision.name, decision.remaining) == ("exchanges", 59)

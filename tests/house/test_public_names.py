@@ -129,7 +129,7 @@ def test_no_repr_of_any_object_shows_a_secret():
         Keyring(secret),
         Settings.of(store_url="redis://user:hunter2@db/0", secret_key=secret),
         principal,
-        Admission(principal, decision),
+        Admission(principal, decision, None),
         pat,
     ]
     hidden = [issued.secret, issued.secret[5:48], issued.token, text, text[-49:-6], "hunter2", "user:"]

@@ -16,7 +16,7 @@ NAMES = ["X-Auth-Subject", "X-Auth-Scopes", "X-Auth-Pat-Id", "X-Auth-Method"]
 
 @pytest.fixture
 def authority(make_at: Make) -> Authority:
-    return make_at(trusted_proxies=1)
+    return make_at(trusted_proxies=1, proxy_networks="127.0.0.1")
 
 
 @pytest.fixture

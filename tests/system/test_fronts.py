@@ -13,7 +13,9 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes, urlsplit
@@ -25,6 +27,7 @@ import requests
 from werkzeug.test import TestResponse, run_wsgi_app
 
 from patauth import Authority, IssuedPat, Owner, StoreUnavailable
+from patauth.model.address import Address
 from patauth.store.verdicts import Verdicts
 from patauth.wsgi.gate import Gate, Kind
 from patauth.wsgi.middleware import PatAuthMiddleware
@@ -81,7 +84,7 @@ class Served:
 
 @pytest.fixture
 def authority(make_at: Make) -> Authority:
-    return make_at(trusted_proxies=1)
+    return make_at(trusted_proxies=1, proxy_networks="127.0.0.1")
 
 
 @pytest.fixture
@@ -224,6 +227,35 @@ def test_the_app_gets_the_request_as_it_was_sent_and_patauth_no_body(
     assert asked.get("CONTENT_LENGTH") in ("", "0", None)
 
 
+def addresses(front: Served, authority: Authority) -> set[Address]:
+    """The clients of the requests that patauth got, as it knows them."""
+    settings = authority.settings
+    return {
+        client_address(environ, settings.trusted_proxies, settings.proxy_networks) for environ in front.asked
+    }
+
+
+def test_patauth_knows_the_address_of_a_front_servers_client(
+    front: Served, authority: Authority, issued: IssuedPat
+) -> None:
+    """The front server is at 127.0.0.1, and so are clients that claim to be at 127.0.0.2."""
+    url = urlsplit(front.url)
+    assert url.hostname is not None
+    for source, claims in (("127.0.0.2", "127.0.0.1"), ("127.0.0.1", "127.0.0.2"), ("127.0.0.3", "")):
+        front.asked.clear()
+        fields = {"Authorization": basic_of(issued), "X-Forwarded-For": claims, "Forwarded": f"for={claims}"}
+        for path in ("/reports/1", "/openapi.json"):
+            connection = http.client.HTTPConnection(
+                url.hostname, url.port, timeout=20, source_address=(source, 0)
+            )
+            with closing(connection):
+                connection.request("GET", path, headers=fields)
+                connection.getresponse().read()
+        assert [environ["PATH_INFO"] for environ in front.asked] == ["/verify", "/openapi.json"]
+        assert {environ["REMOTE_ADDR"] for environ in front.asked} == {"127.0.0.1"}
+        assert addresses(front, authority) == {Address(source, source)}
+
+
 def test_a_client_has_one_failure_quota_whatever_address_it_claims(
     front: Served, authority: Authority
 ) -> None:
@@ -244,9 +276,21 @@ def test_a_client_has_one_failure_quota_whatever_address_it_claims(
             for target in (b"/", b"/oauth/introspect"):
                 wire.send(b"GET", target, ("Authorization", login), (name, value), (name, "198.51.100.1"))
             statuses.append(wire.get(b"/", ("Authorization", login), (name, value)).status)
-    assert {client_address(environ, 1, ()).charged for environ in front.asked} == {"127.0.0.1"}
+    assert addresses(front, authority) == {Address("127.0.0.1", "127.0.0.1")}
     assert statuses[-1] == 429
     assert set(statuses) == {401, 429}
+
+
+@only_nginx
+def test_nginx_tells_the_client_that_its_pat_expires_soon(front: Served, authority: Authority) -> None:
+    for name, days, told in (("soon", 1, 1), ("late", 30, 0)):
+        pat = issue(authority, name=name, scope=["reports:read"], expires_in=timedelta(days=days))
+        for path, status in (("/reports/1", 200), ("/", 200)):
+            answer = front.get(path, basic_of(pat))
+            assert (answer.status_code, len(answer.raw.headers.getlist("PatAuth-Expires"))) == (status, told)
+    lacks = issue(authority, name="lacks", scope=["a"], expires_in=timedelta(days=1))
+    refused = front.get("/reports/1", basic_of(lacks))
+    assert (refused.status_code, "PatAuth-Expires" in refused.headers) == (403, True)
 
 
 # -- refusals ----------------------------------------------------------------------------------------------

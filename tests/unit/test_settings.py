@@ -71,6 +71,7 @@ TABLE = {
     "max_kept_per_owner": (0, "0", "-1"),
     "max_tokens_per_secret": (5, "5", "0"),
     "max_lifetime": (365 * 86_400, "365d", "0"),
+    "expiry_warning": (86_400, "1d", "1y"),
     "retention": (86_400, "1d", "1y"),
     "scopes": ({"a": "", "b": ""}, "a b", 'a "b"'),
     "ignored_scopes": (("openid", "x:*"), "openid x:*", "*"),
@@ -92,7 +93,8 @@ TABLE = {
     "cors_origins": (("https://a.example", "http://b:8080"), "https://a.example http://b:8080", "https://a/"),
     "keep_authorization": (True, "true", "maybe"),
 }
-NEEDS = {"pepper": {"secret_key": KEY}}  # what must be set with it
+# what must be set with it
+NEEDS = {"pepper": {"secret_key": KEY}, "proxy_networks": {"trusted_proxies": 1}}
 NAMES = [field.name for field in fields(Settings)]
 AS_TEXT = [name for name in NAMES if name not in ("manages", "may_act_in")]
 anything = (
@@ -219,6 +221,7 @@ class TestDefaults:
             "max_kept_per_owner": 50,
             "max_tokens_per_secret": 1000,
             "max_lifetime": None,
+            "expiry_warning": 7 * 86_400,
             "retention": 30 * 86_400,
             "scopes": None,
             "ignored_scopes": ("openid", "profile", "offline_access", "urn:zitadel:*", "sp:scopes:default"),
@@ -659,6 +662,31 @@ class TestReaders:
     @each("value", ["oauth,isc,zitadel,openapi", "oauth isc zitadel openapi", list(SURFACE_NAMES)])
     def test_surfaces_are_names_of_groups(self, value):
         assert settings(surfaces=value).surfaces == SURFACE_NAMES == ("oauth", "isc", "zitadel", "openapi")
+
+    @each(
+        "value, read",
+        [
+            ("unix", ("unix",)),
+            ("unix 10.0.0.0/8 2001:db8::/32 10.0.0.0/8 unix", ("10.0.0.0/8", "2001:db8::/32", "unix")),
+            (["::ffff:192.0.2.1", "unix"], ("192.0.2.1/32", "unix")),
+            ([f"10.0.{number}.0/24" for number in range(200)], None),
+        ],
+    )
+    def test_proxies_are_in_networks_or_at_the_other_end_of_a_unix_socket(self, value, read):
+        found = settings(proxy_networks=value, trusted_proxies=1).proxy_networks
+        assert found == read if read else len(found) == 200
+
+    @each(
+        "value", ["UNIX", "unix:", "unix:/run/x", "10.0.0.1/8", "proxy.example", "::1%eth0", [b"unix"], [""]]
+    )
+    def test_nothing_else_is_a_network_of_proxies(self, value):
+        with pytest.raises(ConfigurationError, match=r"\Aproxy_networks: "):
+            settings(proxy_networks=value, trusted_proxies=1)
+
+    def test_networks_of_proxies_need_their_number(self):
+        """With 0 their field is not read, so no client would ever be known."""
+        with pytest.raises(ConfigurationError, match=r"\Aproxy_networks: it needs trusted_proxies"):
+            settings(proxy_networks="10.0.0.0/8")
 
     @each("value", ['a"b', "a\\b", "a\r\nX: 1", "é", "", "a" * 129])
     def test_a_realm_fits_a_quoted_string(self, value):

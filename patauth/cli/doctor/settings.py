@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from ...model.http_names import is_loopback
 from ...settings import Settings
 from ...store.url import StoreUrl
+from ..context import ADDRESSES_UNKNOWN
 from .finding import Finding, ok, warning
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def judge_settings(settings: Settings, facts: ServerFacts | None) -> Iterator[Fi
             f"trusted_proxies is {settings.trusted_proxies}. This is right if every request comes through"
             " that many proxies of yours, and wrong if clients can reach the app without them.",
         )
+        if not settings.proxy_networks:
+            yield warning("settings", ADDRESSES_UNKNOWN, "Set proxy_networks, unless no PAT has networks.")
     if settings.max_lifetime is None:
         yield ok("settings", "max_lifetime is not set: a PAT may last for ever.")
 

@@ -26,12 +26,14 @@ _SAFE = ("GET", "HEAD")  # the methods of this API that change nothing
 class Admitted(NamedTuple):
     """Holds a verified caller of the management API.
 
-    `decision` is that of the quota that was charged, if one was. `csrf_token` is sent with the answer to a
+    `decision` is that of the quota that was charged, if one was. `expires_ms` is when the caller's secret
+    expires, if that is near. `csrf_token` is sent with the answer to a
     person's GET or HEAD.
     """
 
     caller: Caller
     decision: Decision | None
+    expires_ms: int | None
     csrf_token: str | None
 
 
@@ -63,7 +65,7 @@ def identify_caller(
     if token is None:
         check_csrf_token(ring, person, environ.get("HTTP_X_CSRF_TOKEN", ""), now)
     # Charged last: what another site makes a browser send uses up nobody's quota.
-    return Admitted(person, site.operations.admit_person(person, ending=ending), token)
+    return Admitted(person, site.operations.admit_person(person, ending=ending), None, token)
 
 
 def _ask(site: Site, environ: WSGIEnvironment) -> Person | None:

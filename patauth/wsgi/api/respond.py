@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ...errors import PatAuthError
 from ...model.caller import Caller
 from ...model.quota import Decision
-from ..answers import Answer, with_quota
+from ..answers import Answer, with_standing
 from ..errors import MethodNotAllowed
 from ..site import Site
 from .caller import identify_caller
@@ -34,7 +34,7 @@ def respond(
     *,
     ending: bool = False,
 ) -> Answer:
-    """Return the answer to a request, with the fields of the quota that was charged. Raise nothing.
+    """Return the answer to a request, with the fields that say how its caller stands. Raise nothing.
 
     `operations` are by method, in the order of Allow; GET answers HEAD too. `call` makes what an operation
     gets, once the caller is admitted, and may raise what an operation may raise. `render` makes the answer to
@@ -42,12 +42,13 @@ def respond(
     something, as each DELETE does.
     """
     decision: Decision | None = None
+    expires_ms: int | None = None
     try:
         method = environ["REQUEST_METHOD"]
         operation = operations.get("GET" if method == "HEAD" else method)
         if operation is None:
             raise MethodNotAllowed(_allow(operations))
-        caller, decision, csrf_token = identify_caller(environ, site, ending=ending)
+        caller, decision, expires_ms, csrf_token = identify_caller(environ, site, ending=ending)
         answer = operation(call(caller))
         if csrf_token is not None:
             answer = answer.with_fields([(CSRF_FIELD, csrf_token)])
@@ -56,7 +57,7 @@ def respond(
     except Exception as problem:
         site.log_failure("a request to the management API failed", problem)
         answer = render(PatAuthError(detail=type(problem).__name__))
-    return with_quota(answer, decision)
+    return with_standing(answer, decision, expires_ms)
 
 
 def _allow(operations: Mapping[str, object]) -> str:

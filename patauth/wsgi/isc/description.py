@@ -25,9 +25,9 @@ from ..openapi.parts import (
     OWNER_ID,
     OWNER_TYPE,
     PAT_ID,
-    QUOTA,
     SCOPES,
     SECONDS,
+    STANDING,
     Description,
     Schema,
     answer,
@@ -254,14 +254,14 @@ def _named(schema: str, version: Version) -> str:
 def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, version: Version) -> None:
     shown = ref("ShownPatInFull" if version.full else _named("ShownPat", version))
     some = {"type": "array", "items": shown}
-    issued = answer("The PAT, with its secret.", ref("IssuedPat"), maybe=QUOTA)
-    removed = answer("The PAT and its access tokens are gone for good.", maybe=QUOTA)
+    issued = answer("The PAT, with its secret.", ref("IssuedPat"), maybe=STANDING)
+    removed = answer("The PAT and its access tokens are gone for good.", maybe=STANDING)
 
     paths[base] = {
         "get": _operation(
             f"listPats{name}",
             "List PATs",
-            {"200": answer("The PATs.", some, maybe=["X-Total-Count", "X-CSRF-Token", *QUOTA])},
+            {"200": answer("The PATs.", some, maybe=["X-Total-Count", "X-CSRF-Token", *STANDING])},
             "An expired PAT is listed until its retention is over, and so is a removed one if the filter asks"
             " for these. `me` needs `my:read`, an owner whom the"
             " caller manages `managed:read`, everything else `all:read`.",
@@ -281,7 +281,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             f"patchPat{name}",
             "Change a PAT",
             {
-                "200": answer("The changed PAT.", shown, maybe=QUOTA),
+                "200": answer("The changed PAT.", shown, maybe=STANDING),
                 **responses("Isc404", "Isc413", "IscPatch415"),
             },
             "All operations are applied, or none. Access tokens that were issued before keep their scopes."
@@ -300,7 +300,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
     if not version.full:
         return
 
-    read = {"200": answer("The PAT.", shown, maybe=["X-CSRF-Token", *QUOTA]), **responses("Isc404")}
+    read = {"200": answer("The PAT.", shown, maybe=["X-CSRF-Token", *STANDING]), **responses("Isc404")}
     rights = _OURS + (
         "One's own PAT needs `my:read`, that of an owner whom the caller manages `managed:read`, and all"
         " others `all:read`."
@@ -330,7 +330,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             parameters=[_REASON],
         ),
     }
-    bulk = {"200": answer("The PATs, in the order of their ids.", some, maybe=QUOTA)}
+    bulk = {"200": answer("The PATs, in the order of their ids.", some, maybe=STANDING)}
     for method, refusals in (("patch", ("Isc413", "IscPatch415")), ("post", _OF_BODY)):
         paths.setdefault(base + "/bulk-update", {})[method] = _operation(
             f"{'patchPats' if method == 'patch' else 'updatePats'}{name}",

@@ -16,6 +16,7 @@ from ...model.rights import INTROSPECT
 from ...model.scopes import SCOPE_TOKEN
 from ..bodies import MAX_FORM, MAX_PARAMETERS, MAX_PARTS
 from ..openapi.parts import (
+    EXPIRY,
     PAT_ID,
     QUOTA,
     Description,
@@ -173,7 +174,7 @@ def describe(authority: Authority) -> Description:
             "Exchange a PAT for an access token",
             "A scope that the PAT does not hold is refused, and never just left out.",
             "TokenRequest",
-            answer("An access token.", ref("TokenAnswer"), always=QUOTA),
+            answer("An access token.", ref("TokenAnswer"), always=QUOTA, maybe=EXPIRY),
             _CLIENT,
         ),
         f"{prefix}/oauth/introspect": _post(
@@ -182,7 +183,7 @@ def describe(authority: Authority) -> Description:
             f"The owner's own tokens, or with the scope `{INTROSPECT}` any token of the tenant. All others"
             " count as not active.",
             "AboutToken",
-            answer("Whether it is active, and for what.", ref("Introspected"), always=QUOTA),
+            answer("Whether it is active, and for what.", ref("Introspected"), always=QUOTA, maybe=EXPIRY),
             [*_CLIENT, {"bearer": []}],
         ),
         f"{prefix}/oauth/revoke": _post(
@@ -190,7 +191,9 @@ def describe(authority: Authority) -> Description:
             "End a token",
             "One of the owner's own tokens; for all others nothing happens. A PAT token ends its PAT.",
             "AboutToken",
-            answer("The token is not active, now or already before.", ref("Nothing"), always=QUOTA),
+            answer(
+                "The token is not active, now or already before.", ref("Nothing"), always=QUOTA, maybe=EXPIRY
+            ),
             [*_CLIENT, {"bearer": []}],
         ),
     }

@@ -27,7 +27,7 @@ from ...errors import InvalidCredentials, InvalidRequest, PatAuthError
 from ...model.address import Address
 from ...model.credentials import AccessToken, PatCredentials
 from ...operations.authenticate import Admission
-from ..answers import Answer, json_answer, oauth_error, with_quota
+from ..answers import Answer, json_answer, oauth_error, with_standing
 from ..bodies import query, read_form
 from ..errors import MethodNotAllowed
 from ..routing import Routes, get_only
@@ -82,28 +82,29 @@ def token(environ: WSGIEnvironment, site: Site) -> Answer:
     credentials = site.operations.read(lambda: _client(environ, form, site), address)
     if not isinstance(credentials, PatCredentials):
         raise InvalidCredentials("an access token is not exchanged; send the PAT id and the PAT secret")
-    access, decision = site.operations.exchange(credentials, form.get("scope"), address)
+    access, decision, expires_ms = site.operations.exchange(credentials, form.get("scope"), address)
     content = {
         "access_token": access.value,
         "token_type": access.token_type,
         "expires_in": access.expires_in,
         "scope": " ".join(access.scope),
     }
-    return with_quota(json_answer(200, content), decision)
+    return with_standing(json_answer(200, content), decision, expires_ms)
 
 
 def introspect(environ: WSGIEnvironment, site: Site) -> Answer:
     """Answer an introspection request (RFC 7662 §2). Raise `PatAuthError`."""
     asked, admission, address = _about_a_token(environ, site)
     found = site.operations.introspect(asked, by=admission.principal, address=address)
-    return with_quota(json_answer(200, found.members(site.settings.issuer)), admission.decision)
+    members = found.members(site.settings.issuer)
+    return with_standing(json_answer(200, members), admission.decision, admission.expires_ms)
 
 
 def revoke(environ: WSGIEnvironment, site: Site) -> Answer:
     """Answer a revocation request (RFC 7009 §2) once the end is durable. Raise `PatAuthError`."""
     asked, admission, address = _about_a_token(environ, site, ending=True)
     site.operations.revoke(asked, by=admission.principal, address=address)
-    return with_quota(json_answer(200, {}), admission.decision)
+    return with_standing(json_answer(200, {}), admission.decision, admission.expires_ms)
 
 
 def _jwks(site: Site) -> Answer:

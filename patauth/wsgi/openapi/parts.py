@@ -137,6 +137,10 @@ HEADERS: Mapping[str, dict[str, Any]] = {
     "Accept-Patch": _header("The media types that a PATCH takes (RFC 5789 §3.1)."),
     "Allow": _header("The methods of this path (RFC 9110 §10.2.1)."),
     "Content-Language": _header("The language of `messages` (RFC 9110 §8.5)."),
+    "PatAuth-Expires": _header(
+        "When the PAT expires, or in the overlap of a rotation the secret, if that is near.",
+        examples=["Sun, 06 Nov 1994 08:49:37 GMT"],
+    ),
     "RateLimit": _header(
         "What is left of the quota, and in how many seconds more is available"
         " (draft-ietf-httpapi-ratelimit-headers-10 §4.1).",
@@ -197,7 +201,7 @@ def refusal(status: str, content: Schema, *always: str) -> dict[str, Any]:
     """Return the response of a refusal with the headers that every dialect sends; `always` adds to them."""
     required = {"401": _CHALLENGE, "429": _WAIT, "503": _WAIT}.get(status, ())
     maybe = {"403": _CHALLENGE, "415": _CODINGS}.get(status, ())
-    return answer(REFUSALS[status], content, always=[*always, *required], maybe=[*maybe, *QUOTA])
+    return answer(REFUSALS[status], content, always=[*always, *required], maybe=[*maybe, *STANDING])
 
 
 def responses(*names: str) -> dict[str, Any]:
@@ -206,8 +210,10 @@ def responses(*names: str) -> dict[str, Any]:
 
 
 QUOTA = ("RateLimit", "RateLimit-Policy")
+EXPIRY = ("PatAuth-Expires",)
+STANDING = (*QUOTA, *EXPIRY)  # how the caller stands
 # Headers that an answer may have. They are references, which cannot say that a header is required.
-SHARED = (*QUOTA, *_CODINGS, "WWW-Authenticate", "X-CSRF-Token", "X-Total-Count")
+SHARED = (*STANDING, *_CODINGS, "WWW-Authenticate", "X-CSRF-Token", "X-Total-Count")
 
 SCHEMAS: Mapping[str, Schema] = {
     "RateLimited": {

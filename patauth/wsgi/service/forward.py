@@ -26,7 +26,7 @@ from urllib.parse import quote
 from ...errors import InvalidRequest, PatAuthError
 from ...events.request import REQUEST, Request
 from ...model.scopes import covers, parse
-from ..answers import Answer, json_answer, with_quota
+from ..answers import Answer, json_answer, with_standing
 from ..bodies import query
 from ..site import Site
 
@@ -36,18 +36,19 @@ if TYPE_CHECKING:
 
 def verify(environ: WSGIEnvironment, site: Site) -> Answer:
     """Return who sends this request, or the refusal of the gate."""
-    decision, token = None, REQUEST.set(Request(environ, site.client_address))
+    decision = expires_ms = None
+    token = REQUEST.set(Request(environ, site.client_address))
     try:
         # Read first, so that a front server with a wrong configuration fails for everybody alike.
         asked = query(environ)
         if asked.keys() - {"scope"}:
             raise InvalidRequest("this takes the parameter scope and no other")
         required = parse(asked.get("scope", ""))
-        principal, decision = site.authenticate(environ)
+        principal, decision, expires_ms = site.authenticate(environ)
         if not covers(principal.scopes, required, site.settings.scopes or ()):
             raise site.lacking(principal, required)
     except PatAuthError as error:
-        return _in_fields(with_quota(site.refusal(error, environ), decision))
+        return _in_fields(with_standing(site.refusal(error, environ), decision, expires_ms))
     finally:
         REQUEST.reset(token)
     fields = [
@@ -56,7 +57,7 @@ def verify(environ: WSGIEnvironment, site: Site) -> Answer:
         ("X-Auth-Pat-Id", principal.pat_id),
         ("X-Auth-Method", principal.method),
     ]
-    return with_quota(json_answer(200, {"active": True}, fields), decision)
+    return with_standing(json_answer(200, {"active": True}, fields), decision, expires_ms)
 
 
 def _in_fields(refusal: Answer) -> Answer:

@@ -92,3 +92,18 @@ def test_check_refuses_what_cannot_be_used_and_names_it(run: Run, monkeypatch: p
         assert (checked.exit_code, checked.stdout) == (2, ""), name
         assert name.lower() in checked.stderr.lower(), name
         assert "5ec7e7" not in checked.stderr
+
+
+def test_check_says_that_no_address_is_known_behind_proxies_of_anywhere(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATAUTH_TRUSTED_PROXIES", "1")
+    said = run("config", "check", "--output", "json")
+    assert (said.exit_code, json.loads(said.stdout)) == (0, {"valid": True})
+    assert "a PAT with networks is refused" in said.stderr
+    monkeypatch.setenv("PATAUTH_PROXY_NETWORKS", "10.0.0.0/8 unix")
+    assert run("config", "check").stderr == ""
+    monkeypatch.setenv("PATAUTH_TRUSTED_PROXIES", "0")
+    refused = run("config", "check")
+    assert refused.exit_code == 2
+    assert "proxy_networks: it needs trusted_proxies" in refused.stderr

@@ -75,7 +75,7 @@ class TestIdentifyCaller:
 
     def test_a_person_reads_and_gets_the_token_to_write_with(self, authority: Authority) -> None:
         for method in ("GET", "HEAD"):
-            person, decision, token = identify_caller(
+            person, decision, _, token = identify_caller(
                 environ(method), Site(authority, identify=lambda _: ALICE)
             )
             assert person == ALICE
