@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import InvalidRequest
+from .model import dates
 from .model.address import Address
 from .model.caller import Caller, Principal
 from .model.expiry import Expiry
@@ -18,7 +19,7 @@ from .operations.exchange import Access
 from .operations.introspect import Introspection
 from .operations.operations import Operations
 from .operations.pat_change import PatChange
-from .operations.rotate import DEFAULT_OVERLAP, rotate
+from .operations.rotate import DEFAULT_OVERLAP, rotate, rotate_self
 from .settings import Settings
 from .store.deadline import REQUEST_SECONDS
 
@@ -140,14 +141,23 @@ class Authority:
         return operations.exchange(credentials, scope, _known(address)).access
 
     def introspect(
-        self, token: str, *, by: Caller | None = None, address: str | None = None
+        self,
+        token: str,
+        *,
+        by: Caller | None = None,
+        address: str | None = None,
+        client_address: str | None = None,
     ) -> Introspection:
         """Return what an access token or a PAT token is worth now (RFC 7662). It does not count as a use.
 
         `by` sees their own tokens, and with the scope `oauth:introspect` every access token of the tenant.
-        All other tokens are not active. Raise `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
+        All other tokens are not active. `client_address` is where the token was used: that of a PAT with
+        networks is active only within them. Raise `RateLimited` (wrong PAT tokens from `address`),
+        `Overloaded`.
         """
-        return self.operations.introspect(token, by=by, address=_known(address))
+        return self.operations.introspect(
+            token, by=by, address=_known(address), client_address=client_address
+        )
 
     def revoke(self, token: str, *, by: Caller | None = None, address: str | None = None) -> bool:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
@@ -175,13 +185,19 @@ class Authority:
         never_expires: bool = False,
         access_token_ttl: int | None = None,
         request_quota: Quota | str | None = None,
+        description: str | None = None,
+        networks: Iterable[str] | None = None,
+        not_before: datetime | None = None,
         by: Caller | None = None,
     ) -> IssuedPat:
         """Make a PAT. Its secret is in the result and nowhere else.
 
         `owner`: None is the owner that `by` acts for. `name` is unique per owner. Give exactly one of
         `expires_in`, `expires_at` (with a time zone) and `never_expires=True`. `access_token_ttl`: 15-43200
-        seconds. `request_quota`: "count/seconds", instead of the setting. Raise `InvalidRequest`,
+        seconds. `request_quota`: "count/seconds", instead of the setting. `description`: 1-256 characters.
+        `networks`: at most 32 networks such as "203.0.113.0/24", and the PAT is refused elsewhere; what a PAT
+        makes has networks within its own, and all of them by default. `not_before` (with a time zone): the
+        PAT is refused until then. Raise `InvalidRequest`,
         `InvalidScope`, `Conflict` (the name, or too many PATs), `Forbidden` (no right to it, or the owner is
         disabled), `Overloaded`.
         """
@@ -200,12 +216,18 @@ class Authority:
             access_token_ttl=access_token_ttl,
             request_quota=request_quota,
             never_acknowledged=never_expires,
+            description=description,
+            networks=networks,
+            not_before_ms=_ms(not_before),
         )
         return create(self.operations.actor(by), new)
 
     def get(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
-        """Return one PAT; an expired one too, within its retention. Raise `NotFound`, `Forbidden`."""
-        return lifecycle.get(self.operations.actor(by), pat_id)
+        """Return one PAT; an expired or removed one too, within its retention.
+
+        The `state` of one that was removed is "revoked". Raise `NotFound`, `Forbidden`.
+        """
+        return lifecycle.get(self.operations.actor(by), pat_id, removed=True)
 
     def list(
         self,
@@ -224,7 +246,8 @@ class Authority:
         `patauth.model.filters`. `sort` is such as "name" or "-created,name"; without it, an owner's PATs come
         in order of creation, and a tenant's in a stable but unspecified order. `limit` None: all, up to
         10 000. With `count`, `total` of the result is the number of all PATs that match. Expired PATs are
-        included within their retention. Raise `InvalidRequest` (also if it would read over 10 000 PATs),
+        included within their retention. Removed ones are not, unless `filters` asks for them, and then for
+        them alone: 'state eq "revoked"'. Raise `InvalidRequest` (also if it would read over 10 000 PATs),
         `Forbidden`.
         """
         from .operations.listing import list_pats
@@ -243,13 +266,19 @@ class Authority:
         expires_in: timedelta | None = None,
         expires_at: datetime | None = None,
         never_expires: bool = False,
+        description: str | None = None,
+        networks: Iterable[str] | None = None,
+        not_before: datetime | None = None,
+        request_quota: Quota | str | None = None,
         by: Caller | None = None,
     ) -> PersonalAccessToken:
-        """Change a PAT's name, scopes or expiry, all or nothing; return the changed PAT.
+        """Change a PAT, all or nothing; return the changed PAT.
 
         What is not given does not change. Give at most one of `expires_in` (from now), `expires_at` (with a
-        time zone) and `never_expires=True`. Access tokens that were issued before keep their scopes. Raise
-        `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
+        time zone) and `never_expires=True`. `description=""` and `request_quota=""` remove what the PAT has,
+        `networks=[]` lets it be used everywhere, and a `not_before` that has come at once. Access tokens that
+        were issued before keep their scopes. Raise `InvalidRequest`, `InvalidScope`, `Conflict` (the name),
+        `NotFound`, `Forbidden`.
         """
         from .operations.update import update
 
@@ -258,6 +287,10 @@ class Authority:
             scope=scope,
             expiry=Expiry.of_keywords(expires_in, expires_at, never_expires),
             never_acknowledged=True if never_expires else None,
+            description=description,
+            networks=networks,
+            not_before_ms=_ms(not_before),
+            request_quota=request_quota,
         )
         return update(self.operations.actor(by), pat_id, change)
 
@@ -267,9 +300,10 @@ class Authority:
         """Change a PAT by a JSON Patch (RFC 6902), all or nothing; return the changed PAT.
 
         `operations` is such as `[{"op": "replace", "path": "/name", "value": "ci"}]`. It may use the members
-        `name`, `scope`, `expirationDate` and `userAwareTokenNeverExpires`. An expiry of null needs
-        `userAwareTokenNeverExpires: true` in the same patch. Access tokens that were issued before keep their
-        scopes. Raise `InvalidRequest`, `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
+        `name`, `scope`, `expirationDate`, `userAwareTokenNeverExpires`, `description`, `networks`,
+        `notBefore` and `requestQuota`. An expiry of null needs `userAwareTokenNeverExpires: true` in the same
+        patch. Access tokens that were issued before keep their scopes. Raise `InvalidRequest`,
+        `InvalidScope`, `Conflict` (the name), `NotFound`, `Forbidden`.
         """
         from .operations.update import patch
 
@@ -287,13 +321,24 @@ class Authority:
         """
         return rotate(self.operations.actor(by), pat_id, overlap)
 
-    def delete(self, pat_id: str, *, by: Caller | None = None) -> None:
+    def rotate_self(self, *, overlap: timedelta = DEFAULT_OVERLAP, by: Principal) -> IssuedPat:
+        """Give the PAT of `by` a new secret, as `rotate` does. It needs the scope `self:rotate` and no right.
+
+        `by` must have shown the current secret, not an access token. `overlap`: 10 minutes to 7 days. Raise
+        `Forbidden`, `InvalidRequest`, `Overloaded`.
+        """
+        return rotate_self(self.operations.actor(by), overlap)
+
+    def delete(self, pat_id: str, reason: str | None = None, *, by: Caller | None = None) -> None:
         """Revoke a PAT for good: it and its access tokens are refused from the next request on.
 
-        Returns only when that is durable (setting `durability`), else raises `StoreUnavailable`; it is safe
-        to repeat. Raise `NotFound`, `Forbidden`.
+        Its secret is gone, and its name is free. `get`, and `list` if it is asked, still show it for the
+        setting `retention`, with when and by whom it was removed, and with `reason`: 1-256 code points. At
+        most `max_kept_per_owner` removed PATs of an owner are kept. Returns only when the end is durable
+        (setting `durability`), else raises `StoreUnavailable`; it is safe to repeat. Raise `NotFound`,
+        `Forbidden`, `InvalidRequest` (the reason).
         """
-        lifecycle.delete(self.operations.actor(by), pat_id)
+        lifecycle.delete(self.operations.actor(by), pat_id, reason)
 
     def disable(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
         """Refuse a PAT and its access tokens from the next request on, until it is enabled; return it.
@@ -332,12 +377,13 @@ class Authority:
         """
         return len(owners.set_owner_state(self.operations.actor(None), owner_id, disabled=False))
 
-    def revoke_owner(self, owner_id: str) -> int:
+    def revoke_owner(self, owner_id: str, reason: str | None = None) -> int:
         """Delete all PATs of an owner for good, and return how many there were.
 
-        Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
+        What is known of them is kept as `delete` keeps it. Returns only when the end is durable, else raises
+        `StoreUnavailable`; it is safe to repeat. Raise `InvalidRequest` (the reason).
         """
-        return len(owners.revoke_owner(self.operations.actor(None), owner_id))
+        return len(owners.revoke_owner(self.operations.actor(None), owner_id, reason))
 
     def purge_access_tokens(self) -> int:
         """Remove every access token under `key_prefix`, of all tenants, and return how many there were.
@@ -347,6 +393,14 @@ class Authority:
         pieces.
         """
         return sum(owners.purge_access_tokens(self.operations.actor(None)))
+
+
+def _ms(instant: datetime | None) -> int | None:
+    if instant is None:
+        return None
+    if not isinstance(instant, datetime):
+        raise InvalidRequest("give a datetime", field="not_before")
+    return dates.to_ms(instant, "not_before")
 
 
 def _known(address: str | None) -> Address:

@@ -26,6 +26,8 @@ import copyreg
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
+Refusal = Literal["expired", "disabled", "not_yet", "outside"]  # why right credentials are refused
+
 
 class PatAuthError(Exception):
     """Base of every error that patauth raises.
@@ -87,7 +89,7 @@ class InvalidCredentials(PatAuthError):
         self,
         description: str | None = None,
         *,
-        state: Literal["expired", "disabled", "not_yet"] | None = None,
+        state: Refusal | None = None,
         detail: str | None = None,
     ) -> None:
         super().__init__(description, detail=detail)

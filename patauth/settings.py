@@ -37,6 +37,7 @@ from .model.pat import check_id
 from .model.quota import Quota, parse
 from .model.scopes import DEFAULT_IGNORED
 from .model.scopes import check as check_scopes
+from .model.sinks import read_sinks, read_webhook_secrets, sinks_of
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
 # Arguments of `PatAuthMiddleware` that belong to the code of an app.
@@ -48,8 +49,7 @@ T = TypeVar("T")
 Rule = Callable[[Caller, str], bool]  # takes a caller, and the id of an owner or a tenant
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SECRETS = ("pepper", "secret_key", "store_url")  # PATAUTH_<NAME>_FILE may name a file that has the value
-_NOT_YET = {"audit_stream"}  # in the documentation of later versions; to ignore it would be less safe
+_SECRETS = ("pepper", "secret_key", "store_url", "webhook_secret")  # PATAUTH_<NAME>_FILE may name a file
 _NOT_SETTINGS = {"PATAUTH_ENGINE"}  # the binary of `local:`, which the engine reads itself
 
 
@@ -90,6 +90,7 @@ class Settings:
     failure_quota: Quota = Quota(20, 60)  # of each client address: refused ids and secrets
     failure_entries: int = 10_000  # addresses that a process remembers
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
+    address_detail: str = "full"  # what a PAT keeps of the address of its last use; or "prefix", "none"
     # Where they are; "unix": on a Unix socket. None: anywhere, so no client's address is known for certain.
     proxy_networks: tuple[str, ...] = ()
     # hashing
@@ -119,6 +120,9 @@ class Settings:
     owner_types: tuple[str, ...] | None = None  # of owners who can have new PATs; None: any type
     may_act_in: Rule | None = None  # whether a caller may act in another tenant; code only. None: never
     manages: Rule | None = None  # whether a caller manages an owner; code only. None: nobody manages
+    # events
+    events: tuple[str, ...] = field(default=("log",), repr=False)  # log, stream:NAME, webhook:URL
+    webhook_secret: tuple[bytes, ...] = field(default=(), repr=False)  # signs; two during a rotation
     # HTTP
     issuer: str | None = None  # the URL of patauth as clients know it; None: no metadata is published
     path_prefix: str = ""  # of patauth's own routes
@@ -135,8 +139,6 @@ class Settings:
         """Return settings from keywords. Raise `ConfigurationError`, also for unknown names."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(given) - known)
-        if unknown and unknown[0] in _NOT_YET:
-            raise ConfigurationError(f"{unknown[0]}: this version of patauth does not have it yet")
         if unknown:
             raise ConfigurationError(f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}")
         if not given.get("store_url"):
@@ -159,6 +161,8 @@ class Settings:
             raise ConfigurationError("pepper: it needs secret_key, the store key outside of the store")
         if self.secret_key in [pepper.key for pepper in self.pepper if pepper]:
             raise ConfigurationError("pepper: it is the same key as secret_key; make another key")
+        if sinks_of(self.events).webhooks and not self.webhook_secret:
+            raise ConfigurationError("events: a webhook needs webhook_secret, which signs what is sent")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
@@ -178,7 +182,7 @@ class Settings:
                 text = content_of_secret(variable, text)
             if name in values:
                 raise ConfigurationError(f"{variable}: the environment sets {name} twice")
-            if name in known or name in _NOT_YET:
+            if name in known:
                 values[name] = text
             elif name in CODE_ONLY:
                 warnings.warn(
@@ -430,11 +434,14 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "durability_timeout": _fraction(0.001, 60),
     "sentinel_lost": _matching("refuse|continue", "give refuse or continue"),
     "trusted_proxies": _whole(0, 100),
+    "address_detail": _matching("full|prefix|none", "give full, prefix or none"),
     "proxy_networks": lambda value: check_proxy_networks(words_of(value)),
     "connect_timeout": _fraction(0.001, 60),
     "command_timeout": _fraction(0.001, 60),
     "max_connections": _whole(1, 100_000),
     "credential_prefixes": _prefixes,
+    "events": read_sinks,
+    "webhook_secret": read_webhook_secrets,
     "issuer": _optional(read_issuer, "none"),
     "path_prefix": _matching(
         r"(?:/[A-Za-z0-9._~-]+)*", "give '' or a path such as /auth, without a last '/'"

@@ -189,12 +189,14 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """The audit trail since it was last asked for."""
+    """The audit trail since it was last asked for, without what all events have: time, id and tenant."""
     caplog.set_level(logging.INFO, "patauth.audit")
 
     def since() -> list[dict[str, Any]]:
         found = [json.loads(one.getMessage()) for one in caplog.records if one.name == "patauth.audit"]
         caplog.clear()
+        for event in found:
+            assert [event.pop(name) != "" for name in ("time", "id", "tenant")] == [True] * 3
         return found
 
     return since

@@ -11,6 +11,7 @@ import click
 
 from ..crypto.profiles import Profile
 from ..model.quota import Quota
+from ..model.sinks import shown
 from ..settings import Settings
 from ..store.factory import open_store
 from ..store.url import HIDDEN, StoreUrl, masked
@@ -105,6 +106,10 @@ def _plain(name: str, value: Any) -> Any:
         return HIDDEN
     if name == "pepper":
         return [f"{pepper.id}:{HIDDEN}" if pepper else "none" for pepper in value]
+    if name == "events":
+        return [shown(word) for word in value]
+    if name == "webhook_secret":
+        return [HIDDEN for _ in value]
     if isinstance(value, Quota):
         return str(value)
     if isinstance(value, Profile):

@@ -18,14 +18,14 @@ _PIECE = 65_536  # bytes read at a time
 _FAILURES = 3  # in a row, after which the store is taken for unreachable
 
 
-def revoke_leaked(file: BinaryIO, *, yes: bool, with_ids: bool) -> None:
+def revoke_leaked(file: BinaryIO, *, yes: bool, with_ids: bool, reason: str | None) -> None:
     """End what a file names, and print a line for each thing that looks like a credential of ours.
 
-    Ask first, unless `yes`. `with_ids`: a PAT id alone ends its PAT, too.
+    Ask first, unless `yes`. `with_ids`: a PAT id alone ends its PAT, too. `reason` is kept with the PATs.
     """
     with open_authority() as authority:
         operations = authority.operations
-        report = LeakReport(operations.actor(None))
+        report = LeakReport(operations.actor(None), reason or "leak report")
         reader = LeakReader(operations.format, with_jwts=operations.reads_jwts)
         found = []
         for finding in report.look_up(reader.read(_pieces(file))):

@@ -153,6 +153,7 @@ def expiry_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_expiry
 
 
+reason_option = click.option("--reason", metavar="TEXT", help="Why, for people: shown with what was revoked.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask. Required when there is no terminal.")
 
 

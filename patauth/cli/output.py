@@ -122,7 +122,7 @@ def print_issued(issued: IssuedPat, *, done: str, remedy: str) -> None:
 
 def _pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
     """Return a PAT as JSON with the field names of the management API; a date that is never is null."""
-    return {
+    found: dict[str, Any] = {
         "id": pat.id,
         "name": pat.name,
         "scope": list(pat.scope),
@@ -133,6 +133,14 @@ def _pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
         "accessTokenValiditySeconds": pat.access_token_ttl,
         "state": pat.state,
     }
+    if pat.revoked_ms is not None:
+        by = pat.revoked_by
+        found |= {
+            "revokedAt": json_date(pat.revoked_ms),
+            "revokedBy": None if by is None else {"ownerId": by.owner_id, "patId": by.pat_id},
+            "revokedReason": pat.revoked_reason,
+        }
+    return found
 
 
 def _pat_row(pat: PersonalAccessToken) -> tuple[str, ...]:
@@ -143,7 +151,7 @@ def _pat_row(pat: PersonalAccessToken) -> tuple[str, ...]:
 
 def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
     ttl = pat.access_token_ttl
-    return [
+    facts: list[tuple[str, object]] = [
         ("id", pat.id),
         ("name", pat.name),
         ("state", pat.state),
@@ -154,6 +162,15 @@ def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
         ("expires", format_date(pat.expires_ms)),
         ("access tokens live", "as the setting access_token_ttl says" if ttl is None else f"{ttl} s"),
     ]
+    if pat.revoked_ms is not None:
+        by = pat.revoked_by
+        how = "" if by is None or by.pat_id is None else f" by the PAT {by.pat_id}"
+        facts += [
+            ("revoked", format_date(pat.revoked_ms)),
+            ("revoked by", "the application" if by is None else f"{by.owner_id}{how}"),
+            ("reason", pat.revoked_reason or "none given"),
+        ]
+    return facts
 
 
 def format_date(ms: int | None) -> str:

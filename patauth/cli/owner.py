@@ -6,7 +6,7 @@ import click
 
 from ..operations import owners
 from .context import message, open_authority
-from .options import Group, confirm, require_yes, yes_option
+from .options import Group, confirm, reason_option, require_yes, yes_option
 from .output import print_changed
 
 
@@ -55,8 +55,9 @@ def enable(owner_id: str) -> None:
 
 @owner.command()
 @click.argument("owner_id", metavar="ID")
+@reason_option
 @yes_option
-def revoke(owner_id: str, yes: bool) -> None:
+def revoke(owner_id: str, reason: str | None, yes: bool) -> None:
     """Revoke all PATs of an owner for good.
 
     The PATs and their access tokens are refused from the next request on. This cannot be undone. New PATs can
@@ -73,7 +74,7 @@ def revoke(owner_id: str, yes: bool) -> None:
             pats = "the PAT" if total == 1 else f"all {total} PATs"
             confirm(f"Revoke {pats} of {owner_id}, for good?")
         # Also when there are none: an earlier removal may have ended unknown, and this makes it durable.
-        ids = owners.revoke_owner(authority.operations.actor(None), owner_id)
+        ids = owners.revoke_owner(authority.operations.actor(None), owner_id, reason)
     if not ids:
         message(f"{owner_id} has no PATs.")
     print_changed(len(ids), ids)

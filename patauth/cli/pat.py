@@ -14,7 +14,16 @@ from ..model.pat_id import PatId
 from ..operations.owners import purge_access_tokens
 from .context import message, open_authority, options
 from .leaks import revoke_leaked
-from .options import DURATION, SECONDS, Group, confirm, expiry_options, require_yes, yes_option
+from .options import (
+    DURATION,
+    SECONDS,
+    Group,
+    confirm,
+    expiry_options,
+    reason_option,
+    require_yes,
+    yes_option,
+)
 from .output import (
     format_date,
     print_changed,
@@ -160,7 +169,7 @@ def rotate(pat_id: str, overlap: timedelta) -> None:
 @click.option(
     "--sort",
     metavar="FIELDS",
-    help="By name, created, lastUsed, expirationDate; '-' descends: name,-created.",
+    help="By name, created, lastUsed, expirationDate, revokedAt; '-' descends: name,-created.",
 )
 @click.option("--limit", type=int, metavar="N", help="At most N PATs.  [default: all, up to 10000]")
 @click.option("--offset", type=int, default=0, metavar="N", help="Leave out the first N.")
@@ -169,7 +178,8 @@ def list_(
 ) -> None:
     """List the PATs of one owner or of all owners.
 
-    Expired PATs are listed for 30 days (setting retention). Without --sort, the PATs of one owner come oldest
+    Expired PATs are listed for 30 days (setting retention), and so are revoked ones, but these alone and only
+    if a filter asks for them: state eq "revoked". Without --sort, the PATs of one owner come oldest
     first; those of all owners come in an arbitrary but stable order. `total` in JSON counts the PATs as if
     --limit and --offset were not given.
 
@@ -179,12 +189,15 @@ def list_(
       lastUsed, expirationDate            isnull: never used, never expires
       name                                eq, sw (starts with), co (contains) and a "text"
       id                                  eq "ID", in ("ID", "ID")
+      state                               eq, in: "active", "not_yet", "expired", "disabled", "revoked"
+      revokedAt                           lt, le, gt, ge and a date-time: of revoked PATs
 
     \b
     Examples:
       patauth pat list --owner-id alice
       patauth pat list --filter 'lastUsed isnull and created lt 2030-01-31T12:00:00Z'
       patauth pat list --filter 'name sw "ci-"' --sort name,-created --limit 20
+      patauth pat list --filter 'state eq "revoked"' --sort -revokedAt --limit 20
       patauth pat list --owner-id alice --output json | jq -r '.pats[].id'
     """
     with open_authority() as authority:
@@ -208,7 +221,7 @@ def list_(
 @pat.command()
 @click.argument("pat_id", metavar="ID")
 def show(pat_id: str) -> None:
-    """Show one PAT. Its secret and token are not stored and cannot be shown.
+    """Show one PAT, also one that was revoked. Its secret and token are not stored and cannot be shown.
 
     \b
     Example:
@@ -260,11 +273,15 @@ def enable(pat_id: str) -> None:
 @click.option(
     "--without-ids", is_flag=True, help="Leave PATs alone of which the report has nothing but the id."
 )
+@reason_option
 @yes_option
-def revoke(pat_id: str | None, report: BinaryIO | None, without_ids: bool, yes: bool) -> None:
+def revoke(
+    pat_id: str | None, report: BinaryIO | None, without_ids: bool, reason: str | None, yes: bool
+) -> None:
     """Revoke a PAT for good, or what is found in a leak report.
 
-    The PAT and its access tokens are refused from the next request on. This cannot be undone.
+    The PAT and its access tokens are refused from the next request on. This cannot be undone. `pat show`, and
+    `pat list` with the filter 'state eq "revoked"', still show it for 30 days (setting retention).
 
     With --from-file, every PAT token, PAT secret and PAT id in the text ends its PAT, and every access token
     ends. Nothing else is touched: a token that merely looks like one of these is not ours. An id alone proves
@@ -278,13 +295,14 @@ def revoke(pat_id: str | None, report: BinaryIO | None, without_ids: bool, yes: 
     \b
     Examples:
       patauth pat revoke 1c9ae4ac109beb19a0243df4debc2d2f --yes
+      patauth pat revoke 1c9ae4ac109beb19a0243df4debc2d2f --reason "in a public repository" --yes
       patauth pat revoke --from-file - --yes < report.txt
     """
     if (pat_id is None) == (report is None):
         raise click.UsageError("give either an ID or --from-file")
     if report is not None:
         require_yes(yes)
-        revoke_leaked(report, yes=yes, with_ids=not without_ids)
+        revoke_leaked(report, yes=yes, with_ids=not without_ids, reason=reason)
         return
     assert pat_id is not None
     if without_ids:
@@ -297,8 +315,9 @@ def revoke(pat_id: str | None, report: BinaryIO | None, without_ids: bool, yes: 
             except NotFound:  # delete raises it too, after it has made sure that the removal is durable
                 pass
             else:
-                confirm(f"Revoke the PAT {found.name!r} of {found.owner.id}, for good?")
-        authority.delete(pat_id)
+                if found.state != "revoked":
+                    confirm(f"Revoke the PAT {found.name!r} of {found.owner.id}, for good?")
+        authority.delete(pat_id, reason)
     print_changed(1, [pat_id])
 
 

@@ -163,8 +163,8 @@ def sweep() -> None:
     removes nothing of a PAT that lives or is being made, works in small pieces beside all other work, and can
     be ended at any moment and repeated.
 
-    A PAT has three entries in its tenant's indexes, and one in its owner's. `marks` are notes of changes that
-    were looked at.
+    A PAT has three entries in its tenant's indexes, and one in its owner's. `removedEntries` are those of
+    removed PATs, which have one in each. `marks` are notes of changes that were looked at.
 
     \b
     Example:
@@ -176,6 +176,7 @@ def sweep() -> None:
             "tenantEntries": sum(progress(parts.tenant_entries, "Sweeping the tenant's indexes")),
             "marks": sum(progress(parts.marks, "Sweeping marks")),
             "ownerEntries": sum(progress(parts.owner_entries, "Sweeping owners' indexes")),
+            "removedEntries": sum(progress(parts.removed_entries, "Sweeping removed PATs")),
         }
     print_facts(removed, ((_plain(name), count) for name, count in removed.items()))
 

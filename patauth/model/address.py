@@ -70,6 +70,34 @@ def read_address(text: str | None) -> IPv4Address | IPv6Address | None:
     return host.ipv4_mapped or host
 
 
+@lru_cache(maxsize=4096)
+def in_detail(address: str | None, detail: str) -> str | None:
+    """Return what is kept of an address: all of it, its network (/24, or /48 of IPv6), or nothing.
+
+    `detail` is the setting `address_detail`: "full", "prefix" or "none".
+
+    All spellings of an address give the same text. None stands for what is no address.
+    """
+    host = read_address(address)
+    if host is None or detail == "none":
+        return None
+    if detail == "full":
+        return str(host)
+    return str(ip_network(f"{host}/{24 if host.version == 4 else 48}", strict=False))
+
+
+def client_network(address: str | None) -> str | None:
+    """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
+
+    One customer has at least a /64 of addresses (RFC 6177 §2, RFC 4291 §2.5.4). An IPv4-mapped address counts
+    as its IPv4 address. All spellings of an address give the same text. None stands for what is no address.
+    """
+    host = read_address(address)
+    if isinstance(host, IPv6Address):
+        return f"{IPv6Address(int(host) >> 64 << 64)}/64"
+    return None if host is None else str(host)
+
+
 def check_networks(given: Iterable[str], most: int = MAX_NETWORKS) -> tuple[str, ...]:
     """Return networks in their canonical spelling, each one once and in order: `10.0.0.0/8`, `2001:db8::/32`.
 

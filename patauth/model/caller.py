@@ -22,6 +22,7 @@ class Credential:
 
     generation: int  # of the secret
     token: bytes | None = field(default=None, repr=False)  # the digest of the access token
+    address: str | None = field(default=None, repr=False)  # where the client was, if the PAT has networks
 
 
 @dataclass(frozen=True, slots=True)

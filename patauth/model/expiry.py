@@ -19,6 +19,19 @@ def require_acknowledged(expires_ms: int | None, acknowledged: bool) -> None:
         )
 
 
+def settle_begin(not_before_ms: int | None, now: int, expires_ms: int | None) -> int | None:
+    """Return from when on a PAT may be used (ms), or None: at once, also for an instant that has come.
+
+    Raise `InvalidRequest` for a PAT that would expire before.
+    """
+    if not_before_ms is None or not_before_ms <= now:
+        return None
+    dates.require_writable(not_before_ms, "not_before")
+    if expires_ms is not None and not_before_ms >= expires_ms:
+        raise InvalidRequest("give an instant before the expiry", field="not_before")
+    return not_before_ms
+
+
 @dataclass(frozen=True, slots=True)
 class Expiry:
     """The expiry that was asked for: an instant, or a time from now. Without both, it is never.

@@ -3,22 +3,26 @@
     filters    = all *( "or" all )                         at most 256 bytes of UTF-8
     all        = one *( "and" one )
     one        = *"not" ( comparison / "(" filters ")" )   at most 16 "not" and "(" around anything
-    comparison = "created" order date
+    comparison = ( "created" / "revokedAt" ) order date
                / ( "lastUsed" / "expirationDate" ) ( order date / "isnull" )
                / "name" ( "eq" / "sw" / "co" ) text        is, starts with, contains
-               / "id" ( "eq" text / "in" "(" text *( "," text ) ")" )
+               / ( "id" / "state" ) ( "eq" text / "in" "(" text *( "," text ) ")" )
     order      = "lt" / "le" / "gt" / "ge"
     date       = an RFC 3339 §5.6 date-time
     text       = DQUOTE *( <any but DQUOTE and "\\"> / "\\" DQUOTE / "\\\\" ) DQUOTE
 
     sorters    = sorter *3( "," sorter )
-    sorter     = [ "-" ] ( "name" / "created" / "lastUsed" / "expirationDate" )
+    sorter     = [ "-" ] ( "name" / "created" / "lastUsed" / "expirationDate" / "revokedAt" )
 
 The case of words counts. Any number of blanks (U+0020) separates words; next to a parenthesis or a comma,
 blanks are optional. Sorters contain no blanks. What is not in the grammar is refused, never ignored.
 
 Logic has two values: a comparison with an instant that a PAT does not have is false, so `not lastUsed le X`
-is true of a PAT that was never used. Names are compared in Unicode's form NFC; their case counts.
+is true of a PAT that was never used. Names are compared in Unicode's form NFC; their case counts. A state is
+one of `active`, `not_yet`, `expired`, `disabled` and `revoked`, in quotes.
+
+Removed PATs are listed alone, and only if a filter asks for them: by `state eq "revoked"` or `revokedAt`, not
+negated. Then nothing else may match, so `state in ("revoked", "active")` is refused.
 """
 
 from __future__ import annotations
@@ -30,11 +34,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import contains, eq
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from ..errors import InvalidRequest
 from . import dates
-from .pat import PersonalAccessToken
+from .pat import PersonalAccessToken, State
 
 NEVER = 2**48 - 1  # the index value of an expirationDate of None; that of a lastUsed of None is 0
 
@@ -43,15 +47,23 @@ MAX_DEPTH = 16
 MAX_SORTERS = 4
 
 # The index values that a field can have, and the one that stands for None (NEVER is past the year 9999).
-_PRESENT = {"created": (0, NEVER - 1), "lastUsed": (1, NEVER - 1), "expirationDate": (0, NEVER - 1)}
-_ABSENT = {"lastUsed": 0, "expirationDate": NEVER}
+_PRESENT = {
+    "created": (0, NEVER - 1),
+    "lastUsed": (1, NEVER - 1),
+    "expirationDate": (0, NEVER - 1),
+    "revokedAt": (0, NEVER - 1),
+}
+_ABSENT = {"lastUsed": 0, "expirationDate": NEVER, "revokedAt": NEVER}
+_STATES = frozenset(get_args(State))
 
 _ORDER = ("lt", "le", "gt", "ge")
 _NAME_OPERATORS: dict[str, Callable[[str, str], bool]] = {"eq": eq, "sw": str.startswith, "co": contains}
 _OPERATORS = {
     "name": tuple(_NAME_OPERATORS),
     "id": ("eq", "in"),
+    "state": ("eq", "in"),
     "created": _ORDER,
+    "revokedAt": _ORDER,
     "lastUsed": (*_ORDER, "isnull"),
     "expirationDate": (*_ORDER, "isnull"),
 }
@@ -88,13 +100,26 @@ class Filter(ABC):
     def bounds(self, field: str) -> Bounds | None:
         """Return the range of `index_value` that holds every match, by the field of one index.
 
-        `field`: `created`, `lastUsed` or `expirationDate`. None: there is no restriction.
+        `field`: `created`, `lastUsed`, `expirationDate` or `revokedAt`. None: there is no restriction.
         """
         return None
 
     def ids(self) -> frozenset[str] | None:
         """Return the ids of which a match has one, if it fulfils the rest too. None: no restriction."""
         return None
+
+    @property
+    def is_of_removed(self) -> bool:
+        """Whether it asks for removed PATs. Raise `InvalidRequest` if others could match, too."""
+        if not self._names_removed():
+            return False
+        bounds = self.bounds("revokedAt")
+        if bounds is None or bounds.high == NEVER:
+            raise _wrong('removed PATs are listed alone; join the rest to state eq "revoked" by and')
+        return True
+
+    def _names_removed(self) -> bool:
+        return False
 
 
 # The parser moves each `not` into the comparisons (De Morgan's laws hold with two values): this leaves more
@@ -127,6 +152,9 @@ class _Instant(Filter):
             return Bounds(least, self.low - 1, True)
         return None  # there are two ranges, one at each end
 
+    def _names_removed(self) -> bool:
+        return self.field == "revokedAt" and not self.negated
+
 
 @dataclass(frozen=True, slots=True)
 class _Name(Filter):
@@ -148,6 +176,27 @@ class _Id(Filter):
 
     def ids(self) -> frozenset[str] | None:
         return None if self.negated else self.values
+
+
+@dataclass(frozen=True, slots=True)
+class _State(Filter):
+    values: frozenset[str]
+    negated: bool
+
+    def matches(self, pat: PersonalAccessToken) -> bool:
+        return (pat.state in self.values) != self.negated
+
+    def bounds(self, field: str) -> Bounds | None:
+        if field != "revokedAt":
+            return None
+        low, high = _PRESENT[field]
+        states = _STATES - self.values if self.negated else self.values
+        if "revoked" not in states:
+            return Bounds(NEVER, NEVER, len(states) == len(_STATES) - 1)
+        return Bounds(low, high, True) if len(states) == 1 else None
+
+    def _names_removed(self) -> bool:
+        return "revoked" in self.values and not self.negated
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +235,9 @@ class _Join(Filter):
         if self.every:
             return frozenset.intersection(*parts) if parts else None
         return frozenset.union(*parts) if len(parts) == len(all_parts) else None
+
+    def _names_removed(self) -> bool:
+        return any(part._names_removed() for part in self.parts)
 
 
 def parse(text: str) -> Filter:
@@ -308,8 +360,9 @@ class _Parser:
             return _Instant(field, max(low, ms + (operator == "gt")), high, negated)
         if field == "name":
             return _Name(operator, unicodedata.normalize("NFC", self._text(where)), negated)
-        values = [self._text(where)] if operator == "eq" else self._list(where)
-        return _Id(frozenset(values), negated)
+        read = self._text if field == "id" else self._state
+        values = [read(where)] if operator == "eq" else self._list(field, where, read)
+        return (_Id if field == "id" else _State)(frozenset(values), negated)
 
     def _date(self, where: str) -> int:
         # A form decoder turns the + of an offset into a blank, and the date would end there.
@@ -328,14 +381,20 @@ class _Parser:
             raise self._misplaced(where, "a text in double quotes")
         return token.text
 
-    def _list(self, where: str) -> list[str]:
+    def _state(self, where: str) -> str:
+        token = self._take("text", *_STATES)
+        if token is None:
+            raise self._misplaced(where, _either(f'"{state}"' for state in get_args(State)))
+        return token.text
+
+    def _list(self, field: str, where: str, read: Callable[[str], str]) -> list[str]:
         if not self._take("mark", "("):
             raise self._misplaced(where, "'(', texts in double quotes with ',' between them, and ')'")
-        values = [self._text(where)]
+        values = [read(where)]
         while self._take("mark", ","):
-            values.append(self._text(where))
+            values.append(read(where))
         if not self._take("mark", ")"):
-            raise self._misplaced("the list of 'id in' goes on or ends", "',' or ')'")
+            raise self._misplaced(f"the list of '{field} in' goes on or ends", "',' or ')'")
         return values
 
 
@@ -364,7 +423,7 @@ def every(parts: Sequence[Filter]) -> Filter | None:
 
 
 class Sorter(NamedTuple):
-    """A field to sort by: `name`, `created`, `lastUsed`, `expirationDate`; from Python, `id` or `owner`."""
+    """A field to sort by: one of `SORTABLE`, or from Python `id` or `owner`."""
 
     field: str
     descending: bool
@@ -392,9 +451,10 @@ def parse_sorters(text: str) -> tuple[Sorter, ...]:
 
 
 def index_value(pat: PersonalAccessToken, field: str) -> int:
-    """Return the value of `created`, `lastUsed` or `expirationDate` that an index stores.
+    """Return the value of `created`, `lastUsed`, `expirationDate` or `revokedAt` that an index stores.
 
-    It is in ms; 0 stands for never used, and `NEVER` for never expires. Raise `ValueError` for other fields.
+    It is in ms; 0 stands for never used, and `NEVER` for never expires and not removed. Raise `ValueError`
+    for other fields.
     """
     if field == "created":
         return pat.created_ms
@@ -402,13 +462,16 @@ def index_value(pat: PersonalAccessToken, field: str) -> int:
         return 0 if pat.last_used_ms is None else pat.last_used_ms
     if field == "expirationDate":
         return NEVER if pat.expires_ms is None else pat.expires_ms
+    if field == "revokedAt":
+        return NEVER if pat.revoked_ms is None else pat.revoked_ms
     raise ValueError(f"{field} is not an indexed instant")
 
 
 def sort_pats(pats: list[PersonalAccessToken], sorters: Sequence[Sorter]) -> None:
     """Sort PATs in place; the first sorter is the most important one. Names are compared by code point.
 
-    A PAT that was never used sorts as the earliest use, and one that never expires as the latest expiry. PATs
+    A PAT that was never used sorts as the earliest use, and one that never expires as the latest expiry. One
+    that was not removed sorts as the latest removal. PATs
     that are equal by all sorters are sorted by id, ascending even where a sorter descends.
     """
     pats.sort(key=lambda pat: pat.id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntFlag
 from typing import Literal
@@ -210,6 +210,19 @@ class IssuedPat:
     pat: PersonalAccessToken
     secret: str = field(repr=False)
     token: str = field(repr=False)
+
+
+def used(pat: PersonalAccessToken, now: int, used_from: str | None) -> PersonalAccessToken:
+    """Return a PAT after a use at `now` (ms), or `pat` itself if nothing of it needs to be written.
+
+    `used_from` is the address or network of the use; None: not known. It is written with the first use of a
+    UTC day, and once more on that day when it differs.
+    """
+    if use_is_due(pat.last_used_ms, now):
+        return replace(pat, last_used_ms=now, last_used_from=used_from, moved=False)
+    if used_from != pat.last_used_from and not pat.moved:
+        return replace(pat, last_used_from=used_from, moved=True)
+    return pat
 
 
 def use_is_due(last_used_ms: int | None, now: int) -> bool:

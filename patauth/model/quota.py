@@ -23,7 +23,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..errors import ConfigurationError, RateLimited
+from ..errors import ConfigurationError, InvalidRequest, RateLimited
 
 MAX_COUNT = 1_000_000
 MAX_SECONDS = 86_400
@@ -68,6 +68,17 @@ def parse(text: str) -> Quota:
     if match is None:
         raise ConfigurationError("a quota is written COUNT/SECONDS, such as 100/10")
     return Quota(int(match[1]), int(match[2]))
+
+
+def check_quota(given: object) -> Quota:
+    """Return the request quota that a caller gave as a `Quota` or as a text. Raise `InvalidRequest`."""
+    try:
+        found = parse(given) if isinstance(given, str) else given
+    except ConfigurationError as problem:
+        raise InvalidRequest(str(problem), field="request_quota") from None
+    if not isinstance(found, Quota):
+        raise InvalidRequest("give a text such as '100/10' or a patauth.Quota", field="request_quota")
+    return found
 
 
 class Step(NamedTuple):

@@ -3,6 +3,7 @@
     {idn|sp}:{my|managed|all}-personal-access-tokens:{read|manage}
     sp:scopes:all      reads and deletes its holder's own PATs
     oauth:introspect   introspects every access token of the tenant
+    self:rotate        the PAT gives itself a new secret
 
 A right is kept and granted like any other scope. This module alone knows what a right allows.
 """
@@ -15,6 +16,7 @@ from typing import Literal
 
 EVERYTHING = "sp:scopes:all"  # covers the scopes of the catalogue, and nothing else
 INTROSPECT = "oauth:introspect"  # for resource servers
+ROTATE_SELF = "self:rotate"
 
 Reach = Literal["my", "managed", "all"]  # each one includes those before it
 Verb = Literal["read", "delete", "manage"]
@@ -38,7 +40,7 @@ def allows(held: Collection[str], reach: Reach, verb: Verb, catalogue: Collectio
 
 def is_right(scope: str) -> bool:
     """Return whether a scope is a right, which needs no entry in a catalogue."""
-    return scope in (EVERYTHING, INTROSPECT) or _RIGHT.fullmatch(scope) is not None
+    return scope in (EVERYTHING, INTROSPECT, ROTATE_SELF) or _RIGHT.fullmatch(scope) is not None
 
 
 def implies(held: Collection[str], scope: str, catalogue: Collection[str]) -> bool:

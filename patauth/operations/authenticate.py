@@ -13,28 +13,37 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, NoReturn
 
-import msgspec
-
 from ..crypto.hashing import Digest
 from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
-from ..errors import InvalidCredentials, InvalidToken, PatAuthError, StoreUnavailable, expired_token
+from ..errors import (
+    InvalidCredentials,
+    InvalidToken,
+    PatAuthError,
+    RateLimited,
+    StoreUnavailable,
+    expired_token,
+)
 from ..events import Events
-from ..model.address import Address
+from ..model.address import Address, in_detail, is_within
 from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
-from ..model.pat import PersonalAccessToken, use_is_due
+from ..model.pat import PersonalAccessToken
+from ..model.pat_id import PatId
 from ..model.quota import Decision
 from ..settings import Settings
-from ..store.deadline import Deadline
 from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
 from ..store.store import Store
 from ..store.transport.protocol import MemoryFull
-from ..store.verdicts import LIMITED, REFUSED, ROTATED_AWAY, Use, Verdict
-from .conditions import is_usable, require_usable, secret_expiry, token_expiry
+from ..store.verdicts import CONDITIONAL, LIMITED, REFUSED, ROTATED_AWAY, Use, Verdict
+from .conditions import is_usable, meets_conditions, require_usable, secret_expiry, token_expiry
 from .failures import Failures
+from .last_use import LastUse, Proven
 
 _log = logging.getLogger("patauth")
+
+_TRIES = 5  # while a PAT changes after it was judged
+_MOST_MET = 10_000  # PATs with conditions that a process remembers
 
 Paused = Callable[[], AbstractContextManager[None]]  # the time of its block does not count for a deadline
 
@@ -52,23 +61,15 @@ _admission = partial(tuple.__new__, Admission)
 _decision = partial(tuple.__new__, Decision)
 
 
-class Proven(msgspec.Struct, frozen=True):
-    """A PAT whose secret is proven right, as the PAT was at `verdict.now`."""
+class Met(NamedTuple):
+    """The version of a record whose not-before has come, and the networks in it."""
 
-    record: PatRecord
-    slot: SecretSlot
-    tag: bytes
-    verdict: Verdict
-    decision: Decision | None  # None: nothing was charged
-    deadline: Deadline
+    version: bytes
+    networks: tuple[str, ...]
 
-    def __repr__(self) -> str:
-        return f"<Proven {self.record.pat.id}>"
-
-    @property
-    def use_is_due(self) -> bool:
-        """Whether lastUsed must be written."""
-        return use_is_due(self.record.pat.last_used_ms, self.verdict.now)
+    def version_for(self, address: Address) -> bytes:
+        """Return the version, if the PAT may be used from an address; else nothing."""
+        return self.version if is_within(address.known, self.networks) else b""
 
 
 class Hashing:
@@ -88,7 +89,7 @@ class Hashing:
 
 
 class Authenticator:
-    """Checks credentials against the store; safe for many threads."""
+    """Checks credentials against the store; safe for many threads. `last_use` writes the uses of secrets."""
 
     def __init__(
         self, settings: Settings, store: Store, proofs: ProofCache, failures: Failures, events: Events
@@ -101,6 +102,11 @@ class Authenticator:
         self._tenant = settings.tenant
         self._requests = settings.request_quota
         self._exchanges = settings.exchange_quota
+        self._detail = settings.address_detail
+        self.last_use = LastUse(store, events, settings.address_detail)
+        # PATs with conditions that were met, so that the next request tells the store at once. A plain dict,
+        # so that requests of other PATs pay for no lock.
+        self._met: dict[PatId, Met] = {}
         self._warning_ms = 1000 * settings.expiry_warning
 
     def admit(
@@ -114,33 +120,59 @@ class Authenticator:
         if isinstance(credentials, PatCredentials):
             proven = self.prove(credentials, address, "request", ending=ending)
             if proven.decision is not None and proven.use_is_due:
-                self.note_use(proven)
-            principal = _by_secret(proven.record.packed, credentials.method, proven.slot.generation)
+                self.last_use.note(proven)
+            record = proven.record
+            principal = _by_secret(record.packed, credentials.method, proven.slot.generation)
+            if record.pat.networks:
+                principal = _seen_at(principal, address)
             ends_ms = principal.expires_ms
             if ends_ms is not None and ends_ms - proven.verdict.now > self._warning_ms:  # as `to_warn_of`
                 ends_ms = None
             return _admission((principal, proven.decision, ends_ms))
-        at, is_charged = self._store.begin().at, True
-        try:
-            verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, at)
-        except MemoryFull:
-            if not ending:
-                raise
-            verdict = self._verdicts.of_token(credentials.pat_id, credentials.digest, at, ending=True)
-            is_charged = False
+        pat_id, at, is_charged = credentials.pat_id, self._store.begin().at, True
+        met = self._met.get(pat_id)
+        judged = b"" if met is None else met.version_for(address)
+        for _ in range(_TRIES):
+            try:
+                verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged)
+            except MemoryFull:
+                if not ending:
+                    raise
+                verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged, ending=True)
+                is_charged = False
+            if verdict.verdict != CONDITIONAL:
+                break
+            judged = self._judge(pat_id, verdict, address)
+            if not judged:
+                self._refuse_token(credentials, address, verdict.now)
+        else:
+            raise _kept_changing(pat_id)
         if verdict.token is None:  # refused
             self._refuse_token(credentials, address, verdict.now)
         principal, record, access, ends_ms = _by_token(verdict.pat, verdict.token, credentials.digest)
         pat, claims = record.pat, credentials.claims
         if (
             principal.tenant != self._tenant
-            or not is_usable(pat, verdict.now)
+            or not is_usable(pat, verdict.now, address.known)
             or (claims is not None and not agree(claims, pat, access))
         ):
             self._refuse_token(credentials, address, verdict.now)
+        if pat.networks:
+            principal = _seen_at(principal, address)
         if ends_ms is not None and ends_ms - verdict.now > self._warning_ms:  # as `to_warn_of`
             ends_ms = None
-        return _admission((principal, self._within(verdict, record) if is_charged else None, ends_ms))
+        decision = self._within(verdict, record, address) if is_charged else None
+        return _admission((principal, decision, ends_ms))
+
+    def _judge(self, pat_id: PatId, verdict: Verdict, address: Address) -> bytes:
+        """Return the version of a record by which a PAT may be used now and from there; else nothing."""
+        record = unpack(verdict.pat)
+        if not meets_conditions(record.pat, verdict.now, address.known):
+            return b""
+        if len(self._met) >= _MOST_MET:
+            self._met.clear()  # each one costs a second round trip, once
+        self._met[pat_id] = Met(record.version, record.pat.networks)
+        return record.version
 
     def to_warn_of(self, proven: Proven) -> int | None:
         """Return when a secret expires (ms), if that is within `expiry_warning`."""
@@ -152,20 +184,31 @@ class Authenticator:
     ) -> Proven:
         """Check an id and secret, and charge the quota of `use`. `ending` is that of `admit`.
 
-        Only the holder of a PAT's secret learns what is wrong with the PAT. Raise `InvalidCredentials`,
-        `RateLimited`, `Overloaded`, `StoreUnavailable`.
+        Only the holder of a PAT's secret learns what is wrong with the PAT. If the PAT may not be used yet,
+        or not from there, the address is charged and not the PAT. Raise `InvalidCredentials`, `RateLimited`,
+        `Overloaded`, `StoreUnavailable`.
         """
         store, pat_id = self._store, credentials.pat_id
         deadline = store.begin()
         ring = store.known_keyring or store.for_request(deadline).settle_key()
         tag = ring.secret_tag(pat_id, credentials.secret)
-        try:
-            verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use)
-        except MemoryFull:
-            if not ending:
-                raise
-            use = "ending"
-            verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use)
+        met = self._met.get(pat_id)
+        judged = b"" if met is None else met.version_for(address)
+        for _ in range(_TRIES):
+            try:
+                verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use, judged)
+            except MemoryFull:
+                if not ending:
+                    raise
+                use = "ending"
+                verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use, judged)
+            if verdict.verdict != CONDITIONAL:
+                break
+            judged = self._judge(pat_id, verdict, address)
+            if not judged:
+                break
+        else:
+            raise _kept_changing(pat_id)
         if verdict.verdict == REFUSED:
             self._refuse(credentials, address)
         record = unpack(verdict.pat)
@@ -173,8 +216,10 @@ class Authenticator:
             self._refuse(credentials, address)
         if verdict.verdict == ROTATED_AWAY:
             self._refuse_reused(credentials, address, record.pat.owner.id)
-        decision = None if use == "ending" else self._within(verdict, record, use)
         hashing = Hashing(deadline.paused)
+        if verdict.verdict == CONDITIONAL:
+            self._refuse_unmet(credentials, address, record, tag, verdict.now, hashing)
+        decision = None if use == "ending" else self._within(verdict, record, address, use)
         slot = self.check_secret(credentials, address, record, tag, verdict.now, hashing)
         while hashing.happened and use != "exchange":  # lua/issue.lua looks again at the end of an exchange
             # Meanwhile the PAT may have ended, and that may be known.
@@ -186,7 +231,8 @@ class Authenticator:
         if self._proofs.is_due(slot.digest):
             with deadline.paused():
                 self._rehash(credentials, slot)
-        return Proven(record, slot, tag, verdict, decision, deadline)
+        used_from = in_detail(address.known, self._detail)
+        return Proven(record, slot, tag, verdict, decision, deadline, used_from)
 
     def check_secret(
         self,
@@ -200,13 +246,14 @@ class Authenticator:
         """Return the slot of `record` that the secret matches.
 
         `hashing` says whether a hash was waited for. Raise `InvalidCredentials` unless the hash is
-        right and the PAT may be used at `now` (ms).
+        right and the PAT may be used at `now` (ms) from the address.
         """
         slot = self._check_hash(credentials, address, record, tag, now, hashing)
         try:
-            require_usable(record.pat, now)
+            require_usable(record.pat, now, address.known)
         except InvalidCredentials as refusal:
-            self._events.refused(refusal.state or "invalid", address.charged, credentials.pat_id)
+            pat = record.pat
+            self._events.refused(refusal.state or "invalid", address.charged, pat.id, pat.owner.id)
             raise
         return slot
 
@@ -242,8 +289,8 @@ class Authenticator:
 
         It charges only the failure quota, and does not count as a use.
 
-        `usable`: refuse a PAT that is expired or disabled. Raise `InvalidCredentials`, `RateLimited`,
-        `Overloaded`, `StoreUnavailable`.
+        `usable`: refuse a PAT that may not be used now, or not from the address. Raise `InvalidCredentials`,
+        `RateLimited`, `Overloaded`, `StoreUnavailable`.
         """
         tag = store.keyring.secret_tag(credentials.pat_id, credentials.secret)
         proven: Digest | None = None
@@ -260,21 +307,16 @@ class Authenticator:
                 return record, slot.generation
             proven = slot.digest
 
-    def note_use(self, proven: Proven) -> None:
-        """Write lastUsed, within a deadline of its own. Log a failure, and go on."""
-        pat_id = proven.record.pat_id
-        try:
-            self._store.for_request().pats.touch(pat_id, proven.verdict.now)
-        except PatAuthError as problem:
-            _log.warning("lastUsed of PAT %s not written: %s", pat_id, problem.detail or problem)
-
-    def _within(self, verdict: Verdict, record: PatRecord, use: Use = "request") -> Decision:
+    def _within(
+        self, verdict: Verdict, record: PatRecord, address: Address, use: Use = "request"
+    ) -> Decision:
         name, quota = "requests", record.pat.request_quota or self._requests
         if use == "exchange":
             name, quota = "exchanges", self._exchanges
         if verdict.verdict != LIMITED:
             return _decision((True, name, quota, verdict.micros, 0))
-        raise Decision(False, name, quota, 0, verdict.micros).refusal()
+        refusal, pat = Decision(False, name, quota, 0, verdict.micros).refusal(), record.pat
+        raise self._events.limited(refusal, patId=pat.id, ownerId=pat.owner.id, address=address.charged)
 
     def _rehash(self, credentials: PatCredentials, slot: SecretSlot) -> None:
         """Hash a right secret with the current profile and pepper. Log a failure, and go on.
@@ -293,20 +335,41 @@ class Authenticator:
 
     def _refuse(self, credentials: PatCredentials, address: Address) -> NoReturn:
         """Refuse credentials that are unknown or wrong."""
-        self._events.refused("invalid", address.charged, credentials.pat_id)
-        self._turn_away(address)
+        refusal, pat_id = self._refusal(address), credentials.pat_id
+        if isinstance(refusal, RateLimited):
+            raise self._events.limited(refusal, patId=pat_id, address=address.charged)
+        self._events.refused("invalid", address.charged, pat_id)
+        raise refusal
+
+    def _refuse_unmet(
+        self,
+        credentials: PatCredentials,
+        address: Address,
+        record: PatRecord,
+        tag: bytes,
+        now: int,
+        hashing: Hashing,
+    ) -> NoReturn:
+        """Refuse a PAT that may not be used yet, or not from there. Only who has its secret is told."""
+        try:
+            self.check_secret(credentials, address, record, tag, now, hashing)
+        except InvalidCredentials as refusal:
+            if refusal.state is not None:  # else the address is charged already
+                over = self._refusal(address)
+                if isinstance(over, RateLimited):
+                    raise over from None
+            raise
+        raise StoreUnavailable(detail=f"PAT {record.pat.id} is conditional, and its conditions are met")
 
     def _refuse_reused(self, credentials: PatCredentials, address: Address, owner_id: str) -> NoReturn:
         """Refuse a secret that was rotated away. Only the event tells it from an unknown one."""
         self._events.reused(address.charged, credentials.pat_id, owner_id)
-        self._turn_away(address)
+        raise self._refusal(address)
 
-    def _turn_away(self, address: Address) -> NoReturn:
-        """Raise the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""
+    def _refusal(self, address: Address) -> InvalidCredentials | RateLimited:
+        """Return the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""
         decision = self._failures.charge(address.charged)
-        if decision is not None and not decision.allowed:
-            raise decision.refusal()
-        raise InvalidCredentials
+        return InvalidCredentials() if decision is None or decision.allowed else decision.refusal()
 
     def _refuse_token(self, token: AccessToken, address: Address, now: int) -> NoReturn:
         self._events.refused("access token", address.charged, token.pat_id)
@@ -326,6 +389,16 @@ def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
         and claims.scope == token.scopes
         and claims.expires == token.expires_ms // 1000
     )
+
+
+def _kept_changing(pat_id: PatId) -> StoreUnavailable:
+    return StoreUnavailable(detail=f"PAT {pat_id} kept changing")
+
+
+def _seen_at(principal: Principal, address: Address) -> Principal:
+    """Return a principal who is judged again by this address when they change something."""
+    credential = principal.credential
+    return replace(principal, credential=credential and replace(credential, address=address.known))
 
 
 # The bytes of a record determine the principal completely, and they change seldom.

@@ -3,33 +3,51 @@
 A new condition belongs here. Every use asks one of these functions: a secret `require_usable`, an access
 token, the caller's own PAT and introspection `is_usable`. The store's scripts also check what they can, so
 that a PAT that has ended charges no quota: `active` and `current` in store/lua/prelude.lua, and the same
-inline in authenticate.lua, which runs on each request.
+inline in authenticate.lua, which runs on each request. For a record with conditions that no script can read,
+authenticate.lua asks for the judgement of `meets_conditions` first, and charges nothing.
 """
 
 from __future__ import annotations
 
-from ..errors import InvalidCredentials, InvalidRequest
+from ..errors import InvalidCredentials, InvalidRequest, Refusal
+from ..model.address import is_within
 from ..model.pat import PersonalAccessToken
 from ..store.record import PatRecord, TokenRecord
 
-_WORDS = {"expired": "has expired", "disabled": "is disabled", "not_yet": "may not be used yet"}
+_WORDS = {
+    "expired": "has expired",
+    "disabled": "is disabled",
+    "not_yet": "may not be used yet",
+    "outside": "may not be used from this address",
+}
 
 
-def is_usable(pat: PersonalAccessToken, now: int) -> bool:
-    """Return whether a PAT, or an access token that came from it, may be used at `now` (ms)."""
-    return pat.state_at(now) == "active"
+def is_usable(pat: PersonalAccessToken, now: int, address: str | None) -> bool:
+    """Return whether a PAT, or an access token that came from it, may be used at `now` (ms).
+
+    `address` is where the client is known to be; None: not known, which is outside of all networks.
+    """
+    return pat.state_at(now) == "active" and (not pat.networks or is_within(address, pat.networks))
 
 
-def require_usable(pat: PersonalAccessToken, now: int) -> None:
-    """Raise `InvalidCredentials` unless a PAT may be used at `now` (ms).
+def meets_conditions(pat: PersonalAccessToken, now: int, address: str | None) -> bool:
+    """Return whether what no script of the store can judge allows the use of a PAT: not-before, networks."""
+    begins_ms = pat.not_before_ms
+    return (begins_ms is None or now >= begins_ms) and is_within(address, pat.networks)
+
+
+def require_usable(pat: PersonalAccessToken, now: int, address: str | None) -> None:
+    """Raise `InvalidCredentials` unless a PAT may be used at `now` (ms) from an address.
 
     The error says why, so it is only for a caller who has shown the PAT's secret.
     """
     state = pat.state_at(now)
+    if state == "active" and (not pat.networks or is_within(address, pat.networks)):
+        return
     if state == "revoked":  # it answers as one that is unknown
         raise InvalidCredentials
-    if state != "active":
-        raise InvalidCredentials(f"the personal access token {_WORDS[state]}", state=state)
+    why: Refusal = "outside" if state == "active" else state
+    raise InvalidCredentials(f"the personal access token {_WORDS[why]}", state=why)
 
 
 def require_changeable(pat: PersonalAccessToken, now: int) -> None:
@@ -38,15 +56,15 @@ def require_changeable(pat: PersonalAccessToken, now: int) -> None:
         raise InvalidRequest("this personal access token has expired; it can only be read or deleted")
 
 
-def is_token_usable(record: PatRecord, token: TokenRecord, now: int) -> bool:
-    """Return whether an access token may be used at `now` (ms).
+def is_token_usable(record: PatRecord, token: TokenRecord, now: int, address: str | None) -> bool:
+    """Return whether an access token may be used at `now` (ms) from an address.
 
     The token, its PAT and the secret that it came from must all be valid.
     """
     return (
         token.pat_id == record.pat.id
         and now < token.expires_ms
-        and is_usable(record.pat, now)
+        and is_usable(record.pat, now, address)
         and record.passes(token.generation, now)
     )
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..errors import ConfigurationError, InvalidRequest, StoreUnavailable
+from ..errors import InvalidRequest, StoreUnavailable
 from ..events import Facts
-from ..model import quota
+from ..model.address import check_networks
 from ..model.caller import subject_of
-from ..model.expiry import Expiry, require_acknowledged
+from ..model.expiry import Expiry, require_acknowledged, settle_begin
 from ..model.owner_types import DEFAULT_OWNER_TYPE
-from ..model.pat import IssuedPat, Owner, PersonalAccessToken, check_id, check_name
+from ..model.pat import IssuedPat, Owner, PersonalAccessToken, check_description, check_id, check_name
 from ..model.pat_id import PatId
-from ..model.quota import Decision, Quota
+from ..model.quota import Decision, Quota, check_quota
 from ..model.scopes import check_known, check_some, known_of
 from ..settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
 from ..store.asking import Outcome, Window
@@ -36,8 +36,11 @@ class NewPat:
     scope: Iterable[str] | None  # None: the maker's own scopes
     expiry: Expiry
     access_token_ttl: int | None = None  # seconds; None: the setting
-    request_quota: Quota | str | None = None  # None: the setting
+    request_quota: Quota | str | None = None  # None: the maker's own, or the setting
     never_acknowledged: bool = False  # required for a PAT that never expires
+    description: str | None = None
+    networks: Iterable[str] | None = None  # where it may be used; empty: everywhere; None: as the maker's
+    not_before_ms: int | None = None  # None, and an instant that has come: at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class _Checked:
     name: str | Callable[[str], str]
     scopes: tuple[str, ...] | None
     quota: Quota | None
+    description: str | None
+    networks: tuple[str, ...] | None
 
     def require_right(self, actor: Actor) -> None:
         """Raise `Forbidden` unless the maker may make it."""
@@ -93,7 +98,10 @@ def _check(actor: Actor, new: NewPat) -> _Checked:
     scopes = None if new.scope is None else check_some(new.scope)
     check_known(scopes or (), settings.scopes)
     _check_ttl(new.access_token_ttl)
-    return _Checked(new, owner, is_own, name, scopes, _quota(new.request_quota))
+    description = None if new.description is None else check_description(new.description)
+    networks = None if new.networks is None else check_networks(new.networks)
+    quota = None if new.request_quota is None else check_quota(new.request_quota)
+    return _Checked(new, owner, is_own, name, scopes, quota, description, networks)
 
 
 def _owner_of(actor: Actor, owner: Owner | str | None) -> tuple[Owner, bool]:
@@ -142,16 +150,6 @@ def _check_ttl(seconds: int | None) -> None:
         )
 
 
-def _quota(given: Quota | str | None) -> Quota | None:
-    try:
-        found = quota.parse(given) if isinstance(given, str) else given
-    except ConfigurationError as problem:
-        raise InvalidRequest(str(problem), field="request_quota") from None
-    if found is not None and not isinstance(found, Quota):
-        raise InvalidRequest("give a text such as '100/10' or a patauth.Quota", field="request_quota")
-    return found
-
-
 # -- decision and write --------------------------------------------------------------------------------------
 
 
@@ -179,7 +177,8 @@ def _charge(actor: Actor) -> None:
     tag = actor.store.keyring.owner_tag(tenant, owner_id)
     charge = actor.store.for_tenant(tenant).owners.charge_creation(owner_id, tag, quota)
     if not charge.allowed:
-        raise Decision(False, "creations", quota, 0, charge.micros).refusal()
+        refusal = Decision(False, "creations", quota, 0, charge.micros).refusal()
+        raise actor.events.limited(refusal, ownerId=owner_id, **actor.facts)
 
 
 def _room(actor: Actor) -> Room:
@@ -201,7 +200,7 @@ def _write(
         return [{"scope": list(pat.scope), **facts}] if outcome in ("made", None) else []
 
     # Nobody will ever see the secret of a PAT that may exist in spite of an error.
-    outcome = recorded(actor, "pat.create", write, facts_of, undo=lambda store: store.pats.delete(pat))
+    outcome = recorded(actor, "pat.created", write, facts_of, undo=lambda store: store.pats.delete(pat))
     refuse(actor, outcome)
     return outcome, pat
 
@@ -218,8 +217,11 @@ def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> _Decided:
         scopes = check_some(known_of(limit.own, settings.scopes))
     limit.require(scopes)
     limit.require_quota(asked.quota)
+    networks = limit.networks if asked.networks is None else asked.networks
+    limit.require_networks(networks)
     expires_ms = new.expiry.settle(now, created=now, longest=settings.max_lifetime, ceiling=limit.expires_ms)
     require_acknowledged(expires_ms, new.never_acknowledged)
+    not_before_ms = settle_begin(new.not_before_ms, now, expires_ms)
     pat = PersonalAccessToken(
         id=str(pat_id),
         name=check_name(asked.name(pat_id)) if callable(asked.name) else asked.name,
@@ -233,6 +235,10 @@ def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> _Decided:
         access_token_ttl=new.access_token_ttl,
         request_quota=limit.request_quota if asked.quota is None else asked.quota,
         never_acknowledged=new.never_acknowledged,
+        description=asked.description,
+        networks=networks,
+        not_before_ms=not_before_ms,
+        made_by=actor.requester,
         read_ms=now,
     )
     return _Decided(judged, pat, pats.window(now, pat_id.tag, judged.credential), removing)

@@ -43,7 +43,7 @@ def set_disabled(actor: Actor, pat_id: str, *, disabled: bool) -> PersonalAccess
             facts = {"patId": found.pat.id, "ownerId": found.pat.owner.id, **judged.facts}
             return [facts] if outcome in ("made", None) else []
 
-        return recorded(judged, "pat.disable" if disabled else "pat.enable", put, facts_of)
+        return recorded(judged, "pat.disabled" if disabled else "pat.enabled", put, facts_of)
 
     return compare_and_set(actor, [found.pat_id], decide, write)[0]
 

@@ -12,14 +12,16 @@ from ..errors import InvalidCredentials, RateLimited, StoreUnavailable
 from ..events import Events
 from ..model.address import Address
 from ..model.credentials import Format, PatCredentials
+from ..model.pat import PersonalAccessToken
 from ..model.quota import Decision
 from ..model.scopes import check, narrow, parse
 from ..settings import Settings
 from ..store.record import PatRecord, TokenRecord
 from ..store.store import Store
 from ..store.tokens import Full
-from .authenticate import Authenticator, Hashing, Proven
+from .authenticate import Authenticator, Hashing
 from .conditions import secret_expiry
+from .last_use import Proven
 
 if TYPE_CHECKING:
     from ..jwt.issuer import SignedTokens
@@ -82,9 +84,10 @@ class Exchanger:
             if issued == "issued":
                 break
             if isinstance(issued, Full):
-                raise self._too_many(issued, lifetime)
+                raise self._too_many(issued, lifetime, proven.record.pat, address)
             if not isinstance(issued, PatRecord):
-                self._events.refused("revoked", address.charged, token.pat_id)
+                owner_id = proven.record.pat.owner.id
+                self._events.refused("revoked", address.charged, token.pat_id, owner_id)
                 raise InvalidCredentials
             slot = self._authenticator.check_secret(
                 credentials,
@@ -98,11 +101,12 @@ class Exchanger:
         else:
             raise StoreUnavailable(detail=f"PAT {credentials.pat_id} kept changing")
         if proven.use_is_due:
-            self._authenticator.note_use(proven)
+            self._authenticator.last_use.note(proven)
         seconds = (token.expires_ms - proven.verdict.now) // 1000
         self._events.emit(
-            "token.exchange",
+            "token.issued",
             patId=token.pat_id,
+            ownerId=proven.record.pat.owner.id,
             scope=list(token.scopes),
             expiresIn=seconds,
             address=address.charged,
@@ -126,9 +130,10 @@ class Exchanger:
         at_once = quota.count + lifetime * quota.count // quota.seconds
         return None if at_once <= most else most
 
-    def _too_many(self, full: Full, lifetime: int) -> RateLimited:
+    def _too_many(self, full: Full, lifetime: int, pat: PersonalAccessToken, address: Address) -> RateLimited:
         most = self._settings.max_tokens_per_secret
-        return RateLimited(-(-full.ms // 1000) or 1, quota="tokens", count=most, seconds=lifetime)
+        refusal = RateLimited(-(-full.ms // 1000) or 1, quota="tokens", count=most, seconds=lifetime)
+        return self._events.limited(refusal, patId=pat.id, ownerId=pat.owner.id, address=address.charged)
 
     def _token(self, proven: Proven, requested: tuple[str, ...], lifetime: int) -> TokenRecord:
         record, generation, settings = proven.record, proven.slot.generation, self._settings

@@ -10,24 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from ipaddress import IPv6Address
 
 from cachetools import LRUCache
 
-from ..model.address import read_address
+from ..model.address import client_network
 from ..model.quota import SECOND, Decision, Quota, admit
-
-
-def client_network(address: str | None) -> str | None:
-    """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
-
-    One customer has at least a /64 of addresses (RFC 6177 §2, RFC 4291 §2.5.4). An IPv4-mapped address counts
-    as its IPv4 address. All spellings of an address give the same text. None stands for what is no address.
-    """
-    host = read_address(address)
-    if isinstance(host, IPv6Address):
-        return f"{IPv6Address(int(host) >> 64 << 64)}/64"
-    return None if host is None else str(host)
 
 
 class Failures:

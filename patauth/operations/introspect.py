@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import Forbidden, InvalidCredentials, NotFound
 from ..events import Facts
-from ..model.address import UNKNOWN, Address
+from ..model.address import Address
 from ..model.caller import Method
 from ..model.credentials import AccessToken, PatCredentials
 from ..model.pat import Owner, PersonalAccessToken
@@ -37,6 +37,7 @@ class Introspection:
     tenant: str | None = None
     method: Method | None = None  # the method of a caller with this token: "pat" or "access_token"
     expires_ms: int | None = None  # None, if it is active: never
+    not_before_ms: int | None = None  # None: its PAT has none
     audience: tuple[str, ...] = ()  # this and what follows: of a signed token
     issued_ms: int | None = None
     jti: str | None = field(default=None, repr=False)
@@ -55,6 +56,8 @@ class Introspection:
         }
         if self.expires_ms is not None:
             found["exp"] = self.expires_ms // 1000
+        if self.not_before_ms is not None:
+            found["nbf"] = self.not_before_ms // 1000
         if issuer is not None:
             found["iss"] = issuer
         if self.audience:
@@ -70,37 +73,45 @@ INACTIVE = Introspection(active=False)
 
 
 def introspect(
-    actor: Actor, authenticator: Authenticator, token: AccessToken | PatCredentials, address: Address
+    actor: Actor,
+    authenticator: Authenticator,
+    token: AccessToken | PatCredentials,
+    address: Address,
+    client_address: str | None,
 ) -> Introspection:
     """Return what a token is worth. It charges no quota of the PAT, and does not count as a use.
 
-    A PAT token with a wrong secret counts as refused credentials, from `address` unless a resource server
-    asks. Raise `RateLimited`, `Overloaded`.
+    `client_address` is where the token was used, by the caller's word; None is outside of all networks. A PAT
+    token with a wrong secret counts as refused credentials, from `address` unless a resource server asks.
+    Raise `RateLimited`, `Overloaded`.
     """
     if isinstance(token, AccessToken):
-        return _of_access_token(actor, token)
+        return _of_access_token(actor, token, client_address)
+    charged = address.charged
     if actor.by is not None and actor.holds(INTROSPECT):
-        address = UNKNOWN  # somebody else has sent it the token, from an address that is not known here
+        charged = None  # somebody else has sent it the token, from an address that is not known here
     try:
-        record, generation = authenticator.look(actor.store, token, address)
+        record, generation = authenticator.look(actor.store, token, Address(charged, client_address))
     except InvalidCredentials:
         return INACTIVE
     pat, expires_ms = record.pat, secret_expiry(record, generation)
     if not _may_look(actor, pat):
         return INACTIVE
-    return Introspection(True, pat.scope, pat.id, pat.owner, pat.tenant, "pat", expires_ms)
+    return Introspection(True, pat.scope, pat.id, pat.owner, pat.tenant, "pat", expires_ms, pat.not_before_ms)
 
 
-def _of_access_token(actor: Actor, token: AccessToken) -> Introspection:
+def _of_access_token(actor: Actor, token: AccessToken, client_address: str | None) -> Introspection:
     found = find_access_token(actor, token)
     if found is None:
         return INACTIVE
     record, access = found
     pat = record.pat
-    if not is_token_usable(record, access, pat.read_ms) or not _may_look(actor, pat):
+    if not is_token_usable(record, access, pat.read_ms, client_address) or not _may_look(actor, pat):
         return INACTIVE
     expires_ms, claims = token_expiry(record, access), token.claims
-    known = Introspection(True, access.scopes, pat.id, pat.owner, pat.tenant, "access_token", expires_ms)
+    known = Introspection(
+        True, access.scopes, pat.id, pat.owner, pat.tenant, "access_token", expires_ms, pat.not_before_ms
+    )
     if claims is None:
         return known
     return replace(known, audience=claims.audience, issued_ms=claims.issued * 1000, jti=claims.jti)
@@ -176,9 +187,11 @@ def revoke_access_token(actor: Actor, token: AccessToken) -> bool:
     def put() -> Outcome:
         return store.tokens.delete(access, token.digest, judged.credential)
 
-    def facts_of(outcome: Outcome | None) -> list[Facts]:
-        return [{"patId": token.pat_id, **actor.facts}] if outcome in ("made", None) else []
+    facts: Facts = {"patId": token.pat_id, "ownerId": found[0].pat.owner.id, **actor.facts}
 
-    outcome = recorded(actor, "token.revoke", put, facts_of)
+    def facts_of(outcome: Outcome | None) -> list[Facts]:
+        return [facts] if outcome in ("made", None) else []
+
+    outcome = recorded(actor, "token.revoked", put, facts_of)
     refuse(actor, outcome)
     return outcome == "made"

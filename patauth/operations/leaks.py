@@ -22,7 +22,7 @@ from ..model.leaks import Leak
 from ..model.pat_id import PatId
 from ..store.record import PatRecord
 from .introspect import find_access_token, revoke_access_token
-from .lifecycle import delete, delete_shown
+from .lifecycle import checked_reason, delete, delete_shown
 from .permissions import Actor
 
 # "not ours" has no target.
@@ -47,10 +47,15 @@ class Finding:
 
 
 class LeakReport:
-    """Looks up leaks on behalf of `actor`, which is the host application. Raise `StoreUnavailable`."""
+    """Looks up leaks on behalf of `actor`, which is the host application. Raise `StoreUnavailable`.
 
-    def __init__(self, actor: Actor) -> None:
+    `reason` is kept with each PAT that ends. Raise `InvalidRequest` for one that is no text for people of
+    1-256 code points.
+    """
+
+    def __init__(self, actor: Actor, reason: str) -> None:
         self._actor = actor
+        self._reason = checked_reason(reason)
         self._store = actor.store.without_deadline()
         self._known: set[object] = set()
         self._records: dict[PatId, PatRecord] = {}  # of the PATs that the report names
@@ -95,9 +100,9 @@ class LeakReport:
         assert finding.pat_id is not None
         try:
             if finding.generation is None:
-                delete(actor, finding.pat_id)
+                delete(actor, finding.pat_id, self._reason)
             else:
-                delete_shown(actor, finding.pat_id, finding.generation)
+                delete_shown(actor, finding.pat_id, finding.generation, self._reason)
         except NotFound:
             return False
         return True

@@ -7,33 +7,44 @@ from collections.abc import Callable
 from ..errors import Forbidden, NotFound, StoreUnavailable
 from ..events import Facts
 from ..model.caller import Principal
-from ..model.pat import PersonalAccessToken
+from ..model.pat import PersonalAccessToken, check_description
 from ..model.pat_id import PatId
 from ..store.asking import ALWAYS, Outcome, Window
 from ..store.record import PatRecord
+from ..store.removed import Removal
 from .permissions import Actor
 from .writes import recorded, refuse
 
 _TRIES = 100  # while the PAT that calls changes; the deadline ends them earlier
 
 
-def get(actor: Actor, pat_id: str) -> PersonalAccessToken:
-    """Return one PAT; an expired one too, within its retention. Raise `NotFound`, `Forbidden`."""
+def get(actor: Actor, pat_id: str, *, removed: bool = False) -> PersonalAccessToken:
+    """Return one PAT; an expired one too, within its retention. Raise `NotFound`, `Forbidden`.
+
+    `removed`: also one that was removed, within its retention.
+    """
     actor.require_own("read")
-    return actor.find("read", pat_id).pat
+    try:
+        return actor.find("read", pat_id).pat
+    except NotFound:
+        if not removed:
+            raise
+        return actor.find_removed(pat_id).pat
 
 
 def get_self(actor: Actor) -> PersonalAccessToken:
     """Return the PAT that calls; this needs no right. Raise `NotFound` if no PAT calls."""
-    return actor.as_host().find("read", _own_id(actor)).pat
+    return actor.as_host().find("read", own_id(actor)).pat
 
 
-def delete(actor: Actor, pat_id: str) -> None:
-    """Remove a PAT, and its access tokens with it. Raise `NotFound`, `Forbidden`.
+def delete(actor: Actor, pat_id: str, reason: str | None = None) -> None:
+    """Remove a PAT, and its access tokens with it. What is known of it is kept for its retention.
 
-    Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat.
+    Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat. Raise `NotFound`,
+    `Forbidden`, and `InvalidRequest` for a reason that is no text for people of 1-256 code points.
     """
     actor.require_own("delete")
+    reason = checked_reason(reason)
 
     def check(judged: Actor, record: PatRecord | None) -> PatRecord:
         judged.require_own("delete")
@@ -42,26 +53,33 @@ def delete(actor: Actor, pat_id: str) -> None:
     known = PatId.read(pat_id)
     if known is None:
         raise NotFound
-    _delete(actor, known, check)
+    _delete(actor, known, check, reason)
 
 
-def delete_self(actor: Actor) -> None:
+def checked_reason(reason: str | None) -> str | None:
+    """Return the reason of a removal as a record has it. Raise `InvalidRequest`."""
+    return None if reason is None else check_description(reason, "reason")
+
+
+def delete_self(actor: Actor, reason: str | None = None) -> None:
     """Remove the PAT that calls; this needs no right. Durable and repeatable like `delete`.
 
-    Raise `NotFound`, and `Forbidden` for an access token, which ends itself alone.
+    Raise `NotFound`, `Forbidden` for an access token, which ends itself alone, and `InvalidRequest` as
+    `delete` does.
     """
-    pat_id = _own_id(actor)
+    pat_id = own_id(actor)
     if actor.calls_by_access_token:
         raise Forbidden("an access token does not end its PAT; send the PAT's own secret or token")
-    _delete(actor, pat_id, _check_nothing, previous=True)
+    _delete(actor, pat_id, _check_nothing, checked_reason(reason), previous=True)
 
 
-def delete_shown(actor: Actor, pat_id: PatId, generation: int) -> None:
+def delete_shown(actor: Actor, pat_id: PatId, generation: int, reason: str | None = None) -> None:
     """Remove a PAT whose secret the caller has shown. Durable and repeatable like `delete`.
 
-    `generation` is that of the secret. Raise `NotFound`, also if the secret was rotated away meanwhile.
+    `generation` is that of the secret, `reason` was checked. Raise `NotFound`, also if the secret was rotated
+    away meanwhile.
     """
-    _delete(actor, pat_id, _check_nothing, previous=True, shown=generation)
+    _delete(actor, pat_id, _check_nothing, reason, previous=True, shown=generation)
 
 
 def _check_nothing(judged: Actor, record: PatRecord | None) -> PatRecord:
@@ -73,6 +91,7 @@ def _delete(
     actor: Actor,
     pat_id: PatId,
     check: Callable[[Actor, PatRecord | None], PatRecord],
+    reason: str | None,
     *,
     previous: bool = False,
     shown: int | None = None,
@@ -91,7 +110,7 @@ def _delete(
         actor.store.settle_known_key()
         # A removal that comes late is wanted all the same, unless nobody judges the caller then.
         window = pats.window(now, pat_id.tag, judged.credential) if far else ALWAYS
-        outcome = _remove(judged, found.pat, window, shown)
+        outcome = _remove(judged, found.pat, window, shown, reason)
         refuse(actor, outcome)
         if outcome == "made":
             actor.store.tokens.forget(pat_id, [secret.generation for secret in found.secrets])
@@ -103,8 +122,12 @@ def _delete(
     raise StoreUnavailable(detail=f"the PAT that calls for the removal of {pat_id} kept changing")
 
 
-def _remove(judged: Actor, pat: PersonalAccessToken, window: Window, shown: int | None) -> Outcome:
+def _remove(
+    judged: Actor, pat: PersonalAccessToken, window: Window, shown: int | None, reason: str | None
+) -> Outcome:
     pats, by = judged.store.pats, judged.credential
+    by_owner = judged.by is not None and judged.owns(pat)
+    removal = Removal(judged.requester, reason, judged.settings.max_kept_per_owner, by_owner)
     facts = {"patId": pat.id, "ownerId": pat.owner.id, **judged.facts}
 
     def facts_of(outcome: Outcome | None) -> list[Facts]:
@@ -112,12 +135,13 @@ def _remove(judged: Actor, pat: PersonalAccessToken, window: Window, shown: int 
         return [facts] if outcome in ("made", None) else []
 
     def put() -> Outcome:
-        return pats.delete(pat, window=window, by=by, shown=shown)
+        return pats.delete(pat, window=window, by=by, shown=shown, removal=removal)
 
-    return recorded(judged, "pat.delete", put, facts_of)
+    return recorded(judged, "pat.revoked", put, facts_of)
 
 
-def _own_id(actor: Actor) -> PatId:
+def own_id(actor: Actor) -> PatId:
+    """Return the id of the PAT that calls. Raise `NotFound` if no PAT calls."""
     if not isinstance(actor.by, Principal):
         raise NotFound("no personal access token was presented")
     return PatId(actor.by.pat_id)

@@ -19,14 +19,14 @@ from ..model.pat_id import PatId
 from ..settings import Settings
 from ..store.record import PatRecord
 from ..store.store import Store
-from ..store.tenant_index import Index, Piece
+from ..store.tenant_index import Index, Piece, TenantList
 from .permissions import Actor
 
 MOST = 10_000  # PATs that one listing reads
 _PIECE = 500  # PATs that one call of the store reads
 _TRIES = 5  # how often a page is read while PATs on it change
 _BEYOND = 2**31  # no store has so many PATs, and scripts can count to this number
-_INDEXES: tuple[Index, ...] = ("lastUsed", "expirationDate", "created")
+_BEST: tuple[Index, ...] = ("lastUsed", "expirationDate", "created", "revokedAt")  # of several that suit
 
 
 class Listing(list[PersonalAccessToken]):
@@ -60,6 +60,11 @@ class _Query:
     def whole(self) -> bool:
         """Whether all matching PATs are counted, to return their number or to refuse too many."""
         return self.count or self.limit is None or self.limit > MOST
+
+    @property
+    def is_of_removed(self) -> bool:
+        """Whether removed PATs are wanted. Raise `InvalidRequest` for these and others together."""
+        return self.filter is not None and self.filter.is_of_removed
 
     @property
     def is_in_order(self) -> bool:
@@ -103,7 +108,7 @@ def list_pats(
     )
     # A page has one deadline. A listing of all PATs takes longer, and has one deadline for each piece.
     store = actor.store.without_deadline() if limit is None else actor.store
-    lister = _Lister(actor.settings, store)
+    lister = _Lister(actor.settings, store, query.is_of_removed)
     return lister.of_tenant(query) if owner_id is None else lister.of_owner(owner_id, query)
 
 
@@ -120,9 +125,12 @@ def now(actor: Actor) -> int:
 class _Lister:
     """Reads the PATs of one query; the rights of the caller are checked before."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, is_of_removed: bool) -> None:
         self._store = store
         self._tenant = settings.tenant
+        self._is_of_removed = is_of_removed
+        self._index: TenantList = store.removed if is_of_removed else store.tenant_index
+        self._indexes = [index for index in _BEST if index in self._index.indexes]
         self._unborn: set[PatId] = set()  # entries without a record that stay; they are left out
 
     def of_owner(self, owner_id: str, query: _Query) -> Listing:
@@ -133,6 +141,8 @@ class _Lister:
         tag = self._store.keyring.owner_tag(self._tenant, owner_id)
         if query.is_in_order and query.limit is not None and query.limit <= _PIECE:
             return self._page_of_owner(owner_id, tag, query.offset, query.limit, query.count)
+        if self._is_of_removed:
+            return _finish(filter(query.matches, self._removed_of_owner(owner_id, tag)), query)
         found: list[PersonalAccessToken] = []
         read = 0
         for entries, pat_ids in self._store.owners.walk(owner_id, tag, _PIECE):
@@ -143,6 +153,16 @@ class _Lister:
             self._mend_owner(owner_id, tag, entries, records)
             found += self._living(records)
         return _finish(filter(query.matches, found), query)
+
+    def _removed_of_owner(self, owner_id: str, tag: str) -> list[PersonalAccessToken]:
+        found: list[PersonalAccessToken] = []
+        read = 0
+        for records in self._store.removed.walk(owner_id, tag):
+            read += len(records)
+            if read > MOST:
+                raise _too_many()
+            found += self._living(records)
+        return found
 
     def _page_of_owner(self, owner_id: str, tag: str, offset: int, limit: int, count: bool) -> Listing:
         """Return a page in order of creation. Repair entries without a record, and read it again."""
@@ -165,7 +185,7 @@ class _Lister:
 
     def of_tenant(self, query: _Query) -> Listing:
         """Return PATs of the tenant, by the index that suits best."""
-        index, by = self._store.tenant_index, query.filter
+        index, by = self._index, query.filter
         self._store.settle_key()
         now = self._store.pats.now("store")
         named = None if by is None else by.ids()
@@ -192,18 +212,18 @@ class _Lister:
         """Return the index that has the wanted order, else the one that the filter narrows most."""
         bounds: dict[Index, Bounds] = {}
         if query.filter is not None:
-            found = ((index, query.filter.bounds(index)) for index in _INDEXES)
+            found = ((index, query.filter.bounds(index)) for index in self._indexes)
             bounds = {index: bound for index, bound in found if bound is not None}
-        index: Index = next(iter(bounds), "created")
+        index: Index = next(iter(bounds), self._indexes[-1])
         descending, in_order = False, not query.sorters  # without sorters, every order is right
         if len(query.sorters) == 1:
             (sorter,) = query.sorters
-            for one in _INDEXES:
+            for one in self._indexes:
                 if one == sorter.field and (one in bounds or not bounds):
                     index, descending, in_order = one, sorter.descending, True
         if len(bounds) > 1 and (not in_order or not query.sorters):
             ranges = [(one, bound.low, bound.high) for one, bound in bounds.items()]
-            sizes = self._store.tenant_index.counts(ranges)
+            sizes = self._index.counts(ranges)
             index = min(zip(sizes, bounds, strict=True))[1]
         low, high, exact = bounds.get(index, (0, NEVER, query.filter is None))
         return _Plan(index, low, high, descending, in_order, exact)
@@ -274,7 +294,7 @@ class _Lister:
                 return False
             ids, missing = [pat_id for pat_id, _ in piece.entries], 0
             for at in range(0, len(ids), _PIECE):
-                lost = self._store.tenant_index.missing(ids[at : at + _PIECE])
+                lost = self._index.missing(ids[at : at + _PIECE])
                 self._mend(lost, piece.now)
                 missing += len(lost)
             if not missing:
@@ -289,17 +309,17 @@ class _Lister:
         """
         for at in range(0, len(entries), _PIECE):
             some = entries[at : at + _PIECE]
-            pats = self._living(self._store.tenant_index.records([pat_id for pat_id, _ in some], now))
+            pats = self._living(self._index.records([pat_id for pat_id, _ in some], now))
             scores = {pat.id: index_value(pat, plan.index) for pat in pats}
             wrong = [pat_id for pat_id, score in some if scores.get(pat_id) != score]
             self._mend(wrong, now)
             yield pats, len(wrong)
 
     def _mend(self, pat_ids: Sequence[PatId], now: int) -> None:
-        self._unborn |= self._store.tenant_index.mend(pat_ids, now).unborn
+        self._unborn |= self._index.mend(pat_ids, now).unborn
 
     def _piece(self, plan: _Plan, offset: int, count: int) -> Piece:
-        return self._store.tenant_index.piece(
+        return self._index.piece(
             plan.index,
             plan.low,
             plan.high,
@@ -311,7 +331,7 @@ class _Lister:
 
     def _living(self, records: Iterable[PatRecord | None]) -> list[PersonalAccessToken]:
         pats = (record.pat for record in records if record is not None)
-        return list(filter(self._store.tenant_index.lists, pats))
+        return list(filter(self._index.lists, pats))
 
 
 @dataclass(frozen=True, slots=True)

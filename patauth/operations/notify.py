@@ -1,8 +1,9 @@
 """Events for PATs that expire soon or have expired, for a job that runs again and again (`patauth notify`).
 
 Each PAT has one `pat.expiring` for each threshold and one `pat.expired`, whoever runs this and how often: a
-mark in the store is set before the event is sent. If the event cannot be sent, the mark is taken back. A
-process that is killed between the two costs the events of a piece.
+mark in the store is set before the event is sent. Where a sink does not take an event, the marks of its piece
+are taken back, and the next run sends these events again. A process that is killed between mark and event
+costs the events of a piece.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import secrets
 from collections.abc import Iterator, Sequence
 
-from ..errors import InvalidRequest, StoreUnavailable
+from ..errors import InvalidRequest, PatAuthError, StoreUnavailable
 from ..model.dates import DAY, format_ms
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
@@ -22,12 +23,19 @@ _log = logging.getLogger("patauth")
 
 MAX_WITHIN = 3660 * 86_400  # s
 _AT_ONCE = 50  # events whose marks are set together
+_PATIENCE = 60.0  # s in which the sinks deliver them
+
+
+class NotSent(PatAuthError):
+    """A sink has not taken all events. The call is safe to repeat."""
+
+    default = "not all events were sent; run it again"
 
 
 def notify(actor: Actor, within: Sequence[int]) -> Iterator[list[str]]:
     """Emit the events that are due. Yield in pieces the ids of the PATs, one for each event.
 
-    `within`: thresholds, seconds before the expiry. Raise `InvalidRequest`, `StoreUnavailable`.
+    `within`: thresholds, seconds before the expiry. Raise `InvalidRequest`, `StoreUnavailable`, `NotSent`.
     """
     thresholds = sorted(set(within))
     if not thresholds or not 1 <= thresholds[0] <= thresholds[-1] <= MAX_WITHIN:
@@ -42,7 +50,7 @@ def _notify(actor: Actor, thresholds: Sequence[int]) -> Iterator[list[str]]:
     now = store.pats.now("store")
     index.mend_suspects(now, all_gone=False)  # what has a new expiry may have an old entry
     last = now + 1000 * thresholds[-1]
-    for piece in index.walk("expirationDate", max(0, now - index.retention_ms), last):
+    for piece in index.in_order("expirationDate", max(0, now - index.retention_ms), last):
         records = index.records([pat_id for pat_id, _ in piece.entries], now)
         pats = [record.pat for record in records if record is not None and index.lists(record.pat)]
         due = [(pat, notice) for pat in pats for notice in _due(pat, now, thresholds)]
@@ -72,29 +80,33 @@ def _announce(
     kept = {True: store.tenant_index.retention_ms + DAY, False: DAY}
     lasts = [notice.expires_ms - now + kept[notice.within == 0] for _, notice in due]
     ours = store.notices.claim([notice for _, notice in due], who, lasts)
-    waiting = [pair for pair, is_ours in zip(due, ours, strict=True) if is_ours]
-    done: list[str] = []
+    new = [pair for pair, is_ours in zip(due, ours, strict=True) if is_ours]
+    if not new:
+        return []
+    are_sent = False
     try:
-        while waiting:
-            _emit(actor, *waiting[0])
-            done.append(waiting.pop(0)[0].id)
+        before = sum(actor.events.dropped.values())
+        for pat, notice in new:
+            _emit(actor, pat, notice)
+        actor.events.close(_PATIENCE)  # nothing more is marked before these are delivered
+        are_sent = sum(actor.events.dropped.values()) == before
     finally:
-        if waiting:
-            _give_back(actor, [notice for _, notice in waiting])
-    return done
+        if not are_sent:
+            _give_back(actor, [notice for _, notice in new])
+    if not are_sent:
+        raise NotSent
+    return [pat.id for pat, _ in new]
 
 
 def _emit(actor: Actor, pat: PersonalAccessToken, notice: Notice) -> None:
-    facts = {
-        "patId": pat.id,
-        "ownerId": pat.owner.id,
-        "name": pat.name,
-        "expires": format_ms(notice.expires_ms),
-    }
-    if notice.within:
-        actor.events.emit("pat.expiring", **facts, within=notice.within)
-    else:
-        actor.events.emit("pat.expired", **facts)
+    actor.events.emit(
+        "pat.expiring" if notice.within else "pat.expired",
+        patId=pat.id,
+        ownerId=pat.owner.id,
+        name=pat.name,
+        expires=format_ms(notice.expires_ms),
+        within=notice.within or None,
+    )
 
 
 def _give_back(actor: Actor, notices: Sequence[Notice]) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from .. import events
 from ..concurrency.forks import after_fork_in_child
 from ..crypto.hashing import Hasher
 from ..crypto.keyring import Keyring
 from ..crypto.proof_cache import ProofCache
 from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
 from ..events import Reason
+from ..events.opening import open_events
 from ..model.address import Address
 from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
@@ -33,20 +33,24 @@ from .permissions import Actor, rule_allows
 
 C = TypeVar("C")
 
+_DRAIN = 2.0  # s in which events that wait are delivered at the end
+
 
 class Operations:
     """Holds the parts that serve one tenant in one store; safe for many threads and after a fork.
 
     `format` reads and writes credentials. The operations on PATs are functions of an `Actor`, in the other
-    modules of this package. Nothing is connected before the first use. Raise `ConfigurationError`.
+    modules of this package. `events` takes what happens. Nothing is connected before the first use. Raise
+    `ConfigurationError`.
     """
 
     def __init__(
         self, settings: Settings, *, clock: Callable[[], int] | None, request_seconds: float
     ) -> None:
         self.settings = settings
-        self._events = events.Events(events.log)
         self._store = open_store(settings, clock, request_seconds)
+        self.events = open_events(settings, self._store)
+        weakref.finalize(self, self.events.close, _DRAIN)  # at the end of the process, too
         weakref.finalize(self, self._store.abandon).atexit = False  # the end of the process gives all back
         self._hasher = hasher = Hasher(
             settings.hash_profile,
@@ -66,17 +70,21 @@ class Operations:
         failures = Failures(settings.failure_quota, entries=settings.failure_entries)
         for part in (hasher, proofs, failures):
             after_fork_in_child(part.after_fork)
-        self._authenticator = Authenticator(settings, self._store, proofs, failures, self._events)
+        self._authenticator = Authenticator(settings, self._store, proofs, failures, self.events)
         self._exchanger = Exchanger(
             settings,
             self._store,
             self._authenticator,
-            self._events,
+            self.events,
             signed if settings.signs_tokens else None,
         )
 
     def close(self) -> None:
-        """Close connections, and give a `local:` engine back: it stops when nobody uses it."""
+        """Close connections, and give a `local:` engine back: it stops when nobody uses it.
+
+        Before that, events that wait are delivered, for at most 2 s.
+        """
+        self.events.close(_DRAIN)
         self._store.close()
 
     # -- credentials ------------------------------------------------------------------------------------
@@ -92,7 +100,7 @@ class Operations:
     def _tell_unread(self, refusal: PatAuthError, address: Address) -> None:
         # An InvalidToken is a JWT with a wrong signature or wrong claims.
         reason: Reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
-        self._events.refused(reason, address.charged)
+        self.events.refused(reason, address.charged)
 
     def authenticate(self, authorization: str, address: Address, *, ending: bool = False) -> Admission:
         """Verify an Authorization value, and charge the request quota.
@@ -130,7 +138,8 @@ class Operations:
                 raise
             return None
         if not charge.allowed:
-            raise Decision(False, "persons", quota, 0, charge.micros).refusal()
+            refusal = Decision(False, "persons", quota, 0, charge.micros).refusal()
+            raise self.events.limited(refusal, ownerId=person.owner.id)
         return Decision(True, "persons", quota, charge.micros, 0)
 
     def exchange(
@@ -145,14 +154,19 @@ class Operations:
             raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
         return self._exchanger.exchange(credentials, scope, address)
 
-    def introspect(self, token: str, *, by: Caller | None, address: Address) -> Introspection:
-        """Return what a token is worth now (RFC 7662). Raise `RateLimited`, `Overloaded`."""
+    def introspect(
+        self, token: str, *, by: Caller | None, address: Address, client_address: str | None = None
+    ) -> Introspection:
+        """Return what a token is worth now (RFC 7662), where it was used from `client_address`.
+
+        Raise `RateLimited`, `Overloaded`.
+        """
         actor = self.actor(by)
         try:
             credentials = self.format.bearer(token)
         except InvalidCredentials:
             return INACTIVE
-        return introspect(actor, self._authenticator, credentials, address)
+        return introspect(actor, self._authenticator, credentials, address, client_address)
 
     def revoke(self, token: str, *, by: Caller | None, address: Address) -> bool:
         """Revoke an access token, or with a PAT token its PAT (RFC 7009); return whether it existed.
@@ -175,7 +189,7 @@ class Operations:
         """
         if not isinstance(by, Principal | Person | None):
             raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
-        return Actor(self.settings, self._store.for_request(), self._hasher, self._events, by)
+        return Actor(self.settings, self._store.for_request(), self._hasher, self.events, by)
 
     def actor_in(self, tenant: str, by: Caller) -> Actor:
         """Return an actor in a tenant: this one, or another one that the setting `may_act_in` allows.
@@ -189,7 +203,7 @@ class Operations:
         if not rule_allows(self.settings.may_act_in, by, tenant, "may_act_in"):
             raise Forbidden("you may not act in that organisation")
         settings, store = replace(self.settings, tenant=tenant), self._store.for_tenant(tenant)
-        return Actor(settings, store.for_request(), self._hasher, self._events, by, is_guest=True)
+        return Actor(settings, store.for_request(), self._hasher, self.events, by, is_guest=True)
 
     # -- keys -------------------------------------------------------------------------------------------
 

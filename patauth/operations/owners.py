@@ -8,6 +8,8 @@ from ..events import Facts
 from ..model.pat import check_id
 from ..model.pat_id import PatId
 from ..store.owner_changes import OwnerChanges
+from ..store.removed import Removal
+from .lifecycle import checked_reason
 from .permissions import Actor
 from .writes import recorded
 
@@ -25,25 +27,27 @@ def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> list[PatI
 
     return recorded(
         actor,
-        "owner.disable" if disabled else "owner.enable",
+        "owner.disabled" if disabled else "owner.enabled",
         lambda: _patient(actor).set_state(owner_id, tag, disabled=disabled),
         facts_of,
     )
 
 
-def revoke_owner(actor: Actor, owner_id: str) -> list[PatId]:
+def revoke_owner(actor: Actor, owner_id: str, reason: str | None = None) -> list[PatId]:
     """Remove all PATs of an owner, and return their ids. Durable and repeatable like `set_owner_state`.
 
-    Raise `InvalidRequest` for what is no owner id.
+    What is known of them is kept as `lifecycle.delete` keeps it. Raise `InvalidRequest` for what is no owner
+    id, or no reason.
     """
     tag = _tag(actor, owner_id)
+    removal = Removal(actor.requester, checked_reason(reason), actor.settings.max_kept_per_owner)
 
     def facts_of(pat_ids: list[PatId] | None) -> list[Facts]:
         if pat_ids is None:
             return [{"ownerId": owner_id}]
         return [{"ownerId": owner_id, "pats": len(pat_ids)}] if pat_ids else []
 
-    return recorded(actor, "owner.revoke", lambda: _patient(actor).revoke(owner_id, tag), facts_of)
+    return recorded(actor, "owner.revoked", lambda: _patient(actor).revoke(owner_id, tag, removal), facts_of)
 
 
 def purge_access_tokens(actor: Actor) -> Iterator[int]:
@@ -54,7 +58,7 @@ def purge_access_tokens(actor: Actor) -> Iterator[int]:
     for count in store.tokens.delete_all():
         total += count
         yield count
-    actor.events.emit("token.purge", tokens=total)
+    actor.events.emit("token.purged", tokens=total)
 
 
 def _patient(actor: Actor) -> OwnerChanges:

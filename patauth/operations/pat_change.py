@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from ..model.expiry import Expiry, require_acknowledged
-from ..model.pat import PersonalAccessToken, check_name
+from ..model.address import check_networks, covers_networks
+from ..model.expiry import Expiry, require_acknowledged, settle_begin
+from ..model.pat import PersonalAccessToken, check_description, check_name
+from ..model.quota import Quota, check_quota
 from ..model.rights import EVERYTHING
 from ..model.scopes import check_known, check_some, covers
 from ..settings import Settings
@@ -17,13 +20,19 @@ from .permissions import Limit
 class PatChange:
     """A change of a PAT. What is None does not change.
 
-    `expiry`: `Expiry()` is never, which needs `never_acknowledged`. Raise `InvalidRequest`, `InvalidScope`.
+    `expiry`: `Expiry()` is never, which needs `never_acknowledged`. An empty text removes the description or
+    the PAT's own request quota, an empty list its networks, and an instant that has come its not-before.
+    Raise `InvalidRequest`, `InvalidScope`.
     """
 
     name: str | None
     scope: tuple[str, ...] | None
     expiry: Expiry | None
     never_acknowledged: bool | None
+    description: str | None
+    networks: tuple[str, ...] | None
+    not_before_ms: int | None
+    request_quota: Quota | Literal[""] | None
 
     def __init__(
         self,
@@ -32,19 +41,30 @@ class PatChange:
         scope: Iterable[str] | None = None,
         expiry: Expiry | None = None,
         never_acknowledged: bool | None = None,
+        description: str | None = None,
+        networks: Iterable[str] | None = None,
+        not_before_ms: int | None = None,
+        request_quota: Quota | str | None = None,
     ) -> None:
         object.__setattr__(self, "name", None if name is None else check_name(name))
         object.__setattr__(self, "scope", None if scope is None else check_some(scope))
         object.__setattr__(self, "expiry", expiry)
         object.__setattr__(self, "never_acknowledged", never_acknowledged)
+        described = None if description is None else description and check_description(description)
+        object.__setattr__(self, "description", described)
+        object.__setattr__(self, "networks", None if networks is None else check_networks(networks))
+        object.__setattr__(self, "not_before_ms", not_before_ms)
+        quota = request_quota if request_quota in (None, "") else check_quota(request_quota)
+        object.__setattr__(self, "request_quota", quota)
 
     def apply(
         self, pat: PersonalAccessToken, now: int, limit: Limit, settings: Settings
     ) -> PersonalAccessToken:
         """Return a PAT with this change, or `pat` itself if nothing changes. It must not have expired.
 
-        If scopes are added or the expiry moves to a later instant, all scopes and the expiry of the result
-        must be within `limit`, what the caller can pass on. Raise `InvalidRequest`, `InvalidScope`.
+        If the PAT can do more afterwards, scopes, expiry and networks of the result must all be within
+        `limit`, what the caller can pass on, and a larger request quota, too. Raise `InvalidRequest`,
+        `InvalidScope`.
         """
         expires_ms = pat.expires_ms if self.expiry is None else self.expiry.instant(now)
         after = replace(
@@ -55,6 +75,12 @@ class PatChange:
             never_acknowledged=pat.never_acknowledged
             if self.never_acknowledged is None
             else self.never_acknowledged,
+            description=pat.description if self.description is None else self.description or None,
+            networks=pat.networks if self.networks is None else self.networks,
+            not_before_ms=pat.not_before_ms
+            if self.not_before_ms is None
+            else settle_begin(self.not_before_ms, now, expires_ms),
+            request_quota=pat.request_quota if self.request_quota is None else self.request_quota or None,
         )
         if self.expiry is not None:
             require_acknowledged(expires_ms, after.never_acknowledged)
@@ -63,16 +89,31 @@ class PatChange:
         added = tuple(scope for scope in after.scope if not covers(pat.scope, (scope,), catalogue))
         check_known(added, settings.scopes)
         moved = expires_ms != pat.expires_ms
+        quota = after.request_quota or settings.request_quota
+        has_larger_quota = not quota.is_within(pat.request_quota or settings.request_quota)
         ceiling = None
-        if added or _is_later(expires_ms, pat.expires_ms):
+        if (
+            added
+            or has_larger_quota
+            or _is_later(expires_ms, pat.expires_ms)
+            or not covers_networks(pat.networks, after.networks)
+            or _begin(after, now) < _begin(pat, now)
+        ):
             limit.require(after.scope)
+            limit.require_networks(after.networks)
             ceiling = limit.expires_ms
+        if has_larger_quota:
+            limit.require_quota(quota)
         if moved or ceiling is not None:
             longest = settings.max_lifetime if moved else None
             Expiry(at_ms=expires_ms).settle(now, created=pat.created_ms, longest=longest, ceiling=ceiling)
         if after == pat:
             return pat
         return replace(after, changed_ms=max(now, pat.changed_ms), sequence=pat.sequence + 1)
+
+
+def _begin(pat: PersonalAccessToken, now: int) -> int:
+    return max(now, pat.not_before_ms or 0)
 
 
 def _is_later(expires_ms: int | None, than: int | None) -> bool:

@@ -15,24 +15,33 @@ from .pat_change import PatChange
 
 IN_BULK = ("expirationDate", "userAwareTokenNeverExpires")
 PATCHABLE = ("name", "scope", *IN_BULK)
+ADDED = ("description", "networks", "notBefore", "requestQuota")  # what only patauth has
 _DATE, _ACKNOWLEDGED = "/expirationDate", "/userAwareTokenNeverExpires"
+_DATES = {_DATE: EXPIRY, "/notBefore": "not_before"}  # with the names of their fields in Python
+_KINDS = {
+    "description": "a text",
+    "notBefore": "an RFC 3339 date-time",
+    "requestQuota": "a quota such as '100/10'",
+}
 
 
 class PatPatch:
     """A checked JSON Patch of the members `fields` of a PAT (None: all), which fits any PAT.
 
-    The `value` of a date may be missing: clients that never send a null mean one. Raise `InvalidRequest`.
+    The `value` of what may be null may be missing: clients that never send a null mean one. Raise
+    `InvalidRequest`.
     """
 
     def __init__(self, operations: object, fields: Collection[str] | None) -> None:
-        self._fields = [name for name in PATCHABLE if fields is None or name in fields]
+        self._fields = [name for name in (*PATCHABLE, *ADDED) if fields is None or name in fields]
         self._operations = json_patch.check(
-            operations, self._fields, value_may_be_missing=("expirationDate",)
+            operations, self._fields, value_may_be_missing=("expirationDate", *ADDED)
         )
         for operation in self._operations:
-            if operation["path"] == _DATE and isinstance(operation.get("value"), str):
+            field = _DATES.get(operation["path"])
+            if field is not None and isinstance(operation.get("value"), str):
                 # Every date gets the same spelling, so that `test` compares instants.
-                operation["value"] = dates.format_ms(dates.parse_ms(operation["value"], EXPIRY))
+                operation["value"] = dates.format_ms(dates.parse_ms(operation["value"], field))
         writing = [operation for operation in self._operations if operation["op"] != "test"]
         targets = {operation["path"] for operation in writing}
         moved = {operation["from"] for operation in writing if operation["op"] == "move"}
@@ -77,7 +86,29 @@ class PatPatch:
             scope=scopes,
             expiry=None if expires_ms == pat.expires_ms else Expiry(at_ms=expires_ms),
             never_acknowledged=acknowledged,
+            **_added(pat, members),
         )
+
+
+def _added(pat: PersonalAccessToken, members: dict[str, Any]) -> dict[str, Any]:
+    """Return the keywords of `PatChange` for those members of `ADDED` that a patch has changed."""
+    before = _document(pat)
+    changed = {name: members[name] for name in ADDED if members[name] != before[name]}
+    found: dict[str, Any] = {}
+    for name, value in changed.items():
+        if name == "networks":
+            if not isinstance(value, list | None):
+                raise InvalidRequest("give a list of networks or null", field="networks")
+            found["networks"] = value or []
+            continue
+        field = {"notBefore": "not_before", "requestQuota": "request_quota"}.get(name, name)
+        if value is not None and (not isinstance(value, str) or not value):
+            raise InvalidRequest(f"give {_KINDS[name]} or null", field=field)
+        if name == "notBefore":
+            found["not_before_ms"] = 0 if value is None else dates.parse_ms(value, field)
+        else:
+            found[field] = value or ""
+    return found
 
 
 def _document(pat: PersonalAccessToken) -> dict[str, Any]:
@@ -87,4 +118,8 @@ def _document(pat: PersonalAccessToken) -> dict[str, Any]:
         "scope": list(pat.scope),
         "expirationDate": None if pat.expires_ms is None else dates.format_ms(pat.expires_ms),
         "userAwareTokenNeverExpires": pat.never_acknowledged,
+        "description": pat.description,
+        "networks": list(pat.networks),
+        "notBefore": None if pat.not_before_ms is None else dates.format_ms(pat.not_before_ms),
+        "requestQuota": None if pat.request_quota is None else str(pat.request_quota),
     }

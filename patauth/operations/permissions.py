@@ -27,8 +27,9 @@ from typing import NamedTuple
 from ..crypto.hashing import Hasher
 from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidScope, NotFound
 from ..events import Events
+from ..model.address import covers_networks
 from ..model.caller import Caller, Credential, Principal, subject_of
-from ..model.pat import Owner, PersonalAccessToken
+from ..model.pat import Owner, PersonalAccessToken, Requester
 from ..model.pat_id import PatId
 from ..model.quota import Quota
 from ..model.rights import Reach, Verb, allows
@@ -43,13 +44,17 @@ _log = logging.getLogger("patauth")
 
 
 class Limit(NamedTuple):
-    """The authority that a caller can pass on: scopes and lifetime. `scopes` None: any scopes."""
+    """The authority that a caller can pass on. `scopes` None: any scopes.
+
+    Not-before is no part of it: that of a caller has come.
+    """
 
     scopes: tuple[frozenset[str], ...] | None  # each of these sets must cover the scopes that are passed on
     expires_ms: int | None  # None: no limit
     catalogue: frozenset[str]
     request_quota: Quota | None = None  # of the caller's own PAT; None: the setting
     most_quota: Quota | None = None  # that they can pass on; None: any
+    networks: tuple[str, ...] = ()  # none: everywhere
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -73,6 +78,13 @@ class Limit(NamedTuple):
         most = self.most_quota
         if quota is not None and most is not None and not quota.is_within(most):
             raise InvalidRequest(f"give at most {most}, as you have yourself", field="request_quota")
+
+    def require_networks(self, networks: tuple[str, ...]) -> None:
+        """Raise `InvalidRequest` unless networks (none: everywhere) are within the limit."""
+        if not covers_networks(self.networks, networks):
+            raise InvalidRequest(
+                "give networks within those of your own personal access token", field="networks"
+            )
 
     def allows(self, expires_ms: int | None) -> bool:
         """Return whether this expiry is within the limit."""
@@ -125,6 +137,14 @@ class Actor:
         return None if credential is None else credential.generation
 
     @property
+    def requester(self) -> Requester | None:
+        """Who calls, as a record has it. None: the host."""
+        if self.by is None:
+            return None
+        pat_id = self.by.pat_id if isinstance(self.by, Principal) else None
+        return Requester(subject_of(self.by).id, pat_id)
+
+    @property
     def facts(self) -> dict[str, str]:
         """The facts of an event that name the caller."""
         if self.by is None:
@@ -172,6 +192,8 @@ class Actor:
         """Raise `Forbidden` for a PAT that can do more than the caller can pass on."""
         if not self.limit.covers(pat.scope) or not self.limit.allows(pat.expires_ms):
             raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
+        if not covers_networks(self.limit.networks, pat.networks):
+            raise Forbidden("this PAT may be used from networks that the caller's may not be used from")
         most, usual = self.limit.most_quota, self.settings.request_quota
         # A person has no request quota, and may have a PAT with any: the host has given it.
         if isinstance(self.by, Principal) and most and not (pat.request_quota or usual).is_within(most):
@@ -224,6 +246,19 @@ class Actor:
         (record,) = self.store.pats.read([known])
         return self.visible(verb, record)
 
+    def find_removed(self, pat_id: str) -> PatRecord:
+        """Return what is kept of a removed PAT that exists for a caller who wants to read it.
+
+        `require_own` comes first. Raise `NotFound`.
+        """
+        known = PatId.read(pat_id)
+        if known is None:
+            raise NotFound
+        (record,) = self.store.removed.read([known])
+        if record is not None and self.store.removed.lists(record.pat) and self.sees(record.pat, "read"):
+            return record
+        raise NotFound
+
     def find_all(self, verb: Verb, pat_ids: Sequence[str]) -> list[PatRecord]:
         """Return PATs of any owners that exist for the caller. Raise `NotFound` with the field `ids[N]`."""
         known = [pat_id for pat_id in map(PatId.read, pat_ids) if pat_id is not None]
@@ -259,15 +294,15 @@ class Actor:
             raise InvalidRequest("give the principal that patauth has returned, and not a copy", field="by")
         record = self._own_record(PatId(by.pat_id), by.credential)
         pat, now = record.pat, record.pat.read_ms
-        generation = by.credential.generation
-        if pat.tenant != by.tenant or not is_usable(pat, now) or not record.passes(generation, now):
+        generation, address = by.credential.generation, by.credential.address
+        if pat.tenant != by.tenant or not is_usable(pat, now, address) or not record.passes(generation, now):
             raise InvalidCredentials
         if generation != record.secrets[0].generation and not previous:
             raise Forbidden(_ROTATED_AWAY)
         scopes = (by.scopes, frozenset(pat.scope))
         quota = pat.request_quota
         most = quota or self.settings.request_quota
-        limit = Limit(scopes, pat.expires_ms, self._catalogue, quota, most)
+        limit = Limit(scopes, pat.expires_ms, self._catalogue, quota, most, pat.networks)
         credential = Judged(record.pat_id, generation, by.credential.token, record.version)
         return replace(self, limit=limit, credential=credential)
 
@@ -279,7 +314,7 @@ class Actor:
                 return record
         elif (found := self.store.tokens.read(pat_id, credential.token)) is not None:
             pat, token = found
-            if is_token_usable(pat, token, pat.pat.read_ms):
+            if is_token_usable(pat, token, pat.pat.read_ms, credential.address):
                 return pat
         raise InvalidCredentials
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from ..errors import Conflict, InvalidRequest, StoreUnavailable
+from ..errors import Conflict, Forbidden, InvalidRequest, StoreUnavailable
 from ..events import Facts
 from ..model.pat import IssuedPat, PersonalAccessToken
+from ..model.rights import ROTATE_SELF
 from ..store.asking import Outcome, Window
 from ..store.pats import Change
 from ..store.record import PatRecord
 from ..store.store import Store
 from .conditions import require_changeable
+from .lifecycle import own_id
 from .new_secret import issued, mint
 from .permissions import Actor
-from .writes import compare_and_set, ending, recorded
+from .writes import Check, compare_and_set, ending, managed, recorded
 
 DEFAULT_OVERLAP, MAX_OVERLAP = timedelta(hours=1), timedelta(days=7)
+MIN_OWN_OVERLAP = timedelta(minutes=10)  # of a PAT that rotates itself
 
 _TRIES = 100  # to take a secret back; the deadline ends them earlier
 _LAST_GENERATION = 2**24 - 1
@@ -30,10 +33,42 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
     Raise `InvalidRequest`, `Forbidden` (also if the PAT can do more than the caller), `NotFound`,
     `Overloaded`.
     """
-    if not isinstance(overlap, timedelta) or not timedelta(0) <= overlap <= MAX_OVERLAP:
-        raise InvalidRequest("give 0 seconds to 7 days", field="overlap")
+    _require_between(overlap, timedelta(0), "0 seconds")
     actor.require_own("manage")
-    found = actor.find("manage", pat_id)
+    return _rotate(actor, actor.find("manage", pat_id), overlap, managed)
+
+
+def rotate_self(actor: Actor, overlap: timedelta) -> IssuedPat:
+    """Give the PAT that calls a new secret, as `rotate` does. This needs the scope `self:rotate` alone.
+
+    `overlap`: 10 minutes to 7 days: a client that does not get the answer can still call. Raise
+    `InvalidRequest`, `NotFound` if no PAT calls, `Forbidden` without the scope, for an access token and for a
+    previous secret, `Overloaded`.
+    """
+    _require_between(overlap, MIN_OWN_OVERLAP, "10 minutes")
+    pat_id = own_id(actor)
+    if actor.calls_by_access_token:
+        raise Forbidden("an access token does not rotate its PAT; send the PAT's own secret or token")
+    _require_scope(actor.holds(ROTATE_SELF))
+    return _rotate(actor, actor.as_host().find("read", pat_id), overlap, _rotates_itself)
+
+
+def _rotates_itself(judged: Actor, record: PatRecord | None) -> PatRecord:
+    _require_scope(judged.limit.covers((ROTATE_SELF,)))
+    return judged.as_host().visible("read", record)
+
+
+def _require_scope(held: bool) -> None:
+    if not held:
+        raise Forbidden(f"this needs the scope {ROTATE_SELF}")
+
+
+def _require_between(overlap: object, least: timedelta, words: str) -> None:
+    if not isinstance(overlap, timedelta) or not least <= overlap <= MAX_OVERLAP:
+        raise InvalidRequest(f"give {words} to 7 days", field="overlap")
+
+
+def _rotate(actor: Actor, found: PatRecord, overlap: timedelta, check: Check) -> IssuedPat:
     _check(actor.judged(), found.pat)  # a refusal costs no hash
     actor.store.settle_key()
     secret, slot = mint(actor, found.pat_id)
@@ -63,9 +98,9 @@ def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
         def facts_of(outcome: Outcome | None) -> list[Facts]:
             return [_facts(actor, change.after.pat, overlap)] if outcome in ("made", None) else []
 
-        return recorded(actor, "pat.rotate", put, facts_of, undo=lambda store: _take_back(store, change))
+        return recorded(actor, "pat.rotated", put, facts_of, undo=lambda store: _take_back(store, change))
 
-    (after,) = compare_and_set(actor, [found.pat_id], decide, write)
+    (after,) = compare_and_set(actor, [found.pat_id], decide, write, check)
     actor.store.tokens.forget(found.pat_id, ended)
     return issued(actor, after, secret)
 

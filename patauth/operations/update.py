@@ -94,7 +94,7 @@ def _write(judged: Actor, changes: list[Change], window: Window) -> Outcome:
     def facts_of(outcome: Outcome | None) -> list[Facts]:
         return [_facts(judged, change) for change in changes] if outcome in ("made", None) else []
 
-    return recorded(judged, "pat.patch", put, facts_of)
+    return recorded(judged, "pat.updated", put, facts_of)
 
 
 def _facts(actor: Actor, change: Change) -> Facts:

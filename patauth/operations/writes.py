@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from .. import events
 from ..errors import Conflict, Forbidden, InvalidCredentials, Overloaded, StoreUnavailable
-from ..events import Facts
+from ..events import Facts, Type
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
 from ..store.asking import Outcome, Window
 from ..store.pats import Change
 from ..store.record import PatRecord, SecretSlot
-from ..store.scripts import NotDurable, Unfinished
+from ..store.scripts import NotDurable
 from ..store.store import Store
 from ..store.transport.protocol import Unanswered
 from .permissions import Actor
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 # Takes the judged actor and a record, and returns the new one; the same one: nothing changes.
 Decide = Callable[[Actor, PatRecord], PatRecord]
+# Takes the judged actor and a record or None, and returns the record if the actor may change it.
+Check = Callable[[Actor, PatRecord | None], PatRecord]
 Write = Callable[[Actor, list[Change], Window], Outcome]  # takes the judged actor, and changes of one owner
 Undo = Callable[[Store], object]
 
@@ -37,17 +40,22 @@ def ending(pat: PersonalAccessToken, secrets: tuple[SecretSlot, ...], end: int) 
     return PatRecord(pat, secrets, end if pat.expires_ms is None else min(end, pat.expires_ms))
 
 
+def managed(judged: Actor, record: PatRecord | None) -> PatRecord:
+    """Return a record that the actor may change. Raise `Forbidden`, `NotFound`."""
+    judged.require_own("manage")
+    return judged.visible("manage", record)
+
+
 def compare_and_set(
-    actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write
+    actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write, check: Check = managed
 ) -> list[PersonalAccessToken]:
-    """Change PATs of one owner together; return them. Raise `NotFound`, and what `decide` raises."""
+    """Change PATs of one owner together; return them. Raise what `check` and `decide` raise."""
     pats, tag = actor.store.pats, pat_ids[0].tag
     actor.store.settle_known_key()
     for _ in range(_TRIES):
         records = pats.read(pat_ids)  # before the caller is judged: `Pats.window` counts from here
         judged = actor.judged()
-        judged.require_own("manage")
-        found = [judged.visible("manage", record) for record in records]
+        found = [check(judged, record) for record in records]
         window = pats.window(found[0].pat.read_ms, tag, judged.credential)
         after = [decide(judged, record) for record in found]
         changes = [Change(*pair) for pair in zip(found, after, strict=True) if pair[0] is not pair[1]]
@@ -80,29 +88,26 @@ def refuse(actor: Actor, outcome: Outcome) -> None:
 
 def recorded(
     actor: Actor,
-    event: str,
+    kind: Type,
     write: Callable[[], T],
     facts_of: Callable[[T | None], Iterable[Facts]],
     undo: Undo | None = None,
 ) -> T:
     """Call `write`, emit its events, and return its result. Raise what `write` raises.
 
-    `facts_of` returns the facts of each event for a result. It is also called with a result that may not be
-    durable yet. If it is not known whether anything was written, it is called with None, and the events say
-    so (`outcome`). `undo` undoes a write whose outcome is not known; what was undone is no event.
+    `facts_of` returns the facts of each event for a result. The outcome of these events is unknown if the
+    result may not be durable; so it is if it is not known whether anything was written, for which `facts_of`
+    is called with None. `undo` undoes a write whose outcome is not known; what was undone is no event.
     """
     try:
         result = write() if undo is None else _written_or_undone(actor, write, undo)
-    except Unfinished as problem:
-        _emit(actor, event, ({**facts, "outcome": "unfinished"} for facts in facts_of(problem.result)))
-        raise
     except NotDurable as problem:
-        _emit(actor, event, facts_of(problem.result))
+        _emit(actor, kind, "unknown", facts_of(problem.result))
         raise
     except Unanswered:
-        _emit(actor, event, ({**facts, "outcome": "unknown"} for facts in facts_of(None)))
+        _emit(actor, kind, "unknown", facts_of(None))
         raise
-    _emit(actor, event, facts_of(result))
+    _emit(actor, kind, "done", facts_of(result))
     return result
 
 
@@ -118,6 +123,6 @@ def _written_or_undone(actor: Actor, write: Callable[[], T], undo: Undo) -> T:
         raise StoreUnavailable(detail=problem.detail) from None
 
 
-def _emit(actor: Actor, event: str, found: Iterable[Facts]) -> None:
+def _emit(actor: Actor, kind: Type, outcome: events.Outcome, found: Iterable[Facts]) -> None:
     for facts in found:
-        actor.events.emit(event, **facts)
+        actor.events.emit(kind, outcome, **facts)

@@ -88,14 +88,20 @@ _HASH = Form("HSCAN", "HMGET", "HSET", "HDEL", has_scores=False)
 # What is carried, by `Keys.kind_of`; None: a text. Quotas and traces of a change under way are not: they last
 # for seconds.
 _CARRIED = {
-    **dict.fromkeys(("p", "o", "a", "sequence")),
-    **dict.fromkeys(("c", "e", "created", "used", "expires", "marks"), _SORTED_SET),
+    **dict.fromkeys(("p", "o", "d", "a", "sequence")),
+    **dict.fromkeys(("c", "e", "h", "created", "used", "expires", "marks", "removed"), _SORTED_SET),
     "n": _HASH,
 }
 _TOKENS = {"t": None, "k": _SORTED_SET}
 _OWN = {"key", "check", "w"}  # what a copy has in the target besides
-_COUNTED = {"p": "pats", "c": "owners", "o": "ownerRecords", "t": "accessTokens"}  # of each kind of key
-_ENTRIES = {"n", "c", "e", "created", "used", "expires"}
+_COUNTED = {
+    "p": "pats",
+    "c": "owners",
+    "o": "ownerRecords",
+    "t": "accessTokens",
+    "d": "removedPats",
+}  # of each kind of key
+_ENTRIES = {"n", "c", "e", "h", "created", "used", "expires", "removed"}
 COUNTED = (*_COUNTED.values(), "indexEntries")
 
 

@@ -11,10 +11,12 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{T}:q:ID[4:]               string  tat of the request quota, µs                 until it is full again
     P:{T}:x:ID[4:]               string  tat of the exchange quota, µs                until it is full again
     P:{T}:k:ID[4:]GENERATION     zset    digests of a secret's access tokens, by expiry   until the last one
+    P:{T}:d:ID[4:]               string  record of a removed PAT (record.py)          retention
     P:{T}:n:TENANT/OWNER         hash    owner index: name tag -> entry (record.py)   last expiry + retention
     P:{T}:c:TENANT/OWNER         zset    owner index: entries in order of creation    last expiry + retention
     P:{T}:e:TENANT/OWNER         zset    owner index: entries by expiry, ms           last expiry + retention
     P:{T}:o:TENANT/OWNER         string  owner record (record.py)                     while disabled
+    P:{T}:h:TENANT/OWNER         zset    ID[4:] of removed PATs, which goes first     last removal + retention
     P:{T}:r:TENANT/OWNER         string  nothing: all PATs are being removed          10 s
     P:{T}:m:TENANT/OWNER         string  tat of the create quota, µs                  until it is full again
     P:{T}:s:TENANT/OWNER         string  tat of the person quota, µs                  until it is full again
@@ -26,9 +28,13 @@ bytes of a PAT id. A key contains the last 12 of them.
     P:{/TENANT}:used             zset    tenant index: ID by last use, ms; 0: none    while it has PATs
     P:{/TENANT}:expires          zset    tenant index: ID by expiry, ms; 2^48-1 never while it has PATs
     P:{/TENANT}:marks            zset    ID and the entry to check, by ms             until listed or swept
+    P:{/TENANT}:removed          zset    ID of removed PATs, by removal, ms           last removal + retention
     P:{/TENANT}:sequence         string  changes to the tenant's PATs so far          stays
     P:{store}:key                string  the store key, unless `secret_key` is set    stays; store_key.py
     P:{store}:check              string  check value of the store key                 stays
+    P:{events}:changes:NAME      stream  events of changes and decisions              capped; event_stream.py
+    P:{events}:refusals:NAME     stream  refusals, counted by client and minute       capped
+    P:{events}:counts:NAME       hash    numbers of the last events, and of lost ones stays
 
 Keys contain digests and ids as raw bytes, since a million PATs need a million times their length.
 """
@@ -52,6 +58,7 @@ class OwnerKeys(NamedTuple):
     removing: bytes
     creations: bytes
     requests: bytes  # of a person, who has no PAT to charge
+    removed: bytes
 
     @property
     def indexes(self) -> list[bytes]:
@@ -59,11 +66,20 @@ class OwnerKeys(NamedTuple):
         return [self.names, self.created, self.expires]
 
 
-_OF_OWNER = (b"n", b"c", b"e", b"o", b"r", b"m", b"s")  # in the order of `OwnerKeys`
+class EventKeys(NamedTuple):
+    """The keys of a stream of events, all in one slot."""
+
+    changes: bytes
+    refusals: bytes
+    counts: bytes
+
+
+_OF_OWNER = (b"n", b"c", b"e", b"o", b"r", b"m", b"s", b"h")  # in the order of `OwnerKeys`
 # All of a key but its head. An owner's and a tenant's id may look like the rest of a key.
 _REST = re.compile(
-    rb"[0-9a-f]{8}\}:(?:([pqx]):.{12}|(k):.{15}|(a):.{22}|(t):.{32}|([nceorms]):[!-.0-~]+/[!-.0-~]+|([wf]))"
-    rb"|/[!-.0-~]+\}:(created|used|expires|marks|sequence)|store\}:(key|check|w)",
+    rb"[0-9a-f]{8}\}:(?:([pqxd]):.{12}|(k):.{15}|(a):.{22}|(t):.{32}|([nceormsh]):[!-.0-~]+/[!-.0-~]+|([wf]))"
+    rb"|/[!-.0-~]+\}:(created|used|expires|marks|removed|sequence)|store\}:(key|check|w)"
+    rb"|events\}:(changes|refusals|counts):[A-Za-z0-9._-]+",
     re.DOTALL,
 )
 
@@ -84,6 +100,7 @@ class Keys:
         self.access_token_form = head + b"%b}:t:%b"
         self._tokens_form = head + b"%b}:k:%b"
         self._notice_form = head + b"%b}:a:%b"
+        self._removed_form = head + b"%b}:d:%b"
         # Patterns for SCAN. They state every byte, since an owner's id may look like the rest of a key. No
         # prefix holds a character that is special in a pattern.
         self.access_tokens = head + b"[0-9a-f]" * 8 + b"}:t:" + b"?" * 32
@@ -95,6 +112,7 @@ class Keys:
         self.tenant_expires = head + f"/{tenant}}}:expires".encode()
         self.tenant_sequence = head + f"/{tenant}}}:sequence".encode()
         self.tenant_marks = head + f"/{tenant}}}:marks".encode()
+        self.tenant_removed = head + f"/{tenant}}}:removed".encode()
 
     @property
     def of_store(self) -> tuple[bytes, bytes]:
@@ -121,6 +139,10 @@ class Keys:
         """Return the keys of all that a PAT has but its access tokens: its record and its quotas."""
         return [self.pat(pat_id), self.requests(pat_id), self.exchanges(pat_id)]
 
+    def removed(self, pat_id: PatId) -> bytes:
+        """Return the key of the record that is kept of a removed PAT."""
+        return self._removed_form % (pat_id.tag.encode(), pat_id.raw[4:])
+
     def access_token(self, pat_id: PatId, digest: bytes) -> bytes:
         """Return the key of an access token record. `digest` is the SHA-256 of the token's text."""
         return self.access_token_form % (pat_id.tag.encode(), digest)
@@ -139,19 +161,31 @@ class Keys:
         of = f"{self.tenant}/{owner_id}".encode()
         return OwnerKeys(*(b"%b%b}:%b:%b" % (self._head, tag.encode(), kind, of) for kind in _OF_OWNER))
 
+    def events(self, name: str) -> EventKeys:
+        """Return the keys of the stream of events of this name."""
+        return EventKeys(*(self._head + f"events}}:{of}:{name}".encode() for of in EventKeys._fields))
+
     @property
     def owner_indexes(self) -> bytes:
         """A pattern for SCAN: the keys of all owners' indexes by creation."""
+        return self._of_owners("c")
+
+    @property
+    def removed_indexes(self) -> bytes:
+        """A pattern for SCAN: the keys of all owners' indexes of removed PATs."""
+        return self._of_owners("h")
+
+    def _of_owners(self, kind: str) -> bytes:
         tenant = re.sub(r"[*?[\]\\]", r"\\\g<0>", self.tenant)
-        return self._head + b"[0-9a-f]" * 8 + f"}}:c:{tenant}/*".encode()
+        return self._head + b"[0-9a-f]" * 8 + f"}}:{kind}:{tenant}/*".encode()
 
     def owner_in(self, name: bytes) -> tuple[str, str]:
-        """Return the tag and the id of the owner whose index by creation has this key.
+        """Return the tag and the id of the owner whose index by creation, or of removed PATs, has this key.
 
         Raise `StoreUnavailable` for another key.
         """
-        start, end = re.escape(self._head), re.escape(f"}}:c:{self.tenant}/".encode())
-        found = re.fullmatch(start + b"([0-9a-f]{8})" + end + b"([!-~]+)", name)
+        start, end = re.escape(self._head), re.escape(f":{self.tenant}/".encode())
+        found = re.fullmatch(start + b"([0-9a-f]{8})}:[ch]" + end + b"([!-~]+)", name)
         if found is None:
             raise StoreUnavailable(detail=f"not the key of an owner index: {name!r}")
         return found[1].decode(), found[2].decode()

@@ -18,12 +18,13 @@ from .asking import Pause, refuse_undone
 from .keys import Keys, OwnerKeys
 from .pats import Pats
 from .record import OF_ANOTHER_VERSION, SCHEMA, VERSION_BYTES, id_in_entry, not_understood
+from .removed import REMOVED, Removal
 from .scripts import OWNER_INDEX, PRELUDE, Arguments, NotDurable, Script, Scripts, Unfinished, understood
 from .tenant_index import TenantIndex
 from .transport.protocol import Unanswered
 
 _BEGIN, _STATE = Script("owner_begin", PRELUDE), Script("owner_state", PRELUDE)
-_REVOKE = Script("revoke_owner", PRELUDE, OWNER_INDEX)
+_REVOKE = Script("revoke_owner", PRELUDE, OWNER_INDEX, REMOVED)
 
 _PIECE = 100  # PATs that one script changes
 _UNDER_WAY = 10_000  # ms for which an interrupted change of all PATs leaves its trace
@@ -31,6 +32,7 @@ _UNDER_WAY = 10_000  # ms for which an interrupted change of all PATs leaves its
 _STATE_AT, _EPOCH_AT, _EPOCH_BYTES = 1, 2, 8
 _HEAD = _EPOCH_AT + _EPOCH_BYTES
 _WRITTEN, _UNKNOWN = 1, 2  # what the scripts say of a PAT; 2: it has a schema that this version does not know
+_KEPT = 2  # what lua/revoke_owner.lua says of a PAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,34 +114,48 @@ class OwnerChanges:
 
     # -- revoking -------------------------------------------------------------------------------------
 
-    def revoke(self, owner_id: str, tag: str) -> list[PatId]:
-        """Delete all PATs of an owner durably. Return their ids.
+    def revoke(self, owner_id: str, tag: str, removal: Removal) -> list[PatId]:
+        """Delete all PATs of an owner durably, and keep what `removal` says of them. Return their ids.
 
         Nobody makes a PAT for the owner meanwhile, so this ends. Raise `NotDurable` and `Unfinished`, whose
         result are the ids so far, or `StoreUnavailable`. It is safe to repeat.
         """
-        keys = self.keys.owner(tag, owner_id)
         done, pause, is_done = _Done(tag), Pause(), False
-        piece = self._remove(keys, [], done, pause)
+        piece = self._remove(owner_id, removal, [], done, pause)
         with done.reported():
             while not is_done:
                 # The last call finds none. It writes, so what it has found is durable.
-                following = self._remove(keys, piece, done, pause, durably=not piece)
+                following = self._remove(owner_id, removal, piece, done, pause, durably=not piece)
                 is_done, piece = not piece and not following, following
         pause.wait()
         return done.pat_ids
 
     def _remove(
-        self, keys: OwnerKeys, piece: list[bytes], done: _Done, pause: Pause, *, durably: bool = False
+        self,
+        owner_id: str,
+        removal: Removal,
+        piece: list[bytes],
+        done: _Done,
+        pause: Pause,
+        *,
+        durably: bool = False,
     ) -> list[bytes]:
         """Delete the PATs of a piece. Return the entries that follow."""
-        pat_ids = done.ids_in(piece)
-        pats = [name for pat_id in pat_ids for name in self.keys.all_of(pat_id)]
-        names = [keys.removing, *keys.indexes, self.keys.ends(done.tag), *pats]
-        arguments: Arguments = (_UNDER_WAY, _PIECE, *piece)
+        keys, pat_ids, removed = self.keys.owner(done.tag, owner_id), done.ids_in(piece), self.pats.removed
+        pats = [name for pat_id in pat_ids for name in (*self.keys.all_of(pat_id), self.keys.removed(pat_id))]
+        names = [keys.removing, *keys.indexes, self.keys.ends(done.tag), keys.removed, *pats]
+        most, note = removed.asking(removal)
+        arguments: Arguments = (_UNDER_WAY, _PIECE, removed.retention_ms, most, note, *piece)
+        removed_ms, kept, surplus = 0, list[PatId](), list[Any]()
 
         def read(reply: list[Any]) -> list[bytes]:
-            return done.read(piece, reply, pause)
+            nonlocal removed_ms
+            _, ms, removed_ms, too_many, *rest = understood(reply, int, int, int, int)
+            flags, rest = rest[: len(piece)], rest[len(piece) :]
+            kept.extend(pat_id for pat_id, flag in zip(pat_ids, flags, strict=True) if flag == _KEPT)
+            surplus.extend(rest[:too_many])
+            gone = [int(flag != 0) for flag in flags]
+            return done.read(piece, [1, ms, *gone, *rest[too_many:]], pause)
 
         if durably:
             return self.scripts.run_durably(_REVOKE, names, arguments, read)
@@ -149,7 +165,8 @@ class OwnerChanges:
             done.add(pat_ids)  # a second try would find none, and nobody would tell that they are gone
             raise
         if pat_ids:
-            self.tenant_index.forget(pat_ids)
+            self.tenant_index.forget(pat_ids, removed.entering(kept, removed_ms))
+            removed.trim(owner_id, done.tag, surplus, most)
         return following
 
 

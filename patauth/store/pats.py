@@ -12,10 +12,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..errors import StoreUnavailable
 from ..model import dates
+from ..model.address import covers_networks
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
 from .asking import (
@@ -44,13 +45,14 @@ from .record import (
     pack_slot,
     unpack,
 )
-from .scripts import OWNER_INDEX, PRELUDE, NotDurable, Script, Scripts
+from .removed import REMOVED, Removal, Removed
+from .scripts import OWNER_INDEX, PRELUDE, NotDurable, Script, Scripts, understood
 from .tenant_index import TenantIndex
 from .transport.protocol import MemoryFull
 
 _CREATE = Script("create", PRELUDE, OWNER_INDEX)
 _UPDATE = Script("update", PRELUDE, OWNER_INDEX)
-_DELETE = Script("delete", PRELUDE, OWNER_INDEX)
+_DELETE = Script("delete", PRELUDE, OWNER_INDEX, REMOVED)
 _READ, _EXPIRED = Script("read", PRELUDE), Script("expired", PRELUDE)
 _TOUCH, _REHASH = Script("touch", PRELUDE), Script("rehash", PRELUDE)
 
@@ -62,6 +64,9 @@ _CREATIONS: dict[int, Outcome] = {
 _UPDATES: dict[int, Outcome] = {
     0: "made", 1: "gone", 2: "changed", 3: "taken", 4: "disabled", **REFUSALS
 }  # fmt: skip
+
+
+Touched = Literal["written", "gone"]
 
 
 class Room(NamedTuple):
@@ -79,11 +84,18 @@ class Change(NamedTuple):
 
     @property
     def ends_something(self) -> bool:
-        """Whether a credential can do less afterwards: fewer scopes, an earlier expiry, another secret."""
+        """Whether a credential can do less afterwards.
+
+        It has fewer scopes or networks, an earlier expiry or a later begin, another secret or another quota.
+        """
         before, after = self.before.pat, self.after.pat
         return (
             not set(before.scope) <= set(after.scope)
             or (after.expires_ms or NEVER) < (before.expires_ms or NEVER)
+            or (after.not_before_ms or 0) > (before.not_before_ms or 0)
+            or not covers_networks(after.networks, before.networks)
+            # The setting decides over that of a PAT without one, so any other may be lower.
+            or after.request_quota != before.request_quota
             or bool(after.disabled & ~before.disabled)
             or self.before.secrets[0].generation != self.after.secrets[0].generation
         )
@@ -96,6 +108,7 @@ class Pats:
     scripts: Scripts
     keys: Keys
     tenant_index: TenantIndex
+    removed: Removed
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -262,18 +275,29 @@ class Pats:
         pause.wait()
         return outcome
 
-    def touch(self, pat_id: PatId, used_ms: int) -> bool:
-        """Write a last use (ms) to the record and the index, unless that UTC day has one.
+    def touch(self, seen: PatRecord, pat: PersonalAccessToken) -> Touched | PatRecord:
+        """Write the last use of a PAT to the record and the index, if the record is still `seen`.
 
-        Return whether it did.
+        `pat` is the PAT with its last use (`patauth.model.pat.used`). Return "gone" when the PAT was deleted,
+        and the new record when it has changed.
         """
-        _check_clock(used_ms)
-        self.tenant_index.mark_use(pat_id, used_ms)
-        names, arguments = [self.keys.pat(pat_id)], (used_ms.to_bytes(6),)
-        written = self.scripts.run(_TOUCH, names, arguments, now=used_ms)[0]
-        if written:
-            self.tenant_index.used(pat_id, used_ms, is_back=written == 2)
-        return bool(written)
+        pat_id, before_ms = seen.pat_id, seen.pat.last_used_ms
+        used_ms = None if pat.last_used_ms == before_ms else pat.last_used_ms
+        if used_ms is not None:
+            _check_clock(used_ms)
+            self.tenant_index.mark_use(pat_id, used_ms)
+        packed = pack(replace(seen, pat=pat), seen.version)
+        reply = self.scripts.run(_TOUCH, [self.keys.pat(pat_id)], (seen.packed, packed))
+        if reply[0] == 0:
+            return "gone"
+        if reply[0] != 1:
+            _, now, changed = understood(reply, int, int, bytes)[:3]
+            check_id_of(changed, pat_id)
+            if changed != packed:  # else it was sent twice
+                return unpack(changed).as_read_at(now)
+        if used_ms is not None:
+            self.tenant_index.used(pat_id, used_ms, is_back=(before_ms or 0) > used_ms)
+        return "written"
 
     def rehash(self, pat_id: PatId, seen: SecretSlot, new: SecretSlot) -> bool:
         """Replace the slot `seen` by `new`, if the record still has it. Return whether it did."""
@@ -289,8 +313,9 @@ class Pats:
         window: Window = ALWAYS,
         by: Judged | None = None,
         shown: int | None = None,
+        removal: Removal | None = None,
     ) -> Outcome:
-        """Delete a PAT durably, its record before its index entries.
+        """Delete a PAT durably, its record before its index entries. Keep what `removal` says of it.
 
         Return "made", "gone" if it was gone, or "rotated". `by` is the credential that asks for this, if one
         does. `window` comes from `window()`, if that is in another slot. `shown` is the generation of the
@@ -300,19 +325,32 @@ class Pats:
         keys, pat_id = self.keys, PatId(pat.id)
         tag = pat_id.tag
         asking, who = asking_of(keys, by, pat_id)
-        indexes = keys.owner(tag, pat.owner.id).indexes
-        names = [*keys.all_of(pat_id), *indexes, keys.ends(tag), keys.barrier(tag), *asking]
+        owner = keys.owner(tag, pat.owner.id)
+        names = [*keys.all_of(pat_id), *owner.indexes, keys.ends(tag), keys.barrier(tag), *asking]
+        names += [keys.removed(pat_id), owner.removed]
         generation = b"" if shown is None else shown.to_bytes(3)
-        arguments = (*window, who, generation, self.tenant_index.retention_ms)
-        pause = Pause()
-        read = partial(outcome_of, DELETIONS, pause=pause)
+        most, note = self.removed.asking(removal)
+        others = b"0" if removal is not None and removal.by_owner else b"1"
+        arguments = (*window, who, generation, self.tenant_index.retention_ms, most, note, others)
+        pause, kept = Pause(), list[Any]()
+
+        def read(reply: list[Any]) -> Outcome:
+            kept.extend(reply[2:])
+            return outcome_of(DELETIONS, reply, pause)
+
+        def forget() -> None:
+            removed_ms, *surplus = understood(kept, int) if kept else [0]
+            entering = self.removed.entering([pat_id], removed_ms) if removed_ms else []
+            self.tenant_index.forget([pat_id], entering)
+            self.removed.trim(pat.owner.id, tag, surplus, most)
+
         try:
             outcome = self.scripts.run_durably(_DELETE, names, arguments, read)
         except NotDurable:
-            self.tenant_index.forget([pat_id])
+            forget()
             raise
         if outcome in ("made", "gone"):
-            self.tenant_index.forget([pat_id])
+            forget()
         pause.wait()
         return outcome
 

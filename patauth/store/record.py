@@ -23,6 +23,8 @@ lua/layout.lua names; a test compares the two.
             1 parallelism, 4 pepper (start of SHA-256 of its id; 0: none)
      …  …   MessagePack array of the fields that scripts do not read: `_Rest`
 
+Record of a removed PAT: 69 the head of its record as it was, but with the state "r" and "0" slots; 6 when it
+was removed, ms; 2 length of a MessagePack array of who removed it and why: `_Note`; that array; `_Rest`.
 Access token record: 1 schema "2", 3 generation, 6 expiry, 16 PAT id, then its scopes, space-separated.
 Owner index entry: 6 creation, 12 rest of the PAT id, 8 name tag.
 Owner record: 1 schema "2", 1 state: "d" disabled, "a" enabled, 8 epoch: random bytes that each change draws.
@@ -54,11 +56,13 @@ NEVER = 2**48 - 1
 ID_AT, TOKEN_ID_AT = 30, 10
 VERSION_BYTES = 8
 _VERSION_AT, _MARKS_AT, _CREATED_AT, _NAME_AT, _SLOTS_AT = 46, 54, 55, 61, 69
+_NOTE_AT = _SLOTS_AT + 6 + 2  # in the record of a removed PAT, after the instant and its own length
 _ENTRY, _NAME_TAG = 26, 8  # bytes of an owner index entry, and of the name tag at its end
 _SLOT = 77
 _TOKEN_HEAD = 26
 _SMALL = 2048  # bytes; a usual record has about 200
 _ACTIVE = ord("a")
+_REMOVED = SCHEMA + b"r0"  # how the record of a removed PAT begins, which no reader of PAT records takes
 _CONDITIONAL = 8  # the operations have more to judge than the scripts: networks, not-before
 _DISABLED = {_ACTIVE + marks: Disabled(marks & 7) for marks in range(16)}
 
@@ -159,15 +163,18 @@ class _Rest(msgspec.Struct, array_like=True, frozen=True):
     description: str | None = None
     networks: tuple[str, ...] = ()
     not_before: int | None = None  # ms
-    revoked: int | None = None  # ms
-    revoked_by: tuple[str, str | None] | None = None
-    revoked_reason: str | None = None
+
+
+class _Note(msgspec.Struct, array_like=True, frozen=True):
+    by: tuple[str, str | None] | None  # owner id, PAT id
+    reason: str | None
 
 
 _DEFAULTS = msgspec.structs.astuple(_Rest("", "", None, None, "", (), 0, 0, None))
 _REQUIRED = 9  # fields that are never left out
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Rest).decode
+_decode_note = msgspec.msgpack.Decoder(_Note).decode
 
 
 def pack(record: PatRecord, version: bytes) -> bytes:
@@ -210,15 +217,16 @@ def pack(record: PatRecord, version: bytes) -> bytes:
         pat.description,
         pat.networks,
         pat.not_before_ms,
-        pat.revoked_ms,
-        _pair(pat.revoked_by),
-        pat.revoked_reason,
     )
     return b"".join((head, *map(pack_slot, record.secrets), _encode(_trimmed(rest))))
 
 
 def _pair(who: Requester | None) -> tuple[str, str | None] | None:
     return None if who is None else (who.owner_id, who.pat_id)
+
+
+def _requester(pair: tuple[str, str | None] | None) -> Requester | None:
+    return None if pair is None else Requester(*pair)
 
 
 def _trimmed(rest: _Rest) -> list[object]:
@@ -257,41 +265,71 @@ def unpack(data: bytes) -> PatRecord:
         if data[2] not in b"12":
             raise ValueError("slots")
         end = _SLOTS_AT + _SLOT * (data[2] - 48)
-        rest = _decode(data[end:])
-        count, seconds = int.from_bytes(data[24:27]), int.from_bytes(data[27:30])
-        created_ms = int.from_bytes(data[_CREATED_AT:_NAME_AT])
-        pat = PersonalAccessToken(
-            id=data[30:46].hex(),
-            name=rest.name,
-            scope=rest.scope,
-            owner=Owner.stored(rest.owner_id, rest.owner_name, rest.owner_type),
-            tenant=rest.tenant,
-            created_ms=created_ms,
-            changed_ms=created_ms + rest.changed,
-            sequence=rest.sequence,
-            expires_ms=unpack_expiry(data[3:9]),
-            last_used_ms=int.from_bytes(data[9:15]) or None,
-            access_token_ttl=rest.ttl,
-            request_quota=Quota(count, seconds) if count else None,
-            disabled=_DISABLED[data[1]],
-            never_acknowledged=rest.never_acknowledged,
-            description=rest.description,
-            networks=rest.networks,
-            not_before_ms=rest.not_before,
-            last_used_from=rest.used_from,
-            moved=rest.moved,
-            made_by=None if rest.made_by is None else Requester(*rest.made_by),
-            revoked_ms=rest.revoked,
-            revoked_by=None if rest.revoked_by is None else Requester(*rest.revoked_by),
-            revoked_reason=rest.revoked_reason,
-        )
-        instants = (pat.expires_ms, pat.last_used_ms, pat.not_before_ms, pat.revoked_ms)
-        for ms in (pat.created_ms, pat.changed_ms, *instants):
-            _check_instant(ms or 0)
+        pat = _unpack_pat(data, _DISABLED[data[1]], data[end:])
         slots = tuple(_unpack_slot(data[at : at + _SLOT]) for at in range(_SLOTS_AT, end, _SLOT))
         return PatRecord(pat, slots, int.from_bytes(data[18:24]), bool(data[_MARKS_AT] & 1), data)
     except Exception as problem:
         raise not_understood("PAT record", problem) from None
+
+
+def _unpack_pat(data: bytes, disabled: Disabled, rest_of_it: bytes) -> PersonalAccessToken:
+    rest = _decode(rest_of_it)
+    count, seconds = int.from_bytes(data[24:27]), int.from_bytes(data[27:30])
+    created_ms = int.from_bytes(data[_CREATED_AT:_NAME_AT])
+    pat = PersonalAccessToken(
+        id=data[30:46].hex(),
+        name=rest.name,
+        scope=rest.scope,
+        owner=Owner.stored(rest.owner_id, rest.owner_name, rest.owner_type),
+        tenant=rest.tenant,
+        created_ms=created_ms,
+        changed_ms=created_ms + rest.changed,
+        sequence=rest.sequence,
+        expires_ms=unpack_expiry(data[3:9]),
+        last_used_ms=int.from_bytes(data[9:15]) or None,
+        access_token_ttl=rest.ttl,
+        request_quota=Quota(count, seconds) if count else None,
+        disabled=disabled,
+        never_acknowledged=rest.never_acknowledged,
+        description=rest.description,
+        networks=rest.networks,
+        not_before_ms=rest.not_before,
+        last_used_from=rest.used_from,
+        moved=rest.moved,
+        made_by=_requester(rest.made_by),
+    )
+    for ms in (pat.created_ms, pat.changed_ms, pat.expires_ms, pat.last_used_ms, pat.not_before_ms):
+        _check_instant(ms or 0)
+    return pat
+
+
+def pack_note(by: Requester | None, reason: str | None) -> bytes:
+    """Return what a removal says of itself, with its length, as lua/removed.lua writes it."""
+    note = _encode(_Note(_pair(by), reason))
+    return len(note).to_bytes(2) + note
+
+
+def unpack_removed(data: bytes) -> PatRecord:
+    """Read the record of a removed PAT. It has no secrets, and `read_ms` of its PAT is 0.
+
+    Raise `StoreUnavailable` for bytes that are not one.
+    """
+    try:
+        if data[:3] != _REMOVED:
+            raise ValueError(OF_ANOTHER_VERSION)
+        end = _NOTE_AT + int.from_bytes(data[_NOTE_AT - 2 : _NOTE_AT])
+        note = _decode_note(data[_NOTE_AT:end])
+        revoked_ms = int.from_bytes(data[_SLOTS_AT : _NOTE_AT - 2])
+        _check_instant(revoked_ms)
+        pat = replace(
+            _unpack_pat(data, Disabled(0), data[end:]),
+            revoked_ms=revoked_ms,
+            revoked_by=_requester(note.by),
+            revoked_reason=note.reason,
+        )
+        return PatRecord(pat, (), packed=data)
+    except Exception as problem:
+        raise not_understood("record of a removed PAT", problem) from None
 
 
 def pack_slot(slot: SecretSlot) -> bytes:

@@ -18,11 +18,13 @@ from ..errors import ConfigurationError, StoreUnavailable
 from ..model.quota import Quota
 from .copy import Copy
 from .deadline import Deadline
+from .event_stream import EventStream
 from .keys import Keys
 from .notices import Notices
 from .owner_changes import OwnerChanges
 from .owners import Owners
 from .pats import Pats
+from .removed import Removed
 from .scripts import Call, NoDisk, Scripts, Wait
 from .store_key import AnotherKey, StoreKey
 from .tenant_index import TenantIndex
@@ -37,7 +39,8 @@ if TYPE_CHECKING:  # this needs many modules that only a `local:` store uses
 class Store:
     """Holds a tenant's PATs (`pats`), `owners`, access tokens (`tokens`) and indexes (`tenant_index`).
 
-    `owner_changes` changes all PATs of an owner. `notices` are what was announced of PATs.
+    `owner_changes` changes all PATs of an owner. `removed` has what is kept of removed PATs, `notices` what
+    was announced of PATs.
 
     Each call has a deadline of its own. In what `for_request` returns, all calls share one deadline.
 
@@ -70,7 +73,7 @@ class Store:
     def _with(self, scripts: Scripts, keys: Keys) -> Store:
         other = object.__new__(Store)  # `copy` takes longer than all else that an exchange does here
         vars(other).update(vars(self), _scripts=scripts, _keys=keys)
-        for part in ("tenant_index", "pats", "owners", "owner_changes", "tokens", "notices"):
+        for part in ("tenant_index", "removed", "pats", "owners", "owner_changes", "tokens", "notices"):
             vars(other).pop(part, None)
         return other
 
@@ -82,7 +85,12 @@ class Store:
     @cached_property
     def pats(self) -> Pats:
         """The tenant's PATs."""
-        return Pats(self._scripts, self._keys, self.tenant_index)
+        return Pats(self._scripts, self._keys, self.tenant_index, self.removed)
+
+    @cached_property
+    def removed(self) -> Removed:
+        """What is kept of the tenant's removed PATs."""
+        return Removed(self._scripts, self._keys, self._retention_ms)
 
     @cached_property
     def owners(self) -> Owners:
@@ -175,6 +183,10 @@ class Store:
         """
         sides = self._scripts.one_by_one(), target._scripts.one_by_one()
         return Copy(*sides, self._keys, with_access_tokens=with_access_tokens)
+
+    def event_stream(self, name: str) -> EventStream:
+        """Return the stream of events of this name, of all tenants under the key prefix."""
+        return EventStream(self._scripts.one_by_one(), self._keys, name)
 
     # -- the store key --------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ two steps has left.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +25,7 @@ from .transport.wire import Command
 
 _log = logging.getLogger("patauth.store")
 
-Index = Literal["created", "lastUsed", "expirationDate"]
+Index = Literal["created", "lastUsed", "expirationDate", "revokedAt"]
 
 _IN_FLIGHT = 60_000  # ms for which an entry without a record, or a mark, may belong to an unfinished write
 _SUSPECTS = 10_000  # most entries of a kind that one call looks for
@@ -51,27 +52,138 @@ class Mended(NamedTuple):
     unborn: set[PatId]  # PATs without a record whose entries stay, since their creation may be under way
 
 
-class TenantIndex:
+class TenantList(ABC):
+    """Reads what a listing of the tenant needs: some indexes, and the records of the PATs in them.
+
+    `retention_ms` is how long an ended PAT is kept. `names` are the keys of the indexes.
+    """
+
+    def __init__(self, scripts: Scripts, keys: Keys, retention_ms: int, names: Mapping[Index, bytes]) -> None:
+        self.retention_ms = retention_ms
+        self._scripts = scripts
+        self._keys = keys
+        self._names = names
+
+    @property
+    def indexes(self) -> Iterable[Index]:
+        """The fields by which there is an index."""
+        return self._names
+
+    @abstractmethod
+    def lists(self, pat: PersonalAccessToken) -> bool:
+        """Return whether a PAT is listed: it is the tenant's, and was within its retention when read."""
+
+    @abstractmethod
+    def mend_suspects(self, now: int, *, all_gone: bool) -> set[PatId]:
+        """Repair what is known to be wrong, before a listing. Return the PATs that the listing leaves out.
+
+        `all_gone`: take out all PATs whose retention is over at `now` (ms), and not only some.
+        """
+
+    @abstractmethod
+    def mend(self, pat_ids: Sequence[PatId], now: int) -> Mended:
+        """Correct entries by their records, and take out those of PATs that are gone."""
+
+    @abstractmethod
+    def _key_of(self, pat_id: PatId) -> bytes:
+        """Return the key of a record."""
+
+    @abstractmethod
+    def _unpack(self, data: bytes) -> PatRecord:
+        """Read a record. Raise `StoreUnavailable`."""
+
+    def piece(
+        self,
+        index: Index,
+        low: int,
+        high: int,
+        *,
+        descending: bool = False,
+        offset: int = 0,
+        count: int,
+        without: Iterable[PatId] = (),
+    ) -> Piece:
+        """Return at most `count` entries with scores from `low` to `high`, in order. Skip the first `offset`.
+
+        The entries of the PATs in `without` are neither returned nor counted.
+        """
+        out = (pat_id.raw for pat_id in without)
+        arguments = (low, high, b"1" if descending else b"0", offset, count, *out)
+        reply = self._scripts.run(_PAGE, [self._names[index]], arguments)
+        now, total, flat = understood(reply, int, int, list)
+        entries = [
+            (self._id(member), self._ms(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)
+        ]
+        return Piece(now, total, entries)
+
+    def counts(self, ranges: Sequence[tuple[Index, int, int]]) -> list[int]:
+        """Return the number of entries in each range (index, lowest score, highest score)."""
+        commands = [("ZCOUNT", self._names[index], low, high) for index, low, high in ranges]
+        return self._scripts.call(commands, retry=True)
+
+    def records(self, pat_ids: Sequence[PatId], now: int) -> list[PatRecord | None]:
+        """Return the records of PATs of any owners in order, None for a missing one.
+
+        `now` (ms) becomes their read time. Each record takes its own command: their keys are in many slots.
+        GETEX, since a replica refuses it (lua/read.lua).
+        """
+        found = self._scripts.call([("GETEX", self._key_of(one)) for one in pat_ids], retry=True)
+        if not all(isinstance(record, bytes | None) for record in found):
+            raise not_understood("records", "of another form")
+        return [None if record is None else self._unpack(record).as_read_at(now) for record in found]
+
+    def missing(self, pat_ids: Sequence[PatId]) -> list[PatId]:
+        """Return those of these PATs that have no record."""
+        found: list[PatId] = []
+        for some in _in_pieces(pat_ids):
+            there = self._scripts.call([("EXISTS", self._key_of(one)) for one in some], retry=True)
+            found += [pat_id for pat_id, known in zip(some, there, strict=True) if not known]
+        return found
+
+    @staticmethod
+    def _ms(score: Any) -> int:
+        """Return a score as whole ms. Raise `StoreUnavailable`."""
+        try:
+            ms = float(score)
+        except (TypeError, ValueError) as problem:
+            raise not_understood("tenant index", problem) from None
+        if not ms.is_integer():
+            raise not_understood("tenant index", "a score is not a whole number")
+        return int(ms)
+
+    @staticmethod
+    def _id(member: object, size: int = 16) -> PatId:
+        """Return the PAT id with which an entry of `size` bytes begins. Raise `StoreUnavailable`."""
+        if not isinstance(member, bytes) or len(member) != size:
+            raise not_understood("tenant index", f"an entry is not {size} bytes")
+        return PatId(member[:16].hex())
+
+
+class TenantIndex(TenantList):
     """Writes, reads and repairs the index entries of one tenant's PATs.
 
     `retention_ms` is how long an expired PAT is kept.
     """
 
     def __init__(self, scripts: Scripts, keys: Keys, retention_ms: int) -> None:
-        self.retention_ms = retention_ms
-        self._scripts = scripts
-        self._keys = keys
-        self._count: Command = ("INCR", keys.tenant_sequence)
-        self._names: dict[Index, bytes] = {
+        names: dict[Index, bytes] = {
             "created": keys.tenant_created,
             "lastUsed": keys.tenant_used,
             "expirationDate": keys.tenant_expires,
         }
+        super().__init__(scripts, keys, retention_ms, names)
+        self._count: Command = ("INCR", keys.tenant_sequence)
 
     def lists(self, pat: PersonalAccessToken) -> bool:
         """Return whether a PAT is listed: it is the tenant's, and was within its retention when read."""
         is_ours = pat.tenant == self._keys.tenant
         return is_ours and not is_gone(pat.expires_ms, pat.read_ms, self.retention_ms)
+
+    def _key_of(self, pat_id: PatId) -> bytes:
+        return self._keys.pat(pat_id)
+
+    def _unpack(self, data: bytes) -> PatRecord:
+        return unpack(data)
 
     # -- writes that accompany those of records -------------------------------------------------------
 
@@ -82,8 +194,8 @@ class TenantIndex:
         commands = [("ZADD", name, "NX", score, member) for name, score in scores]
         self._scripts.call([*commands, self._count], retry=True)
 
-    def forget(self, pat_ids: Sequence[PatId]) -> None:
-        """Remove the entries of PATs. Call this after their records are deleted.
+    def forget(self, pat_ids: Sequence[PatId], and_then: Sequence[Command] = ()) -> None:
+        """Remove the entries of PATs, and run other commands. Call this after their records are deleted.
 
         A failure goes to the log only: listings believe the records alone.
         """
@@ -92,7 +204,7 @@ class TenantIndex:
         try:
             commands = [("ZREM", name, *members) for name in self._names.values()]
             commands.append(("ZREM", self._keys.tenant_marks, *marks))
-            self._scripts.call([*commands, self._count])
+            self._scripts.call([*commands, self._count, *and_then])
         except StoreUnavailable as problem:
             _log.warning("the tenant index still lists %d deleted PATs: %s", len(pat_ids), problem.detail)
 
@@ -149,29 +261,7 @@ class TenantIndex:
         except (TypeError, ValueError) as problem:
             raise not_understood("tenant sequence", problem) from None
 
-    def piece(
-        self,
-        index: Index,
-        low: int,
-        high: int,
-        *,
-        descending: bool = False,
-        offset: int = 0,
-        count: int,
-        without: Iterable[PatId] = (),
-    ) -> Piece:
-        """Return at most `count` entries with scores from `low` to `high`, in order. Skip the first `offset`.
-
-        The entries of the PATs in `without` are neither returned nor counted.
-        """
-        out = (pat_id.raw for pat_id in without)
-        arguments = (low, high, b"1" if descending else b"0", offset, count, *out)
-        reply = self._scripts.run(_PAGE, [self._names[index]], arguments)
-        now, total, flat = understood(reply, int, int, list)
-        entries = [(_id(member), _ms(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
-        return Piece(now, total, entries)
-
-    def walk(self, index: Index, low: int, high: int) -> Iterator[Piece]:
+    def in_order(self, index: Index, low: int, high: int) -> Iterator[Piece]:
         """Yield in pieces the entries with scores from `low` to `high`, in order.
 
         Those that are there from begin to end are yielded, unless others of the same score go meanwhile.
@@ -187,38 +277,14 @@ class TenantIndex:
             seen = sum(score == last for _, score in piece.entries)
             low, skip = last, seen + (skip if last == low else 0)
 
-    def counts(self, ranges: Sequence[tuple[Index, int, int]]) -> list[int]:
-        """Return the number of entries in each range (index, lowest score, highest score)."""
-        commands = [("ZCOUNT", self._names[index], low, high) for index, low, high in ranges]
-        return self._scripts.call(commands, retry=True)
-
-    def records(self, pat_ids: Sequence[PatId], now: int) -> list[PatRecord | None]:
-        """Return the records of PATs of any owners in order, None for a missing one.
-
-        `now` (ms) becomes their read time. Each record takes its own command: their keys are in many slots.
-        GETEX, since a replica refuses it (lua/read.lua).
-        """
-        found = self._scripts.call([("GETEX", self._keys.pat(one)) for one in pat_ids], retry=True)
-        if not all(isinstance(record, bytes | None) for record in found):
-            raise not_understood("records", "of another form")
-        return [None if record is None else unpack(record).as_read_at(now) for record in found]
-
     def walk_ids(self) -> Iterator[list[PatId]]:
         """Yield in pieces the PATs that are listed from begin to end, in any order and some maybe twice.
 
         Those that are made or removed meanwhile may be missing. There may be no record of one.
         """
-        for found in self._scripts.scan("ZSCAN", self._keys.tenant_created, count=_AT_ONCE):
+        for found in self._scripts.scan("ZSCAN", self._names["created"], count=_AT_ONCE):
             if found:
-                yield [_id(member) for member in found[::2]]
-
-    def missing(self, pat_ids: Sequence[PatId]) -> list[PatId]:
-        """Return those of these PATs that have no record."""
-        found: list[PatId] = []
-        for some in _in_pieces(pat_ids):
-            there = self._scripts.call([("EXISTS", self._keys.pat(one)) for one in some], retry=True)
-            found += [pat_id for pat_id, known in zip(some, there, strict=True) if not known]
-        return found
+                yield [self._id(member) for member in found[::2]]
 
     # -- repairs --------------------------------------------------------------------------------------
 
@@ -233,7 +299,7 @@ class TenantIndex:
         gone, marks, newest = self._members(self._gone(now), self._marks(), young)
         unborn = self._mend_gone(gone, now, all_gone=all_gone)
         self._mend_marked(marks, now)
-        return unborn.union(self.missing([_id(member) for member in newest]))
+        return unborn.union(self.missing([self._id(member) for member in newest]))
 
     def _gone(self, now: int, skip: int = 0) -> Command:
         """Return the command that reads entries of PATs whose retention is over at `now` (ms)."""
@@ -254,7 +320,7 @@ class TenantIndex:
         """Remove what `_gone` has read, and with `all_gone` what is left then. Return the unborn PATs."""
         unborn: set[PatId] = set()
         while True:
-            unborn |= self.mend([_id(member) for member in gone], now).unborn
+            unborn |= self.mend([self._id(member) for member in gone], now).unborn
             if not all_gone or len(gone) < _SUSPECTS:
                 return unborn
             (gone,) = self._members(self._gone(now, skip=len(unborn)))  # those stay at the front
@@ -264,8 +330,8 @@ class TenantIndex:
 
         `marks` is what `_marks` has read.
         """
-        marked = [_id(member, _MARK_BYTES) for member in marks[::2]]
-        set_at = [_ms(score) for score in marks[1::2]]
+        marked = [self._id(member, _MARK_BYTES) for member in marks[::2]]
+        set_at = [self._ms(score) for score in marks[1::2]]
         if len(set_at) != len(marked):
             raise not_understood("tenant index", "a mark without a time")
         removed = 0
@@ -291,7 +357,7 @@ class TenantIndex:
         """
         for name in self._names.values():
             for found in self._scripts.scan("ZSCAN", name, count=_SWEPT):
-                missing = self.missing([_id(member) for member in found[::2]])
+                missing = self.missing([self._id(member) for member in found[::2]])
                 yield self.mend(missing, now).removed
 
     def sweep_marks(self, now: int) -> Iterator[int]:
@@ -347,7 +413,7 @@ class TenantIndex:
             return set()
         scores = [("ZSCORE", self._keys.tenant_created, one.raw) for one in missing]
         created = zip(missing, self._scripts.call(scores, retry=True), strict=True)
-        return {one for one, score in created if score is not None and _ms(score) >= now - _IN_FLIGHT}
+        return {one for one, score in created if score is not None and self._ms(score) >= now - _IN_FLIGHT}
 
 
 def _in_pieces(pat_ids: Sequence[PatId]) -> Iterator[Sequence[PatId]]:
@@ -357,20 +423,3 @@ def _in_pieces(pat_ids: Sequence[PatId]) -> Iterator[Sequence[PatId]]:
 def _expiry(expires_ms: int | None) -> int:
     """Return the score of a PAT's entry by expiry."""
     return NEVER if expires_ms is None else expires_ms
-
-
-def _ms(score: Any) -> int:
-    try:
-        ms = float(score)
-    except (TypeError, ValueError) as problem:
-        raise not_understood("tenant index", problem) from None
-    if not ms.is_integer():
-        raise not_understood("tenant index", "a score is not a whole number")
-    return int(ms)
-
-
-def _id(member: object, size: int = 16) -> PatId:
-    """Return the PAT id with which an entry of `size` bytes begins."""
-    if not isinstance(member, bytes) or len(member) != size:
-        raise not_understood("tenant index", f"an entry is not {size} bytes")
-    return PatId(member[:16].hex())

@@ -55,9 +55,9 @@ class Tokens:
     def issue(
         self, seen: PatRecord, digest: bytes, token: TokenRecord, most: int | None
     ) -> Issued | Full | PatRecord:
-        """Write an access token, if the record of its PAT still equals `seen`.
+        """Write an access token, if the record of its PAT is still `seen`.
 
-        A later use makes no difference.
+        A later use makes no difference: it leaves the version of the record.
 
         `digest` is the SHA-256 of the token's text. `most` is how many tokens its secret may have; None: they
         are not counted. Return "issued" when the token was written, "gone" when the PAT was deleted or has
@@ -65,7 +65,7 @@ class Tokens:
         """
         pat_id = seen.pat_id
         names = [self.keys.pat(pat_id), self.keys.access_token(pat_id, digest)]
-        arguments: list[bytes | int] = [seen.packed, pack_token(token)]
+        arguments: list[bytes | int] = [seen.version, pack_token(token)]
         if most is not None:
             names.append(self.keys.tokens_of(pat_id, token.generation))
             arguments.append(most)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..authority import Authority
 from ..errors import (
     ConfigurationError,
-    InsufficientScope,
     InvalidRequest,
     MissingCredentials,
     PatAuthError,
 )
+from ..events.request import REQUEST, Request
 from ..model.quota import Decision
 from ..model.scopes import check, covers
 from ..settings import read_named, read_surfaces
@@ -104,6 +104,7 @@ class PatAuthMiddleware:
             token_headers=token_headers,
             on_refusal=on_refusal,
         )
+        self._address_of = site.client_address
         self._require = partial(_required, require) if callable(require) else None
         rules = {} if callable(require) else require or {}
         self._gate = Gate(protect, public, rules, optional, unknown_rules=callable(require))
@@ -120,6 +121,13 @@ class PatAuthMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
+        token = REQUEST.set(Request(environ, self._address_of))
+        try:
+            return self._answer(environ, start_response)
+        finally:
+            REQUEST.reset(token)
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         _forget_identity(environ)
         environ["patauth.site"] = self.site
         method = environ.setdefault("REQUEST_METHOD", "GET")  # as WSGI libraries read an environ without it
@@ -155,7 +163,7 @@ class PatAuthMiddleware:
                 if required is None or required:
                     raise MissingCredentials
             elif required is None or not covers(principal.scopes, required, self._catalogue):
-                raise InsufficientScope(required or ())
+                raise self.site.lacking(principal, required or ())
         except PatAuthError as error:
             refusal = with_standing(self.site.refusal(error, environ), decision, expires_ms)
             return refusal(environ, start_response)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from ..errors import InsufficientScope, MissingCredentials
+from ..errors import MissingCredentials
 from ..model.scopes import check, covers
 from .answers import Answer
 from .drain import answered
@@ -53,5 +53,5 @@ def _refusal(environ: dict[str, Any], demanded: tuple[str, ...]) -> Answer | Non
     if principal is None:
         return site.refusal(MissingCredentials(), environ)
     if not covers(principal.scopes, demanded, site.settings.scopes or ()):
-        return site.refusal(InsufficientScope(demanded), environ)
+        return site.refusal(site.lacking(principal, demanded), environ)
     return None

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..authority import Authority
-from ..errors import ConfigurationError, MissingCredentials, PatAuthError
+from ..errors import ConfigurationError, InsufficientScope, MissingCredentials, PatAuthError
 from ..model.address import Address
-from ..model.caller import Person
+from ..model.caller import Person, Principal
 from ..model.http_names import read_challenges, read_token_headers
 from ..operations.authenticate import Admission
 from ..settings import read_named
@@ -86,6 +86,18 @@ class Site:
         if not authorization:
             raise MissingCredentials
         return self.operations.authenticate(authorization, self.client_address(environ), ending=ending)
+
+    def lacking(self, principal: Principal, required: Iterable[str]) -> InsufficientScope:
+        """Return the refusal of a caller without the scopes that are needed. Emit its event."""
+        refusal = InsufficientScope(required)
+        self.operations.events.emit(
+            "scope.refused",
+            "refused",
+            patId=principal.pat_id,
+            ownerId=principal.subject.id,
+            scope=list(refusal.required),
+        )
+        return refusal
 
     def refusal(self, error: PatAuthError, environ: WSGIEnvironment) -> Answer:
         """Return an error as the gate and forward-auth answer it, or as `on_refusal` words it."""

@@ -278,7 +278,7 @@ def test_no_secret_stands_in_any_log_repr_error_or_traceback(
     )
     authority.delete(issued.pat.id)
     sinks += [caplog.text, *capfd.readouterr()]
-    assert "pat.create" in caplog.text
+    assert "pat.created" in caplog.text
     assert "credentials.refused" in caplog.text
     for secret in secrets:
         for sink in sinks:

@@ -205,7 +205,7 @@ class TestRevoke:
             authority.revoke(token)
             authority.revoke(issued.token)
         events = [record.getMessage() for record in caplog.records]
-        assert ["token.revoke" in events[0], "pat.delete" in events[1]] == [True, True]
+        assert ["token.revoked" in events[0], "pat.revoked" in events[1]] == [True, True]
         assert len(events) == 2, "the second revocation of the access token changed nothing"
         assert not any(token in event or issued.secret in event for event in events)
 
@@ -370,7 +370,7 @@ class TestEndpoints:
             for token in (wrong, alice.token):
                 answer = service("introspect", token)
                 assert (answer.status_code, answer.json) == (200, {"active": False})
-        told = [(one["event"], one["patId"], one.get("address")) for one in events()]
+        told = [(one["type"], one["patId"], one.get("address")) for one in events()]
         known = [(event, alice.pat.id, None) for event in ("credentials.refused", "secret.reused")]
         assert told == known * 3
         statuses = [

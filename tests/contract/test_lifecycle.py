@@ -168,15 +168,15 @@ def test_a_pat_does_not_shed_its_quota_by_making_another(authority: Authority) -
 
 
 CHANGES: dict[str, tuple[Callable[..., Any], Callable[[Authority, IssuedPat], object]]] = {
-    "pat.delete": (Pats.delete, lambda authority, issued: authority.delete(issued.pat.id)),
-    "owner.revoke": (OwnerChanges.revoke, lambda authority, issued: authority.revoke_owner("alice")),
-    "owner.disable": (OwnerChanges.set_state, lambda authority, issued: authority.disable_owner("alice")),
-    "owner.enable": (OwnerChanges.set_state, lambda authority, issued: authority.enable_owner("alice")),
-    "pat.patch": (
+    "pat.revoked": (Pats.delete, lambda authority, issued: authority.delete(issued.pat.id)),
+    "owner.revoked": (OwnerChanges.revoke, lambda authority, issued: authority.revoke_owner("alice")),
+    "owner.disabled": (OwnerChanges.set_state, lambda authority, issued: authority.disable_owner("alice")),
+    "owner.enabled": (OwnerChanges.set_state, lambda authority, issued: authority.enable_owner("alice")),
+    "pat.updated": (
         Pats.update,
         lambda authority, issued: authority.patch(issued.pat.id, [put("/name", "x")]),
     ),
-    "pat.create": (Pats.create, lambda authority, issued: issue(authority, name="new")),
+    "pat.created": (Pats.create, lambda authority, issued: issue(authority, name="new")),
 }
 
 
@@ -207,5 +207,5 @@ class TestTrail:
         ):
             change(authority, issued)
         (said,) = [json.loads(record.getMessage()) for record in caplog.records]
-        assert (said["event"], said["outcome"]) == (event, "unknown")
+        assert (said["type"], said["outcome"]) == (event, "unknown")
         assert issued.secret not in caplog.text

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +16,7 @@ from patauth import Authority, InvalidRequest, Owner, StoreUnavailable
 from patauth.events import Events
 from patauth.model.dates import format_ms
 from patauth.operations import notify as module
-from patauth.operations.notify import notify
+from patauth.operations.notify import NotSent, notify
 from patauth.store import tenant_index
 from patauth.store.notices import Notice, Notices
 from tests.support.authorities import Make, issue
@@ -34,9 +33,9 @@ def run(authority: Authority, *within: int) -> list[str]:
 
 def sent(events: Trail) -> list[tuple[str, str, int | None]]:
     return sorted(
-        (event["event"], event["name"], event.get("within"))
+        (event["type"], event["name"], event.get("within"))
         for event in events()
-        if event["event"].startswith("pat.expir")
+        if event["type"].startswith("pat.expir")
     )
 
 
@@ -75,10 +74,13 @@ def test_an_event_says_whose_pat_expires_and_when(world: Authority, clock: Clock
     assert run(world) == [issued.pat.id]
     expires = format_ms(issued.pat.expires_ms)
     facts = {"patId": issued.pat.id, "ownerId": "bob", "name": "ci", "expires": expires}
-    assert events() == [{"event": "pat.expiring", **facts, "within": WEEK}]
+    (event,) = events()
+    assert event.items() >= {"type": "pat.expiring", "outcome": "done", **facts, "within": WEEK}.items()
     clock.now = issued.pat.expires_ms
     assert run(world) == [issued.pat.id]
-    assert events() == [{"event": "pat.expired", **facts}]
+    (event,) = events()
+    assert event.items() >= {"type": "pat.expired", "outcome": "done", **facts}.items()
+    assert "within" not in event
 
 
 def test_it_is_due_at_the_very_millisecond(world: Authority, clock: Clock) -> None:
@@ -135,42 +137,88 @@ def test_many_at_once_send_each_event_once(make_at: Make, clock: Clock, events: 
     assert len(set(map(tuple, sent(events)))) == len(every)
 
 
-class Boom(Exception):
-    pass
+class Failing:
+    """A sink that takes `left` events and no more."""
+
+    name = "failing"
+    dropped = 0
+    is_on = True
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.taken: list[str] = []
+
+    def take(self, event: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.dropped += 1
+        else:
+            self.taken.append(event["name"])
+
+    def close(self, seconds: float) -> None:
+        pass
 
 
-@contextmanager
-def failing(authority: Authority, after: int) -> Iterator[None]:
-    """The `after`-th event from now cannot be sent."""
-    made = authority.operations._events
-    left = [after]
-
-    class Broken(Events):
-        def emit(self, event: str, **facts: Any) -> None:
-            left[0] -= 1
-            if left[0] < 0:
-                raise Boom
-            made.emit(event, **facts)
-
-    authority.operations._events = Broken()
-    try:
-        yield
-    finally:
-        authority.operations._events = made
+def with_sink(authority: Authority, sink: Failing) -> Failing:
+    authority.operations.events = Events(sink)
+    return sink
 
 
 @pytest.mark.parametrize("after", [0, 3, 49, 50, 69])
-def test_what_could_not_be_sent_is_sent_by_the_next_run(world: Authority, events: Trail, after: int) -> None:
+def test_what_a_sink_did_not_take_is_sent_by_the_next_run(world: Authority, after: int) -> None:
+    """With what belongs to the same piece: which of its events was dropped is not known."""
     for number in range(70):
         issue(world, f"p{number}", expires_in=timedelta(days=1))
-    events()
-    with failing(world, after), pytest.raises(Boom):
+    broken = with_sink(world, Failing(after))
+    with pytest.raises(NotSent):
         run(world)
-    first = sent(events)
+    whole = with_sink(world, Failing(1000))
     run(world)
-    second = sent(events)
-    assert len(first) == after
-    assert sorted([*first, *second]) == sorted(("pat.expiring", f"p{n}", WEEK) for n in range(70))
+    assert len(broken.taken) == after
+    assert set(broken.taken) | set(whole.taken) == {f"p{number}" for number in range(70)}
+    assert len(whole.taken) == len(set(whole.taken)) == 70 - 50 * (after // 50)
+
+
+def test_a_sink_has_time_to_deliver_each_piece(world: Authority) -> None:
+    """So a queue never gets more than that, and what is dropped in the end is seen."""
+    for number in range(70):
+        issue(world, f"p{number}", expires_in=timedelta(days=1))
+    waiting: list[int] = []
+
+    class Slow(Failing):
+        def close(self, seconds: float) -> None:
+            waiting.append(len(self.taken))
+            assert seconds >= 10
+
+    with_sink(world, Slow(1000))
+    run(world)
+    assert waiting == [50, 70]
+    for number in range(3):
+        issue(world, f"q{number}", expires_in=timedelta(days=1))
+
+    class Late(Failing):
+        def close(self, seconds: float) -> None:
+            self.dropped += 1
+
+    with_sink(world, Late(1000))
+    with pytest.raises(NotSent):
+        run(world)
+    assert len(with_sink(world, Failing(1000)).taken) == 0
+    assert len(run(world)) == 3
+
+
+def test_an_interrupted_run_gives_its_marks_back(world: Authority) -> None:
+    issue(world, expires_in=timedelta(days=1))
+
+    class Interrupted(Failing):
+        def close(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    with_sink(world, Interrupted(1000))
+    with pytest.raises(KeyboardInterrupt):
+        run(world)
+    with_sink(world, Failing(1000))
+    assert len(run(world)) == 1
 
 
 def test_who_is_killed_between_mark_and_event_costs_one_piece_at_the_most(
@@ -180,8 +228,10 @@ def test_who_is_killed_between_mark_and_event_costs_one_piece_at_the_most(
         issue(world, f"p{number}", expires_in=timedelta(days=1))
     with monkeypatch.context() as patched:  # nothing is taken back: the process is not there any more
         patched.setattr(module, "_give_back", lambda *_: None)
-        with failing(world, 0), pytest.raises(Boom):
+        with_sink(world, Failing(0))
+        with pytest.raises(NotSent):
             run(world)
+    with_sink(world, Failing(1000))
     assert len(run(world)) == 120 - 50
 
 
@@ -194,7 +244,8 @@ def test_a_mark_that_cannot_be_taken_back_is_said(
         raise StoreUnavailable(detail="for this test")
 
     monkeypatch.setattr(Notices, "give_back", unreachable)
-    with caplog.at_level(logging.WARNING, "patauth"), failing(world, 0), pytest.raises(Boom):
+    with_sink(world, Failing(0))
+    with caplog.at_level(logging.WARNING, "patauth"), pytest.raises(NotSent):
         run(world)
     assert "1 events of expiries were not sent and will not be: for this test" in caplog.text
 
@@ -243,7 +294,7 @@ def test_an_index_is_walked_whole_in_pieces_of_any_size(fresh: Make, scores: lis
     index = authority.operations.actor(None).store.without_deadline().tenant_index
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tenant_index, "_AT_ONCE", size)
-        pieces = list(index.walk("expirationDate", 0, 2**47))
+        pieces = list(index.in_order("expirationDate", 0, 2**47))
     found = [entry for piece in pieces for entry in piece.entries]
     assert all(len(piece.entries) <= size for piece in pieces)
     assert len({pat_id for pat_id, _ in found}) == len(found) == len(scores)

@@ -337,14 +337,14 @@ class TestPatch:
         about = {"patId": issued.pat.id, "ownerId": "alice"}
         by = {"byOwnerId": "alice", "byPatId": maker.pat.id}
         authority.patch(issued.pat.id, [put("/name", "x")], by=principal)
-        assert events() == [{"event": "pat.patch", **about, "name": "x", **by}]
+        assert events() == [{"type": "pat.updated", "outcome": "done", **about, "name": "x", **by}]
         authority.patch(issued.pat.id, [put("/scope", ["reports:read"]), *expire(NOW + DAY)])
         facts = {"scope": ["reports:read"], "expires": "2030-01-02T00:00:00.000Z"}
-        assert events() == [{"event": "pat.patch", **about, **facts}]
+        assert events() == [{"type": "pat.updated", "outcome": "done", **about, **facts}]
         authority.patch(issued.pat.id, expire(None))
-        assert events() == [{"event": "pat.patch", **about, "expires": "never"}]
+        assert events() == [{"type": "pat.updated", "outcome": "done", **about, "expires": "never"}]
         authority.rotate(issued.pat.id, overlap=timedelta(minutes=5))
-        assert events() == [{"event": "pat.rotate", "overlapSeconds": 300, **about}]
+        assert events() == [{"type": "pat.rotated", "outcome": "done", "overlapSeconds": 300, **about}]
 
     @one_engine
     @each("pat_id", ["", "x", "0" * 31, "G" * 32, None, 7, "0" * 32])
@@ -412,7 +412,7 @@ class TestPatch:
         clock.advance(DAY)
         calls = before_first("update", lambda: authority.authenticate(basic_of(issued)))
         authority.patch(issued.pat.id, [put("/name", "x")])
-        assert calls.count == 1, "a use is no change that has to be looked at"
+        assert calls.count == 2, "the last use is part of the record that was read"
         after = authority.get(issued.pat.id)
         assert (after.name, after.last_used_ms) == ("x", NOW + DAY)
 
@@ -687,7 +687,7 @@ class TestPatchMany:
         assert {pat.expires_ms for pat in after} == {self.LATER}
         assert list(after) == [authority.get(pat_id) for pat_id in ids]
         found = events()
-        assert {(one["event"], one["patId"]) for one in found} == {("pat.patch", one) for one in ids}
+        assert {(one["type"], one["patId"]) for one in found} == {("pat.updated", one) for one in ids}
         assert len(found) == 25
         assert patch_many(authority, ids[:1], expire(None))[0].expires_ms is None
 
@@ -932,8 +932,11 @@ class TestRotate:
         clock.advance(MINUTE)
         events()
         for secret, expected in (
-            (issued.secret, [{"event": "secret.reused", **about, "ownerId": "alice"}]),
-            (wrong_secret(authority), [{"event": "credentials.refused", **about, "reason": "invalid"}]),
+            (issued.secret, [{"type": "secret.reused", "outcome": "refused", **about, "ownerId": "alice"}]),
+            (
+                wrong_secret(authority),
+                [{"type": "credentials.refused", "outcome": "refused", **about, "reason": "invalid"}],
+            ),
         ):
             answers.append(answered(ask, authority, issued.pat.id, secret))
             assert events() == expected, "one for each request"
@@ -942,7 +945,7 @@ class TestRotate:
             authority.rotate(issued.pat.id, overlap=AT_ONCE)
         events()
         answered(ask, authority, issued.pat.id, issued.secret)
-        assert [one["event"] for one in events()] == ["credentials.refused"], "it is forgotten"
+        assert [one["type"] for one in events()] == ["credentials.refused"], "it is forgotten"
 
     def test_an_access_token_of_a_secret_that_was_rotated_away_is_plainly_refused(
         self, authority: Authority, events: Any
@@ -954,7 +957,12 @@ class TestRotate:
         events()
         assert not passes(authority, bearer(token))
         assert events() == [
-            {"event": "credentials.refused", "patId": issued.pat.id, "reason": "access token"}
+            {
+                "type": "credentials.refused",
+                "outcome": "refused",
+                "patId": issued.pat.id,
+                "reason": "access token",
+            }
         ]
 
     @each("use", USES)
@@ -968,9 +976,9 @@ class TestRotate:
         with Before(ProofCache, "check", lambda: authority.rotate(issued.pat.id, overlap=AT_ONCE)):
             answered(ask, authority, issued.pat.id, issued.secret)
         rotated, *others = events()
-        assert rotated["event"] == "pat.rotate"
+        assert rotated["type"] == "pat.rotated"
         about = {"patId": issued.pat.id, "ownerId": "alice", "address": "203.0.113.9"}
-        assert others == [{"event": "secret.reused", **about}]
+        assert others == [{"type": "secret.reused", "outcome": "refused", **about}]
 
     def test_it_is_charged_to_the_addresss_quota_and_costs_no_hash(self, authority: Authority) -> None:
         issued = issue(authority)
@@ -1064,7 +1072,7 @@ class TestRotate:
         assert passes(authority, basic_of(issued))
         record = record_of(authority, issued.pat.id)
         assert (record.pat.name, len(record.secrets)) == ("renamed", 1)
-        assert [one["event"] for one in events()] == ["pat.patch"]
+        assert [one["type"] for one in events()] == ["pat.updated"]
 
     def test_one_that_cannot_be_undone_is_an_outage_that_the_trail_tells_of(
         self, authority: Authority, events: Any
@@ -1075,7 +1083,7 @@ class TestRotate:
         with failing(Unanswered(), times=2), pytest.raises(StoreUnavailable):
             authority.rotate(issued.pat.id)
         (event,) = events()
-        assert (event["event"], event["patId"], event["outcome"]) == ("pat.rotate", issued.pat.id, "unknown")
+        assert (event["type"], event["patId"], event["outcome"]) == ("pat.rotated", issued.pat.id, "unknown")
         assert passes(authority, basic_of(issued))
 
 
@@ -1091,7 +1099,7 @@ class TestUnknownOutcome:
         operations = [put("/scope", ["reports:read"])]
         with failing(NotDurable("made", detail="late")), pytest.raises(StoreUnavailable):
             authority.patch(issued.pat.id, operations)
-        assert [one["event"] for one in events()] == ["pat.patch"]
+        assert [(one["type"], one["outcome"]) for one in events()] == [("pat.updated", "unknown")]
         assert authority.patch(issued.pat.id, operations).scope == ("reports:read",)
         assert events() == []
 
@@ -1109,7 +1117,7 @@ class TestUnknownOutcome:
         events()
         with failing(Unanswered(detail="no answer")), pytest.raises(StoreUnavailable):
             authority.patch(issued.pat.id, [put("/name", "late")])
-        assert [(one["event"], one["outcome"]) for one in events()] == [("pat.patch", "unknown")]
+        assert [(one["type"], one["outcome"]) for one in events()] == [("pat.updated", "unknown")]
 
 
 OTHER = Profile("other", memory_kib=16, time_cost=2, parallelism=1)

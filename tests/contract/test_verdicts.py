@@ -16,7 +16,7 @@ from patauth.store.deadline import Deadline
 from patauth.store.keys import Keys
 from patauth.store.scripts import Script, Scripts, Wait
 from patauth.store.transport.protocol import ScriptMissing
-from patauth.store.verdicts import ADMITTED, LIMITED, REFUSED, ROTATED_AWAY, Verdicts
+from patauth.store.verdicts import ADMITTED, CONDITIONAL, LIMITED, REFUSED, ROTATED_AWAY, Verdicts
 from tests.support.tables import each
 
 KEYS = Keys("p", "default")
@@ -62,14 +62,24 @@ def verdicts(line: Line, clock: Any = None) -> Verdicts:
 pat_ids = st.binary(min_size=16, max_size=16).map(lambda raw: PatId(raw.hex()))
 
 
-@given(pat_ids, st.binary(min_size=32, max_size=32), st.binary(min_size=16, max_size=16))
-def test_what_is_sent_is_one_command_with_the_keys_of_a_pat(pat_id: str, digest: bytes, tag: bytes) -> None:
-    """Whatever bytes stand in the gaps, line ends and percent signs too."""
+@given(
+    pat_ids,
+    st.binary(min_size=32, max_size=32),
+    st.binary(min_size=16, max_size=16),
+    st.binary(min_size=8, max_size=8),
+)
+def test_what_is_sent_is_one_command_with_the_keys_of_a_pat(
+    pat_id: str, digest: bytes, tag: bytes, version: bytes
+) -> None:
+    """Whatever bytes stand in the gaps, line ends and percent signs too. The version judged is last."""
     line = Line([REFUSED, 1])
     asked = verdicts(line)
     asked.of_token(pat_id, digest, 1.0)
     asked.of_secret(pat_id, tag, 1.0)
     asked.of_secret(pat_id, tag, 1.0, "exchange")
+    asked.of_token(pat_id, digest, 1.0, version)
+    asked.of_secret(pat_id, tag, 1.0, "request", version)
+    asked.of_secret(pat_id, tag, 1.0, "exchange", version)
     sha = Script("authenticate").digest
     pat, requests, exchanges = KEYS.pat(pat_id), KEYS.requests(pat_id), KEYS.exchanges(pat_id)
     token = KEYS.access_token(pat_id, digest)
@@ -77,6 +87,9 @@ def test_what_is_sent_is_one_command_with_the_keys_of_a_pat(pat_id: str, digest:
         [b"EVALSHA", sha, b"3", pat, requests, token, b"100000", b"10000000"],
         [b"EVALSHA", sha, b"2", pat, requests, b"100000", b"10000000", tag],
         [b"EVALSHA", sha, b"2", pat, exchanges, b"1000000", b"60000000", tag, b"exchange"],
+        [b"EVALSHA", sha, b"3", pat, requests, token, b"100000", b"10000000", b"", b"", version],
+        [b"EVALSHA", sha, b"2", pat, requests, b"100000", b"10000000", tag, b"", version],
+        [b"EVALSHA", sha, b"2", pat, exchanges, b"1000000", b"60000000", tag, b"exchange", version],
     ]
 
 
@@ -86,10 +99,12 @@ def test_a_clock_that_is_given_is_the_last_of_all_arguments() -> None:
     asked.of_token(ID, bytes(32), 1.0)
     asked.of_secret(ID, bytes(16), 1.0)
     asked.of_secret(ID, bytes(16), 1.0, "exchange")
+    asked.of_secret(ID, bytes(16), 1.0, "exchange", bytes(8))
     assert [sent[-3:] for sent in line.sent] == [
         [b"", b"", b"1893456000000"],
-        [bytes(16), b"", b"1893456000000"],
-        [bytes(16), b"exchange", b"1893456000000"],
+        [b"", b"", b"1893456000000"],
+        [b"exchange", b"", b"1893456000000"],
+        [b"exchange", bytes(8), b"1893456000000"],
     ]
 
 
@@ -125,7 +140,7 @@ def test_a_server_without_the_script_is_sent_its_text_and_the_same_arguments() -
 def test_answers_that_are_understood() -> None:
     line = Line()
     asked = verdicts(line)
-    for verdict in (ADMITTED, LIMITED, ROTATED_AWAY):
+    for verdict in (ADMITTED, LIMITED, ROTATED_AWAY, CONDITIONAL):
         line.reply = [verdict, 7, 9, PAT, TOKEN]
         found = asked.of_token(ID, bytes(32), 1.0)
         assert (found.verdict, found.now, found.micros, found.pat, found.token) == (verdict, 7, 9, PAT, TOKEN)
@@ -139,12 +154,12 @@ def test_answers_that_are_understood() -> None:
 
 OTHER_PAT, OTHER_TOKEN = PAT.replace(b"^", b"_"), TOKEN.replace(b"^", b"_")
 ODD: list[Any] = [
-    {0: 0, 1: 5},
-    b"\x00\x05",
+    {0: 0, 1: 6},
+    b"\x00\x06",
     None,
     True,
     -1,
-    5,
+    6,
     1.5,
     b"1",
     "1",

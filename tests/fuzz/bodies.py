@@ -27,6 +27,7 @@ from tests.support.wsgi import Echo
 
 JSON, PATCH = "application/json", "application/json-patch+json"
 FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+ADDRESS = "203.0.113.9"
 KINDS = [
     *(JSON, PATCH, FORM, MULTIPART, "", "text/plain", "application/grpc", "application/connect+json", "*/*"),
     *(f"{JSON}; charset=utf-8", f"{JSON};charset=UTF-16", f'{JSON}; charset="', f"{JSON}, {JSON}"),
@@ -90,7 +91,10 @@ class Bodies(Target):
             self.other = issue(
                 self.authority, "other", owner=OTHER, scope=["reports:read"], never_expires=True
             )
-            self.access = self.authority.exchange(self.caller.pat.id, self.caller.secret).value
+            # From the address of all inputs: the first use from another one is written, too.
+            self.access = self.authority.exchange(
+                self.caller.pat.id, self.caller.secret, address=ADDRESS
+            ).value
         self.basic = basic_of(self.caller)
         self.app = PatAuthMiddleware(Echo(), self.authority, surfaces=["oauth", "isc", "zitadel", "openapi"])
         pair = b64encode(f"{self.caller.pat.id}:{self.caller.secret}".encode()).decode()
@@ -263,7 +267,7 @@ class Bodies(Target):
             "PATH_INFO": path,
             "CONTENT_TYPE": kind,
             "CONTENT_LENGTH": str(len(body)),
-            "REMOTE_ADDR": "203.0.113.9",
+            "REMOTE_ADDR": ADDRESS,
             "wsgi.input": io.BytesIO(body),
             "wsgi.errors": io.StringIO(),
             **fields,

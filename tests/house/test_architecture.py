@@ -23,12 +23,23 @@ PACKAGE = Path(patauth.__file__).parent
 # From the lowest up: each name is a folder or a module of `patauth/`, or of the folder that the key names.
 ORDER: dict[str, tuple[str, ...]] = {
     "": (
-        *("_version", "errors", "model", "concurrency", "crypto", "files", "settings", "events"),
-        *("store", "jwt", "operations", "authority", "wsgi", "flask", "__init__", "cli", "__main__"),
+        *("_version", "errors", "model", "concurrency", "crypto", "files", "settings"),
+        *(
+            "store",
+            "jwt",
+            "events",
+            "operations",
+            "authority",
+            "wsgi",
+            "flask",
+            "__init__",
+            "cli",
+            "__main__",
+        ),
     ),
     "store": (
         *("url", "deadline", "keys", "record", "transport", "scripts", "store_key", "tenant_index"),
-        *("asking", "tokens", "pats", "owners", "owner_changes", "notices", "copy"),
+        *("asking", "event_stream", "tokens", "pats", "owners", "owner_changes", "notices", "copy"),
         *("verdicts", "local", "store", "factory", "server_facts", "__init__"),
     ),
     "wsgi": (

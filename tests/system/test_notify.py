@@ -36,7 +36,7 @@ def start(url: str, *words: str) -> subprocess.Popen[str]:
 
 def events_of(stderr: str) -> list[tuple[str, str, int]]:
     lines = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
-    return [(line["event"], line["patId"], line["within"]) for line in lines]
+    return [(line["type"], line["patId"], line["within"]) for line in lines]
 
 
 def test_several_at_once_send_one_event_for_each_pat_and_threshold(url: str) -> None:

@@ -161,7 +161,7 @@ def test_the_service_from_its_start_to_its_end(tmp_path: Path) -> None:
         assert service.stop() == 0
         said = service.said()
         assert said.count('"POST /oauth/token" 200') == 1
-        assert '"event": "token.exchange"' in said
+        assert '"type": "token.issued"' in said
         assert not [
             secret for secret in (made.secret, answer.json()["access_token"], "hush") if secret in said
         ]

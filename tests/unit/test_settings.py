@@ -49,6 +49,7 @@ TABLE = {
     "failure_quota": (Quota(5, 1), "5/1", "5/0"),
     "failure_entries": (100, "100", "1_000"),
     "trusted_proxies": (1, "1", "-1"),
+    "address_detail": ("prefix", "prefix", "some"),
     "proxy_networks": (("10.0.0.0/8",), "10.0.0.0/8", "10.0.0.1/8"),
     "hash_profile": (PROFILES["rfc9106_low_memory"], "rfc9106_low_memory", "testing"),
     "pepper": (
@@ -203,6 +204,7 @@ class TestDefaults:
             "failure_quota": Quota(20, 60),
             "failure_entries": 10_000,
             "trusted_proxies": 0,
+            "address_detail": "full",
             "proxy_networks": (),
             "hash_profile": PROFILES["owasp"],
             "pepper": (),

@@ -4,13 +4,16 @@
 --   ARGV[3]  secret tag, 16 bytes (if it is no access token)
 --   ARGV[4]  'exchange': the record's own request quota does not apply; 'ending': charge nothing, so that a PAT can
 --            end itself when the memory is full
---   ARGV[5]  now, ms; without it, the server's clock (only tests give this)
+--   ARGV[5]  the version of the record by which the caller has judged what this script cannot read (networks,
+--            not-before), 8 bytes; none: nothing is judged yet
+--   ARGV[6]  now, ms; without it, the server's clock (only tests give this)
 -- Returns {verdict, now ms, µs, PAT record, access token record}
 --   0  refused: unknown or wrong; an access token also if it is expired or disabled; charges nothing
 --   1  admitted, µs = backlog (tat - now); for a secret, the caller must still check state and hash
 --   2  over the quota, µs = wait
 --   3  a record of an unknown schema
 --   4  refused: a secret that was rotated away, after its overlap
+--   5  the caller must judge this record and ask again with its version; charges nothing
 --
 -- Each request runs this script. So it takes few arguments and does not use the prelude, which would create its
 -- functions at each call.
@@ -18,8 +21,8 @@ local byte, sub, call = string.byte, string.sub, redis.call
 local PREVIOUS = SLOT + SLOT_SIZE
 
 local now_us
-if ARGV[5] then
-  now_us = ARGV[5] * 1000
+if ARGV[6] then
+  now_us = ARGV[6] * 1000
 else
   local time = call('TIME')
   now_us = time[1] * 1000000 + time[2]
@@ -44,7 +47,7 @@ if by_token then
   if token_schema ~= SCHEMA then return {3, now} end
   if now >= ((((u * 256 + v) * 256 + w) * 256 + x) * 256 + y) * 256 + z -- the token's expiry
     or now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f -- the PAT's
-    or state ~= 97 then
+    or (state ~= ACTIVE and state ~= ACTIVE + CONDITIONAL) then
     return {0, now}
   end
   local generation = sub(token, 2, 4)
@@ -59,6 +62,7 @@ elseif sub(pat, SLOT + TAG, SLOT + TAG + 15) ~= ARGV[3] then
   if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {4, now, 0, pat} end
 end
 
+if state >= ACTIVE + CONDITIONAL and sub(pat, VERSION, VERSION + 7) ~= ARGV[5] then return {5, now, 0, pat, token} end
 if ARGV[4] == 'ending' then return {1, now, 0, pat, token} end
 
 -- GCRA (model/quota.py explains it, with the same arithmetic)

@@ -32,7 +32,7 @@ for i = 4, #KEYS do
   else
     local state, version = byte(pat, STATE), (i - 4) * 8
     -- SETRANGE keeps the TTL
-    redis.call('SETRANGE', KEYS[i], STATE - 1, string.char(state - (state - 97) % 2 + disabled))
+    redis.call('SETRANGE', KEYS[i], STATE - 1, string.char(state - (state - ACTIVE) % 2 + disabled))
     redis.call('SETRANGE', KEYS[i], VERSION - 1, sub(ARGV[6], version + 1, version + 8))
     written[i - 3] = 1
     ends = disabled == 1

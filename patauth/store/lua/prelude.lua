@@ -1,5 +1,5 @@
 -- Precedes the scripts that name it (store/scripts.py), after layout.lua. Reads the clock, and the fixed part of records.
---   ARGV[1]  now, ms; empty: the server's clock (only tests and touch.lua give a time)
+--   ARGV[1]  now, ms; empty: the server's clock (only tests give a time)
 --   now, now_us  this instant in ms and µs; never concatenate them: a number of 14 digits loses digits as text
 local byte, sub, floor = string.byte, string.sub, math.floor
 
@@ -17,9 +17,12 @@ local function u48(text, at)
   return ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f
 end
 
--- Returns whether this is the record of a PAT that may act now.
+-- Returns whether this is the record of a PAT that may act now. Networks and not-before are judged by the caller of a
+-- script: by the version of a record.
 local function active(pat)
-  return pat and byte(pat, 1) == SCHEMA and byte(pat, STATE) == 97 and now < u48(pat, EXPIRY)
+  if not pat or byte(pat, 1) ~= SCHEMA then return false end
+  local state = byte(pat, STATE)
+  return (state == ACTIVE or state == ACTIVE + CONDITIONAL) and now < u48(pat, EXPIRY)
 end
 
 -- Returns whether a generation (3 bytes) is valid now: that of the current secret, or of the previous one in its

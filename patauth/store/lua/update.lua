@@ -5,7 +5,7 @@
 --   ARGV[5]  '1': a new secret, so refuse while the owner is disabled     ARGV[6]  retention of expired PATs, ms
 --   ARGV[7]  '1': it ends something     ARGV[8]  '1': and that could change PATs of others
 --   then for each PAT:  its record as it was read, the record to write, ms to keep it from now on (empty: for ever)
--- Returns {0 written, ms to wait | 1 one is gone or expired | 2 one has changed in more than its last use: read again |
+-- Returns {0 written, ms to wait | 1 one is gone or expired | 2 one has changed: read again |
 --   3 a name is taken | 4 the owner is disabled | 5 too late: the caller was told that it failed | 6, 7 the caller
 --   may not (`refused`) | -1 the owner record has an unknown schema}
 -- An engine whose memory is full refuses the first write, so it never leaves a part of the changes. But it allows a
@@ -20,11 +20,11 @@ for i = 8, #KEYS do
   local at = 9 + (i - 8) * 3
   local pat, seen, new = redis.call('GET', KEYS[i]), ARGV[at], ARGV[at + 1]
   if not pat or now >= u48(pat, EXPIRY) then return {1} end
-  if sub(pat, 1, USED - 1) ~= sub(seen, 1, USED - 1) or sub(pat, USED + 6) ~= sub(seen, USED + 6) then return {2} end
+  if pat ~= seen then return {2} end
   local name = sub(new, NAME, NAME + 7)
   if name ~= sub(pat, NAME, NAME + 7) and taken(KEYS[1], KEYS[3], name, ARGV[6]) then return {3} end
   before[i] = pat
-  after[i] = sub(new, 1, USED - 1) .. sub(pat, USED, USED + 5) .. sub(new, USED + 6)
+  after[i] = new
 end
 if ARGV[7] == '1' then redis.call('DEL', KEYS[8]) end
 for i = 8, #KEYS do

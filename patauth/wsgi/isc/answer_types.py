@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ..openapi.parts import DATE, OWNER_TYPE, PAT_ID, SCOPE, SECONDS, ref, refusal
 from .languages import LOCALES
@@ -50,6 +50,21 @@ class ShownPatOrNever(_Shown, forbid_unknown_fields=True, rename="camel", kw_onl
     user_aware_token_never_expires: bool
 
 
+class Remover(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Who has removed a PAT."""
+
+    owner_id: str
+    pat_id: Annotated[_Id | None, Meta(description="Null: a signed-in person.")]
+
+
+class ShownPatInFull(ShownPatOrNever, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """A PAT as v1 shows it. What begins with `revoked` is there if it was removed."""
+
+    revoked_at: _Date | UnsetType = UNSET
+    revoked_by: Annotated[Remover | None, Meta(description="Null: the application.")] | UnsetType = UNSET
+    revoked_reason: str | UnsetType | None = UNSET
+
+
 class IssuedPat(_Shown, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """A PAT with a new secret, which no other answer shows."""
 
@@ -89,4 +104,14 @@ RESPONSES = {
     "IscPatch415": refusal("415", ref("IscError"), "Content-Language", "Accept-Patch"),
 }
 
-TYPES = [ShownOwner, ShownPat, ShownPatOrNever, IssuedPat, IscMessage, IscError, IscRefused]
+TYPES = [
+    ShownOwner,
+    ShownPat,
+    ShownPatOrNever,
+    ShownPatInFull,
+    Remover,
+    IssuedPat,
+    IscMessage,
+    IscError,
+    IscRefused,
+]

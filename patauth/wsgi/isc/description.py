@@ -11,6 +11,7 @@ from typing import Any
 from ...authority import Authority
 from ...model.filters import MAX_BYTES, MAX_SORTERS, SORTABLE
 from ...model.owner_types import DEFAULT_OWNER_TYPE
+from ...model.pat import MAX_DESCRIPTION
 from ...operations.json_patch import MAX_OPERATIONS, MAX_POINTER, MAX_TOKENS, NEEDS
 from ...operations.listing import MOST
 from ...operations.pat_patch import IN_BULK
@@ -164,10 +165,13 @@ _FILTERS = words(f"""
     Comparisons joined by `and`, `or` and `not`, with parentheses; `not` binds closest, then `and`. All
     words are in lower case as here, separated by blanks. `lastUsed` and `expirationDate`: `lt`, `le`, `gt`,
     `ge` and an RFC 3339 date-time without quotes, or `isnull`; `created`: the same without `isnull`.
-    `name`: `eq`, `sw` (starts with) or `co` (contains) and a text in double quotes. `id`: `eq` and a text,
-    or `in ("…", "…")`. In a text, write `\\` before `"` and `\\`. A comparison with a value that a PAT does
-    not have is false. At most {MAX_BYTES} bytes of UTF-8. Everything outside of this grammar is refused.
-    `lastUsed le` and `lastUsed isnull` are the vendor's, the rest is patauth's own.
+    `name`: `eq`, `sw` (starts with) or `co` (contains) and a text in double quotes. `id` and `state`: `eq`
+    and a text, or `in ("…", "…")`; a state is `active`, `not_yet`, `expired`, `disabled` or `revoked`.
+    `revokedAt`: `lt`, `le`, `gt`, `ge` and a date-time. Removed PATs are listed alone, and only if a filter
+    asks for them: by `state eq "revoked"` or `revokedAt`, not negated. In a text, write `\\` before `"` and
+    `\\`. A comparison with a value that a PAT does not have is false. At most {MAX_BYTES} bytes of UTF-8.
+    Everything outside of this grammar is refused. `lastUsed le` and `lastUsed isnull` are the vendor's, the
+    rest is patauth's own.
 """)
 _SORTER = f"-?(?:{'|'.join(SORTABLE)})"
 
@@ -189,7 +193,7 @@ _LIST = [
         "query",
         "sorters",
         f"{_OURS}Fields to sort by, the most important first, each once; `-` before a field descends. A PAT"
-        " that was never used comes before all dates, one that never expires after all.",
+        " that was never used comes before all dates, one that never expires or was not removed after all.",
         {
             "type": "string",
             "format": "pat-sorters",
@@ -217,6 +221,12 @@ _LIST = [
         {"type": "boolean", "default": False},
     ),
 ]
+_REASON = parameter(
+    "query",
+    "reason",
+    f"{_OURS}Why, for people: shown with the PAT until its retention is over.",
+    {"type": "string", "minLength": 1, "maxLength": MAX_DESCRIPTION, "pattern": NAME["pattern"]},
+)
 _PAT_ID = parameter("path", "id", "The PAT's id.", {"type": "string", **PAT_ID})
 
 _MANAGES = "One's own PAT needs `my:manage`, another's `all:manage`."
@@ -242,7 +252,7 @@ def _named(schema: str, version: Version) -> str:
 
 
 def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, version: Version) -> None:
-    shown = ref(_named("ShownPat", version))
+    shown = ref("ShownPatInFull" if version.full else _named("ShownPat", version))
     some = {"type": "array", "items": shown}
     issued = answer("The PAT, with its secret.", ref("IssuedPat"), maybe=STANDING)
     removed = answer("The PAT and its access tokens are gone for good.", maybe=STANDING)
@@ -252,7 +262,8 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             f"listPats{name}",
             "List PATs",
             {"200": answer("The PATs.", some, maybe=["X-Total-Count", "X-CSRF-Token", *STANDING])},
-            "An expired PAT is listed until its retention is over. `me` needs `my:read`, an owner whom the"
+            "An expired PAT is listed until its retention is over, and so is a removed one if the filter asks"
+            " for these. `me` needs `my:read`, an owner whom the"
             " caller manages `managed:read`, everything else `all:read`.",
             parameters=_LIST,
         ),
@@ -282,6 +293,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             "Revoke a PAT",
             {"204": removed, **responses("Isc404")},
             f"The answer comes once the end is durable. It is safe to repeat. {_MANAGES}",
+            **({"parameters": [_REASON]} if version.full else {}),
         ),
     }
     paths[base + "/{id}"] = one
@@ -293,7 +305,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
         "One's own PAT needs `my:read`, that of an owner whom the caller manages `managed:read`, and all"
         " others `all:read`."
     )
-    one["get"] = _operation(f"getPat{name}", "Get a PAT", read, rights)
+    one["get"] = _operation(f"getPat{name}", "Get a PAT", read, f"{rights} A removed one is shown, too.")
     paths[base + "/{id}/rotate"] = {
         "parameters": [_PAT_ID],
         "post": _operation(
@@ -315,6 +327,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             {"204": removed, **responses("Isc404")},
             f"{_OURS}This needs no right: anybody who finds a secret can end it. An access token cannot: it"
             " ends itself alone.",
+            parameters=[_REASON],
         ),
     }
     bulk = {"200": answer("The PATs, in the order of their ids.", some, maybe=STANDING)}

@@ -235,7 +235,7 @@ def _owner(given: OwnerToBe | None) -> Owner | None:
 
 
 def _get(call: _Call) -> Answer:
-    return json_answer(200, _shown(call, lifecycle.get(call.actor, call.pat_id)))
+    return json_answer(200, _shown(call, lifecycle.get(call.actor, call.pat_id, removed=True)))
 
 
 def _patch(call: _Call) -> Answer:
@@ -246,8 +246,12 @@ def _patch(call: _Call) -> Answer:
 
 
 def _delete(call: _Call) -> Answer:
-    lifecycle.delete(call.actor, call.pat_id)
+    lifecycle.delete(call.actor, call.pat_id, _reason(call))
     return NO_CONTENT
+
+
+def _reason(call: _Call) -> str | None:
+    return query(call.environ).get("reason") if call.version.full else None
 
 
 def _bulk_update(call: _Call) -> Answer:
@@ -270,7 +274,7 @@ def _get_self(call: _Call) -> Answer:
 
 
 def _delete_self(call: _Call) -> Answer:
-    lifecycle.delete_self(call.actor)
+    lifecycle.delete_self(call.actor, _reason(call))
     return NO_CONTENT
 
 
@@ -302,6 +306,11 @@ def _shown(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
     }
     if call.version.knows_never:
         shown["userAwareTokenNeverExpires"] = pat.never_acknowledged
+    if call.version.full and pat.revoked_ms is not None:
+        by = pat.revoked_by
+        shown["revokedAt"] = dates.format_ms(pat.revoked_ms)
+        shown["revokedBy"] = None if by is None else {"ownerId": by.owner_id, "patId": by.pat_id}
+        shown["revokedReason"] = pat.revoked_reason
     return shown
 
 

@@ -23,7 +23,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ...errors import InsufficientScope, InvalidRequest, PatAuthError
+from ...errors import InvalidRequest, PatAuthError
+from ...events.request import REQUEST, Request
 from ...model.scopes import covers, parse
 from ..answers import Answer, json_answer, with_standing
 from ..bodies import query
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 def verify(environ: WSGIEnvironment, site: Site) -> Answer:
     """Return who sends this request, or the refusal of the gate."""
     decision = expires_ms = None
+    token = REQUEST.set(Request(environ, site.client_address))
     try:
         # Read first, so that a front server with a wrong configuration fails for everybody alike.
         asked = query(environ)
@@ -44,9 +46,11 @@ def verify(environ: WSGIEnvironment, site: Site) -> Answer:
         required = parse(asked.get("scope", ""))
         principal, decision, expires_ms = site.authenticate(environ)
         if not covers(principal.scopes, required, site.settings.scopes or ()):
-            raise InsufficientScope(required)
+            raise site.lacking(principal, required)
     except PatAuthError as error:
         return _in_fields(with_standing(site.refusal(error, environ), decision, expires_ms))
+    finally:
+        REQUEST.reset(token)
     fields = [
         ("X-Auth-Subject", quote(principal.subject.id, safe="")),
         ("X-Auth-Scopes", " ".join(sorted(principal.scopes))),

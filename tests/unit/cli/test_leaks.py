@@ -206,10 +206,20 @@ def test_the_events_are_those_of_removals(
     assert callable(events)
     events()
     revoke(run, f"{make[0].token} {access} {Format().token_text(make[2].pat.id, mint_secret())}")
-    assert [(event["event"], event["patId"]) for event in events()] == [
-        ("pat.delete", make[0].pat.id),
-        ("token.revoke", make[1].pat.id),
+    assert [(event["type"], event["patId"]) for event in events()] == [
+        ("pat.revoked", make[0].pat.id),
+        ("token.revoked", make[1].pat.id),
     ]
+
+
+def test_the_reason_is_kept(run: Run, authority: Authority, make: list[IssuedPat]) -> None:
+    by_token, by_id, by_secret, other = make[:4]
+    revoke(run, f"{by_token.token} {by_id.pat.id} {by_secret.secret}")
+    revoke(run, other.token, "--reason", "found by a scanner")
+    kept = [authority.get(one.pat.id) for one in (by_token, by_id, by_secret, other)]
+    assert [one.revoked_reason for one in kept] == [*["leak report"] * 3, "found by a scanner"]
+    result = run("pat", "revoke", "--from-file", "-", "--yes", "--reason", "a\nb", input=make[4].token)
+    assert (result.exit_code, lives(authority, make[4])) == (2, True)
 
 
 def test_it_asks_on_a_terminal_and_wants_yes_without_one(

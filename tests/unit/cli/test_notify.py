@@ -31,8 +31,8 @@ def test_it_prints_how_many_events_were_sent_and_the_pats(run: Run, events: Trai
     first = run("notify", "--output", "json")
     assert json.loads(first.stdout) == {"changed": 1, "ids": [soon]}
     (line,) = [json.loads(line) for line in first.stderr.splitlines()]
-    assert (line["event"], line["patId"], line["within"]) == ("pat.expiring", soon, 604_800)
-    assert [event["event"] for event in events()] == ["pat.expiring"]
+    assert (line["type"], line["patId"], line["within"]) == ("pat.expiring", soon, 604_800)
+    assert [event["type"] for event in events()] == ["pat.expiring"]
     assert json.loads(run("notify", "--output", "json").stdout) == {"changed": 0, "ids": []}
     more = run("notify", "--within", "30d", "--within", "7d", "--within", "12h", "--output", "json")
     assert json.loads(more.stdout) == {"changed": 2, "ids": [soon, later]}

@@ -346,7 +346,8 @@ def test_the_trail_says_what_was_made_and_by_whom(keeper: Authority, events: Tra
     made = make_pat(keeper, by, name="new")
     assert events() == [
         {
-            "event": "pat.create",
+            "type": "pat.created",
+            "outcome": "done",
             "scope": ["a"],
             "patId": made.pat.id,
             "ownerId": "self",
@@ -380,7 +381,7 @@ def test_an_id_that_another_pat_has_is_drawn_again(keeper: Authority, events: Tr
     assert made.pat.name == f"of {made.pat.id}"
     assert keeper.verify_basic(made.pat.id, made.secret).pat_id == made.pat.id
     assert keeper.get(first.pat.id) == first.pat
-    assert [(one["event"], one["patId"]) for one in events()] == [("pat.create", made.pat.id)]
+    assert [(one["type"], one["patId"]) for one in events()] == [("pat.created", made.pat.id)]
 
 
 def test_a_maker_who_changes_while_it_is_written_is_judged_again(keeper: Authority) -> None:
@@ -434,6 +435,6 @@ def test_one_that_cannot_be_undone_is_in_the_trail(keeper: Authority, events: Tr
         pytest.raises(Unanswered),
     ):
         make_pat(keeper, owner=OTHER, name="new")
-    assert [(one["event"], one["name"], one["outcome"]) for one in events()] == [
-        ("pat.create", "new", "unknown")
+    assert [(one["type"], one["name"], one["outcome"]) for one in events()] == [
+        ("pat.created", "new", "unknown")
     ]

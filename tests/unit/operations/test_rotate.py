@@ -253,7 +253,8 @@ def test_the_trail_says_by_whom_and_for_how_many_whole_seconds_the_secret_before
     keeper.rotate(made.pat.id, overlap=overlap, by=by)
     assert events() == [
         {
-            "event": "pat.rotate",
+            "type": "pat.rotated",
+            "outcome": "done",
             "overlapSeconds": seconds,
             "patId": made.pat.id,
             "ownerId": "bob",
@@ -278,7 +279,7 @@ def test_a_rotation_that_finds_the_pat_changed_is_tried_again_and_is_one_event(
     events()
     with standing_in(Pats, "update", update):
         assert keeper.rotate(made.pat.id).pat.name == "renamed"
-    assert [one["event"] for one in events()] == ["pat.patch", "pat.rotate"]
+    assert [one["type"] for one in events()] == ["pat.updated", "pat.rotated"]
 
 
 # -- rotations of unknown outcome ----------------------------------------------------------------------------
@@ -378,7 +379,7 @@ def test_what_was_changed_after_the_rotation_stays_when_that_is_taken_back(
     assert after.secrets == before.secrets
     assert after.pat.name == "second"
     assert after.pat.sequence > before.pat.sequence
-    assert [one["event"] for one in events()] == ["pat.patch", "pat.patch"]
+    assert [one["type"] for one in events()] == ["pat.updated", "pat.updated"]
 
 
 def test_a_pat_that_is_deleted_after_its_rotation_does_not_come_back(
@@ -396,7 +397,7 @@ def test_a_pat_that_is_deleted_after_its_rotation_does_not_come_back(
         keeper.rotate(made.pat.id)
     with pytest.raises(NotFound):
         keeper.get(made.pat.id)
-    assert [one["event"] for one in events()] == ["pat.delete"]
+    assert [one["type"] for one in events()] == ["pat.revoked"]
 
 
 def test_a_rotation_that_cannot_be_taken_back_is_in_the_trail(keeper: Authority, events: Trail) -> None:
@@ -405,7 +406,7 @@ def test_a_rotation_that_cannot_be_taken_back_is_in_the_trail(keeper: Authority,
     update = Update(then_fails(Unanswered(detail="no answer")), fails)
     with standing_in(Pats, "update", update), pytest.raises(Unanswered):
         keeper.rotate(made.pat.id)
-    assert [(one["event"], one["patId"], one["outcome"]) for one in events()] == [
-        ("pat.rotate", made.pat.id, "unknown")
+    assert [(one["type"], one["patId"], one["outcome"]) for one in events()] == [
+        ("pat.rotated", made.pat.id, "unknown")
     ]
     assert keeper.verify_basic(made.pat.id, made.secret).pat_id == made.pat.id

@@ -118,7 +118,7 @@ def test_no_two_kinds_of_key_meet(prefix, tenant, owner, pat_id, digest):
         *of_tenant(keys),
         *of_store(keys),
     ]
-    assert len(set(every)) == len(every) == 22
+    assert len(set(every)) == len(every) == 23
 
 
 @given(prefixes, st.tuples(hostile, tags, hostile), st.tuples(hostile, tags, hostile))

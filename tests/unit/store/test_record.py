@@ -21,6 +21,8 @@ from patauth.model.pat_id import PatId
 from patauth.model.quota import MAX_COUNT, MAX_SECONDS, Quota
 from patauth.store import asking
 from patauth.store.record import (
+    _ACTIVE,
+    _CONDITIONAL,
     _DEFAULTS,
     NEVER,
     PatRecord,
@@ -386,7 +388,6 @@ class TestPrelude:
             "STATE": 1 + 1,
             "SLOTS": 1 + 2,
             "EXPIRY": 1 + 3,
-            "USED": 1 + 9,
             "GENERATION": 1 + 15,
             "OVERLAP": 1 + 18,
             "QUOTA": 1 + 24,
@@ -400,6 +401,8 @@ class TestPrelude:
             "NEVER": NEVER,
             "SLOT_SIZE": 77,
             "TAG": 3,
+            "ACTIVE": _ACTIVE,
+            "CONDITIONAL": _CONDITIONAL,
             "IN_FLIGHT": asking.IN_FLIGHT,
             "OWNER_STATE": 1 + 1,  # in an owner record
             "OWNER_UNREAD": 1 + 10,
@@ -415,7 +418,6 @@ class TestPrelude:
         assert byte(packed, at["STATE"]) == ord("a") + pat.disabled + 8 * pat.is_conditional
         assert byte(packed, at["SLOTS"]) == ord(str(len(record.secrets)))
         assert u48(packed, at["EXPIRY"]) == (NEVER if pat.expires_ms is None else pat.expires_ms)
-        assert u48(packed, at["USED"]) == (pat.last_used_ms or 0)
         assert u48(packed, at["OVERLAP"]) == record.overlap_end_ms
         created, own = at["CREATED"], at["ID"] + 4
         entry = sub(packed, created, created + 5) + sub(packed, own, own + 11)

@@ -1,0 +1,137 @@
+"""Delivers the events of a stream to a webhook: what `patauth events deliver` does.
+
+Each webhook is a group of the stream. Any number of workers may take events for it, each event once. What a
+worker has taken and not delivered, because the receiver did not take it or the worker was killed, waits in
+the group, and after a while any worker takes it again. So nothing is lost but what the stream has dropped,
+and an event may come twice, with the same id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from hashlib import sha256
+
+from ..errors import StoreUnavailable
+from ..store.event_stream import PARTS, Entry, EventStream, Part
+from .outbox import Gone, Undelivered
+from .pauses import Chance, chance, pause_after
+from .webhook import WHOLE, Webhook, id_of
+
+AT_ONCE = 10  # events that a worker takes
+LEFT = 120_000  # ms after which they count as left: more than `AT_ONCE` tries take
+IDLE = 1.0  # s until a worker looks for new events again
+
+assert AT_ONCE * WHOLE * 1000 < LEFT
+
+
+def group_of(url: str) -> str:
+    """Return the group of a webhook. It does not show the URL, which may hold a secret."""
+    return sha256(url.encode()).hexdigest()[:16]
+
+
+class Delivery:
+    """One worker that delivers to one webhook; call `step` again and again. Not thread-safe.
+
+    `worker` is its name, which no other one has. `left_ms` is `LEFT`. `timer` returns seconds that never step
+    back, `by` numbers from 0 to 1 by chance.
+    """
+
+    def __init__(
+        self,
+        stream: EventStream,
+        webhook: Webhook,
+        group: str,
+        worker: str,
+        *,
+        left_ms: int = LEFT,
+        timer: Callable[[], float] = time.monotonic,
+        by: Chance = chance,
+    ) -> None:
+        self.name = webhook.name
+        self.delivered = 0
+        self.refused = 0  # tries that the receiver did not take
+        self.lost = 0  # events that the stream has dropped before they were delivered
+        self.skipped = 0  # entries that are no events
+        self.failures = 0  # tries in a row that failed, by the receiver or the store
+        self.problem: Exception | None = None  # of the last try, if it failed
+        self.is_gone = False  # the receiver wants no events any more
+        self._stream = stream
+        self._webhook = webhook
+        self._group = group
+        self._worker = worker
+        self._left_ms = left_ms
+        self._timer = timer
+        self._by = by
+        self._taken: deque[Entry] = deque()
+        self._starts: dict[Part, bytes] = dict.fromkeys(PARTS, b"0-0")
+        self._has_group = False
+        self._not_before = 0.0
+
+    def step(self) -> float | None:
+        """Deliver the next event. Return how many seconds the next step has time.
+
+        None: there is none now. After a failure, `problem` has it, and the pause grows.
+        """
+        now = self._timer()
+        if now < self._not_before:
+            return self._not_before - now
+        try:
+            if not self._taken:
+                self._take()
+            if not self._taken:
+                self.failures = 0
+                return None
+            self._deliver(self._taken.popleft())
+        except (Undelivered, StoreUnavailable) as problem:
+            return self._failed(problem)
+        self.failures, self.problem = 0, None
+        return 0
+
+    def _take(self) -> None:
+        if not self._has_group:
+            self._stream.begin(self._group)
+            self._has_group = True
+        for part in PARTS:
+            if self._taken:
+                return
+            taken = self._stream.take(
+                part,
+                self._group,
+                self._worker,
+                count=AT_ONCE,
+                left_ms=self._left_ms,
+                start=self._starts[part],
+            )
+            self._taken.extend(taken.entries)
+            self._starts[part] = taken.next
+            self.lost += taken.lost
+
+    def _deliver(self, entry: Entry) -> None:
+        event_id = id_of(entry.line)
+        if event_id is None:
+            self.skipped += 1
+        else:
+            self._webhook.post(event_id, entry.line)
+            self.delivered += 1
+        self._stream.done(self._group, entry)
+
+    def _failed(self, problem: Exception) -> float:
+        if isinstance(problem, StoreUnavailable):
+            self._has_group = False  # somebody may have removed the stream
+        else:
+            self.refused += 1
+            self.is_gone = isinstance(problem, Gone)
+        self.failures += 1
+        self.problem = problem
+        pause = pause_after(self.failures, self._by)
+        self._not_before = self._timer() + pause
+        return pause
+
+    def close(self) -> None:
+        """Forget the worker. What it has taken and not delivered stays for others."""
+        try:
+            self._stream.leave(self._group, self._worker)
+        except StoreUnavailable:  # another one forgets it later
+            pass

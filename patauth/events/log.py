@@ -1,0 +1,28 @@
+"""The sink `log`: the audit trail, one line of JSON for each event, on the logger `patauth.audit` at INFO."""
+
+from __future__ import annotations
+
+import logging
+
+from . import Event, line_of
+
+_log = logging.getLogger("patauth.audit")
+
+
+class Log:
+    """Writes each event to the audit trail, in the thread that reports it, as logging does."""
+
+    name = "log"
+    dropped = 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the logger writes anything."""
+        return _log.isEnabledFor(logging.INFO)
+
+    def take(self, event: Event) -> None:
+        """Write an event."""
+        _log.info("%s", line_of(event))
+
+    def close(self, seconds: float) -> None:
+        """Do nothing: nothing waits here."""

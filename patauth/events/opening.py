@@ -1,0 +1,30 @@
+"""Open the sinks of the setting `events`."""
+
+from __future__ import annotations
+
+from ..model.sinks import sinks_of
+from ..settings import Settings
+from ..store.store import Store
+from . import Events, Sink
+from .log import Log
+
+
+def open_events(settings: Settings, store: Store) -> Events:
+    """Return the events of an Authority. Nothing is connected and no thread begins before the first event.
+
+    With a stream, `patauth events deliver` posts to the webhooks, and no other process does. Raise
+    `ConfigurationError`.
+    """
+    wanted = sinks_of(settings.events)
+    sinks: list[Sink] = [Log()] if wanted.log else []
+    if wanted.stream is not None:
+        from .outbox import Outbox
+        from .stream import StreamWriter
+
+        sinks.append(Outbox(StreamWriter(wanted.stream, store.event_stream(wanted.stream))))
+    elif wanted.webhooks:
+        from .outbox import Outbox
+        from .webhook import Webhook
+
+        sinks += [Outbox(Webhook(url, settings.webhook_secret)) for url in wanted.webhooks]
+    return Events(*sinks, tenant=settings.tenant)

@@ -1,0 +1,272 @@
+"""A sink with a thread of its own: a bounded queue that a daemon thread empties.
+
+A request only puts its event into the queue. The thread begins with the first event, and each process has its
+own: a forked child starts with an empty queue. What a receiver does not take waits, with growing pauses
+between the tries. What finds no room is dropped and counted.
+
+Refusals do not go through the queue. They are counted for each client and go once a minute (counts.py), so
+that a flood of them neither fills the queue nor reaches the receiver. So it is with the uses of one PAT's
+rotated secret after the first one in a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from os import getpid
+from queue import Empty, SimpleQueue
+from typing import NamedTuple, Protocol
+
+from ..concurrency.forks import after_fork_in_child
+from . import Event, line_of
+from .counts import REFUSALS, Counts, by_client, by_pat
+from .pauses import Chance, chance, pause_after
+
+ROOM = 8 * 1024 * 1024  # characters of events that may wait; an event has some 300
+CLIENTS = 1000  # whose refusals are counted apart, and as many PATs
+MINUTE = 60.0  # s in which refusals are counted
+KEEP = 86_400.0  # s after which an event that nobody takes is dropped
+
+_log = logging.getLogger("patauth")
+
+
+class Letter(NamedTuple):
+    """An event on its way: its id, its line of JSON, and until when to try (s, of the timer)."""
+
+    id: str
+    line: str
+    until: float
+
+
+class Undelivered(Exception):
+    """The receiver has not taken it; a later try may do better. The text says why, without secrets."""
+
+
+class Gone(Undelivered):
+    """The receiver wants no events any more."""
+
+
+class Courier(Protocol):
+    """Delivers letters."""
+
+    name: str  # of the sink, for people
+    most: int  # letters at a time
+    in_order: bool  # whether a letter that is not delivered holds up those behind it
+
+    def deliver(self, letters: Sequence[Letter], *, are_refusals: bool, dropped: int) -> None:
+        """Deliver all letters, within a limited time. Raise `Undelivered`, for all of them.
+
+        `dropped` is how many events the sink had to drop since the last delivery.
+        """
+
+
+class Outbox:
+    """Takes events for a courier; safe for many threads and after a fork.
+
+    `room` and `clients` limit what waits. `timer` returns seconds that never step back, `by` numbers from 0
+    to 1 by chance.
+    """
+
+    def __init__(
+        self,
+        courier: Courier,
+        *,
+        room: int = ROOM,
+        clients: int = CLIENTS,
+        timer: Callable[[], float] = time.monotonic,
+        by: Chance = chance,
+    ) -> None:
+        self.name = courier.name
+        self.is_on = True
+        self._courier = courier
+        self._room = room
+        self._clients = clients
+        self._timer = timer
+        self._by = by
+        self._after_fork()
+        after_fork_in_child(self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._pid = getpid()
+        self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
+        self._waiting: deque[Letter] = deque()
+        self._size = 0  # characters in it
+        self._refusals = Counts(self._clients, by_client)
+        self._repeats = Counts(self._clients, by_pat, first_apart=True)
+        self._counted: deque[Letter] = deque()  # what was taken of these two
+        self._count_until: float | None = None  # when to take it; None: nothing is counted
+        self._failures = 0  # in a row
+        self._not_before = 0.0  # the next try
+        self._is_gone = False
+        self._told = -MINUTE  # when the log was told of a failure last, and
+        self._told_dropped = -MINUTE  # of events that were dropped
+        self._thread: threading.Thread | None = None
+        self._orders: SimpleQueue[float | None] = SimpleQueue()  # for the thread: look again; end by then
+        self.dropped = 0
+        self._reported = 0  # of these, how many the courier knows of
+
+    # -- for those who report events --------------------------------------------------------------------
+
+    def take(self, event: Event) -> None:
+        """Take an event. It is dropped and counted if there is no room, or no receiver any more."""
+        if self._pid != getpid():  # a fork without os.fork runs no hook
+            self._after_fork()
+        with self._lock:
+            is_dropped = not self._put(event)
+            if not is_dropped and (self._thread is None or not self._thread.is_alive()):
+                self._start()
+        if is_dropped:
+            self._drop(1)
+
+    def _put(self, event: Event) -> bool:
+        if self._is_gone:
+            return False
+        now = self._timer()
+        is_refusal = event["type"] in REFUSALS
+        counts = self._refusals if is_refusal else self._repeats
+        if (is_refusal or event["type"] == "secret.reused") and not counts.add(event):
+            if self._count_until is None:
+                self._count_until = now + MINUTE
+                self._orders.put(None)
+            return True
+        letter = _letter(event, now)
+        if self._size + len(letter.line) > self._room:
+            return False
+        self._size += len(letter.line)
+        self._waiting.append(letter)
+        if len(self._waiting) == 1:  # the thread may be waiting for it
+            self._orders.put(None)
+        return True
+
+    def _start(self) -> None:
+        self._orders = SimpleQueue()
+        thread = threading.Thread(
+            target=self._run, args=(self._orders,), name=f"patauth {self.name}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many threads, or the process ends; the next event tries again
+            return
+        self._thread = thread
+
+    def close(self, seconds: float) -> None:
+        """Deliver what waits within so many seconds, and end the thread. What is left is dropped."""
+        thread = self._thread
+        if self._pid != getpid() or thread is None or thread is threading.current_thread():
+            return
+        self._orders.put(self._timer() + seconds)
+        thread.join(seconds)
+        with self._lock:
+            self._thread = None  # one that is still delivering ends by itself
+            left = self._cleared()
+        if left:
+            self._drop(len(left))
+
+    def _cleared(self) -> list[Letter]:
+        """Return what waits, and wait for it no more."""
+        left = [*self._waiting, *self._counted]
+        self._waiting.clear()
+        self._counted.clear()
+        self._size = 0
+        return left
+
+    # -- the thread -------------------------------------------------------------------------------------
+
+    def _run(self, orders: SimpleQueue[float | None]) -> None:
+        until: float | None = None
+        while until is None:
+            pause = self.step()
+            try:
+                until = orders.get(timeout=pause)
+            except Empty:
+                pass
+        with self._lock:
+            self._not_before = 0.0
+            self._count_until = 0.0
+        while self._timer() < until and self.step() == 0:
+            pass
+
+    def step(self) -> float | None:
+        """Deliver what is next, if anything is due. Return how many seconds the next step has time.
+
+        None: until another event comes.
+        """
+        with self._lock:
+            letters, are_refusals, pause = self._next(self._timer())
+            dropped = self.dropped - self._reported
+        if not letters:
+            return pause
+        try:
+            self._courier.deliver(letters, are_refusals=are_refusals, dropped=dropped)
+        except Exception as problem:
+            return self._failed(letters, are_refusals, problem)
+        with self._lock:
+            self._failures = 0
+            self._reported += dropped
+        return 0
+
+    def _next(self, now: float) -> tuple[list[Letter], bool, float | None]:
+        """Return the letters that are due, whether they are refusals, and if there are none the pause."""
+        if now < self._not_before:
+            return [], False, self._not_before - now
+        pause = None
+        if self._count_until is not None:
+            pause = self._count_until - now
+            # As long as the last counts wait, the next ones grow. So what waits has a limit.
+            if pause <= 0 and not self._counted:
+                counted = [*self._refusals.take(), *self._repeats.take()]
+                self._counted.extend(_letter(event, now) for event in counted)
+                self._count_until = pause = None
+        queue = self._waiting or self._counted
+        letters = [queue.popleft() for _ in range(min(self._courier.most, len(queue)))]
+        if queue is self._waiting:
+            self._size -= sum(len(letter.line) for letter in letters)
+        return letters, queue is self._counted, pause
+
+    def _failed(self, letters: list[Letter], are_refusals: bool, problem: Exception) -> float:
+        is_gone, now = isinstance(problem, Gone), self._timer()
+        with self._lock:
+            late = [letter for letter in letters if is_gone or now >= letter.until]
+            left = [letter for letter in letters if letter not in late]
+            queue = self._counted if are_refusals else self._waiting
+            if self._courier.in_order:
+                queue.extendleft(reversed(left))
+            else:
+                queue.extend(left)
+            if not are_refusals:
+                self._size += sum(len(letter.line) for letter in left)
+            if is_gone:
+                late += self._cleared()
+                self._is_gone = True
+            self._failures += 1
+            pause = pause_after(self._failures, self._by)
+            self._not_before = now + pause
+            is_told = now < self._told + MINUTE
+            if not is_told:
+                self._told = now
+        if not is_told:
+            # The text of an exception of somebody else's may have anything in it.
+            why = problem if isinstance(problem, Undelivered) else type(problem).__name__
+            _log.warning("events: %s: %s", self.name, why)
+        if late:
+            self._drop(len(late))
+        return pause
+
+    def _drop(self, count: int) -> None:
+        """Count events that are dropped, and tell the log so once a minute. Not under the lock."""
+        now = self._timer()
+        with self._lock:
+            self.dropped += count
+            is_told = now < self._told_dropped + MINUTE
+            if not is_told:
+                self._told_dropped = now
+            total = self.dropped
+        if not is_told:
+            _log.warning("events: %s: %d events were dropped since this process began", self.name, total)
+
+
+def _letter(event: Event, now: float) -> Letter:
+    return Letter(str(event["id"]), line_of(event), now + KEEP)

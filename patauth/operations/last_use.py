@@ -1,0 +1,90 @@
+"""The last use of a PAT: when its secret was used, and from where. Only a proven secret counts."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from ..errors import PatAuthError
+from ..events import Events
+from ..model.address import covers_networks
+from ..model.pat import PersonalAccessToken, use_is_due, used
+from ..model.quota import Decision
+from ..store.deadline import Deadline
+from ..store.record import PatRecord, SecretSlot
+from ..store.store import Store
+from ..store.verdicts import Verdict
+
+_log = logging.getLogger("patauth")
+
+_TRIES = 5  # while a PAT changes
+
+
+class Proven(msgspec.Struct, frozen=True):
+    """A PAT whose secret is proven right, as the PAT was at `verdict.now`."""
+
+    record: PatRecord
+    slot: SecretSlot
+    tag: bytes
+    verdict: Verdict
+    decision: Decision | None  # None: nothing was charged
+    deadline: Deadline
+    used_from: str | None  # what is kept of the client's address
+
+    def __repr__(self) -> str:
+        return f"<Proven {self.record.pat.id}>"
+
+    @property
+    def use_is_due(self) -> bool:
+        """Whether the last use must be written: `patauth.model.pat.used` says when."""
+        pat = self.record.pat
+        has_moved = self.used_from != pat.last_used_from and not pat.moved
+        return has_moved or use_is_due(pat.last_used_ms, self.verdict.now)
+
+
+class LastUse:
+    """Writes last uses to the store. `detail` is the setting `address_detail`."""
+
+    def __init__(self, store: Store, events: Events, detail: str) -> None:
+        self._store = store
+        self._events = events
+        self._detail = detail
+
+    def note(self, proven: Proven) -> None:
+        """Write a last use, within a deadline of its own. Log a failure, and go on.
+
+        However many processes do this at once, it is written once on a UTC day, and once more if the address
+        differs. Emit an event if it is not the address of the use before.
+        """
+        record, pats = proven.record, self._store.for_request().pats
+        try:
+            for _ in range(_TRIES):
+                pat = used(record.pat, proven.verdict.now, proven.used_from)
+                if pat is record.pat:
+                    return
+                found = pats.touch(record, pat)
+                if found == "written":
+                    self._tell_new_address(record.pat, pat)
+                if not isinstance(found, PatRecord):
+                    return
+                record = found
+        except PatAuthError as problem:
+            _log.warning("lastUsed of PAT %s not written: %s", record.pat_id, problem.detail or problem)
+        else:
+            _log.warning("lastUsed of PAT %s not written: it kept changing", record.pat_id)
+
+    def _tell_new_address(self, before: PersonalAccessToken, after: PersonalAccessToken) -> None:
+        previous, address = before.last_used_from, after.last_used_from
+        if previous is None or self._detail == "none" or _is_same(previous, address):
+            return
+        self._events.emit(
+            "pat.new_address", patId=after.id, ownerId=after.owner.id, address=address, previous=previous
+        )
+
+
+def _is_same(previous: str, address: str | None) -> bool:
+    """Return whether it may be the same address: one holds the other where the setting has changed."""
+    if address is None:
+        return False
+    return covers_networks((previous,), (address,)) or covers_networks((address,), (previous,))

@@ -1,0 +1,120 @@
+"""A stream of events, and a second one for refusals, so that a flood of these evicts nothing else.
+
+Both are capped. Each event has a number in its stream, so a group of workers that delivers them to a receiver
+knows how many the stream has dropped before it could read them. All keys of a stream are in one slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from .keys import EventKeys, Keys
+from .record import not_understood
+from .scripts import PRELUDE, Script, Scripts, understood
+
+Part = Literal["changes", "refusals"]
+PARTS: tuple[Part, Part] = ("changes", "refusals")
+
+MOST = 100_000  # entries of each stream, about
+
+_ADD, _BEGIN, _TAKE, _DONE, _LEAVE, _COUNTS = (
+    Script(f"event_{name}", PRELUDE) for name in ("add", "begin", "take", "done", "leave", "counts")
+)
+_START = b"0-0"  # before all entries
+_DAY = 86_400_000  # ms
+
+
+class Entry(NamedTuple):
+    """An event that a worker has taken, and the place that it has in the stream."""
+
+    part: Part
+    place: bytes
+    line: str  # empty: it was not written by patauth
+
+
+class Taken(NamedTuple):
+    """What a worker has taken, and how many events the stream has lost before anybody took them."""
+
+    entries: list[Entry]
+    lost: int
+    next: bytes  # where to look for what others have left
+
+
+class StreamCounts(NamedTuple):
+    """What a stream holds and has lost."""
+
+    changes: int
+    refusals: int
+    dropped: int  # by processes, whose queues were full
+    lost: int  # trimmed before they were delivered
+    waiting: dict[str, int]  # that a group has not read yet, by its name
+
+
+class EventStream:
+    """The streams of a name. Each call has a deadline of its own, and raises `StoreUnavailable`."""
+
+    def __init__(self, scripts: Scripts, keys: Keys, name: str, most: int = MOST) -> None:
+        self._scripts = scripts
+        self._keys: EventKeys = keys.events(name)
+        self._most = most
+
+    def add(self, part: Part, lines: Sequence[str], dropped: int = 0) -> None:
+        """Add events. `dropped`: how many were dropped since the last call, to be shown by `counts`.
+
+        An event may be there twice if the call fails and is repeated.
+        """
+        arguments = (part, self._most, dropped, *lines)
+        self._scripts.run(_ADD, self._of(part), arguments, retry=False)
+
+    def begin(self, group: str) -> None:
+        """Make a group, unless it is there. It begins with the oldest event."""
+        for part in PARTS:
+            self._scripts.run(_BEGIN, self._of(part), (group, f"{part}:{group}"))
+
+    def take(
+        self, part: Part, group: str, worker: str, *, count: int, left_ms: int, start: bytes = _START
+    ) -> Taken:
+        """Return events to deliver, at most `count`: such as another worker has left, else the next ones.
+
+        `left_ms`: what was taken so long ago and is not done counts as left. `start`: where to look for that,
+        from the last call.
+        """
+        arguments = (group, worker, f"{part}:{group}", count, left_ms, start)
+        lost, place, *words = understood(
+            self._scripts.run(_TAKE, self._of(part), arguments, retry=False), int, bytes
+        )
+        if len(words) % 2 or not all(isinstance(word, bytes) for word in words):
+            raise not_understood("answer", "no list of events")
+        entries = [
+            Entry(part, at, line.decode("ascii", "replace"))
+            for at, line in zip(words[::2], words[1::2], strict=True)
+        ]
+        return Taken(entries, lost, place)
+
+    def done(self, group: str, entry: Entry) -> None:
+        """Note that an event was delivered: nobody takes it any more."""
+        self._scripts.run(_DONE, self._of(entry.part)[:1], (group, entry.place))
+
+    def leave(self, group: str, worker: str) -> None:
+        """Forget a worker that ends, and those that were killed long ago."""
+        for part in PARTS:
+            self._scripts.run(_LEAVE, self._of(part)[:1], (group, worker, _DAY))
+
+    def counts(self) -> StreamCounts:
+        """Return what the streams hold and have lost."""
+        changes, refusals, *words = understood(self._scripts.run(_COUNTS, list(self._keys)), int, int)
+        try:
+            known = {words[at].decode(): int(words[at + 1]) for at in range(0, len(words), 2)}
+        except (AttributeError, ValueError, IndexError) as problem:
+            raise not_understood("counts of events", problem) from None
+        waiting: dict[str, int] = {}
+        for name, number in known.items():
+            part, colon, group = name.partition(":")
+            if colon:
+                waiting[group] = waiting.get(group, 0) + known.get(part, 0) - number
+        return StreamCounts(changes, refusals, known.get("dropped", 0), known.get("lost", 0), waiting)
+
+    def _of(self, part: Part) -> list[bytes]:
+        keys = self._keys
+        return [keys.changes if part == "changes" else keys.refusals, keys.counts]
