@@ -71,7 +71,7 @@ pat_ids = st.binary(min_size=16, max_size=16).map(lambda raw: PatId(raw.hex()))
 def test_what_is_sent_is_one_command_with_the_keys_of_a_pat(
     pat_id: str, digest: bytes, tag: bytes, version: bytes
 ) -> None:
-    """Whatever bytes stand in the gaps, line ends and percent signs too. The version that was judged is last."""
+    """Whatever bytes stand in the gaps, line ends and percent signs too. A judged version comes last."""
     line = Line([REFUSED, 1])
     asked = verdicts(line)
     asked.of_token(pat_id, digest, 1.0)
