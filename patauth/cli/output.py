@@ -16,6 +16,7 @@ import click
 
 from ..model.dates import format_ms
 from ..model.pat import IssuedPat, PersonalAccessToken
+from ..operations.pat_patch import added_members
 from .context import message, options, printable
 
 
@@ -102,14 +103,17 @@ def require_stdout(outcome: str) -> None:
         raise click.ClickException(f"standard output is closed, so the secret cannot be shown; {outcome}")
 
 
-def print_issued(issued: IssuedPat, *, done: str, remedy: str) -> None:
-    """Print a PAT with its new secret and token.
+def print_issued(issued: IssuedPat, *, field: str | None = None, done: str, remedy: str) -> None:
+    """Print a PAT with its new secret and token; `field` id, secret or token prints that alone.
 
     Raise `click.ClickException`, which says what was done and how to remedy it, if they cannot be written.
     """
     once = {"secret": issued.secret, "token": issued.token}
     try:
-        print_facts({"pat": _pat_object(issued.pat), **once}, [*_pat_facts(issued.pat), *once.items()])
+        if field is not None:
+            click.echo({"id": issued.pat.id, **once}[field])
+        else:
+            print_facts({"pat": _pat_object(issued.pat), **once}, [*_pat_facts(issued.pat), *once.items()])
         sys.stdout.flush()
     except OSError as problem:  # a full disk, or a reader that went away
         sys.stdout = None  # otherwise Python flushes it again at exit and reports the error
@@ -131,7 +135,7 @@ def _pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
         "lastUsed": json_date(pat.last_used_ms),
         "expirationDate": json_date(pat.expires_ms),
         "accessTokenValiditySeconds": pat.access_token_ttl,
-        "state": pat.state,
+        **added_members(pat),
     }
 
 
@@ -153,6 +157,21 @@ def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
         ("last used", format_date(pat.last_used_ms)),
         ("expires", format_date(pat.expires_ms)),
         ("access tokens live", "as the setting access_token_ttl says" if ttl is None else f"{ttl} s"),
+        *((name, value) for name, value in _more_facts(pat) if value is not None),
+    ]
+
+
+def _more_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
+    """Return what few PATs have; None: it has none."""
+    by = pat.made_by
+    maker = by and (by.owner_id if by.pat_id is None else f"{by.owner_id} with the PAT {by.pat_id}")
+    return [
+        ("description", pat.description),
+        ("networks", " ".join(pat.networks) or None),
+        ("not before", json_date(pat.not_before_ms)),
+        ("request quota", pat.request_quota),
+        ("last used from", pat.last_used_from),
+        ("made by", maker),
     ]
 
 

@@ -118,8 +118,19 @@ def _document(pat: PersonalAccessToken) -> dict[str, Any]:
         "scope": list(pat.scope),
         "expirationDate": None if pat.expires_ms is None else dates.format_ms(pat.expires_ms),
         "userAwareTokenNeverExpires": pat.never_acknowledged,
+        **{name: value for name, value in added_members(pat).items() if name in ADDED},
+    }
+
+
+def added_members(pat: PersonalAccessToken) -> dict[str, Any]:
+    """Return the members that only patauth has, by their names in the management API."""
+    made_by = pat.made_by
+    return {
         "description": pat.description,
         "networks": list(pat.networks),
         "notBefore": None if pat.not_before_ms is None else dates.format_ms(pat.not_before_ms),
         "requestQuota": None if pat.request_quota is None else str(pat.request_quota),
+        "state": pat.state,
+        "lastUsedFrom": pat.last_used_from,
+        "madeBy": None if made_by is None else {"ownerId": made_by.owner_id, "patId": made_by.pat_id},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -50,6 +50,36 @@ class ShownPatOrNever(_Shown, forbid_unknown_fields=True, rename="camel", kw_onl
     user_aware_token_never_expires: bool
 
 
+class Maker(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Who made a PAT: an owner, by a PAT of theirs or signed in."""
+
+    owner_id: str
+    pat_id: Annotated[_Id | None, Meta(description="Null: signed in.")]
+
+
+class ShownPatInFull(ShownPatOrNever, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """A PAT as v1 shows it, with what only patauth has."""
+
+    description: Annotated[str | None, Meta(description="patauth's own.")]
+    networks: Annotated[list[str], Meta(description="patauth's own. Where it may be used; none: everywhere.")]
+    not_before: Annotated[_Date | None, Meta(description="patauth's own. From when on it may be used.")]
+    request_quota: Annotated[
+        str | None, Meta(description="patauth's own. Requests per seconds: `100/10`; null: the setting.")
+    ]
+    state: Annotated[
+        Literal["active", "not_yet", "expired", "disabled"],
+        Meta(description="patauth's own. The first that holds of disabled, expired, not_yet and active."),
+    ]
+    last_used_from: Annotated[
+        str | None,
+        Meta(
+            description="patauth's own. The address of the last use, or its network; null: not known."
+            " It changes at most twice per UTC day."
+        ),
+    ]
+    made_by: Annotated[Maker | None, Meta(description="patauth's own. Null: the application.")]
+
+
 class IssuedPat(_Shown, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """A PAT with a new secret, which no other answer shows."""
 
@@ -89,4 +119,14 @@ RESPONSES = {
     "IscPatch415": refusal("415", ref("IscError"), "Content-Language", "Accept-Patch"),
 }
 
-TYPES = [ShownOwner, ShownPat, ShownPatOrNever, IssuedPat, IscMessage, IscError, IscRefused]
+TYPES = [
+    ShownOwner,
+    ShownPat,
+    ShownPatOrNever,
+    Maker,
+    ShownPatInFull,
+    IssuedPat,
+    IscMessage,
+    IscError,
+    IscRefused,
+]
