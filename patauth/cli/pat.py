@@ -203,6 +203,7 @@ def list_(
       created, lastUsed, expirationDate   lt, le, gt, ge and a date-time: 2030-01-31T12:00:00Z
       lastUsed, expirationDate            isnull: never used, never expires
       name                                eq, sw (starts with), co (contains) and a "text"
+      description                         co and a "text"
       id                                  eq "ID", in ("ID", "ID")
 
     \b

@@ -195,7 +195,8 @@ _FILTERS = words(f"""
     Comparisons joined by `and`, `or` and `not`, with parentheses; `not` binds closest, then `and`. All
     words are in lower case as here, separated by blanks. `lastUsed` and `expirationDate`: `lt`, `le`, `gt`,
     `ge` and an RFC 3339 date-time without quotes, or `isnull`; `created`: the same without `isnull`.
-    `name`: `eq`, `sw` (starts with) or `co` (contains) and a text in double quotes. `id`: `eq` and a text,
+    `name`: `eq`, `sw` (starts with) or `co` (contains) and a text in double quotes; `description`: `co` and
+    a text. `id`: `eq` and a text,
     or `in ("…", "…")`. In a text, write `\\` before `"` and `\\`. A comparison with a value that a PAT does
     not have is false. At most {MAX_BYTES} bytes of UTF-8. Everything outside of this grammar is refused.
     `lastUsed le` and `lastUsed isnull` are the vendor's, the rest is patauth's own.
