@@ -188,7 +188,7 @@ def describe(authority: Authority) -> Description:
             "introspectToken",
             "Tell whether a token is active",
             f"The owner's own tokens, or with the scope `{INTROSPECT}` any token of the tenant. All others"
-            " count as not active, and so do those of a PAT with networks unless `client_address` is in them.",
+            " count as not active, and those of a PAT with networks unless `client_address` is in them.",
             "AboutTokenThere",
             answer("Whether it is active, and for what.", ref("Introspected"), always=QUOTA),
             [*_CLIENT, {"bearer": []}],

@@ -755,7 +755,6 @@ class TestOurs:
             ("description", ""),
             ("description", "\n"),
             ("notBefore", "soon"),
-            ("notBefore", "2031-01-01T00:00:00Z"),
             ("requestQuota", "1000"),
             ("requestQuota", "101/10"),
             ("state", "active"),
