@@ -326,12 +326,12 @@ class Case:
         elif self._proves(state.slot, anywhere=caller.step == "asked"):
             pat = state.slot.pat
             assert pat is not None
-            if caller.step == "asked" and self.design.requests_carry_version:
-                if pat.version != caller.version:
-                    if pat.inside:
-                        judged = caller._replace(version=pat.version)
-                        yield "a process judges the networks", state._replace(caller=judged)
-                    return
+            carried = caller.step == "asked" and self.design.requests_carry_version
+            if carried and pat.version != caller.version:
+                if pat.inside:
+                    judged = caller._replace(version=pat.version)
+                    yield "a process judges the networks", state._replace(caller=judged)
+                return
             shown = self._principal(state, "hashing")._replace(known=caller.known)
             shown = shown._replace(cut=self._cut(state, shown))
             yield "the store finds it right, and it is accepted", self._done(state, shown)
