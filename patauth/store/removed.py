@@ -109,7 +109,7 @@ class Removed(TenantList):
             check_id_of(record, pat_id)
         return [None if record is None else unpack_removed(record).as_read_at(now) for record in found]
 
-    def walk(self, owner_id: str, tag: str) -> Iterator[list[PatRecord]]:
+    def walk_owner(self, owner_id: str, tag: str) -> Iterator[list[PatRecord]]:
         """Yield in pieces what is kept of an owner's removed PATs, each once, in no order.
 
         Take entries without a record out of the owner's index.

@@ -30,7 +30,7 @@ from patauth.model import filters, rights
 from patauth.model.credentials import Format
 from patauth.model.pat_id import PatId
 from patauth.operations import json_patch, listing, rotate, update
-from patauth.operations.pat_patch import PATCHABLE
+from patauth.operations.pat_patch import ADDED, PATCHABLE
 from patauth.settings import (
     _NOT_SETTINGS,
     _READERS,
@@ -267,9 +267,12 @@ def run(block: str, url: str = "") -> list[Any]:
     return found
 
 
+VERBS = ("rotate", "disable", "enable")
+
+
 def test_the_operations_are_those_of_the_api(server: Server) -> None:
     written = set()
-    for _, first, second, *_ in rows(section(MANAGEMENT, "Operations"))[:9]:
+    for _, first, second, *_ in rows(section(MANAGEMENT, "Operations"))[:12]:
         for cell in (first, second):
             methods = re.findall(r"\b(?:GET|POST|PATCH|DELETE)\b", cell)
             (path,) = set(re.findall(r"/[^ `]+", cell)) or {""}
@@ -284,7 +287,8 @@ def test_the_operations_are_those_of_the_api(server: Server) -> None:
     with patient(server.url, surfaces=["isc"]) as authority:
         client = Client(patauth.PatAuthMiddleware(app, authority, public=["/*"]))
         for version in routes.VERSIONS.values():
-            inside = ["", "/{id}", *(["/bulk-update", "/{id}/rotate", "/self"] if version.full else [])]
+            ours = ["/bulk-update", "/self", "/self/rotate", *(f"/{{id}}/{verb}" for verb in VERBS)]
+            inside = ["", "/{id}", *(ours if version.full else [])]
             for path in (version.path + part for part in inside):
                 for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
                     status = client.open(path.replace("{id}", "0" * 32), method=method).status_code
@@ -300,9 +304,10 @@ def test_the_versions_and_bodies_are_as_written() -> None:
     assert {*old, *new} == routes.VERSIONS.keys()
     for name, one in routes.VERSIONS.items():
         assert one.months == (6 if name in old else None)
-        assert one.patchable == (("name", "scope") if name in old else PATCHABLE)
+        most = (*PATCHABLE, *ADDED) if one.full else PATCHABLE
+        assert one.patchable == (("name", "scope") if name in old else most)
     listed = {row[0].strip("`") for row in rows("\n".join(tables(section(MANAGEMENT, "Operations"))[1]))}
-    assert listed == {field.encode_name for field in msgspec.structs.fields(routes.CreateOrNever)}
+    assert listed == {field.encode_name for field in msgspec.structs.fields(routes.CreateInFull)}
     text = prose(MANAGEMENT)
     assert f"at most {bodies.MAX_JSON // 1024} KiB" in text
     assert f"{MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL}" in text
@@ -343,13 +348,13 @@ def test_the_rights_are_those_of_the_code() -> None:
     verbs: dict[str, tuple[str, list[rights.Verb]]] = {
         "list, get": ("my", ["read"]),
         "list, get, of people one manages": ("managed", ["read"]),
-        "create, patch, rotate": ("my", ["manage"]),
+        "create, patch, rotate, disable, enable": ("my", ["manage"]),
         "delete": ("my", ["delete"]),
         "bulk update": ("all", ["manage"]),
     }
     for call, own, others in rows(section(MANAGEMENT, "Rights")):
         if call not in verbs:
-            assert call == "look at or revoke the PAT that calls"
+            assert call in ("look at or revoke the PAT that calls", "rotate the PAT that calls")
             continue
         reach, wanted = verbs[call]
         for cell, at in ((own, reach), (others, "managed" if reach == "managed" else "all")):

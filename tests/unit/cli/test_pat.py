@@ -24,7 +24,13 @@ PAT_FIELDS = [
     "lastUsed",
     "expirationDate",
     "accessTokenValiditySeconds",
+    "description",
+    "networks",
+    "notBefore",
+    "requestQuota",
     "state",
+    "lastUsedFrom",
+    "madeBy",
 ]
 
 
