@@ -246,7 +246,7 @@ def show(pat_id: str) -> None:
       patauth pat show 1c9ae4ac109beb19a0243df4debc2d2f
     """
     with open_authority() as authority:
-        found = authority.get(pat_id)
+        found = authority.get(pat_id, removed=True)
     print_pat(found)
 
 
@@ -303,8 +303,7 @@ def revoke(pat_id: str, reason: str | None, yes: bool) -> None:
             except NotFound:  # delete raises it too, after it has made sure that the removal is durable
                 pass
             else:
-                if found.state != "revoked":
-                    confirm(f"Revoke the PAT {found.name!r} of {found.owner.id}, for good?")
+                confirm(f"Revoke the PAT {found.name!r} of {found.owner.id}, for good?")
         authority.delete(pat_id, reason)
     print_changed(1, [pat_id])
 

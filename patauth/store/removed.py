@@ -162,6 +162,8 @@ class Removed(TenantList):
     def mend(self, pat_ids: Sequence[PatId], now: int) -> Mended:
         """Correct entries by their records, and take out those of PATs of which nothing is kept any more."""
         gone, right = list[PatId](), list[int | bytes]()
+        if not pat_ids:
+            return Mended(0, set())
         for pat_id, record in zip(pat_ids, self.records(pat_ids, now), strict=True):
             if record is None or not self.lists(record.pat):
                 gone.append(pat_id)

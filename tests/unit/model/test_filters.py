@@ -376,7 +376,7 @@ class TestSorters:
         [
             pytest.param("", "sorter 1 is not a field", id="empty"),
             pytest.param("id", "'id' is not a field", id="unknown field"),
-            pytest.param("Name", "name, created, lastUsed or expirationDate", id="another case"),
+            pytest.param("Name", "name, created, lastUsed, expirationDate or revokedAt", id="another case"),
             pytest.param("-", "'-' is not a field", id="minus alone"),
             pytest.param("--name", "'--name'", id="two of them"),
             pytest.param("+name", "'+name'", id="plus"),
