@@ -50,8 +50,8 @@ class Operations:
         self.settings = settings
         self._store = open_store(settings, clock, request_seconds)
         self.events = open_events(settings, self._store)
-        weakref.finalize(self, self.events.close, _DRAIN)  # at the end of the process, too
         weakref.finalize(self, self._store.abandon).atexit = False  # the end of the process gives all back
+        weakref.finalize(self, self.events.close, _DRAIN)  # at the end of the process, too
         self._hasher = hasher = Hasher(
             settings.hash_profile,
             slots=settings.hash_slots,

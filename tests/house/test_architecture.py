@@ -48,7 +48,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("service", "__init__"),
     ),
     "cli": (
-        *("context", "options", "output", "completion", "config", "keys", "owner", "pat", "serve", "store"),
+        *("context", "options", "output", "completion", "config", "events", "keys", "owner", "pat", "serve", "store"),
         *("token", "demo", "doctor", "__init__"),
     ),
 }
