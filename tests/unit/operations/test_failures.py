@@ -8,8 +8,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth.model.quota import Quota
 from patauth.model.address import client_network
+from patauth.model.quota import Quota
 from patauth.operations.failures import Failures
 from tests.support.tables import each
 from tests.support.threads import hold, in_threads
