@@ -28,6 +28,7 @@ from .config import config
 from .context import Failure, printable
 from .demo.command import demo
 from .doctor.command import doctor
+from .events import events
 from .keys import keys
 from .options import Group
 from .owner import owner
@@ -96,5 +97,5 @@ def program() -> None:
     """
 
 
-for command in (demo, serve, pat, owner, token, verify, store, keys, config, doctor, completion):
+for command in (demo, serve, pat, owner, token, verify, store, events, keys, config, doctor, completion):
     program.add_command(command)
