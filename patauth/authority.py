@@ -222,12 +222,12 @@ class Authority:
         )
         return create(self.operations.actor(by), new)
 
-    def get(self, pat_id: str, *, by: Caller | None = None) -> PersonalAccessToken:
-        """Return one PAT; an expired or removed one too, within its retention.
+    def get(self, pat_id: str, *, removed: bool = False, by: Caller | None = None) -> PersonalAccessToken:
+        """Return one PAT; an expired one too, within its retention. Raise `NotFound`, `Forbidden`.
 
-        The `state` of one that was removed is "revoked". Raise `NotFound`, `Forbidden`.
+        `removed`: also one that was removed, as long as it is kept. Its `state` is "revoked".
         """
-        return lifecycle.get(self.operations.actor(by), pat_id, removed=True)
+        return lifecycle.get(self.operations.actor(by), pat_id, removed=removed)
 
     def list(
         self,
@@ -332,8 +332,8 @@ class Authority:
     def delete(self, pat_id: str, reason: str | None = None, *, by: Caller | None = None) -> None:
         """Revoke a PAT for good: it and its access tokens are refused from the next request on.
 
-        Its secret is gone, and its name is free. `get`, and `list` if it is asked, still show it for the
-        setting `retention`, with when and by whom it was removed, and with `reason`: 1-256 code points. At
+        Its secret is gone, and its name is free. `get` and `list` still show it, if they are asked, for the
+        setting `retention`: with when and by whom it was removed, and with `reason`, 1-256 code points. At
         most `max_kept_per_owner` removed PATs of an owner are kept. Returns only when the end is durable
         (setting `durability`), else raises `StoreUnavailable`; it is safe to repeat. Raise `NotFound`,
         `Forbidden`, `InvalidRequest` (the reason).

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from patauth import Authority
 from patauth.jwt.key_files import SigningKeys
 from patauth.store import asking
-from tests.support.acl import AT_SENTINELS, BEHIND_SENTINELS, ON_NODE, ON_SERVER, logged_in
+from tests.support.acl import AT_SENTINELS, BEHIND_SENTINELS, EVENTS, ON_NODE, logged_in
 from tests.support.authorities import Make, maker
 from tests.support.clocks import NOW, Clock
 from tests.support.clusters import running_cluster
@@ -65,7 +65,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
     idle = ("--appendfsync", "no", "--auto-aof-rewrite-percentage", "0")
     if CLUSTER:
         folder = tmp_path_factory.mktemp("cluster")
-        with running_cluster(binaries()[CLUSTER], folder, *idle, "--user", *ON_NODE) as cluster:
+        with running_cluster(binaries()[CLUSTER], folder, *idle, "--user", *ON_NODE, *EVENTS[2:]) as cluster:
             cluster.url = logged_in(cluster.url)
             yield dict.fromkeys(binaries(), cluster)
         return
@@ -74,14 +74,21 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         user = " ".join(["user", *AT_SENTINELS])
         # A test may keep a server busy for a while; nothing is to take its place.
         with running_sentinels(
-            binaries()[SENTINEL], folder, *idle, "--user", *BEHIND_SENTINELS, down_after=60.0, lines=[user]
+            binaries()[SENTINEL],
+            folder,
+            *idle,
+            "--user",
+            *BEHIND_SENTINELS,
+            *EVENTS[2:],
+            down_after=60.0,
+            lines=[user],
         ) as sentinels:
             sentinels.url = logged_in(sentinels.url)
             yield dict.fromkeys(binaries(), sentinels)
         return
     running = {}
     for name, binary in binaries().items():
-        running[name] = Server(binary, tmp_path_factory.mktemp(name), *idle, "--user", *ON_SERVER)
+        running[name] = Server(binary, tmp_path_factory.mktemp(name), *idle, "--user", *EVENTS)
         running[name].url = logged_in(running[name].url)
     yield running
     for server in running.values():

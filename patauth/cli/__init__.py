@@ -28,6 +28,7 @@ from .config import config
 from .context import Failure, printable
 from .demo.command import demo
 from .doctor.command import doctor
+from .events import events
 from .keys import keys
 from .notify import notify
 from .options import Group
@@ -97,5 +98,7 @@ def program() -> None:
     """
 
 
-for command in (demo, serve, pat, owner, token, verify, notify, store, keys, config, doctor, completion):
+for command in (
+    demo, serve, pat, owner, token, verify, notify, events, store, keys, config, doctor, completion,
+):  # fmt: skip
     program.add_command(command)

@@ -11,7 +11,7 @@ import click
 
 from ..crypto.profiles import Profile
 from ..model.quota import Quota
-from ..model.sinks import shown
+from ..model.sinks import shown, sinks_of
 from ..settings import Settings
 from ..store.factory import open_store
 from ..store.url import HIDDEN, StoreUrl, masked
@@ -72,6 +72,10 @@ def check() -> None:
     with warnings_as_messages():
         open_store(settings).close()
         open_signed_tokens(settings)
+    for url in sinks_of(settings.events).webhooks:
+        from ..events.webhook import Webhook
+
+        Webhook(url, settings.webhook_secret)  # needs a library
     directory = StoreUrl.read(settings.store_url).directory
     if directory is not None:
         find_engine(directory)

@@ -21,6 +21,7 @@ _OPTIONS_OF = {
     "expiry": ("--expires-in", "--expires-at", "--never-expires"),
     "filters": ("--filter",),
     "sorters": ("--sort",),
+    "networks": ("--network",),
 }
 _LONGEST_LINE = 8192  # bytes read of a credential on standard input; a longer one is refused
 
@@ -153,6 +154,47 @@ def expiry_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_expiry
 
 
+def more_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --description, --network, --not-before and --request-quota.
+
+    The command gets `more`, which holds those that are given as `Authority.create` and `update` take them.
+    """
+
+    @click.option(
+        "--description", metavar="TEXT", help="What people should know of it: at most 256 characters."
+    )
+    @click.option(
+        "--network",
+        "networks",
+        metavar="CIDR",
+        multiple=True,
+        help="Where it may be used, such as 203.0.113.0/24; repeat for several.  [default: everywhere]",
+    )
+    @click.option(
+        "--not-before",
+        type=DATE_TIME,
+        help="The time from which on it may be used, such as 2030-01-31T12:00:00Z.  [default: at once]",
+    )
+    @click.option(
+        "--request-quota",
+        metavar="COUNT/SECONDS",
+        help="How many requests it may make, such as 100/10.  [default: the setting]",
+    )
+    @functools.wraps(command)
+    def with_more(**given: Any) -> None:
+        more = {name: given.pop(name) for name in ("description", "not_before", "request_quota")}
+        networks = given.pop("networks")
+        more["networks"] = [one for one in networks if one] if networks else None  # '' alone: everywhere
+        command(more={name: value for name, value in more.items() if value is not None}, **given)
+
+    return with_more
+
+
+field_option = click.option(
+    "--field",
+    type=click.Choice(["id", "secret", "token"]),
+    help="Print this alone, for a script that stores it.",
+)
 reason_option = click.option("--reason", metavar="TEXT", help="Why, for people: shown with what was revoked.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask. Required when there is no terminal.")
 

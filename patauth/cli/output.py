@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from ..model.dates import format_ms
-from ..model.pat import IssuedPat, PersonalAccessToken
+from ..model.pat import IssuedPat, PersonalAccessToken, Requester
+from ..operations.pat_patch import added_members
 from .context import message, options, printable
 
 
@@ -102,14 +103,17 @@ def require_stdout(outcome: str) -> None:
         raise click.ClickException(f"standard output is closed, so the secret cannot be shown; {outcome}")
 
 
-def print_issued(issued: IssuedPat, *, done: str, remedy: str) -> None:
-    """Print a PAT with its new secret and token.
+def print_issued(issued: IssuedPat, *, field: str | None = None, done: str, remedy: str) -> None:
+    """Print a PAT with its new secret and token; `field` id, secret or token prints that alone.
 
     Raise `click.ClickException`, which says what was done and how to remedy it, if they cannot be written.
     """
     once = {"secret": issued.secret, "token": issued.token}
     try:
-        print_facts({"pat": _pat_object(issued.pat), **once}, [*_pat_facts(issued.pat), *once.items()])
+        if field is not None:
+            click.echo({"id": issued.pat.id, **once}[field])
+        else:
+            print_facts({"pat": _pat_object(issued.pat), **once}, [*_pat_facts(issued.pat), *once.items()])
         sys.stdout.flush()
     except OSError as problem:  # a full disk, or a reader that went away
         sys.stdout = None  # otherwise Python flushes it again at exit and reports the error
@@ -122,7 +126,7 @@ def print_issued(issued: IssuedPat, *, done: str, remedy: str) -> None:
 
 def _pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
     """Return a PAT as JSON with the field names of the management API; a date that is never is null."""
-    found: dict[str, Any] = {
+    return {
         "id": pat.id,
         "name": pat.name,
         "scope": list(pat.scope),
@@ -131,16 +135,8 @@ def _pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
         "lastUsed": json_date(pat.last_used_ms),
         "expirationDate": json_date(pat.expires_ms),
         "accessTokenValiditySeconds": pat.access_token_ttl,
-        "state": pat.state,
+        **added_members(pat),
     }
-    if pat.revoked_ms is not None:
-        by = pat.revoked_by
-        found |= {
-            "revokedAt": json_date(pat.revoked_ms),
-            "revokedBy": None if by is None else {"ownerId": by.owner_id, "patId": by.pat_id},
-            "revokedReason": pat.revoked_reason,
-        }
-    return found
 
 
 def _pat_row(pat: PersonalAccessToken) -> tuple[str, ...]:
@@ -151,7 +147,7 @@ def _pat_row(pat: PersonalAccessToken) -> tuple[str, ...]:
 
 def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
     ttl = pat.access_token_ttl
-    facts: list[tuple[str, object]] = [
+    return [
         ("id", pat.id),
         ("name", pat.name),
         ("state", pat.state),
@@ -161,16 +157,30 @@ def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
         ("last used", format_date(pat.last_used_ms)),
         ("expires", format_date(pat.expires_ms)),
         ("access tokens live", "as the setting access_token_ttl says" if ttl is None else f"{ttl} s"),
+        *((name, value) for name, value in _more_facts(pat) if value is not None),
     ]
-    if pat.revoked_ms is not None:
-        by = pat.revoked_by
-        how = "" if by is None or by.pat_id is None else f" by the PAT {by.pat_id}"
-        facts += [
-            ("revoked", format_date(pat.revoked_ms)),
-            ("revoked by", "the application" if by is None else f"{by.owner_id}{how}"),
-            ("reason", pat.revoked_reason or "none given"),
-        ]
-    return facts
+
+
+def _more_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
+    """Return what few PATs have; None: it has none."""
+    is_removed = pat.revoked_ms is not None
+    return [
+        ("description", pat.description),
+        ("networks", " ".join(pat.networks) or None),
+        ("not before", json_date(pat.not_before_ms)),
+        ("request quota", pat.request_quota),
+        ("last used from", pat.last_used_from),
+        ("made by", pat.made_by and _in_words(pat.made_by)),
+        ("revoked", json_date(pat.revoked_ms)),
+        ("revoked by", _in_words(pat.revoked_by) if is_removed else None),
+        ("reason", pat.revoked_reason or "none given" if is_removed else None),
+    ]
+
+
+def _in_words(who: Requester | None) -> str:
+    if who is None:
+        return "the application"
+    return who.owner_id if who.pat_id is None else f"{who.owner_id} with the PAT {who.pat_id}"
 
 
 def format_date(ms: int | None) -> str:

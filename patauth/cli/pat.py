@@ -20,6 +20,8 @@ from .options import (
     Group,
     confirm,
     expiry_options,
+    field_option,
+    more_options,
     reason_option,
     require_yes,
     yes_option,
@@ -62,6 +64,8 @@ def pat() -> None:
     type=SECONDS,
     help="How long its access tokens live, 15s to 12h; 900 means 900s.  [default: the setting]",
 )
+@more_options
+@field_option
 def create(
     owner_id: str,
     owner_name: str | None,
@@ -70,6 +74,8 @@ def create(
     scopes: tuple[str, ...],
     expiry: dict[str, Any],
     access_token_ttl: int | None,
+    more: dict[str, Any],
+    field: str | None,
 ) -> None:
     """Create a PAT, and print its secret and its token. They are shown only once.
 
@@ -80,6 +86,8 @@ def create(
     \b
     Example:
       patauth pat create --owner-id alice --name ci --scope reports:read --expires-in 30d
+      patauth pat create --owner-id alice --name deploy --scope reports:write --expires-in 90d \\
+        --network 203.0.113.0/24 --description "deploys by the CI" --field token
     """
     if len(expiry) != 1:
         raise click.UsageError("give exactly one of --expires-in, --expires-at and --never-expires")
@@ -91,9 +99,11 @@ def create(
             scope=scopes,
             access_token_ttl=access_token_ttl,
             **expiry,
+            **more,
         )
     print_issued(
         issued,
+        field=field,
         done="created",
         remedy=f"revoke it with 'patauth pat revoke {issued.pat.id} --yes', and create another",
     )
@@ -104,10 +114,15 @@ def create(
 @click.option("--name", help="What the PAT is for. An owner's PATs have different names.")
 @click.option("--scope", "scopes", multiple=True, help="All that it may do from now on; repeat for several.")
 @expiry_options
-def update(pat_id: str, name: str | None, scopes: tuple[str, ...], expiry: dict[str, Any]) -> None:
-    """Change the name, the scopes or the expiry of a PAT.
+@more_options
+def update(
+    pat_id: str, name: str | None, scopes: tuple[str, ...], expiry: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """Change the name, the scopes, the expiry and more of a PAT.
 
-    Options that you leave out change nothing, and the secret stays. Either all changes are made or none.
+    Options that you leave out change nothing, and the secret stays. Either all changes are made or none. An
+    empty text (--description '', --network '', --request-quota '') removes what the PAT has, and so does a
+    --not-before that has come.
     Access tokens that exist already keep their scopes; `patauth pat rotate --overlap 0s` ends them. A PAT
     that has expired cannot be changed.
 
@@ -118,13 +133,13 @@ def update(pat_id: str, name: str | None, scopes: tuple[str, ...], expiry: dict[
     """
     if len(expiry) > 1:
         raise click.UsageError("give only one of --expires-in, --expires-at and --never-expires")
-    if name is None and not scopes and not expiry:
+    if name is None and not scopes and not expiry and not more:
         raise click.UsageError(
-            "nothing to change: give --name, --scope,"
-            " or one of --expires-in, --expires-at and --never-expires"
+            "nothing to change: give --name, --scope, --description, --network, --not-before,"
+            " --request-quota, or one of --expires-in, --expires-at and --never-expires"
         )
     with open_authority() as authority:
-        changed = authority.update(pat_id, name=name, scope=scopes or None, **expiry)
+        changed = authority.update(pat_id, name=name, scope=scopes or None, **expiry, **more)
     print_pat(changed)
 
 
@@ -137,7 +152,8 @@ def update(pat_id: str, name: str | None, scopes: tuple[str, ...], expiry: dict[
     show_default=True,
     help="How long the old secret still works, 0s to 7d: an integer and one of s m h d w.",
 )
-def rotate(pat_id: str, overlap: timedelta) -> None:
+@field_option
+def rotate(pat_id: str, overlap: timedelta, field: str | None) -> None:
     """Give a PAT a new secret, and print it with the new token. They are shown only once.
 
     Id, name, scopes and expiry stay. The old secret and the old token still work during the overlap, but
@@ -159,7 +175,9 @@ def rotate(pat_id: str, overlap: timedelta) -> None:
     end = end if rotated.expires_ms is None else min(end, rotated.expires_ms)
     works = f"works until {format_date(end)}" if overlap else "no longer works"
     again = f"rotate again with 'patauth pat rotate {rotated.id} --overlap 0s'"
-    print_issued(issued, done="rotated", remedy=f"the old one {works}; {again}, after which neither works")
+    print_issued(
+        issued, field=field, done="rotated", remedy=f"the old one {works}; {again}, after which neither works"
+    )
     message(f"The old secret {works}.")
 
 
@@ -188,6 +206,7 @@ def list_(
       created, lastUsed, expirationDate   lt, le, gt, ge and a date-time: 2030-01-31T12:00:00Z
       lastUsed, expirationDate            isnull: never used, never expires
       name                                eq, sw (starts with), co (contains) and a "text"
+      description                         co and a "text"
       id                                  eq "ID", in ("ID", "ID")
       state                               eq, in: "active", "not_yet", "expired", "disabled", "revoked"
       revokedAt                           lt, le, gt, ge and a date-time: of revoked PATs
@@ -228,7 +247,7 @@ def show(pat_id: str) -> None:
       patauth pat show 1c9ae4ac109beb19a0243df4debc2d2f
     """
     with open_authority() as authority:
-        found = authority.get(pat_id)
+        found = authority.get(pat_id, removed=True)
     print_pat(found)
 
 
@@ -315,8 +334,7 @@ def revoke(
             except NotFound:  # delete raises it too, after it has made sure that the removal is durable
                 pass
             else:
-                if found.state != "revoked":
-                    confirm(f"Revoke the PAT {found.name!r} of {found.owner.id}, for good?")
+                confirm(f"Revoke the PAT {found.name!r} of {found.owner.id}, for good?")
         authority.delete(pat_id, reason)
     print_changed(1, [pat_id])
 

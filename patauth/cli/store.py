@@ -21,6 +21,7 @@ from .output import print_facts, progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..store.event_stream import StreamCounts
     from ..store.server_facts import ServerFacts
     from ..store.store import Store
 
@@ -67,6 +68,10 @@ def stats() -> None:
     null in JSON and missing from the table, and a message on stderr names the commands that the user may not
     run. `patauth doctor` judges these facts.
 
+    If the setting events names a stream: how many events and counts of refusals it has, how many events full
+    queues have dropped, how many the stream has lost before they were delivered, and how many wait for the
+    receiver that is furthest behind.
+
     \b
     Example:
       patauth store stats --store local:./patauth-data
@@ -82,13 +87,19 @@ def stats() -> None:
             from ..store.server_facts import read_nodes  # imports redis, which takes 80 ms
 
             nodes = read_nodes(authority.settings)
-        _show(nodes, reachable=trouble is None)
+        events = None
+        if trouble is None:
+            try:
+                events = authority.operations.event_counts()
+            except StoreUnavailable as problem:  # such as one whose user may not read it
+                message(f"The stream of events cannot be read: {problem.detail or problem}")
+        _show(nodes, events, reachable=trouble is None)
         if trouble is not None:
             raise trouble
 
 
-def _show(nodes: Sequence[ServerFacts], *, reachable: bool) -> None:
-    found = _stats(nodes, reachable=reachable)
+def _show(nodes: Sequence[ServerFacts], events: StreamCounts | None, *, reachable: bool) -> None:
+    found = {**_stats(nodes, reachable=reachable), **_events_of(events)}
     rows = [("", found), *((f"{node['address']} ", node) for node in found.get("nodes", ()))]
     print_facts(
         found,
@@ -122,6 +133,18 @@ def _stats(nodes: Sequence[ServerFacts], *, reachable: bool) -> dict[str, Any]:
             }
             for node in nodes
         ],
+    }
+
+
+def _events_of(counts: StreamCounts | None) -> dict[str, Any]:
+    if counts is None:
+        return {}
+    return {
+        "events": counts.changes,
+        "eventRefusals": counts.refusals,
+        "eventsDropped": counts.dropped,
+        "eventsLost": counts.lost,
+        "eventsWaiting": max(counts.waiting.values(), default=0),
     }
 
 

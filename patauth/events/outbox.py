@@ -104,6 +104,7 @@ class Outbox:
         self._told = -MINUTE  # when the log was told of a failure last, and
         self._told_dropped = -MINUTE  # of events that were dropped
         self._thread: threading.Thread | None = None
+        self._is_starting = False
         self._orders: SimpleQueue[float | None] = SimpleQueue()  # for the thread: look again; end by then
         self.dropped = 0
         self._reported = 0  # of these, how many the courier knows of
@@ -116,7 +117,7 @@ class Outbox:
             self._after_fork()
         with self._lock:
             is_dropped = not self._put(event)
-            if not is_dropped and (self._thread is None or not self._thread.is_alive()):
+            if not is_dropped and not self._is_starting:
                 self._start()
         if is_dropped:
             self._drop(1)
@@ -142,15 +143,20 @@ class Outbox:
         return True
 
     def _start(self) -> None:
-        self._orders = SimpleQueue()
-        thread = threading.Thread(
-            target=self._run, args=(self._orders,), name=f"patauth {self.name}", daemon=True
-        )
+        """Begin the thread, unless it runs."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        orders: SimpleQueue[float | None] = SimpleQueue()
+        thread = threading.Thread(target=self._run, args=(orders,), name=f"patauth {self.name}", daemon=True)
+        self._is_starting = True  # for a signal handler that comes in now
         try:
             thread.start()
+            self._thread, self._orders = thread, orders
+            orders.put(None)  # that handler has told the thread before
         except RuntimeError:  # there are too many threads, or the process ends; the next event tries again
-            return
-        self._thread = thread
+            pass
+        finally:
+            self._is_starting = False
 
     def close(self, seconds: float) -> None:
         """Deliver what waits within so many seconds, and end the thread. What is left is dropped."""

@@ -6,6 +6,7 @@
     comparison = ( "created" / "revokedAt" ) order date
                / ( "lastUsed" / "expirationDate" ) ( order date / "isnull" )
                / "name" ( "eq" / "sw" / "co" ) text        is, starts with, contains
+                / "description" "co" text
                / ( "id" / "state" ) ( "eq" text / "in" "(" text *( "," text ) ")" )
     order      = "lt" / "le" / "gt" / "ge"
     date       = an RFC 3339 §5.6 date-time
@@ -17,8 +18,8 @@
 The case of words counts. Any number of blanks (U+0020) separates words; next to a parenthesis or a comma,
 blanks are optional. Sorters contain no blanks. What is not in the grammar is refused, never ignored.
 
-Logic has two values: a comparison with an instant that a PAT does not have is false, so `not lastUsed le X`
-is true of a PAT that was never used. Names are compared in Unicode's form NFC; their case counts. A state is
+Logic has two values: a comparison with what a PAT does not have is false, so `not lastUsed le X`
+is true of a PAT that was never used. Texts are compared in Unicode's form NFC; their case counts. A state is
 one of `active`, `not_yet`, `expired`, `disabled` and `revoked`, in quotes.
 
 Removed PATs are listed alone, and only if a filter asks for them: by `state eq "revoked"` or `revokedAt`, not
@@ -60,6 +61,7 @@ _ORDER = ("lt", "le", "gt", "ge")
 _NAME_OPERATORS: dict[str, Callable[[str, str], bool]] = {"eq": eq, "sw": str.startswith, "co": contains}
 _OPERATORS = {
     "name": tuple(_NAME_OPERATORS),
+    "description": ("co",),
     "id": ("eq", "in"),
     "state": ("eq", "in"),
     "created": _ORDER,
@@ -164,6 +166,15 @@ class _Name(Filter):
 
     def matches(self, pat: PersonalAccessToken) -> bool:
         return _NAME_OPERATORS[self.operator](pat.name, self.value) != self.negated
+
+
+@dataclass(frozen=True, slots=True)
+class _Description(Filter):
+    value: str
+    negated: bool
+
+    def matches(self, pat: PersonalAccessToken) -> bool:
+        return (pat.description is not None and self.value in pat.description) != self.negated
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +371,8 @@ class _Parser:
             return _Instant(field, max(low, ms + (operator == "gt")), high, negated)
         if field == "name":
             return _Name(operator, unicodedata.normalize("NFC", self._text(where)), negated)
+        if field == "description":
+            return _Description(unicodedata.normalize("NFC", self._text(where)), negated)
         read = self._text if field == "id" else self._state
         values = [read(where)] if operator == "eq" else self._list(field, where, read)
         return (_Id if field == "id" else _State)(frozenset(values), negated)

@@ -48,7 +48,7 @@ class Exchanged(NamedTuple):
 
 
 class Exchanger:
-    """Issues access tokens; with `signed`, they are JWTs. Safe for many threads."""
+    """Issues access tokens: with `signed` JWTs, but not for PATs with networks. Safe for many threads."""
 
     def __init__(
         self,
@@ -115,11 +115,14 @@ class Exchanger:
         return Exchanged(access, proven.decision, self._authenticator.to_warn_of(proven))
 
     def _mint(self, proven: Proven, token: TokenRecord) -> tuple[str, bytes]:
-        """Return the text of a token, and the digest that is the key of its record."""
-        if self._signed is None:
+        """Return the text of a token, and the digest that is the key of its record.
+
+        It is not signed for a PAT with networks: without the store, nobody knows where it may be used.
+        """
+        pat, now = proven.record.pat, proven.verdict.now
+        if self._signed is None or pat.networks:
             return self._format.mint_access_token(token.pat_id)
-        subject, now = proven.record.pat.owner.id, proven.verdict.now
-        return self._signed.sign(token.pat_id, subject, token.scopes, now, token.expires_ms)
+        return self._signed.sign(token.pat_id, pat.owner.id, token.scopes, now, token.expires_ms)
 
     def _most(self, lifetime: int) -> int | None:
         """Return how many access tokens a secret may have, each for `lifetime` seconds.

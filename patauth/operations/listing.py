@@ -157,7 +157,7 @@ class _Lister:
     def _removed_of_owner(self, owner_id: str, tag: str) -> list[PersonalAccessToken]:
         found: list[PersonalAccessToken] = []
         read = 0
-        for records in self._store.removed.walk(owner_id, tag):
+        for records in self._store.removed.walk_owner(owner_id, tag):
             read += len(records)
             if read > MOST:
                 raise _too_many()

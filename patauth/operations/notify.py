@@ -50,7 +50,7 @@ def _notify(actor: Actor, thresholds: Sequence[int]) -> Iterator[list[str]]:
     now = store.pats.now("store")
     index.mend_suspects(now, all_gone=False)  # what has a new expiry may have an old entry
     last = now + 1000 * thresholds[-1]
-    for piece in index.in_order("expirationDate", max(0, now - index.retention_ms), last):
+    for piece in index.walk("expirationDate", max(0, now - index.retention_ms), last):
         records = index.records([pat_id for pat_id, _ in piece.entries], now)
         pats = [record.pat for record in records if record is not None and index.lists(record.pat)]
         due = [(pat, notice) for pat in pats for notice in _due(pat, now, thresholds)]

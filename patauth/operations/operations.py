@@ -22,7 +22,9 @@ from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
 from ..model.pat import check_id
 from ..model.quota import Decision
+from ..model.sinks import sinks_of
 from ..settings import Settings
+from ..store.event_stream import StreamCounts
 from ..store.factory import open_store
 from ..store.transport.protocol import MemoryFull
 from .authenticate import Admission, Authenticator
@@ -50,8 +52,8 @@ class Operations:
         self.settings = settings
         self._store = open_store(settings, clock, request_seconds)
         self.events = open_events(settings, self._store)
-        weakref.finalize(self, self.events.close, _DRAIN)  # at the end of the process, too
         weakref.finalize(self, self._store.abandon).atexit = False  # the end of the process gives all back
+        weakref.finalize(self, self.events.close, _DRAIN)  # at the end of the process, too
         self._hasher = hasher = Hasher(
             settings.hash_profile,
             slots=settings.hash_slots,
@@ -204,6 +206,13 @@ class Operations:
             raise Forbidden("you may not act in that organisation")
         settings, store = replace(self.settings, tenant=tenant), self._store.for_tenant(tenant)
         return Actor(settings, store.for_request(), self._hasher, self.events, by, is_guest=True)
+
+    # -- events -----------------------------------------------------------------------------------------
+
+    def event_counts(self) -> StreamCounts | None:
+        """Return what the stream of events holds and has lost; None without one in the setting `events`."""
+        name = sinks_of(self.settings.events).stream
+        return None if name is None else self._store.event_stream(name).counts()
 
     # -- keys -------------------------------------------------------------------------------------------
 

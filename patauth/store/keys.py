@@ -74,6 +74,7 @@ class EventKeys(NamedTuple):
     counts: bytes
 
 
+_OF_EVENTS = ("changes", "refusals", "counts")  # in the order of `EventKeys`
 _OF_OWNER = (b"n", b"c", b"e", b"o", b"r", b"m", b"s", b"h")  # in the order of `OwnerKeys`
 # All of a key but its head. An owner's and a tenant's id may look like the rest of a key.
 _REST = re.compile(
@@ -163,7 +164,7 @@ class Keys:
 
     def events(self, name: str) -> EventKeys:
         """Return the keys of the stream of events of this name."""
-        return EventKeys(*(self._head + f"events}}:{of}:{name}".encode() for of in EventKeys._fields))
+        return EventKeys(*(self._head + f"events}}:{of}:{name}".encode() for of in _OF_EVENTS))
 
     @property
     def owner_indexes(self) -> bytes:

@@ -109,7 +109,7 @@ class Removed(TenantList):
             check_id_of(record, pat_id)
         return [None if record is None else unpack_removed(record).as_read_at(now) for record in found]
 
-    def walk(self, owner_id: str, tag: str) -> Iterator[list[PatRecord]]:
+    def walk_owner(self, owner_id: str, tag: str) -> Iterator[list[PatRecord]]:
         """Yield in pieces what is kept of an owner's removed PATs, each once, in no order.
 
         Take entries without a record out of the owner's index.
@@ -162,6 +162,8 @@ class Removed(TenantList):
     def mend(self, pat_ids: Sequence[PatId], now: int) -> Mended:
         """Correct entries by their records, and take out those of PATs of which nothing is kept any more."""
         gone, right = list[PatId](), list[int | bytes]()
+        if not pat_ids:
+            return Mended(0, set())
         for pat_id, record in zip(pat_ids, self.records(pat_ids, now), strict=True):
             if record is None or not self.lists(record.pat):
                 gone.append(pat_id)

@@ -116,6 +116,22 @@ class TenantList(ABC):
         ]
         return Piece(now, total, entries)
 
+    def walk(self, index: Index, low: int, high: int) -> Iterator[Piece]:
+        """Yield in pieces the entries with scores from `low` to `high`, in order.
+
+        Those that are there from begin to end are yielded, unless others of the same score go meanwhile.
+        """
+        skip = 0
+        while True:
+            piece = self.piece(index, low, high, offset=skip, count=_AT_ONCE)
+            if piece.entries:
+                yield piece
+            if len(piece.entries) < _AT_ONCE:
+                return
+            last = piece.entries[-1][1]
+            seen = sum(score == last for _, score in piece.entries)
+            low, skip = last, seen + (skip if last == low else 0)
+
     def counts(self, ranges: Sequence[tuple[Index, int, int]]) -> list[int]:
         """Return the number of entries in each range (index, lowest score, highest score)."""
         commands = [("ZCOUNT", self._names[index], low, high) for index, low, high in ranges]
@@ -260,22 +276,6 @@ class TenantIndex(TenantList):
             return int(count or 0)
         except (TypeError, ValueError) as problem:
             raise not_understood("tenant sequence", problem) from None
-
-    def in_order(self, index: Index, low: int, high: int) -> Iterator[Piece]:
-        """Yield in pieces the entries with scores from `low` to `high`, in order.
-
-        Those that are there from begin to end are yielded, unless others of the same score go meanwhile.
-        """
-        skip = 0
-        while True:
-            piece = self.piece(index, low, high, offset=skip, count=_AT_ONCE)
-            if piece.entries:
-                yield piece
-            if len(piece.entries) < _AT_ONCE:
-                return
-            last = piece.entries[-1][1]
-            seen = sum(score == last for _, score in piece.entries)
-            low, skip = last, seen + (skip if last == low else 0)
 
     def walk_ids(self) -> Iterator[list[PatId]]:
         """Yield in pieces the PATs that are listed from begin to end, in any order and some maybe twice.

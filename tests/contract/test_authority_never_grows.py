@@ -82,6 +82,15 @@ WORDS = [
     *[MY_READ, MY_MANAGE, MANAGED_MANAGE, ALL_READ, ALL_MANAGE, "sp:my-personal-access-tokens:manage"],
 ]
 METHODS = ("basic", "pat", "access_token")
+# Networks, and the addresses of clients: one in the smaller part of 10.0.0.0/8, one in the rest, …
+ADDRESSES = ("10.1.1.1", "10.200.1.1", "192.0.2.1", "203.0.113.1")
+NETWORKS: dict[tuple[str, ...], frozenset[str]] = {
+    (): frozenset(ADDRESSES),
+    ("10.0.0.0/8",): frozenset(ADDRESSES[:2]),
+    ("10.0.0.0/9",): frozenset(ADDRESSES[:1]),
+    ("10.0.0.0/8", "192.0.2.0/24"): frozenset(ADDRESSES[:3]),
+    ("192.0.2.0/24",): frozenset(ADDRESSES[2:3]),
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ class Ceiling:
 
     scopes: frozenset[str]
     expires: int | None
+    places: frozenset[str] = NETWORKS[()]
 
 
 @dataclass
@@ -102,6 +112,7 @@ class Pat:
     scopes: tuple[str, ...]
     expires: int | None
     ceiling: Ceiling  # of who made it, or was the last to add to it
+    networks: tuple[str, ...] = ()
     generation: int = 1
     overlap_end: int = 0
     deleted: bool = False
@@ -114,7 +125,7 @@ class Credential:
     method: str
     pat: Pat
     generation: int
-    verify: Callable[[], Principal]
+    verify: Callable[..., Principal]
     secret: str = ""
     expires: int | None = None
     scopes: tuple[str, ...] | None = None
@@ -129,6 +140,7 @@ class Caller:
     scopes: frozenset[str]  # when it was verified
     pat: Pat | None  # None: a person
     shown: Credential | None = None  # what a principal has shown
+    place: str | None = None  # the address that a principal of a PAT with networks had
 
     @property
     def ceiling(self) -> Ceiling:
@@ -157,6 +169,7 @@ class Growth(RuleBasedStateMachine):
         self.credentials: list[Credential] = []
         self.callers: list[Caller] = []
         self.disabled: set[str] = set()
+        self.address = ADDRESSES[0]  # of everybody
 
     @initialize(
         catalogue=st.sampled_from(CATALOGUES),
@@ -209,8 +222,11 @@ class Growth(RuleBasedStateMachine):
     def active(self, pat: Pat) -> bool:
         return not pat.deleted and not self.expired(pat) and pat.owner not in self.disabled
 
-    def accepted(self, one: Credential) -> bool:
+    def accepted(self, one: Credential, place: str | None = "") -> bool:
+        """Whether it is accepted from a place; from where everybody is now unless given."""
         pat, now = one.pat, self.clock.now
+        if pat.networks and (self.address if place == "" else place) not in NETWORKS[pat.networks]:
+            return False
         age = pat.generation - one.generation
         return (
             self.active(pat)
@@ -231,7 +247,7 @@ class Growth(RuleBasedStateMachine):
         one = caller.shown
         if one is None:
             return set()
-        if not self.accepted(one):
+        if not self.accepted(one, caller.place):
             return {InvalidCredentials}
         return set() if one.generation == one.pat.generation else {Forbidden}
 
@@ -246,6 +262,10 @@ class Growth(RuleBasedStateMachine):
 
     def end_of(self, caller: Caller) -> int | None:
         return None if caller.pat is None else caller.pat.expires
+
+    def places_of(self, caller: Caller) -> frozenset[str]:
+        """Where what a caller passes on may be used."""
+        return NETWORKS[() if caller.pat is None else caller.pat.networks]
 
     def passing(self, caller: Caller, scopes: Collection[str]) -> set[type[PatAuthError]]:
         """What stands against passing these on."""
@@ -279,7 +299,7 @@ class Growth(RuleBasedStateMachine):
     def check(self, one: Credential) -> Principal | None:
         """Whether this credential is accepted as the model says, and what it opens."""
         try:
-            principal = one.verify()
+            principal = one.verify(address=self.address)
         except InvalidCredentials as refusal:
             assert type(refusal) is (InvalidToken if one.method == "access_token" else InvalidCredentials)
             assert not self.accepted(one), f"refused: {one}"
@@ -321,7 +341,8 @@ class Growth(RuleBasedStateMachine):
         principal = self.check(one)
         if principal is None:
             return None
-        caller = Caller(principal, one.pat.owner, principal.scopes, one.pat, one)
+        place = self.address if one.pat.networks else None
+        caller = Caller(principal, one.pat.owner, principal.scopes, one.pat, one, place)
         self.callers.append(caller)
         return caller
 
@@ -358,7 +379,13 @@ class Growth(RuleBasedStateMachine):
         anyones = self.may(caller, "manage all") or not data.draw(st.integers(0, 3))
         owner = data.draw(st.sampled_from([None, *OWNERS])) if anyones else None
         scopes, end = self.some_scopes(data, *self.pools(caller)), self.some_end(data, caller)
+        networks = data.draw(st.sampled_from([None, *NETWORKS]))
+        given = networks
+        if networks is None:
+            networks = () if caller.pat is None else caller.pat.networks
         refusals = self.passing(caller, scopes) | self.standing(caller)
+        if not NETWORKS[networks] <= self.places_of(caller):
+            refusals.add(InvalidRequest)
         if not self.may(caller, "manage my" if owner is None else "manage all"):
             refusals.add(Forbidden)
         if self.unknown(scopes):
@@ -372,11 +399,14 @@ class Growth(RuleBasedStateMachine):
         issued = self.attempt(
             refusals,
             lambda: self.authority.create(
-                owner=None if owner is None else Owner(owner), name=name, scope=scopes, by=caller.by, **life
+                owner=None if owner is None else Owner(owner), name=name, scope=scopes, networks=given,
+                by=caller.by, **life
             ),
-        )
+        )  # fmt: skip
         if issued is not None:
-            pat = Pat(issued.pat.id, owner or caller.owner, name, tuple(scopes), end, caller.ceiling)
+            pat = Pat(
+                issued.pat.id, owner or caller.owner, name, tuple(scopes), end, caller.ceiling, networks
+            )
             self.pats.append(pat)
             self.shown(pat, issued)
 
@@ -387,7 +417,11 @@ class Growth(RuleBasedStateMachine):
             return
         pat = self.some_pat(data, caller)
         what = (
-            {"end"} if many else data.draw(st.sampled_from([{"scope"}, {"end"}, {"name"}, {"scope", "end"}]))
+            {"end"}
+            if many
+            else data.draw(
+                st.sampled_from([{"scope"}, {"end"}, {"name"}, {"networks"}, {"scope", "end", "networks"}])
+            )
         )
         refusals = self.standing(caller)
         if not self.may(caller, "manage all" if many else "manage my"):
@@ -407,7 +441,10 @@ class Growth(RuleBasedStateMachine):
     ) -> None:
         """A patch by a caller, or with None by the host."""
         operations: list[dict[str, Any]] = []
-        name, scopes, end = pat.name, pat.scopes, pat.expires
+        name, scopes, end, networks = pat.name, pat.scopes, pat.expires, pat.networks
+        if "networks" in what:
+            networks = data.draw(st.sampled_from(list(NETWORKS)))
+            operations.append({"op": "add", "path": "/networks", "value": list(networks)})
         if "name" in what:
             name = f"n{next(self.numbers)}"
             operations.append({"op": "replace", "path": "/name", "value": name})
@@ -432,12 +469,13 @@ class Growth(RuleBasedStateMachine):
         # Beside `sp:scopes:all`, a scope of the catalogue is pinned, and so added, though covered today.
         today = () if "sp:scopes:all" in scopes else self.catalogue or ()
         added = [scope for scope in scopes if not covered(pat.scopes, [scope], today)]
-        grows = bool(added) or not within(end, pat.expires)
+        wider = not NETWORKS[networks] <= NETWORKS[pat.networks]
+        grows = bool(added) or wider or not within(end, pat.expires)
         if self.unknown(added):
             refusals.add(InvalidScope)
         if caller is not None and grows:
             refusals |= self.passing(caller, scopes)
-            if not within(end, self.end_of(caller)):
+            if not within(end, self.end_of(caller)) or not NETWORKS[networks] <= self.places_of(caller):
                 refusals.add(InvalidRequest)
         by = None if caller is None else caller.by
         if many:
@@ -445,10 +483,11 @@ class Growth(RuleBasedStateMachine):
         else:
             answer = self.attempt(refusals, lambda: self.authority.patch(pat.id, operations, by=by))
         if answer is not None:
-            pat.name, pat.scopes, pat.expires = name, scopes, end
+            pat.name, pat.scopes, pat.expires, pat.networks = name, scopes, end, networks
             pat.overlap_end = earlier(pat.overlap_end, end) or 0
             if grows:
-                pat.ceiling = Ceiling(frozenset(scopes), end) if caller is None else caller.ceiling
+                given = Ceiling(frozenset(scopes), end, NETWORKS[networks])
+                pat.ceiling = given if caller is None else caller.ceiling
         self.check_of(pat)
 
     @rule(
@@ -461,7 +500,8 @@ class Growth(RuleBasedStateMachine):
             return
         pat = self.some_pat(data, caller)
         refusals = self.passing(caller, pat.scopes)
-        if InvalidScope in refusals or not within(pat.expires, self.end_of(caller)):
+        outside = not NETWORKS[pat.networks] <= self.places_of(caller)
+        if InvalidScope in refusals or outside or not within(pat.expires, self.end_of(caller)):
             refusals = refusals - {InvalidScope} | {Forbidden}
         refusals |= self.standing(caller)
         if not self.may(caller, "manage my") or pat.owner in self.disabled:
@@ -535,8 +575,9 @@ class Growth(RuleBasedStateMachine):
         if not self.covered(held, asked):
             refusals.add(InvalidScope)
         access = self.attempt(
-            refusals, lambda: self.authority.exchange(one.pat.id, one.secret, scope=asked)
-        )  # fmt: skip
+            refusals,
+            lambda: self.authority.exchange(one.pat.id, one.secret, scope=asked, address=self.address),
+        )
         if access is not None:
             granted = tuple(asked) or held
             assert access.scope == granted
@@ -586,7 +627,7 @@ class Growth(RuleBasedStateMachine):
             data.draw(st.sampled_from(lately)) if lately and data.draw(st.booleans()) else self.some_pat(data)
         )
         refusals = {NotFound} if self.gone(pat) else set()
-        self.change(data, None, pat, data.draw(st.sampled_from([{"scope"}, {"end"}])), refusals)
+        self.change(data, None, pat, data.draw(st.sampled_from([{"scope"}, {"end"}, {"networks"}])), refusals)
 
     @rule(data=st.data())
     def host_rotate(self, data: st.DataObject) -> None:
@@ -599,6 +640,10 @@ class Growth(RuleBasedStateMachine):
         pat.overlap_end = earlier(self.clock.now + 2 * HOUR, pat.expires) or 0
         self.shown(pat, issued)
         self.check_of(pat)
+
+    @rule(address=st.sampled_from(ADDRESSES))
+    def move(self, address: str) -> None:
+        self.address = address
 
     @rule(ms=st.sampled_from([1, 1000, 30_000, 5 * MINUTE, 15 * MINUTE, HOUR, 7 * HOUR, DAY, 2 * DAY]))
     def wait(self, ms: int) -> None:
@@ -634,6 +679,8 @@ class Growth(RuleBasedStateMachine):
                 assert record.disabled == (pat.owner in self.disabled)
                 assert self.covered(pat.ceiling.scopes, record.scope)
                 assert within(record.expires_ms, pat.ceiling.expires)
+                assert record.networks == pat.networks
+                assert NETWORKS[record.networks] <= pat.ceiling.places
 
     @invariant()
     def the_latest_credentials_are_what_the_model_says(self) -> None:

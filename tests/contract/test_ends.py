@@ -24,15 +24,17 @@ from patauth import (
     Principal,
 )
 from patauth.crypto.hashing import Hasher
+from patauth.model import dates
 from patauth.store import asking
 from patauth.store.scripts import Scripts
 from tests.support.authorities import Make, basic_of, issue
-from tests.support.clocks import Clock
+from tests.support.clocks import DAY, NOW, Clock
 from tests.support.internals import store_of
 
 ALL, MY = "idn:all-personal-access-tokens:manage", "idn:my-personal-access-tokens:manage"
 CALLER, SLEEPER = Owner("root"), Owner("sleeper")
 HOUR, DAYS = timedelta(hours=1), timedelta(days=30)
+LATER = dates.to_datetime(NOW + DAY)
 GROW = [{"op": "add", "path": "/scope/-", "value": "x"}]
 
 
@@ -101,6 +103,9 @@ ENDS: dict[str, Callable[[Case], Any]] = {
     ),
     "its owner is disabled": lambda c: c.authority.disable_owner("root"),
     "its owner is revoked": lambda c: c.authority.revoke_owner("root"),
+    "its PAT is disabled": lambda c: c.authority.disable(c.issued.pat.id),
+    "its PAT may be used elsewhere": lambda c: c.authority.update(c.issued.pat.id, networks=["192.0.2.0/24"]),
+    "its PAT may not be used yet": lambda c: c.authority.update(c.issued.pat.id, not_before=LATER),
     "its PAT loses the right": lambda c: c.authority.update(c.issued.pat.id, scope=["x", "y"]),
     "its PAT ends with a token of it": lambda c: c.authority.revoke(c.issued.token),
 }

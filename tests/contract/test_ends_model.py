@@ -70,6 +70,10 @@ NEEDED = {
     "a window that is not longer than the wait": (FAR, Design(window=WAIT + 1)),
     "a refusal of the previous secret": (NEAR, Design(previous_changes_nothing=False)),
     "a refusal of the previous secret in another slot": (FAR, Design(previous_changes_nothing=False)),
+    "a version by which a process has judged the networks, in each request": (
+        Case("authenticate"),
+        Design(requests_carry_version=False),
+    ),
     "a second look after a hash": (Case("authenticate"), Design(second_look_after_hash=False)),
     # Of the rest, tests/contract/test_ends_durable.py plays the histories on the code.
     "a judgement of a secret that was shown": (

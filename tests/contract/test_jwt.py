@@ -698,3 +698,25 @@ class TestHTTP:
         answer = request(Standalone(authority), "/verify?scope=reports:read", authorization=f"Bearer {token}")
         assert (answer.status_code, answer.headers["X-Auth-Subject"]) == (200, "alice")
         assert answer.headers["X-Auth-Method"] == "access_token"
+
+
+@one_engine
+def test_the_token_of_a_pat_with_networks_is_not_signed_and_means_nothing_without_the_store(
+    signed: Authority, clock: Clock
+) -> None:
+    inside, outside = "203.0.113.9", "198.51.100.9"
+    issued = issue(signed, networks=["203.0.113.0/24"])
+    access = signed.exchange(issued.pat.id, issued.secret, address=inside)
+    assert access.value.startswith("pata_")
+    assert signed.verify_bearer(access.value, address=inside).method == "access_token"
+    with pytest.raises(InvalidToken):
+        signed.verify_bearer(access.value, address=outside)
+    with pytest.raises(InvalidToken):
+        verifier(signed, clock).verify(access.value)
+    signed.update(issued.pat.id, networks=[])
+    before = signed.exchange(issued.pat.id, issued.secret)
+    assert verifier(signed, clock).verify(before.value).pat_id == issued.pat.id
+    signed.update(issued.pat.id, networks=["203.0.113.0/24"])
+    assert signed.verify_bearer(before.value, address=inside)
+    with pytest.raises(InvalidToken):
+        signed.verify_bearer(before.value, address=outside)

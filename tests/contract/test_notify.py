@@ -294,7 +294,7 @@ def test_an_index_is_walked_whole_in_pieces_of_any_size(fresh: Make, scores: lis
     index = authority.operations.actor(None).store.without_deadline().tenant_index
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tenant_index, "_AT_ONCE", size)
-        pieces = list(index.in_order("expirationDate", 0, 2**47))
+        pieces = list(index.walk("expirationDate", 0, 2**47))
     found = [entry for piece in pieces for entry in piece.entries]
     assert all(len(piece.entries) <= size for piece in pieces)
     assert len({pat_id for pat_id, _ in found}) == len(found) == len(scores)

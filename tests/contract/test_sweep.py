@@ -47,7 +47,7 @@ def parts_of(authority: Authority) -> Sweep:
 
 
 def swept(authority: Authority) -> tuple[int, ...]:
-    """Sweep; the numbers of tenant entries, marks and owner entries that went."""
+    """Sweep; the numbers of tenant entries, marks, owner entries and removed entries that went."""
     return tuple(sum(part) for part in parts_of(authority))
 
 
@@ -93,10 +93,10 @@ def test_entries_of_pats_that_are_gone_go_and_all_others_stay(authority: Authori
     living = [issued for owner in OWNERS for issued in populate(authority, owner)]
     authority.disable_owner("bob")
     clock.advance(MINUTE + 1)
-    assert swept(authority) == (3 * 2 * len(OWNERS), 0, 2 * len(OWNERS))
+    assert swept(authority) == (3 * 2 * len(OWNERS), 0, 2 * len(OWNERS), 0)
     pats = [authority.get(issued.pat.id) for issued in living]
     assert_only_these_have_entries(authority, pats)
-    assert swept(authority) == (0, 0, 0)
+    assert swept(authority) == (0, 0, 0, 0)
     assert {pat.id for pat in authority.list()} == {pat.id for pat in pats}
     assert {pat.owner.id for pat in pats if pat.state == "disabled"} == {"bob"}
     for issued in living:
@@ -124,9 +124,9 @@ def test_a_sweep_is_of_its_own_tenant(fresh: Make, clock: Clock, tenant: str) ->
     for authority in (ours, theirs):
         populate(authority, OWNERS[0])
     clock.advance(MINUTE + 1)
-    assert swept(ours) == (6, 0, 2)
-    assert swept(ours) == (0, 0, 0)
-    assert swept(theirs) == (6, 0, 2)
+    assert swept(ours) == (6, 0, 2, 0)
+    assert swept(ours) == (0, 0, 0, 0)
+    assert swept(theirs) == (6, 0, 2, 0)
 
 
 @shared_engines
@@ -142,9 +142,9 @@ def test_an_entry_that_waits_for_its_record_stays(make: Make, clock: Clock) -> N
 def test_an_entry_without_a_record_stays_for_a_minute(authority: Authority, clock: Clock) -> None:
     forge(authority, clock.now)
     clock.advance(MINUTE)
-    assert swept(authority) == (0, 0, 0)
+    assert swept(authority) == (0, 0, 0, 0)
     clock.advance(1)
-    assert swept(authority) == (3, 0, 0)
+    assert swept(authority) == (3, 0, 0, 0)
 
 
 @each("index", INDEXES)
@@ -155,7 +155,7 @@ def test_an_entry_that_only_one_index_has_is_found(fresh: Make, index: Any) -> N
     keys = keys_of(authority)
     names = dict(zip(INDEXES, (keys.tenant_created, keys.tenant_used, keys.tenant_expires), strict=True))
     send(authority, *(("ZREM", names[other], pat_id.raw) for other in INDEXES if other != index))
-    assert swept(authority) == (1, 0, 0)
+    assert swept(authority) == (1, 0, 0, 0)
 
 
 def test_marks_go_when_they_are_old_and_their_entries_are_right(authority: Authority, clock: Clock) -> None:
@@ -169,11 +169,11 @@ def test_marks_go_when_they_are_old_and_their_entries_are_right(authority: Autho
             clock.advance(1)
         send(authority, ("ZADD", keys_of(authority).tenant_expires, NOW, PatId(pats[3].id).raw))
         clock.advance(MINUTE - 3)  # the first 7 are old enough
-        assert swept(authority) == (0, 7, 0)
+        assert swept(authority) == (0, 7, 0, 0)
         assert len(marks(authority)) == 2
         assert held(authority, "expirationDate")[pats[3].id] == pats[3].expires_ms
         clock.advance(MINUTE)
-        assert swept(authority) == (0, 2, 0)
+        assert swept(authority) == (0, 2, 0, 0)
 
 
 @pytest.mark.system
@@ -249,7 +249,7 @@ def test_ten_thousand_entries_of_a_tenant_and_of_an_owner_go_in_small_pieces(fre
         forge_of_owner(authority, OWNERS[0], count)
         with pytest.MonkeyPatch.context() as patched:
             sizes = sizes_of_calls(authority, patched)
-            assert swept(authority) == (3 * count, 0, count)
+            assert swept(authority) == (3 * count, 0, count, 0)
         largest.append((max(calls for calls, _ in sizes), max(words for _, words in sizes)))
         assert len(held(authority, "created")) == len(owner_entries(authority, OWNERS[0])) == 2
     assert max(calls for calls, _ in largest) <= 1_100

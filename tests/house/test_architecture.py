@@ -48,8 +48,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("service", "__init__"),
     ),
     "cli": (
-        *("context", "options", "output", "completion", "config", "keys", "leaks", "notify", "owner", "pat"),
-        *("serve", "store", "token", "demo", "doctor", "__init__"),
+        *("context", "options", "output", "completion", "config", "events", "keys", "leaks", "notify"),
+        *("owner", "pat", "serve", "store", "token", "demo", "doctor", "__init__"),
     ),
 }
 PURE = ("errors", "model")  # the standard library only, no clock, no input or output

@@ -25,12 +25,13 @@ from werkzeug.test import Client
 import patauth
 from patauth import Owner, Settings
 from patauth.cli import _EXIT_CODES, program
-from patauth.events import Reason
+from patauth.events import Outcome, Reason, Type, outbox, webhook
 from patauth.model import filters, rights
 from patauth.model.credentials import Format
 from patauth.model.pat_id import PatId
+from patauth.model.sinks import read_webhook_secrets
 from patauth.operations import json_patch, listing, rotate, update
-from patauth.operations.pat_patch import PATCHABLE
+from patauth.operations.pat_patch import ADDED, PATCHABLE
 from patauth.settings import (
     _NOT_SETTINGS,
     _READERS,
@@ -39,7 +40,7 @@ from patauth.settings import (
     MAX_ACCESS_TOKEN_TTL,
     MIN_ACCESS_TOKEN_TTL,
 )
-from patauth.store import owner_changes, record
+from patauth.store import event_stream, owner_changes, record
 from patauth.store.keys import Keys
 from patauth.store.local import supervisor
 from patauth.store.local.engine import LocalEngine
@@ -51,6 +52,7 @@ from patauth.wsgi.isc.errors import DETAIL_CODES
 from tests.support.acl import ON_SERVER, granted, logged_in, use_all
 from tests.support.authorities import patient
 from tests.support.paths import ROOT
+from tests.support.receivers import KEY, OTHER_KEY, SECRET
 from tests.support.servers import Server, binaries
 from tests.support.tables import each
 from tests.support.wsgi import serving
@@ -267,9 +269,12 @@ def run(block: str, url: str = "") -> list[Any]:
     return found
 
 
+VERBS = ("rotate", "disable", "enable")
+
+
 def test_the_operations_are_those_of_the_api(server: Server) -> None:
     written = set()
-    for _, first, second, *_ in rows(section(MANAGEMENT, "Operations"))[:9]:
+    for _, first, second, *_ in rows(section(MANAGEMENT, "Operations"))[:12]:
         for cell in (first, second):
             methods = re.findall(r"\b(?:GET|POST|PATCH|DELETE)\b", cell)
             (path,) = set(re.findall(r"/[^ `]+", cell)) or {""}
@@ -284,7 +289,8 @@ def test_the_operations_are_those_of_the_api(server: Server) -> None:
     with patient(server.url, surfaces=["isc"]) as authority:
         client = Client(patauth.PatAuthMiddleware(app, authority, public=["/*"]))
         for version in routes.VERSIONS.values():
-            inside = ["", "/{id}", *(["/bulk-update", "/{id}/rotate", "/self"] if version.full else [])]
+            ours = ["/bulk-update", "/self", "/self/rotate", *(f"/{{id}}/{verb}" for verb in VERBS)]
+            inside = ["", "/{id}", *(ours if version.full else [])]
             for path in (version.path + part for part in inside):
                 for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
                     status = client.open(path.replace("{id}", "0" * 32), method=method).status_code
@@ -300,9 +306,10 @@ def test_the_versions_and_bodies_are_as_written() -> None:
     assert {*old, *new} == routes.VERSIONS.keys()
     for name, one in routes.VERSIONS.items():
         assert one.months == (6 if name in old else None)
-        assert one.patchable == (("name", "scope") if name in old else PATCHABLE)
+        most = (*PATCHABLE, *ADDED) if one.full else PATCHABLE
+        assert one.patchable == (("name", "scope") if name in old else most)
     listed = {row[0].strip("`") for row in rows("\n".join(tables(section(MANAGEMENT, "Operations"))[1]))}
-    assert listed == {field.encode_name for field in msgspec.structs.fields(routes.CreateOrNever)}
+    assert listed == {field.encode_name for field in msgspec.structs.fields(routes.CreateInFull)}
     text = prose(MANAGEMENT)
     assert f"at most {bodies.MAX_JSON // 1024} KiB" in text
     assert f"{MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL}" in text
@@ -343,13 +350,13 @@ def test_the_rights_are_those_of_the_code() -> None:
     verbs: dict[str, tuple[str, list[rights.Verb]]] = {
         "list, get": ("my", ["read"]),
         "list, get, of people one manages": ("managed", ["read"]),
-        "create, patch, rotate": ("my", ["manage"]),
+        "create, patch, rotate, disable, enable": ("my", ["manage"]),
         "delete": ("my", ["delete"]),
         "bulk update": ("all", ["manage"]),
     }
     for call, own, others in rows(section(MANAGEMENT, "Rights")):
         if call not in verbs:
-            assert call == "look at or revoke the PAT that calls"
+            assert call in ("look at or revoke the PAT that calls", "rotate the PAT that calls")
             continue
         reach, wanted = verbs[call]
         for cell, at in ((own, reach), (others, "managed" if reach == "managed" else "all")):
@@ -416,6 +423,7 @@ NOT_TEXTS = {
     "token_headers": "none",
     "proxy_networks": "none",
     "cors_origins": "none",
+    "webhook_secret": "none",
     "hash_slots": "the cores this process may use",
 }
 
@@ -460,14 +468,14 @@ def test_the_key_shapes_are_those_of_the_code() -> None:
         *keys.owner(tag, "alice"), keys.ends(tag),
         keys.barrier(tag), keys.barrier("store"),
         keys.tenant_created, keys.tenant_used, keys.tenant_expires, keys.tenant_marks, keys.tenant_sequence,
-        keys.store_key, keys.store_check,
+        keys.store_key, keys.store_check, *keys.events("audit"),
     }  # fmt: skip
     numbers = {"GENERATION": b"\1\2\3", "EXPIRY": b"\0\1\2\3\4\5", "WITHIN": b"\6\7\x08\x09"}
     written = set()
     for shape, *_ in rows(section("docs/storage.md", "Keys")):
         shape, *more = shape.split()
         text = re.sub(r"^P:", "pfx:", shape.strip("`")).replace("{T}", f"{{{tag}}}")
-        text = text.replace("TENANT", "acme").replace("OWNER", "alice")
+        text = text.replace("TENANT", "acme").replace("OWNER", "alice").replace("NAME", "audit")
         key = text.encode()
         if key.endswith(b":ID"):
             key = key.removesuffix(b"ID") + id_ + b"".join(map(numbers.__getitem__, more))
@@ -595,19 +603,55 @@ def test_the_server_settings_exist(server: Server) -> None:
 
 def test_the_loggers_and_events_are_those_of_the_code() -> None:
     source = "".join(path.read_text("utf-8") for path in Path(patauth.__file__).parent.rglob("*.py"))
-    text = section("docs/deployment.md", "Logs")
-    written = set(re.findall(r'"((?:pat|owner|token|credentials|secret)\.[a-z_]+)"', source))
-    listed = set(re.findall(r"`((?:pat|owner|token|credentials|secret)\.[a-z_]+)`", text))
-    assert listed <= written
-    assert written - listed == set()
-    named = {row[0].strip("`") for row in rows(text)}
+    named = {row[0].strip("`") for row in rows(section("docs/deployment.md", "Logs"))}
     assert named == set(re.findall(r'getLogger\("([a-z.]+)"\)', source))
-    (reasons,) = re.findall(r"`credentials.refused` has a `reason`: (.*?)\. ", text)
+    types = section("docs/events.md", "Types")
+    assert [row[0].strip("`") for row in rows(types)] == list(get_args(Type))
+    (reasons,) = re.findall(r"`reason` of `credentials.refused` is one of (.*?)\.\n", types)
     assert set(re.findall(r"`([a-z_ ]+)`", reasons)) == set(get_args(Reason))
-    for field in ("byOwnerId", "byPatId", "overlapSeconds"):
-        assert f"`{field}`" in text
-        assert field in source
+    members = section("docs/events.md", "Members")
+    written = set(re.findall(r"`([a-zA-Z]+)`", " ".join(row[0] for row in rows(members))))
+    assert {"time", "id", "type", "outcome", "requestId", "tenant", "patId", "ownerId"} <= written
+    for field in written:
+        assert f'"{field}"' in source or f"{field}=" in source, field
+    assert set(get_args(Outcome)) <= set(re.findall(r"`([a-z]+)`", members))
     assert supervisor.RECORD in read("docs/deployment.md")
+
+
+def test_the_bounds_of_the_sinks_are_those_of_the_code() -> None:
+    text = read("docs/events.md")
+    assert f"{outbox.ROOM // 2**20} MiB" in text
+    assert f"{event_stream.MOST:,} events".replace(",", " ") in text
+    assert f"{outbox.CLIENTS:,} clients".replace(",", " ") in text
+    assert f"within {webhook.WHOLE:.0f} seconds" in text
+
+
+def test_the_receiver_of_the_documents_takes_what_is_signed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (receiver,) = blocks("docs/events.md", "python")
+    (tmp_path / "webhook-secret").write_text(f"{SECRET}\n")
+    monkeypatch.chdir(tmp_path)
+    given: dict[str, Any] = {}
+    exec(receiver, given)
+    (example,) = blocks("docs/events.md", "json")
+    event = json.loads(example)
+    with serving(given["receive"]) as url:
+        sender = webhook.Webhook(f"{url}/hook", [KEY])
+        for _ in range(2):
+            sender.post(event["id"], json.dumps(event))
+        with pytest.raises(outbox.Undelivered, match="401"):
+            webhook.Webhook(f"{url}/hook", [OTHER_KEY]).post(event["id"], json.dumps(event))
+    assert capsys.readouterr().out == f"pat.created {event['patId']}\n"
+
+
+def test_the_secret_of_the_documents_is_one() -> None:
+    (line,) = (
+        line for block in blocks("docs/events.md", "sh") for line in block.splitlines() if "whsec_" in line
+    )
+    (code,) = re.findall(r"python -c '([^']+)'", line)
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert len(read_webhook_secrets(made)[0]) == 32
 
 
 # -- all documents ------------------------------------------------------------------------------------------

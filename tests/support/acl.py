@@ -33,6 +33,7 @@ def acl_user(*titles: str, name: str = "patauth") -> list[str]:
 ON_SERVER = acl_user("Redis or Valkey")
 ON_DISK = acl_user("Redis or Valkey", "Durability")
 ON_NODE = acl_user("Redis or Valkey", "Redis or Valkey Cluster")
+EVENTS = acl_user("Redis or Valkey", "Events")
 FOR_COPY = acl_user("Redis or Valkey", "Redis or Valkey Cluster", "Moving to another engine")
 BEHIND_SENTINELS = acl_user("Redis or Valkey", "Sentinel")
 AT_SENTINELS = acl_user("Sentinel", name="watcher")

@@ -8,7 +8,8 @@ step, are histories like any other.
 The caller's PAT is in slot A. What it changes is there too, or in another slot (`far`). All timers count
 down, in ticks of the store's clocks: `WAIT` of them are the half second of asking.py. A compare-and-set is
 one step, because it compares the whole record. Whatever else may be passed on, such as an expiry, is like
-`scope`.
+`scope`. `inside` is whether the caller is in the networks of their PAT: no script can tell, so a process
+judges it, and a script compares the version of what was judged.
 
 Left out: a server that answers although another one has taken its place, and clocks that jump.
 """
@@ -39,6 +40,7 @@ class Design:
     shown_is_judged: bool = True  # by the script that deletes a PAT whose secret was shown
     unmarked_repeat_confirms: bool = True  # a narrowing that finds its work done, of a PAT without the mark
     done_is_seen_durably: bool = True  # an end that finds its work done looks and confirms in one step
+    requests_carry_version: bool = True  # of the record by which a process has judged the networks
     far_is_judged_durably: bool = True  # a change in another slot is judged by what no failover takes back
 
 
@@ -75,10 +77,12 @@ ENDS = {
     "delete": "life",
     "revoke the owner": "life",
     "disable the owner": "life",
+    "disable the PAT": "life",
     "rotate": "secret",
     "rotate with an overlap": "secret",
     "take the right": "right",
     "take the scope": "scope",
+    "take the network": "place",
     "revoke the token": "token",
 }
 # Which ends an end has before it that finds its work done.
@@ -93,6 +97,7 @@ class Pat(NamedTuple):
     active: bool
     right: bool
     scope: bool
+    inside: bool
     generation: int
     overlap: int
     version: int
@@ -109,12 +114,15 @@ class Slot(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Who asks. `cut` and `known` are for the rules alone."""
+    """Who asks. `cut` and `known` are for the rules alone.
+
+    A request begins with a process that has judged the networks in the first version of the record.
+    """
 
     step: str = "begin"
     right: bool = False  # of the principal, as verified
     scope: bool = False
-    version: int = 0  # by which it was judged
+    version: int = 1  # by which it was judged
     window: int = 0
     cut: int = 0  # the ends that took away what the last judgement allows
     known: int = 0  # the ends that had returned when the last verification began
@@ -157,7 +165,7 @@ class Case:
     def start(self) -> State:
         """Return the state in which nobody has done anything."""
         mark = self.over_others and self.granted
-        slot = Slot(Pat(True, self.granted, True, 1, 0, 1, mark), self.by_token, 0, 0)
+        slot = Slot(Pat(True, self.granted, True, True, 1, 0, 1, mark), self.by_token, 0, 0)
         return State(slot, slot if self.failover else None, Caller(), (End(), End()), 0, self.host)
 
     def steps(self, state: State) -> Steps:
@@ -192,6 +200,8 @@ class Case:
             lacks.add("secret")
         if self.by_token and not slot.token:
             lacks.add("token")
+        if not pat.inside and self.verb != "revoke by showing it":
+            lacks.add("place")
         shown = self.verb in ("authenticate", "exchange") and not self.by_token  # else fixed at the issue
         if (verb.right or (shown and caller.right)) and not pat.right:
             lacks.add("right")
@@ -237,10 +247,15 @@ class Case:
         else:
             yield from self._judgement(state)
 
-    def _proves(self, slot: Slot, *, disabled: bool = False) -> bool:
-        """Authenticate.lua, and the check of state: whether the credential is one."""
+    def _proves(self, slot: Slot, *, disabled: bool = False, anywhere: bool = False) -> bool:
+        """Authenticate.lua, and the check of state: whether the credential is one.
+
+        A script cannot tell where it comes from: `anywhere`.
+        """
         pat = slot.pat
         if pat is None or not (pat.active or disabled) or (self.by_token and not slot.token):
+            return False
+        if not (pat.inside or disabled or anywhere):
             return False
         return pat.generation == 1 or (pat.generation == 2 and pat.overlap > 0)
 
@@ -289,7 +304,7 @@ class Case:
         elif self.verb == "revoke by showing it":
             if slot.pat and (not design.shown_is_judged or self._proves(slot, disabled=True)):
                 yield name, self._done(state, caller)
-        elif self._proves(slot):
+        elif self._proves(slot, anywhere=True):
             assert slot.pat is not None
             if design.script_compares_version and slot.pat.version != caller.version:
                 again = Caller("verified", caller.right, caller.scope)
@@ -308,7 +323,15 @@ class Case:
         elif caller.step == "hashing":
             again = caller._replace(step="asked again", known=state.returned)
             yield "its hash is computed", state._replace(caller=again)
-        elif self._proves(state.slot):
+        elif self._proves(state.slot, anywhere=caller.step == "asked"):
+            pat = state.slot.pat
+            assert pat is not None
+            carried = caller.step == "asked" and self.design.requests_carry_version
+            if carried and pat.version != caller.version:
+                if pat.inside:
+                    judged = caller._replace(version=pat.version)
+                    yield "a process judges the networks", state._replace(caller=judged)
+                return
             shown = self._principal(state, "hashing")._replace(known=caller.known)
             shown = shown._replace(cut=self._cut(state, shown))
             yield "the store finds it right, and it is accepted", self._done(state, shown)
@@ -317,12 +340,12 @@ class Case:
 
     def _exchange(self, state: State) -> Steps:
         caller, slot = state.caller, state.slot
-        if not self._proves(slot):
+        if not self._proves(slot, anywhere=True):
             return
         assert slot.pat is not None
         if caller.step == "proven" and slot.pat.version == caller.version:
             yield "the store issues the token", self._done(state, caller)
-        else:
+        elif slot.pat.inside:
             yield "the secret is proven", self._judged(state, self._principal(state, "proven"), "proven")
 
     # -- the ends -------------------------------------------------------------------------------------
@@ -355,6 +378,10 @@ class Case:
             return pat is not None and not pat.right
         if kind == "take the scope":
             return pat is not None and not pat.scope
+        if kind == "take the network":
+            return pat is not None and not pat.inside
+        if kind == "disable the PAT":
+            return pat is not None and not pat.active
         if kind == "revoke the token":
             return pat is None or not slot.token
         return kind in ("delete", "revoke the owner") and pat is None
@@ -365,7 +392,8 @@ class Case:
         if self._is_done(slot, kind):
             before = [1 << n for n, end in enumerate(state.ends) if end.kind in DONE_BY[kind]]
             step = "found"
-            if kind.startswith("take") and not pat.mark and not design.unmarked_repeat_confirms:
+            narrows = kind.startswith("take") or kind == "disable the PAT"
+            if narrows and not pat.mark and not design.unmarked_repeat_confirms:
                 step = "waiting"
             found = End(step, kind, 0, sum(before) & slot.ends)
             yield f"{who} finds that it is done", self._put(state, number, found)
@@ -380,12 +408,14 @@ class Case:
         token = slot.token
         if kind in ("delete", "revoke the owner"):
             after = None
-        elif kind == "disable the owner":
+        elif kind in ("disable the owner", "disable the PAT"):
             after = after._replace(active=False)
         elif kind == "take the right":
             after = after._replace(right=False)
         elif kind == "take the scope":
             after = after._replace(scope=False)
+        elif kind == "take the network":
+            after = after._replace(inside=False)
         elif kind == "revoke the token":
             after, token = pat, False
         else:
@@ -437,9 +467,11 @@ class Case:
         changes = {"renames the PAT": moved}
         if not pat.active:
             version = self._next_version(state, moves=False)
-            changes["enables the owner"] = pat._replace(active=True, version=version)
-        if not (pat.right and pat.scope):
-            changes["gives right and scope"] = moved._replace(right=True, scope=True, mark=self.over_others)
+            changes["enables the owner, or the PAT"] = pat._replace(active=True, version=version)
+        if not (pat.right and pat.scope and pat.inside):
+            changes["gives right, scope and network"] = moved._replace(
+                right=True, scope=True, inside=True, mark=self.over_others
+            )
         for name, after in changes.items():
             changed = state._replace(slot=state.slot._replace(pat=after), host=state.host - 1)
             yield f"the host {name}", changed

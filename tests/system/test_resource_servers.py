@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ class World(NamedTuple):
     keys: dict[str, dict[str, Any]]
     tokens: dict[str, str]
     for_others: dict[str, str]  # tokens with another audience
+    of_networks: dict[str, str]  # tokens of a PAT with networks
     servers: dict[str, Take]
 
     def takes(self, server: str, token: str) -> bool:
@@ -55,21 +57,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     store, keys = f"local:{folder}/patauth-data", SigningKeys(folder / "keys")
     keys.rotate()
     more = {"PATAUTH_ACCESS_TOKEN_FORMAT": "jwt", "PATAUTH_AUDIENCE": AUDIENCE, "PATAUTH_KEYS": "keys"}
-    tokens, for_others = {}, {}
+    tokens, for_others, of_networks = {}, {}, {}
     with serving(folder, **more) as service:
         metadata = requests.get(service.url + "/.well-known/oauth-authorization-server", timeout=10).json()
         signs = {**JWT_MODE, "issuer": metadata["issuer"], "keys": str(folder / "keys")}
         with patient(store, **signs, audience=["https://other.example.com"]) as other:
             issued = issue(other, never_expires=True)
+            bound = issue(other, "bound", never_expires=True, networks=["127.0.0.1"])
             for alg in ALGORITHMS:
                 keys.rotate(algorithm=alg, retire=not tokens)
                 tokens[alg] = service.exchange(issued).json()["access_token"]
                 for_others[alg] = access_of(other, issued)
+                of_networks[alg] = service.exchange(bound).json()["access_token"]
         found = requests.get(metadata["jwks_uri"], timeout=10).json()["keys"]
         words = (metadata["issuer"], AUDIENCE, metadata["jwks_uri"])
         with running("resource_servers.mjs", *words) as ports:
             servers = {**in_python(metadata), **{name: over_http(port) for name, port in ports.items()}}
-            yield World(metadata, {key["alg"]: key for key in found}, tokens, for_others, servers)
+            by_alg = {key["alg"]: key for key in found}
+            yield World(metadata, by_alg, tokens, for_others, of_networks, servers)
 
 
 def in_python(metadata: dict[str, Any]) -> dict[str, Take]:
@@ -179,3 +184,10 @@ def test_the_issuer_is_the_url_of_the_service_although_nobody_has_set_one(world:
     """`patauth serve` on a loopback address."""
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", world.metadata["issuer"])
     assert world.metadata["jwks_uri"] == world.metadata["issuer"] + "/oauth/jwks"
+
+
+@pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")
+def test_none_takes_the_token_of_a_pat_with_networks(world: World) -> None:
+    """None knows where it may be used."""
+    for token, name in itertools.product(world.of_networks.values(), world.servers):
+        assert not world.takes(name, token), name

@@ -32,7 +32,7 @@ if pat then
   local base = ARGV[9] == '1' and BY_OTHERS or 0
   if ARGV[8] ~= '' and keep_removed(KEYS[11], KEYS[12], pat, ARGV[8], base, ARGV[6]) then
     answer[3] = now
-    local surplus = surplus_removed(KEYS[12], ARGV[7], ARGV[6], 10)
+    local surplus = surplus_removed(KEYS[12], ARGV[7], ARGV[6], FEW)
     for i = 1, #surplus do answer[i + 3] = surplus[i] end
   end
 end

@@ -3,7 +3,7 @@
 -- Returns {1 made | 0 there was one}
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[2], '0', 'MKSTREAM')
 if type(made) == 'table' and made.err then
-  if string.find(made.err, 'BUSYGROUP') then return {0} end
+  if string.find(tostring(made.err), 'BUSYGROUP') then return {0} end
   return made
 end
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]

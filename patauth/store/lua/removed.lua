@@ -4,7 +4,7 @@
 --          added where the owner has not asked for it, so that what the owner removes takes no room from these
 
 local BY_OTHERS = 281474976710656
-local FEW = 10 -- entries past their retention that one call takes out of each half of an index
+local FEW = 10 -- entries that one script takes out of each half of an index, or finds too many
 
 -- Returns an instant (ms) as 6 bytes.
 local function u48_bytes(ms)

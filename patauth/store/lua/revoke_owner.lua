@@ -23,7 +23,7 @@ for i = 7, #ARGV do
   end
   removed[#removed + 1] = one
 end
-if kept then surplus = surplus_removed(KEYS[6], ARGV[5], ARGV[4], #removed) end
+if kept then surplus = surplus_removed(KEYS[6], ARGV[5], ARGV[4], #removed + FEW) end
 local entries = redis.call('ZRANGE', KEYS[4], 0, ARGV[3] - 1)
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], '', 'PX', ARGV[2])

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ...model.pat import State
 from ..openapi.parts import DATE, OWNER_TYPE, PAT_ID, SCOPE, SECONDS, ref, refusal
 from .languages import LOCALES
 
@@ -50,19 +51,46 @@ class ShownPatOrNever(_Shown, forbid_unknown_fields=True, rename="camel", kw_onl
     user_aware_token_never_expires: bool
 
 
-class Remover(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """Who has removed a PAT."""
+class ShownRequester(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Who made or removed a PAT: an owner, by a PAT of theirs or signed in."""
 
     owner_id: str
-    pat_id: Annotated[_Id | None, Meta(description="Null: a signed-in person.")]
+    pat_id: Annotated[_Id | None, Meta(description="Null: signed in.")]
 
 
 class ShownPatInFull(ShownPatOrNever, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """A PAT as v1 shows it. What begins with `revoked` is there if it was removed."""
+    """A PAT as v1 shows it, with what only patauth has."""
 
-    revoked_at: _Date | UnsetType = UNSET
-    revoked_by: Annotated[Remover | None, Meta(description="Null: the application.")] | UnsetType = UNSET
-    revoked_reason: str | UnsetType | None = UNSET
+    description: Annotated[str | None, Meta(description="patauth's own.")]
+    networks: Annotated[list[str], Meta(description="patauth's own. Where it may be used; none: everywhere.")]
+    not_before: Annotated[_Date | None, Meta(description="patauth's own. From when on it may be used.")]
+    request_quota: Annotated[
+        str | None, Meta(description="patauth's own. Requests per seconds: `100/10`; null: the setting.")
+    ]
+    state: Annotated[
+        State,
+        Meta(
+            description="patauth's own. The first that holds of revoked, disabled, expired, not_yet, active."
+        ),
+    ]
+    last_used_from: Annotated[
+        str | None,
+        Meta(
+            description="patauth's own. The address of the last use, or its network; null: not known."
+            " It changes at most twice per UTC day."
+        ),
+    ]
+    made_by: Annotated[ShownRequester | None, Meta(description="patauth's own. Null: the application.")]
+    revoked_at: Annotated[_Date, Meta(description="patauth's own, of a removed PAT.")] | UnsetType = UNSET
+    revoked_by: (
+        Annotated[
+            ShownRequester | None, Meta(description="patauth's own, of a removed PAT. Null: the application.")
+        ]
+        | UnsetType
+    ) = UNSET
+    revoked_reason: (
+        Annotated[str | None, Meta(description="patauth's own, of a removed PAT.")] | UnsetType
+    ) = UNSET
 
 
 class IssuedPat(_Shown, forbid_unknown_fields=True, rename="camel", kw_only=True):
@@ -108,8 +136,8 @@ TYPES = [
     ShownOwner,
     ShownPat,
     ShownPatOrNever,
+    ShownRequester,
     ShownPatInFull,
-    Remover,
     IssuedPat,
     IscMessage,
     IscError,

@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from ...authority import Authority
+from ...model.address import MAX_NETWORKS
 from ...model.filters import MAX_BYTES, MAX_SORTERS, SORTABLE
 from ...model.owner_types import DEFAULT_OWNER_TYPE
 from ...model.pat import MAX_DESCRIPTION
+from ...model.rights import ROTATE_SELF
 from ...operations.json_patch import MAX_OPERATIONS, MAX_POINTER, MAX_TOKENS, NEEDS
 from ...operations.listing import MOST
-from ...operations.pat_patch import IN_BULK
-from ...operations.rotate import MAX_OVERLAP
+from ...operations.pat_patch import ADDED, IN_BULK
+from ...operations.rotate import MAX_OVERLAP, MIN_OWN_OVERLAP
 from ...operations.update import MAX_BULK
 from ...settings import MAX_ACCESS_TOKEN_TTL, Settings
 from ..bodies import MAX_JSON
@@ -75,6 +77,27 @@ _LONG = {
     **DATE,
     "description": "In the future. Null or left out: never, where policy allows it and it is acknowledged.",
 }
+_ADDED: dict[str, Schema] = {
+    "description": {
+        "description": f"{_OURS}What people should know of it.",
+        "minLength": 1,
+        "maxLength": MAX_DESCRIPTION,
+    },
+    "networks": {
+        "description": f"{_OURS}Where it may be used, such as `203.0.113.0/24`; an empty list: everywhere."
+        " Within those of the PAT that calls. Null or left out: the same as those.",
+        "maxItems": MAX_NETWORKS,
+    },
+    "notBefore": {
+        **DATE,
+        "description": f"{_OURS}From when on it may be used. Null or left out: at once.",
+    },
+    "requestQuota": {
+        "description": f"{_OURS}Requests per seconds, such as `100/10`. Null or left out: as the PAT that"
+        " calls, or the setting, which are also the most.",
+        "pattern": "^[1-9][0-9]{0,6}/[1-9][0-9]{0,4}$",
+    },
+}
 _AWARE = {"description": "Acknowledges that the PAT never expires; changes nothing by itself."}
 
 
@@ -82,14 +105,17 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
     types = {
         "CreatePat": routes.Create,
         "CreatePatOrNever": routes.CreateOrNever,
+        "CreatePatInFull": routes.CreateInFull,
         "OwnerToBe": routes.OwnerToBe,
         "BulkUpdate": routes.Bulk,
         "Rotation": routes.Rotation,
     }
     owner_types = settings.owner_types or OWNER_TYPE["enum"]
+    or_never = {**_CREATE, "expirationDate": _LONG, "userAwareTokenNeverExpires": _AWARE}
     rules: dict[str, dict[str, Schema]] = {
         "CreatePat": {**_CREATE, "expirationDate": _SHORT},
-        "CreatePatOrNever": {**_CREATE, "expirationDate": _LONG, "userAwareTokenNeverExpires": _AWARE},
+        "CreatePatOrNever": or_never,
+        "CreatePatInFull": {**or_never, **_ADDED},
         "OwnerToBe": {
             "id": OWNER_ID,
             "name": {**NAME, "description": "Null or left out: the id."},
@@ -118,13 +144,14 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
     found = schemas(types, rules)
     # A type cannot say that a client must acknowledge a PAT that never expires. Generators of clients take
     # `anyOf` for other types, and pass over `if`.
-    found["CreatePatOrNever"] |= {
-        "if": {"properties": {"expirationDate": {"type": "null"}}},
-        "then": {
-            "properties": {"userAwareTokenNeverExpires": {"const": True}},
-            "required": ["userAwareTokenNeverExpires"],
-        },
-    }
+    for name in ("CreatePatOrNever", "CreatePatInFull"):
+        found[name] |= {
+            "if": {"properties": {"expirationDate": {"type": "null"}}},
+            "then": {
+                "properties": {"userAwareTokenNeverExpires": {"const": True}},
+                "required": ["userAwareTokenNeverExpires"],
+            },
+        }
     return found
 
 
@@ -154,6 +181,9 @@ def patch_schema(name: str, fields: tuple[str, ...]) -> Schema:
         if need == "value" and "expirationDate" in fields:
             date = {"const": "/expirationDate", "description": "A missing value means null: never."}
             kinds.append(_object(f"{name}NeverExpire", {**members, "path": date}, ["op", "path"]))
+        if need == "value" and set(ADDED) <= set(fields):
+            empty = {"enum": [f"/{one}" for one in ADDED], "description": "A missing value means null: none."}
+            kinds.append(_object(f"{name}Empty", {**members, "path": empty}, ["op", "path"]))
     return {"type": "array", "items": {"anyOf": kinds}, "minItems": 1, "maxItems": MAX_OPERATIONS}
 
 
@@ -165,7 +195,8 @@ _FILTERS = words(f"""
     Comparisons joined by `and`, `or` and `not`, with parentheses; `not` binds closest, then `and`. All
     words are in lower case as here, separated by blanks. `lastUsed` and `expirationDate`: `lt`, `le`, `gt`,
     `ge` and an RFC 3339 date-time without quotes, or `isnull`; `created`: the same without `isnull`.
-    `name`: `eq`, `sw` (starts with) or `co` (contains) and a text in double quotes. `id` and `state`: `eq`
+    `name`: `eq`, `sw` (starts with) or `co` (contains) and a text in double quotes; `description`: `co` and
+    a text. `id` and `state`: `eq`
     and a text, or `in ("…", "…")`; a state is `active`, `not_yet`, `expired`, `disabled` or `revoked`.
     `revokedAt`: `lt`, `le`, `gt`, `ge` and a date-time. Removed PATs are listed alone, and only if a filter
     asks for them: by `state eq "revoked"` or `revokedAt`, not negated. In a text, write `\\` before `"` and
@@ -248,6 +279,8 @@ def describe(authority: Authority) -> Description:
 
 
 def _named(schema: str, version: Version) -> str:
+    if version.full:
+        return schema + "InFull"
     return schema + ("OrNever" if version.knows_never else "")
 
 
@@ -314,6 +347,39 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             {"200": issued, **responses("Isc404", *_OF_BODY)},
             f"{_OURS}Id, name, scopes and expiry stay. A secret's access tokens end with the secret."
             f" {_MANAGES}",
+            requestBody=body({JSON: ref("Rotation")}, required=False),
+        ),
+    }
+    paths[base + "/{id}/disable"] = {
+        "parameters": [_PAT_ID],
+        "post": _operation(
+            f"disablePat{name}",
+            "Disable a PAT",
+            {"200": answer("The disabled PAT.", shown, maybe=STANDING), **responses("Isc404")},
+            f"{_OURS}It and its access tokens are refused until it is enabled. The answer comes once that is"
+            f" durable. {_MANAGES}",
+        ),
+    }
+    paths[base + "/{id}/enable"] = {
+        "parameters": [_PAT_ID],
+        "post": _operation(
+            f"enablePat{name}",
+            "Enable a PAT",
+            {
+                "200": answer("The PAT, which stays disabled if its owner is.", shown, maybe=STANDING),
+                **responses("Isc404"),
+            },
+            f"{_OURS}What the application or a holder of `all:manage` has disabled, only such enable."
+            f" {_MANAGES}",
+        ),
+    }
+    paths[base + "/self/rotate"] = {
+        "post": _operation(
+            f"rotatePresentedPat{name}",
+            "Give the PAT that calls a new secret",
+            {"200": issued, **responses("Isc404", *_OF_BODY)},
+            f"{_OURS}This needs the scope `{ROTATE_SELF}` and the current secret; an access token will not"
+            f" do. The overlap is at least {int(MIN_OWN_OVERLAP.total_seconds())} seconds.",
             requestBody=body({JSON: ref("Rotation")}, required=False),
         ),
     }

@@ -32,9 +32,11 @@ NAMES: Mapping[str, str] = {
     "expiry": "expirationDate",
     "never_acknowledged": "userAwareTokenNeverExpires",
     "never_expires": "userAwareTokenNeverExpires",
+    "not_before": "notBefore",
     "operations": "patch",
     "overlap": "overlapSeconds",
     "owner_id": "owner-id",
+    "request_quota": "requestQuota",
     **{f"owner {part}": f"owner.{part}" for part in ("id", "name", "type")},
 }
 

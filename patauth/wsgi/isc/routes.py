@@ -4,7 +4,8 @@
     list, create     GET, POST  /personal-access-tokens/v1  GET, POST      /{version}/personal-access-tokens
     patch, delete    PATCH, DELETE  .../v1/{id}             PATCH, DELETE  .../{id}
     bulk update      PATCH, POST    .../v1/bulk-update
-    only in patauth  GET .../v1/{id}   POST .../v1/{id}/rotate   GET, DELETE .../v1/self
+    only in patauth  GET .../v1/{id}   POST .../v1/{id}/rotate, /disable, /enable
+                     GET, DELETE .../v1/self   POST .../v1/self/rotate
 
 Source: the vendor's published OpenAPI descriptions, and its own SDK (a create must answer 200: at 201 the SDK
 returns nothing). The operations decide who may do what, and within which limits.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -29,10 +31,11 @@ from ...model.pat import IssuedPat, Owner, PersonalAccessToken
 from ...model.rights import EVERYTHING
 from ...operations import lifecycle
 from ...operations.create import NewPat, create
+from ...operations.disable import set_disabled
 from ...operations.listing import list_pats
-from ...operations.pat_patch import PATCHABLE
+from ...operations.pat_patch import ADDED, PATCHABLE, added_members
 from ...operations.permissions import Actor
-from ...operations.rotate import DEFAULT_OVERLAP, rotate
+from ...operations.rotate import DEFAULT_OVERLAP, rotate, rotate_self
 from ...operations.update import patch, patch_many
 from ...settings import MAX_ACCESS_TOKEN_TTL
 from ..answers import NO_CONTENT, Answer, json_answer
@@ -60,7 +63,7 @@ class Version(NamedTuple):
     path: str
     months: int | None  # the longest and the default life of a PAT; None: no limit, and no default
     patchable: tuple[str, ...]
-    full: bool = False  # has bulk-update, and the operations that only patauth has
+    full: bool = False  # has bulk-update, and the operations and members that only patauth has
 
     @property
     def knows_never(self) -> bool:
@@ -70,7 +73,7 @@ class Version(NamedTuple):
 
 _FEW = ("name", "scope")
 VERSIONS = {
-    "v1": Version("/personal-access-tokens/v1", None, PATCHABLE, full=True),
+    "v1": Version("/personal-access-tokens/v1", None, (*PATCHABLE, *ADDED), full=True),
     "v3": Version("/v3/personal-access-tokens", 6, _FEW),
     "beta": Version("/beta/personal-access-tokens", 6, _FEW),
     "v2024": Version("/v2024/personal-access-tokens", 6, _FEW),
@@ -102,6 +105,7 @@ def routes(site: Site) -> Routes:
         if version.full:
             fixed[base + "/bulk-update"] = route(_BULK)
             fixed[base + "/self"] = route(_SELF)
+            fixed[base + "/self/rotate"] = route(_SELF_ROTATION)
         below[base + "/"] = partial(_find, route, version.full)
     return Routes(fixed, below)
 
@@ -112,6 +116,10 @@ def _find(route: Callable[..., Route], full: bool, rest: str) -> Route | None:
             return route(_ONE_IN_FULL if full else _ONE, pat_id)
         case [pat_id, "rotate"] if pat_id and full:
             return route(_ROTATION, pat_id)
+        case [pat_id, "disable"] if pat_id and full:
+            return route(_DISABLING, pat_id, ending=True)
+        case [pat_id, "enable"] if pat_id and full:
+            return route(_ENABLING, pat_id)
     return None
 
 
@@ -120,6 +128,8 @@ def _route(
     version: Version,
     operations: Mapping[str, Operation],
     pat_id: str = "",
+    *,
+    ending: bool = False,
 ) -> Route:
     def answer(environ: WSGIEnvironment) -> Answer:
         def call(caller: Caller) -> _Call:
@@ -128,7 +138,7 @@ def _route(
         def render(error: PatAuthError) -> Answer:
             return isc_error(error, environ, site.challenges)
 
-        return respond(environ, site, operations, call, render)
+        return respond(environ, site, operations, call, render, ending=ending)
 
     return answer
 
@@ -156,6 +166,15 @@ class CreateOrNever(Create, forbid_unknown_fields=True, rename="camel"):
     """The body of a create in the versions in which a PAT may live for ever."""
 
     user_aware_token_never_expires: bool | None = None
+
+
+class CreateInFull(CreateOrNever, forbid_unknown_fields=True, rename="camel"):
+    """The body of a create with what only patauth has."""
+
+    description: str | None = None
+    networks: list[str] | None = None
+    not_before: str | None = None
+    request_quota: str | None = None
 
 
 class Bulk(msgspec.Struct, forbid_unknown_fields=True):
@@ -214,7 +233,7 @@ def _whole(parameters: Mapping[str, str], name: str, highest: int) -> int | None
 
 def _create(call: _Call) -> Answer:
     version = call.version
-    body = _read(call, CreateOrNever if version.knows_never else Create)
+    body = _read(call, CreateInFull if version.full else CreateOrNever if version.knows_never else Create)
     date, seconds = body.expiration_date, body.access_token_validity_seconds
     expires_ms = None if date is None else dates.parse_ms(date, "expirationDate")
     new = NewPat(
@@ -225,6 +244,15 @@ def _create(call: _Call) -> Answer:
         access_token_ttl=MAX_ACCESS_TOKEN_TTL if seconds is None else seconds,
         never_acknowledged=isinstance(body, CreateOrNever) and bool(body.user_aware_token_never_expires),
     )
+    if isinstance(body, CreateInFull):
+        begin = None if body.not_before is None else dates.parse_ms(body.not_before, "notBefore")
+        new = replace(
+            new,
+            description=body.description,
+            networks=body.networks,
+            not_before_ms=begin,
+            request_quota=body.request_quota,
+        )
     return _issued(call, create(call.actor, new))
 
 
@@ -261,12 +289,27 @@ def _bulk_update(call: _Call) -> Answer:
 
 
 def _rotate(call: _Call) -> Answer:
+    return _issued(call, rotate(call.actor, call.pat_id, _overlap(call)))
+
+
+def _rotate_self(call: _Call) -> Answer:
+    return _issued(call, rotate_self(call.actor, _overlap(call)))
+
+
+def _overlap(call: _Call) -> timedelta:
     body = Rotation() if _is_empty(call.environ) else _read(call, Rotation)
-    overlap = DEFAULT_OVERLAP
-    if body.overlap_seconds is not None:
-        # Cut to what a timedelta can hold. A value that was cut is refused as too long or negative anyway.
-        overlap = timedelta(seconds=max(-1, min(body.overlap_seconds, 10**9)))
-    return _issued(call, rotate(call.actor, call.pat_id, overlap))
+    if body.overlap_seconds is None:
+        return DEFAULT_OVERLAP
+    # Cut to what a timedelta can hold. A value that was cut is refused as too long or negative anyway.
+    return timedelta(seconds=max(-1, min(body.overlap_seconds, 10**9)))
+
+
+def _disable(call: _Call) -> Answer:
+    return json_answer(200, _shown(call, set_disabled(call.actor, call.pat_id, disabled=True)))
+
+
+def _enable(call: _Call) -> Answer:
+    return json_answer(200, _shown(call, set_disabled(call.actor, call.pat_id, disabled=False)))
 
 
 def _get_self(call: _Call) -> Answer:
@@ -288,8 +331,11 @@ _COLLECTION: dict[str, Operation] = {"GET": _list, "POST": _create}
 _ONE: dict[str, Operation] = {"PATCH": _patch, "DELETE": _delete}
 _ONE_IN_FULL: dict[str, Operation] = {"GET": _get, **_ONE}
 _ROTATION: dict[str, Operation] = {"POST": _rotate}
+_DISABLING: dict[str, Operation] = {"POST": _disable}
+_ENABLING: dict[str, Operation] = {"POST": _enable}
 _BULK: dict[str, Operation] = {"PATCH": _bulk_update, "POST": _bulk_update}
 _SELF: dict[str, Operation] = {"GET": _get_self, "DELETE": _delete_self}
+_SELF_ROTATION: dict[str, Operation] = {"POST": _rotate_self}
 
 
 # -- answers -------------------------------------------------------------------------------------------------
@@ -306,11 +352,8 @@ def _shown(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
     }
     if call.version.knows_never:
         shown["userAwareTokenNeverExpires"] = pat.never_acknowledged
-    if call.version.full and pat.revoked_ms is not None:
-        by = pat.revoked_by
-        shown["revokedAt"] = dates.format_ms(pat.revoked_ms)
-        shown["revokedBy"] = None if by is None else {"ownerId": by.owner_id, "patId": by.pat_id}
-        shown["revokedReason"] = pat.revoked_reason
+    if call.version.full:
+        shown |= added_members(pat)
     return shown
 
 

@@ -79,6 +79,13 @@ class AboutToken(msgspec.Struct):
     client_secret: _Secret | UnsetType = UNSET
 
 
+class AboutTokenThere(AboutToken):
+    client_address: (
+        Annotated[str, Meta(description="Where the token was used: needed for a PAT with networks.")]
+        | UnsetType
+    ) = UNSET
+
+
 class TokenAnswer(msgspec.Struct, forbid_unknown_fields=True):
     """The answer of the token endpoint (RFC 6749 §5.1)."""
 
@@ -98,6 +105,7 @@ class Introspected(msgspec.Struct, forbid_unknown_fields=True):
     token_type: Literal["Bearer"] | UnsetType = UNSET
     sub: Annotated[str, Meta(description="The owner's id.")] | UnsetType = UNSET
     exp: Annotated[int, Meta(description="Seconds since 1970.")] | UnsetType = UNSET
+    nbf: Annotated[int, Meta(description="Seconds since 1970.")] | UnsetType = UNSET
     aud: Annotated[str | list[str], Meta(description="Of a signed token.")] | UnsetType = UNSET
     iat: Annotated[int, Meta(description="Of a signed token: seconds since 1970.")] | UnsetType = UNSET
     jti: Annotated[str, Meta(description="Of a signed token.")] | UnsetType = UNSET
@@ -161,11 +169,11 @@ _REFUSALS = ("OAuth400", "OAuth401", "OAuth413", "OAuth415", "Limited429", "OAut
 def describe(authority: Authority) -> Description:
     """Return the description of this surface; it has metadata only where there is an issuer."""
     settings = authority.settings
-    types = [TokenRequest, AboutToken, TokenAnswer, Introspected, Nothing, OAuthError]
+    types = [TokenRequest, AboutToken, AboutTokenThere, TokenAnswer, Introspected, Nothing, OAuthError]
     if authority.operations.publishes_keys:
         types += [Key, KeySet]
     found = schemas({kind.__name__: kind for kind in types})
-    for form in ("TokenRequest", "AboutToken"):
+    for form in ("TokenRequest", "AboutToken", "AboutTokenThere"):
         found[form]["additionalProperties"] = {"type": "string"}  # unknown parameters are ignored
     prefix = settings.path_prefix
     paths = {
@@ -181,8 +189,8 @@ def describe(authority: Authority) -> Description:
             "introspectToken",
             "Tell whether a token is active",
             f"The owner's own tokens, or with the scope `{INTROSPECT}` any token of the tenant. All others"
-            " count as not active.",
-            "AboutToken",
+            " count as not active, and those of a PAT with networks unless `client_address` is in them.",
+            "AboutTokenThere",
             answer("Whether it is active, and for what.", ref("Introspected"), always=QUOTA, maybe=EXPIRY),
             [*_CLIENT, {"bearer": []}],
         ),

@@ -94,15 +94,17 @@ def token(environ: WSGIEnvironment, site: Site) -> Answer:
 
 def introspect(environ: WSGIEnvironment, site: Site) -> Answer:
     """Answer an introspection request (RFC 7662 §2). Raise `PatAuthError`."""
-    asked, admission, address = _about_a_token(environ, site)
-    found = site.operations.introspect(asked, by=admission.principal, address=address)
+    asked, admission, address, form = _about_a_token(environ, site)
+    found = site.operations.introspect(
+        asked, by=admission.principal, address=address, client_address=form.get("client_address")
+    )
     members = found.members(site.settings.issuer)
     return with_standing(json_answer(200, members), admission.decision, admission.expires_ms)
 
 
 def revoke(environ: WSGIEnvironment, site: Site) -> Answer:
     """Answer a revocation request (RFC 7009 §2) once the end is durable. Raise `PatAuthError`."""
-    asked, admission, address = _about_a_token(environ, site, ending=True)
+    asked, admission, address, _ = _about_a_token(environ, site, ending=True)
     site.operations.revoke(asked, by=admission.principal, address=address)
     return with_standing(json_answer(200, {}), admission.decision, admission.expires_ms)
 
@@ -113,15 +115,15 @@ def _jwks(site: Site) -> Answer:
 
 def _about_a_token(
     environ: WSGIEnvironment, site: Site, *, ending: bool = False
-) -> tuple[str, Admission, Address]:
-    """Return the token that a request is about, who asks, and the client's address."""
+) -> tuple[str, Admission, Address, dict[str, str]]:
+    """Return the token that a request is about, who asks, the client's address, and the whole form."""
     form = _form(environ)
     asked = form.get("token")
     if asked is None:
         raise InvalidRequest("token is missing; send the token that the request is about")
     address = site.client_address(environ)
     credentials = site.operations.read(lambda: _client(environ, form, site), address)
-    return asked, site.operations.admit(credentials, address, ending=ending), address
+    return asked, site.operations.admit(credentials, address, ending=ending), address, form
 
 
 def _form(environ: WSGIEnvironment) -> dict[str, str]:

@@ -66,7 +66,7 @@ def test_each_error_has_its_exit_code_and_is_one_line(run: Run, monkeypatch: pyt
         (patauth.StoreUnavailable(detail="why"), 5),
     ):
 
-        def fail(*_: object, error: Exception = error) -> None:
+        def fail(*_: object, removed: bool, error: Exception = error) -> None:
             raise error
 
         monkeypatch.setattr(Authority, "get", fail)
@@ -77,7 +77,7 @@ def test_each_error_has_its_exit_code_and_is_one_line(run: Run, monkeypatch: pyt
 
 
 def test_ctrl_c_is_130_without_a_word(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, removed: bool) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Authority, "get", interrupt)

@@ -39,7 +39,7 @@ WRONG = (
     ((*CREATE, "--never-expires", "--name", "\x1b[31m"), "control characters"),
     ((*CREATE, "--never-expires", "--store", "mysql://x"), "store_url"),
     ((*CREATE, "--never-expires", "--output", "xml"), "--output"),
-    (UPDATE, "nothing to change: give --name, --scope, or one of"),
+    (UPDATE, "nothing to change: give --name, --scope, --description, --network,"),
     ((*UPDATE, "--never-expires", "--expires-in", "1d"), "give only one of"),
     ((*UPDATE, "--expires-in", "1d", "--expires-at", "2099-01-01T00:00:00Z"), "give only one of"),
     ((*UPDATE, "--expires-in", "30"), "s m h d w"),

@@ -43,7 +43,7 @@ def test_revoke_removes_all_of_one_owner_and_nobody_elses(run: Run, owner: str) 
     other = create(run, owner + "2")["pat"]["id"]
     revoked = run("owner", "revoke", owner, "--yes", "--output", "json")
     assert json.loads(revoked.stdout) == {"changed": 2, "ids": ids}
-    assert run("pat", "show", ids[0]).exit_code == 3
+    assert run("pat", "rotate", ids[0]).exit_code == 3
     assert run("pat", "show", other).exit_code == 0
     again = run("owner", "revoke", owner, "--yes")
     assert (again.exit_code, again.stdout) == (0, "changed  0\nids      none\n")

@@ -24,7 +24,13 @@ PAT_FIELDS = [
     "lastUsed",
     "expirationDate",
     "accessTokenValiditySeconds",
+    "description",
+    "networks",
+    "notBefore",
+    "requestQuota",
     "state",
+    "lastUsedFrom",
+    "madeBy",
 ]
 
 
@@ -376,7 +382,7 @@ def test_revoke_says_what_it_changed_and_another_process_refuses_at_once(
             authority.verify_bearer(made["token"])
     assert revoked.stderr == ""
     assert json.loads(revoked.stdout) == {"changed": 1, "ids": [made["pat"]["id"]]}
-    assert run("pat", "show", made["pat"]["id"]).exit_code == 3
+    assert run("pat", "rotate", made["pat"]["id"]).exit_code == 3
 
 
 @pytest.mark.usefixtures("terminal")
@@ -394,7 +400,7 @@ def test_revoke_and_purge_ask_on_a_terminal_and_obey_the_answer(run: Run, owner:
         assert "nothing was changed" in asked.stderr, words
     assert run("pat", "show", pat_id).exit_code == 0
     assert run("pat", "revoke", pat_id, input="y\n").exit_code == 0
-    assert run("pat", "show", pat_id).exit_code == 3
+    assert run("pat", "revoke", pat_id, input="").exit_code == 3, "nobody is asked about one that is gone"
 
 
 def test_purge_removes_every_access_token_and_the_pats_that_are_named(run: Run, owner: str, url: str) -> None:

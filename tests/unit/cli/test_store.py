@@ -72,8 +72,13 @@ def test_sweep_says_what_it_removed_and_removes_no_more_the_next_time(run: Run, 
         forge(authority, NOW - 10**12, 1)  # decades ago
     swept = run("store", "sweep", "--output", "json")
     assert (swept.exit_code, swept.stderr) == (0, "")
-    assert json.loads(swept.stdout) == {"tenantEntries": 3, "marks": 0, "ownerEntries": 1}
-    assert run("store", "sweep").stdout == "tenant entries  0\nmarks           0\nowner entries   0\n"
+    assert json.loads(swept.stdout) == {
+        "tenantEntries": 3,
+        "marks": 0,
+        "ownerEntries": 1,
+        "removedEntries": 0,
+    }
+    assert [line.split()[-1] for line in run("store", "sweep").stdout.splitlines()] == ["0"] * 4
     assert run("pat", "show", kept["pat"]["id"]).exit_code == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import unicodedata
+from dataclasses import replace
 from functools import cmp_to_key
 from itertools import product
 
@@ -375,7 +376,7 @@ class TestSorters:
         [
             pytest.param("", "sorter 1 is not a field", id="empty"),
             pytest.param("id", "'id' is not a field", id="unknown field"),
-            pytest.param("Name", "name, created, lastUsed or expirationDate", id="another case"),
+            pytest.param("Name", "name, created, lastUsed, expirationDate or revokedAt", id="another case"),
             pytest.param("-", "'-' is not a field", id="minus alone"),
             pytest.param("--name", "'--name'", id="two of them"),
             pytest.param("+name", "'+name'", id="plus"),
@@ -436,3 +437,21 @@ class TestIndexValue:
     def test_another_field_is_a_mistake_of_the_caller(self):
         with pytest.raises(ValueError, match="name is not an indexed instant"):
             index_value(pat(), "name")
+
+
+@each(
+    ("text", "described", "bare"),
+    [
+        ('description co "CI"', True, False),
+        ('description co ""', True, False),
+        ('description co "ci"', False, False),
+        ('not description co "CI"', False, True),
+        ('not description co "x"', True, True),
+        ('description co "re\u0301sume\u0301" or name eq "b"', True, False),
+    ],
+)
+def test_a_description_is_searched_and_one_that_is_not_there_contains_nothing(
+    text: str, described: bool, bare: bool
+) -> None:
+    one = replace(pat(), description="CI: r\u00e9sum\u00e9")
+    assert (parse(text).matches(one), parse(text).matches(pat())) == (described, bare)

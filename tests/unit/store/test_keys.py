@@ -47,6 +47,7 @@ def of_pat(keys: Keys, pat_id: PatId, digest: bytes) -> list[bytes]:
         keys.access_token(pat_id, digest),
         keys.tokens_of(pat_id, 1),
         keys.notice(pat_id, 1, 2),
+        keys.removed(pat_id),
     ]
 
 
@@ -60,6 +61,7 @@ def of_tenant(keys: Keys) -> list[bytes]:
         keys.tenant_used,
         keys.tenant_expires,
         keys.tenant_marks,
+        keys.tenant_removed,
         keys.tenant_sequence,
     ]
 
@@ -87,9 +89,11 @@ def test_keys_are_spelt_as_the_head_of_the_module_says():
     assert owner.removing == b"P:{0123abcd}:r:acme/al}ice"
     assert owner.creations == b"P:{0123abcd}:m:acme/al}ice"
     assert owner.requests == b"P:{0123abcd}:s:acme/al}ice"
+    assert owner.removed == b"P:{0123abcd}:h:acme/al}ice"
+    assert keys.removed(pat_id) == b"P:{0123abcd}:d:" + b"\x00\xff" * 6
     assert keys.barrier("0123abcd") == b"P:{0123abcd}:w"
     assert keys.ends("0123abcd") == b"P:{0123abcd}:f"
-    names = ["created", "used", "expires", "marks", "sequence"]
+    names = ["created", "used", "expires", "marks", "removed", "sequence"]
     assert of_tenant(keys) == [f"P:{{/acme}}:{name}".encode() for name in names]
     assert of_tenant(Keys("P", "other").for_tenant("acme")) == of_tenant(keys)
     assert (keys.store_key, keys.store_check) == (b"P:{store}:key", b"P:{store}:check")
@@ -118,15 +122,15 @@ def test_no_two_kinds_of_key_meet(prefix, tenant, owner, pat_id, digest):
         *of_tenant(keys),
         *of_store(keys),
     ]
-    assert len(set(every)) == len(every) == 23
+    assert len(set(every)) == len(every) == 25
 
 
 @given(prefixes, st.tuples(hostile, tags, hostile), st.tuples(hostile, tags, hostile))
 def test_other_owners_and_tenants_have_other_keys_even_under_one_tag(prefix, one, other):
     assume((one[0], one[2]) != (other[0], other[2]))
     for tag in (one[1], other[1]):
-        first = of_owner(Keys(prefix, one[0]), one[1], one[2])[:7]
-        second = of_owner(Keys(prefix, other[0]), tag, other[2])[:7]
+        first = of_owner(Keys(prefix, one[0]), one[1], one[2])[:8]
+        second = of_owner(Keys(prefix, other[0]), tag, other[2])[:8]
         assert not set(first) & set(second)
 
 
@@ -164,7 +168,8 @@ def test_environments_share_nothing(one, other, tenant, owner, pat_id, digest):
 @given(prefixes, hostile, hostile, pat_ids)
 def test_the_key_of_an_owner_index_tells_whose_it_is(prefix, tenant, owner, pat_id):
     keys = Keys(prefix, tenant)
-    assert keys.owner_in(keys.owner(pat_id.tag, owner).created) == (pat_id.tag, owner)
+    of_owner = keys.owner(pat_id.tag, owner)
+    assert keys.owner_in(of_owner.created) == keys.owner_in(of_owner.removed) == (pat_id.tag, owner)
 
 
 @given(hostile, pat_ids, st.sampled_from([b"", b"\xff", b"patauth:{", b"patauth:{0a1b2c3d}:c:default/"]))
@@ -180,6 +185,7 @@ def test_another_key_is_no_owners(owner, pat_id, key):
         mine.names,
         mine.record,
         elsewhere.created,
+        elsewhere.removed,
     ):
         with pytest.raises(StoreUnavailable):
             keys.owner_in(name)
@@ -192,14 +198,15 @@ def test_each_key_tells_its_kind_whatever_the_tenant(prefix, tenant, owner, pat_
     named = dict(
         zip(
             [
-                *"pqxtka",
-                *"nceorms",
+                *"pqxtkad",
+                *"nceormsh",
                 "w",
                 "f",
                 "created",
                 "used",
                 "expires",
                 "marks",
+                "removed",
                 "sequence",
                 "key",
                 "check",

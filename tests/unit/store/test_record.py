@@ -106,9 +106,6 @@ def records(draw) -> PatRecord:
         last_used_from=draw(st.none() | st.sampled_from(["203.0.113.9", "2001:db8::/48"])),
         moved=draw(st.booleans()),
         made_by=draw(requesters),
-        revoked_ms=draw(st.none() | instants),
-        revoked_by=draw(requesters),
-        revoked_reason=draw(st.none() | names()),
     )
     return PatRecord(pat, tuple(draw(st.lists(slots, min_size=1, max_size=2))), draw(st.integers(0, LATEST)))
 

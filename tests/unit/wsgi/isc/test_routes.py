@@ -16,6 +16,7 @@ from patauth.operations.operations import Operations
 from patauth.wsgi.isc import routes
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import DAY, Clock
+from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
 VERSIONS = {name: version.path for name, version in routes.VERSIONS.items()}
@@ -328,6 +329,16 @@ class TestRepresentation:
         (shown,) = [pat for pat in listed if pat["name"] == "new"]
         assert ID.fullmatch(shown.pop("id"))
         aware = {"userAwareTokenNeverExpires": False} if version in LONG else {}
+        if version == "v1":
+            assert shown.pop("madeBy")["ownerId"] == "alice"
+            aware |= {
+                "description": None,
+                "networks": [],
+                "notBefore": None,
+                "requestQuota": None,
+                "state": "active",
+                "lastUsedFrom": None,
+            }
         assert shown == {
             "name": "new",
             "scope": ["reports:read"],
@@ -389,6 +400,7 @@ class TestRepresentation:
         ]
         known = {"id", "name", "scope", "owner", "created", "lastUsed", "managed"}
         known |= {"accessTokenValiditySeconds", "expirationDate", "userAwareTokenNeverExpires"}
+        known |= {"description", "networks", "notBefore", "requestQuota", "state", "lastUsedFrom", "madeBy"}
         for response in answers:
             assert not [part for part in hidden if part in response.text + str(response.headers)]
             shown = response.json if isinstance(response.json, list) else [response.json]
@@ -706,6 +718,87 @@ class TestOurs:
         assert (response.status_code, response.data) == (204, b"")
         assert api("GET", V1 + "/self", authorization=basic_of(issued)).status_code == 401
         assert api.names() == ["maker"]
+
+    def test_v1_takes_shows_and_patches_what_no_other_version_has(self, api: Api, clock: Clock) -> None:
+        given = {
+            "description": "for CI",
+            "networks": ["203.0.113.9", "2001:db8::/32"],
+            "notBefore": "2030-01-01T01:00:00+01:00",
+            "requestQuota": "50/10",
+        }
+        made = api.create(**given).json
+        one = f"{V1}/{made['id']}"
+        shown = api("GET", one).json
+        assert shown["networks"] == ["203.0.113.9/32", "2001:db8::/32"]
+        assert (shown["description"], shown["requestQuota"]) == ("for CI", "50/10")
+        assert (shown["notBefore"], shown["state"]) == (None, "active"), "that instant has come"
+        later = {"op": "add", "path": "/notBefore", "value": "2030-01-01T02:00:00+01:00"}
+        after = api("PATCH", one, [later, {"op": "replace", "path": "/description"}]).json
+        assert (after["notBefore"], after["state"]) == ("2030-01-01T01:00:00.000Z", "not_yet")
+        assert after["description"] is None
+        (bare,) = [pat for pat in api("GET", f"{VERSIONS['v2026']}?owner-id=me").json if pat["name"] == "new"]
+        assert set(given).isdisjoint(bare)
+        for version in set(VERSIONS) - {"v1"}:
+            path = f"{VERSIONS[version]}/{made['id']}"
+            assert api("PATCH", path, [later]).status_code == 400
+            kept = api("PATCH", path, [{"op": "replace", "path": "/name", "value": version}])
+            assert kept.status_code == 200
+            assert api.create(version, name="other", **given).status_code == 400
+        assert api("GET", one).json == {**after, "name": api("GET", one).json["name"]}
+
+    @each(
+        ("field", "value"),
+        [
+            ("networks", ["10.0.0.1/8"]),
+            ("networks", "10.0.0.0/8"),
+            ("networks", [["10.0.0.0/8"]]),
+            ("description", ""),
+            ("description", "\n"),
+            ("notBefore", "soon"),
+            ("requestQuota", "1000"),
+            ("requestQuota", "101/10"),
+            ("state", "active"),
+            ("madeBy", None),
+            ("lastUsedFrom", "10.0.0.1"),
+        ],
+    )
+    def test_a_bad_member_of_ours_is_named_and_nothing_is_made(
+        self, fresh: Make, field: str, value: Any
+    ) -> None:
+        authority = fresh()
+        api = Api(authority, issue(authority, "maker", scope=[*MANAGE, "reports:read"]))
+        response = api.create(**{field: value})
+        assert (response.status_code, field in said(response)) == (400, True), response.text
+        assert api.names() == ["maker"]
+
+    def test_disable_and_enable_answer_with_the_pat_and_obey_who_disabled_it(
+        self, api: Api, admin: Api, authority: Authority
+    ) -> None:
+        made = api.create().json
+        one, value = f"{V1}/{made['id']}", basic(made["id"], made["secret"])
+        for _ in range(2):
+            assert api("POST", one + "/disable").json["state"] == "disabled"
+        assert api("GET", V1, authorization=value).status_code == 401
+        assert api("POST", one + "/enable").json["state"] == "active"
+        assert admin("POST", one + "/disable").json["state"] == "disabled"
+        refused = api("POST", one + "/enable")
+        assert (refused.status_code, "operator" in said(refused)) == (403, True)
+        assert admin("POST", one + "/enable").json["state"] == "active"
+        hers = issue(authority, "hers", owner=Owner("zoe")).pat.id
+        for verb in ("disable", "enable"):
+            assert api("POST", f"{V1}/{hers}/{verb}").status_code == 404
+            assert api("GET", f"{V1}/{hers}/{verb}").status_code == 405
+
+    def test_a_pat_with_the_scope_for_it_rotates_itself(self, api: Api, authority: Authority) -> None:
+        issued = issue(authority, "own", scope=["self:rotate"])
+        own = V1 + "/self/rotate"
+        short = api("POST", own, {"overlapSeconds": 599}, authorization=basic_of(issued))
+        assert (short.status_code, "overlapSeconds" in said(short)) == (400, True)
+        new = api("POST", own, {"overlapSeconds": 600}, authorization="Bearer " + issued.token)
+        assert (new.status_code, new.json["id"]) == (200, issued.pat.id)
+        again = api("POST", own, authorization=basic(issued.pat.id, new.json["secret"]))
+        assert again.status_code == 200
+        assert api("POST", own).status_code == 403, "a right to manage is not this scope"
 
 
 class TestErrors:

@@ -268,7 +268,7 @@ def with_ids(routes: Routes) -> list[str]:
 
 # -- answers ----------------------------------------------------------------------------------------------
 
-SCOPE = ["sp:scopes:all", ALL_MANAGE, "reports:read"]
+SCOPE = ["sp:scopes:all", ALL_MANAGE, "reports:read", "self:rotate"]
 MANY = "1000000/1"
 FORM, JSON, JSON_PATCH = (
     "application/x-www-form-urlencoded",
@@ -362,6 +362,8 @@ def provoke(status: str, sent: Request, method: str) -> TestResponse:
         case "403" | "404" if sent.path.endswith("/self"):
             # A PAT is there, and needs no right: but a person has none, and has to come from here.
             return by_person(sent, method, "cross-site" if status == "403" else "same-origin")
+        case "404" if sent.path.endswith("/self/rotate"):
+            return by_person(sent, method, "same-origin")
         case "403":
             return sent.send(method, authorization=basic_of(new(authority, scope=["reports:read"])))
         case "404":

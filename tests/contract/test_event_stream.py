@@ -1,0 +1,500 @@
+"""The stream of events: what it keeps, what it loses and says so, and how workers share it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patauth import Authority
+from patauth.errors import StoreUnavailable
+from patauth.events.delivery import AT_ONCE, LEFT, Delivery, group_of
+from patauth.events.webhook import WHOLE, Webhook
+from patauth.store import event_stream
+from patauth.store.event_stream import EventStream
+from patauth.store.keys import Keys
+from tests.support.acl import EVENTS, ON_SERVER, granted, logged_in
+from tests.support.authorities import Make, basic, basic_of, issue, patient
+from tests.support.receivers import (
+    KEY,
+    SECRET,
+    Receiver,
+    answers,
+    drips,
+    in_turn,
+    receiving,
+    says,
+    takes,
+)
+from tests.support.servers import Server, binaries, until
+from tests.support.tables import each
+
+Open = Callable[..., EventStream]
+LINES = [json.dumps({"id": f"{number:032x}", "type": "pat.created"}) for number in range(3000)]
+
+
+@pytest.fixture
+def stream(make: Make) -> Open:
+    """Makes the stream `audit` on each engine, with room for `most` events, about."""
+    authority = make()
+
+    def open_stream(most: int = event_stream.MOST) -> EventStream:
+        found = authority.operations._store.event_stream("audit")
+        found._most = most
+        return found
+
+    return open_stream
+
+
+def ids(lines: list[str]) -> list[str]:
+    return [json.loads(line)["id"] for line in lines]
+
+
+def taken(of: EventStream, group: str = "g", worker: str = "w", **given: Any) -> list[str]:
+    """All that a worker takes and finishes of the changes; what is lost comes first, as `lost N`."""
+    lines: list[str] = []
+    lost = 0
+    while True:
+        found = of.take("changes", group, worker, count=100, left_ms=60_000, **given)
+        lost += found.lost
+        if not found.entries:
+            return [f"lost {lost}", *lines] if lost else lines
+        for entry in found.entries:
+            lines.append(entry.line)
+            of.done(group, entry)
+
+
+class TestStream:
+    def test_each_group_takes_each_event_once_and_in_order(self, stream: Open) -> None:
+        events = stream()
+        events.begin("g")
+        events.add("changes", LINES[:150])
+        events.begin("other")
+        events.begin("g")
+        assert taken(events) == LINES[:150]
+        assert taken(events) == []
+        events.add("changes", LINES[150:200])
+        assert taken(events) == LINES[150:200]
+        assert taken(events, "other") == LINES[:200]
+
+    def test_workers_share_what_is_there(self, stream: Open) -> None:
+        events = stream()
+        events.begin("g")
+        events.add("changes", LINES[:20])
+        one = events.take("changes", "g", "one", count=10, left_ms=60_000)
+        other = events.take("changes", "g", "other", count=100, left_ms=60_000)
+        assert [entry.line for entry in one.entries + other.entries] == LINES[:20]
+
+    def test_what_a_worker_has_taken_and_not_finished_goes_to_the_next_one(self, stream: Open) -> None:
+        events = stream()
+        events.begin("g")
+        events.add("changes", LINES[:5])
+        killed = events.take("changes", "g", "killed", count=5, left_ms=60_000)
+        events.done("g", killed.entries[0])
+        assert events.take("changes", "g", "next", count=5, left_ms=60_000).entries == []
+        left = events.take("changes", "g", "next", count=5, left_ms=0)
+        assert [entry.line for entry in left.entries] == LINES[1:5]
+        assert left.lost == 0
+
+    def test_all_that_was_left_is_found_however_much_it_is(self, stream: Open) -> None:
+        events = stream()
+        events.begin("g")
+        events.add("changes", LINES[:500])
+        events.take("changes", "g", "killed", count=500, left_ms=60_000)
+        found: set[str] = set()
+        start = b"0-0"
+        for _ in range(200):
+            some = events.take("changes", "g", "next", count=10, left_ms=0, start=start)
+            start = some.next
+            for entry in some.entries:
+                found.add(entry.line)
+                events.done("g", entry)
+        assert found == set(LINES[:500])
+
+    def test_a_full_stream_says_how_many_events_it_has_lost(self, stream: Open) -> None:
+        events = stream(most=100)
+        events.begin("g")
+        for at in range(0, 3000, 100):
+            events.add("changes", LINES[at : at + 100])
+        first, *lines = taken(events)
+        assert lines == LINES[-len(lines) :]
+        assert first == f"lost {3000 - len(lines)}"
+        assert 100 <= len(lines) <= 300
+        assert events.counts().lost == 3000 - len(lines)
+        assert taken(events) == [], "they are lost once"
+
+    def test_a_group_that_begins_late_has_lost_nothing(self, stream: Open) -> None:
+        events = stream(most=100)
+        for at in range(0, 1000, 100):
+            events.add("changes", LINES[at : at + 100])
+        events.begin("g")
+        lines = taken(events)
+        assert lines == LINES[1000 - len(lines) : 1000]
+
+    def test_what_is_lost_after_it_was_taken_is_counted_too(self, stream: Open) -> None:
+        events = stream(most=100)
+        events.begin("g")
+        events.add("changes", LINES[:10])
+        events.take("changes", "g", "killed", count=10, left_ms=60_000)
+        for at in range(0, 1000, 100):
+            events.add("changes", LINES[at : at + 100])
+        found = events.take("changes", "g", "next", count=100, left_ms=0)
+        assert found.lost == 10 + LINES.index(found.entries[0].line)
+
+    def test_a_flood_of_refusals_evicts_no_change(self, stream: Open) -> None:
+        events = stream(most=100)
+        events.begin("g")
+        events.add("changes", LINES[:3])
+        for at in range(0, 3000, 100):
+            events.add("refusals", LINES[at : at + 100])
+        assert taken(events) == LINES[:3]
+        assert events.counts().refusals <= 300
+
+    def test_the_counts_say_what_waits_for_whom_and_what_was_dropped(self, stream: Open) -> None:
+        events = stream()
+        assert events.counts() == (0, 0, 0, 0, {})
+        events.begin("g")
+        events.begin("other")
+        events.add("changes", LINES[:5], dropped=7)
+        events.add("refusals", LINES[:2], dropped=1)
+        taken(events)
+        assert events.counts() == (5, 2, 8, 0, {"g": 2, "other": 7})
+
+    def test_what_others_write_into_the_stream_is_no_event(
+        self, stream: Open, engine: str, servers: dict[str, Server], prefix: str
+    ) -> None:
+        if engine == "memory":
+            return
+        events = stream()
+        events.begin("g")
+        with servers[engine].client() as client:
+            key = Keys(prefix, "default").events("audit").changes
+            client.xadd(key, {"x": "y"})
+            client.xadd(key, {"number": "no number", "event": b"\xff{"})
+        events.add("changes", LINES[:1])
+        found = events.take("changes", "g", "w", count=10, left_ms=60_000)
+        assert [entry.line for entry in found.entries] == ["", "\ufffd{", LINES[0]]
+        assert found.lost == 0
+
+    def test_a_worker_that_leaves_is_forgotten_unless_it_has_taken_something(
+        self, stream: Open, engine: str, servers: dict[str, Server], prefix: str
+    ) -> None:
+        if engine == "memory":
+            return
+        events = stream()
+        events.begin("g")
+        events.add("changes", LINES[:2])
+        events.take("changes", "g", "busy", count=1, left_ms=60_000)
+        idle = events.take("changes", "g", "idle", count=1, left_ms=60_000)
+        events.done("g", idle.entries[0])
+        for worker in ("busy", "idle"):
+            events.leave("g", worker)
+        with servers[engine].client() as client:
+            key = Keys(prefix, "default").events("audit").changes
+            assert [one["name"] for one in client.xinfo_consumers(key, "g")] == [b"busy"]
+
+    def test_streams_of_two_names_or_prefixes_share_nothing(self, make: Make, prefix: str) -> None:
+        store = make().operations._store
+        store.event_stream("one").add("changes", LINES[:3])
+        assert store.event_stream("other").counts().changes == 0
+
+
+def test_the_rights_that_the_documents_give_are_those_that_are_needed(tmp_path: Path) -> None:
+    own = Server(binaries()["redis-server"], tmp_path, "--user", *EVENTS)
+    try:
+        with patient(logged_in(own.url), events="stream:audit") as authority:
+            authority.ping()
+            before = set(own.calls())
+            events = authority.operations._store.event_stream("audit")
+            events.begin("g")
+            events.add("changes", LINES[:2])
+            taken(events)
+            events.take("changes", "g", "other", count=1, left_ms=0)
+            events.leave("g", "w")
+            events.begin("new")
+            events.counts()
+            assert granted(EVENTS) - granted(ON_SERVER) <= set(own.calls()) - before
+    finally:
+        own.stop()
+
+
+# -- from an operation into the stream -----------------------------------------------------------------------
+
+
+def lines_of(authority: Authority, part: str = "changes") -> list[dict[str, Any]]:
+    """The events that are in the stream `audit` of an Authority."""
+    store = authority.operations._store.event_stream("audit")
+    store.begin("test")
+    found = store.take(part, "test", "w", count=1000, left_ms=60_000)  # type: ignore[arg-type]
+    return [json.loads(entry.line) for entry in found.entries]
+
+
+def test_a_change_and_a_refusal_go_each_to_its_stream(make: Make) -> None:
+    authority = make(events="log stream:audit")
+    issued = issue(authority)
+    authority.exchange(issued.pat.id, issued.secret)
+    for _ in range(3):
+        with pytest.raises(Exception):  # noqa: B017 - refused
+            authority.authenticate(basic("0" * 32, "pats_x"), address="203.0.113.9")
+    authority.delete(issued.pat.id)
+    authority.operations.events.close(10)
+    assert [one["type"] for one in lines_of(authority)] == ["pat.created", "token.issued", "pat.revoked"]
+    (refused,) = lines_of(authority, "refusals")
+    assert (refused["type"], refused["address"], refused["count"]) == (
+        "credentials.refused",
+        "203.0.113.9",
+        3,
+    )
+    assert set(authority.operations.events.dropped.values()) == {0}
+
+
+def test_a_request_that_is_accepted_costs_no_event_and_no_command(make_at: Make, server: Server) -> None:
+    authority = make_at(events="stream:audit")
+    issued = issue(authority)
+    authority.authenticate(basic_of(issued))
+    authority.operations.events.close(10)
+    before = server.calls()
+    for _ in range(20):
+        authority.authenticate(basic_of(issued))
+    authority.operations.events.close(10)
+    after = server.calls()
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    assert grown["evalsha"] == 20
+    assert grown.get("xadd", 0) == 0
+
+
+def test_while_the_store_is_down_events_wait_and_none_is_lost(tmp_path: Path) -> None:
+    own = Server(binaries()["valkey"], tmp_path)
+    try:
+        with patient(own.url, events="stream:audit") as authority:
+            authority.ping()
+            own.kill()
+            for number in range(500):
+                authority.operations.events.emit("pat.expiring", patId=f"{number}")
+            own.start()
+            until(lambda: authority.operations.event_counts() is not None)
+            authority.operations.events.close(30)
+            assert [one["patId"] for one in lines_of(authority)] == [f"{number}" for number in range(500)]
+            assert authority.operations.events.dropped == {"stream:audit": 0}
+    finally:
+        own.stop()
+
+
+def test_a_full_memory_is_waited_for_and_delays_no_call(tmp_path: Path) -> None:
+    """Removals work without memory, and what they tell waits until there is some."""
+    own = Server(binaries()["valkey"], tmp_path, "--maxmemory-policy", "noeviction")
+    try:
+        with patient(own.url, events="stream:audit") as authority, own.client() as client:
+            issued = issue(authority)
+            until(lambda: authority.operations.event_counts()[0] == 1)  # type: ignore[index]
+            client.config_set("maxmemory", "1")
+            authority.delete(issued.pat.id)
+            client.config_set("maxmemory", "0")
+            until(lambda: authority.operations.event_counts()[0] == 2)  # type: ignore[index]
+            assert [one["type"] for one in lines_of(authority)] == ["pat.created", "pat.revoked"]
+    finally:
+        own.stop()
+
+
+# -- from the stream to a webhook ----------------------------------------------------------------------------
+
+
+class Timer:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def worker(events: EventStream, receiver: Receiver, name: str = "w", **given: Any) -> tuple[Delivery, Timer]:
+    timer = Timer()
+    webhook = Webhook(receiver.url, [KEY], whole=1.0)
+    values = {"left_ms": 60_000, "timer": timer, "by": lambda: 1.0, **given}
+    return Delivery(events, webhook, group_of(receiver.url), name, **values), timer
+
+
+def deliver_all(delivery: Delivery, timer: Timer, steps: int = 10_000) -> None:
+    """Take steps until nothing waits; time passes as it must."""
+    for _ in range(steps):
+        pause = delivery.step()
+        if pause is None:
+            return
+        timer.now += pause
+    raise AssertionError("it did not come to an end")
+
+
+@pytest.fixture
+def audit(make_at: Make) -> EventStream:
+    """The stream on one real engine."""
+    return make_at().operations._store.event_stream("audit")
+
+
+def test_a_try_of_all_that_a_worker_takes_ends_before_another_takes_it() -> None:
+    assert AT_ONCE * WHOLE * 1000 < LEFT
+
+
+def test_all_events_of_both_streams_are_delivered_and_verified(audit: EventStream) -> None:
+    with receiving() as receiver:
+        delivery, timer = worker(audit, receiver)
+        audit.add("changes", LINES[:30])
+        audit.add("refusals", LINES[30:40])
+        deliver_all(delivery, timer)
+        assert [event["id"] for event in receiver.taken] == ids(LINES[:40])
+        assert (delivery.delivered, delivery.refused, delivery.lost) == (40, 0, 0)
+        assert sum(audit.counts().waiting.values()) == 0
+
+
+@each(
+    "trouble",
+    [
+        answers(500),
+        answers(302, ("Location", "http://127.0.0.1:1/")),
+        answers(429, ("Retry-After", "9999999")),
+        says(b"garbage\r\n\r\n"),
+        says(b""),
+        drips,
+    ],
+)
+def test_whatever_a_receiver_does_nothing_is_lost_once_it_is_back(make_at: Make, trouble: Any) -> None:
+    """Each event that it did not take waits in the group; the pauses grow to a minute."""
+    audit = make_at().operations._store.event_stream(f"s{id(trouble)}")
+    with receiving(in_turn(*[trouble] * 3, takes)) as receiver:
+        delivery, timer = worker(audit, receiver, left_ms=0)
+        audit.add("changes", LINES[:12])
+        deliver_all(delivery, timer)
+        assert receiver.ids == set(ids(LINES[:12]))
+        assert delivery.refused == 3
+        assert timer.now >= 0.5 + 1 + 2
+
+
+def test_a_receiver_that_is_down_gets_everything_when_it_is_back(audit: EventStream) -> None:
+    with receiving() as receiver:
+        url, port = receiver.url, int(receiver.url.split(":")[2].split("/")[0])
+    audit.begin(group_of(url))
+    audit.add("changes", LINES[:5])
+    delivery, timer = worker(audit, receiver, left_ms=0)
+    for _ in range(5):
+        timer.now += delivery.step() or 0
+    assert (delivery.delivered, delivery.failures) == (0, 5)
+    assert "cannot be reached" in str(delivery.problem)
+    with receiving(port=port) as back:
+        deliver_all(delivery, timer)
+        assert back.ids == set(ids(LINES[:5]))
+    assert delivery.failures == 0
+
+
+def test_one_event_that_is_never_taken_holds_up_no_other(audit: EventStream) -> None:
+    def behave(handler: Any) -> None:
+        (answers(400) if handler.headers["webhook-id"] == ids(LINES)[0] else takes)(handler)
+
+    with receiving(behave) as receiver:
+        delivery, timer = worker(audit, receiver, left_ms=50)
+        audit.add("changes", LINES[:25])
+        deliver_all(delivery, timer)
+        assert receiver.ids == set(ids(LINES[1:25]))
+
+
+def test_410_ends_the_deliveries_and_the_events_stay(audit: EventStream) -> None:
+    with receiving(answers(410)) as receiver:
+        delivery, _ = worker(audit, receiver)
+        audit.add("changes", LINES[:2])
+        delivery.step()
+        assert delivery.is_gone
+        assert audit.counts().changes == 2
+
+
+def test_several_workers_deliver_each_event_once(audit: EventStream) -> None:
+    audit.add("changes", LINES[:200])
+    with receiving() as receiver:
+        workers = [worker(audit, receiver, f"w{number}") for number in range(4)]
+        threads = [threading.Thread(target=deliver_all, args=pair) for pair in workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(receiver.tries) == sorted(ids(LINES[:200]))
+
+
+def test_one_that_is_answered_and_not_noted_comes_again_with_its_id(
+    audit: EventStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store fails between the receiver's answer and the note: at least once, not at most once."""
+
+    def fails(*_: Any) -> None:
+        monkeypatch.undo()
+        raise StoreUnavailable(detail="gone")
+
+    monkeypatch.setattr(audit, "done", fails)
+    audit.add("changes", LINES[:1])
+    with receiving() as receiver:
+        delivery, timer = worker(audit, receiver, left_ms=0)
+        deliver_all(delivery, timer)
+        assert receiver.tries == ids(LINES[:1]) * 2
+
+
+def test_what_is_no_event_is_skipped(audit: EventStream) -> None:
+    audit.add("changes", ["no event", LINES[0]])
+    with receiving() as receiver:
+        delivery, timer = worker(audit, receiver)
+        deliver_all(delivery, timer)
+        assert (delivery.skipped, receiver.ids) == (1, set(ids(LINES[:1])))
+
+
+def test_it_goes_on_when_somebody_has_removed_the_stream(
+    audit: EventStream, server: Server, prefix: str
+) -> None:
+    with receiving() as receiver:
+        delivery, timer = worker(audit, receiver)
+        audit.add("changes", LINES[:2])
+        deliver_all(delivery, timer)
+        with server.client() as client:
+            client.delete(*Keys(prefix, "default").events("audit"))
+        assert delivery.step() is not None
+        audit.add("changes", LINES[2:4])
+        deliver_all(delivery, timer)
+        assert receiver.ids == set(ids(LINES[:4]))
+
+
+# -- without a stream ----------------------------------------------------------------------------------------
+
+
+def test_a_webhook_alone_posts_what_happens(make_at: Make) -> None:
+    with receiving() as receiver:
+        authority = make_at(events=f"webhook:{receiver.url}", webhook_secret=[SECRET])
+        issued = issue(authority)
+        authority.delete(issued.pat.id)
+        authority.operations.events.close(30)
+        assert [event["type"] for event in receiver.taken] == ["pat.created", "pat.revoked"]
+
+
+def test_with_a_stream_only_the_workers_post(make_at: Make) -> None:
+    with receiving() as receiver:
+        authority = make_at(events=["stream:audit", f"webhook:{receiver.url}"], webhook_secret=SECRET)
+        issue(authority)
+        authority.operations.events.close(30)
+        assert receiver.tries == []
+        assert [one["type"] for one in lines_of(authority)] == ["pat.created"]
+
+
+@each("behaviour", [answers(500), drips, answers(302, ("Location", "http://127.0.0.1:1/"))])
+def test_no_request_waits_for_a_receiver(make_at: Make, behaviour: Any) -> None:
+    """The posts are done by the sink's own thread, and the calls return before it has delivered anything."""
+    with receiving(behaviour) as receiver:
+        authority = make_at(events=f"webhook:{receiver.url}", webhook_secret=SECRET)
+        mine = {thread.ident for thread in threading.enumerate()}
+        for number in range(5):
+            issue(authority, f"{id(behaviour)} {number}")
+        (own,) = [
+            thread
+            for thread in threading.enumerate()
+            if thread.ident not in mine and thread.name.startswith("patauth webhook:")
+        ]
+        assert own.daemon
+        assert receiver.taken == []
+        authority.revoke_owner("alice")
+        authority.operations.events.close(0.01)
