@@ -99,6 +99,6 @@ def program() -> None:
 
 
 for command in (
-    demo, serve, pat, owner, token, verify, notify, events, store, keys, config, doctor, completion,
+    demo, serve, pat, owner, token, verify, notify, store, events, keys, config, doctor, completion,
 ):  # fmt: skip
     program.add_command(command)

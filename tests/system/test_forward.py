@@ -93,6 +93,23 @@ def test_a_refusal_is_the_gates_with_its_challenges_in_one_field_and_its_body_in
         assert sorted(asked.headers) == sorted(refused.headers)
 
 
+def test_it_takes_a_pat_from_its_networks_alone(app: Standalone, authority: Authority) -> None:
+    """The front server is at 127.0.0.1, and says who its client is."""
+    issued = issue(authority, scope=["a"], networks=["198.51.100.0/24"])
+    for peer, passed_on, status in (
+        ("127.0.0.1", "198.51.100.7", 200),
+        ("127.0.0.1", "203.0.113.9", 401),
+        ("127.0.0.1", "198.51.100.7, 203.0.113.9", 401),
+        ("127.0.0.1", None, 401),
+        ("127.0.0.2", "198.51.100.7", 401),  # no front server of ours
+        ("198.51.100.7", None, 200),
+        ("198.51.100.7", "198.51.100.7", 401),
+    ):
+        given = {"REMOTE_ADDR": peer} | ({} if passed_on is None else {"HTTP_X_FORWARDED_FOR": passed_on})
+        answer = request(app, "/verify", authorization=basic_of(issued), environ=given)
+        assert answer.status_code == status, (peer, passed_on)
+
+
 @each("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_every_method_asks_the_same_and_head_gets_no_body(
     app: Standalone, issued: IssuedPat, method: str

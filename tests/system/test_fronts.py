@@ -235,22 +235,47 @@ def addresses(front: Served, authority: Authority) -> set[Address]:
     }
 
 
+def ask_from(source: str, front: Served, path: str, fields: dict[str, str]) -> int:
+    """The status of a GET by a client at an address of this machine."""
+    url = urlsplit(front.url)
+    assert url.hostname is not None
+    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=20, source_address=(source, 0))
+    with closing(connection):
+        connection.request("GET", path, headers=fields)
+        return connection.getresponse().status
+
+
+def test_a_pat_with_networks_is_taken_from_these_alone(front: Served, authority: Authority) -> None:
+    """Whatever a client elsewhere claims, and also if its front server is within them."""
+    given = {"scope": ["reports:read"], "networks": ["127.0.0.2", "127.0.0.4/31"]}
+    inside = issue(authority, "inside", **given)
+    of_front = issue(authority, "of the front", **{**given, "networks": ["127.0.0.1"]})
+    for issued, passing in ((inside, {"127.0.0.2", "127.0.0.5"}), (of_front, {"127.0.0.1"})):
+        for authorization in (basic_of(issued), f"Bearer {issued.token}"):
+            for source in ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.5"):
+                for claimed in ("", "127.0.0.2", "127.0.0.1", "127.0.0.1, 127.0.0.2"):
+                    fields = {"Authorization": authorization}
+                    if claimed:
+                        first = claimed.partition(",")[0]
+                        fields |= {
+                            "X-Forwarded-For": claimed,
+                            "Forwarded": f"for={first}",
+                            "X-Real-IP": first,
+                        }
+                    status = ask_from(source, front, "/reports/1", fields)
+                    assert status == (200 if source in passing else 401), (source, claimed)
+    assert {seen["REMOTE_ADDR"] for seen in front.asked} == {"127.0.0.1"}
+
+
 def test_patauth_knows_the_address_of_a_front_servers_client(
     front: Served, authority: Authority, issued: IssuedPat
 ) -> None:
     """The front server is at 127.0.0.1, and so are clients that claim to be at 127.0.0.2."""
-    url = urlsplit(front.url)
-    assert url.hostname is not None
     for source, claims in (("127.0.0.2", "127.0.0.1"), ("127.0.0.1", "127.0.0.2"), ("127.0.0.3", "")):
         front.asked.clear()
         fields = {"Authorization": basic_of(issued), "X-Forwarded-For": claims, "Forwarded": f"for={claims}"}
         for path in ("/reports/1", "/openapi.json"):
-            connection = http.client.HTTPConnection(
-                url.hostname, url.port, timeout=20, source_address=(source, 0)
-            )
-            with closing(connection):
-                connection.request("GET", path, headers=fields)
-                connection.getresponse().read()
+            ask_from(source, front, path, fields)
         assert [environ["PATH_INFO"] for environ in front.asked] == ["/verify", "/openapi.json"]
         assert {environ["REMOTE_ADDR"] for environ in front.asked} == {"127.0.0.1"}
         assert addresses(front, authority) == {Address(source, source)}

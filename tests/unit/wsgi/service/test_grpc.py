@@ -74,6 +74,32 @@ def test_the_address_is_the_peers_whatever_the_metadata_says(make_at: Make, even
             assert [event["address"] for event in events()] == ["127.0.0.1"]
 
 
+@each(
+    "settings, passes",
+    [
+        ({}, True),
+        ({"trusted_proxies": 1, "proxy_networks": "10.0.0.0/8"}, True),
+        ({"trusted_proxies": 1, "proxy_networks": "127.0.0.0/8"}, False),  # the peer is a proxy
+        ({"trusted_proxies": 1}, False),  # anybody could be
+    ],
+)
+def test_a_pat_with_networks_is_taken_from_a_peer_in_them(
+    make_at: Make, settings: dict[str, Any], passes: bool
+) -> None:
+    authority = make_at(**settings)
+    for pat in authority.list(owner_id="alice"):
+        authority.delete(pat.id)
+    given = {"scope": [MY], "never_expires": True}
+    here = issue(authority, "here", networks=["127.0.0.1"], **given)
+    there = issue(authority, "there", networks=["203.0.113.9"], **given)
+    forwarded = {"x_forwarded_for": "203.0.113.9", "forwarded": "for=203.0.113.9"}
+    with client_of(authority) as client:
+        found = [
+            client(LIST, {"userId": "alice"}, basic_of(one), **forwarded).code == 0 for one in (here, there)
+        ]
+    assert found == [passes, False]
+
+
 def test_credentials_come_as_in_http(make_at: Make) -> None:
     authority = make_at(token_headers="X-API-Key")
     issued = issue(authority, "maker", scope=[MY], never_expires=True)
