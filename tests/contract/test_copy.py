@@ -13,6 +13,7 @@ import pytest
 from patauth import Authority, Conflict, Forbidden, InvalidCredentials, IssuedPat, Owner, StoreUnavailable
 from patauth.crypto.keyring import Keyring
 from patauth.model.filters import NEVER
+from patauth.operations.notify import notify
 from patauth.store import copy
 from patauth.store.keys import Keys
 from patauth.store.store_key import CLOSED, OUTSIDE, SEALED
@@ -128,6 +129,19 @@ def test_all_is_carried_and_works_there(both: Sides, make: Make, there: Make, ho
         issue(moved, "alice 0", owner=ALICE)
     assert {pat.id for pat in moved.list()} == {issued.pat.id for issued in made}
     assert there(tenant="other").verify_bearer(other.token).pat_id == other.pat.id
+
+
+def test_what_was_announced_is_not_announced_again_by_the_copy(
+    both: Sides, make: Make, there: Make, holds: Any
+) -> None:
+    here, week = make(), [7 * 86_400]
+    issue(here, expires_in=timedelta(days=1))
+    (ids,) = notify(here.operations.actor(None), week)
+    assert len(ids) == 1
+    both.run()
+    before, after = holds()
+    assert before == after
+    assert list(notify(there().operations.actor(None), week)) == [[]]
 
 
 @each("carried", [True, False])
