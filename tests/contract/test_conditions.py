@@ -180,6 +180,26 @@ def test_a_use_outside_is_charged_to_the_address_and_not_to_the_pat(make_at: Mak
     assert limited.value.quota == "exchanges"
 
 
+def test_a_use_before_its_time_is_charged_to_the_address_and_not_to_the_pat(
+    make_at: Make, clock: Clock
+) -> None:
+    authority = make_at(clock=clock, request_quota="2/3600", failure_quota="3/3600")
+    issued = issue(authority, not_before=dates.to_datetime(NOW + HOUR))
+    for ms in (0, 1, HOUR - 2):
+        clock.advance(ms)
+        with pytest.raises(InvalidCredentials, match="may not be used yet"):
+            authority.authenticate(basic_of(issued), address=OUTSIDE)
+    with pytest.raises(RateLimited) as limited:
+        authority.exchange(issued.pat.id, issued.secret, address=OUTSIDE)
+    assert limited.value.quota == "failures"
+    clock.advance(1)
+    for _ in range(2):
+        assert authority.authenticate(basic_of(issued), address=OUTSIDE)
+    with pytest.raises(RateLimited) as limited:
+        authority.authenticate(basic_of(issued), address=OUTSIDE)
+    assert limited.value.quota == "requests"
+
+
 def test_a_wrong_secret_outside_is_refused_as_that_of_an_unknown_pat(make_at: Make, clock: Clock) -> None:
     authority = make_at(clock=clock)
     issued, other = issue(authority, networks=NETWORKS), issue(authority, "other")
