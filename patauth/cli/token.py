@@ -12,6 +12,12 @@ from .context import open_authority
 from .options import Command, Group, read_secret_line
 from .output import format_date, json_date, print_changed, print_facts
 
+_client_address = click.option(
+    "--client-address",
+    metavar="ADDRESS",
+    help="Where it is used: a PAT with networks is refused elsewhere.  [default: not known]",
+)
+
 
 @click.group(cls=Group)
 def token() -> None:
@@ -27,7 +33,8 @@ def token() -> None:
 @click.option(
     "--scope", "scopes", multiple=True, help="What the token may do; repeat.  [default: all that the PAT may]"
 )
-def exchange(scopes: tuple[str, ...]) -> None:
+@_client_address
+def exchange(scopes: tuple[str, ...], client_address: str | None) -> None:
     """Exchange a PAT's id and secret for an access token.
 
     Write one line, `ID:SECRET`, to standard input. On a terminal you are asked for it, and what you type is
@@ -41,7 +48,7 @@ def exchange(scopes: tuple[str, ...]) -> None:
     """
     with open_authority() as authority:
         pat_id, _, secret = read_secret_line("ID:SECRET").partition(":")
-        access = authority.exchange(pat_id, secret, scope=scopes)
+        access = authority.exchange(pat_id, secret, scope=scopes, address=client_address)
     answer = {
         "access_token": access.value,
         "token_type": access.token_type,
@@ -52,7 +59,8 @@ def exchange(scopes: tuple[str, ...]) -> None:
 
 
 @token.command()
-def introspect() -> None:
+@_client_address
+def introspect(client_address: str | None) -> None:
     """Say whether a token is valid now, and what it may do.
 
     Write an access token or a PAT token to standard input, in one line. On a terminal you are asked for it,
@@ -64,7 +72,8 @@ def introspect() -> None:
       patauth token introspect --output json < token | jq .active
     """
     with open_authority() as authority:
-        found = authority.introspect(_readable(authority, read_secret_line("token")))
+        given = _readable(authority, read_secret_line("token"))
+        found = authority.introspect(given, client_address=client_address)
         members = found.members(authority.settings.issuer)
     print_facts(members, {**members, "active": str(members["active"]).lower()}.items())
 
@@ -96,7 +105,8 @@ def _readable(authority: Authority, token: str) -> str:
 
 
 @click.command(cls=Command, short_help="Say who an Authorization value belongs to.")
-def verify() -> None:
+@_client_address
+def verify(client_address: str | None) -> None:
     """Verify an Authorization value, and say who it belongs to and what it may do.
 
     Write the value, `Basic …` or `Bearer …`, to standard input, in one line. On a terminal you are asked for
@@ -108,7 +118,8 @@ def verify() -> None:
       patauth verify --store local:./patauth-data < authorization
     """
     with open_authority() as authority:
-        principal = authority.authenticate(read_secret_line("Basic … or Bearer …"))
+        given = read_secret_line("Basic … or Bearer …")
+        principal = authority.authenticate(given, address=client_address)
     subject = principal.subject
     print_facts(
         {"principal": _principal_object(principal)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
+from typing import TypeVar
 
 from ..errors import InvalidRequest, NotFound
 from ..events import Facts
@@ -19,6 +20,8 @@ from .permissions import Actor
 from .writes import Decide, compare_and_set, ending, recorded
 
 MAX_BULK = 25
+
+T = TypeVar("T")
 
 Read = Callable[[PersonalAccessToken], PatChange]  # from a PAT as it is now to the change of it
 
@@ -104,10 +107,20 @@ def _facts(actor: Actor, change: Change) -> Facts:
         "name": after.name if after.name != before.name else None,
         "scope": list(after.scope) if after.scope != before.scope else None,
         "expires": None if after.expires_ms == before.expires_ms else expires,
+        "networks": list(after.networks) if after.networks != before.networks else None,
+        "notBefore": _told(before.not_before_ms, after.not_before_ms, dates.format_ms),
+        "requestQuota": _told(before.request_quota, after.request_quota, str),
         "patId": after.id,
         "ownerId": after.owner.id,
         **actor.facts,
     }
+
+
+def _told(before: T | None, after: T | None, text: Callable[[T], str]) -> str | None:
+    """Return what a value has become, or None if it is as it was."""
+    if after == before:
+        return None
+    return "none" if after is None else text(after)
 
 
 def _slot_and_owner(record: PatRecord) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -178,6 +179,26 @@ def test_a_use_outside_is_charged_to_the_address_and_not_to_the_pat(make_at: Mak
     with pytest.raises(RateLimited) as limited:
         authority.exchange(issued.pat.id, issued.secret, address=INSIDE)
     assert limited.value.quota == "exchanges"
+
+
+def test_a_use_before_its_time_is_charged_to_the_address_and_not_to_the_pat(
+    make_at: Make, clock: Clock
+) -> None:
+    authority = make_at(clock=clock, request_quota="2/3600", failure_quota="3/3600")
+    issued = issue(authority, not_before=dates.to_datetime(NOW + HOUR))
+    for ms in (0, 1, HOUR - 2):
+        clock.advance(ms)
+        with pytest.raises(InvalidCredentials, match="may not be used yet"):
+            authority.authenticate(basic_of(issued), address=OUTSIDE)
+    with pytest.raises(RateLimited) as limited:
+        authority.exchange(issued.pat.id, issued.secret, address=OUTSIDE)
+    assert limited.value.quota == "failures"
+    clock.advance(1)
+    for _ in range(2):
+        assert authority.authenticate(basic_of(issued), address=OUTSIDE)
+    with pytest.raises(RateLimited) as limited:
+        authority.authenticate(basic_of(issued), address=OUTSIDE)
+    assert limited.value.quota == "requests"
 
 
 def test_a_wrong_secret_outside_is_refused_as_that_of_an_unknown_pat(make_at: Make, clock: Clock) -> None:
@@ -464,6 +485,34 @@ def test_a_setting_says_how_much_of_an_address_is_kept(fresh: Make, detail: str,
         issued = issue(authority, f"{number}")
         authority.exchange(issued.pat.id, issued.secret, address=address)
         assert authority.get(issued.pat.id).last_used_from == kept[number]
+
+
+def test_a_use_takes_back_no_change_that_came_between(authority: Authority, clock: Clock) -> None:
+    """It writes the whole record, so only over the one that was read."""
+    changes: list[Callable[[str], object]] = [
+        lambda pat_id: authority.update(pat_id, scope=["a"], networks=[INSIDE]),
+        lambda pat_id: authority.rotate(pat_id, overlap=timedelta(hours=1)),
+        lambda pat_id: authority.disable(pat_id),
+        lambda _: authority.disable_owner("alice"),
+        lambda pat_id: authority.delete(pat_id),
+    ]
+    for number, change in enumerate(changes):
+        issued = issue(authority, f"{number}")
+        expected: list[Any] = []
+
+        def meanwhile(
+            issued: IssuedPat = issued, change: Any = change, expected: list[Any] = expected
+        ) -> None:
+            change(issued.pat.id)
+            expected.extend(pat for pat in authority.list() if pat.id == issued.pat.id)
+
+        between = Before(Pats, "touch", meanwhile)
+        with between:
+            authority.authenticate(basic_of(issued), address=INSIDE)
+        found = [pat for pat in authority.list() if pat.id == issued.pat.id]
+        assert found == [replace(pat, last_used_ms=clock.now, last_used_from=INSIDE) for pat in expected]
+        assert between.count == (2 if expected else 1)
+        authority.enable_owner("alice")
 
 
 def test_many_first_uses_at_once_are_one_write_and_all_succeed(make_at: Make, server: Server) -> None:

@@ -12,6 +12,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from patauth import Authority, Forbidden, IssuedPat, Owner, RateLimited, StoreUnavailable
+from patauth.model import dates
 from patauth.operations.introspect import INACTIVE
 from patauth.store.tokens import Tokens
 from patauth.wsgi.service.app import Standalone
@@ -400,3 +401,35 @@ class TestRevokeWhileDisabled:
         assert authority.revoke(token)
         authority.enable_owner("alice")
         assert authority.introspect(token) == INACTIVE
+
+
+def test_a_pat_with_networks_is_active_only_where_the_caller_says_that_it_is(
+    authority: Authority, clock: Clock
+) -> None:
+    """Over HTTP it is the form's parameter `client_address`, never the address of who asks."""
+    begin = clock.now + 1500
+    issued = issue(authority, networks=["203.0.113.0/24"], not_before=dates.to_datetime(begin))
+    resource_server = issue(authority, "rs", scope=["oauth:introspect"])
+    app = Standalone(authority)
+
+    def told(token: str, **more: str) -> dict[str, Any]:
+        value = basic_of(resource_server)
+        answer = request(
+            app, "/oauth/introspect", method="POST", authorization=value, data={"token": token, **more}
+        )
+        assert answer.status_code == 200
+        return dict(answer.json or {})
+
+    inside = {"client_address": "203.0.113.77"}
+    assert told(issued.token, **inside) == {"active": False}, "not yet"
+    clock.advance(1500)
+    access = authority.exchange(issued.pat.id, issued.secret, address="203.0.113.1").value
+    for token in (issued.token, access):
+        found = told(token, **inside)
+        assert (found["active"], found["nbf"]) == (True, begin // 1000)
+        for more in ({}, {"client_address": ""}, {"client_address": "198.51.100.1"}, {"client_address": "x"}):
+            assert told(token, **more) == {"active": False}, more
+    own = request(
+        app, "/oauth/introspect", method="POST", authorization=basic_of(issued), data={"token": access}
+    )
+    assert (own.status_code, own.json) == (200, {"active": False}), "who asks may be elsewhere"

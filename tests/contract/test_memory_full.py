@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,24 @@ def test_a_pat_ends_itself_over_http(authority: Authority, server: Server, way: 
     assert not answers(authority, basic_of(issued))
     assert not answers(authority, bearer(access))
     assert authority.list() == []
+
+
+def test_a_pat_with_networks_ends_or_pauses_itself_over_http_from_inside_alone(
+    authority: Authority, server: Server
+) -> None:
+    here, elsewhere = ["203.0.113.9"], ["198.51.100.1"]
+    ending, away = (
+        issue(authority, name, scope=[MANAGE], networks=here, not_before=datetime.now(UTC))
+        for name in ("ending", "away")
+    )
+    paused = issue(authority, "paused", scope=[MANAGE], networks=here)
+    authority.update(away.pat.id, networks=elsewhere)
+    fill(server)
+    assert sent(authority, "DELETE", SELF, basic_of(away)) == 401
+    assert sent(authority, "DELETE", SELF, basic_of(ending)) == 204
+    assert sent(authority, "POST", f"{PATHS}{paused.pat.id}/disable", bearer(paused.token)) == 200
+    fill(server, 0)
+    assert {pat.name: pat.state for pat in authority.list()} == {"away": "active", "paused": "disabled"}
 
 
 def test_an_access_token_ends_itself_over_http_and_its_pat_lives(

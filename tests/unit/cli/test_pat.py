@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -235,6 +236,60 @@ def test_a_pat_can_be_made_to_last_forever_and_to_end_after_all(run: Run, owner:
         assert authority.get(pat_id).never_acknowledged
     ends = instant(update(run, pat_id, "--expires-in", "30d")["expirationDate"])
     assert timedelta(0) <= datetime.now(UTC) + 30 * DAY - ends < timedelta(minutes=1)
+
+
+def test_what_only_patauth_has_is_given_changed_and_taken_away(run: Run, owner: str) -> None:
+    words = ("--description", "for CI", "--network", "2001:db8::/32", "--network", "203.0.113.9")
+    made = create(run, owner, *words, "--not-before", "2099-01-01T00:00:00Z", "--never-expires")["pat"]
+    assert (made["description"], made["state"]) == ("for CI", "not_yet")
+    assert made["networks"] == ["203.0.113.9/32", "2001:db8::/32"]
+    assert (made["notBefore"], made["madeBy"]) == ("2099-01-01T00:00:00.000Z", None)
+    shown = run("pat", "show", made["id"]).stdout
+    assert all(text in shown for text in ("for CI", "203.0.113.9/32 2001:db8::/32", "2099-01-01"))
+    changed = update(run, made["id"], "--network", "10.0.0.0/8", "--request-quota", "7/3")
+    assert (changed["networks"], changed["requestQuota"]) == (["10.0.0.0/8"], "7/3")
+    assert changed["description"] == "for CI"
+    empty = (
+        "--description",
+        "",
+        "--network",
+        "",
+        "--request-quota",
+        "",
+        "--not-before",
+        "2020-01-01T00:00:00Z",
+    )
+    bare = update(run, made["id"], *empty)
+    assert (bare["description"], bare["networks"], bare["requestQuota"]) == (None, [], None)
+    assert (bare["notBefore"], bare["state"]) == (None, "active")
+    assert "networks" not in run("pat", "show", made["id"]).stdout
+    for given, said in (
+        (("--network", "10.0.0.1/8"), "it has bits behind its prefix"),
+        (("--description", "\n"), "--description: control characters"),
+        (("--request-quota", "100"), "--request-quota: a quota is written"),
+        (("--not-before", "soon"), "--not-before"),
+    ):
+        refused = run("pat", "update", made["id"], *given)
+        assert (refused.exit_code, refused.stdout) == (2, ""), given
+        assert said in refused.stderr, given
+
+
+@pytest.mark.parametrize("field", ["id", "secret", "token"])
+def test_one_field_of_a_new_pat_is_printed_alone(run: Run, owner: str, url: str, field: str) -> None:
+    words = ("--owner-id", owner, "--name", "x", "--scope", "a", "--never-expires", "--field", field)
+    result = run("pat", "create", *words)
+    assert result.exit_code == 0
+    (line,) = result.stdout.splitlines()
+    with patient(url) as authority:
+        (pat,) = authority.list(owner_id=owner)
+        if field == "id":
+            assert line == pat.id
+            return
+        verify = authority.verify_bearer if field == "token" else partial(authority.verify_basic, pat.id)
+        assert verify(line).pat_id == pat.id
+        again = run("pat", "rotate", pat.id, "--field", field).stdout.strip()
+        assert verify(again).pat_id == pat.id
+        assert again != line
 
 
 def test_the_secret_stays_through_an_update_and_new_scopes_hold_at_once(

@@ -116,3 +116,21 @@ def test_a_signed_token_is_not_called_unknown_by_settings_that_cannot_read_it(ru
         assert (refused.exit_code, refused.stdout) == (2, "")
         assert "PATAUTH_ISSUER" in refused.stderr
         assert token not in refused.stderr
+
+
+def test_where_it_is_used_decides_over_a_pat_with_networks(run: Run, owner: str) -> None:
+    made = create(run, owner, "--never-expires", "--network", "203.0.113.0/24")
+    there, elsewhere = ("--client-address", "203.0.113.9"), ("--client-address", "198.51.100.9")
+    line = f"{made['pat']['id']}:{made['secret']}"
+    access = json.loads(run("token", "exchange", "--output", "json", *there, input=line).stdout)[
+        "access_token"
+    ]
+    for words in (elsewhere, ()):
+        refused = run("token", "exchange", *words, input=line)
+        assert (refused.exit_code, "may not be used from this address" in refused.stderr) == (4, True)
+        assert run("verify", *words, input=basic(made)).exit_code == 4
+    assert run("verify", *there, input=basic(made)).exit_code == 0
+    for token in (access, made["token"]):
+        for words, active in ((there, True), (elsewhere, False), ((), False)):
+            found = run("token", "introspect", "--output", "json", *words, input=token).stdout
+            assert json.loads(found)["active"] == active
