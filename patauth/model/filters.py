@@ -115,7 +115,7 @@ class Filter(ABC):
             return False
         bounds = self.bounds("revokedAt")
         if bounds is None or bounds.high == NEVER:
-            raise _wrong('removed PATs are listed alone; join the rest to state eq "revoked" by and')
+            raise _wrong("removed PATs are listed alone; join all else by 'and' to what asks for them")
         return True
 
     def _names_removed(self) -> bool:
@@ -384,7 +384,7 @@ class _Parser:
     def _state(self, where: str) -> str:
         token = self._take("text", *_STATES)
         if token is None:
-            raise self._misplaced(where, _either(f'"{state}"' for state in get_args(State)))
+            raise self._misplaced(where, f"{_either(get_args(State))}, in double quotes")
         return token.text
 
     def _list(self, field: str, where: str, read: Callable[[str], str]) -> list[str]:
