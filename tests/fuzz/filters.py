@@ -20,13 +20,10 @@ from patauth.model.dates import LATEST, format_ms
 from patauth.model.filters import (
     MAX_BYTES,
     MAX_DEPTH,
-    MAX_SORTERS,
-    SORTABLE,
     index_value,
     parse,
-    parse_sorters,
-    sort_pats,
 )
+from patauth.model.sorters import MAX_SORTERS, SORTABLE, parse_sorters, sort_pats
 from tests.fuzz.search import Target
 from tests.fuzz.spoil import ODD_TEXTS, spoiled
 from tests.support.filters import INSTANTS, STATES, quoted, words

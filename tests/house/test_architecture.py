@@ -28,7 +28,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "store": (
         *("url", "deadline", "keys", "record", "transport", "scripts", "store_key", "tenant_index"),
-        *("asking", "tokens", "pats", "owners", "owner_changes", "copy"),
+        *("removed", "asking", "tokens", "pats", "owners", "owner_changes", "copy"),
         *("verdicts", "local", "store", "factory", "server_facts", "__init__"),
     ),
     "wsgi": (

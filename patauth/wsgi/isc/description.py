@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from ...authority import Authority
-from ...model.filters import MAX_BYTES, MAX_SORTERS, SORTABLE
+from ...model.filters import MAX_BYTES
 from ...model.owner_types import DEFAULT_OWNER_TYPE
 from ...model.pat import MAX_DESCRIPTION
+from ...model.sorters import MAX_SORTERS, SORTABLE
 from ...operations.json_patch import MAX_OPERATIONS, MAX_POINTER, MAX_TOKENS, NEEDS
 from ...operations.listing import MOST
 from ...operations.pat_patch import IN_BULK

@@ -20,13 +20,11 @@ from patauth.model.filters import (
     MAX_DEPTH,
     NEVER,
     Bounds,
-    Sorter,
     index_value,
     parse,
-    parse_sorters,
-    sort_pats,
 )
 from patauth.model.pat import Disabled, Owner, PersonalAccessToken
+from patauth.model.sorters import Sorter, parse_sorters, sort_pats
 from tests.support.filters import INSTANTS, trees, words
 from tests.support.searches import examples
 from tests.support.tables import each
