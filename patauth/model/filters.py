@@ -1,4 +1,4 @@
-"""The filter and the sorters of a list of PATs, in the language of the management API.
+"""The filter of a list of PATs, in the language of the management API.
 
     filters    = all *( "or" all )                         at most 256 bytes of UTF-8
     all        = one *( "and" one )
@@ -12,11 +12,8 @@
     date       = an RFC 3339 §5.6 date-time
     text       = DQUOTE *( <any but DQUOTE and "\\"> / "\\" DQUOTE / "\\\\" ) DQUOTE
 
-    sorters    = sorter *3( "," sorter )
-    sorter     = [ "-" ] ( "name" / "created" / "lastUsed" / "expirationDate" / "revokedAt" )
-
 The case of words counts. Any number of blanks (U+0020) separates words; next to a parenthesis or a comma,
-blanks are optional. Sorters contain no blanks. What is not in the grammar is refused, never ignored.
+blanks are optional. What is not in the grammar is refused, never ignored.
 
 Logic has two values: a comparison with what a PAT does not have is false, so `not lastUsed le X`
 is true of a PAT that was never used. Texts are compared in Unicode's form NFC; their case counts. A state is
@@ -33,7 +30,6 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from operator import contains, eq
 from typing import NamedTuple, get_args
 
@@ -45,7 +41,6 @@ NEVER = 2**48 - 1  # the index value of an expirationDate of None; that of a las
 
 MAX_BYTES = 256  # of a filter
 MAX_DEPTH = 16
-MAX_SORTERS = 4
 
 # The index values that a field can have, and the one that stands for None (NEVER is past the year 9999).
 _PRESENT = {
@@ -69,14 +64,14 @@ _OPERATORS = {
     "lastUsed": (*_ORDER, "isnull"),
     "expirationDate": (*_ORDER, "isnull"),
 }
-SORTABLE = ("name", *_PRESENT)
+INDEXED = tuple(_PRESENT)  # the fields that are instants
 
 # Every character but an unpaired quote begins one of these. `_tokens` checks the blanks between them.
 _TOKEN = re.compile(
     r"(?P<blank>\x20+)|(?P<mark>[(),])|\"(?P<text>(?:[^\"\\]|\\[\"\\])*)\"|(?P<word>[^\x20(),\"]+)"
 )
 _ESCAPE = re.compile(r"\\(.)")
-_QUOTABLE = re.compile(r"[!#-&(-\[\]-~]{1,40}")  # words that an error may repeat between quotes
+QUOTABLE = re.compile(r"[!#-&(-\[\]-~]{1,40}")  # words that an error may repeat between quotes
 
 
 class Bounds(NamedTuple):
@@ -117,7 +112,7 @@ class Filter(ABC):
             return False
         bounds = self.bounds("revokedAt")
         if bounds is None or bounds.high == NEVER:
-            raise _wrong('removed PATs are listed alone; join the rest to state eq "revoked" by and')
+            raise _wrong("removed PATs are listed alone; join all else by 'and' to what asks for them")
         return True
 
     def _names_removed(self) -> bool:
@@ -274,7 +269,7 @@ class _Token(NamedTuple):
     def __str__(self) -> str:
         if self.kind == "end":
             return "the end"
-        if self.kind == "mark" or (self.kind == "word" and _QUOTABLE.fullmatch(self.text)):
+        if self.kind == "mark" or (self.kind == "word" and QUOTABLE.fullmatch(self.text)):
             return f"'{self.text}'"
         return f"the text at character {self.place}"
 
@@ -354,11 +349,11 @@ class _Parser:
     def _comparison(self, negated: bool) -> Filter:
         token = self._take("word", *_OPERATORS)
         if token is None:
-            raise self._misplaced("a field belongs", f"{_either(_OPERATORS)}, or before it 'not' or '('")
+            raise self._misplaced("a field belongs", f"{either(_OPERATORS)}, or before it 'not' or '('")
         field = token.text
         token = self._take("word", *_OPERATORS[field])
         if token is None:
-            raise self._misplaced(f"an operator of {field} belongs", _either(_OPERATORS[field]))
+            raise self._misplaced(f"an operator of {field} belongs", either(_OPERATORS[field]))
         operator = token.text
         where = f"a value of '{field} {operator}' belongs"
         if operator == "isnull":
@@ -397,7 +392,7 @@ class _Parser:
     def _state(self, where: str) -> str:
         token = self._take("text", *_STATES)
         if token is None:
-            raise self._misplaced(where, _either(f'"{state}"' for state in get_args(State)))
+            raise self._misplaced(where, f"{either(get_args(State))}, in double quotes")
         return token.text
 
     def _list(self, field: str, where: str, read: Callable[[str], str]) -> list[str]:
@@ -411,7 +406,8 @@ class _Parser:
         return values
 
 
-def _either(words: Iterable[str]) -> str:
+def either(words: Iterable[str]) -> str:
+    """Return words as a choice: "a, b or c"."""
     *most, last = words
     return f"{', '.join(most)} or {last}"
 
@@ -435,34 +431,6 @@ def every(parts: Sequence[Filter]) -> Filter | None:
     return _Join(True, tuple(parts)) if len(parts) > 1 else next(iter(parts), None)
 
 
-class Sorter(NamedTuple):
-    """A field to sort by: one of `SORTABLE`, or from Python `id` or `owner`."""
-
-    field: str
-    descending: bool
-
-
-def parse_sorters(text: str) -> tuple[Sorter, ...]:
-    """Read 1 to 4 sorters, the most important one first: `name,-created`. Raise `InvalidRequest`."""
-    words = text.split(",", MAX_SORTERS)  # at most one too many, however long the text is
-    if len(words) > MAX_SORTERS:
-        raise InvalidRequest(f"more than {MAX_SORTERS} sorters", field="sorters")
-    found: dict[str, Sorter] = {}
-    for place, word in enumerate(words, 1):
-        field = word.removeprefix("-")
-        shown = f"'{word}'" if _QUOTABLE.fullmatch(word) else f"sorter {place}"
-        if field not in SORTABLE:
-            raise InvalidRequest(
-                f"{shown} is not a field to sort by; give {_either(SORTABLE)}, with '-' before it to descend,"
-                " and commas without blanks between them",
-                field="sorters",
-            )
-        if field in found:
-            raise InvalidRequest(f"{field} is there twice; give each field once", field="sorters")
-        found[field] = Sorter(field, word != field)
-    return tuple(found.values())
-
-
 def index_value(pat: PersonalAccessToken, field: str) -> int:
     """Return the value of `created`, `lastUsed`, `expirationDate` or `revokedAt` that an index stores.
 
@@ -478,21 +446,3 @@ def index_value(pat: PersonalAccessToken, field: str) -> int:
     if field == "revokedAt":
         return NEVER if pat.revoked_ms is None else pat.revoked_ms
     raise ValueError(f"{field} is not an indexed instant")
-
-
-def sort_pats(pats: list[PersonalAccessToken], sorters: Sequence[Sorter]) -> None:
-    """Sort PATs in place; the first sorter is the most important one. Names are compared by code point.
-
-    A PAT that was never used sorts as the earliest use, and one that never expires as the latest expiry. One
-    that was not removed sorts as the latest removal. PATs
-    that are equal by all sorters are sorted by id, ascending even where a sorter descends.
-    """
-    pats.sort(key=lambda pat: pat.id)
-    # The least important sorter comes first: each pass keeps the order of equal PATs, `reverse` or not.
-    for field, descending in reversed(sorters):
-        pats.sort(key=partial(_sort_value, field=field), reverse=descending)
-
-
-def _sort_value(pat: PersonalAccessToken, field: str) -> tuple[int, str]:
-    texts = {"name": pat.name, "id": pat.id, "owner": pat.owner.id}
-    return (0, texts[field]) if field in texts else (index_value(pat, field), "")

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..errors import InvalidRequest, StoreUnavailable
-from ..model.filters import NEVER, Bounds, Filter, Sorter, index_value, parse, parse_sorters, sort_pats
+from ..model.filters import NEVER, Bounds, Filter, index_value, parse
 from ..model.pat import PersonalAccessToken, check_id
 from ..model.pat_id import PatId
+from ..model.sorters import Sorter, parse_sorters, sort_pats
 from ..settings import Settings
 from ..store.record import PatRecord
 from ..store.store import Store

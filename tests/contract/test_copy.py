@@ -144,6 +144,24 @@ def test_what_was_announced_is_not_announced_again_by_the_copy(
     assert list(notify(there().operations.actor(None), week)) == [[]]
 
 
+def test_what_is_kept_of_removed_pats_is_carried(both: Sides, make: Make, there: Make, holds: Any) -> None:
+    here = make()
+    made = populate(here)
+    here.delete(made[0].pat.id, "moved")
+    here.revoke_owner("bob", "left us")
+    run = both.run()
+    assert (run.counts["pats"], run.counts["removedPats"]) == (3, 3)
+    before, after = holds()
+    assert before == after
+    asks = 'state eq "revoked"'
+    for given in ({}, {"owner_id": "bob"}):
+        found = there().list(filters=asks, sort="revokedAt,name", **given)
+        assert found == here.list(filters=asks, sort="revokedAt,name", **given)
+        assert len(found) == (2 if given else 3)
+    with pytest.raises(InvalidCredentials):
+        there().verify_bearer(made[0].token)
+
+
 @each("carried", [True, False])
 def test_access_tokens_are_carried_on_demand(
     source: Any, target: Any, holds: Any, prefix: str, make: Make, carried: bool

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from patauth import Authority, InvalidCredentials, IssuedPat, PatAuthMiddleware, StoreUnavailable
+from patauth.operations.sweep import sweep
 from tests.support.authorities import Make, basic_of, bearer, issue
 from tests.support.servers import Server, binaries
 from tests.support.tables import each
@@ -138,6 +139,24 @@ def test_without_memory_the_wrong_secret_ends_nothing_and_what_is_no_end_is_503(
     assert sent(authority, "GET", "/", basic_of(issued)) == 503
     fill(server, 0)
     assert answers(authority, basic_of(issued))
+
+
+def test_what_is_removed_without_memory_is_kept_and_a_sweep_lists_it(
+    authority: Authority, server: Server
+) -> None:
+    """A script that has deleted first may write on every engine; the tenant's index is in another slot."""
+    asks = 'state eq "revoked"'
+    made = [issue(authority, f"n{number}") for number in range(3)]
+    fill(server)
+    authority.delete(made[0].pat.id, "no room")
+    assert authority.revoke_owner("alice", "no room") == 2
+    fill(server, 0)
+    assert not any(answers(authority, basic_of(one)) for one in made)
+    kept = authority.list(owner_id="alice", filters=asks)
+    assert {(pat.name, pat.revoked_reason) for pat in kept} == {(f"n{n}", "no room") for n in range(3)}
+    for part in sweep(authority.operations.actor(None)):
+        assert sum(part) == 0
+    assert {pat.id for pat in authority.list(filters=asks)} == {pat.id for pat in kept}
 
 
 def test_an_operator_takes_away_what_they_want(authority: Authority, server: Server) -> None:

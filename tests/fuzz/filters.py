@@ -20,16 +20,13 @@ from patauth.model.dates import LATEST, format_ms
 from patauth.model.filters import (
     MAX_BYTES,
     MAX_DEPTH,
-    MAX_SORTERS,
-    SORTABLE,
     index_value,
     parse,
-    parse_sorters,
-    sort_pats,
 )
+from patauth.model.sorters import MAX_SORTERS, SORTABLE, parse_sorters, sort_pats
 from tests.fuzz.search import Target
 from tests.fuzz.spoil import ODD_TEXTS, spoiled
-from tests.support.filters import INSTANTS, quoted, words
+from tests.support.filters import INSTANTS, STATES, quoted, words
 
 OWNER = Owner("alice")
 POOL = [
@@ -42,6 +39,7 @@ POOL = [
         [(1, None, None), (3, 1, 0), (5, 3, 3), (3, 5, LATEST), (1, LATEST, None)],
     )
 ]
+POOL += [replace(pat, revoked_ms=ms) for pat, ms in zip(POOL[::4], [1, 3, 5, LATEST] * 2, strict=True)]
 ONE_BY_ONE = [replace(pat, id=f"{number:02}") for number, pat in enumerate(POOL)]  # a list has no id twice
 TEXTS = ["", "a", "b", "\u00e9", "e\u0301", '"', "\\", "x", "and", ") or ("]
 ORDERS: dict[str, Callable[[int, int], bool]] = {
@@ -107,6 +105,10 @@ class Filters(Target):
         assert naive is not None, "a wrong filter is read"
         matching = [pat for pat in POOL if found.matches(pat)]
         assert matching == [pat for pat in POOL if naive(pat)], "it matches other PATs"
+        try:
+            assert not found.is_of_removed or all(pat.state == "revoked" for pat in matching)
+        except InvalidRequest:
+            assert "revoked" in text
         ids = found.ids()
         assert ids is None or all(pat.id in ids for pat in matching)
         for field in INSTANTS:
@@ -133,9 +135,12 @@ class Filters(Target):
 
 def tree(chance: Random, depth: int) -> Any:
     """Return a filter as a tree, as tests/support/filters.py has it."""
-    match chance.randrange(9 if depth else 5):
+    match chance.randrange(10 if depth else 5):
+        case 9:
+            states = chance.choices(STATES, k=chance.randint(1, 3))
+            return chance.choice([("state", "eq", states[0]), ("state", "in", states)])
         case 0:
-            return chance.choice(INSTANTS[1:]), "isnull", None
+            return chance.choice(("lastUsed", "expirationDate")), "isnull", None
         case 1:
             return "name", chance.choice(("eq", "sw", "co")), chance.choice(TEXTS)
         case 2:
@@ -155,6 +160,7 @@ def tree(chance: Random, depth: int) -> Any:
 
 WORDS = [
     *("and", "or", "not", "(", ")", ",", "in", "eq", "isnull", "lt", "name", "id", *INSTANTS, "state", "And"),
+    *map(quoted, STATES),
     *map(quoted, TEXTS),
     *map(format_ms, DATES),
     *ODD_DATES,
@@ -179,10 +185,15 @@ def comparison(pattern: str) -> Callable[[Callable[..., Matches]], Callable[...,
     return register
 
 
-@comparison(rf"(created|lastUsed|expirationDate) +(lt|le|gt|ge) +{_WORD}")
+@comparison(rf"(created|lastUsed|expirationDate|revokedAt) +(lt|le|gt|ge) +{_WORD}")
 def _instant(field: str, order: str, date: str) -> Matches:
     ms = dates.parse_ms(date)
-    value = {"created": "created_ms", "lastUsed": "last_used_ms", "expirationDate": "expires_ms"}[field]
+    value = {
+        "created": "created_ms",
+        "lastUsed": "last_used_ms",
+        "expirationDate": "expires_ms",
+        "revokedAt": "revoked_ms",
+    }[field]
 
     def matches(pat: PersonalAccessToken) -> bool:
         found = getattr(pat, value)
@@ -215,6 +226,19 @@ def _id(text: str) -> Matches:
 def _ids(texts: str, *_: str) -> Matches:
     values = [plain(found) for found in re.findall(_TEXT, texts, re.DOTALL)]
     return lambda pat: pat.id in values
+
+
+_STATE = f'"({"|".join(STATES)})"'
+
+
+@comparison(rf"state +eq +{_STATE}{_END}")
+def _state(state: str) -> Matches:
+    return lambda pat: pat.state == state
+
+
+@comparison(rf"state +in *\(( *{_STATE} *(?:, *{_STATE} *)*)\)")
+def _states(states: str, *_: str) -> Matches:
+    return lambda pat: pat.state in re.findall(_STATE, states)
 
 
 def plain(text: str) -> str:
@@ -268,6 +292,7 @@ def compared(one: PersonalAccessToken, two: PersonalAccessToken, fields: Sequenc
         "created": lambda pat: pat.created_ms,
         "lastUsed": lambda pat: -1 if pat.last_used_ms is None else pat.last_used_ms,
         "expirationDate": lambda pat: LATEST + 1 if pat.expires_ms is None else pat.expires_ms,
+        "revokedAt": lambda pat: LATEST + 1 if pat.revoked_ms is None else pat.revoked_ms,
         "id": lambda pat: pat.id,
     }
     for name, descends in [*fields, ("id", False)]:

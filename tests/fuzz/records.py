@@ -1,4 +1,4 @@
-"""Records of PATs and access tokens: bytes mutated from real ones.
+"""Records of PATs, removed ones too, and of access tokens: bytes mutated from real ones.
 
 Such bytes are `StoreUnavailable`, or a record that can be shown and packs to bytes that say the same.
 """
@@ -13,7 +13,7 @@ import msgspec
 from patauth import Owner, PersonalAccessToken, Quota, StoreUnavailable
 from patauth.crypto.hashing import Digest
 from patauth.model.dates import LATEST
-from patauth.model.pat import Disabled
+from patauth.model.pat import Disabled, Requester
 from patauth.model.pat_id import PatId
 from patauth.model.rights import allows
 from patauth.store.record import (
@@ -21,8 +21,10 @@ from patauth.store.record import (
     SecretSlot,
     TokenRecord,
     pack,
+    pack_note,
     pack_token,
     unpack,
+    unpack_removed,
     unpack_token,
 )
 from tests.fuzz.search import Target
@@ -50,6 +52,13 @@ FULL = replace(
     never_acknowledged=True,
 )
 PATS = [pack(PatRecord(PLAIN, SLOTS[:1]), VERSION), pack(PatRecord(FULL, SLOTS, NOW + 9), VERSION)]
+REMOVED = [
+    packed[:1] + b"r0" + packed[3:FIXED] + NOW.to_bytes(6) + pack_note(by, reason) + packed[head:]
+    for packed, head, by, reason in (
+        (PATS[0], FIXED + SLOT, None, None),
+        (PATS[1], FIXED + 2 * SLOT, Requester("bob", PLAIN.id), "caf\u00e9"),
+    )
+]
 TOKENS = [
     pack_token(TokenRecord(PatId(PLAIN.id), 1, NOW, scopes))
     for scopes in ((), ("a", "b"), ("x" * 128,) * 256)
@@ -59,13 +68,15 @@ Given = tuple[str, bytes]
 
 
 class Records(Target):
-    """Reads records of both kinds."""
+    """Reads records of all kinds."""
 
     name = "records"
 
     def generate(self, chance: Random) -> Given:
         if chance.random() < 0.3:
             return "token", spoiled(chance, chance.choice(TOKENS), TOKENS)
+        if chance.random() < 0.2:
+            return "removed PAT", spoiled(chance, chance.choice(REMOVED), REMOVED + PATS)
         record = chance.choice(PATS)
         if chance.random() < 0.5:
             return "PAT", spoiled(chance, record, PATS)
@@ -85,7 +96,7 @@ class Records(Target):
     def judge(self, given: Given) -> str:
         kind, data = given
         try:
-            found = unpack(data) if kind == "PAT" else unpack_token(data)
+            found = {"PAT": unpack, "token": unpack_token, "removed PAT": unpack_removed}[kind](data)
         except StoreUnavailable as problem:
             assert problem.detail
             return f"{kind} not understood"
@@ -95,7 +106,10 @@ class Records(Target):
             assert unpack_token(pack_token(found)) == found
             return "token read"
         pat = found.pat
-        assert repr((pat.created, pat.expires_at, pat.last_used, pat.state))
+        assert repr((pat.created, pat.expires_at, pat.last_used, pat.revoked_at, pat.state))
+        if kind == "removed PAT":
+            assert (pat.state, found.secrets) == ("revoked", ())
+            return "removed PAT read"
         reached = found.reached_others or allows(pat.scope, "all", "manage")
         assert unpack(pack(found, found.version)) == replace(found, reached_others=reached)
         return "PAT read"

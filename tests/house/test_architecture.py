@@ -39,7 +39,17 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "store": (
         *("url", "deadline", "keys", "record", "transport", "scripts", "store_key", "tenant_index"),
-        *("asking", "event_stream", "tokens", "pats", "owners", "owner_changes", "notices", "copy"),
+        *(
+            "removed",
+            "asking",
+            "event_stream",
+            "tokens",
+            "pats",
+            "owners",
+            "owner_changes",
+            "notices",
+            "copy",
+        ),
         *("verdicts", "local", "store", "factory", "server_facts", "__init__"),
     ),
     "wsgi": (

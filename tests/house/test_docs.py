@@ -26,7 +26,7 @@ import patauth
 from patauth import Owner, Settings
 from patauth.cli import _EXIT_CODES, program
 from patauth.events import Outcome, Reason, Type, outbox, webhook
-from patauth.model import filters, rights
+from patauth.model import filters, rights, sorters
 from patauth.model.credentials import Format
 from patauth.model.pat_id import PatId
 from patauth.model.sinks import read_webhook_secrets
@@ -217,7 +217,7 @@ def test_every_block_of_the_management_page_runs_in_order(
     for name in [name for name in os.environ if name.startswith("PATAUTH_")]:
         monkeypatch.delenv(name)
     wrapped, by, sdk, flask = blocks(MANAGEMENT, "python")
-    first, create, others = blocks(MANAGEMENT, "sh")
+    first, create, others, removed = blocks(MANAGEMENT, "sh")
     names: dict[str, Any] = {"__name__": "app"}
     try:
         exec(compile(wrapped, MANAGEMENT, "exec"), names)
@@ -233,6 +233,9 @@ def test_every_block_of_the_management_page_runs_in_order(
             assert (one["name"], patched["name"], rotated["name"]) == ("ci", "nightly", "nightly")
             assert rotated["secret"] != created["secret"]
             assert [pat.name for pat in authority.list()] == ["maker"]
+            (listed,), shown = run(removed, url)
+            assert listed == shown
+            assert shown["revokedBy"] == {"ownerId": "alice", "patId": made["pat"]["id"]}
             for block in (by, sdk):
                 exec(compile(block.replace("http://127.0.0.1:8000", url), MANAGEMENT, "exec"), names)
         exec(compile(flask, MANAGEMENT, "exec"), names)
@@ -337,8 +340,8 @@ def test_the_list_takes_what_is_written() -> None:
             written.setdefault(field, set()).update(re.findall(r"`(\w+)`", words))
     assert written == {field: set(words) for field, words in filters._OPERATORS.items()}
     named = dict(zip(routes._PARAMETERS, parameters, strict=True))
-    assert re.findall(r"`(\w+)`", named["sorters"][1]) == list(filters.SORTABLE)
-    assert f"1 to {filters.MAX_SORTERS} of" in named["sorters"][1]
+    assert re.findall(r"`(\w+)`", named["sorters"][1]) == list(sorters.SORTABLE)
+    assert f"1 to {sorters.MAX_SORTERS} of" in named["sorters"][1]
     assert f"up to {filters.MAX_BYTES} bytes" in named["filters"][1]
     assert named["limit"][1].startswith(f"0 to {routes.MAX_LIMIT};")
     assert f"{listing.MOST:,}".replace(",", " ") in named["limit"][1]
@@ -468,6 +471,7 @@ def test_the_key_shapes_are_those_of_the_code() -> None:
         *keys.owner(tag, "alice"), keys.ends(tag),
         keys.barrier(tag), keys.barrier("store"),
         keys.tenant_created, keys.tenant_used, keys.tenant_expires, keys.tenant_marks, keys.tenant_sequence,
+        keys.removed(pat_id), keys.tenant_removed,
         keys.store_key, keys.store_check, *keys.events("audit"),
     }  # fmt: skip
     numbers = {"GENERATION": b"\1\2\3", "EXPIRY": b"\0\1\2\3\4\5", "WITHIN": b"\6\7\x08\x09"}
@@ -524,7 +528,7 @@ def test_every_script_is_listed() -> None:
     folder = Path(record.__file__).parent / "lua"
     listed = {row[0].strip("`") for row in rows(section("docs/storage.md", "Scripts"))}
     there = {path.name for path in folder.glob("*.lua")}
-    before = {"layout.lua", "prelude.lua", "owner_index.lua"}
+    before = {"layout.lua", "prelude.lua", "owner_index.lua", "removed.lua"}
     assert listed | before == there
 
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from patauth.model.dates import LATEST, format_ms
 
-INSTANTS = ["created", "lastUsed", "expirationDate"]
+INSTANTS = ["created", "lastUsed", "expirationDate", "revokedAt"]
+STATES = ["active", "not_yet", "expired", "disabled", "revoked"]
 
 
 instants = st.integers(-1, 6) | st.just(LATEST)
@@ -24,6 +25,8 @@ comparisons = (
     | st.tuples(st.just("name"), st.sampled_from(["eq", "sw", "co"]), texts)
     | st.tuples(st.just("id"), st.just("eq"), texts)
     | st.tuples(st.just("id"), st.just("in"), st.lists(texts, min_size=1, max_size=3))
+    | st.tuples(st.just("state"), st.just("eq"), st.sampled_from(STATES))
+    | st.tuples(st.just("state"), st.just("in"), st.lists(st.sampled_from(STATES), min_size=1, max_size=5))
 )
 
 
@@ -58,8 +61,8 @@ def words(tree, rank=0):
             return ["(", *words(part), ")"]
         case (field, "isnull", _):
             return [field, "isnull"]
-        case ("id", "in", values):
-            return ["id", "in", "(", *[one for value in values for one in (",", quoted(value))][1:], ")"]
+        case (("id" | "state") as field, "in", values):
+            return [field, "in", "(", *[one for value in values for one in (",", quoted(value))][1:], ")"]
         case (field, operator, int(ms)):
             return [field, operator, format_ms(ms)]
         case (field, operator, value):

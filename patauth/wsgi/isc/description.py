@@ -10,10 +10,11 @@ from typing import Any
 
 from ...authority import Authority
 from ...model.address import MAX_NETWORKS
-from ...model.filters import MAX_BYTES, MAX_SORTERS, SORTABLE
+from ...model.filters import MAX_BYTES
 from ...model.owner_types import DEFAULT_OWNER_TYPE
 from ...model.pat import MAX_DESCRIPTION
 from ...model.rights import ROTATE_SELF
+from ...model.sorters import MAX_SORTERS, SORTABLE
 from ...operations.json_patch import MAX_OPERATIONS, MAX_POINTER, MAX_TOKENS, NEEDS
 from ...operations.listing import MOST
 from ...operations.pat_patch import ADDED, IN_BULK

@@ -11,8 +11,9 @@ from ...errors import InvalidRequest, NotFound
 from ...model import dates
 from ...model.caller import Caller
 from ...model.expiry import Expiry
-from ...model.filters import Filter, Sorter
+from ...model.filters import Filter
 from ...model.pat import IssuedPat, PersonalAccessToken, check_id
+from ...model.sorters import Sorter
 from ...operations import lifecycle
 from ...operations.create import NewPat, create
 from ...operations.listing import Listing, list_pats

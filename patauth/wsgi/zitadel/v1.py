@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from ...model.filters import Sorter
 from ...model.pat import PersonalAccessToken, check_id
+from ...model.sorters import Sorter
 from ...operations.listing import now, tenant_sequence
 from ...operations.permissions import Actor
 from .call import Content, Operation, add, find, listed, remove

@@ -19,8 +19,9 @@ import msgspec
 
 from ...errors import InvalidRequest
 from ...model import dates, filters
-from ...model.filters import Filter, Sorter
+from ...model.filters import Filter
 from ...model.pat import PersonalAccessToken, check_id
+from ...model.sorters import Sorter
 from ...operations.permissions import Actor
 from .call import Content, Operation, add, is_own, listed, remove
 from .fields import NEVER_MS, Page, Timestamp, expiry, filled, instant, page_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -438,6 +439,33 @@ def test_revoke_says_what_it_changed_and_another_process_refuses_at_once(
     assert revoked.stderr == ""
     assert json.loads(revoked.stdout) == {"changed": 1, "ids": [made["pat"]["id"]]}
     assert run("pat", "rotate", made["pat"]["id"]).exit_code == 3
+
+
+def test_what_was_revoked_is_shown_and_listed_on_demand(run: Run, owner: str) -> None:
+    ids = [create(run, owner, name=name)["pat"]["id"] for name in ("one", "two")]
+    assert run("pat", "revoke", ids[0], "--reason", "in a public repository", "--yes").exit_code == 0
+    assert run("owner", "revoke", owner, "--reason", "left us", "--yes").exit_code == 0
+    asks = ("--filter", 'state eq "revoked"', "--sort", "revokedAt")
+    listed = json.loads(run("pat", "list", "--owner-id", owner, *asks, "--output", "json").stdout)
+    assert listed["total"] == 2
+    assert [(pat["id"], pat["state"], pat["revokedReason"]) for pat in listed["pats"]] == [
+        (ids[0], "revoked", "in a public repository"),
+        (ids[1], "revoked", "left us"),
+    ]
+    shown = json.loads(run("pat", "show", ids[0], "--output", "json").stdout)["pat"]
+    assert shown == listed["pats"][0]
+    assert shown["revokedBy"] is None
+    table = run("pat", "show", ids[1]).stdout
+    for line in (
+        r"state +revoked",
+        r"revoked +2\d{3}-\S+Z",
+        r"revoked by +the application",
+        r"reason +left us",
+    ):
+        assert re.search(f"^{line}$", table, re.MULTILINE), line
+    assert json.loads(run("pat", "list", "--owner-id", owner, "--output", "json").stdout)["total"] == 0
+    long = run("pat", "revoke", ids[0], "--reason", "x" * 257, "--yes")
+    assert (long.exit_code, "--reason" in long.stderr) == (2, True)
 
 
 @pytest.mark.usefixtures("terminal")

@@ -20,13 +20,11 @@ from patauth.model.filters import (
     MAX_DEPTH,
     NEVER,
     Bounds,
-    Sorter,
     index_value,
     parse,
-    parse_sorters,
-    sort_pats,
 )
-from patauth.model.pat import Owner, PersonalAccessToken
+from patauth.model.pat import Disabled, Owner, PersonalAccessToken
+from patauth.model.sorters import Sorter, parse_sorters, sort_pats
 from tests.support.filters import INSTANTS, trees, words
 from tests.support.searches import examples
 from tests.support.tables import each
@@ -52,6 +50,15 @@ POOL = [
         ["a", "b"], ["a", "ab", "\u00e9"], [1, 3, 5], [None, 1, 3, LATEST], [None, 0, 3, 5, LATEST]
     )
 ]
+POOL += [
+    replace(pat(), **given)
+    for given in (
+        *({"revoked_ms": ms} for ms in (0, 1, 3, 5, LATEST)),
+        {"revoked_ms": 3, "disabled": Disabled.OWNER, "id": "b"},
+        {"disabled": Disabled.BY_OWNER},
+        {"not_before_ms": 1},
+    )
+]
 
 
 def expected(tree, pat):
@@ -74,13 +81,36 @@ def expected(tree, pat):
             return pat.id == value
         case ("id", "in", values):
             return pat.id in values
+        case ("state", "eq", value):
+            return pat.state == value
+        case ("state", "in", values):
+            return pat.state in values
     field, operator, ms = tree
-    value = {"created": pat.created_ms, "lastUsed": pat.last_used_ms, "expirationDate": pat.expires_ms}[field]
+    value = {
+        "created": pat.created_ms,
+        "lastUsed": pat.last_used_ms,
+        "expirationDate": pat.expires_ms,
+        "revokedAt": pat.revoked_ms,
+    }[field]
     if operator == "isnull":
         return value is None
     if value is None:
         return False
     return {"lt": value < ms, "le": value <= ms, "gt": value > ms, "ge": value >= ms}[operator]
+
+
+def named(tree, denied=False):
+    """Whether a tree names removed PATs, and does not deny it."""
+    match tree:
+        case ("and" | "or", parts):
+            return any(named(part, denied) for part in parts)
+        case ("not", part):
+            return named(part, not denied)
+        case ("()", part):
+            return named(part, denied)
+        case ("state", _, values):
+            return "revoked" in values and not denied
+    return tree[0] == "revokedAt" and not denied
 
 
 @st.composite
@@ -128,6 +158,19 @@ class TestMatching:
         found = parse(made[1])
         ids = found.ids()
         assert ids is None or all(one.id in ids for one in POOL if found.matches(one)), made[1]
+
+    @settings(max_examples=examples(150))
+    @given(filters())
+    def test_a_filter_that_asks_for_removed_pats_matches_no_others(self, made):
+        tree, text = made
+        try:
+            asks = parse(text).is_of_removed
+        except InvalidRequest as refusal:
+            assert named(tree), text
+            assert DESCRIPTION.fullmatch(str(refusal))
+        else:
+            assert asks == named(tree), text
+            assert not asks or all(one.state == "revoked" for one in POOL if expected(tree, one)), text
 
     @each("field", ["lastUsed", "expirationDate"])
     @each("operator", ["lt", "le", "gt", "ge"])
@@ -188,6 +231,15 @@ class TestBounds:
             (f"lastUsed lt {EARLY} or lastUsed le {EARLY}", "lastUsed", (1, 0, True)),
             ('name eq "a"', "created", None),
             (f"created lt {DATE}", "lastUsed", None),
+            ('state eq "revoked"', "revokedAt", (0, NEVER - 1, True)),
+            ('state in ("revoked", "revoked")', "revokedAt", (0, NEVER - 1, True)),
+            ('state in ("revoked", "active")', "revokedAt", None),
+            ('not state eq "revoked"', "revokedAt", (NEVER, NEVER, True)),
+            ('state eq "active"', "revokedAt", (NEVER, NEVER, False)),
+            ('state eq "revoked"', "created", None),
+            (f'state eq "revoked" and revokedAt ge {DATE}', "revokedAt", (X, NEVER - 1, True)),
+            (f"not revokedAt lt {DATE}", "revokedAt", (X, NEVER, True)),
+            ('state eq "revoked" and name eq "a"', "revokedAt", (0, NEVER - 1, False)),
         ],
     )
     def test_the_range_is_as_narrow_as_the_words_allow(self, text, field, bounds):
@@ -278,6 +330,12 @@ class TestRefusals:
             pytest.param('id in ("a" "b")', "',' or ')'", id="list without commas"),
             pytest.param('id in ("a"', "',' or ')'", id="list without end"),
             pytest.param('id in (("a"))', "'(' where a value", id="list in a list"),
+            pytest.param('state eq "gone"', "not_yet, expired, disabled or revoked", id="unknown state"),
+            pytest.param("state eq revoked", "double quotes", id="state without quotes"),
+            pytest.param('state in ("active", "Active")', "double quotes", id="state in another case"),
+            pytest.param('state ne "active"', "give eq or in", id="state is not"),
+            pytest.param('state in ("active"', "list of 'state in'", id="list of states without end"),
+            pytest.param("revokedAt isnull", "operator of revokedAt", id="revokedAt isnull"),
             pytest.param("\x00", "character 1", id="NUL"),
             pytest.param("\ud800", "surrogate", id="lone surrogate"),
             pytest.param("(" * 200, "too deep", id="200 parentheses"),
@@ -432,7 +490,8 @@ class TestIndexValue:
         assert index_value(pat(), "lastUsed") == 0
         assert index_value(pat(), "expirationDate") == NEVER > LATEST
         one = pat(created=1, used=2, expires=3)
-        assert [index_value(one, field) for field in INSTANTS] == [1, 2, 3]
+        assert [index_value(one, field) for field in INSTANTS] == [1, 2, 3, NEVER]
+        assert index_value(replace(one, revoked_ms=4), "revokedAt") == 4
 
     def test_another_field_is_a_mistake_of_the_caller(self):
         with pytest.raises(ValueError, match="name is not an indexed instant"):

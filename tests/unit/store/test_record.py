@@ -32,9 +32,11 @@ from patauth.store.record import (
     pack,
     pack_entry,
     pack_expiry,
+    pack_note,
     pack_token,
     unpack,
     unpack_expiry,
+    unpack_removed,
     unpack_token,
 )
 from tests.support.tables import each
@@ -294,6 +296,55 @@ class TestPat:
             unpack(PACKED[:-1])
         for shown in (repr(EXAMPLE), repr(caught.value), caught.value.detail or ""):
             assert not re.search(r"1111|2222|ssss|dddd|(?:31){4}|(?:73){4}|(?:64){4}", shown)
+
+
+def removed(packed: bytes, at: int, by: Requester | None, reason: str | None) -> bytes:
+    """What lua/removed.lua makes of a record; tests/contract/test_removed.py compares the two."""
+    end = 69 + 77 * (packed[2] - ord("0"))
+    return packed[:1] + b"r0" + packed[3:69] + at.to_bytes(6) + pack_note(by, reason) + packed[end:]
+
+
+REMOVED = removed(PACKED, 0x232425262728, Requester("bob", "0" * 32), "why")
+
+
+class TestRemoved:
+    @given(records(), instants, requesters, st.none() | names())
+    def test_every_record_comes_back_without_its_secrets(self, record, at, by, reason):
+        found = unpack_removed(removed(pack(record, VERSION), at, by, reason))
+        expected = replace(
+            record.pat, disabled=Disabled(0), revoked_ms=at, revoked_by=by, revoked_reason=reason
+        )
+        assert (found.pat, found.secrets) == (expected, ())
+        assert found.pat.state_at(at) == "revoked"
+
+    def test_it_stands_where_the_head_of_the_module_says(self):
+        assert REMOVED[:3] == b"2r0"
+        assert REMOVED[3:69] == PACKED[3:69]
+        assert REMOVED[69:75] == bytes.fromhex("232425262728")
+        note = msgspec.msgpack.encode([["bob", "0" * 32], "why"])
+        assert REMOVED[75:] == len(note).to_bytes(2) + note + PACKED[69 + 2 * 77 :]
+
+    def test_neither_kind_of_record_is_read_as_the_other(self):
+        with pytest.raises(StoreUnavailable):
+            unpack(REMOVED)
+        with pytest.raises(StoreUnavailable):
+            unpack_removed(PACKED)
+
+    def test_a_record_cut_anywhere_or_continued_is_not_understood(self):
+        for end in range(len(REMOVED)):
+            with pytest.raises(StoreUnavailable):
+                unpack_removed(REMOVED[:end])
+        for more in (b"\x00", b"\xc0", REMOVED):
+            with pytest.raises(StoreUnavailable):
+                unpack_removed(REMOVED + more)
+
+    @given(st.integers(0, len(REMOVED) - 1), st.integers(0, 255))
+    def test_a_changed_byte_gives_a_record_that_can_be_shown_or_store_unavailable(self, at, byte):
+        try:
+            pat = unpack_removed(REMOVED[:at] + bytes([byte]) + REMOVED[at + 1 :]).pat
+        except StoreUnavailable:
+            return
+        assert [pat.created, pat.expires_at, pat.last_used, pat.revoked_at, pat.state, repr(pat)]
 
 
 class TestSlots:

@@ -11,12 +11,14 @@ import pytest
 from werkzeug.test import TestResponse
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
+from patauth.model.dates import format_ms
 from patauth.model.pat_id import PatId
 from patauth.operations.operations import Operations
 from patauth.wsgi.isc import routes
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import DAY, Clock
 from tests.support.tables import each
+from tests.support.tenants import put
 from tests.support.wsgi import Echo, request
 
 VERSIONS = {name: version.path for name, version in routes.VERSIONS.items()}
@@ -708,6 +710,48 @@ class TestOurs:
         assert (unknown.status_code, said(unknown)) == (400, "there is no field overlap here")
         assert authority.verify_basic(made["id"], made["secret"]).pat_id == made["id"]
         assert api("GET", f"{V1}/{made['id']}").json["expirationDate"] == made["expirationDate"]
+
+    def test_what_was_removed_is_shown_to_who_asks_and_changed_by_nobody(
+        self, api: Api, admin: Api, authority: Authority, clock: Clock
+    ) -> None:
+        asks = "filters=state%20eq%20%22revoked%22"
+        made = api.create(scope=["reports:read"]).json
+        path = f"{V1}/{made['id']}"
+        assert "revokedAt" not in api("GET", path).json
+        clock.advance(1)
+        assert api("DELETE", path + "?reason=lost%20caf%C3%A9").status_code == 204
+        shown = api("GET", path)
+        assert shown.status_code == 200
+        assert shown.json["revokedAt"] == format_ms(clock.now)
+        assert shown.json["revokedBy"] == {"ownerId": "alice", "patId": api.issued.pat.id}
+        assert shown.json["revokedReason"] == "lost café"
+        assert "secret" not in shown.json
+        assert admin("GET", path).json == shown.json
+        for caller, owner in ((api, "owner-id=me&"), (admin, "")):
+            listed = caller("GET", f"{V1}?{owner}{asks}&count=true&sorters=-revokedAt")
+            assert (listed.json, listed.headers["X-Total-Count"]) == ([shown.json], "1")
+        assert made["name"] not in api.names()
+        assert api("DELETE", path).status_code == 404
+        assert api("PATCH", path, [put("/name", "x")]).status_code == 404
+        assert api("POST", path + "/rotate").status_code == 404
+        older = api("GET", f"{VERSIONS['v2025']}?owner-id=me&{asks}").json
+        assert [pat["id"] for pat in older] == [made["id"]]
+        assert "revokedAt" not in older[0]
+        other = issue(authority, "other", owner=Owner("bob"))
+        authority.delete(other.pat.id)
+        assert api("GET", f"{V1}/{other.pat.id}").status_code == 404
+        assert admin("GET", f"{V1}/{other.pat.id}").json["revokedBy"] is None
+
+    def test_a_bad_reason_is_400_and_removes_nothing(self, api: Api) -> None:
+        path = f"{V1}/{api.create().json['id']}"
+        for reason in ("", "%20", "x" * 257, "a%0Ab", "a&reason=b"):
+            refused = api("DELETE", f"{path}?reason={reason}")
+            assert refused.status_code == 400, reason
+            assert "reason" in said(refused)
+        assert api("GET", path).status_code == 200
+        assert api("DELETE", f"{V1}/self?reason=x%00").status_code == 400
+        old = path.replace(V1, VERSIONS["v3"])
+        assert api("DELETE", f"{old}?reason=").status_code == 204, "the vendor's versions have no such thing"
 
     def test_a_pat_looks_at_itself_and_revokes_itself(self, api: Api, authority: Authority) -> None:
         issued = issue(authority, "plain", scope=["sp:scopes:all"])
