@@ -81,6 +81,12 @@ TABLE = {
     "owner_types": (("IDENTITY", "APPLICATION"), "IDENTITY APPLICATION", "ROBOT"),
     "may_act_in": (manages, None, "x"),
     "manages": (manages, None, "x"),
+    "events": (
+        ("log", "stream:audit", "webhook:https://a.example/b"),
+        "log stream:audit webhook:https://a.example/b",
+        "log webhook:http://a.example/",
+    ),
+    "webhook_secret": ((OLD,), f"whsec_{b64encode(OLD).decode()}", "whsec_hunter2"),
     "issuer": ("https://a.example/b", "https://a.example/b", "https://a.example/"),
     "page_limit_zitadel": (50, "50", "0"),
     "path_prefix": ("/auth", "/auth", "auth/"),
@@ -91,7 +97,7 @@ TABLE = {
     "cors_origins": (("https://a.example", "http://b:8080"), "https://a.example http://b:8080", "https://a/"),
     "keep_authorization": (True, "true", "maybe"),
 }
-NEEDS = {"pepper": {"secret_key": KEY}}  # what must be set with it
+NEEDS = {"pepper": {"secret_key": KEY}, "events": {"webhook_secret": (OLD,)}}  # what must be set with it
 NAMES = [field.name for field in fields(Settings)]
 AS_TEXT = [name for name in NAMES if name not in ("manages", "may_act_in")]
 anything = (
@@ -225,6 +231,8 @@ class TestDefaults:
             "may_act_in": None,
             "manages": None,
             "page_limit_zitadel": 1000,
+            "events": ("log",),
+            "webhook_secret": (),
             "issuer": None,
             "path_prefix": "",
             "surfaces": ("oauth",),
