@@ -161,12 +161,16 @@ class Outbox:
         finally:
             self._is_starting = False
 
+    def end(self, seconds: float) -> None:
+        """Have what waits delivered within so many seconds, and the thread ended. Return at once."""
+        self._orders.put(self._timer() + seconds)
+
     def close(self, seconds: float) -> None:
-        """Deliver what waits within so many seconds, and end the thread. What is left is dropped."""
+        """Do so, and wait until that is done. What is left is dropped."""
         thread = self._thread
         if self._pid != getpid() or thread is None or thread is threading.current_thread():
             return
-        self._orders.put(self._timer() + seconds)
+        self.end(seconds)
         thread.join(seconds)
         with self._lock:
             self._thread = None  # one that is still delivering ends by itself
