@@ -127,12 +127,15 @@ def _work(delivery: Delivery, once: bool, stop: threading.Event, said: SimpleQue
     from ..events.delivery import IDLE
 
     failed = lost = 0
+    is_down, delivered = False, 0
     while not stop.is_set() and not delivery.is_gone:
         pause = delivery.step()
         if delivery.failures > failed:
             said.put(f"{delivery.name}: {_why(delivery.problem)}; the next try is in {pause:.1f} s")
-        elif failed and not delivery.failures:
-            said.put(f"{delivery.name}: it goes on")
+            is_down, delivered = True, delivery.delivered
+        elif is_down and delivery.delivered > delivered:
+            said.put(f"{delivery.name}: it takes events again")
+            is_down = False
         if delivery.lost > lost:
             said.put(
                 f"{delivery.name}: the stream was full and has dropped {delivery.lost - lost} events before"

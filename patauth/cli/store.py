@@ -223,8 +223,8 @@ def copy(source: str, target: str, access_tokens: bool, final: bool) -> None:
     Exit code 0 means that both are equal in the end, and 1 that FROM has changed meanwhile; TO stays closed
     then. It may be ended at any moment and repeated.
 
-    Not carried: quotas that are being used up (they begin again, full), and without --access-tokens the
-    access tokens, which clients exchange again.
+    Not carried: quotas that are being used up (they begin again, full), streams of events, and without
+    --access-tokens the access tokens, which clients exchange again.
 
     \b
     Example:

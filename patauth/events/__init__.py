@@ -60,8 +60,11 @@ class Sink(Protocol):
     def take(self, event: Event) -> None:
         """Take an event."""
 
+    def end(self, seconds: float) -> None:
+        """Have what it holds delivered within so many seconds, and its thread ended. Return at once."""
+
     def close(self, seconds: float) -> None:
-        """Deliver what it holds within so many seconds, and end its thread. A new event begins a new one."""
+        """Do so, and wait until that is done. A new event begins a new thread."""
 
 
 class Events:
@@ -132,9 +135,12 @@ class Events:
         return {sink.name: sink.dropped + self._failed[sink.name] for sink in self._sinks}
 
     def close(self, seconds: float) -> None:
-        """Deliver within so many seconds what the sinks hold, and end their threads."""
+        """Deliver within so many seconds what the sinks hold, all at once, and end their threads."""
+        until = self._timer() + seconds
         for sink in self._sinks:
-            sink.close(seconds)
+            sink.end(seconds)
+        for sink in self._sinks:
+            sink.close(max(0.0, until - self._timer()))
 
     # -- refusals ---------------------------------------------------------------------------------------
 

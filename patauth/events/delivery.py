@@ -79,7 +79,7 @@ class Delivery:
             if not self._taken:
                 self._take()
             if not self._taken:
-                self.failures = 0
+                self.failures, self.problem = 0, None
                 return None
             self._deliver(self._taken.popleft())
         except (Undelivered, StoreUnavailable) as problem:

@@ -24,5 +24,8 @@ class Log:
         """Write an event."""
         _log.info("%s", line_of(event))
 
+    def end(self, seconds: float) -> None:
+        """Do nothing: nothing waits here."""
+
     def close(self, seconds: float) -> None:
         """Do nothing: nothing waits here."""

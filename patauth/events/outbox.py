@@ -12,12 +12,12 @@ rotated secret after the first one in a minute.
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from os import getpid
-from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 from ..concurrency.forks import after_fork_in_child
@@ -105,7 +105,9 @@ class Outbox:
         self._told_dropped = -MINUTE  # of events that were dropped
         self._thread: threading.Thread | None = None
         self._is_starting = False
-        self._orders: SimpleQueue[float | None] = SimpleQueue()  # for the thread: look again; end by then
+        self._orders: queue.SimpleQueue[float | None] = (
+            queue.SimpleQueue()
+        )  # for the thread: look again; end by then
         self.dropped = 0
         self._reported = 0  # of these, how many the courier knows of
 
@@ -146,7 +148,8 @@ class Outbox:
         """Begin the thread, unless it runs."""
         if self._thread is not None and self._thread.is_alive():
             return
-        orders: SimpleQueue[float | None] = SimpleQueue()
+        # Found now: gevent may have put its own in the place of it, and of Thread, since this was imported.
+        orders: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         thread = threading.Thread(target=self._run, args=(orders,), name=f"patauth {self.name}", daemon=True)
         self._is_starting = True  # for a signal handler that comes in now
         try:
@@ -158,12 +161,16 @@ class Outbox:
         finally:
             self._is_starting = False
 
+    def end(self, seconds: float) -> None:
+        """Have what waits delivered within so many seconds, and the thread ended. Return at once."""
+        self._orders.put(self._timer() + seconds)
+
     def close(self, seconds: float) -> None:
-        """Deliver what waits within so many seconds, and end the thread. What is left is dropped."""
+        """Do so, and wait until that is done. What is left is dropped."""
         thread = self._thread
         if self._pid != getpid() or thread is None or thread is threading.current_thread():
             return
-        self._orders.put(self._timer() + seconds)
+        self.end(seconds)
         thread.join(seconds)
         with self._lock:
             self._thread = None  # one that is still delivering ends by itself
@@ -181,13 +188,13 @@ class Outbox:
 
     # -- the thread -------------------------------------------------------------------------------------
 
-    def _run(self, orders: SimpleQueue[float | None]) -> None:
+    def _run(self, orders: queue.SimpleQueue[float | None]) -> None:
         until: float | None = None
         while until is None:
             pause = self.step()
             try:
                 until = orders.get(timeout=pause)
-            except Empty:
+            except queue.Empty:
                 pass
         with self._lock:
             self._not_before = 0.0
@@ -226,22 +233,22 @@ class Outbox:
                 counted = [*self._refusals.take(), *self._repeats.take()]
                 self._counted.extend(_letter(event, now) for event in counted)
                 self._count_until = pause = None
-        queue = self._waiting or self._counted
-        letters = [queue.popleft() for _ in range(min(self._courier.most, len(queue)))]
-        if queue is self._waiting:
+        due = self._waiting or self._counted
+        letters = [due.popleft() for _ in range(min(self._courier.most, len(due)))]
+        if due is self._waiting:
             self._size -= sum(len(letter.line) for letter in letters)
-        return letters, queue is self._counted, pause
+        return letters, due is self._counted, pause
 
     def _failed(self, letters: list[Letter], are_refusals: bool, problem: Exception) -> float:
         is_gone, now = isinstance(problem, Gone), self._timer()
         with self._lock:
             late = [letter for letter in letters if is_gone or now >= letter.until]
             left = [letter for letter in letters if letter not in late]
-            queue = self._counted if are_refusals else self._waiting
+            back = self._counted if are_refusals else self._waiting
             if self._courier.in_order:
-                queue.extendleft(reversed(left))
+                back.extendleft(reversed(left))
             else:
-                queue.extend(left)
+                back.extend(left)
             if not are_refusals:
                 self._size += sum(len(letter.line) for letter in left)
             if is_gone:

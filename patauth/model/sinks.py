@@ -25,12 +25,12 @@ class Sinks(NamedTuple):
 
 
 def read_sinks(value: Any) -> tuple[str, ...]:
-    """Return the words of the setting `events` in a text or a list; "none" for none.
+    """Return the words of the setting `events` in a text or a list; "none", or an empty list, for none.
 
     Raise `ValueError`, which never repeats a URL: it may hold a secret.
     """
     words = words_of(value)
-    if words == ("none",):
+    if words == ("none",) or (not words and not isinstance(value, str)):
         return ()
     if not words or len(set(words)) != len(words):
         raise ValueError("give log, stream:NAME and webhook:URL, each once, or none alone")

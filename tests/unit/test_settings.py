@@ -83,6 +83,12 @@ TABLE = {
     "owner_types": (("IDENTITY", "APPLICATION"), "IDENTITY APPLICATION", "ROBOT"),
     "may_act_in": (manages, None, "x"),
     "manages": (manages, None, "x"),
+    "events": (
+        ("log", "stream:audit", "webhook:https://a.example/b"),
+        "log stream:audit webhook:https://a.example/b",
+        "log webhook:http://a.example/",
+    ),
+    "webhook_secret": ((OLD,), f"whsec_{b64encode(OLD).decode()}", "whsec_hunter2"),
     "issuer": ("https://a.example/b", "https://a.example/b", "https://a.example/"),
     "page_limit_zitadel": (50, "50", "0"),
     "path_prefix": ("/auth", "/auth", "auth/"),
@@ -94,7 +100,11 @@ TABLE = {
     "keep_authorization": (True, "true", "maybe"),
 }
 # what must be set with it
-NEEDS = {"pepper": {"secret_key": KEY}, "proxy_networks": {"trusted_proxies": 1}}
+NEEDS = {
+    "pepper": {"secret_key": KEY},
+    "proxy_networks": {"trusted_proxies": 1},
+    "events": {"webhook_secret": (OLD,)},
+}
 NAMES = [field.name for field in fields(Settings)]
 AS_TEXT = [name for name in NAMES if name not in ("manages", "may_act_in")]
 anything = (
@@ -230,6 +240,8 @@ class TestDefaults:
             "may_act_in": None,
             "manages": None,
             "page_limit_zitadel": 1000,
+            "events": ("log",),
+            "webhook_secret": (),
             "issuer": None,
             "path_prefix": "",
             "surfaces": ("oauth",),

@@ -11,6 +11,7 @@ from ...errors import ConfigurationError, StoreUnavailable
 from ...settings import Settings
 from ...store.url import StoreUrl
 from ..context import is_new_directory, warnings_as_messages
+from .events import judge_events
 from .finding import Finding, ok, problem, warning
 from .folder import judge_folder
 from .server import judge_servers
@@ -48,6 +49,8 @@ def judge_store(settings: Settings) -> StoreReport:
         reached = _reach(authority)
         findings.append(reached)
         reachable = reached.level == "ok"
+        if reachable:
+            findings += judge_events(authority.operations)
         try:
             nodes = read_nodes(settings)  # also if the store fails: then it matters which node does
         except (StoreUnavailable, ConfigurationError) as trouble:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from patauth.events import Events
 from patauth.events.outbox import KEEP, MINUTE, Gone, Letter, Outbox, Undelivered
 from tests.support.servers import until
 from tests.support.tables import each
@@ -388,3 +389,22 @@ def test_a_signal_handler_may_report_an_event_at_any_moment():
         signal.signal(signal.SIGALRM, before)
     box.close(60)
     assert len(set(box._courier.changes)) + box.dropped == number + handled  # type: ignore[attr-defined]
+
+
+def test_several_sinks_end_at_the_same_time() -> None:
+    """One whose receiver hangs takes no time from the others."""
+    free, started = threading.Event(), threading.Event()
+
+    class Hanging(Carrier):
+        def deliver(self, letters: Sequence[Letter], *, are_refusals: bool, dropped: int) -> None:
+            started.set()
+            free.wait(60)
+
+    good = Carrier(Undelivered("once"))
+    events = Events(Outbox(Hanging()), Outbox(good))
+    events.emit("pat.created")
+    assert started.wait(60)
+    until(lambda: good.tries)
+    events.close(0.5)
+    assert len(good.changes) == 1, "it did not wait for the end of its pause"
+    free.set()

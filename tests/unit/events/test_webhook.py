@@ -9,12 +9,12 @@ from standardwebhooks import WebhookVerificationError
 
 from patauth.events.outbox import Gone, Undelivered
 from patauth.events.webhook import Webhook, id_of
+from tests.support.processes import free_port
 from tests.support.receivers import (
     KEY,
     OTHER_KEY,
     answers,
     drips,
-    free_port,
     hangs,
     receiving,
     says,
