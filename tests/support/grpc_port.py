@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +14,6 @@ import grpc
 
 from patauth import Authority
 from patauth.wsgi.service.grpc import GrpcServer
-from patauth.wsgi.service.tls import Tls
 from tests.support.rpc import Content, Outcome, check_status, combined, decode, encode, status
 
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -20,21 +21,22 @@ PATIENCE = 30.0  # s
 
 
 @contextmanager
-def serving(authority: Authority, *, threads: int = 4, tls: Tls | None = None) -> Iterator[int]:
+def serving(authority: Authority, *, threads: int = 4, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Serve an Authority; yield the port."""
+    listening = socket.create_server(("127.0.0.1", 0))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
     async def start() -> GrpcServer:
-        server = GrpcServer(authority, bind="127.0.0.1:0", threads=threads, tls=tls)
+        server = GrpcServer(authority, listening=listening, threads=threads, tls=tls)
         await server.start()
         return server
 
     try:
         server = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE)
         try:
-            yield server.port
+            yield listening.getsockname()[1]
         finally:
             asyncio.run_coroutine_threadsafe(server.stop(), loop).result(PATIENCE)
     finally:

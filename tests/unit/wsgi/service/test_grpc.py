@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ import grpc
 import pytest
 
 from patauth import Authority
-from patauth.errors import ConfigurationError
 from patauth.wsgi.service import grpc as port
+from patauth.wsgi.service import http2
 from patauth.wsgi.service.tls import read_tls
 from patauth.wsgi.zitadel.forms import MAX_MESSAGE
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
@@ -50,16 +49,14 @@ def client(authority: Authority) -> Iterator[Client]:
 @each(
     ("peer", "address"),
     [
-        ("ipv4:127.0.0.1:50000", "127.0.0.1"),
-        ("ipv6:%5B::1%5D:50000", "::1"),
-        ("ipv6:[2001:db8::1]:1", "2001:db8::1"),
-        ("ipv6:%5Bfe80::1%25eth0%5D:1", "fe80::1%eth0"),
-        ("unix:/run/x", None),
-        ("unix:", None),
-        ("", None),
+        ("127.0.0.1", "127.0.0.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::1", "::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        (None, None),
     ],
 )
-def test_a_peer_has_an_address(peer: str, address: str | None) -> None:
+def test_a_peer_has_an_address(peer: str | None, address: str | None) -> None:
     assert port.address_of(peer) == address
 
 
@@ -151,7 +148,7 @@ def test_a_client_that_does_not_finish_its_message_is_ended_and_holds_up_nobody(
     authority: Authority, bearer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one thread: none is held by the forty calls that send nothing, half, or everything but the end."""
-    monkeypatch.setattr(port, "MESSAGE_SECONDS", 3.0)
+    monkeypatch.setattr(http2, "MESSAGE_SECONDS", 3.0)
     with client_of(authority, threads=1) as client:
         over = threading.Event()
 
@@ -250,16 +247,6 @@ def test_a_fault_of_ours_is_internal_and_tells_nothing(
 
 
 # -- addresses and TLS ---------------------------------------------------------------------------------------
-
-
-def test_an_address_in_use_is_a_configuration_error(authority: Authority) -> None:
-    """Two servers on one port would take turns, and nobody would notice."""
-
-    async def again(number: int) -> None:
-        port.GrpcServer(authority, bind=f"127.0.0.1:{number}", threads=1, tls=None)
-
-    with serving(authority) as number, pytest.raises(ConfigurationError, match="cannot serve gRPC"):
-        asyncio.run(again(number))
 
 
 def test_with_a_certificate_it_speaks_tls_alone(authority: Authority, bearer: str, tmp_path: Path) -> None:
