@@ -75,11 +75,11 @@ class GrpcServer:
 
     def refuse(self, request: Request) -> Response | None:
         """Return the answer to a call that is refused without its message, else None."""
-        fields = dict(request.fields)
         if request.fault is Fault.FIELDS:
             return _refused(8, f"the metadata is too large; send at most {FIELDS_BYTES} bytes")
         if request.fault is Fault.TIME:
             return _refused(4, f"the message did not come within {MESSAGE_SECONDS:g} s")
+        fields = dict(request.fields)
         if request.method != "POST":
             return Response(405, [("allow", "POST")])
         if media_type_of({"CONTENT_TYPE": fields.get("content-type", "")}) not in GRPC_TYPES:

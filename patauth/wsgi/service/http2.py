@@ -53,7 +53,7 @@ Fields = list[tuple[str, str]]
 class Fault(Enum):
     """Says why a request is not whole."""
 
-    FIELDS = auto()  # it has more than FIELDS_BYTES; none of them were kept
+    FIELDS = auto()  # it has more than FIELDS_BYTES
     TIME = auto()  # its body did not come within MESSAGE_SECONDS
 
 
@@ -201,7 +201,6 @@ class Connection:
         if call is None:
             return
         if isinstance(event, DataReceived):
-            call.has_ended |= event.stream_ended is not None
             if call.state is _State.READING:
                 call.request.body += event.data
                 if len(call.request.body) > self._application.most(call.request.body):
@@ -228,9 +227,9 @@ class Connection:
         special = {name: value for name, value in found if name.startswith(":")}
         fields = [(name, value) for name, value in found if name not in special]
         method, path = special.get(":method", ""), special.get(":path", "")
-        request = Request(stream, method, path, fields, self._peer, now)
-        if sum(32 + len(name) + len(value) for name, value in found) > FIELDS_BYTES:
-            request.fields, request.fault = [], Fault.FIELDS
+        size = sum(32 + len(name) + len(value) for name, value in found)
+        fault = Fault.FIELDS if size > FIELDS_BYTES else None
+        request = Request(stream, method, path, fields, self._peer, now, fault=fault)
         self._calls[stream] = _Call(request, now + MESSAGE_SECONDS, event.stream_ended is not None)
         refusal = self._application.refuse(request)
         if refusal is not None:
@@ -285,7 +284,10 @@ class Connection:
         return written
 
     def _close(self, call: _Call, fields: Fields, now: float) -> None:
-        self._h2.send_headers(call.request.stream, _unindexed(fields), end_stream=True)
+        if fields:
+            self._h2.send_headers(call.request.stream, _unindexed(fields), end_stream=True)
+        else:
+            self._h2.end_stream(call.request.stream)
         if not call.has_ended:  # RFC 9113 §8.1: the rest of the body is not wanted
             self._h2.reset_stream(call.request.stream, ErrorCodes.NO_ERROR)
         self._patience -= FRAMES_PER_FAULT if call.request.fault else -FRAMES_PER_CALL
