@@ -125,7 +125,7 @@ def _serve_grpc(settings: Settings, bind: str, threads: int, tls: ssl.SSLContext
 
     log_to_stderr(settings, quiet=quiet)
     started = partial(message, f"patauth serves gRPC on {bind}{' with TLS' if tls else ''}.")
-    with _listening(bind, "--grpc-bind") as listening, Authority(settings) as authority:
+    with Authority(settings) as authority, _listening(bind, "--grpc-bind") as listening:
         serve_grpc(authority, listening=listening, threads=threads, tls=tls, started=started)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from .http2 import Application, Connection, Request, Response
 from .tls import ALPN
 
-READ_BYTES = 4096  # of one connection before the others have their turn: h2 takes up to 3 µs for each
+READ_BYTES = 1024  # of one connection before the others have their turn: h2 takes up to 3 µs for each byte
 HANDSHAKE_SECONDS = 5.0  # of TLS
 GOODBYE_SECONDS = 5.0  # for a client to take the last that it is sent
 BACKLOG = 128  # connections that wait to be accepted
@@ -97,6 +97,8 @@ class _Link(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self._server.links.add(self)
+        # asyncio does so only for sockets that it has made itself; an answer would wait 40 ms now and then.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = transport.get_extra_info("peername")
         peer = name[0] if isinstance(name, tuple) else None
         self.connection = Connection(self._server.application, peer, self.loop.time())

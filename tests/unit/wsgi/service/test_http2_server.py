@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,9 +37,6 @@ from tests.support.tls import certificate
 
 class Echo:
     """Answers with the body and the peer; slowly, not at all, or with much, if the path says so."""
-
-    def __init__(self) -> None:
-        self.going_on = asyncio.Event()
 
     def refuse(self, request: Request) -> Response | None:
         return None if request.fault is None else Response(408, [])
@@ -97,6 +93,16 @@ def test_calls_are_answered_at_the_same_time_and_the_peer_is_known() -> None:
             assert wire.answer(number) == {":status": "200", "peer": "127.0.0.1"}
         assert wire.reader.bodies[1] == b"hello"
         assert time.monotonic() - began < 5
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """Nagle's algorithm would hold some of them back for 40 ms."""
+    with serving() as (server, port), Wire(port) as wire:
+        wire.send(asked(1))
+        wire.answer(1)
+        (link,) = server.links
+        found = link.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert found != 0
 
 
 def test_with_tls_frames_come_in_records_of_any_size(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
@@ -185,7 +191,7 @@ def test_a_fault_of_the_application_is_a_reset_and_in_the_log(caplog: pytest.Log
     assert "on purpose" in caplog.text
 
 
-def test_the_end_waits_for_calls_but_not_for_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_waits_for_calls_but_not_for_clients() -> None:
     with serving() as (_, port):
         busy, silent, half = Wire(port), Wire(port), Wire(port)
         busy.send(asked(1, path="/slow"))
@@ -198,5 +204,5 @@ def test_the_end_waits_for_calls_but_not_for_clients(monkeypatch: pytest.MonkeyP
     assert busy.answer(1)[":status"] == "200"
     for wire in (busy, silent, half):
         assert wire.is_closed()
-        assert struct.pack(">L", int(wire.reader.told(GoAwayFrame)[0].error_code)) == bytes(4)
+        assert wire.reader.told(GoAwayFrame)[0].error_code == 0
         wire.__exit__()
