@@ -24,14 +24,12 @@ from h2.settings import SettingCodes, Settings
 from hpack import NeverIndexedHeaderTuple
 
 CALLS = 100  # of one connection: those that are open, and those that were given up and still run
-FRAME_BYTES = (
-    16_384  # the least that RFC 9113 §4.2 allows. h2 keeps up to 16 MB before it looks at the length
-)
+FRAME_BYTES = 16_384  # the least that RFC 9113 §4.2 allows; h2 reads 16 MB before it looks at the length
 FIELDS_BYTES = 8192  # of the fields of a call, as RFC 9113 §6.5.2 counts them; with more, it is refused
 # More ends the connection, which is out of step then. A proxy passes on up to 60 KiB (Envoy), and of all its
 # clients only the one that sends too much is to lose a call.
 MAX_FIELDS_BYTES = 65_536
-MAX_BLOCK_BYTES = 65_536  # the same, as they are sent; h2 alone would keep 1 MB of a connection
+MAX_BLOCK_BYTES = 65_536  # the same, as they are sent; h2 keeps 1 MB before it looks at them
 PATIENCE = 1000  # frames that a connection may send without a call to its end
 FRAMES_PER_CALL = 20  # which a call to its end adds to that; a client needs two to six
 FRAMES_PER_FAULT = 10  # which a call takes off that is given up, or has a fault, beyond those it has
@@ -51,7 +49,7 @@ Fields = list[tuple[str, str]]
 
 
 class Fault(Enum):
-    """Says why a request is not whole."""
+    """Says why a request is refused by these bounds."""
 
     FIELDS = auto()  # it has more than FIELDS_BYTES
     TIME = auto()  # its body did not come within MESSAGE_SECONDS

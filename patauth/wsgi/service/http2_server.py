@@ -34,10 +34,13 @@ class Http2Server:
         self.tls = tls
         self._listening = listening
         self._tasks: set[asyncio.Task[None]] = set()
-        self._last_gone = asyncio.Event()
+        self._last_gone: asyncio.Event | None = None  # which a stop waits for
 
     async def start(self) -> None:
         """Begin to serve."""
+        # What is accepted inherits this; without it an answer waits 40 ms now and then. asyncio sets it for
+        # sockets of its own making alone.
+        self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         more: dict[str, Any] = {}
         if self.tls is not None:
             more = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": GOODBYE_SECONDS}
@@ -48,6 +51,7 @@ class Http2Server:
     async def stop(self, seconds: float) -> None:
         """Take no new calls, and return when those there are have their answers, or after `seconds`."""
         self._server.close()
+        self._last_gone = asyncio.Event()
         for link in list(self.links):
             link.stop()
         if self.links:
@@ -77,7 +81,7 @@ class Http2Server:
     def gone(self, link: _Link) -> None:
         """Forget a connection that is lost."""
         self.links.discard(link)
-        if not self.links:
+        if self._last_gone is not None and not self.links:
             self._last_gone.set()
 
 
@@ -96,12 +100,10 @@ class _Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self._server.links.add(self)
-        # asyncio does so only for sockets that it has made itself; an answer would wait 40 ms now and then.
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = transport.get_extra_info("peername")
         peer = name[0] if isinstance(name, tuple) else None
         self.connection = Connection(self._server.application, peer, self.loop.time())
+        self._server.links.add(self)
         spoken = transport.get_extra_info("ssl_object")
         if spoken is not None and spoken.selected_alpn_protocol() != ALPN:  # RFC 9113 §3.2
             self.connection.lose()

@@ -26,6 +26,7 @@ def read_tls(key: str, chain: str) -> ssl.SSLContext:
     _status("--grpc-cert", chain)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # RFC 9113 §9.2.1
     context.set_alpn_protocols([ALPN])
     try:
         context.load_cert_chain(chain, key, password="")  # with a password, or OpenSSL would ask for one

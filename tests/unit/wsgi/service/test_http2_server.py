@@ -192,7 +192,11 @@ def test_a_fault_of_the_application_is_a_reset_and_in_the_log(caplog: pytest.Log
 
 
 def test_the_end_waits_for_calls_but_not_for_clients() -> None:
-    with serving() as (_, port):
+    with serving() as (server, port):
+        with Wire(port) as earlier:
+            earlier.send(asked(1))
+            earlier.answer(1)
+        until(lambda: not server.links)
         busy, silent, half = Wire(port), Wire(port), Wire(port)
         busy.send(asked(1, path="/slow"))
         half.send(begun(1))
