@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from ..model.http_names import is_loopback
 from ..settings import SURFACE_NAMES, Settings
 from ..store.factory import open_store
 from ..store.url import StoreUrl, masked
-from ..wsgi.service.tls import Tls, read_tls
+from ..wsgi.service.tls import read_tls
 from .context import Failure, message, named_settings, options
 from .options import Command
 
@@ -118,25 +119,25 @@ def serve(
         server.run_with_grpc([sys.executable, *sys.orig_argv[1:], "--grpc-only"])
 
 
-def _serve_grpc(settings: Settings, bind: str, threads: int, tls: Tls | None, quiet: bool) -> None:
+def _serve_grpc(settings: Settings, bind: str, threads: int, tls: ssl.SSLContext | None, quiet: bool) -> None:
     from ..wsgi.service.grpc import serve as serve_grpc
     from ..wsgi.service.gunicorn import log_to_stderr
 
     log_to_stderr(settings, quiet=quiet)
     started = partial(message, f"patauth serves gRPC on {bind}{' with TLS' if tls else ''}.")
-    with Authority(settings) as authority:
-        serve_grpc(authority, bind=bind, threads=threads, tls=tls, started=started)
+    with Authority(settings) as authority, _listening(bind, "--grpc-bind") as listening:
+        serve_grpc(authority, listening=listening, threads=threads, tls=tls, started=started)
 
 
 def _check_grpc(settings: Settings) -> None:
-    """Raise unless gRPC can be served. grpcio is not imported: gunicorn will fork."""
-    if find_spec("grpc") is None:
-        raise Failure("patauth serve --grpc-bind needs grpcio: pip install 'patauth[grpc]'", 2)
+    """Raise unless gRPC can be served."""
+    if find_spec("h2") is None:
+        raise Failure("patauth serve --grpc-bind needs h2: pip install 'patauth[grpc]'", 2)
     if "zitadel" not in settings.surfaces:
         raise click.UsageError("--grpc-bind serves the surface zitadel; name it in PATAUTH_SURFACES too")
 
 
-def _tls(bind: str | None, cert: str | None, key: str | None) -> Tls | None:
+def _tls(bind: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
     """Return the certificate of the gRPC port, None without one, which only a loopback address may be."""
     if (cert is None) != (key is None):
         raise click.UsageError("give --grpc-cert and --grpc-key together")

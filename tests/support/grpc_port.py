@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,35 +11,17 @@ import grpc
 
 from patauth import Authority
 from patauth.wsgi.service.grpc import GrpcServer
-from patauth.wsgi.service.tls import Tls
+from tests.support.http2 import PATIENCE, running
 from tests.support.rpc import Content, Outcome, check_status, combined, decode, encode, status
 
 HEALTH = "/grpc.health.v1.Health/Check"
-PATIENCE = 30.0  # s
 
 
 @contextmanager
-def serving(authority: Authority, *, threads: int = 4, tls: Tls | None = None) -> Iterator[int]:
+def serving(authority: Authority, *, threads: int = 4, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Serve an Authority; yield the port."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def start() -> GrpcServer:
-        server = GrpcServer(authority, bind="127.0.0.1:0", threads=threads, tls=tls)
-        await server.start()
-        return server
-
-    try:
-        server = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE)
-        try:
-            yield server.port
-        finally:
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(PATIENCE)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with running(lambda at: GrpcServer(authority, listening=at, threads=threads, tls=tls)) as port:
+        yield port
 
 
 class Client:

@@ -1,82 +1,67 @@
-"""The gRPC port of `patauth serve`: ZITADEL's methods and a health service on grpcio's own server.
+"""The gRPC port of `patauth serve`: ZITADEL's methods and a health service over HTTP/2.
 
 A call becomes a request to the routes of `zitadel/`, so rights, quotas and errors are those of the other
 forms. Only credentials and the organisation are taken from the metadata; the client's address is the peer's,
-whatever a proxy or a client says.
+whatever a proxy or a client says. A call holds a thread only once its message is there, so clients that send
+slowly or without end hold up nobody.
 
-The process that runs this imports grpcio and is never forked. A call holds a thread only once its message is
-there, so clients that send slowly or without end hold up nobody.
+Source: PROTOCOL-HTTP2.md and compression.md of https://github.com/grpc/grpc/tree/master/doc.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
+import socket
+import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NoReturn
-from urllib.parse import unquote
-
-import grpc
-import grpc.aio
+from io import BytesIO
+from ipaddress import IPv6Address
+from typing import Any
 
 from ...authority import Authority
-from ...errors import ConfigurationError, PatAuthError
+from ...errors import NotFound, Overloaded, PatAuthError
 from ..answers import Answer
+from ..bodies import media_type_of
+from ..errors import UNCOMPRESSED
 from ..site import Site
-from ..zitadel import v1, v2
-from ..zitadel.call import Content
-from ..zitadel.errors import Refusal
-from ..zitadel.forms import MAX_MESSAGE
-from ..zitadel.messages import read_request, write_answer, write_status
+from ..zitadel import framing, v1, v2
+from ..zitadel.errors import refusal
+from ..zitadel.forms import GRPC, GRPC_TYPES, MAX_MESSAGE
 from ..zitadel.routes import METHODS, call
-from .tls import Tls
+from .http2 import FIELDS_BYTES, MESSAGE_SECONDS, Fault, Fields, Request, Response
+from .http2_server import Http2Server
 
 _log = logging.getLogger("patauth")
 
-MESSAGE_SECONDS = 5.0  # for a whole message, from the beginning of the call
 STOP_SECONDS = 10.0  # for calls in flight
+WAITING = 100  # calls for each thread, with those that have one; more are refused
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _SERVICES = {"", v1.SERVICE.strip("/"), v2.SERVICE.strip("/")}
-_OPTIONS = [
-    ("grpc.so_reuseport", 0),  # else two servers could share a port, and nobody would notice
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
-    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a small message could unpack to a large one
-    ("grpc.max_concurrent_streams", 100),  # of one connection
-    ("grpc.max_metadata_size", 8192),  # bytes; above it some calls are refused, above the next one all
-    ("grpc.absolute_max_metadata_size", 16_384),
-    ("grpc.server_handshake_timeout_ms", 5000),
-    ("grpc.max_connection_idle_ms", 60_000),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # more pings than that end a connection
-]
+_TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])", re.ASCII)
+_SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
-class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no types
-    """Serves one Authority on an address. Start and stop it in one event loop."""
+class GrpcServer:
+    """Serves one Authority on a socket that listens. Start and stop it in one event loop."""
 
-    def __init__(self, authority: Authority, *, bind: str, threads: int, tls: Tls | None) -> None:
-        """Raise `ConfigurationError` for an address or a certificate that cannot be used."""
+    def __init__(
+        self, authority: Authority, *, listening: socket.socket, threads: int, tls: ssl.SSLContext | None
+    ) -> None:
         self._authority = authority
         self._site = Site(authority)
         self._carriers = {"authorization", "x-zitadel-orgid", *map(str.lower, self._site.token_headers)}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="grpc")
-        self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers([self])
-        try:
-            if tls is None:
-                self.port: int = self._server.add_insecure_port(bind)
-            else:
-                self.port = self._server.add_secure_port(bind, grpc.ssl_server_credentials([tls]))
-        except RuntimeError:
-            raise ConfigurationError(
-                f"cannot serve gRPC on {bind}: see that the address is free and the certificate fits its key"
-            ) from None
+        self._most_waiting = WAITING * threads
+        self._waiting = 0
+        self._server = Http2Server(self, listening, tls)
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -88,38 +73,61 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no
         # What was given up still runs to its end, which its deadline bounds.
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
-    def service(self, handler_call_details: Any) -> Any:
-        """Return what handles a method. grpcio calls this, and refuses a method for which it is None."""
-        path: str = handler_call_details.method
-        if path != _HEALTH and path not in METHODS:
-            return None
-        answer = self._health if path == _HEALTH else partial(self._call, path)
+    def refuse(self, request: Request) -> Response | None:
+        """Return the answer to a call that is refused without its message, else None."""
+        if request.fault is Fault.FIELDS:
+            return _refused(8, f"the metadata is too large; send at most {FIELDS_BYTES} bytes")
+        if request.fault is Fault.TIME:
+            return _refused(4, f"the message did not come within {MESSAGE_SECONDS:g} s")
+        fields = dict(request.fields)
+        if request.method != "POST":
+            return Response(405, [("allow", "POST")])
+        if media_type_of({"CONTENT_TYPE": fields.get("content-type", "")}) not in GRPC_TYPES:
+            return Response(415, [("accept", ", ".join(GRPC_TYPES))])
+        if request.path != _HEALTH and request.path not in METHODS:
+            return _refused(12, "there is no such method here")
+        if fields.get("grpc-encoding", UNCOMPRESSED) != UNCOMPRESSED:
+            accepted = ("grpc-accept-encoding", UNCOMPRESSED)
+            return _refused(12, "send the message uncompressed", accepted)
+        if "grpc-timeout" in fields and _timeout(request) is None:
+            return _refused(3, "grpc-timeout: give 1 to 8 digits and one of H, M, S, m, u, n")
+        return None
 
-        # As a stream: for the message of a unary call, grpcio would wait for as long as the client likes.
-        async def handle(messages: AsyncIterator[bytes], context: Any) -> Any:
-            return await answer(await _one_message(messages, context), context)
+    def most(self, body: bytearray) -> int:
+        """Return how many bytes a body may have: those of one message."""
+        return framing.bytes_of_one(body, MAX_MESSAGE)
 
-        return grpc.stream_unary_rpc_method_handler(handle)
-
-    async def _call(self, method: str, message: bytes, context: Any) -> bytes:
-        form = _OneCall(message)
-        environ = self._environ(context.invocation_metadata(), context.peer())
-        answer: Answer = await self._in_thread(partial(call, environ, self._site, method, form))
-        fields = [(name.lower(), value) for name, value in answer.fields]
-        if form.refusal is not None:
-            details = ("grpc-status-details-bin", answer.body)
-            await _abort(context, form.refusal.number, form.refusal.text, [*fields, details])
-        context.set_trailing_metadata(fields)
-        return answer.body
-
-    async def _health(self, message: bytes, context: Any) -> bytes:
+    async def answer(self, request: Request) -> Response:
+        """Return the answer to a call, once a thread has decided it."""
+        if self._waiting >= self._most_waiting:
+            return _response(GRPC.refused(refusal(Overloaded(), self._site.challenges)))
+        self._waiting += 1
         try:
-            service = read_request(_HEALTH, message).get("service", "")
+            decide = partial(self._decided, request)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, decide)
+        finally:
+            self._waiting -= 1
+
+    def _decided(self, request: Request) -> Response:
+        timeout = _timeout(request)
+        is_late = timeout is not None and time.monotonic() - request.began >= timeout
+        if is_late or request.is_given_up:
+            return _refused(4, "the time of the call was over before it began")
+        environ = self._environ(request)
+        answer = (
+            call(environ, self._site, request.path, GRPC)
+            if request.path in METHODS
+            else self._health(environ)
+        )
+        return _response(answer)
+
+    def _health(self, environ: dict[str, Any]) -> Answer:
+        try:
+            if GRPC.read(environ, _HEALTH).get("service", "") not in _SERVICES:
+                raise NotFound("there is no such service here")
         except PatAuthError as error:
-            await _abort(context, 3, str(error))
-        if service not in _SERVICES:
-            await _abort(context, 5, "there is no such service here")
-        return write_answer(_HEALTH, {"status": await self._in_thread(self._status)})
+            return GRPC.refused(refusal(error, self._site.challenges))
+        return GRPC.done({"status": self._status()}, _HEALTH)
 
     def _status(self) -> str:
         try:
@@ -129,72 +137,54 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no
             return "NOT_SERVING"
         return "SERVING"
 
-    async def _in_thread(self, function: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
-
-    def _environ(self, metadata: Iterable[tuple[str, str | bytes]], peer: str) -> dict[str, Any]:
+    def _environ(self, request: Request) -> dict[str, Any]:
         """Return the request that a WSGI server would make of a call."""
-        environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "REMOTE_ADDR": address_of(peer)}
-        for name, value in metadata:
-            if name in self._carriers and isinstance(value, str):
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": request.method,
+            "REMOTE_ADDR": address_of(request.peer),
+            "CONTENT_TYPE": dict(request.fields)["content-type"],
+            "CONTENT_LENGTH": str(len(request.body)),
+            "wsgi.input": BytesIO(request.body),
+        }
+        for name, value in request.fields:
+            if name in self._carriers:
                 key = "HTTP_" + name.upper().replace("-", "_")
                 environ[key] = f"{environ[key]},{value}" if key in environ else value
         return environ
 
 
-class _OneCall:
-    """The form of one call of gRPC: the server has taken off the frame, and sends the status itself."""
-
-    def __init__(self, message: bytes) -> None:
-        self._message = message
-        self.refusal: Refusal | None = None
-
-    def read(self, environ: Mapping[str, Any], method: str) -> Content:
-        return read_request(method, self._message)
-
-    def done(self, content: Content, method: str) -> Answer:
-        return Answer(200, [], write_answer(method, content))
-
-    def refused(self, refusal: Refusal) -> Answer:
-        self.refusal = refusal
-        return Answer(refusal.status, refusal.fields, write_status(refusal))
+def _response(answer: Answer) -> Response:
+    trailers = [(name.lower(), value) for name, value in answer.fields]
+    return Response(200, [("content-type", GRPC_TYPES[0])], answer.body, trailers)
 
 
-async def _one_message(messages: AsyncIterator[bytes], context: Any) -> bytes:
-    found: bytes | None = None
-    try:
-        async with asyncio.timeout(MESSAGE_SECONDS):
-            async for message in messages:
-                if found is not None:
-                    await _abort(context, 12, "send one message; there is more after it")
-                found = message
-    except TimeoutError:
-        await _abort(context, 4, f"the message did not come within {MESSAGE_SECONDS:g} s")
-    if found is None:
-        await _abort(context, 12, "send one message; there is none")
-    return found
+def _refused(number: int, text: str, *fields: tuple[str, str]) -> Response:
+    """Return the answer to a call about which nothing was decided. No log has it: any client can cause it."""
+    status: Fields = [("grpc-status", str(number)), ("grpc-message", framing.message_field(text))]
+    return Response(200, [("content-type", GRPC_TYPES[0])], b"", [*status, *fields])
 
 
-async def _abort(context: Any, number: int, text: str, trailers: Iterable[Any] = ()) -> NoReturn:
-    """End a call with an error. Raise what grpcio wants to see then."""
-    code = next(code for code in grpc.StatusCode if code.value[0] == number)
-    raise await context.abort(code, text, tuple(trailers))
+def _timeout(request: Request) -> float | None:
+    """Return how long (s) the client waits for an answer; None if it does not say so in gRPC's words."""
+    found = _TIMEOUT.fullmatch(dict(request.fields).get("grpc-timeout", ""))
+    return int(found[1]) * _SECONDS[found[2]] if found else None
 
 
-def address_of(peer: str) -> str | None:
-    """Return the address in the name that grpcio gives to a peer, such as `ipv6:%5B::1%5D:50000`."""
-    family, _, rest = unquote(peer).partition(":")
-    host, _, _ = rest.rpartition(":")
-    return host.strip("[]") if family in ("ipv4", "ipv6") else None
+def address_of(peer: str | None) -> str | None:
+    """Return the address of a peer: that of IPv4 for one that IPv6 has mapped."""
+    mapped = IPv6Address(peer).ipv4_mapped if peer is not None and ":" in peer else None
+    return str(mapped) if mapped else peer
 
 
 def serve(
-    authority: Authority, *, bind: str, threads: int, tls: Tls | None, started: Callable[[], None]
+    authority: Authority,
+    *,
+    listening: socket.socket,
+    threads: int,
+    tls: ssl.SSLContext | None,
+    started: Callable[[], None],
 ) -> None:
-    """Serve until SIGTERM, SIGINT, or the end of standard input; call `started` when the port is open.
-
-    Raise `ConfigurationError`.
-    """
+    """Serve until SIGTERM, SIGINT, or the end of standard input; call `started` when calls are taken."""
 
     async def run() -> None:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
@@ -206,7 +196,7 @@ def serve(
             over.set()
 
         loop.add_reader(sys.stdin, parent_ended)  # nothing is sent to it, so what can be read is its end
-        server = GrpcServer(authority, bind=bind, threads=threads, tls=tls)
+        server = GrpcServer(authority, listening=listening, threads=threads, tls=tls)
         await server.start()
         started()
         await over.wait()

@@ -1,13 +1,11 @@
 """The process of the gRPC port, next to gunicorn's: it is started again when it dies, and ends with them.
 
-grpcio does not stand a fork, and gunicorn forks its workers. So the port is served by a program of its own,
-which this process never imports.
+gunicorn speaks HTTP/1.1, and forks its workers: one event loop, on one port, has to be a program of its own.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import threading
 import time
@@ -52,12 +50,10 @@ class GrpcProcess:
             process.kill()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # gRPC's own log repeats what any client may cause, and is of no use to an operator.
-        environ = {"GRPC_VERBOSITY": "NONE", **os.environ}
         with self._starting:
             # In a session of its own, so that Ctrl-C reaches this process alone, which then stops that one.
             return subprocess.Popen(  # noqa: S603 - this program, with its own arguments
-                self._command, stdin=subprocess.PIPE, env=environ, start_new_session=True
+                self._command, stdin=subprocess.PIPE, start_new_session=True
             )
 
     def _keep(self) -> None:

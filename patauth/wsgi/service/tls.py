@@ -4,50 +4,48 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import NamedTuple
 
 from ...errors import ConfigurationError
 from ...files import mode_of, readers_of_key, why_untrusted
 
-
-class Tls(NamedTuple):
-    """Holds a private key and the chain of its certificate, in PEM."""
-
-    key: bytes
-    chain: bytes
+ALPN = "h2"  # HTTP/2 over TLS (RFC 9113 §3.2)
 
 
-def read_tls(key: str, chain: str) -> Tls:
-    """Return what the two files hold.
+def read_tls(key: str, chain: str) -> ssl.SSLContext:
+    """Return what a server needs for TLS, from the two files, in PEM.
 
     Raise `ConfigurationError`, for a file that others can change, a key that others can read, and one that is
     not that of the certificate too.
     """
-    content, status = _read("--grpc-key", key)
+    status = _status("--grpc-key", key)
     if readers := readers_of_key(status):
         raise ConfigurationError(
             f"--grpc-key: {key} (mode {mode_of(status)}) can be read by {readers}: chmod 600 {key}, or"
             " replace the key if others may have seen it"
         )
-    found = Tls(content, _read("--grpc-cert", chain)[0])
+    _status("--grpc-cert", chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # RFC 9113 §9.2.1
+    context.set_alpn_protocols([ALPN])
     try:
-        # With a password, or OpenSSL would ask for one.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password="")
+        context.load_cert_chain(chain, key, password="")  # with a password, or OpenSSL would ask for one
     except OSError as problem:
         why = getattr(problem, "reason", None) or "one of them cannot be read"
         raise ConfigurationError(
             f"--grpc-key: {key} does not go with the certificate in {chain} ({why}); give both in PEM, the"
             " key without a password"
         ) from None
-    return found
+    return context
 
 
-def _read(option: str, path: str) -> tuple[bytes, os.stat_result]:
+def _status(option: str, path: str) -> os.stat_result:
+    """Return the status of a file. Raise unless it can be read, and nobody else can change it."""
     try:
         with open(path, "rb") as file:
-            content, status = file.read(), os.fstat(file.fileno())
+            status = os.fstat(file.fileno())
     except OSError as problem:
         raise ConfigurationError(f"{option}: cannot read {path}: {problem.strerror}") from None
     if why := why_untrusted(path, status):
         raise ConfigurationError(f"{option}: {why}")
-    return content, status
+    return status

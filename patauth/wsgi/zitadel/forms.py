@@ -1,8 +1,9 @@
-"""The forms of a request and its answer over HTTP/1.1: how each reads a message, and writes one or a refusal.
+"""The forms of a request and its answer: how each reads a message, and writes one or a refusal.
 
     REST, CONNECT    application/json; they differ in their errors
     Connect          application/proto, with errors in JSON
     gRPC-web         application/grpc-web or -web-text, each also with +proto; the status is in the trailers
+    gRPC             application/grpc, also with +proto, on a port of its own (service/grpc.py)
 
 Operations know nothing of forms: they get and return what a message is in JSON. The binary forms need
 protobuf (the extra `grpc`).
@@ -13,9 +14,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..answers import Answer, bytes_answer, json_answer
+from ..answers import Answer, Fields, bytes_answer, json_answer
 from ..bodies import MAX_JSON, media_type_of, read_bytes, read_json
-from ..errors import UnsupportedMediaType
+from ..errors import UNCOMPRESSED, UnsupportedMediaType
 from . import framing
 from .call import Content
 from .errors import Refusal
@@ -27,6 +28,7 @@ MAX_MESSAGE = MAX_JSON  # bytes
 _JSON = "application/json"
 _PROTO = "application/proto"
 _FRAMED = ("application/grpc", "application/connect+", _PROTO)
+GRPC_TYPES = ("application/grpc", "application/grpc+proto")
 _ERROR_DETAIL = "type.googleapis.com/zitadel.v1.ErrorDetail"
 
 
@@ -107,25 +109,55 @@ class _GrpcWeb:
     def done(self, content: Content, method: str) -> Answer:
         from .messages import write_answer
 
-        return self._answer(framing.framed(write_answer(method, content), [("grpc-status", "0")]))
+        return self._answer(framing.framed(write_answer(method, content)), [_DONE])
 
     def refused(self, refusal: Refusal) -> Answer:
-        from .messages import write_status
-
-        trailers = [
-            ("grpc-status", str(refusal.number)),
-            ("grpc-message", framing.message_field(refusal.text)),
-            ("grpc-status-details-bin", framing.binary_field(write_status(refusal))),
-        ]
-        answer = self._answer(framing.framed(None, trailers))
+        answer = self._answer(b"", _trailers(refusal))
         return Answer(200, [*answer.fields, *refusal.fields], answer.body, refusal.status)
 
-    def _answer(self, frames: bytes) -> Answer:
+    def _answer(self, message: bytes, trailers: Fields) -> Answer:
+        frames = message + framing.framed_trailers(trailers)
         return bytes_answer(200, framing.to_text(frames) if self._is_text else frames, self._media_type)
+
+
+class _Grpc:
+    """All fields of an answer are for the trailers."""
+
+    def read(self, environ: WSGIEnvironment, method: str) -> Any:
+        from .messages import read_request
+
+        body = read_bytes(environ, framing.HEAD_BYTES + MAX_MESSAGE, *GRPC_TYPES)
+        return read_request(method, framing.unframed(body, MAX_MESSAGE))
+
+    def done(self, content: Content, method: str) -> Answer:
+        from .messages import write_answer
+
+        return Answer(200, [_DONE], framing.framed(write_answer(method, content)))
+
+    def refused(self, refusal: Refusal) -> Answer:
+        # The server refuses every named coding; without one, the flag is a fault of the client's library.
+        if _COMPRESSED in refusal.fields:
+            refusal = Refusal(refusal.status, 13, "internal", refusal.text, refusal.tracking, [])
+        return Answer(refusal.status, [*_trailers(refusal), *refusal.fields], b"")
+
+
+_DONE = ("grpc-status", "0")
+_COMPRESSED = ("Accept-Encoding", UNCOMPRESSED)
+
+
+def _trailers(refusal: Refusal) -> Fields:
+    from .messages import write_status
+
+    return [
+        ("grpc-status", str(refusal.number)),
+        ("grpc-message", framing.message_field(refusal.text)),
+        ("grpc-status-details-bin", framing.binary_field(write_status(refusal))),
+    ]
 
 
 REST: Form = _Rest()
 CONNECT: Form = _Connect()
+GRPC: Form = _Grpc()
 _WEB = ("application/grpc-web", "application/grpc-web-text")
 BINARY: dict[str, Form] = {
     _PROTO: _ConnectProto(),

@@ -1,9 +1,9 @@
-"""The frames of gRPC-web: one message comes in, one message and the trailers go out.
+"""The frames of gRPC and gRPC-web: one message comes in, and one goes out, in gRPC-web with the trailers.
 
     1 byte     0: a message; 1: a message that is compressed, which is not read here; 128: trailers
     4 bytes    the length of what follows, big-endian
 
-Trailers are lines `name: value`. In the form for text, all frames together are in base64.
+gRPC-web's trailers are lines `name: value`. In its form for text, all frames together are in base64.
 
 Source: PROTOCOL-WEB.md and PROTOCOL-HTTP2.md of https://github.com/grpc/grpc/tree/master/doc.
 """
@@ -11,6 +11,7 @@ Source: PROTOCOL-WEB.md and PROTOCOL-HTTP2.md of https://github.com/grpc/grpc/tr
 from __future__ import annotations
 
 import binascii
+import re
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ _HEAD = struct.Struct(">BI")
 HEAD_BYTES = _HEAD.size
 _MESSAGE, _COMPRESSED, _TRAILERS = 0, 1, 0x80
 _KEPT = "".join(set(map(chr, range(0x20, 0x7F))) - {"%"})
+_BLANKS = re.compile(r"\A +| +\Z")
 
 
 def unframed(body: bytes, most: int) -> bytes:
@@ -52,11 +54,23 @@ def unframed(body: bytes, most: int) -> bytes:
     return body[HEAD_BYTES:]
 
 
-def framed(message: bytes | None, trailers: Trailers) -> bytes:
-    """Return the frames of an answer; None for a refusal, which has no message."""
+def bytes_of_one(body: bytes | bytearray, most: int) -> int:
+    """Return how many bytes of a body `unframed` needs to see, as far as its beginning tells."""
+    if len(body) < HEAD_BYTES:
+        return HEAD_BYTES
+    flags, length = _HEAD.unpack_from(body)
+    return HEAD_BYTES + (length if flags == _MESSAGE and length <= most else 0)
+
+
+def framed(message: bytes) -> bytes:
+    """Return the frame of a message."""
+    return _frame(_MESSAGE, message)
+
+
+def framed_trailers(trailers: Trailers) -> bytes:
+    """Return the frame of trailers."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in trailers)
-    body = b"" if message is None else _frame(_MESSAGE, message)
-    return body + _frame(_TRAILERS, lines.encode("ascii"))
+    return _frame(_TRAILERS, lines.encode("ascii"))
 
 
 def _frame(flags: int, content: bytes) -> bytes:
@@ -82,8 +96,11 @@ def to_text(body: bytes) -> bytes:
 
 
 def message_field(text: str) -> str:
-    """Return a text as `grpc-message` has it: percent-encoded UTF-8, in printable ASCII."""
-    return quote(text, safe=_KEPT)
+    """Return a text as `grpc-message` has it: percent-encoded UTF-8, in printable ASCII.
+
+    So are blanks at its ends, which HTTP/2 would take for none of the value.
+    """
+    return _BLANKS.sub(lambda blanks: "%20" * len(blanks[0]), quote(text, safe=_KEPT))
 
 
 def binary_field(content: bytes) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey
 
 from patauth import ConfigurationError
-from patauth.wsgi.service.tls import Tls, read_tls
+from patauth.wsgi.service.tls import read_tls
 from tests.support.private import write_private
 from tests.support.tables import each
 from tests.support.tls import certificate
@@ -22,9 +23,10 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return key, chain
 
 
-def test_both_are_read(files: tuple[Path, Path]) -> None:
-    key, chain = files
-    assert read_tls(str(key), str(chain)) == Tls(key.read_bytes(), chain.read_bytes())
+def test_both_are_read_and_old_tls_is_not_spoken(files: tuple[Path, Path]) -> None:
+    context = read_tls(*map(str, files))
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.cert_store_stats()["x509"] == 0, "clients need no certificate"
 
 
 def test_a_key_that_is_not_that_of_the_certificate_is_refused_and_not_shown(

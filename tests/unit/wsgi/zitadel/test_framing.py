@@ -1,4 +1,4 @@
-"""The frames of gRPC-web: what is written is read, and nothing else is."""
+"""The frames of gRPC and gRPC-web: what is written is read, and nothing else is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth.errors import InvalidRequest
+from patauth.wsgi.answers import LIMITED
 from patauth.wsgi.errors import TooLarge, UnsupportedMediaType
 from patauth.wsgi.zitadel import framing
 from tests.support.rpc import frame, frames
@@ -75,13 +76,27 @@ def test_who_compresses_is_told_what_is_read() -> None:
     assert caught.value.accept_encoding == "identity"
 
 
-@given(st.none() | MESSAGES, st.dictionaries(st.sampled_from(["a", "b-bin"]), st.sampled_from(["", "x y"])))
-def test_an_answer_is_its_message_and_then_its_trailers(
-    message: bytes | None, trailers: dict[str, str]
-) -> None:
+@given(MESSAGES, st.dictionaries(st.sampled_from(["a", "b-bin"]), st.sampled_from(["", "x y"])))
+def test_what_is_written_are_frames(message: bytes, trailers: dict[str, str]) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in trailers.items()).encode()
-    first = [] if message is None else [(0, message)]
-    assert frames(framing.framed(message, trailers.items())) == [*first, (0x80, lines)]
+    body = framing.framed(message) + framing.framed_trailers(trailers.items())
+    assert frames(body) == [(0, message), (0x80, lines)]
+
+
+@given(st.binary(max_size=2 * MOST) | MESSAGES.map(frame), st.binary(max_size=MOST))
+def test_what_is_read_no_further_is_decided(body: bytes, more: bytes) -> None:
+    """Once a body has more bytes than are worth reading, those that come change nothing."""
+
+    def read(body: bytes) -> object:
+        try:
+            return framing.unframed(body, MOST)
+        except InvalidRequest as error:
+            return str(error)
+
+    if len(body) > framing.bytes_of_one(body, MOST):
+        assert read(body) == read(body + more)
+    else:
+        assert len(body) <= framing.HEAD_BYTES + MOST
 
 
 @given(st.binary())
@@ -112,6 +127,12 @@ def test_plain_words_stay_as_they_are() -> None:
         framing.message_field("userId: is missing; give it a value") == "userId: is missing; give it a value"
     )
     assert framing.message_field("50 %\n!~") == "50 %25%0A!~"
+
+
+def test_blanks_at_the_ends_of_a_text_are_no_blanks_of_its_field() -> None:
+    """RFC 9113 §8.2.1: a field's value has none there, and 429's text does."""
+    assert framing.message_field(LIMITED) == "%20Rate Limit Exceeded%20"
+    assert framing.message_field("  ") == "%20%20"
 
 
 @given(st.binary())
