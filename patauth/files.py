@@ -16,6 +16,7 @@ import grp
 import os
 import pwd
 import stat
+import warnings
 from pathlib import Path
 
 from .errors import ConfigurationError
@@ -111,3 +112,26 @@ def _letters(bits: int) -> str:
 
 def _whom(bits: int) -> str:
     return "every user" if bits & 0o007 else "its group" if bits & 0o070 else ""
+
+
+def content_of_secret(variable: str, path: str) -> str:
+    """Return the text in the file of a secret, which is named by `variable`. Warn if all can read it.
+
+    Raise `ConfigurationError`, also if others can change it.
+    """
+    try:
+        with open(path, "rb") as file:
+            status, data = os.fstat(file.fileno()), file.read()
+        text = data.decode()
+    except OSError as problem:
+        raise ConfigurationError(f"{variable}: cannot read it: {problem.strerror}") from None
+    except ValueError:  # not UTF-8, or NUL in the path
+        raise ConfigurationError(f"{variable}: give the path of a file that holds text") from None
+    if why := why_untrusted(path, status):
+        raise ConfigurationError(f"{variable}: {why}")
+    if readers_of_secret(status):
+        warnings.warn(
+            f"{variable}: {path} (mode {mode_of(status)}) can be read by every user: chmod o-r {path}",
+            stacklevel=3,
+        )
+    return text.strip()

@@ -19,7 +19,7 @@ from .crypto.keyring import read_key
 from .crypto.pepper import Peppers, read_peppers
 from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
-from .files import mode_of, readers_of_secret, why_untrusted
+from .files import content_of_secret
 from .model.address import check_proxy_networks
 from .model.caller import Caller
 from .model.credentials import Format, Prefixes
@@ -219,29 +219,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def content_of_secret(variable: str, path: str) -> str:
-    """Return the text in the file of a secret, which is named by `variable`. Warn if all can read it.
-
-    Raise `ConfigurationError`, also if others can change it.
-    """
-    try:
-        with open(path, "rb") as file:
-            status, data = os.fstat(file.fileno()), file.read()
-        text = data.decode()
-    except OSError as problem:
-        raise ConfigurationError(f"{variable}: cannot read it: {problem.strerror}") from None
-    except ValueError:  # not UTF-8, or NUL in the path
-        raise ConfigurationError(f"{variable}: give the path of a file that holds text") from None
-    if why := why_untrusted(path, status):
-        raise ConfigurationError(f"{variable}: {why}")
-    if readers_of_secret(status):
-        warnings.warn(
-            f"{variable}: {path} (mode {mode_of(status)}) can be read by every user: chmod o-r {path}",
-            stacklevel=3,
-        )
-    return text.strip()
 
 
 # -- one reader for each setting -----------------------------------------------------------------------------

@@ -35,7 +35,8 @@ def events() -> None:
 
     \b
     Example:
-      PATAUTH_EVENTS="log stream:audit webhook:https://hooks.example/patauth" patauth events deliver
+      export PATAUTH_EVENTS="log stream:audit webhook:https://hooks.example/patauth"
+      patauth events deliver
     """
 
 

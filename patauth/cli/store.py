@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import StoreUnavailable
+from ..files import content_of_secret
 from ..operations.sweep import sweep as sweep_parts
-from ..settings import Settings, content_of_secret
+from ..settings import Settings
 from ..store.copy import COUNTED, PATIENCE
 from ..store.factory import open_store
 from ..store.url import StoreUrl

@@ -31,6 +31,7 @@ def test_there_are_the_commands_of_this_version_and_no_stubs() -> None:
         "pat disable", "pat enable", "pat revoke", "pat purge", "owner", "owner disable", "owner enable",
         "owner revoke", "token", "token exchange", "token introspect", "token revoke", "verify", "notify",
         "store", "store ping", "store stats", "store sweep", "store copy", "store stop",
+        "events", "events deliver",
         "keys", "keys list", "keys rotate", "config", "config show", "config check", "doctor", "completion",
     ]  # fmt: skip
 
