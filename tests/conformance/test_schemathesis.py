@@ -52,7 +52,7 @@ for check in (schema.config.checks.negative_data_rejection, schema.config.checks
 
 # -- values that are more than their shape: for what is there, and for what the caller holds -----------------
 
-HELD = ["sp:scopes:all", ALL_MANAGE, "oauth:introspect", "reports:read"]
+HELD = ["sp:scopes:all", ALL_MANAGE, "oauth:introspect", "self:rotate", "reports:read"]
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
 
 comparisons = st.sampled_from(
@@ -81,6 +81,7 @@ schemathesis.openapi.format("pat-sorters", sorters)
 schemathesis.openapi.format("scope-token", st.sampled_from(HELD))
 schemathesis.openapi.format("scope-tokens", st.lists(st.sampled_from(HELD)).map(" ".join))
 schemathesis.openapi.format("date-time", moments)
+schemathesis.openapi.format("cidr", st.sampled_from(["203.0.113.9", "10.0.0.0/8", "2001:db8::/32"]))
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_no_answer_contradicts_the_description(case: Case, authority: Authority,
         case.headers["x-zitadel-orgid"] = "default"  # in another organisation, all would be 403
     if case.meta is None or case.meta.generation.mode.is_positive:
         fit(case, another)
-    if operation == "deletePresentedPatV1":
+    if operation in ("deletePresentedPatV1", "rotatePresentedPatV1"):
         caller = another()
     headers = {"Authorization": basic_of(caller)}
     if given(case).get("client_id") or given(case).get("client_secret"):
@@ -131,6 +132,8 @@ def fit(case: Case, another: Callable[[], IssuedPat]) -> None:
         body.update(userId="root", tokenId=another().pat.id)
     if body.get("ids"):
         body["ids"] = [another().pat.id for _ in body["ids"][:3]]
+    if body.get("notBefore"):
+        body["notBefore"] = (SOON - timedelta(hours=1)).isoformat()  # before each expiry
     if isinstance(body.get("scope"), list):
         body["scope"] = [one if one in HELD else HELD[-1] for one in body["scope"]]
     elif body.get("scope"):

@@ -80,13 +80,14 @@ _LONG = {
 }
 _ADDED: dict[str, Schema] = {
     "description": {
-        "description": f"{_OURS}What people should know of it.",
-        "minLength": 1,
+        **NAME,
+        "description": f"{_OURS}What people should know of it. Read in Unicode's form NFC.",
         "maxLength": MAX_DESCRIPTION,
     },
     "networks": {
         "description": f"{_OURS}Where it may be used, such as `203.0.113.0/24`; an empty list: everywhere."
         " Within those of the PAT that calls. Null or left out: the same as those.",
+        "items": {"type": "string", "format": "cidr"},
         "maxItems": MAX_NETWORKS,
     },
     "notBefore": {
@@ -99,6 +100,10 @@ _ADDED: dict[str, Schema] = {
         "pattern": "^[1-9][0-9]{0,6}/[1-9][0-9]{0,4}$",
     },
 }
+_OVERLAP: Schema = {
+    "description": "Seconds for which the previous secret stays good. Null or left out: an hour.",
+    "maximum": int(MAX_OVERLAP.total_seconds()),
+}
 _AWARE = {"description": "Acknowledges that the PAT never expires; changes nothing by itself."}
 
 
@@ -110,6 +115,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
         "OwnerToBe": routes.OwnerToBe,
         "BulkUpdate": routes.Bulk,
         "Rotation": routes.Rotation,
+        "SelfRotation": routes.SelfRotation,
     }
     owner_types = settings.owner_types or OWNER_TYPE["enum"]
     or_never = {**_CREATE, "expirationDate": _LONG, "userAwareTokenNeverExpires": _AWARE}
@@ -134,13 +140,8 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
             },
             "patch": patch_schema("BulkUpdate", IN_BULK),
         },
-        "Rotation": {
-            "overlapSeconds": {
-                "description": "Seconds for which the previous secret stays good. Null or left out: an hour.",
-                "minimum": 0,
-                "maximum": int(MAX_OVERLAP.total_seconds()),
-            }
-        },
+        "Rotation": {"overlapSeconds": {**_OVERLAP, "minimum": 0}},
+        "SelfRotation": {"overlapSeconds": {**_OVERLAP, "minimum": int(MIN_OWN_OVERLAP.total_seconds())}},
     }
     found = schemas(types, rules)
     # A type cannot say that a client must acknowledge a PAT that never expires. Generators of clients take
@@ -380,8 +381,8 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             "Give the PAT that calls a new secret",
             {"200": issued, **responses("Isc404", *_OF_BODY)},
             f"{_OURS}This needs the scope `{ROTATE_SELF}` and the current secret; an access token will not"
-            f" do. The overlap is at least {int(MIN_OWN_OVERLAP.total_seconds())} seconds.",
-            requestBody=body({JSON: ref("Rotation")}, required=False),
+            f" do.",
+            requestBody=body({JSON: ref("SelfRotation")}, required=False),
         ),
     }
     paths[base + "/self"] = {
