@@ -76,7 +76,7 @@ class Removed(TenantList):
             return []
         name = self._keys.tenant_removed
         scores = [part for pat_id in pat_ids for part in (removed_ms, pat_id.raw)]
-        return [("ZADD", name, "NX", *scores), ("PEXPIRE", name, self.retention_ms)]
+        return [("ZADD", name, *scores), ("PEXPIRE", name, self.retention_ms)]
 
     def trim(self, owner_id: str, tag: str, entries: Sequence[object], most: int) -> None:
         """Remove what is kept of these PATs of an owner, while they are too many.
@@ -153,25 +153,26 @@ class Removed(TenantList):
         command = ("ZRANGEBYSCORE", self._keys.tenant_removed, "-inf", ended, "LIMIT", 0, _GONE_AT_ONCE)
         while True:
             (found,) = self._scripts.call([command], retry=True)
-            gone = texts(found)
-            if gone:
-                self._scripts.call([("ZREM", self._keys.tenant_removed, *gone)], retry=True)
+            gone = [self._id(member) for member in texts(found)]
+            self.mend(gone, now)
             if not all_gone or len(gone) < _GONE_AT_ONCE:
                 return set()
 
     def mend(self, pat_ids: Sequence[PatId], now: int) -> Mended:
         """Correct entries by their records, and take out those of PATs of which nothing is kept any more."""
-        gone, right = list[PatId](), list[int | bytes]()
-        if not pat_ids:
-            return Mended(0, set())
-        for pat_id, record in zip(pat_ids, self.records(pat_ids, now), strict=True):
-            if record is None or not self.lists(record.pat):
-                gone.append(pat_id)
-            else:
-                right += (record.pat.revoked_ms or 0, pat_id.raw)
-        if right:
-            self._scripts.call([("ZADD", self._keys.tenant_removed, "XX", *right)], retry=True)
-        return Mended(self._forget(gone), set())
+        removed = 0
+        for at in range(0, len(pat_ids), _PIECE):
+            gone, right = list[PatId](), list[int | bytes]()
+            some = pat_ids[at : at + _PIECE]
+            for pat_id, record in zip(some, self.records(some, now), strict=True):
+                if record is None or not self.lists(record.pat):
+                    gone.append(pat_id)
+                else:
+                    right += (record.pat.revoked_ms or 0, pat_id.raw)
+            if right:
+                self._scripts.call([("ZADD", self._keys.tenant_removed, "XX", *right)], retry=True)
+            removed += self._forget(gone)
+        return Mended(removed, set())
 
     def sweep(self) -> Iterator[int]:
         """Take entries without a record out of the tenant's index, in pieces. Yield how many each removed."""

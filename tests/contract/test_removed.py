@@ -35,12 +35,14 @@ from patauth import (
 )
 from patauth.model.pat_id import PatId
 from patauth.operations import listing, sweep
+from patauth.store import removed as removed_pats
 from patauth.store.record import pack_note
-from patauth.store.scripts import Scripts
+from patauth.store.removed import Removed
+from patauth.store.scripts import Script, Scripts
 from tests.support.authorities import Make, basic_of, issue, maker, maker_of
 from tests.support.clocks import Clock
 from tests.support.internals import store_of
-from tests.support.interventions import Before
+from tests.support.interventions import Before, standing_in
 from tests.support.searches import examples
 from tests.support.servers import Server, shared_engines
 from tests.support.tenants import cut_after, keys_like, keys_of, put, record_of, send
@@ -333,6 +335,7 @@ def test_an_owner_keeps_the_newest(make: Make, clock: Clock) -> None:
         made.append(issue(authority, f"n{number}"))
         clock.advance(1)
         authority.delete(made[-1].pat.id)
+    assert send(authority, ("ZCARD", keys_of(authority).tenant_removed)) == [3], "and no listing mended it"
     for owner_id in (None, "alice"):
         assert removed(authority, owner_id) == ["n4", "n5", "n6"]
         assert authority.list(owner_id=owner_id, filters=REVOKED, limit=0, count=True).total == 3
@@ -406,6 +409,40 @@ def test_it_goes_when_its_retention_is_over(make: Make, clock: Clock) -> None:
         authority.get(made[0].pat.id, removed=True)
     clock.advance(1)
     assert removed(authority) == removed(authority, "alice") == []
+
+
+@pytest.mark.parametrize("by_owner", [True, False])
+def test_what_is_past_its_retention_takes_no_room(make: Make, clock: Clock, by_owner: bool) -> None:
+    """The next removal takes its entry out, in the millisecond in which it is not listed any more."""
+    authority = make(clock=clock, max_kept_per_owner=1, retention=RETENTION)
+    _, by = maker_of(authority)
+    authority.delete(issue(authority, "old").pat.id, by=by if by_owner else None)
+    clock.advance(1000 * RETENTION)
+    new = issue(authority, "new")
+    authority.delete(new.pat.id, by=by)
+    assert index_of(authority) == [new.pat.id]
+    assert removed(authority) == removed(authority, "alice") == ["new"]
+
+
+def index_of(authority: Authority) -> list[str]:
+    """The PATs in the index of what alice has removed, in the order in which they have to go."""
+    tag = store_of(authority).keyring.owner_tag("default", "alice")
+    (entries,) = send(authority, ("ZRANGE", keys_of(authority).owner(tag, "alice").removed, 0, -1))
+    return [tag + entry.hex() for entry in entries]
+
+
+def test_only_what_is_too_much_is_trimmed(make: Make, clock: Clock) -> None:
+    """Two removals at once may name the same entries."""
+    authority = make(clock=clock, max_kept_per_owner=2)
+    for number in range(2):
+        authority.delete(issue(authority, f"n{number}").pat.id)
+        clock.advance(1)
+    entries = [PatId(pat_id).raw[4:] for pat_id in index_of(authority)]
+    tag = store_of(authority).keyring.owner_tag("default", "alice")
+    store_of(authority).removed.trim("alice", tag, entries, 2)
+    assert removed(authority) == ["n0", "n1"]
+    store_of(authority).removed.trim("alice", tag, entries, 1)
+    assert removed(authority) == removed(authority, "alice") == ["n1"]
 
 
 # -- listing -------------------------------------------------------------------------------------------------
@@ -506,8 +543,61 @@ def test_a_page_has_no_hole_where_records_have_gone(make: Make, clock: Clock) ->
     assert len(page) == 4
     whole = authority.list(filters=REVOKED, sort="revokedAt", count=True)
     assert (len(whole), whole.total) == (7, 7)
-    assert len(removed(authority, "alice")) == 7
+    assert len(index_of(authority)) == 20
+    assert len(removed(authority, "alice")) == len(index_of(authority)) == 7
     assert send(authority, ("ZCARD", keys.tenant_removed)) == [7]
+
+
+def test_an_entry_that_differs_from_its_record_is_mended(authority: Authority, clock: Clock) -> None:
+    """As after a failover that took back a removal, which was then repeated."""
+    made = []
+    for number in range(3):
+        made.append(issue(authority, f"n{number}"))
+        clock.advance(1)
+        authority.delete(made[-1].pat.id)
+    name = keys_of(authority).tenant_removed
+    send(authority, ("ZADD", name, 1, PatId(made[2].pat.id).raw))
+    assert removed(authority, limit=3) == ["n0", "n1", "n2"]
+    assert float(send(authority, ("ZSCORE", name, PatId(made[2].pat.id).raw))[0]) == clock.now
+
+
+def test_an_entry_that_is_met_twice_is_listed_once(authority: Authority) -> None:
+    """ZSCAN may find one again while others come and go."""
+    for number in range(3):
+        authority.delete(issue(authority, f"n{number}").pat.id)
+
+    def twice(real: Callable[..., Any], *given: Any) -> Iterator[Any]:
+        for piece in real(*given):
+            yield piece
+            yield piece
+
+    with standing_in(Removed, "_entries", twice):
+        assert sorted(removed(authority, "alice")) == ["n0", "n1", "n2"]
+
+
+def test_a_record_of_another_pat_is_shown_to_nobody(authority: Authority) -> None:
+    made = [issue(authority, f"n{number}") for number in range(2)]
+    authority.revoke_owner("alice")
+    keys = [keys_of(authority).removed(PatId(one.pat.id)) for one in made]
+    (other,) = send(authority, ("GET", keys[1]))
+    send(authority, ("SET", keys[0], other))
+    with pytest.raises(StoreUnavailable):
+        authority.get(made[0].pat.id, removed=True)
+
+
+@pytest.mark.parametrize("count", [False, True])
+def test_all_that_is_past_its_retention_is_taken_out_before_a_count(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch, count: bool
+) -> None:
+    """Else in bounded steps."""
+    monkeypatch.setattr(removed_pats, "_GONE_AT_ONCE", 2)
+    authority = make(clock=clock, retention=RETENTION, max_pats_per_owner=100)
+    for number in range(7):
+        issue(authority, f"n{number}")
+    authority.revoke_owner("alice")
+    clock.advance(1000 * RETENTION)
+    authority.list(filters=REVOKED, sort="revokedAt", limit=0, count=count)
+    assert send(authority, ("ZCARD", keys_of(authority).tenant_removed)) == [0 if count else 5]
 
 
 def test_who_asks_for_too_many_is_told(make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -520,6 +610,8 @@ def test_who_asks_for_too_many_is_told(make: Make, clock: Clock, monkeypatch: py
         with pytest.raises(InvalidRequest):
             authority.list(owner_id=owner_id, filters=REVOKED, sort=sort)
     assert len(authority.list(filters=REVOKED, sort="revokedAt", limit=5)) == 5
+    with pytest.raises(InvalidRequest):
+        authority.list(owner_id="alice", filters=REVOKED, limit=1)
 
 
 # -- what goes wrong -----------------------------------------------------------------------------------------
@@ -573,6 +665,48 @@ def test_a_removal_that_is_cut_short_is_in_the_tenants_list_after_a_sweep(fresh:
         authority.delete(issue(authority, "last").pat.id)
         assert removed(authority) == removed(authority, "alice") == ["last"], "the next removal trims"
     assert seen == {0, 1, 2}
+
+
+def test_a_removal_whose_surplus_cannot_be_removed_is_done(
+    make: Make, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = make(clock=clock, max_kept_per_owner=1)
+    first, second, third = (issue(authority, name) for name in ("first", "second", "third"))
+    authority.delete(first.pat.id)
+    clock.advance(1)
+
+    def run(real: Callable[..., Any], scripts: Scripts, script: Script, *given: Any, **named: Any) -> Any:
+        if script is removed_pats._TRIM:
+            raise StoreUnavailable(detail="gone")
+        return real(scripts, script, *given, **named)
+
+    with standing_in(Scripts, "run", run):
+        authority.delete(second.pat.id)
+    assert "more removed PATs than the setting allows: gone" in caplog.text
+    with pytest.raises(InvalidCredentials):
+        authority.authenticate(basic_of(second))
+    assert removed(authority) == removed(authority, "alice") == ["first", "second"]
+    clock.advance(1)
+    authority.delete(third.pat.id)
+    assert removed(authority) == removed(authority, "alice") == ["third"]
+
+
+@shared_engines
+def test_a_sweep_enters_what_the_tenants_index_has_lost(make: Make, clock: Clock) -> None:
+    authority = make(clock=clock)
+    _, by = maker_of(authority)
+    made = [issue(authority, f"n{number}") for number in range(4)]
+    for one in made:
+        clock.advance(1)
+        authority.delete(one.pat.id, by=by if one is made[2] else None)
+    keys = keys_of(authority)
+    scores = send(authority, ("ZRANGE", keys.tenant_removed, 0, -1, "WITHSCORES"))
+    send(authority, ("DEL", keys.tenant_removed), ("DEL", keys.removed(PatId(made[0].pat.id))))
+    assert removed(authority) == []
+    assert swept(authority) == 1, "the entry of the owner's index without a record"
+    assert removed(authority) == ["n1", "n2", "n3"]
+    assert send(authority, ("ZRANGE", keys.tenant_removed, 0, -1, "WITHSCORES")) == [scores[0][2:]]
+    assert send(authority, ("PTTL", keys.tenant_removed))[0] > 0
 
 
 @shared_engines

@@ -210,7 +210,7 @@ def test_a_terminal_does_not_show_the_secret_that_is_typed(url: str) -> None:
 def test_sweep_shows_a_bar_on_a_terminal_and_only_there(url: str) -> None:
     terminal = Terminal("store", "sweep", "--store", url)
     code, stdout = terminal.end()
-    assert (code, len(stdout.splitlines())) == (0, 3)
+    assert (code, len(stdout.splitlines())) == (0, 4)
     assert "Sweeping owners' indexes" in terminal.shown
     quiet = Terminal("store", "sweep", "--quiet", "--store", url)
     assert quiet.end()[0] == 0
