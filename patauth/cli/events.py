@@ -8,6 +8,7 @@ import signal
 import threading
 from contextlib import closing
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..events.delivery import Delivery
 
 _TRIES = 3  # that fail in a row before --once gives up
+_MINUTE = 60.0  # s between two words of how far it is
 _PATIENCE = 15.0  # s for tries under way at the end: each has a shorter limit
 
 
@@ -103,6 +105,8 @@ def _run(deliveries: Sequence[Delivery], *, once: bool) -> None:
         threading.Thread(target=_work, args=(delivery, once, stop, said), daemon=True)
         for delivery in deliveries
     ]
+    for delivery in deliveries:
+        message(f"Delivering to {delivery.name}.")
     before = signal.signal(signal.SIGTERM, _end)
     try:
         for thread in threads:
@@ -126,8 +130,9 @@ def _run(deliveries: Sequence[Delivery], *, once: bool) -> None:
 def _work(delivery: Delivery, once: bool, stop: threading.Event, said: SimpleQueue[str]) -> None:
     from ..events.delivery import IDLE
 
-    failed = lost = 0
+    failed = lost = told = 0
     is_down, delivered = False, 0
+    tell_at = monotonic() + _MINUTE
     while not stop.is_set() and not delivery.is_gone:
         pause = delivery.step()
         if delivery.failures > failed:
@@ -141,6 +146,9 @@ def _work(delivery: Delivery, once: bool, stop: threading.Event, said: SimpleQue
                 f"{delivery.name}: the stream was full and has dropped {delivery.lost - lost} events before"
                 " they were delivered"
             )
+        if monotonic() > tell_at and delivery.delivered > told:
+            said.put(f"{delivery.name}: {delivery.delivered} events delivered so far")
+            told, tell_at = delivery.delivered, monotonic() + _MINUTE
         failed, lost = delivery.failures, delivery.lost
         if once and (pause is None or failed >= _TRIES):
             return

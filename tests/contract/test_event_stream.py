@@ -393,7 +393,7 @@ def test_one_event_that_is_never_taken_holds_up_no_other(audit: EventStream) -> 
         (answers(400) if handler.headers["webhook-id"] == ids(LINES)[0] else takes)(handler)
 
     with receiving(behave) as receiver:
-        delivery, timer = worker(audit, receiver, left_ms=50)
+        delivery, timer = worker(audit, receiver)
         audit.add("changes", LINES[:25])
         deliver_all(delivery, timer)
         assert receiver.ids == set(ids(LINES[1:25]))
@@ -418,6 +418,18 @@ def test_several_workers_deliver_each_event_once(audit: EventStream) -> None:
         for thread in threads:
             thread.join()
         assert sorted(receiver.tries) == sorted(ids(LINES[:200]))
+
+
+def test_a_worker_that_pauses_for_long_leaves_what_it_has_taken_to_others(audit: EventStream) -> None:
+    """Otherwise both would post it."""
+    with receiving(in_turn(*[answers(500)] * 9, takes)) as receiver:
+        slow, timer = worker(audit, receiver, "slow")
+        audit.add("changes", LINES[:AT_ONCE])
+        deliver_all(slow, timer)
+        assert 50 < timer.now < 100
+        assert len(receiver.tries) == slow.refused == 7, "the last three are not its own any more"
+        deliver_all(*worker(audit, receiver, "other", left_ms=0))
+        assert receiver.ids == set(ids(LINES[:AT_ONCE]))
 
 
 def test_one_that_is_answered_and_not_noted_comes_again_with_its_id(
