@@ -51,8 +51,8 @@ def deliver(once: bool) -> None:
     counts of refusals. Those that the stream had to drop are counted and said. Any number of these commands
     may run; what one that was killed had taken, another delivers two minutes later.
 
-    SIGTERM ends it after the tries under way. Exit code 0 means that everything that was tried is delivered,
-    1 that some events were not taken and wait (with --once), or that a receiver wants none any more.
+    SIGTERM ends it after the tries under way, with exit code 0. Exit code 1 means that a receiver wants no
+    events any more, or with --once that some were not taken and wait.
 
     \b
     Examples:
@@ -171,8 +171,10 @@ def _report(deliveries: Sequence[Delivery], *, once: bool) -> None:
         raise Failure(
             f"{', '.join(gone)}: the receiver wants no events any more (410); take it out of events"
         )
+    if not once:
+        return  # SIGTERM has ended it: what waits is for the next one
     for delivery in deliveries:
         if isinstance(delivery.problem, StoreUnavailable):
             raise delivery.problem
-    if once and found["refused"]:
+    if found["refused"]:
         raise Failure("some events were not taken; they wait in the stream, so run this again")
