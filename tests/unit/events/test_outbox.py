@@ -190,6 +190,25 @@ def test_the_log_is_told_of_a_failure_once_a_minute_and_not_what_an_exception_sa
     assert "ValueError" in caplog.text
 
 
+def test_a_log_that_fails_ends_no_thread(outbox: Open) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("the log host is away")
+
+    carrier, timer = Carrier(Undelivered("down")), Timer()
+    box = outbox(carrier, timer, room=100)
+    log, handler = logging.getLogger("patauth"), Broken()
+    log.addHandler(handler)
+    try:
+        for identity in "ab":
+            box.take(event(identity))
+        timer.now += box.step() or 0
+        assert box.step() == 0
+    finally:
+        log.removeHandler(handler)
+    assert (carrier.changes, box.dropped) == (["a"], 1)
+
+
 # -- refusals ------------------------------------------------------------------------------------------------
 
 
