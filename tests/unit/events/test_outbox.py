@@ -140,6 +140,18 @@ def test_what_finds_no_room_is_dropped_counted_and_said_once_a_minute(
     assert carrier.changes[-1] == "h", "there is room again"
 
 
+def test_what_waits_for_another_try_takes_its_room(outbox: Open):
+    carrier, timer = Carrier(Undelivered("down"), Undelivered("down")), Timer()
+    box = outbox(carrier, timer, room=100)
+    box.take(event("a"))
+    for identity in "bc":
+        timer.now += box.step() or 0
+        box.take(event(identity))
+    assert box.dropped == 2
+    assert all_steps(box) is None
+    assert carrier.changes == ["a"]
+
+
 def test_a_drop_that_could_not_be_told_is_told_with_the_next_delivery(outbox: Open):
     carrier, timer = Carrier(Undelivered("down")), Timer()
     box = outbox(carrier, timer, room=100)
