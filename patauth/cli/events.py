@@ -8,6 +8,7 @@ import signal
 import threading
 from contextlib import closing
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..events.delivery import Delivery
 
 _TRIES = 3  # that fail in a row before --once gives up
+_MINUTE = 60.0  # s between two words of how far it is
 _PATIENCE = 15.0  # s for tries under way at the end: each has a shorter limit
 
 
@@ -50,8 +52,8 @@ def deliver(once: bool) -> None:
     counts of refusals. Those that the stream had to drop are counted and said. Any number of these commands
     may run; what one that was killed had taken, another delivers two minutes later.
 
-    SIGTERM ends it after the tries under way. Exit code 0 means that everything that was tried is delivered,
-    1 that some events were not taken and wait (with --once), or that a receiver wants none any more.
+    SIGTERM ends it after the tries under way, with exit code 0. Exit code 1 means that a receiver wants no
+    events any more, or with --once that some were not taken and wait.
 
     \b
     Examples:
@@ -104,6 +106,8 @@ def _run(deliveries: Sequence[Delivery], *, once: bool) -> None:
         threading.Thread(target=_work, args=(delivery, once, stop, said), daemon=True)
         for delivery in deliveries
     ]
+    for delivery in deliveries:
+        message(f"Delivering to {delivery.name}.")
     before = signal.signal(signal.SIGTERM, _end)
     try:
         for thread in threads:
@@ -127,8 +131,9 @@ def _run(deliveries: Sequence[Delivery], *, once: bool) -> None:
 def _work(delivery: Delivery, once: bool, stop: threading.Event, said: SimpleQueue[str]) -> None:
     from ..events.delivery import IDLE
 
-    failed = lost = 0
+    failed = lost = told = 0
     is_down, delivered = False, 0
+    tell_at = monotonic() + _MINUTE
     while not stop.is_set() and not delivery.is_gone:
         pause = delivery.step()
         if delivery.failures > failed:
@@ -142,6 +147,9 @@ def _work(delivery: Delivery, once: bool, stop: threading.Event, said: SimpleQue
                 f"{delivery.name}: the stream was full and has dropped {delivery.lost - lost} events before"
                 " they were delivered"
             )
+        if monotonic() > tell_at and delivery.delivered > told:
+            said.put(f"{delivery.name}: {delivery.delivered} events delivered so far")
+            told, tell_at = delivery.delivered, monotonic() + _MINUTE
         failed, lost = delivery.failures, delivery.lost
         if once and (pause is None or failed >= _TRIES):
             return
@@ -164,8 +172,10 @@ def _report(deliveries: Sequence[Delivery], *, once: bool) -> None:
         raise Failure(
             f"{', '.join(gone)}: the receiver wants no events any more (410); take it out of events"
         )
+    if not once:
+        return  # SIGTERM has ended it: what waits is for the next one
     for delivery in deliveries:
         if isinstance(delivery.problem, StoreUnavailable):
             raise delivery.problem
-    if once and found["refused"]:
+    if found["refused"]:
         raise Failure("some events were not taken; they wait in the stream, so run this again")

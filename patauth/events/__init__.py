@@ -123,11 +123,8 @@ class Events:
         if now < self._warn_at:
             return
         self._warn_at = now + _REPEATED
-        try:
-            # The text of the problem may have anything in it.
-            _log.warning("events: the sink %s failed: %s", sink, type(problem).__name__)
-        except Exception:  # noqa: S110 - the same handler, perhaps; nobody is left to tell
-            pass
+        # The text of the problem may have anything in it.
+        warn(f"the sink {sink} failed: {type(problem).__name__}")
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -168,3 +165,11 @@ class Events:
 def line_of(event: Event) -> str:
     """Return an event as one line of JSON in printable ASCII, so that no name can forge a second line."""
     return json.dumps(event).replace("\x7f", "\\u007f")  # DEL is the only control that JSON does not escape
+
+
+def warn(text: str) -> None:
+    """Tell the log of trouble with events. A handler that fails fails nothing here."""
+    try:
+        _log.warning("events: %s", text)
+    except Exception:  # noqa: S110 - nobody is left to tell
+        pass

@@ -17,7 +17,7 @@ from ..errors import StoreUnavailable
 from ..store.event_stream import PARTS, Entry, EventStream, Part
 from .outbox import Gone, Undelivered
 from .pauses import Chance, chance, pause_after
-from .webhook import Webhook, id_of
+from .webhook import WHOLE, Webhook, id_of
 
 AT_ONCE = 10  # events that a worker takes
 LEFT = 120_000  # ms after which they count as left: more than `AT_ONCE` tries take
@@ -63,6 +63,7 @@ class Delivery:
         self._timer = timer
         self._by = by
         self._taken: deque[Entry] = deque()
+        self._taken_at = 0.0
         self._starts: dict[Part, bytes] = dict.fromkeys(PARTS, b"0-0")
         self._has_group = False
         self._not_before = 0.0
@@ -75,6 +76,8 @@ class Delivery:
         now = self._timer()
         if now < self._not_before:
             return self._not_before - now
+        if now > self._taken_at + max(self._left_ms / 1000 - WHOLE, 0):
+            self._taken.clear()  # another worker may take them before a try is over
         try:
             if not self._taken:
                 self._take()
@@ -91,6 +94,7 @@ class Delivery:
         if not self._has_group:
             self._stream.begin(self._group)
             self._has_group = True
+        self._taken_at = self._timer()
         for part in PARTS:
             if self._taken:
                 return

@@ -11,7 +11,6 @@ rotated secret after the first one in a minute.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -21,7 +20,7 @@ from os import getpid
 from typing import NamedTuple, Protocol
 
 from ..concurrency.forks import after_fork_in_child
-from . import Event, line_of
+from . import Event, line_of, warn
 from .counts import REFUSALS, Counts, by_client, by_pat
 from .pauses import Chance, chance, pause_after
 
@@ -29,8 +28,6 @@ ROOM = 8 * 1024 * 1024  # characters of events that may wait; an event has some 
 CLIENTS = 1000  # whose refusals are counted apart, and as many PATs
 MINUTE = 60.0  # s in which refusals are counted
 KEEP = 86_400.0  # s after which an event that nobody takes is dropped
-
-_log = logging.getLogger("patauth")
 
 
 class Letter(NamedTuple):
@@ -105,9 +102,8 @@ class Outbox:
         self._told_dropped = -MINUTE  # of events that were dropped
         self._thread: threading.Thread | None = None
         self._is_starting = False
-        self._orders: queue.SimpleQueue[float | None] = (
-            queue.SimpleQueue()
-        )  # for the thread: look again; end by then
+        # For the thread: None, look again; a number, end by then (s, of the timer).
+        self._orders: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self.dropped = 0
         self._reported = 0  # of these, how many the courier knows of
 
@@ -263,7 +259,7 @@ class Outbox:
         if not is_told:
             # The text of an exception of somebody else's may have anything in it.
             why = problem if isinstance(problem, Undelivered) else type(problem).__name__
-            _log.warning("events: %s: %s", self.name, why)
+            warn(f"{self.name}: {why}")
         if late:
             self._drop(len(late))
         return pause
@@ -278,7 +274,7 @@ class Outbox:
                 self._told_dropped = now
             total = self.dropped
         if not is_told:
-            _log.warning("events: %s: %d events were dropped since this process began", self.name, total)
+            warn(f"{self.name}: {total} events were dropped since this process began")
 
 
 def _letter(event: Event, now: float) -> Letter:

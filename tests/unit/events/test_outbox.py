@@ -140,6 +140,18 @@ def test_what_finds_no_room_is_dropped_counted_and_said_once_a_minute(
     assert carrier.changes[-1] == "h", "there is room again"
 
 
+def test_what_waits_for_another_try_takes_its_room(outbox: Open):
+    carrier, timer = Carrier(Undelivered("down"), Undelivered("down")), Timer()
+    box = outbox(carrier, timer, room=100)
+    box.take(event("a"))
+    for identity in "bc":
+        timer.now += box.step() or 0
+        box.take(event(identity))
+    assert box.dropped == 2
+    assert all_steps(box) is None
+    assert carrier.changes == ["a"]
+
+
 def test_a_drop_that_could_not_be_told_is_told_with_the_next_delivery(outbox: Open):
     carrier, timer = Carrier(Undelivered("down")), Timer()
     box = outbox(carrier, timer, room=100)
@@ -188,6 +200,25 @@ def test_the_log_is_told_of_a_failure_once_a_minute_and_not_what_an_exception_sa
     assert len(caplog.records) == 2
     assert "hush" not in caplog.text
     assert "ValueError" in caplog.text
+
+
+def test_a_log_that_fails_ends_no_thread(outbox: Open) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("the log host is away")
+
+    carrier, timer = Carrier(Undelivered("down")), Timer()
+    box = outbox(carrier, timer, room=100)
+    log, handler = logging.getLogger("patauth"), Broken()
+    log.addHandler(handler)
+    try:
+        for identity in "ab":
+            box.take(event(identity))
+        timer.now += box.step() or 0
+        assert box.step() == 0
+    finally:
+        log.removeHandler(handler)
+    assert (carrier.changes, box.dropped) == (["a"], 1)
 
 
 # -- refusals ------------------------------------------------------------------------------------------------
