@@ -300,6 +300,10 @@ class Connection:
 
     # -- time, and the end -----------------------------------------------------------------------------------
 
+    def is_idle(self) -> bool:
+        """Return whether there is no call; the connection ends at `due` then."""
+        return not self._calls and not self.is_over
+
     def due(self) -> float:
         """Return when `tick` has something to do, if nothing changes before."""
         waits = inf if self._calls else self._waits_until

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from math import inf
 from typing import Any
 
@@ -17,6 +17,8 @@ READ_BYTES = 1024  # of one connection before the others have their turn: h2 tak
 HANDSHAKE_SECONDS = 5.0  # of TLS
 GOODBYE_SECONDS = 5.0  # for a client to take the last that it is sent
 BACKLOG = 128  # connections that wait to be accepted
+CONNECTIONS = 900  # of the 1024 descriptors that a process usually has, some are for the store
+ACCEPT_SECONDS = 1.0  # before another try, when none could be accepted
 
 _log = logging.getLogger("patauth")
 
@@ -31,27 +33,29 @@ class Http2Server:
         # Of all connections: what has come is read before anything else comes. TLS fills it slice by slice.
         self.buffer = memoryview(bytearray(READ_BYTES))
         self.links: set[_Link] = set()
-        self.tls = tls
+        self.is_stopping = False
+        self._tls = tls
         self._listening = listening
+        self._arriving: set[_Link] = set()  # that may not have made their TLS
         self._tasks: set[asyncio.Task[None]] = set()
-        self._last_gone: asyncio.Event | None = None  # which a stop waits for
+        self._last_gone = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to serve."""
+        self._listening.listen(BACKLOG)
+        self._listening.setblocking(False)
         # What is accepted inherits this; without it an answer waits 40 ms now and then. asyncio sets it for
         # sockets of its own making alone.
         self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        more: dict[str, Any] = {}
-        if self.tls is not None:
-            more = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": GOODBYE_SECONDS}
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Link(self), sock=self._listening, ssl=self.tls, backlog=BACKLOG, **more
-        )
+        self._accepting = asyncio.create_task(self._accept())
 
     async def stop(self, seconds: float) -> None:
         """Take no new calls, and return when those there are have their answers, or after `seconds`."""
-        self._server.close()
-        self._last_gone = asyncio.Event()
+        self.is_stopping = True
+        self._accepting.cancel()
+        await asyncio.wait([self._accepting])
+        self._listening.close()
+        self._last_gone.clear()
         for link in list(self.links):
             link.stop()
         if self.links:
@@ -61,12 +65,51 @@ class Http2Server:
                 for link in self.links:
                     link.transport.abort()
 
+    async def _accept(self) -> None:
+        while True:
+            try:
+                connected, _ = await asyncio.get_running_loop().sock_accept(self._listening)
+            except OSError as problem:
+                _log.warning("the gRPC port accepts no connection at the moment: %s", problem.strerror)
+                await asyncio.sleep(ACCEPT_SECONDS)
+                continue
+            if self._has_room():
+                self._keep(self._connect(connected))
+            else:
+                connected.close()
+            await asyncio.sleep(0)  # who comes again and again takes turns with all others
+
+    def _has_room(self) -> bool:
+        """Return whether one more connection may come; the one that is idle the longest goes for it."""
+        if len(self.links | self._arriving) < CONNECTIONS:
+            return True
+        idle = [link for link in self.links if link.connection.is_idle()]
+        if idle:
+            min(idle, key=lambda link: link.connection.due()).stop()
+        return bool(idle)
+
+    async def _connect(self, connected: socket.socket) -> None:
+        more: dict[str, Any] = {}
+        if self._tls is not None:
+            more = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": GOODBYE_SECONDS}
+        link = _Link(self)
+        self._arriving.add(link)
+        try:
+            await link.loop.connect_accepted_socket(lambda: link, connected, ssl=self._tls, **more)
+        except OSError:  # TLS was not made, or not in time: any client can cause that
+            pass
+        finally:
+            self._arriving.discard(link)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the event loop itself would forget it
+        task.add_done_callback(self._tasks.discard)
+
     def answer(self, link: _Link, requests: Iterable[Request]) -> None:
         """Have requests answered, all at the same time."""
         for request in requests:
-            task = asyncio.create_task(self._answer(link, request))
-            self._tasks.add(task)  # the event loop itself would forget it
-            task.add_done_callback(self._tasks.discard)
+            self._keep(self._answer(link, request))
 
     async def _answer(self, link: _Link, request: Request) -> None:
         response: Response | None = None
@@ -81,7 +124,7 @@ class Http2Server:
     def gone(self, link: _Link) -> None:
         """Forget a connection that is lost."""
         self.links.discard(link)
-        if self._last_gone is not None and not self.links:
+        if not self.links:
             self._last_gone.set()
 
 
@@ -108,6 +151,8 @@ class _Link(asyncio.BufferedProtocol):
         if spoken is not None and spoken.selected_alpn_protocol() != ALPN:  # RFC 9113 §3.2
             self.connection.lose()
             self.transport.abort()
+        elif self._server.is_stopping:
+            self.stop()
         else:
             self.flush()
 

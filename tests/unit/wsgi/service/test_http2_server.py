@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import resource
 import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hyperframe.frame import GoAwayFrame, RstStreamFrame
+from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
 
 from patauth.wsgi.service import http2, http2_server
 from patauth.wsgi.service.http2 import Request, Response
 from patauth.wsgi.service.http2_server import Http2Server
 from patauth.wsgi.service.tls import read_tls
 from tests.support.http2 import (
+    DATA,
+    END_STREAM,
     GREETING,
     PINGED,
     PREFACE,
@@ -181,6 +185,58 @@ def test_a_client_that_takes_much_slowly_gets_all_of_it() -> None:
         assert wire.answer(3)[":status"] == "200"
         wire.answer(1)
         assert len(wire.reader.bodies[1]) == 5_000_000
+
+
+def test_a_newcomer_takes_the_place_of_the_connection_that_is_idle_the_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One with a call keeps its place; where all have one, the newcomer is closed."""
+    monkeypatch.setattr(http2_server, "CONNECTIONS", 3)
+    with serving() as (_, port), ExitStack() as stack:
+        busy, first, second = (stack.enter_context(Wire(port)) for _ in range(3))
+        busy.send(begun(1))
+        for wire, number in ((first, 1), (second, 1), (first, 3)):
+            wire.send(asked(number))
+            wire.answer(number)
+        third = stack.enter_context(Wire(port))
+        assert second.is_closed(), "the other has had a call since"
+        assert second.reader.told(GoAwayFrame)[0].error_code == 0
+        for wire in (first, third):
+            wire.send(begun(5), PINGED)
+            until(lambda wire=wire: wire.read() and wire.reader.told(PingFrame))
+        assert stack.enter_context(Wire(port)).is_closed()
+        for wire, number in ((busy, 1), (first, 5), (third, 5)):
+            wire.send(frame(DATA, END_STREAM, number, b"x"))
+            assert wire.answer(number)[":status"] == "200"
+
+
+def test_without_a_descriptor_it_waits_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http2_server, "ACCEPT_SECONDS", 0.3)
+    with serving() as (_, port):
+        held = []
+        with pytest.MonkeyPatch.context() as patched:
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            waiting = socket.socket()
+            patched.setattr(http2_server, "CONNECTIONS", 10_000)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 5, before[1]))
+            try:
+                with suppress(OSError):
+                    while True:
+                        held.append(os.open("/dev/null", os.O_RDONLY))
+                waiting.connect(("127.0.0.1", port))
+                until(lambda: caplog.records)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+                for descriptor in held:
+                    os.close(descriptor)
+        with Wire(port) as wire:
+            wire.send(asked(1))
+            wire.answer(1)
+        waiting.close()
+    assert [record.exc_info for record in caplog.records] == [None] * len(caplog.records)
+    assert len(caplog.records) <= 2
 
 
 def test_a_fault_of_the_application_is_a_reset_and_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
