@@ -466,7 +466,7 @@ def test_the_address_of_the_last_use_is_written_once_a_day_and_once_more_when_it
     assert use(None) == (None, NOW + HOUR + DAY)
     assert use(here) == (here, NOW + HOUR + DAY)
     events = [json.loads(record.message) for record in caplog.records if record.name == "patauth.audit"]
-    new = [one for one in events if one["event"] == "pat.new_address"]
+    new = [one for one in events if one["type"] == "pat.new_address"]
     assert [(one["previous"], one.get("address")) for one in new] == [(here, there), (there, None)]
     assert {one["patId"] for one in new} == {issued.pat.id}
 

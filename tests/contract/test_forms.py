@@ -99,7 +99,8 @@ def played(authority: Authority, send: Send, events: Events, clock: Clock) -> li
             made.append(outcome.content["tokenId"])
             assert authority.verify_bearer(outcome.content["token"]).pat_id == made[-1]
         quotas = {name: outcome.fields.get(name) for name in ("retry-after", "ratelimit", "ratelimit-policy")}
-        found.append((call, (outcome.code, outcome.content, quotas, events())))
+        told = [{name: fact for name, fact in one.items() if name != "requestId"} for one in events()]
+        found.append((call, (outcome.code, outcome.content, quotas, told)))
     left = sorted((pat.owner.id, pat.expires_ms or 0, pat.name[:8]) for pat in authority.list())
     known = [*made, *(one.pat.id for one in callers.values())]
     return [(call, _labelled(result, known)) for call, result in found] + [(CALLS[-1], left)]

@@ -155,6 +155,9 @@ class Failing:
         else:
             self.taken.append(event["name"])
 
+    def end(self, seconds: float) -> None:
+        pass
+
     def close(self, seconds: float) -> None:
         pass
 

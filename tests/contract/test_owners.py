@@ -74,7 +74,7 @@ def test_disabling_twice_and_a_life_in_between_change_nothing_else(
     assert authority.get(issued.pat.id) == before
     clock.advance(2000)
     authority.disable_owner("alice")
-    assert authority.get(issued.pat.id).state == "expired", "expired is spoken of before disabled"
+    assert authority.get(issued.pat.id).state == "disabled", "that is spoken of before expired"
 
 
 def test_revoking_an_owner_deletes_all_its_pats(authority: Authority) -> None:

@@ -1,7 +1,7 @@
 """The gRPC port of `patauth serve`: ZITADEL's methods and a health service over HTTP/2.
 
 A call becomes a request to the routes of `zitadel/`, so rights, quotas and errors are those of the other
-forms. Only credentials and the organisation are taken from the metadata; the client's address is the peer's,
+forms. Only credentials, the organisation and the request's id are taken from the metadata; the client's address is the peer's,
 whatever a proxy or a client says. A call holds a thread only once its message is there, so clients that send
 slowly or without end hold up nobody.
 
@@ -27,6 +27,8 @@ from typing import Any
 
 from ...authority import Authority
 from ...errors import NotFound, Overloaded, PatAuthError
+from ...events.request import REQUEST
+from ...events.request import Request as Asked
 from ..answers import Answer
 from ..bodies import media_type_of
 from ..errors import UNCOMPRESSED
@@ -57,7 +59,12 @@ class GrpcServer:
     ) -> None:
         self._authority = authority
         self._site = Site(authority)
-        self._carriers = {"authorization", "x-zitadel-orgid", *map(str.lower, self._site.token_headers)}
+        self._carriers = {
+            "authorization",
+            "x-request-id",
+            "x-zitadel-orgid",
+            *map(str.lower, self._site.token_headers),
+        }
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="grpc")
         self._most_waiting = WAITING * threads
         self._waiting = 0
@@ -114,12 +121,13 @@ class GrpcServer:
         if is_late or request.is_given_up:
             return _refused(4, "the time of the call was over before it began")
         environ = self._environ(request)
-        answer = (
-            call(environ, self._site, request.path, GRPC)
-            if request.path in METHODS
-            else self._health(environ)
-        )
-        return _response(answer)
+        if request.path not in METHODS:
+            return _response(self._health(environ))
+        token = REQUEST.set(Asked(environ, self._site.client_address))
+        try:
+            return _response(call(environ, self._site, request.path, GRPC))
+        finally:
+            REQUEST.reset(token)
 
     def _health(self, environ: dict[str, Any]) -> Answer:
         try:
