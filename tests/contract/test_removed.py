@@ -561,6 +561,13 @@ def test_an_entry_that_differs_from_its_record_is_mended(authority: Authority, c
     assert float(send(authority, ("ZSCORE", name, PatId(made[2].pat.id).raw))[0]) == clock.now
 
 
+def test_a_removal_corrects_an_entry_that_is_there(authority: Authority, clock: Clock) -> None:
+    made, name = issue(authority), keys_of(authority).tenant_removed
+    send(authority, ("ZADD", name, 1, PatId(made.pat.id).raw))
+    authority.delete(made.pat.id)
+    assert float(send(authority, ("ZSCORE", name, PatId(made.pat.id).raw))[0]) == clock.now
+
+
 def test_an_entry_that_is_met_twice_is_listed_once(authority: Authority) -> None:
     """ZSCAN may find one again while others come and go."""
     for number in range(3):

@@ -1,9 +1,9 @@
 """The gRPC port of `patauth serve`: ZITADEL's methods and a health service over HTTP/2.
 
 A call becomes a request to the routes of `zitadel/`, so rights, quotas and errors are those of the other
-forms. Only credentials, the organisation and the request's id are taken from the metadata; the client's address is the peer's,
-whatever a proxy or a client says. A call holds a thread only once its message is there, so clients that send
-slowly or without end hold up nobody.
+forms. Only credentials, the organisation and the request's id are taken from the metadata; the client's
+address is the peer's, whatever a proxy or a client says. A call holds a thread only once its message is
+there, so clients that send slowly or without end hold up nobody.
 
 Source: PROTOCOL-HTTP2.md and compression.md of https://github.com/grpc/grpc/tree/master/doc.
 """
