@@ -69,8 +69,10 @@ class Http2Server:
         while True:
             try:
                 connected, _ = await asyncio.get_running_loop().sock_accept(self._listening)
+            except ConnectionAbortedError:  # the client has gone
+                continue
             except OSError as problem:
-                _log.warning("the gRPC port accepts no connection at the moment: %s", problem.strerror)
+                _log.warning("no connection can be accepted at the moment: %s", problem.strerror)
                 await asyncio.sleep(ACCEPT_SECONDS)
                 continue
             if self._has_room():
