@@ -128,7 +128,7 @@ def _remove(
     pats, by = judged.store.pats, judged.credential
     by_owner = judged.by is not None and judged.owns(pat)
     removal = Removal(judged.requester, reason, judged.settings.max_kept_per_owner, by_owner)
-    facts = {"patId": pat.id, "ownerId": pat.owner.id, **judged.facts}
+    facts: Facts = {"patId": pat.id, "ownerId": pat.owner.id, "reason": reason, **judged.facts}
 
     def facts_of(outcome: Outcome | None) -> list[Facts]:
         # "gone": another call removed it in the meantime.

@@ -40,12 +40,12 @@ def revoke_owner(actor: Actor, owner_id: str, reason: str | None = None) -> list
     id, or no reason.
     """
     tag = _tag(actor, owner_id)
-    removal = Removal(actor.requester, checked_reason(reason), actor.settings.max_kept_per_owner)
+    why = checked_reason(reason)
+    removal = Removal(actor.requester, why, actor.settings.max_kept_per_owner)
 
     def facts_of(pat_ids: list[PatId] | None) -> list[Facts]:
-        if pat_ids is None:
-            return [{"ownerId": owner_id}]
-        return [{"ownerId": owner_id, "pats": len(pat_ids)}] if pat_ids else []
+        pats = None if pat_ids is None else len(pat_ids)
+        return [{"ownerId": owner_id, "pats": pats, "reason": why}] if pats != 0 else []
 
     return recorded(actor, "owner.revoked", lambda: _patient(actor).revoke(owner_id, tag, removal), facts_of)
 

@@ -43,6 +43,8 @@ ALWAYS: dict[str, set[str]] = {
 }
 SOMETIMES: dict[str, set[str]] = {
     "pat.updated": {"name", "scope", "expires"},
+    "pat.revoked": {"reason"},
+    "owner.revoked": {"reason"},
     "credentials.refused": {"patId", "ownerId"},
     "quota.exceeded": {"patId", "ownerId", "address"},
 }
@@ -375,3 +377,12 @@ def test_none_means_no_events(make_at: Make, caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.INFO, "patauth.audit")
     issue(make_at(events="none"), owner=Owner("bob"))
     assert [one for one in caplog.records if one.name == "patauth.audit"] == []
+
+
+def test_why_something_was_removed_is_in_the_event(authority: Authority, events: Any) -> None:
+    made = issue(authority, "a"), issue(authority, "b")
+    events()
+    authority.delete(made[0].pat.id, "left in a log")
+    authority.revoke_owner("alice", "has left us")
+    told = [(one["type"], one["reason"]) for one in events()]
+    assert told == [("pat.revoked", "left in a log"), ("owner.revoked", "has left us")]
