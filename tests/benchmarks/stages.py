@@ -14,6 +14,7 @@ from typing import Any
 
 import hiredis
 
+from patauth.model.address import UNKNOWN
 from patauth.wsgi.answers import quota_fields
 from tests.support.authorities import admit
 from tests.support.servers import Server
@@ -92,7 +93,7 @@ def _cases(way: Way, name: str, sent: bytes, exchange: Callable[[bytes], Any]) -
     timed: dict[str, Callable[[], object]] = {
         READING: partial(operations.format.parse, way.authorization),
         REPLAY: partial(exchange, sent),
-        AUTHENTICATE: partial(operations.authenticate, way.authorization, None),
+        AUTHENTICATE: partial(operations.authenticate, way.authorization, UNKNOWN),
         FIELDS: partial(quota_fields, decision),
         GATE: Calling(way.gate(), [environ_of(way.authorization)], 200),
     }

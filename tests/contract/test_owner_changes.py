@@ -132,7 +132,7 @@ def test_a_change_that_is_cut_anywhere_is_finished_by_its_repeat(
     make: Make, clock: Clock, kind: str, change: Callable[[Authority], int], usable: bool
 ) -> None:
     for at in range(12):
-        authority = make(clock=clock, max_pats_per_owner=20, key_prefix=f"patauth:cut{kind}{at}")
+        authority = make(clock=clock, max_pats_per_owner=20, retention=0, key_prefix=f"patauth:cut{kind}{at}")
         authority.revoke_owner("alice")
         issued = [issue(authority, f"n{number}") for number in range(10)]
         if kind == "enable":

@@ -42,9 +42,12 @@ SENTINEL = os.environ.get("TESTS_SENTINEL")
 ALONE = CLUSTER or SENTINEL  # the only engine there is then
 
 
-def engines() -> list[str]:
-    """The names of the engines that tests run on."""
-    return [ALONE] if ALONE else list(binaries())
+def engines() -> list[Any]:
+    """The engines that tests run on, as parameters; all but the wheel's in the system tier."""
+    if ALONE:
+        return [ALONE]
+    others = [pytest.param(name, marks=pytest.mark.system) for name in binaries() if name != "valkey"]
+    return ["valkey", *others]
 
 
 class Server:
