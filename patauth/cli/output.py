@@ -180,7 +180,8 @@ def _more_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
 def _in_words(who: Requester | None) -> str:
     if who is None:
         return "the application"
-    return who.owner_id if who.pat_id is None else f"{who.owner_id} with the PAT {who.pat_id}"
+    owner = who.owner_id if who.tenant is None else f"{who.owner_id} of {who.tenant}"
+    return owner if who.pat_id is None else f"{owner} with the PAT {who.pat_id}"
 
 
 def format_date(ms: int | None) -> str:

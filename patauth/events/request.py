@@ -16,7 +16,8 @@ import msgspec
 
 from ..model.address import Address
 
-_SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# No secret of patauth's: their random part and checksum are 49 digits, after any prefix.
+_SAFE = re.compile(r"(?!.*[0-9A-Za-z]{49})[A-Za-z0-9._-]{1,64}")
 
 
 class Request(msgspec.Struct):
@@ -31,7 +32,10 @@ class Request(msgspec.Struct):
 
     @property
     def id(self) -> str:
-        """The client's X-Request-Id, if it is 1 to 64 characters of `A-Z a-z 0-9 . _ -`; else a made one."""
+        """The client's X-Request-Id, if it is 1 to 64 characters of `A-Z a-z 0-9 . _ -`; else a made one.
+
+        One that may have a secret in it is none.
+        """
         given = self.environ.get("HTTP_X_REQUEST_ID")
         if isinstance(given, str) and _SAFE.fullmatch(given):
             return given

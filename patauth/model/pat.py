@@ -116,6 +116,7 @@ class Requester:
 
     owner_id: str
     pat_id: str | None = None  # None: a person
+    tenant: str | None = None  # None: that of the PAT; another one for a guest
 
 
 @dataclass(frozen=True, slots=True)

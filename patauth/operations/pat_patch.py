@@ -28,14 +28,14 @@ _KINDS = {
 class PatPatch:
     """A checked JSON Patch of the members `fields` of a PAT (None: all), which fits any PAT.
 
-    The `value` of what may be null may be missing: clients that never send a null mean one. Raise
-    `InvalidRequest`.
+    The `value` of an expiry may be missing: clients that never send a null mean one. Raise `InvalidRequest`.
     """
 
     def __init__(self, operations: object, fields: Collection[str] | None) -> None:
         self._fields = [name for name in (*PATCHABLE, *ADDED) if fields is None or name in fields]
+        # Of networks, a missing value would let a PAT be used everywhere.
         self._operations = json_patch.check(
-            operations, self._fields, value_may_be_missing=("expirationDate", *ADDED)
+            operations, self._fields, value_may_be_missing=("expirationDate",)
         )
         for operation in self._operations:
             field = _DATES.get(operation["path"])
@@ -141,4 +141,7 @@ def added_members(pat: PersonalAccessToken) -> dict[str, Any]:
 
 
 def _requester(who: Requester | None) -> dict[str, str | None] | None:
-    return None if who is None else {"ownerId": who.owner_id, "patId": who.pat_id}
+    if who is None:
+        return None
+    shown = {"ownerId": who.owner_id, "patId": who.pat_id}
+    return shown if who.tenant is None else {**shown, "tenant": who.tenant}

@@ -142,7 +142,8 @@ class Actor:
         if self.by is None:
             return None
         pat_id = self.by.pat_id if isinstance(self.by, Principal) else None
-        return Requester(subject_of(self.by).id, pat_id)
+        home = self.by.tenant
+        return Requester(subject_of(self.by).id, pat_id, None if home == self.settings.tenant else home)
 
     @property
     def facts(self) -> dict[str, str]:

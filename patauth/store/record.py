@@ -144,6 +144,12 @@ class TokenRecord:
     scopes: tuple[str, ...]
 
 
+class _Who(msgspec.Struct, array_like=True, frozen=True):
+    owner_id: str
+    pat_id: str | None
+    tenant: str | None
+
+
 class _Rest(msgspec.Struct, array_like=True, frozen=True):
     # A new field goes to the end and has a default, so that old records stay readable. Those at the end that
     # have their defaults are left out.
@@ -159,14 +165,14 @@ class _Rest(msgspec.Struct, array_like=True, frozen=True):
     never_acknowledged: bool = False  # userAwareTokenNeverExpires of the management API
     used_from: str | None = None
     moved: bool = False
-    made_by: tuple[str, str | None] | None = None  # owner id, PAT id
+    made_by: _Who | None = None
     description: str | None = None
     networks: tuple[str, ...] = ()
     not_before: int | None = None  # ms
 
 
 class _Note(msgspec.Struct, array_like=True, frozen=True):
-    by: tuple[str, str | None] | None  # owner id, PAT id
+    by: _Who | None
     reason: str | None
 
 
@@ -213,7 +219,7 @@ def pack(record: PatRecord, version: bytes) -> bytes:
         pat.never_acknowledged,
         pat.last_used_from,
         pat.moved,
-        _pair(pat.made_by),
+        _who(pat.made_by),
         pat.description,
         pat.networks,
         pat.not_before_ms,
@@ -221,12 +227,12 @@ def pack(record: PatRecord, version: bytes) -> bytes:
     return b"".join((head, *map(pack_slot, record.secrets), _encode(_trimmed(rest))))
 
 
-def _pair(who: Requester | None) -> tuple[str, str | None] | None:
-    return None if who is None else (who.owner_id, who.pat_id)
+def _who(by: Requester | None) -> _Who | None:
+    return None if by is None else _Who(by.owner_id, by.pat_id, by.tenant)
 
 
-def _requester(pair: tuple[str, str | None] | None) -> Requester | None:
-    return None if pair is None else Requester(*pair)
+def _requester(who: _Who | None) -> Requester | None:
+    return None if who is None else Requester(who.owner_id, who.pat_id, who.tenant)
 
 
 def _trimmed(rest: _Rest) -> list[object]:
@@ -305,7 +311,7 @@ def _unpack_pat(data: bytes, disabled: Disabled, rest_of_it: bytes) -> PersonalA
 
 def pack_note(by: Requester | None, reason: str | None) -> bytes:
     """Return what a removal says of itself, with its length, as lua/removed.lua writes it."""
-    note = _encode(_Note(_pair(by), reason))
+    note = _encode(_Note(_who(by), reason))
     return len(note).to_bytes(2) + note
 
 

@@ -380,7 +380,8 @@ def test_what_is_given_empty_is_removed(authority: Authority, clock: Clock) -> N
     kept = authority.patch(pat.id, [{"op": "replace", "path": "/name", "value": "y"}])
     assert (kept.not_before_ms, kept.networks, kept.state) == (NOW + HOUR, after.networks, "active")
     removals = [{"op": "remove", "path": f"/{name}"} for name in ("description", "networks", "notBefore")]
-    emptied = authority.patch(pat.id, [*removals, {"op": "replace", "path": "/requestQuota"}])
+    no_quota = {"op": "replace", "path": "/requestQuota", "value": None}
+    emptied = authority.patch(pat.id, [*removals, no_quota])
     assert emptied.is_conditional is False
     assert (emptied.description, emptied.request_quota) == (None, None)
 
@@ -392,6 +393,8 @@ def test_what_is_given_empty_is_removed(authority: Authority, clock: Clock) -> N
         {"op": "add", "path": "/networks", "value": [10]},
         {"op": "add", "path": "/networks", "value": ["10.0.0.1/8"]},
         {"op": "add", "path": "/networks/-", "value": "elsewhere"},
+        {"op": "replace", "path": "/networks"},  # a client that drops a value must not open it to all
+        {"op": "add", "path": "/requestQuota"},
         {"op": "add", "path": "/networks", "value": [f"10.0.0.{n}" for n in range(33)]},
         {"op": "add", "path": "/description", "value": 1},
         {"op": "add", "path": "/description", "value": ""},

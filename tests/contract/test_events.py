@@ -335,6 +335,16 @@ class TestRequest:
         assert one["requestId"] == again["requestId"] != other["requestId"]
         assert not {"requestId", "address"} & set(later)
 
+    def test_a_secret_that_is_sent_as_the_id_is_in_no_event(
+        self, make_at: Make, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "patauth.audit")
+        issued = issue(make_at())
+        for sent, is_taken in ((issued.secret, False), ("0af7651916cd43dd8448eb211c80319c", True)):
+            request(app(make_at()), "/", authorization="Basic eDp5", headers={"X-Request-Id": sent})
+            assert (self.events_of(caplog)[-1]["requestId"] == sent) is is_taken
+        assert issued.secret not in caplog.text
+
     def test_an_app_that_fails_leaves_no_request_behind(
         self, make_at: Make, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -56,6 +56,7 @@ class ShownRequester(msgspec.Struct, forbid_unknown_fields=True, rename="camel")
 
     owner_id: str
     pat_id: Annotated[_Id | None, Meta(description="Null: signed in.")]
+    tenant: Annotated[str, Meta(description="Of a guest from another organisation.")] | UnsetType = UNSET
 
 
 class ShownPatInFull(ShownPatOrNever, forbid_unknown_fields=True, rename="camel", kw_only=True):

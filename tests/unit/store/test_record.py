@@ -80,7 +80,7 @@ digests = st.builds(
 )
 slots = st.builds(SecretSlot, generations, st.binary(min_size=16, max_size=16), digests)
 
-requesters = st.none() | st.builds(Requester, ids, st.none() | pat_ids.map(str))
+requesters = st.none() | st.builds(Requester, ids, st.none() | pat_ids.map(str), st.none() | ids)
 
 
 @st.composite
@@ -321,7 +321,7 @@ class TestRemoved:
         assert REMOVED[:3] == b"2r0"
         assert REMOVED[3:69] == PACKED[3:69]
         assert REMOVED[69:75] == bytes.fromhex("232425262728")
-        note = msgspec.msgpack.encode([["bob", "0" * 32], "why"])
+        note = msgspec.msgpack.encode([["bob", "0" * 32, None], "why"])
         assert REMOVED[75:] == len(note).to_bytes(2) + note + PACKED[69 + 2 * 77 :]
 
     def test_neither_kind_of_record_is_read_as_the_other(self):

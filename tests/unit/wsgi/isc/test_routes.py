@@ -777,7 +777,7 @@ class TestOurs:
         assert (shown["description"], shown["requestQuota"]) == ("for CI", "50/10")
         assert (shown["notBefore"], shown["state"]) == (None, "active"), "that instant has come"
         later = {"op": "add", "path": "/notBefore", "value": "2030-01-01T02:00:00+01:00"}
-        after = api("PATCH", one, [later, {"op": "replace", "path": "/description"}]).json
+        after = api("PATCH", one, [later, {"op": "replace", "path": "/description", "value": None}]).json
         assert (after["notBefore"], after["state"]) == ("2030-01-01T01:00:00.000Z", "not_yet")
         assert after["description"] is None
         (bare,) = [pat for pat in api("GET", f"{VERSIONS['v2026']}?owner-id=me").json if pat["name"] == "new"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
-from patauth import Authority, Owner
+from patauth import Authority, Owner, Requester
 from patauth.errors import Forbidden, NotFound
 from patauth.model.caller import Caller, Person
 from patauth.model.expiry import Expiry
@@ -158,3 +159,13 @@ class TestGuests:
             create(acting, new)
         event = json.loads(caplog.records[-1].getMessage())
         assert (event["tenant"], event["byTenant"]) == ("acme", "default")
+
+    def test_a_record_says_where_its_maker_came_from(self, make_at: Make, clock: Clock) -> None:
+        home = make_at(clock=clock, may_act_in=lambda by, tenant: True)
+        alice = home.verify_bearer(issue(home, "a", scope=["reports:read", ALL]).token)
+        new = NewPat(owner=Owner("zoe"), name="x", scope=["reports:read"], expiry=Expiry(after_ms=DAY))
+        made = create(home.operations.actor_in("acme", alice), new)
+        there = make_at(clock=clock, tenant="acme").get(made.pat.id)
+        assert there.made_by == Requester("alice", alice.pat_id, "default")
+        own = home.create(name="y", scope=["reports:read"], expires_in=timedelta(days=1), by=alice)
+        assert home.get(own.pat.id).made_by == Requester("alice", alice.pat_id)
