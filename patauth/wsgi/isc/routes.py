@@ -186,10 +186,6 @@ class Rotation(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     overlap_seconds: int | None = None
 
 
-class SelfRotation(Rotation, forbid_unknown_fields=True, rename="camel"):
-    """The body of a rotation by the PAT itself, whose overlap may not be as short."""
-
-
 _S = TypeVar("_S", bound=msgspec.Struct)
 
 
