@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import BinaryIO
 
 import click
@@ -118,13 +118,18 @@ class _Ending:
         return "ended"
 
 
-def _question(found: list[Finding], secrets: Iterable[bytes]) -> str:
+def _question(found: list[Finding], secrets: Sized) -> str:
     pats = len({finding.pat_id for finding in found if finding.leak.token is None})
     tokens = sum(finding.leak.token is not None for finding in found)
-    named = [f"{pats} PATs", f"{tokens} access tokens"]
-    if count := len(list(secrets)):
-        named.append(f"the PATs of {count} secrets, if there are any")
-    return f"End {', '.join(named)}, for good?"
+    named = [_counted(count, what) for count, what in ((pats, "PAT"), (tokens, "access token")) if count]
+    if secrets:
+        named.append(f"the PATs of {_counted(len(secrets), 'secret')}, if there are any")
+    *most, last = named
+    return f"End {', '.join(most)}{', and ' if most else ''}{last}, for good?"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _say(finding: Finding, done: str) -> None:

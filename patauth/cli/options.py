@@ -80,13 +80,19 @@ class Group(click.Group):
 
 
 def _option_of(ctx: click.Context, field: str | None) -> str | None:
-    """Return the option of this command that sets the library's `field`; None if there is none."""
+    """Return the option of this command that sets the library's `field`; None if there is none.
+
+    With a place in a list, such as `networks[0]`, it is followed by which one of several was meant, from 1.
+    """
     if field is None:
         return None
+    field, _, place = field.partition("[")
     names = _OPTIONS_OF.get(field, ("--" + field.replace("_", "-").replace(" ", "-"),))
     found = [parameter for parameter in ctx.command.params if not set(names).isdisjoint(parameter.opts)]
     found.sort(key=lambda parameter: not _is_given(ctx, parameter))  # the one that was given comes first
-    return found[0].opts[0] if found else None
+    if not found:
+        return None
+    return f"{found[0].opts[0]} {int(place[:-1]) + 1}" if place else found[0].opts[0]
 
 
 def _is_given(ctx: click.Context, parameter: click.Parameter) -> bool:

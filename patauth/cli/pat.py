@@ -339,7 +339,7 @@ def revoke(
     print_changed(1, [pat_id])
 
 
-@pat.command()
+@pat.command(short_help="Remove all access tokens, and some PATs, for good.")
 @click.argument("pat_ids", metavar="[ID]...", nargs=-1)
 @yes_option
 def purge(pat_ids: tuple[str, ...], yes: bool) -> None:

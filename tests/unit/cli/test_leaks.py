@@ -229,7 +229,7 @@ def test_it_asks_on_a_terminal_and_wants_yes_without_one(
     path.write_text(f"{make[0].token}\n{make[1].pat.id}\n{wrong_secret(authority)}")
     refused = run("pat", "revoke", "--from-file", str(path), input="n\n")
     assert refused.exit_code == 1
-    assert "End 2 PATs, 0 access tokens, the PATs of 1 secrets, if there are any, for good?" in refused.stderr
+    assert "End 2 PATs, and the PATs of 1 secret, if there are any, for good?" in refused.stderr
     assert lives(authority, make[0])
     done = run("pat", "revoke", "--from-file", str(path), "--output", "json", input="y\n")
     assert json.loads(done.stdout)["changed"] == 2
