@@ -10,7 +10,7 @@ import click
 from ..errors import StoreUnavailable
 from ..model.leaks import Leak, LeakReader
 from ..operations.leaks import Finding, LeakReport
-from .context import message, open_authority, options
+from .context import message, open_authority, options, printable
 from .options import confirm
 from .output import print_changed, progress
 
@@ -137,10 +137,6 @@ def _say(finding: Finding, done: str) -> None:
 
 
 def _say_of(leak: Leak, pat_id: str | None, done: str) -> None:
-    """Print a line about one thing that was found: data in a table, else a message."""
+    """Print a line about one thing that was found. It is no note, so --quiet does not leave it out."""
     named = pat_id or leak.pat_id or "-"
-    line = f"line {leak.line}: {leak.kind} {named}: {done}"
-    if options().json:
-        message(line)
-    else:
-        click.echo(line)
+    click.echo(printable(f"line {leak.line}: {leak.kind} {named}: {done}"), err=options().json)

@@ -164,6 +164,14 @@ def test_a_secret_whose_pat_is_named_elsewhere_needs_no_such_look(
     assert printed == {"changed": 2, "ids": [first.pat.id, second.pat.id]}
 
 
+def test_what_was_found_is_said_with_json_and_quiet_too(
+    run: Run, authority: Authority, make: list[IssuedPat]
+) -> None:
+    """It is what the command was asked for, and no note."""
+    _, lines = revoke(run, make[0].token, "--quiet")
+    assert lines == [f"line 1: PAT token {make[0].pat.id}: ended"]
+
+
 def test_an_id_alone_can_be_left_alone(run: Run, authority: Authority, make: list[IssuedPat]) -> None:
     printed, lines = revoke(run, f"{make[0].pat.id}\n{make[1].token}\n{NOBODY}", "--without-ids")
     assert printed == {"changed": 1, "ids": [make[1].pat.id]}
