@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
-from ..errors import InvalidRequest, NotFound
+from ..errors import InvalidRequest, NotFound, StoreUnavailable
 from ..model.credentials import AccessToken
 from ..model.leaks import Leak
 from ..model.pat_id import PatId
@@ -29,9 +29,11 @@ from .lifecycle import checked_reason, delete, delete_shown
 from .permissions import Actor
 
 State = Literal["found", "not ours", "rotated away", "ended before"]
+Outcome = Literal["ended", "ended with its PAT", "ended already", "failed"]
 
 MOST_SECRETS = 10_000  # of one report: each is compared with all PATs
 _AT_ONCE = 500  # findings that are looked up together
+_FAILURES = 3  # in a row, after which the store is taken for unreachable
 _MOST_KNOWN = 200_000  # findings that are remembered, so that each is looked up once
 
 
@@ -183,3 +185,47 @@ class LeakReport:
         if slot is not None:
             return Finding(leak, "found", record.pat_id, slot.generation)
         return Finding(leak, "rotated away", record.pat_id) if record.is_rotated_away(tag, now) else None
+
+
+class Ending:
+    """Ends what a report has found, each PAT and access token once.
+
+    `pats` are the PATs that it has ended, in order, and `tokens` is how many access tokens. `problem` is the
+    last failure; None: there was none.
+    """
+
+    def __init__(self, report: LeakReport) -> None:
+        self._report = report
+        self._failures = 0
+        self.pats: dict[PatId, None] = {}
+        self.tokens = 0
+        self.problem: StoreUnavailable | None = None
+
+    def end(self, findings: Iterable[Finding]) -> Iterator[tuple[Finding, Outcome]]:
+        """Yield each finding with what became of it. PATs are first: their access tokens end with them.
+
+        A failure does not keep the others from their end. Raise `StoreUnavailable` after several in a row.
+        """
+        for finding in sorted(findings, key=lambda one: one.leak.token is not None):
+            yield finding, self._end(finding)
+
+    def _end(self, finding: Finding) -> Outcome:
+        assert finding.pat_id is not None
+        is_token = finding.leak.token is not None
+        if finding.pat_id in self.pats:
+            return "ended with its PAT" if is_token else "ended"
+        try:
+            was_there = self._report.end(finding)
+        except StoreUnavailable as problem:
+            self.problem, self._failures = problem, self._failures + 1
+            if self._failures >= _FAILURES:
+                raise
+            return "failed"
+        self._failures = 0
+        if not was_there:
+            return "ended already"
+        if is_token:
+            self.tokens += 1
+        else:
+            self.pats[finding.pat_id] = None
+        return "ended"
