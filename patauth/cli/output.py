@@ -16,7 +16,7 @@ import click
 
 from ..model.dates import format_ms
 from ..model.pat import IssuedPat, PersonalAccessToken, Requester
-from ..operations.pat_patch import added_members
+from ..model.pat_members import added_members
 from .context import message, options, printable
 
 
@@ -178,11 +178,11 @@ def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
         ("last used", format_date(pat.last_used_ms)),
         ("expires", format_date(pat.expires_ms)),
         ("access tokens live", "as the setting access_token_ttl says" if ttl is None else f"{ttl} s"),
-        *((name, value) for name, value in _more_facts(pat) if value is not None),
+        *((name, value) for name, value in _rare_facts(pat) if value is not None),
     ]
 
 
-def _more_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
+def _rare_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
     """Return what few PATs have; None: it has none."""
     is_removed = pat.revoked_ms is not None
     return [
