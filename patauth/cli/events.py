@@ -42,7 +42,7 @@ def events() -> None:
     """
 
 
-@events.command()
+@events.command(short_help="Deliver the events of the stream to the webhooks.")
 @click.option("--once", is_flag=True, help="End when no event waits any more, instead of waiting for more.")
 def deliver(once: bool) -> None:
     """Deliver the events of the stream to the webhooks, as the setting `events` names both.

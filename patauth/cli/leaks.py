@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import BinaryIO
 
 import click
 
-from ..errors import StoreUnavailable
 from ..model.leaks import Leak, LeakReader
-from ..operations.leaks import Finding, LeakReport
-from .context import message, open_authority, options
+from ..operations.leaks import Ending, Finding, LeakReport
+from .context import message, open_authority, options, printable
 from .options import confirm
 from .output import print_changed, progress
 
 _PIECE = 65_536  # bytes read at a time
-_FAILURES = 3  # in a row, after which the store is taken for unreachable
 
 
 def revoke_leaked(file: BinaryIO, *, yes: bool, with_ids: bool, reason: str | None) -> None:
@@ -38,9 +36,9 @@ def revoke_leaked(file: BinaryIO, *, yes: bool, with_ids: bool, reason: str | No
         found += _said_unless_found(report.of_secrets())
         if not yes and (found or report.secrets):
             confirm(_question(found, report.secrets))
-        ending = _Ending(report)
+        ending = Ending(report)
         try:
-            ending.end(found)
+            _end(ending, found)
             if report.secrets:
                 _end_by_secrets(report, ending)
         finally:
@@ -62,7 +60,12 @@ def _said_unless_found(findings: Iterable[Finding]) -> Iterator[Finding]:
             _say(finding, finding.state)
 
 
-def _end_by_secrets(report: LeakReport, ending: _Ending) -> None:
+def _end(ending: Ending, findings: Iterable[Finding]) -> None:
+    for finding, outcome in ending.end(findings):
+        _say(finding, f"FAILED: {ending.problem}" if outcome == "failed" else outcome)
+
+
+def _end_by_secrets(report: LeakReport, ending: Ending) -> None:
     message("Looking for PAT secrets without an id: all PATs are compared with them.")
     pieces = iter(report.in_tenant())
     found: list[Finding] = []
@@ -73,58 +76,24 @@ def _end_by_secrets(report: LeakReport, ending: _Ending) -> None:
             yield len(some)
 
     for _ in progress(counts(), "Comparing PATs"):
-        ending.end(_said_unless_found(found))
+        _end(ending, _said_unless_found(found))
         found.clear()
     for leak in report.secrets.values():
         _say_of(leak, None, "not ours")
 
 
-class _Ending:
-    """Ends what was found, each PAT and access token once."""
-
-    def __init__(self, report: LeakReport) -> None:
-        self._report = report
-        self._failures = 0
-        self.pats: dict[str, None] = {}
-        self.tokens = 0
-        self.problem: StoreUnavailable | None = None
-
-    def end(self, findings: Iterable[Finding]) -> None:
-        """End PATs first: their access tokens end with them. Go on after a failure, and note it.
-
-        Raise `StoreUnavailable` after several in a row.
-        """
-        for finding in sorted(findings, key=lambda one: one.leak.token is not None):
-            _say(finding, self._end(finding))
-
-    def _end(self, finding: Finding) -> str:
-        is_token = finding.leak.token is not None
-        if finding.pat_id in self.pats:
-            return "ended with its PAT" if is_token else "ended"
-        try:
-            was_there = self._report.end(finding)
-        except StoreUnavailable as problem:
-            self.problem, self._failures = problem, self._failures + 1
-            if self._failures >= _FAILURES:
-                raise
-            return f"FAILED: {problem}"
-        self._failures = 0
-        if not was_there:
-            return "ended already"
-        if is_token:
-            self.tokens += 1
-        else:
-            self.pats[str(finding.pat_id)] = None
-        return "ended"
-
-
-def _question(found: list[Finding], secrets: Iterable[bytes]) -> str:
+def _question(found: list[Finding], secrets: Sized) -> str:
     pats = len({finding.pat_id for finding in found if finding.leak.token is None})
     tokens = sum(finding.leak.token is not None for finding in found)
-    named = [f"{pats} PATs", f"{tokens} access tokens"]
-    if count := len(list(secrets)):
-        named.append(f"the PATs of {count} secrets, if there are any")
-    return f"End {', '.join(named)}, for good?"
+    named = [_counted(count, what) for count, what in ((pats, "PAT"), (tokens, "access token")) if count]
+    if secrets:
+        named.append(f"the PATs of {_counted(len(secrets), 'secret')}, if there are any")
+    *most, last = named
+    return f"End {', '.join(most)}{', and ' if most else ''}{last}, for good?"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _say(finding: Finding, done: str) -> None:
@@ -132,10 +101,6 @@ def _say(finding: Finding, done: str) -> None:
 
 
 def _say_of(leak: Leak, pat_id: str | None, done: str) -> None:
-    """Print a line about one thing that was found: data in a table, else a message."""
+    """Print a line about one thing that was found. It is no note, so --quiet does not leave it out."""
     named = pat_id or leak.pat_id or "-"
-    line = f"line {leak.line}: {leak.kind} {named}: {done}"
-    if options().json:
-        message(line)
-    else:
-        click.echo(line)
+    click.echo(printable(f"line {leak.line}: {leak.kind} {named}: {done}"), err=options().json)

@@ -80,13 +80,19 @@ class Group(click.Group):
 
 
 def _option_of(ctx: click.Context, field: str | None) -> str | None:
-    """Return the option of this command that sets the library's `field`; None if there is none."""
+    """Return the option of this command that sets the library's `field`; None if there is none.
+
+    With a place in a list, such as `networks[0]`, it is followed by which one of several was meant, from 1.
+    """
     if field is None:
         return None
+    field, _, place = field.partition("[")
     names = _OPTIONS_OF.get(field, ("--" + field.replace("_", "-").replace(" ", "-"),))
     found = [parameter for parameter in ctx.command.params if not set(names).isdisjoint(parameter.opts)]
     found.sort(key=lambda parameter: not _is_given(ctx, parameter))  # the one that was given comes first
-    return found[0].opts[0] if found else None
+    if not found:
+        return None
+    return f"{found[0].opts[0]} {int(place[:-1]) + 1}" if place else found[0].opts[0]
 
 
 def _is_given(ctx: click.Context, parameter: click.Parameter) -> bool:
@@ -154,47 +160,57 @@ def expiry_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_expiry
 
 
-def more_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --description, --network, --not-before and --request-quota.
+def more_options(*, is_new: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add --description, --network, --not-before and --request-quota, for a new PAT or one that is there.
 
     The command gets `more`, which holds those that are given as `Authority.create` and `update` take them.
     """
 
-    @click.option(
-        "--description", metavar="TEXT", help="What people should know of it: at most 256 characters."
-    )
-    @click.option(
-        "--network",
-        "networks",
-        metavar="CIDR",
-        multiple=True,
-        help="Where it may be used, such as 203.0.113.0/24; repeat for several.  [default: everywhere]",
-    )
-    @click.option(
-        "--not-before",
-        type=DATE_TIME,
-        help="The time from which on it may be used, such as 2030-01-31T12:00:00Z.  [default: at once]",
-    )
-    @click.option(
-        "--request-quota",
-        metavar="COUNT/SECONDS",
-        help="How many requests it may make, such as 100/10.  [default: the setting]",
-    )
-    @functools.wraps(command)
-    def with_more(**given: Any) -> None:
-        more = {name: given.pop(name) for name in ("description", "not_before", "request_quota")}
-        networks = given.pop("networks")
-        more["networks"] = [one for one in networks if one] if networks else None  # '' alone: everywhere
-        command(more={name: value for name, value in more.items() if value is not None}, **given)
+    def default(text: str) -> str:
+        return f"  [default: {text}]" if is_new else ""
 
-    return with_more
+    where = "Where it may be used" if is_new else "All networks where it may be used from now on"
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        @click.option(
+            "--description", metavar="TEXT", help="What people should know of it: at most 256 characters."
+        )
+        @click.option(
+            "--network",
+            "networks",
+            metavar="CIDR",
+            multiple=True,
+            help=f"{where}, such as 203.0.113.0/24; repeat for several.{default('everywhere')}",
+        )
+        @click.option(
+            "--not-before",
+            type=DATE_TIME,
+            help=f"The time from which on it may be used, such as 2030-01-31T12:00:00Z.{default('at once')}",
+        )
+        @click.option(
+            "--request-quota",
+            metavar="COUNT/SECONDS",
+            help=f"How many requests it may make, such as 100/10.{default('the setting')}",
+        )
+        @functools.wraps(command)
+        def with_more(**given: Any) -> None:
+            more = {name: given.pop(name) for name in ("description", "not_before", "request_quota")}
+            networks = given.pop("networks")
+            more["networks"] = [one for one in networks if one] if networks else None  # '' alone: everywhere
+            command(more={name: value for name, value in more.items() if value is not None}, **given)
+
+        return with_more
+
+    return add
 
 
-field_option = click.option(
-    "--field",
-    type=click.Choice(["id", "secret", "token"]),
-    help="Print this alone, for a script that stores it.",
-)
+def field_option(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add --field, which takes one of these names."""
+    return click.option(
+        "--field", type=click.Choice(names), help="Print this alone, for a script that stores it."
+    )
+
+
 reason_option = click.option("--reason", metavar="TEXT", help="Why, for people: shown with what was revoked.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask. Required when there is no terminal.")
 

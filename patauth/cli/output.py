@@ -16,7 +16,7 @@ import click
 
 from ..model.dates import format_ms
 from ..model.pat import IssuedPat, PersonalAccessToken, Requester
-from ..operations.pat_patch import added_members
+from ..model.pat_members import added_members
 from .context import message, options, printable
 
 
@@ -81,6 +81,7 @@ def _width(text: str) -> int:
 # -- a PAT -------------------------------------------------------------------------------------------------
 
 _COLUMNS = ("ID", "NAME", "OWNER", "STATE", "SCOPE", "CREATED", "LAST USED", "EXPIRES")
+_REMOVED_COLUMNS = ("ID", "NAME", "OWNER", "CREATED", "REVOKED", "BY", "REASON")
 
 
 def print_pat(pat: PersonalAccessToken) -> None:
@@ -89,10 +90,16 @@ def print_pat(pat: PersonalAccessToken) -> None:
 
 
 def print_pats(pats: Sequence[PersonalAccessToken], *, total: int | None, with_owner: bool) -> None:
-    """Print PATs: in JSON with `total`, as a table with a column of owners only if `with_owner` is true."""
-    lines = [_COLUMNS, *map(_pat_row, pats)]
+    """Print PATs: in JSON with `total`, as a table with a column of owners only if `with_owner` is true.
+
+    Removed ones, which are always listed alone, have columns of their own.
+    """
+    if any(pat.revoked_ms is not None for pat in pats):
+        lines = [_REMOVED_COLUMNS, *map(_removed_row, pats)]
+    else:
+        lines = [_COLUMNS, *map(_pat_row, pats)]
     if not with_owner:
-        place = _COLUMNS.index("OWNER")
+        place = lines[0].index("OWNER")
         lines = [line[:place] + line[place + 1 :] for line in lines]
     print_table({"pats": [_pat_object(pat) for pat in pats], "total": total}, lines[0], lines[1:])
 
@@ -121,7 +128,15 @@ def print_issued(issued: IssuedPat, *, field: str | None = None, done: str, reme
             f"the PAT {issued.pat.id} was {done}, but its secret could not be written ({problem.strerror}):"
             f" {remedy}"
         ) from None
-    message("Store the secret and the token now, in a safe place: they are not shown again.")
+    if field is None:
+        message("Store the secret and the token now, in a safe place: they are not shown again.")
+    elif field in once:
+        message(f"Store the {field} now, in a safe place: it is not shown again.")
+    else:
+        message(
+            "Note: the secret was not shown and is not stored;"
+            f" 'patauth pat rotate {issued.pat.id}' gives another one."
+        )
 
 
 def _pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
@@ -145,6 +160,12 @@ def _pat_row(pat: PersonalAccessToken) -> tuple[str, ...]:
     return (pat.id, pat.name, pat.owner.id, pat.state, " ".join(pat.scope), created, used, expires)
 
 
+def _removed_row(pat: PersonalAccessToken) -> tuple[str, ...]:
+    """Return the cells of a removed PAT, in the order of `_REMOVED_COLUMNS`."""
+    created, revoked = map(format_date, (pat.created_ms, pat.revoked_ms))
+    return (pat.id, pat.name, pat.owner.id, created, revoked, _in_words(pat.revoked_by), _reason(pat))
+
+
 def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
     ttl = pat.access_token_ttl
     return [
@@ -157,11 +178,11 @@ def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
         ("last used", format_date(pat.last_used_ms)),
         ("expires", format_date(pat.expires_ms)),
         ("access tokens live", "as the setting access_token_ttl says" if ttl is None else f"{ttl} s"),
-        *((name, value) for name, value in _more_facts(pat) if value is not None),
+        *((name, value) for name, value in _rare_facts(pat) if value is not None),
     ]
 
 
-def _more_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
+def _rare_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
     """Return what few PATs have; None: it has none."""
     is_removed = pat.revoked_ms is not None
     return [
@@ -173,8 +194,12 @@ def _more_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
         ("made by", pat.made_by and _in_words(pat.made_by)),
         ("revoked", json_date(pat.revoked_ms)),
         ("revoked by", _in_words(pat.revoked_by) if is_removed else None),
-        ("reason", pat.revoked_reason or "none given" if is_removed else None),
+        ("reason", _reason(pat) if is_removed else None),
     ]
+
+
+def _reason(pat: PersonalAccessToken) -> str:
+    return pat.revoked_reason or "none given"
 
 
 def _in_words(who: Requester | None) -> str:

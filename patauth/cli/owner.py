@@ -22,7 +22,7 @@ def owner() -> None:
     """
 
 
-@owner.command()
+@owner.command(short_help="Refuse all PATs and access tokens of an owner.")
 @click.argument("owner_id", metavar="ID")
 def disable(owner_id: str) -> None:
     """Refuse all PATs and access tokens of an owner until you enable them again.
@@ -39,7 +39,7 @@ def disable(owner_id: str) -> None:
     print_changed(len(ids), ids)
 
 
-@owner.command()
+@owner.command(short_help="Undo `owner disable`.")
 @click.argument("owner_id", metavar="ID")
 def enable(owner_id: str) -> None:
     """Undo `owner disable`: PATs and access tokens work again, unless they have expired.

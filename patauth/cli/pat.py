@@ -64,8 +64,8 @@ def pat() -> None:
     type=SECONDS,
     help="How long its access tokens live, 15s to 12h; 900 means 900s.  [default: the setting]",
 )
-@more_options
-@field_option
+@more_options(is_new=True)
+@field_option("id", "secret", "token")
 def create(
     owner_id: str,
     owner_name: str | None,
@@ -114,7 +114,7 @@ def create(
 @click.option("--name", help="What the PAT is for. An owner's PATs have different names.")
 @click.option("--scope", "scopes", multiple=True, help="All that it may do from now on; repeat for several.")
 @expiry_options
-@more_options
+@more_options(is_new=False)
 def update(
     pat_id: str, name: str | None, scopes: tuple[str, ...], expiry: dict[str, Any], more: dict[str, Any]
 ) -> None:
@@ -152,7 +152,7 @@ def update(
     show_default=True,
     help="How long the old secret still works, 0s to 7d: an integer and one of s m h d w.",
 )
-@field_option
+@field_option("secret", "token")  # not the id: it is known, and no secret would be left that is
 def rotate(pat_id: str, overlap: timedelta, field: str | None) -> None:
     """Give a PAT a new secret, and print it with the new token. They are shown only once.
 
@@ -339,7 +339,7 @@ def revoke(
     print_changed(1, [pat_id])
 
 
-@pat.command()
+@pat.command(short_help="Remove all access tokens, and some PATs, for good.")
 @click.argument("pat_ids", metavar="[ID]...", nargs=-1)
 @yes_option
 def purge(pat_ids: tuple[str, ...], yes: bool) -> None:

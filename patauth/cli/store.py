@@ -205,7 +205,7 @@ def sweep() -> None:
     print_facts(removed, ((_plain(name), count) for name, count in removed.items()))
 
 
-@store.command()
+@store.command(short_help="Copy all of a store to another engine.")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @click.option("--access-tokens", is_flag=True, help="Carry access tokens too. Without it, TO has none.")

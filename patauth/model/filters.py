@@ -409,7 +409,7 @@ class _Parser:
 def either(words: Iterable[str]) -> str:
     """Return words as a choice: "a, b or c"."""
     *most, last = words
-    return f"{', '.join(most)} or {last}"
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _wrong(problem: str) -> InvalidRequest:

@@ -5,6 +5,9 @@
     access token   it ends
     PAT id         its PAT ends
 
+What has ended before is told from other people's credentials as long as something is kept of its PAT, which
+is no secret: so not by a PAT secret alone, and of an access token only if its PAT was removed.
+
 A report may have thousands of other people's credentials, so they are looked up many at a time. A right
 secret tag proves a secret: nobody can make one without the store key, so nothing is hashed.
 """
@@ -16,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
-from ..errors import InvalidRequest, NotFound
+from ..errors import InvalidRequest, NotFound, StoreUnavailable
 from ..model.credentials import AccessToken
 from ..model.leaks import Leak
 from ..model.pat_id import PatId
@@ -25,11 +28,12 @@ from .introspect import find_access_token, revoke_access_token
 from .lifecycle import checked_reason, delete, delete_shown
 from .permissions import Actor
 
-# "not ours" has no target.
-State = Literal["found", "not ours", "rotated away"]
+State = Literal["found", "not ours", "rotated away", "ended before"]
+Outcome = Literal["ended", "ended with its PAT", "ended already", "failed"]
 
 MOST_SECRETS = 10_000  # of one report: each is compared with all PATs
 _AT_ONCE = 500  # findings that are looked up together
+_FAILURES = 3  # in a row, after which the store is taken for unreachable
 _MOST_KNOWN = 200_000  # findings that are remembered, so that each is looked up once
 
 
@@ -37,7 +41,8 @@ _MOST_KNOWN = 200_000  # findings that are remembered, so that each is looked up
 class Finding:
     """What is known of a leak in this store.
 
-    If it is "found", `pat_id` names its PAT, and `generation` the secret that was shown, if one was.
+    `pat_id` is the PAT that it belongs to or names. If it is "found", `generation` is that of the secret that
+    was shown, if one was.
     """
 
     leak: Leak
@@ -59,6 +64,7 @@ class LeakReport:
         self._store = actor.store.without_deadline()
         self._known: set[object] = set()
         self._records: dict[PatId, PatRecord] = {}  # of the PATs that the report names
+        self._ended: set[PatId] = set()  # removed ones of which something is kept
         self.secrets: dict[bytes, Leak] = {}  # PAT secrets whose PAT is not known yet
 
     def look_up(self, leaks: Iterable[Leak]) -> Iterator[Finding]:
@@ -71,12 +77,13 @@ class LeakReport:
         fresh = (leak for leak in leaks if self._is_new(leak))
         while some := list(islice(fresh, _AT_ONCE)):
             self._read([leak.pat_id for leak in some if leak.pat_id is not None and leak.token is None])
+            self._read_ended([leak.pat_id for leak in some if leak.pat_id is not None])
             for leak in some:
                 if leak.kind == "PAT secret" and leak.secret is not None:
                     self.secrets[leak.secret] = leak
                     if len(self.secrets) > MOST_SECRETS:
                         raise InvalidRequest(f"there are over {MOST_SECRETS} PAT secrets; split the report")
-                elif leak.kind != "PAT id" or leak.pat_id in self._records:
+                elif leak.kind != "PAT id" or leak.pat_id in self._records or leak.pat_id in self._ended:
                     yield self._of(leak)
 
     def of_secrets(self) -> Iterator[Finding]:
@@ -126,6 +133,16 @@ class LeakReport:
             if record is not None and self._is_ours(record) and record.pat.id == pat_id:
                 self._records[pat_id] = record
 
+    def _read_ended(self, pat_ids: Sequence[PatId]) -> None:
+        removed = self._store.removed
+        wanted = [pat_id for pat_id in dict.fromkeys(pat_ids) if pat_id not in self._records]
+        if not wanted:
+            return
+        now = self._store.pats.now("store")
+        for pat_id, record in zip(wanted, removed.records(wanted, now), strict=True):
+            if record is not None and removed.lists(record.pat) and record.pat.id == pat_id:
+                self._ended.add(pat_id)
+
     def _is_ours(self, record: PatRecord) -> bool:
         return record.pat.tenant == self._actor.settings.tenant
 
@@ -135,15 +152,20 @@ class LeakReport:
         assert leak.pat_id is not None
         record = self._records.get(leak.pat_id)
         if record is None:
-            return Finding(leak, "not ours")
+            return self._of_nothing(leak)
         if leak.secret is None:
             return Finding(leak, "found", leak.pat_id)
         return self._of_secret(leak, record, leak.secret) or Finding(leak, "not ours")
 
     def _of_access_token(self, leak: Leak, token: AccessToken) -> Finding:
         actor = replace(self._actor, store=self._store)
-        state: State = "not ours" if find_access_token(actor, token) is None else "found"
-        return Finding(leak, state, token.pat_id)
+        if find_access_token(actor, token) is None:
+            return self._of_nothing(leak)
+        return Finding(leak, "found", token.pat_id)
+
+    def _of_nothing(self, leak: Leak) -> Finding:
+        """Return the finding for what names a PAT or an access token that is not there."""
+        return Finding(leak, "ended before" if leak.pat_id in self._ended else "not ours", leak.pat_id)
 
     def _match(self, records: Iterable[PatRecord]) -> Iterator[Finding]:
         for record in records:
@@ -163,3 +185,47 @@ class LeakReport:
         if slot is not None:
             return Finding(leak, "found", record.pat_id, slot.generation)
         return Finding(leak, "rotated away", record.pat_id) if record.is_rotated_away(tag, now) else None
+
+
+class Ending:
+    """Ends what a report has found, each PAT and access token once.
+
+    `pats` are the PATs that it has ended, in order, and `tokens` is how many access tokens. `problem` is the
+    last failure; None: there was none.
+    """
+
+    def __init__(self, report: LeakReport) -> None:
+        self._report = report
+        self._failures = 0
+        self.pats: dict[PatId, None] = {}
+        self.tokens = 0
+        self.problem: StoreUnavailable | None = None
+
+    def end(self, findings: Iterable[Finding]) -> Iterator[tuple[Finding, Outcome]]:
+        """Yield each finding with what became of it. PATs are first: their access tokens end with them.
+
+        A failure does not keep the others from their end. Raise `StoreUnavailable` after several in a row.
+        """
+        for finding in sorted(findings, key=lambda one: one.leak.token is not None):
+            yield finding, self._end(finding)
+
+    def _end(self, finding: Finding) -> Outcome:
+        assert finding.pat_id is not None
+        is_token = finding.leak.token is not None
+        if finding.pat_id in self.pats:
+            return "ended with its PAT" if is_token else "ended"
+        try:
+            was_there = self._report.end(finding)
+        except StoreUnavailable as problem:
+            self.problem, self._failures = problem, self._failures + 1
+            if self._failures >= _FAILURES:
+                raise
+            return "failed"
+        self._failures = 0
+        if not was_there:
+            return "ended already"
+        if is_token:
+            self.tokens += 1
+        else:
+            self.pats[finding.pat_id] = None
+        return "ended"

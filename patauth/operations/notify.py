@@ -39,7 +39,7 @@ def notify(actor: Actor, within: Sequence[int]) -> Iterator[list[str]]:
     """
     thresholds = sorted(set(within))
     if not thresholds or not 1 <= thresholds[0] <= thresholds[-1] <= MAX_WITHIN:
-        raise InvalidRequest(f"give 1 to {MAX_WITHIN} seconds", field="within")
+        raise InvalidRequest(f"give 1 second to {MAX_WITHIN // 86_400} days", field="within")
     return _notify(actor, thresholds)
 
 

@@ -9,7 +9,8 @@ from ..errors import InvalidRequest
 from ..model import dates
 from ..model.expiry import FIELD as EXPIRY
 from ..model.expiry import Expiry
-from ..model.pat import PersonalAccessToken, Requester
+from ..model.pat import PersonalAccessToken
+from ..model.pat_members import added_members
 from . import json_patch
 from .pat_change import PatChange
 
@@ -120,28 +121,3 @@ def _document(pat: PersonalAccessToken) -> dict[str, Any]:
         "userAwareTokenNeverExpires": pat.never_acknowledged,
         **{name: value for name, value in added_members(pat).items() if name in ADDED},
     }
-
-
-def added_members(pat: PersonalAccessToken) -> dict[str, Any]:
-    """Return the members that only patauth has, by their names in the management API."""
-    members = {
-        "description": pat.description,
-        "networks": list(pat.networks),
-        "notBefore": None if pat.not_before_ms is None else dates.format_ms(pat.not_before_ms),
-        "requestQuota": None if pat.request_quota is None else str(pat.request_quota),
-        "state": pat.state,
-        "lastUsedFrom": pat.last_used_from,
-        "madeBy": _requester(pat.made_by),
-    }
-    if pat.revoked_ms is not None:
-        members["revokedAt"] = dates.format_ms(pat.revoked_ms)
-        members["revokedBy"] = _requester(pat.revoked_by)
-        members["revokedReason"] = pat.revoked_reason
-    return members
-
-
-def _requester(who: Requester | None) -> dict[str, str | None] | None:
-    if who is None:
-        return None
-    shown = {"ownerId": who.owner_id, "patId": who.pat_id}
-    return shown if who.tenant is None else {**shown, "tenant": who.tenant}

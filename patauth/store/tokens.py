@@ -125,15 +125,16 @@ class Tokens:
     def forget(self, pat_id: PatId, generations: Iterable[int]) -> None:
         """Delete the counted access tokens of secrets that have ended: nothing else frees their memory.
 
-        They are worth nothing any more, so an error is logged, and they go when they expire.
+        They are worth nothing any more, so an error is logged, and they go when they expire. This has a
+        deadline of its own: the wait of the end may have used up that of the request.
         """
-        keys = self.keys
+        keys, scripts = self.keys, self.scripts.until(None)
         for index in [keys.tokens_of(pat_id, generation) for generation in generations]:
             try:
                 piece = ("ZRANGE", index, 0, _PIECE - 1)
-                while digests := texts(self.scripts.call([piece], retry=True)[0]):
+                while digests := texts(scripts.call([piece], retry=True)[0]):
                     tokens = [keys.access_token(pat_id, digest) for digest in digests]
-                    self.scripts.call([("DEL", *tokens), ("ZREM", index, *digests)], retry=True)
+                    scripts.call([("DEL", *tokens), ("ZREM", index, *digests)], retry=True)
             except StoreUnavailable as problem:
                 _log.warning("access tokens of an ended secret stay until they expire: %s", problem.detail)
                 return

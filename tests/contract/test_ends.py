@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from time import sleep
 from typing import Any
 
 import pytest
@@ -30,6 +31,9 @@ from patauth.store.scripts import Scripts
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.clocks import DAY, NOW, Clock
 from tests.support.internals import store_of
+from tests.support.servers import one_engine
+from tests.support.tables import each
+from tests.support.tenants import keys_like
 
 ALL, MY = "idn:all-personal-access-tokens:manage", "idn:my-personal-access-tokens:manage"
 CALLER, SLEEPER = Owner("root"), Owner("sleeper")
@@ -310,3 +314,22 @@ def test_a_request_that_had_to_hash_is_judged_again(
         assert done, what
         assert active == passes, what
         monkeypatch.setattr(Hasher, "verify", USUAL)
+
+
+@one_engine
+@each("end", ["delete", "rotate"])
+def test_access_tokens_go_with_their_secret_although_the_wait_of_an_end_outlasts_the_request(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    """An end of a PAT with the right to all waits half a second, which is as long as a request may take."""
+    seconds = 1.0
+    authority = make(clock=clock, request_seconds=seconds, max_tokens_per_secret=5, access_token_ttl=43_200)
+    issued = issue(authority, scope=["x", ALL])
+    authority.exchange(issued.pat.id, issued.secret)
+    monkeypatch.setattr(asking, "sleep", lambda _: sleep(seconds))
+    if end == "delete":
+        authority.delete(issued.pat.id)
+    else:
+        authority.rotate(issued.pat.id, overlap=timedelta(0))
+    assert keys_like(authority, store_of(authority).pats.keys.access_tokens) == []
+    assert caplog.messages == []

@@ -40,6 +40,32 @@ def test_what_many_owners_have_lost_ends(make: Make, clock: Clock) -> None:
     assert {pat.id for pat in authority.list()} == {one.pat.id for one in pats[15:]}
 
 
+def test_of_what_has_ended_before_it_is_said_as_long_as_it_is_kept(make: Make, clock: Clock) -> None:
+    """What ends nothing more is not taken for other people's, until all have forgotten it."""
+    authority = make(clock=clock, retention="30d")
+    by_id, by_token, by_access = (issue(authority, owner=Owner(f"owner{number}")) for number in range(3))
+    access = authority.exchange(by_access.pat.id, by_access.secret).value
+    other = make(clock=clock, tenant="other")
+    elsewhere = issue(other)
+    for one in (by_id, by_token, by_access):
+        authority.delete(one.pat.id)
+    other.delete(elsewhere.pat.id)
+    text = " ".join([by_id.pat.id, by_token.token, access, elsewhere.pat.id, elsewhere.token])
+    report, found = report_of(authority, text)
+    ids = [one.pat.id for one in (by_id, by_token, by_access, elsewhere)]
+    assert [(one.leak.kind, one.pat_id or one.leak.pat_id, one.state) for one in found] == [
+        ("PAT id", ids[0], "ended before"),
+        ("PAT token", ids[1], "ended before"),
+        ("access token", ids[2], "ended before"),
+        ("PAT token", ids[3], "not ours"),
+    ]
+    assert report.secrets == {}
+    clock.advance(31 * 86_400_000)
+    assert [(one.leak.kind, one.state) for one in report_of(authority, text)[1]] == [
+        ("PAT token", "not ours"), ("access token", "not ours"), ("PAT token", "not ours"),
+    ]  # fmt: skip
+
+
 def test_a_secret_that_is_rotated_away_meanwhile_ends_nothing(make: Make, clock: Clock) -> None:
     authority = make(clock=clock)
     issued = issue(authority)

@@ -115,7 +115,6 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
         "OwnerToBe": routes.OwnerToBe,
         "BulkUpdate": routes.Bulk,
         "Rotation": routes.Rotation,
-        "SelfRotation": routes.SelfRotation,
     }
     owner_types = settings.owner_types or OWNER_TYPE["enum"]
     or_never = {**_CREATE, "expirationDate": _LONG, "userAwareTokenNeverExpires": _AWARE}
@@ -141,9 +140,10 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
             "patch": patch_schema("BulkUpdate", IN_BULK),
         },
         "Rotation": {"overlapSeconds": {**_OVERLAP, "minimum": 0}},
-        "SelfRotation": {"overlapSeconds": {**_OVERLAP, "minimum": int(MIN_OWN_OVERLAP.total_seconds())}},
     }
+    own_rotation = {"overlapSeconds": {**_OVERLAP, "minimum": int(MIN_OWN_OVERLAP.total_seconds())}}
     found = schemas(types, rules)
+    found |= schemas({"SelfRotation": routes.Rotation}, {"SelfRotation": own_rotation})
     # A type cannot say that a client must acknowledge a PAT that never expires. Generators of clients take
     # `anyOf` for other types, and pass over `if`.
     for name in ("CreatePatOrNever", "CreatePatInFull"):

@@ -28,12 +28,13 @@ from ...model.caller import Caller
 from ...model.expiry import Expiry
 from ...model.owner_types import DEFAULT_OWNER_TYPE
 from ...model.pat import IssuedPat, Owner, PersonalAccessToken
+from ...model.pat_members import added_members
 from ...model.rights import EVERYTHING
 from ...operations import lifecycle
 from ...operations.create import NewPat, create
 from ...operations.disable import set_disabled
 from ...operations.listing import list_pats
-from ...operations.pat_patch import ADDED, PATCHABLE, added_members
+from ...operations.pat_patch import ADDED, PATCHABLE
 from ...operations.permissions import Actor
 from ...operations.rotate import DEFAULT_OVERLAP, rotate, rotate_self
 from ...operations.update import patch, patch_many
@@ -184,10 +185,6 @@ class Bulk(msgspec.Struct, forbid_unknown_fields=True):
 
 class Rotation(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     overlap_seconds: int | None = None
-
-
-class SelfRotation(Rotation, forbid_unknown_fields=True, rename="camel"):
-    """The body of a rotation by the PAT itself, whose overlap may not be as short."""
 
 
 _S = TypeVar("_S", bound=msgspec.Struct)

@@ -46,6 +46,12 @@ def test_help_explains_each_command_with_an_example_and_needs_no_store() -> None
             assert option in result.stdout, path
 
 
+def test_the_list_of_commands_has_a_whole_sentence_for_each() -> None:
+    for path in commands(program):
+        listed = CliRunner().invoke(program, [*path, "--help"]).stdout.partition("\nCommands:\n")[2]
+        assert [line for line in listed.splitlines() if line.endswith("...")] == [], path
+
+
 def test_the_version_is_the_packages() -> None:
     assert CliRunner().invoke(program, ["--version"]).stdout == f"patauth {patauth.__version__}\n"
 

@@ -74,7 +74,12 @@ def test_a_token_a_secret_an_id_and_an_access_token_each_end_what_they_are(
     assert authority.authenticate(bearer(other_access)).pat_id == by_access.pat.id
     again, lines = revoke(run, text)
     assert again == {"changed": 0, "ids": []}
-    assert [line.rpartition(": ")[2] for line in lines if line.startswith("line")] == ["not ours"] * 3
+    assert [line for line in lines if line.startswith("line")] == [
+        f"line 1: PAT token {by_token.pat.id}: ended before",
+        f"line 4: PAT id {by_id.pat.id}: ended before",
+        f"line 5: access token {by_access.pat.id}: not ours",  # nothing is kept of an access token
+        "line 2: PAT secret -: not ours",  # nor of a secret
+    ]
 
 
 def test_ten_thousand_lines_with_fifty_of_ours(run: Run, authority: Authority, owner: str) -> None:
@@ -164,6 +169,14 @@ def test_a_secret_whose_pat_is_named_elsewhere_needs_no_such_look(
     assert printed == {"changed": 2, "ids": [first.pat.id, second.pat.id]}
 
 
+def test_what_was_found_is_said_with_json_and_quiet_too(
+    run: Run, authority: Authority, make: list[IssuedPat]
+) -> None:
+    """It is what the command was asked for, and no note."""
+    _, lines = revoke(run, make[0].token, "--quiet")
+    assert lines == [f"line 1: PAT token {make[0].pat.id}: ended"]
+
+
 def test_an_id_alone_can_be_left_alone(run: Run, authority: Authority, make: list[IssuedPat]) -> None:
     printed, lines = revoke(run, f"{make[0].pat.id}\n{make[1].token}\n{NOBODY}", "--without-ids")
     assert printed == {"changed": 1, "ids": [make[1].pat.id]}
@@ -229,7 +242,7 @@ def test_it_asks_on_a_terminal_and_wants_yes_without_one(
     path.write_text(f"{make[0].token}\n{make[1].pat.id}\n{wrong_secret(authority)}")
     refused = run("pat", "revoke", "--from-file", str(path), input="n\n")
     assert refused.exit_code == 1
-    assert "End 2 PATs, 0 access tokens, the PATs of 1 secrets, if there are any, for good?" in refused.stderr
+    assert "End 2 PATs, and the PATs of 1 secret, if there are any, for good?" in refused.stderr
     assert lives(authority, make[0])
     done = run("pat", "revoke", "--from-file", str(path), "--output", "json", input="y\n")
     assert json.loads(done.stdout)["changed"] == 2

@@ -285,12 +285,35 @@ def test_one_field_of_a_new_pat_is_printed_alone(run: Run, owner: str, url: str,
         (pat,) = authority.list(owner_id=owner)
         if field == "id":
             assert line == pat.id
+            assert result.stderr == (
+                "Note: the secret was not shown and is not stored;"
+                f" 'patauth pat rotate {pat.id}' gives another one.\n"
+            )
             return
+        assert result.stderr == f"Store the {field} now, in a safe place: it is not shown again.\n"
         verify = authority.verify_bearer if field == "token" else partial(authority.verify_basic, pat.id)
         assert verify(line).pat_id == pat.id
         again = run("pat", "rotate", pat.id, "--field", field).stdout.strip()
         assert verify(again).pat_id == pat.id
         assert again != line
+
+
+def test_a_rotation_does_not_print_the_id_alone_since_both_secrets_would_be_lost(
+    run: Run, owner: str, url: str
+) -> None:
+    made = create(run, owner)
+    refused = run("pat", "rotate", made["pat"]["id"], "--field", "id")
+    assert (refused.exit_code, refused.stdout, "--field" in refused.stderr) == (2, "", True)
+    with patient(url) as authority:
+        assert authority.verify_bearer(made["token"]).pat_id == made["pat"]["id"]
+
+
+def test_the_help_says_what_an_option_means_for_a_new_pat_and_for_one_that_is_there(run: Run) -> None:
+    """Of an update, nothing is the default but what the PAT has, and its networks are replaced."""
+    of_new, of_old = (" ".join(run("pat", name, "--help").stdout.split()) for name in ("create", "update"))
+    assert "repeat for several. [default: everywhere]" in of_new
+    assert set(re.findall("default: ([^]]+)", of_old)) == {"PATAUTH_STORE_URL", "table"}
+    assert "--network CIDR All networks where it may be used from now on" in of_old
 
 
 def test_the_secret_stays_through_an_update_and_new_scopes_hold_at_once(
@@ -452,6 +475,14 @@ def test_what_was_revoked_is_shown_and_listed_on_demand(run: Run, owner: str) ->
         (ids[0], "revoked", "in a public repository"),
         (ids[1], "revoked", "left us"),
     ]
+    table = run("pat", "list", "--owner-id", owner, *asks)
+    heads, *rows = (re.split(r"  +", line) for line in table.stdout.splitlines())
+    assert heads == ["ID", "NAME", "CREATED", "REVOKED", "BY", "REASON"]
+    assert [(row[0], row[4], row[5]) for row in rows] == [
+        (ids[0], "the application", "in a public repository"),
+        (ids[1], "the application", "left us"),
+    ]
+    assert [row[3] for row in rows] == [pat["revokedAt"] for pat in listed["pats"]]
     shown = json.loads(run("pat", "show", ids[0], "--output", "json").stdout)["pat"]
     assert shown == listed["pats"][0]
     assert shown["revokedBy"] is None

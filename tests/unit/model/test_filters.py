@@ -301,6 +301,7 @@ class TestRefusals:
             pytest.param("created isnull", "'isnull' where an operator of created", id="created isnull"),
             pytest.param("lastUsed pr", "lt, le, gt, ge or isnull", id="present"),
             pytest.param("name isnull", "'isnull'", id="name isnull"),
+            pytest.param('description eq "a"', "belongs; give co", id="operator of a field that has one"),
             pytest.param("name eq", "the end where a value of 'name eq'", id="no value"),
             pytest.param("name eq a", "double quotes", id="text without quotes"),
             pytest.param("name eq 'a'", "double quotes", id="text in single quotes"),
