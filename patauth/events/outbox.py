@@ -158,7 +158,10 @@ class Outbox:
             self._is_starting = False
 
     def end(self, seconds: float) -> None:
-        """Have what waits delivered within so many seconds, and the thread ended. Return at once."""
+        """Have what waits delivered within so many seconds, and the thread ended. Return at once.
+
+        The thread makes a try at once, and after a failure as many more as their pauses allow.
+        """
         self._orders.put(self._timer() + seconds)
 
     def close(self, seconds: float) -> None:
@@ -194,9 +197,17 @@ class Outbox:
                 pass
         with self._lock:
             self._not_before = 0.0
-            self._count_until = 0.0
-        while self._timer() < until and self.step() == 0:
-            pass
+        self._finish(until)
+
+    def _finish(self, until: float) -> None:
+        """Deliver what waits, counts too, and try again after each pause that ends before `until`."""
+        while (now := self._timer()) < until:
+            with self._lock:
+                self._count_until = 0.0
+            pause = self.step()
+            if pause is None or now + pause >= until:
+                return
+            time.sleep(pause)
 
     def step(self) -> float | None:
         """Deliver what is next, if anything is due. Return how many seconds the next step has time.
