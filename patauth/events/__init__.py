@@ -20,7 +20,6 @@ import json
 import logging
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
@@ -84,7 +83,7 @@ class Events:
         self._tenant = tenant
         self._clock = clock
         self._timer = timer
-        self._failed: Counter[str] = Counter()  # events that a sink failed to take, by its name
+        self._failed = 0  # events that a sink failed to take
         self._warn_at = 0.0
 
     def emit(self, kind: Type, outcome: Outcome = "done", **facts: Fact) -> None:
@@ -118,7 +117,7 @@ class Events:
         return {name: fact for name, fact in members.items() if fact is not None}
 
     def _note(self, sink: str, problem: Exception) -> None:
-        self._failed[sink] += 1
+        self._failed += 1
         now = self._timer()
         if now < self._warn_at:
             return
@@ -127,9 +126,14 @@ class Events:
         warn(f"the sink {sink} failed: {type(problem).__name__}")
 
     @property
-    def dropped(self) -> dict[str, int]:
-        """How many events each sink could not take or deliver, since the process began."""
-        return {sink.name: sink.dropped + self._failed[sink.name] for sink in self._sinks}
+    def is_on(self) -> bool:
+        """Whether any sink would take an event now."""
+        return any(sink.is_on for sink in self._sinks)
+
+    @property
+    def dropped(self) -> int:
+        """How many events all sinks together could not take or deliver, since the process began."""
+        return sum(sink.dropped for sink in self._sinks) + self._failed
 
     def close(self, seconds: float) -> None:
         """Deliver within so many seconds what the sinks hold, all at once, and end their threads."""
