@@ -14,7 +14,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from ..errors import StoreUnavailable
-from ..store.event_stream import PARTS, Entry, EventStream, Part
+from ..store.event_stream import PARTS, Entry, EventStream, Part, StreamCounts, Waiting
 from .outbox import Gone, Undelivered
 from .pauses import Chance, chance, pause_after
 from .webhook import WHOLE, Webhook, id_of
@@ -27,6 +27,11 @@ IDLE = 1.0  # s until a worker looks for new events again
 def group_of(url: str) -> str:
     """Return the group of a webhook. It does not show the URL, which may hold a secret."""
     return sha256(url.encode()).hexdigest()[:16]
+
+
+def waiting_for(url: str, counts: StreamCounts) -> Waiting:
+    """Return what waits for a webhook; all that is there if nobody has delivered to it yet."""
+    return counts.waiting.get(group_of(url), counts.there)
 
 
 class Delivery:
