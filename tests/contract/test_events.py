@@ -42,7 +42,7 @@ ALWAYS: dict[str, set[str]] = {
     "scope.refused": {"patId", "ownerId", "scope", "address", "requestId"},
 }
 SOMETIMES: dict[str, set[str]] = {
-    "pat.updated": {"name", "scope", "expires"},
+    "pat.updated": {"name", "description", "scope", "expires"},
     "pat.revoked": {"reason"},
     "owner.revoked": {"reason"},
     "credentials.refused": {"patId", "ownerId"},
