@@ -156,7 +156,8 @@ class Events:
     def reused(self, address: str | None, pat_id: str, owner_id: str) -> None:
         """Pass the event of a secret that was used after it had been rotated away (`secret.reused`).
 
-        It takes the place of `credentials.refused`: whoever holds the secret was not told, or has stolen it.
+        It takes the place of `credentials.refused`: a client was not told of the new secret, or this one
+        was stolen.
         """
         self.emit("secret.reused", "refused", patId=pat_id, ownerId=owner_id, address=address)
 

@@ -38,7 +38,7 @@ class Delivery:
     """One worker that delivers to one webhook; call `step` again and again. Not thread-safe.
 
     `worker` is its name, which no other one has. `left_ms` is `LEFT`. `timer` returns seconds that never step
-    back, `by` numbers from 0 to 1 by chance.
+    back, `by` random numbers from 0 to 1.
     """
 
     def __init__(

@@ -5,8 +5,8 @@ own: a forked child starts with an empty queue. What a receiver does not take wa
 between the tries. What finds no room is dropped and counted.
 
 Refusals do not go through the queue. They are counted for each client and go once a minute (counts.py), so
-that a flood of them neither fills the queue nor reaches the receiver. So it is with the uses of one PAT's
-rotated secret after the first one in a minute.
+that a flood of them neither fills the queue nor reaches the receiver. Uses of one PAT's rotated secret are
+counted in the same way, after the first one in a minute.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Courier(Protocol):
 class Outbox:
     """Takes events for a courier; safe for many threads and after a fork.
 
-    `room` and `clients` limit what waits. `timer` returns seconds that never step back, `by` numbers from 0
-    to 1 by chance.
+    `room` and `clients` limit what waits. `timer` returns seconds that never step back, `by` random
+    numbers from 0 to 1.
     """
 
     def __init__(

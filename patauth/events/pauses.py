@@ -1,4 +1,4 @@
-"""Growing pauses between tries, each by chance a little shorter: many processes do not try at once."""
+"""Growing pauses between tries, each a little shorter at random: many processes do not try at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Chance = Callable[[], float]  # returns 0 to 1
 
 
 def chance() -> float:
-    """Return a number from 0 to 1, by chance."""
+    """Return a random number from 0 to 1."""
     return secrets.randbelow(1001) / 1000
 
 
