@@ -15,8 +15,7 @@ from hashlib import sha256
 
 from ..errors import StoreUnavailable
 from ..store.event_stream import PARTS, Entry, EventStream, Part, StreamCounts, Waiting
-from .outbox import Gone, Undelivered
-from .pauses import Chance, chance, pause_after
+from .outbox import Chance, Gone, Undelivered, chance, pause_after
 from .webhook import WHOLE, Webhook, id_of
 
 AT_ONCE = 10  # events that a worker takes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..model.sinks import names_of, sinks_of
 from ..settings import Settings
 from ..store.store import Store
-from . import Events, Sink
+from .events import Events, Sink
 from .log import Log
 
 

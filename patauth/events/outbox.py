@@ -12,6 +12,7 @@ counted in the same way, after the first one in a minute.
 from __future__ import annotations
 
 import queue
+import secrets
 import threading
 import time
 from collections import deque
@@ -20,14 +21,30 @@ from os import getpid
 from typing import NamedTuple, Protocol
 
 from ..concurrency.forks import after_fork_in_child
-from . import Event, line_of, warn
 from .counts import REFUSALS, Counts, by_client, by_pat
-from .pauses import Chance, chance, pause_after
+from .events import Event, line_of, warn
 
 ROOM = 8 * 1024 * 1024  # characters of events that may wait; an event has some 300
 CLIENTS = 1000  # whose refusals are counted apart, and as many PATs
 MINUTE = 60.0  # s in which refusals are counted
 KEEP = 86_400.0  # s after which an event that nobody takes is dropped
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # s between tries
+
+Chance = Callable[[], float]  # returns 0 to 1
+
+
+def chance() -> float:
+    """Return a random number from 0 to 1."""
+    return secrets.randbelow(1001) / 1000
+
+
+def pause_after(failures: int, by: Chance) -> float:
+    """Return how long to wait (s) after so many failures in a row, at least 1.
+
+    Pauses double, and each is a little shorter at random, so that many processes do not try at once.
+    """
+    longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 16))
+    return longest * (0.5 + 0.5 * by())
 
 
 class Letter(NamedTuple):

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from ..errors import InvalidRequest, NotFound
-from ..events import Facts
+from ..events.events import Facts
 from ..model import dates
 from ..model.pat import PersonalAccessToken
 from ..store.asking import Outcome, Window

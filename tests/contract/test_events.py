@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from patauth import Authority, IssuedPat, Owner, PatAuthError, PatAuthMiddleware, Person, require_scope
-from patauth.events import Type
+from patauth.events.events import Type
 from patauth.model.address import Address
 from patauth.operations.owners import purge_access_tokens
 from patauth.wsgi.service.app import Standalone

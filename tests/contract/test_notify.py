@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patauth import Authority, ConfigurationError, InvalidRequest, Owner, StoreUnavailable
-from patauth.events import Events
+from patauth.events.events import Events
 from patauth.model.dates import format_ms
 from patauth.operations import notify as module
 from patauth.operations.notify import NotSent, notify

@@ -54,7 +54,7 @@ def test_stats_say_what_waits_for_the_receivers_of_the_setting(
     def waits() -> int | None:
         return json.loads(run("store", "stats", "--output", "json").stdout)["eventsWaiting"]
 
-    monkeypatch.setattr("patauth.events.pauses.FIRST", 0.01)
+    monkeypatch.setattr("patauth.events.outbox.FIRST_PAUSE", 0.01)
     monkeypatch.setenv("PATAUTH_EVENTS", "stream:audit")
     create(run, "alice", name="waits 1")
     create(run, "alice", name="waits 2")
@@ -78,7 +78,7 @@ def test_stats_say_what_waits_for_the_receivers_of_the_setting(
 def test_a_receiver_that_does_not_take_them_is_exit_code_1_and_they_wait(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("patauth.events.pauses.FIRST", 0.01)
+    monkeypatch.setattr("patauth.events.outbox.FIRST_PAUSE", 0.01)
     monkeypatch.setenv("PATAUTH_EVENTS", "stream:audit")
     create(run, "alice")
     with receiving(in_turn(answers(500), takes)) as receiver:

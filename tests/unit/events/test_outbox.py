@@ -10,8 +10,18 @@ from typing import Any
 
 import pytest
 
-from patauth.events import Events
-from patauth.events.outbox import KEEP, MINUTE, Gone, Letter, Outbox, Undelivered
+from patauth.events.events import Events
+from patauth.events.outbox import (
+    KEEP,
+    LONGEST_PAUSE,
+    MINUTE,
+    Gone,
+    Letter,
+    Outbox,
+    Undelivered,
+    chance,
+    pause_after,
+)
 from tests.support.servers import until
 from tests.support.tables import each
 
@@ -220,6 +230,18 @@ def test_a_log_that_fails_ends_no_thread(outbox: Open) -> None:
     finally:
         log.removeHandler(handler)
     assert (carrier.changes, box.dropped) == (["a"], 1)
+
+
+def test_pauses_double_up_to_a_minute_and_chance_takes_at_most_half():
+    assert [pause_after(count, lambda: 1.0) for count in range(1, 10)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert [pause_after(count, lambda: 0.0) for count in (1, 2, 10_000)] == [0.25, 0.5, LONGEST_PAUSE / 2]
+
+
+def test_chance_is_a_number_from_0_to_1():
+    drawn = {chance() for _ in range(1000)}
+    assert 0 <= min(drawn) < 0.1
+    assert 0.9 < max(drawn) <= 1
+    assert len(drawn) > 100
 
 
 # -- refusals ------------------------------------------------------------------------------------------------
