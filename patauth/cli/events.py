@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import StoreUnavailable
-from ..model.sinks import sinks_of
+from ..model.sinks import names_of, sinks_of
 from ..store.factory import open_store
 from ..store.url import StoreUrl
 from .context import Failure, message, named_settings, warnings_as_messages
@@ -77,11 +77,11 @@ def deliver(once: bool) -> None:
         deliveries = [
             Delivery(
                 store.event_stream(wanted.stream),
-                Webhook(url, settings.webhook_secret),
+                Webhook(url, settings.webhook_secret, name=name),
                 group_of(url),
                 worker,
             )
-            for url in wanted.webhooks
+            for url, name in zip(wanted.webhooks, names_of(wanted.webhooks), strict=True)
         ]
         try:
             _run(deliveries, once=once)

@@ -29,16 +29,16 @@ def notify(thresholds: tuple[timedelta, ...]) -> None:
     """Send events for PATs that expire soon, and for those that have expired.
 
     Run this from cron, each hour or each day. A PAT has one event pat.expiring for each --within, and one
-    event pat.expired, however often and on however many machines this runs. They go where all events go; the
-    audit trail is written to stderr, unless --quiet is given. A PAT with a new expiry has them again. The
-    first run also reports all expired PATs that are still listed.
+    event pat.expired, however often and on however many machines this runs. They go where the setting events
+    says; the audit trail is written to stderr. With --quiet it is not, so another sink has to be set then. A
+    PAT with a new expiry has them again. The first run also reports all expired PATs that are still listed.
 
     `changed` counts events; `ids` are the PATs, each one once.
 
     \b
     Examples:
       patauth notify
-      patauth notify --within 30d --within 7d --within 1d --quiet
+      patauth notify --within 30d --within 7d --within 1d
     """
     found: dict[str, None] = {}
     total = 0

@@ -10,6 +10,7 @@ import click
 
 from ..errors import StoreUnavailable
 from ..files import content_of_secret
+from ..model.sinks import names_of, sinks_of
 from ..operations.sweep import sweep as sweep_parts
 from ..settings import Settings
 from ..store.copy import COUNTED, PATIENCE
@@ -70,8 +71,9 @@ def stats() -> None:
     run. `patauth doctor` judges these facts.
 
     If the setting events names a stream: how many events and counts of refusals it has, how many events full
-    queues have dropped, how many the stream has lost before they were delivered, and how many wait for the
-    receiver that is furthest behind.
+    queues have dropped, and how many the stream has lost before they were delivered. If it also names
+    webhooks: how many events wait for the receiver that is furthest behind, taken or not, and for how many
+    seconds the oldest of them has waited.
 
     \b
     Example:
@@ -94,13 +96,16 @@ def stats() -> None:
                 events = authority.operations.event_counts()
             except StoreUnavailable as problem:  # such as one whose user may not read it
                 message(f"The stream of events cannot be read: {problem.detail or problem}")
-        _show(nodes, events, reachable=trouble is None)
+        webhooks = sinks_of(authority.settings.events).webhooks
+        _show(nodes, events, webhooks, reachable=trouble is None)
         if trouble is not None:
             raise trouble
 
 
-def _show(nodes: Sequence[ServerFacts], events: StreamCounts | None, *, reachable: bool) -> None:
-    found = {**_stats(nodes, reachable=reachable), **_events_of(events)}
+def _show(
+    nodes: Sequence[ServerFacts], events: StreamCounts | None, webhooks: Sequence[str], *, reachable: bool
+) -> None:
+    found = {**_stats(nodes, reachable=reachable), **_events_of(events, webhooks)}
     rows = [("", found), *((f"{node['address']} ", node) for node in found.get("nodes", ()))]
     print_facts(
         found,
@@ -137,15 +142,22 @@ def _stats(nodes: Sequence[ServerFacts], *, reachable: bool) -> dict[str, Any]:
     }
 
 
-def _events_of(counts: StreamCounts | None) -> dict[str, Any]:
+def _events_of(counts: StreamCounts | None, webhooks: Sequence[str]) -> dict[str, Any]:
     if counts is None:
         return {}
+    from ..events.delivery import group_of, waiting_for
+
+    for url, name in zip(webhooks, names_of(webhooks), strict=True):
+        if group_of(url) not in counts.waiting:
+            message(f"{name}: nobody has delivered to it yet. Run patauth events deliver.")
+    waiting = [waiting_for(url, counts) for url in webhooks]
     return {
         "events": counts.changes,
         "eventRefusals": counts.refusals,
         "eventsDropped": counts.dropped,
         "eventsLost": counts.lost,
-        "eventsWaiting": max(counts.waiting.values(), default=0),
+        "eventsWaiting": max((one.events for one in waiting), default=None),
+        "oldestEventSeconds": max((round(one.age) for one in waiting), default=None),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from ..model.address import client_network
-from . import Event
+from .events import Event
 
 REFUSALS = frozenset({"credentials.refused", "quota.exceeded", "scope.refused"})  # types of `by_client`
 

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from ..errors import StoreUnavailable
-from ..store.event_stream import PARTS, Entry, EventStream, Part
-from .outbox import Gone, Undelivered
-from .pauses import Chance, chance, pause_after
+from ..store.event_stream import PARTS, Entry, EventStream, Part, StreamCounts, Waiting
+from .outbox import Chance, Gone, Undelivered, chance, pause_after
 from .webhook import WHOLE, Webhook, id_of
 
 AT_ONCE = 10  # events that a worker takes
@@ -29,11 +28,16 @@ def group_of(url: str) -> str:
     return sha256(url.encode()).hexdigest()[:16]
 
 
+def waiting_for(url: str, counts: StreamCounts) -> Waiting:
+    """Return what waits for a webhook; all that is there if nobody has delivered to it yet."""
+    return counts.waiting.get(group_of(url), counts.there)
+
+
 class Delivery:
     """One worker that delivers to one webhook; call `step` again and again. Not thread-safe.
 
     `worker` is its name, which no other one has. `left_ms` is `LEFT`. `timer` returns seconds that never step
-    back, `by` numbers from 0 to 1 by chance.
+    back, `by` random numbers from 0 to 1.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from . import Event, line_of
+from .events import Event, line_of
 
 _log = logging.getLogger("patauth.audit")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..model.sinks import sinks_of
+from ..model.sinks import names_of, sinks_of
 from ..settings import Settings
 from ..store.store import Store
-from . import Events, Sink
+from .events import Events, Sink
 from .log import Log
 
 
@@ -26,5 +26,8 @@ def open_events(settings: Settings, store: Store) -> Events:
         from .outbox import Outbox
         from .webhook import Webhook
 
-        sinks += [Outbox(Webhook(url, settings.webhook_secret)) for url in wanted.webhooks]
+        sinks += [
+            Outbox(Webhook(url, settings.webhook_secret, name=name))
+            for url, name in zip(wanted.webhooks, names_of(wanted.webhooks), strict=True)
+        ]
     return Events(*sinks, tenant=settings.tenant)

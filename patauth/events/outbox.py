@@ -5,13 +5,14 @@ own: a forked child starts with an empty queue. What a receiver does not take wa
 between the tries. What finds no room is dropped and counted.
 
 Refusals do not go through the queue. They are counted for each client and go once a minute (counts.py), so
-that a flood of them neither fills the queue nor reaches the receiver. So it is with the uses of one PAT's
-rotated secret after the first one in a minute.
+that a flood of them neither fills the queue nor reaches the receiver. Uses of one PAT's rotated secret are
+counted in the same way, after the first one in a minute.
 """
 
 from __future__ import annotations
 
 import queue
+import secrets
 import threading
 import time
 from collections import deque
@@ -20,14 +21,30 @@ from os import getpid
 from typing import NamedTuple, Protocol
 
 from ..concurrency.forks import after_fork_in_child
-from . import Event, line_of, warn
 from .counts import REFUSALS, Counts, by_client, by_pat
-from .pauses import Chance, chance, pause_after
+from .events import Event, line_of, warn
 
 ROOM = 8 * 1024 * 1024  # characters of events that may wait; an event has some 300
 CLIENTS = 1000  # whose refusals are counted apart, and as many PATs
 MINUTE = 60.0  # s in which refusals are counted
 KEEP = 86_400.0  # s after which an event that nobody takes is dropped
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # s between tries
+
+Chance = Callable[[], float]  # returns 0 to 1
+
+
+def chance() -> float:
+    """Return a random number from 0 to 1."""
+    return secrets.randbelow(1001) / 1000
+
+
+def pause_after(failures: int, by: Chance) -> float:
+    """Return how long to wait (s) after so many failures in a row, at least 1.
+
+    Pauses double, and each is a little shorter at random, so that many processes do not try at once.
+    """
+    longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 16))
+    return longest * (0.5 + 0.5 * by())
 
 
 class Letter(NamedTuple):
@@ -63,8 +80,8 @@ class Courier(Protocol):
 class Outbox:
     """Takes events for a courier; safe for many threads and after a fork.
 
-    `room` and `clients` limit what waits. `timer` returns seconds that never step back, `by` numbers from 0
-    to 1 by chance.
+    `room` and `clients` limit what waits. `timer` returns seconds that never step back, `by` random
+    numbers from 0 to 1.
     """
 
     def __init__(
@@ -158,7 +175,10 @@ class Outbox:
             self._is_starting = False
 
     def end(self, seconds: float) -> None:
-        """Have what waits delivered within so many seconds, and the thread ended. Return at once."""
+        """Have what waits delivered within so many seconds, and the thread ended. Return at once.
+
+        The thread makes a try at once, and after a failure as many more as their pauses allow.
+        """
         self._orders.put(self._timer() + seconds)
 
     def close(self, seconds: float) -> None:
@@ -194,9 +214,17 @@ class Outbox:
                 pass
         with self._lock:
             self._not_before = 0.0
-            self._count_until = 0.0
-        while self._timer() < until and self.step() == 0:
-            pass
+        self._finish(until)
+
+    def _finish(self, until: float) -> None:
+        """Deliver what waits, counts too, and try again after each pause that ends before `until`."""
+        while (now := self._timer()) < until:
+            with self._lock:
+                self._count_until = 0.0
+            pause = self.step()
+            if pause is None or now + pause >= until:
+                return
+            time.sleep(pause)
 
     def step(self) -> float | None:
         """Deliver what is next, if anything is due. Return how many seconds the next step has time.

@@ -31,8 +31,9 @@ WHOLE = 10.0  # s for a try
 class Webhook:
     """Delivers letters to a URL, which `read_sinks` has checked.
 
-    `secrets`: each of them signs; during a rotation there are two. `clock` returns seconds since 1970,
-    `timer` seconds that never step back; `whole` limits a try (s). Raise `ConfigurationError` without the
+    `secrets`: each of them signs; during a rotation there are two. `name` is for people; without it, it
+    is the origin of the URL. `clock` returns seconds since 1970, `timer` seconds that never step back;
+    `whole` limits a try (s). Raise `ConfigurationError` without the
     library that signs.
     """
 
@@ -44,6 +45,7 @@ class Webhook:
         url: str,
         secrets: Sequence[bytes],
         *,
+        name: str = "",
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
         whole: float = WHOLE,
@@ -54,7 +56,7 @@ class Webhook:
             raise ConfigurationError(
                 "events: a webhook needs standardwebhooks: pip install 'patauth[events]'"
             ) from None
-        self.name = shown(f"webhook:{url}")
+        self.name = name or shown(f"webhook:{url}")
         self._signers = [Signer(secret) for secret in secrets]
         self._clock = clock
         self._timer = timer

@@ -5,6 +5,9 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -43,7 +46,7 @@ def read_sinks(value: Any) -> tuple[str, ...]:
         elif kind not in ("log", "stream") or word.startswith("log:"):
             raise ValueError("give log, stream:NAME and webhook:URL, with blanks between, or none")
     if len([word for word in words if word.startswith("stream:")]) > 1:
-        raise ValueError("name one stream: whoever reads events can read them there")
+        raise ValueError("name one stream: all who read events can read them there")
     return words
 
 
@@ -74,6 +77,14 @@ def shown(word: str) -> str:
         return word
     parts = urlsplit(word.removeprefix("webhook:"))
     return f"webhook:{parts.scheme}://{parts.netloc}"
+
+
+def names_of(urls: Sequence[str]) -> list[str]:
+    """Return a name for each webhook, for people: its origin, with a number where several have the same."""
+    names = [shown(f"webhook:{url}") for url in urls]
+    counts = Counter(names)
+    numbers = {name: count(1) for name in names}
+    return [name if counts[name] == 1 else f"{name} ({next(numbers[name])})" for name in names]
 
 
 def read_webhook_secrets(value: Any) -> tuple[bytes, ...]:

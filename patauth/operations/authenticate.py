@@ -24,7 +24,7 @@ from ..errors import (
     StoreUnavailable,
     expired_token,
 )
-from ..events import Events
+from ..events.events import Events
 from ..model.address import Address, in_detail, is_within
 from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials

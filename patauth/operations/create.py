@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..errors import InvalidRequest, StoreUnavailable
-from ..events import Facts
+from ..events.events import Facts
 from ..model.address import check_networks
 from ..model.caller import subject_of
 from ..model.expiry import Expiry, require_acknowledged, settle_begin

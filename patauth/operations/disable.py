@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import Forbidden
-from ..events import Facts
+from ..events.events import Facts
 from ..model.pat import Disabled, PersonalAccessToken
 from ..store.asking import Outcome, Window
 from ..store.pats import Change

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from ..errors import InvalidCredentials, RateLimited, StoreUnavailable
-from ..events import Events
+from ..events.events import Events
 from ..model.address import Address
 from ..model.credentials import Format, PatCredentials
 from ..model.pat import PersonalAccessToken

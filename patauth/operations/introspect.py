@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ..errors import Forbidden, InvalidCredentials, NotFound
-from ..events import Facts
+from ..events.events import Facts
 from ..model.address import Address
 from ..model.caller import Method
 from ..model.credentials import AccessToken, PatCredentials

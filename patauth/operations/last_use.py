@@ -7,7 +7,7 @@ import logging
 import msgspec
 
 from ..errors import PatAuthError
-from ..events import Events
+from ..events.events import Events
 from ..model.address import covers_networks
 from ..model.pat import PersonalAccessToken, use_is_due, used
 from ..model.quota import Decision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import Forbidden, NotFound, StoreUnavailable
-from ..events import Facts
+from ..events.events import Facts
 from ..model.caller import Principal
 from ..model.pat import PersonalAccessToken, check_description
 from ..model.pat_id import PatId

@@ -1,9 +1,9 @@
 """Events for PATs that expire soon or have expired, for a job that runs again and again (`patauth notify`).
 
-Each PAT has one `pat.expiring` for each threshold and one `pat.expired`, whoever runs this and how often: a
-mark in the store is set before the event is sent. Where a sink does not take an event, the marks of its piece
-are taken back, and the next run sends these events again. A process that is killed between mark and event
-costs the events of a piece.
+Each PAT has one `pat.expiring` for each threshold and one `pat.expired`, however often and wherever this
+runs: a mark in the store is set before the event is sent, and none where no sink is on. Where a sink does not
+take an event, the marks of its piece are taken back, and the next run sends these events again. A process
+that is killed between mark and event costs the events of a piece.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections.abc import Iterator, Sequence
 
-from ..errors import InvalidRequest, PatAuthError, StoreUnavailable
+from ..errors import ConfigurationError, InvalidRequest, PatAuthError, StoreUnavailable
 from ..model.dates import DAY, format_ms
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
@@ -35,11 +35,17 @@ class NotSent(PatAuthError):
 def notify(actor: Actor, within: Sequence[int]) -> Iterator[list[str]]:
     """Emit the events that are due. Yield in pieces the ids of the PATs, one for each event.
 
-    `within`: thresholds, seconds before the expiry. Raise `InvalidRequest`, `StoreUnavailable`, `NotSent`.
+    `within`: thresholds, seconds before the expiry. Raise `InvalidRequest`, `ConfigurationError` (no sink
+    would take the events), `StoreUnavailable`, `NotSent`.
     """
     thresholds = sorted(set(within))
     if not thresholds or not 1 <= thresholds[0] <= thresholds[-1] <= MAX_WITHIN:
         raise InvalidRequest(f"give 1 second to {MAX_WITHIN // 86_400} days", field="within")
+    if not actor.events.is_on:
+        raise ConfigurationError(
+            "no sink takes the events: name a stream or a webhook in the setting events; or, for the sink"
+            " log, leave out --quiet, or have the logger patauth.audit at INFO"
+        )
     return _notify(actor, thresholds)
 
 
@@ -85,11 +91,11 @@ def _announce(
         return []
     are_sent = False
     try:
-        before = sum(actor.events.dropped.values())
+        before = actor.events.dropped
         for pat, notice in new:
             _emit(actor, pat, notice)
         actor.events.close(_PATIENCE)  # nothing more is marked before these are delivered
-        are_sent = sum(actor.events.dropped.values()) == before
+        are_sent = actor.events.dropped == before
     finally:
         if not are_sent:
             _give_back(actor, [notice for _, notice in new])

@@ -15,7 +15,7 @@ from ..crypto.hashing import Hasher
 from ..crypto.keyring import Keyring
 from ..crypto.proof_cache import ProofCache
 from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
-from ..events import Reason
+from ..events.events import Reason
 from ..events.opening import open_events
 from ..model.address import Address
 from ..model.caller import Caller, Person, Principal

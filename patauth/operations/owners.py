@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..events import Facts
+from ..events.events import Facts
 from ..model.pat import check_id
 from ..model.pat_id import PatId
 from ..store.owner_changes import OwnerChanges

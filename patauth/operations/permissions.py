@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from ..crypto.hashing import Hasher
 from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidScope, NotFound
-from ..events import Events
+from ..events.events import Events
 from ..model.address import covers_networks
 from ..model.caller import Caller, Credential, Principal, subject_of
 from ..model.pat import Owner, PersonalAccessToken, Requester

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ..errors import Conflict, Forbidden, InvalidRequest, StoreUnavailable
-from ..events import Facts
+from ..events.events import Facts
 from ..model.pat import IssuedPat, PersonalAccessToken
 from ..model.rights import ROTATE_SELF
 from ..store.asking import Outcome, Window

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from ..errors import InvalidRequest, NotFound
-from ..events import Facts
+from ..events.events import Facts
 from ..model import dates
 from ..model.pat import PersonalAccessToken
 from ..store.asking import Outcome, Window
@@ -105,6 +105,7 @@ def _facts(actor: Actor, change: Change) -> Facts:
     expires = "never" if after.expires_ms is None else dates.format_ms(after.expires_ms)
     return {
         "name": after.name if after.name != before.name else None,
+        "description": (after.description or "") if after.description != before.description else None,
         "scope": list(after.scope) if after.scope != before.scope else None,
         "expires": None if after.expires_ms == before.expires_ms else expires,
         "networks": list(after.networks) if after.networks != before.networks else None,

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from .. import events
 from ..errors import Conflict, Forbidden, InvalidCredentials, Overloaded, StoreUnavailable
-from ..events import Facts, Type
+from ..events import events
+from ..events.events import Facts, Type
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
 from ..store.asking import Outcome, Window

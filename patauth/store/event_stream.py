@@ -41,6 +41,13 @@ class Taken(NamedTuple):
     next: bytes  # where to look for what others have left
 
 
+class Waiting(NamedTuple):
+    """How many events wait, and for how long the oldest of them has (s); 0 if there is none."""
+
+    events: int
+    age: float
+
+
 class StreamCounts(NamedTuple):
     """What a stream holds and has lost."""
 
@@ -48,7 +55,8 @@ class StreamCounts(NamedTuple):
     refusals: int
     dropped: int  # by processes, whose queues were full
     lost: int  # trimmed before they were delivered
-    waiting: dict[str, int]  # that a group has not read yet, by its name
+    waiting: dict[str, Waiting]  # for a group, by its name: not delivered yet, whether taken or not
+    there: Waiting  # all of them: what waits for a receiver that has no group yet
 
 
 class EventStream:
@@ -75,7 +83,7 @@ class EventStream:
     def take(
         self, part: Part, group: str, worker: str, *, count: int, left_ms: int, start: bytes = _START
     ) -> Taken:
-        """Return events to deliver, at most `count`: such as another worker has left, else the next ones.
+        """Return events to deliver, at most `count`: those that another worker has left, else the next ones.
 
         `left_ms`: what was taken so long ago and is not done counts as left. `start`: where to look for that,
         from the last call.
@@ -103,17 +111,20 @@ class EventStream:
 
     def counts(self) -> StreamCounts:
         """Return what the streams hold and have lost."""
-        changes, refusals, *words = understood(self._scripts.run(_COUNTS, list(self._keys)), int, int)
+        reply = self._scripts.run(_COUNTS, list(self._keys), PARTS)
+        changes, refusals, age, words, groups = understood(reply, int, int, int, list, list)
         try:
-            known = {words[at].decode(): int(words[at + 1]) for at in range(0, len(words), 2)}
-        except (AttributeError, ValueError, IndexError) as problem:
+            known = {name: int(number) for name, number in zip(words[::2], words[1::2], strict=True)}
+            waiting: dict[str, Waiting] = {}
+            for name, events, ms in zip(groups[::3], groups[1::3], groups[2::3], strict=True):
+                other = waiting.get(name.decode(), Waiting(0, 0))
+                waiting[name.decode()] = Waiting(other.events + events, max(other.age, ms / 1000))
+        except (AttributeError, ValueError, TypeError) as problem:
             raise not_understood("counts of events", problem) from None
-        waiting: dict[str, int] = {}
-        for name, number in known.items():
-            part, colon, group = name.partition(":")
-            if colon:
-                waiting[group] = waiting.get(group, 0) + known.get(part, 0) - number
-        return StreamCounts(changes, refusals, known.get("dropped", 0), known.get("lost", 0), waiting)
+        there = Waiting(changes + refusals, age / 1000)
+        return StreamCounts(
+            changes, refusals, known.get(b"dropped", 0), known.get(b"lost", 0), waiting, there
+        )
 
     def _of(self, part: Part) -> list[bytes]:
         keys = self._keys

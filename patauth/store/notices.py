@@ -1,7 +1,7 @@
 """What was announced of PATs: a mark for each end that has had its event, so that nobody sends it again.
 
-Whoever sets the mark first announces. It lasts until nothing can be announced of that end any more. A PAT
-with another expiry has other marks.
+The process that sets the mark announces. The mark lasts until nothing can be announced of that end any
+more. A PAT with another expiry has other marks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Notices:
         commands: list[tuple[bytes | str | int, ...]] = []
         for notice, ms in zip(notices, last_ms, strict=True):
             name = self.keys.notice(*notice)
-            # By GET, who repeats the call knows their own mark.
+            # GET lets a caller who repeats the call recognise their own mark.
             commands += (("SET", name, who, "NX", "PX", ms), ("GET", name))
         replies = self.scripts.call(commands, retry=True)
         return [found == who for found in replies[1::2]]

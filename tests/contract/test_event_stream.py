@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,10 @@ def taken(of: EventStream, group: str = "g", worker: str = "w", **given: Any) ->
         for entry in found.entries:
             lines.append(entry.line)
             of.done(group, entry)
+
+
+def waiting(events: EventStream) -> dict[str, int]:
+    return {group: found.events for group, found in events.counts().waiting.items()}
 
 
 class TestStream:
@@ -157,13 +162,43 @@ class TestStream:
 
     def test_the_counts_say_what_waits_for_whom_and_what_was_dropped(self, stream: Open) -> None:
         events = stream()
-        assert events.counts() == (0, 0, 0, 0, {})
+        assert events.counts() == (0, 0, 0, 0, {}, (0, 0))
         events.begin("g")
         events.begin("other")
         events.add("changes", LINES[:5], dropped=7)
         events.add("refusals", LINES[:2], dropped=1)
         taken(events)
-        assert events.counts() == (5, 2, 8, 0, {"g": 2, "other": 7})
+        counts = events.counts()
+        assert counts[:4] == (5, 2, 8, 0)
+        assert waiting(events) == {"g": 2, "other": 7}
+        assert counts.there.events == 7
+
+    def test_what_was_taken_and_not_delivered_waits(self, stream: Open) -> None:
+        events = stream()
+        events.begin("g")
+        events.add("changes", LINES[:5])
+        entry, *_ = events.take("changes", "g", "w", count=3, left_ms=60_000).entries
+        assert waiting(events) == {"g": 5}
+        events.done("g", entry)
+        assert waiting(events) == {"g": 4}
+
+    def test_the_counts_say_how_old_the_oldest_event_is_that_waits(self, stream: Open) -> None:
+        """Taken or not; a place in a stream begins with the time by the clock of the server."""
+        events = stream()
+        key = events._keys.changes
+        events._scripts.call([("XADD", key, "1000-0", "number", 1, "event", LINES[0])], retry=False)
+        events.add("changes", LINES[1:3])
+        events.begin("new")
+        events.begin("g")
+        first = events.take("changes", "g", "w", count=1, left_ms=60_000).entries[0]
+        counts = events.counts()
+        ages = [counts.there.age, counts.waiting["new"].age, counts.waiting["g"].age]
+        assert len(set(ages)) == 1
+        assert ages[0] == pytest.approx(time.time() - 1, abs=60)
+        events.done("g", first)
+        assert 0 <= events.counts().waiting["g"].age < 60
+        taken(events)
+        assert events.counts().waiting["g"] == (0, 0)
 
     def test_what_others_write_into_the_stream_is_no_event(
         self, stream: Open, engine: str, servers: dict[str, Server], prefix: str
@@ -217,6 +252,7 @@ def test_the_rights_that_the_documents_give_are_those_that_are_needed(tmp_path: 
             events.take("changes", "g", "other", count=1, left_ms=0)
             events.leave("g", "w")
             events.begin("new")
+            events.take("changes", "new", "w", count=1, left_ms=60_000)
             events.counts()
             assert granted(EVENTS) - granted(ON_SERVER) <= set(own.calls()) - before
     finally:
@@ -250,7 +286,7 @@ def test_a_change_and_a_refusal_go_each_to_its_stream(make: Make) -> None:
         "203.0.113.9",
         3,
     )
-    assert set(authority.operations.events.dropped.values()) == {0}
+    assert authority.operations.events.dropped == 0
 
 
 def test_a_request_that_is_accepted_costs_no_event_and_no_command(make_at: Make, server: Server) -> None:
@@ -280,7 +316,7 @@ def test_a_flood_from_thousands_of_addresses_is_few_entries_and_no_change_is_mis
     counted = lines_of(authority, "refusals")
     assert sum(one["count"] for one in counted) == 3000
     assert len(counted) <= 1001
-    assert authority.operations.events.dropped == {"stream:audit": 0}
+    assert authority.operations.events.dropped == 0
 
 
 def test_while_the_store_is_down_events_wait_and_none_is_lost(tmp_path: Path) -> None:
@@ -295,7 +331,7 @@ def test_while_the_store_is_down_events_wait_and_none_is_lost(tmp_path: Path) ->
             until(lambda: authority.operations.event_counts() is not None)
             authority.operations.events.close(30)
             assert [one["patId"] for one in lines_of(authority)] == [f"{number}" for number in range(500)]
-            assert authority.operations.events.dropped == {"stream:audit": 0}
+            assert authority.operations.events.dropped == 0
     finally:
         own.stop()
 
@@ -362,7 +398,7 @@ def test_all_events_of_both_streams_are_delivered_and_verified(audit: EventStrea
         deliver_all(delivery, timer)
         assert [event["id"] for event in receiver.taken] == ids(LINES[:40])
         assert (delivery.delivered, delivery.refused, delivery.lost) == (40, 0, 0)
-        assert sum(audit.counts().waiting.values()) == 0
+        assert set(waiting(audit).values()) == {0}
 
 
 @each(

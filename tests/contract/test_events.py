@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from patauth import Authority, IssuedPat, Owner, PatAuthError, PatAuthMiddleware, Person, require_scope
-from patauth.events import Type
+from patauth.events.events import Type
 from patauth.model.address import Address
 from patauth.operations.owners import purge_access_tokens
 from patauth.wsgi.service.app import Standalone
@@ -42,7 +42,7 @@ ALWAYS: dict[str, set[str]] = {
     "scope.refused": {"patId", "ownerId", "scope", "address", "requestId"},
 }
 SOMETIMES: dict[str, set[str]] = {
-    "pat.updated": {"name", "scope", "expires"},
+    "pat.updated": {"name", "description", "scope", "expires"},
     "pat.revoked": {"reason"},
     "owner.revoked": {"reason"},
     "credentials.refused": {"patId", "ownerId"},
@@ -378,7 +378,7 @@ def test_a_handler_that_fails_fails_no_request(make_at: Make, caplog: pytest.Log
     finally:
         trail.removeHandler(handler)
         trail.setLevel(level)
-    assert authority.operations.events.dropped == {"log": 2}
+    assert authority.operations.events.dropped == 2
     told = [one.getMessage() for one in caplog.records if one.name == "patauth"]
     assert told == ["events: the sink log failed: RuntimeError"], "once a minute, without its text"
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patauth import Authority, InvalidRequest, Owner, StoreUnavailable
-from patauth.events import Events
+from patauth import Authority, ConfigurationError, InvalidRequest, Owner, StoreUnavailable
+from patauth.events.events import Events
 from patauth.model.dates import format_ms
 from patauth.operations import notify as module
 from patauth.operations.notify import NotSent, notify
@@ -23,6 +23,7 @@ from tests.support.authorities import Make, issue
 from tests.support.clocks import DAY, MINUTE, Clock
 
 WEEK = 7 * 86_400
+pytestmark = pytest.mark.usefixtures("events")  # the audit trail is read, so there is a sink
 Trail = Callable[[], list[dict[str, Any]]]
 
 
@@ -162,9 +163,9 @@ class Failing:
         pass
 
 
-def with_sink(authority: Authority, sink: Failing) -> Failing:
-    authority.operations.events = Events(sink)
-    return sink
+def with_sink(authority: Authority, *sinks: Failing) -> Failing:
+    authority.operations.events = Events(*sinks)
+    return sinks[0]
 
 
 @pytest.mark.parametrize("after", [0, 3, 49, 50, 69])
@@ -180,6 +181,31 @@ def test_what_a_sink_did_not_take_is_sent_by_the_next_run(world: Authority, afte
     assert len(broken.taken) == after
     assert set(broken.taken) | set(whole.taken) == {f"p{number}" for number in range(70)}
     assert len(whole.taken) == len(set(whole.taken)) == 70 - 50 * (after // 50)
+
+
+def test_an_event_that_one_of_several_sinks_did_not_take_is_sent_again(world: Authority) -> None:
+    """Whichever it is, and whatever they are called: two webhooks may have one origin."""
+    issued = issue(world, expires_in=timedelta(days=1))
+    for left in ((0, 1000), (1000, 0)):
+        with_sink(world, *map(Failing, left))
+        with pytest.raises(NotSent):
+            run(world)
+    with_sink(world, Failing(1000), Failing(1000))
+    assert run(world) == [issued.pat.id]
+
+
+def test_nothing_is_marked_where_no_sink_would_take_it(world: Authority) -> None:
+    issued = issue(world, expires_in=timedelta(days=1))
+
+    class Off(Failing):
+        is_on = False
+
+    for events in (Events(), Events(Off(1000))):
+        world.operations.events = events
+        with pytest.raises(ConfigurationError, match="no sink"):
+            run(world)
+    with_sink(world, Off(1000), Failing(1000))
+    assert run(world) == [issued.pat.id]
 
 
 def test_a_sink_has_time_to_deliver_each_piece(world: Authority) -> None:

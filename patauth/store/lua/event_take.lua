@@ -3,7 +3,7 @@
 --   ARGV[2]  group     ARGV[3]  worker     ARGV[4]  the name of the group's number in the counts
 --   ARGV[5]  how many     ARGV[6]  ms after which what was taken counts as left     ARGV[7]  where to look for it
 -- Returns {how many the stream has lost before they were delivered, where to look next, entry, event, …}
-local lost, taken = 0, {}
+local lost = 0
 local found = redis.call('XAUTOCLAIM', KEYS[1], ARGV[2], ARGV[3], ARGV[6], ARGV[7], 'COUNT', ARGV[5])
 local entries, gone = found[2], found[3]
 if gone then lost = #gone end

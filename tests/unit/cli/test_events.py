@@ -46,10 +46,39 @@ def test_what_commands_did_is_delivered_once_to_each_receiver(
     assert "events waiting" in run("store", "stats").stdout
 
 
+def test_stats_say_what_waits_for_the_receivers_of_the_setting(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anybody has delivered to one, after a try that failed, and of no other receiver."""
+
+    def waits() -> int | None:
+        return json.loads(run("store", "stats", "--output", "json").stdout)["eventsWaiting"]
+
+    monkeypatch.setattr("patauth.events.outbox.FIRST_PAUSE", 0.01)
+    monkeypatch.setenv("PATAUTH_EVENTS", "stream:audit")
+    create(run, "alice", name="waits 1")
+    create(run, "alice", name="waits 2")
+    assert waits() is None, "nobody waits for them"
+    down = f"http://127.0.0.1:{free_port()}/"
+    monkeypatch.setenv("PATAUTH_EVENTS", f"stream:audit webhook:{down}")
+    assert waits() == 2
+    stats = run("store", "stats")
+    assert "nobody has delivered to it yet" in stats.stderr
+    assert "oldest event seconds" in stats.stdout
+    assert deliver(run, monkeypatch, down).exit_code == 1
+    assert waits() == 2
+    assert "nobody" not in run("store", "stats").stderr
+    with receiving() as receiver:
+        assert deliver(run, monkeypatch, receiver.url).exit_code == 0
+        assert waits() == 0
+        monkeypatch.setenv("PATAUTH_EVENTS", f"stream:audit webhook:{receiver.url} webhook:{down}")
+        assert waits() == 2, "for the one that is furthest behind"
+
+
 def test_a_receiver_that_does_not_take_them_is_exit_code_1_and_they_wait(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("patauth.events.pauses.FIRST", 0.01)
+    monkeypatch.setattr("patauth.events.outbox.FIRST_PAUSE", 0.01)
     monkeypatch.setenv("PATAUTH_EVENTS", "stream:audit")
     create(run, "alice")
     with receiving(in_turn(answers(500), takes)) as receiver:

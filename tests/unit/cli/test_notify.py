@@ -42,6 +42,20 @@ def test_it_prints_how_many_events_were_sent_and_the_pats(run: Run, events: Trai
     assert [line.split() for line in run("notify").stdout.splitlines()] == [["changed", "0"], ["ids", "none"]]
 
 
+@pytest.mark.usefixtures("empty")
+@each("where, quiet", [("none", []), ("none", ["--quiet"]), ("log", ["--quiet"])])
+def test_where_nothing_takes_the_events_it_is_a_wrong_setting_and_nothing_is_marked(
+    run: Run, monkeypatch: pytest.MonkeyPatch, where: str, quiet: list[str]
+) -> None:
+    create(run, "alice", "--expires-in", "5d", name=f"{where} {len(quiet)}")
+    with monkeypatch.context() as patched:
+        patched.setenv("PATAUTH_EVENTS", where)
+        result = run("notify", *quiet)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "the setting events" in result.stderr
+    assert json.loads(run("notify", "--output", "json").stdout)["changed"] == 1
+
+
 @each("within", ["0s", "7", "x", "-1d", "99999d", ""])
 def test_a_threshold_is_a_duration(run: Run, within: str) -> None:
     result = run("notify", "--within", within)

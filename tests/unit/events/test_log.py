@@ -7,7 +7,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from patauth.events import Events
+from patauth.events.events import Events
 from patauth.events.log import Log
 
 NOW = 1_700_000_000.123

@@ -4,13 +4,24 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from patauth.events import Events
-from patauth.events.outbox import KEEP, MINUTE, Gone, Letter, Outbox, Undelivered
+from patauth.events.events import Events
+from patauth.events.outbox import (
+    KEEP,
+    LONGEST_PAUSE,
+    MINUTE,
+    Gone,
+    Letter,
+    Outbox,
+    Undelivered,
+    chance,
+    pause_after,
+)
 from tests.support.servers import until
 from tests.support.tables import each
 
@@ -221,6 +232,18 @@ def test_a_log_that_fails_ends_no_thread(outbox: Open) -> None:
     assert (carrier.changes, box.dropped) == (["a"], 1)
 
 
+def test_pauses_double_up_to_a_minute_and_chance_takes_at_most_half():
+    assert [pause_after(count, lambda: 1.0) for count in range(1, 10)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert [pause_after(count, lambda: 0.0) for count in (1, 2, 10_000)] == [0.25, 0.5, LONGEST_PAUSE / 2]
+
+
+def test_chance_is_a_number_from_0_to_1():
+    drawn = {chance() for _ in range(1000)}
+    assert 0 <= min(drawn) < 0.1
+    assert 0.9 < max(drawn) <= 1
+    assert len(drawn) > 100
+
+
 # -- refusals ------------------------------------------------------------------------------------------------
 
 
@@ -338,14 +361,29 @@ def test_close_ends_in_time_whatever_the_receiver_does_and_what_is_left_is_dropp
     free.set()
 
 
-def test_close_tries_once_a_receiver_that_is_down():
-    carrier = Carrier(*[Undelivered("down")] * 100)
-    box = Outbox(carrier)
+@each("in_order", [True, False])
+def test_close_tries_again_while_it_has_time(in_order: bool):
+    """With growing pauses: a receiver that is away for a moment misses nothing."""
+    carrier = Carrier(*[Undelivered("down")] * 3, in_order=in_order)
+    box = Outbox(carrier, by=lambda: 0.0)
     for identity in "abc":
         box.take(event(identity))
+    flood(box, 5)
     box.close(60)
+    assert (sorted(carrier.changes), box.dropped) == (["a", "b", "c"], 0)
+    assert len(carrier.refusals) == 5
+
+
+def test_close_ends_before_a_pause_that_would_outlast_its_time():
+    carrier = Carrier(*[Undelivered("down")] * 100)
+    box = Outbox(carrier, by=lambda: 1.0)
+    for identity in "abc":
+        box.take(event(identity))
+    began = time.monotonic()
+    box.close(1.2)
+    assert time.monotonic() - began < 1.2, "after pauses of 0.5 s comes one of 1 s"
     assert box.dropped == 3
-    assert len(carrier.tries) <= 2
+    assert 2 <= len(carrier.tries) <= 3
 
 
 def test_who_reports_an_event_is_never_held_up_by_a_receiver():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from patauth.errors import ConfigurationError
-from patauth.model.sinks import Sinks, read_sinks, read_webhook_secrets, shown, sinks_of
+from patauth.model.sinks import Sinks, names_of, read_sinks, read_webhook_secrets, shown, sinks_of
 from patauth.settings import Settings
 from tests.support.receivers import KEY, OTHER_KEY, SECRET
 from tests.support.tables import each
@@ -129,3 +129,12 @@ def test_a_file_may_hold_the_secret(tmp_path):
     file.write_text(f"{SECRET}\n")
     environ = {"PATAUTH_STORE_URL": "memory:", "PATAUTH_WEBHOOK_SECRET_FILE": str(file)}
     assert Settings.from_env(environ).webhook_secret == (KEY,)
+
+
+def test_webhooks_of_one_origin_have_names_that_differ():
+    urls = ["https://a.example/x", "https://b.example/x", "https://a.example/y"]
+    assert names_of(urls) == [
+        "webhook:https://a.example (1)",
+        "webhook:https://b.example",
+        "webhook:https://a.example (2)",
+    ]

@@ -57,6 +57,8 @@ def pats_of(authority: Authority, count: int, owners: Sequence[str] = ("alice",)
         ({"scope": ["reports:read"]}, {"scope": ["reports:read"]}),
         ({"expires_in": timedelta(days=60)}, {"expires": "2030-03-02T00:00:00.000Z"}),
         ({"never_expires": True}, {"expires": "never"}),
+        ({"description": "for the nightly job"}, {"description": "for the nightly job"}),
+        ({"description": ""}, {"description": ""}),
         (
             {"name": "newer", "scope": ["a"], "expires_in": timedelta(days=1)},
             {"name": "newer", "scope": ["a"], "expires": "2030-01-02T00:00:00.000Z"},
@@ -74,7 +76,7 @@ def test_the_trail_says_what_is_different_and_by_whom(
         never_expires=True,
     )
     by = keeper.authenticate(basic_of(caller))
-    pat = issue(keeper).pat
+    pat = issue(keeper, description="as it was").pat
     events()
     keeper.update(pat.id, by=by, **given)
     who = {"patId": pat.id, "ownerId": "alice", "byOwnerId": "bob", "byPatId": caller.pat.id}
