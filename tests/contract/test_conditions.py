@@ -471,6 +471,25 @@ def test_the_address_of_the_last_use_is_written_once_a_day_and_once_more_when_it
     assert {one["patId"] for one in new} == {issued.pat.id}
 
 
+def test_the_first_known_address_of_a_day_does_not_hide_the_next_one(
+    authority: Authority, clock: Clock, events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """It replaces no address, so it is no news, and the write for that is still there."""
+    issued = issue(authority)
+    ways: dict[str, tuple[list[str | None], list[tuple[str, str | None]]]] = {
+        "first of all": ([None, INSIDE, OUTSIDE, ALSO_INSIDE], [(INSIDE, OUTSIDE)]),
+        "next day": ([None, INSIDE, OUTSIDE, None], [(OUTSIDE, None), (INSIDE, OUTSIDE)]),
+        "none": ([None, INSIDE, None, OUTSIDE], [(OUTSIDE, None), (INSIDE, None)]),
+    }
+    for day, (addresses, expected) in ways.items():
+        events()
+        for address in addresses:
+            authority.authenticate(basic_of(issued), address=address)
+        new = [one for one in events() if one["type"] == "pat.new_address"]
+        assert [(one["previous"], one.get("address")) for one in new] == expected, day
+        clock.advance(DAY)
+
+
 @each(
     ("detail", "kept"),
     [

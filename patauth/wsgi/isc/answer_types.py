@@ -77,7 +77,7 @@ class ShownPatInFull(ShownPatOrNever, forbid_unknown_fields=True, rename="camel"
         str | None,
         Meta(
             description="patauth's own. The address of the last use, or its network; null: not known."
-            " It changes at most twice per UTC day."
+            " It changes at most twice per UTC day, and once more if it is not known at first."
         ),
     ]
     made_by: Annotated[ShownRequester | None, Meta(description="patauth's own. Null: the application.")]
