@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,6 +25,7 @@ from patauth import (
     RateLimited,
     Requester,
 )
+from patauth.jwt.key_files import SigningKeys
 from patauth.model import dates
 from patauth.model.address import Address
 from patauth.store.pats import Pats
@@ -33,6 +35,7 @@ from tests.support.authorities import Make, basic, basic_of, bearer, issue, make
 from tests.support.clocks import DAY, NOW, Clock
 from tests.support.interventions import Before
 from tests.support.servers import Server
+from tests.support.signing import JWT_MODE
 from tests.support.tables import each
 from tests.support.threads import all_at_once
 from tests.support.wsgi import request
@@ -124,16 +127,24 @@ def told(call: Callable[..., object], *given: Any, **named: Any) -> str | None:
     return None
 
 
-def test_every_way_to_present_a_pat_agrees_with_one_oracle(make_at: Make, clock: Clock) -> None:
+@pytest.mark.parametrize("form", ["opaque", "jwt"])
+def test_every_way_to_present_a_pat_agrees_with_one_oracle(
+    make_at: Make, clock: Clock, tmp_path: Path, form: str
+) -> None:
     """Every combination of marks, networks, not-before, generation, overlap, expiry and address."""
+    signs: dict[str, Any] = {}
+    if form == "jwt":
+        SigningKeys(tmp_path / "keys").rotate()
+        signs = {**JWT_MODE, "keys": str(tmp_path / "keys")}
     authority = make_at(clock=clock, request_quota="1000000/10", exchange_quota="1000000/10",
-                        failure_quota="1000000/1", access_token_ttl=43_200)  # fmt: skip
+                        failure_quota="1000000/1", access_token_ttl=43_200, **signs)  # fmt: skip
     verify = Standalone(authority)
     resource_server = authority.authenticate(
         basic_of(issue(authority, "rs", owner=Owner("rs"), scope=["oauth:introspect"]))
     )
     found = list(cases(authority, clock))
     assert len(found) == 8 * 2 * 3 * (3 + 2)
+    assert any(case.access.count(".") == 2 for case in found) == (form == "jwt")
     for case, address in itertools.product(found, (INSIDE, ALSO_INSIDE, MAPPED, OUTSIDE, None)):
         why = case.why_not(address)
         who = (case, address)
