@@ -289,7 +289,8 @@ def _named(schema: str, version: Version) -> str:
 def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, version: Version) -> None:
     shown = ref("ShownPatInFull" if version.full else _named("ShownPat", version))
     some = {"type": "array", "items": shown}
-    issued = answer("The PAT, with its secret.", ref("IssuedPat"), maybe=STANDING)
+    kind = "IssuedPatInFull" if version.full else "IssuedPat"
+    issued = answer("The PAT, with its secret.", ref(kind), maybe=STANDING)
     removed = answer("The PAT and its access tokens are gone for good.", maybe=STANDING)
 
     paths[base] = {
