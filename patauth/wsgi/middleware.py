@@ -24,7 +24,7 @@ from ..events.request import REQUEST, Request
 from ..model.quota import Decision
 from ..model.scopes import check, covers
 from ..settings import read_named, read_surfaces
-from .answers import Answer, expiry_field, quota_fields, with_standing
+from .answers import Answer, expiry_field, quota_fields, with_caller_fields
 from .cors import Cors, ask_app, is_preflight, preflight, with_cors
 from .gate import Gate, Kind, Requirement
 from .request import carried, client_address
@@ -161,7 +161,7 @@ class PatAuthMiddleware:
                 elif required is None or not covers(principal.scopes, required, self._catalogue):
                     raise self.site.lacking(principal, required or ())
             except PatAuthError as error:
-                refusal = with_standing(self.site.refusal(error, environ), decision, expires_ms)
+                refusal = with_caller_fields(self.site.refusal(error, environ), decision, expires_ms)
                 return refusal(environ, start_response)
             if principal is None or decision is None:
                 return self._app(environ, start_response)
@@ -213,7 +213,7 @@ def _start_with(
     headers: list[tuple[str, str]],
     exc_info: Any = None,
 ) -> Callable[[bytes], object]:
-    """Call `start_response` with the application's fields and those that say how the caller stands."""
+    """Call `start_response` with the application's fields and those about the caller."""
     fields = [*headers, *quota_fields(decision)]
     if expires_ms is not None:
         fields.append(expiry_field(expires_ms))
