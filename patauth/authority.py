@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import InvalidRequest
 from .model import dates
-from .model.address import Address
+from .model.address import Address, address_text
 from .model.caller import Caller, Principal
 from .model.expiry import Expiry
 from .model.pat import IssuedPat, Owner, PersonalAccessToken
@@ -152,8 +152,8 @@ class Authority:
 
         `by` sees their own tokens, and with the scope `oauth:introspect` every access token of the tenant.
         All other tokens are not active. `client_address` is where the token was used: that of a PAT with
-        networks is active only within them. Raise `RateLimited` (wrong PAT tokens from `address`),
-        `Overloaded`.
+        networks is active only within them. Raise `InvalidRequest` (`client_address` is no address),
+        `RateLimited` (wrong PAT tokens from `address`), `Overloaded`.
         """
         return self.operations.introspect(
             token, by=by, address=_known(address), client_address=client_address
@@ -404,5 +404,6 @@ def _ms(instant: datetime | None) -> int | None:
 
 
 def _known(address: str | None) -> Address:
-    """Return an address that the application vouches for."""
-    return Address(address, address)
+    """Return an address that the application vouches for. Raise `InvalidRequest` for what is no text."""
+    text = address_text(address, "address")
+    return Address(text, text)

@@ -18,8 +18,8 @@ from ..store.scripts import NoDisk
 from ..store.url import StoreUrl
 
 ADDRESSES_UNKNOWN = (
-    "trusted_proxies is set without proxy_networks, so no client's address is known for certain: a PAT with"
-    " networks is refused everywhere."
+    "trusted_proxies is set without proxy_networks, so no client's address is known for certain. If a PAT has"
+    " networks, it is refused everywhere."
 )
 
 

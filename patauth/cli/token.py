@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
 from ..authority import Authority
+from ..model.address import check_address
 from ..model.caller import Principal
 from .context import open_authority
-from .options import Command, Group, read_secret_line
+from .options import Command, Group, Value, read_secret_line
 from .output import format_date, json_date, print_changed, print_facts
 
 _client_address = click.option(
     "--client-address",
+    type=Value("ADDRESS", partial(check_address, field="client_address")),
     metavar="ADDRESS",
     help="Where it is used: a PAT with networks is refused elsewhere.  [default: not known]",
 )

@@ -86,6 +86,26 @@ def in_detail(address: str | None, detail: str) -> str | None:
     return str(ip_network(f"{host}/{24 if host.version == 4 else 48}", strict=False))
 
 
+def address_text(given: object, field: str) -> str | None:
+    """Return an address that an application gives, by text or as an object of `ipaddress`, as a text.
+
+    None stays None. Raise `InvalidRequest`, which names `field`, for all else.
+    """
+    if isinstance(given, IPv4Address | IPv6Address):
+        return str(given)
+    if not isinstance(given, str | None):
+        raise InvalidRequest("give an address as a text", field=field)
+    return given
+
+
+def check_address(given: object, field: str) -> str | None:
+    """Return an address as `address_text` does. Raise `InvalidRequest` also for a text that is no address."""
+    text = address_text(given, field)
+    if text is not None and read_address(text) is None:
+        raise InvalidRequest("give an IPv4 or IPv6 address", field=field)
+    return text
+
+
 def client_network(address: str | None) -> str | None:
     """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
 
@@ -104,7 +124,7 @@ def check_networks(given: Iterable[str], most: int = MAX_NETWORKS) -> tuple[str,
     An address alone is a network of one address. Raise `InvalidRequest` for other texts, for bits behind the
     prefix, and for more than `most` networks.
     """
-    if isinstance(given, str):
+    if isinstance(given, str) or not isinstance(given, Iterable):
         raise InvalidRequest("give a list of networks, such as ['203.0.113.0/24']", field="networks")
     found = [_check_network(one, place) for place, one in enumerate(given)]
     if len(found) > most:

@@ -144,7 +144,7 @@ class PersonalAccessToken:
     networks: tuple[str, ...] = ()  # where it may be used (`patauth.model.address`); none: everywhere
     not_before_ms: int | None = None  # it may be used from then on; None: at once
     last_used_from: str | None = None  # address or network of the last use; None: not known
-    moved: bool = False  # whether that was written a second time on the UTC day of the last use
+    address_replaced: bool = False  # whether that replaced another one on the UTC day of the last use
     made_by: Requester | None = None  # None: the application
     revoked_ms: int | None = None  # it was removed then, and is listed until its retention is over
     revoked_by: Requester | None = None  # None: the application
@@ -162,7 +162,7 @@ class PersonalAccessToken:
             return "revoked"
         if self.disabled:
             return "disabled"
-        if self.has_expired(now):
+        if self.expires_ms is not None and now >= self.expires_ms:  # as `has_expired`, without its call
             return "expired"
         return "active" if self.not_before_ms is None or now >= self.not_before_ms else "not_yet"
 
@@ -217,12 +217,12 @@ def used(pat: PersonalAccessToken, now: int, used_from: str | None) -> PersonalA
     """Return a PAT after a use at `now` (ms), or `pat` itself if nothing of it needs to be written.
 
     `used_from` is the address or network of the use; None: not known. It is written with the first use of a
-    UTC day, and once more on that day when it differs.
+    UTC day, when it is the first one known on that day, and once when it replaces another one.
     """
     if use_is_due(pat.last_used_ms, now):
-        return replace(pat, last_used_ms=now, last_used_from=used_from, moved=False)
-    if used_from != pat.last_used_from and not pat.moved:
-        return replace(pat, last_used_from=used_from, moved=True)
+        return replace(pat, last_used_ms=now, last_used_from=used_from, address_replaced=False)
+    if used_from != pat.last_used_from and not pat.address_replaced:
+        return replace(pat, last_used_from=used_from, address_replaced=pat.last_used_from is not None)
     return pat
 
 

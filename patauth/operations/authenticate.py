@@ -121,47 +121,44 @@ class Authenticator:
             proven = self.prove(credentials, address, "request", ending=ending)
             if proven.decision is not None and proven.use_is_due:
                 self.last_use.note(proven)
-            record = proven.record
-            principal = _by_secret(record.packed, credentials.method, proven.slot.generation)
-            if record.pat.networks:
-                principal = _seen_at(principal, address)
+            pat, now, decision = proven.record.pat, proven.verdict.now, proven.decision
+            principal = _by_secret(proven.record.packed, credentials.method, proven.slot.generation)
             ends_ms = principal.expires_ms
-            if ends_ms is not None and ends_ms - proven.verdict.now > self._warning_ms:  # as `to_warn_of`
-                ends_ms = None
-            return _admission((principal, proven.decision, ends_ms))
-        pat_id, at, is_charged = credentials.pat_id, self._store.begin().at, True
-        met = self._met.get(pat_id)
-        judged = b"" if met is None else met.version_for(address)
-        for _ in range(_TRIES):
-            try:
-                verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged)
-            except MemoryFull:
-                if not ending:
-                    raise
-                verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged, ending=True)
-                is_charged = False
-            if verdict.verdict != CONDITIONAL:
-                break
-            judged = self._judge(pat_id, verdict, address)
-            if not judged:
-                self._refuse_token(credentials, address, verdict.now)
         else:
-            raise _kept_changing(pat_id)
-        if verdict.token is None:  # refused
-            self._refuse_token(credentials, address, verdict.now)
-        principal, record, access, ends_ms = _by_token(verdict.pat, verdict.token, credentials.digest)
-        pat, claims = record.pat, credentials.claims
-        if (
-            principal.tenant != self._tenant
-            or not is_usable(pat, verdict.now, address.known)
-            or (claims is not None and not agree(claims, pat, access))
-        ):
-            self._refuse_token(credentials, address, verdict.now)
+            pat_id, at, is_charged = credentials.pat_id, self._store.begin().at, True
+            met = self._met.get(pat_id)
+            judged = b"" if met is None else met.version_for(address)
+            for _ in range(_TRIES):
+                try:
+                    verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged)
+                except MemoryFull:
+                    if not ending:
+                        raise
+                    verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged, ending=True)
+                    is_charged = False
+                if verdict.verdict != CONDITIONAL:
+                    break
+                judged = self._judge(pat_id, verdict, address)
+                if not judged:
+                    self._refuse_token(credentials, address, verdict.now)
+            else:
+                raise _kept_changing(pat_id)
+            if verdict.token is None:  # refused
+                self._refuse_token(credentials, address, verdict.now)
+            principal, record, access, ends_ms = _by_token(verdict.pat, verdict.token, credentials.digest)
+            pat, claims = record.pat, credentials.claims
+            if (
+                principal.tenant != self._tenant
+                or not is_usable(pat, verdict.now, address.known)
+                or (claims is not None and not agree(claims, pat, access))
+            ):
+                self._refuse_token(credentials, address, verdict.now)
+            now = verdict.now
+            decision = self._within(verdict, record, address) if is_charged else None
         if pat.networks:
             principal = _seen_at(principal, address)
-        if ends_ms is not None and ends_ms - verdict.now > self._warning_ms:  # as `to_warn_of`
+        if ends_ms is not None and ends_ms - now > self._warning_ms:  # as `to_warn_of`, without its call
             ends_ms = None
-        decision = self._within(verdict, record, address) if is_charged else None
         return _admission((principal, decision, ends_ms))
 
     def _judge(self, pat_id: PatId, verdict: Verdict, address: Address) -> bytes:

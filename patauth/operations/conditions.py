@@ -27,7 +27,7 @@ def is_usable(pat: PersonalAccessToken, now: int, address: str | None) -> bool:
 
     `address` is where the client is known to be; None: not known, which is outside of all networks.
     """
-    return pat.state_at(now) == "active" and (not pat.networks or is_within(address, pat.networks))
+    return pat.state_at(now) == "active" and is_within(address, pat.networks)
 
 
 def meets_conditions(pat: PersonalAccessToken, now: int, address: str | None) -> bool:
@@ -42,7 +42,7 @@ def require_usable(pat: PersonalAccessToken, now: int, address: str | None) -> N
     The error says why, so it is only for a caller who has shown the PAT's secret.
     """
     state = pat.state_at(now)
-    if state == "active" and (not pat.networks or is_within(address, pat.networks)):
+    if state == "active" and is_within(address, pat.networks):
         return
     if state == "revoked":  # it answers as one that is unknown
         raise InvalidCredentials

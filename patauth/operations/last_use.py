@@ -39,8 +39,8 @@ class Proven(msgspec.Struct, frozen=True):
     def use_is_due(self) -> bool:
         """Whether the last use must be written: `patauth.model.pat.used` says when."""
         pat = self.record.pat
-        has_moved = self.used_from != pat.last_used_from and not pat.moved
-        return has_moved or use_is_due(pat.last_used_ms, self.verdict.now)
+        differs = self.used_from != pat.last_used_from and not pat.address_replaced
+        return differs or use_is_due(pat.last_used_ms, self.verdict.now)
 
 
 class LastUse:
@@ -54,8 +54,8 @@ class LastUse:
     def note(self, proven: Proven) -> None:
         """Write a last use, within a deadline of its own. Log a failure, and go on.
 
-        However many processes do this at once, it is written once on a UTC day, and once more if the address
-        differs. Emit an event if it is not the address of the use before.
+        However many processes do this at once, it is written when `patauth.model.pat.used` says, and each
+        time once. Emit an event if the address replaces another one.
         """
         record, pats = proven.record, self._store.for_request().pats
         try:

@@ -17,7 +17,7 @@ from ..crypto.proof_cache import ProofCache
 from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
 from ..events.events import Reason
 from ..events.opening import open_events
-from ..model.address import Address
+from ..model.address import Address, check_address
 from ..model.caller import Caller, Person, Principal
 from ..model.credentials import AccessToken, Format, PatCredentials
 from ..model.pat import check_id
@@ -161,9 +161,9 @@ class Operations:
     ) -> Introspection:
         """Return what a token is worth now (RFC 7662), where it was used from `client_address`.
 
-        Raise `RateLimited`, `Overloaded`.
+        Raise `InvalidRequest` (`client_address` is no address), `RateLimited`, `Overloaded`.
         """
-        actor = self.actor(by)
+        actor, client_address = self.actor(by), check_address(client_address, "client_address")
         try:
             credentials = self.format.bearer(token)
         except InvalidCredentials:

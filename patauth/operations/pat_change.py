@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..errors import InvalidRequest
 from ..model.address import check_networks, covers_networks
+from ..model.expiry import FIELD as EXPIRY
 from ..model.expiry import Expiry, require_acknowledged, settle_begin
 from ..model.pat import PersonalAccessToken, check_description, check_name
 from ..model.quota import Quota, check_quota
@@ -107,6 +109,8 @@ class PatChange:
         if moved or ceiling is not None:
             longest = settings.max_lifetime if moved else None
             Expiry(at_ms=expires_ms).settle(now, created=pat.created_ms, longest=longest, ceiling=ceiling)
+        if moved and expires_ms is not None and expires_ms <= (after.not_before_ms or 0):
+            raise InvalidRequest("give an instant after the not-before", field=EXPIRY)
         if after == pat:
             return pat
         return replace(after, changed_ms=max(now, pat.changed_ms), sequence=pat.sequence + 1)

@@ -164,7 +164,7 @@ class _Rest(msgspec.Struct, array_like=True, frozen=True):
     ttl: int | None  # seconds
     never_acknowledged: bool = False  # userAwareTokenNeverExpires of the management API
     used_from: str | None = None
-    moved: bool = False
+    address_replaced: bool = False
     made_by: _Who | None = None
     description: str | None = None
     networks: tuple[str, ...] = ()
@@ -218,7 +218,7 @@ def pack(record: PatRecord, version: bytes) -> bytes:
         pat.access_token_ttl,
         pat.never_acknowledged,
         pat.last_used_from,
-        pat.moved,
+        pat.address_replaced,
         _who(pat.made_by),
         pat.description,
         pat.networks,
@@ -301,7 +301,7 @@ def _unpack_pat(data: bytes, disabled: Disabled, rest_of_it: bytes) -> PersonalA
         networks=rest.networks,
         not_before_ms=rest.not_before,
         last_used_from=rest.used_from,
-        moved=rest.moved,
+        address_replaced=rest.address_replaced,
         made_by=_requester(rest.made_by),
     )
     for ms in (pat.created_ms, pat.changed_ms, pat.expires_ms, pat.last_used_ms, pat.not_before_ms):

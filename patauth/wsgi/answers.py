@@ -123,11 +123,11 @@ def with_body(answer: Answer, given: object) -> Answer | None:
     return Answer(answer.status, fields, content)
 
 
-# -- how the caller stands -----------------------------------------------------------------------------------
+# -- fields about the caller ---------------------------------------------------------------------------------
 
 
-def with_standing(answer: Answer, decision: Decision | None, expires_ms: int | None) -> Answer:
-    """Return the answer with how its caller stands: the quota that was charged, and an expiry that is near.
+def with_caller_fields(answer: Answer, decision: Decision | None, expires_ms: int | None) -> Answer:
+    """Return the answer with fields about its caller: the quota that was charged, and an expiry that is near.
 
     `expires_ms`: None, unless the caller is to be warned. A 429 has the fields of its own quota.
     """

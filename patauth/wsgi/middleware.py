@@ -24,7 +24,7 @@ from ..events.request import REQUEST, Request
 from ..model.quota import Decision
 from ..model.scopes import check, covers
 from ..settings import read_named, read_surfaces
-from .answers import Answer, expiry_field, quota_fields, with_standing
+from .answers import Answer, expiry_field, quota_fields, with_caller_fields
 from .cors import Cors, ask_app, is_preflight, preflight, with_cors
 from .gate import Gate, Kind, Requirement
 from .request import carried, client_address
@@ -123,62 +123,60 @@ class PatAuthMiddleware:
         """Answer a request (PEP 3333)."""
         token = REQUEST.set(Request(environ, self._address_of))
         try:
-            return self._answer(environ, start_response)
+            _forget_identity(environ)
+            environ["patauth.site"] = self.site
+            # WSGI libraries read an environ without a method as GET.
+            method = environ.setdefault("REQUEST_METHOD", "GET")
+            if self._cors is not None:
+                start_response = with_cors(self._cors, environ, start_response)
+            path = environ.get("PATH_INFO", "")
+            route = self._routes.find(path)
+            if route is not None:
+                own = self._preflight(environ, None) if method == "OPTIONS" else None
+                return (own or route(environ))(environ, start_response)
+
+            rule = self._gate.decide(method, environ.get("SCRIPT_NAME", ""), path)
+            if rule.kind is Kind.ODD:
+                return self.site.refusal(InvalidRequest(_ODD), environ)(environ, start_response)
+            if rule.kind is Kind.PUBLIC:
+                return self._app(environ, start_response)
+            if method == "OPTIONS" and (answer := self._preflight(environ, self._app)):
+                return answer(environ, start_response)
+
+            # From here on these are the steps of `Site.authenticate`, without its calls.
+            principal = decision = expires_ms = None
+            try:
+                authorization = carried(environ, self._token_keys)
+                if authorization:
+                    address = client_address(environ, self._trusted_proxies, self._proxy_networks)
+                    principal, decision, expires_ms = self._authenticate(authorization, address)
+                elif rule.kind is not Kind.OPTIONAL:
+                    raise MissingCredentials
+                required = (
+                    rule.scopes if self._require is None else self.site.ask("require", self._require, environ)
+                )
+                if principal is None:
+                    if required is None or required:
+                        raise MissingCredentials
+                elif required is None or not covers(principal.scopes, required, self._catalogue):
+                    raise self.site.lacking(principal, required or ())
+            except PatAuthError as error:
+                refusal = with_caller_fields(self.site.refusal(error, environ), decision, expires_ms)
+                return refusal(environ, start_response)
+            if principal is None or decision is None:
+                return self._app(environ, start_response)
+
+            environ["patauth.principal"] = principal
+            environ["patauth.scopes"] = principal.scopes
+            environ["REMOTE_USER"] = principal.subject.id
+            environ["AUTH_TYPE"] = "Basic" if authorization[:5].lower() == "basic" else "Bearer"
+            if not self._keep_authorization:
+                environ.pop("HTTP_AUTHORIZATION", None)
+            for name in self._token_keys:
+                environ.pop(name, None)
+            return self._app(environ, partial(_start_with, decision, expires_ms, start_response))
         finally:
             REQUEST.reset(token)
-
-    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        _forget_identity(environ)
-        environ["patauth.site"] = self.site
-        method = environ.setdefault("REQUEST_METHOD", "GET")  # as WSGI libraries read an environ without it
-        if self._cors is not None:
-            start_response = with_cors(self._cors, environ, start_response)
-        path = environ.get("PATH_INFO", "")
-        route = self._routes.find(path)
-        if route is not None:
-            own = self._preflight(environ, None) if method == "OPTIONS" else None
-            return (own or route(environ))(environ, start_response)
-
-        rule = self._gate.decide(method, environ.get("SCRIPT_NAME", ""), path)
-        if rule.kind is Kind.ODD:
-            return self.site.refusal(InvalidRequest(_ODD), environ)(environ, start_response)
-        if rule.kind is Kind.PUBLIC:
-            return self._app(environ, start_response)
-        if method == "OPTIONS" and (answer := self._preflight(environ, self._app)):
-            return answer(environ, start_response)
-
-        # From here on these are the steps of `Site.authenticate`, without its calls.
-        principal = decision = expires_ms = None
-        try:
-            authorization = carried(environ, self._token_keys)
-            if authorization:
-                address = client_address(environ, self._trusted_proxies, self._proxy_networks)
-                principal, decision, expires_ms = self._authenticate(authorization, address)
-            elif rule.kind is not Kind.OPTIONAL:
-                raise MissingCredentials
-            required = (
-                rule.scopes if self._require is None else self.site.ask("require", self._require, environ)
-            )
-            if principal is None:
-                if required is None or required:
-                    raise MissingCredentials
-            elif required is None or not covers(principal.scopes, required, self._catalogue):
-                raise self.site.lacking(principal, required or ())
-        except PatAuthError as error:
-            refusal = with_standing(self.site.refusal(error, environ), decision, expires_ms)
-            return refusal(environ, start_response)
-        if principal is None or decision is None:
-            return self._app(environ, start_response)
-
-        environ["patauth.principal"] = principal
-        environ["patauth.scopes"] = principal.scopes
-        environ["REMOTE_USER"] = principal.subject.id
-        environ["AUTH_TYPE"] = "Basic" if authorization[:5].lower() == "basic" else "Bearer"
-        if not self._keep_authorization:
-            environ.pop("HTTP_AUTHORIZATION", None)
-        for name in self._token_keys:
-            environ.pop(name, None)
-        return self._app(environ, partial(_start_with, decision, expires_ms, start_response))
 
     def _preflight(self, environ: WSGIEnvironment, app: WSGIApplication | None) -> Answer | None:
         """Return the answer to a CORS preflight. None: the request is one like any other.
@@ -215,7 +213,7 @@ def _start_with(
     headers: list[tuple[str, str]],
     exc_info: Any = None,
 ) -> Callable[[bytes], object]:
-    """Call `start_response` with the application's fields and those that say how the caller stands."""
+    """Call `start_response` with the application's fields and those about the caller."""
     fields = [*headers, *quota_fields(decision)]
     if expires_ms is not None:
         fields.append(expiry_field(expires_ms))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 # What may have credentials or the query: servers and front servers have many names for the URL, and Apache
 # repeats variables behind REDIRECT_. CONTENT_ is the body's.
 _LEFT_OUT = re.compile(r"AUTHORIZATION|COOKIE|QUERY|_UR[IL]\Z|\A(?:HTTP_REFERER\Z|REDIRECT_|CONTENT_)")
+
+# The constructor of a NamedTuple is written in Python, and each request would call it.
+_address = partial(tuple.__new__, Address)
 
 _LONGEST = 64  # characters of an entry in X-Forwarded-For; an address with port and zone is shorter
 
@@ -71,16 +75,16 @@ def client_address(
     forwarded: str | None = environ.get("HTTP_X_FORWARDED_FOR")
     if trusted_proxies < 1 or (proxy_networks and not is_proxy(peer, proxy_networks)):
         is_direct = has_address and forwarded is None and "HTTP_FORWARDED" not in environ
-        return Address(peer if has_address else None, peer if is_direct else None)
+        return _address((peer if has_address else None, peer if is_direct else None))
     # An unusually long entry is no address, and none of these stays in the memory of `is_proxy`.
     entries = [entry.strip(" \t")[:_LONGEST] for entry in (forwarded or "").rsplit(",", trusted_proxies)]
     chain = entries[-trusted_proxies:]
     if len(chain) < trusted_proxies or not all(chain):
-        return Address(peer if has_address else None, None)
+        return _address((peer if has_address else None, None))
     client, *proxies = chain
     if not proxy_networks:
-        return Address(client, None)
+        return _address((client, None))
     for proxy in reversed(proxies):
         if not is_proxy(proxy, proxy_networks):
-            return Address(proxy, None)
-    return Address(client, client)
+            return _address((proxy, None))
+    return _address((client, client))

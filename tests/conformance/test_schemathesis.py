@@ -80,6 +80,7 @@ schemathesis.openapi.format("pat-filter", filters)
 schemathesis.openapi.format("pat-sorters", sorters)
 schemathesis.openapi.format("scope-token", st.sampled_from(HELD))
 schemathesis.openapi.format("scope-tokens", st.lists(st.sampled_from(HELD)).map(" ".join))
+schemathesis.openapi.format("ip-address", st.ip_addresses().map(str))
 schemathesis.openapi.format("date-time", moments)
 schemathesis.openapi.format("cidr", st.sampled_from(["203.0.113.9", "10.0.0.0/8", "2001:db8::/32"]))
 

@@ -6,6 +6,8 @@ import copy
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -201,6 +203,34 @@ def test_an_expiry_is_given_once_in_the_future_with_a_zone(
 
 
 @one_engine
+@each("address", [b"203.0.113.9", 5, ("203.0.113.9", 5), ["203.0.113.9"]])
+def test_an_address_that_is_no_text_is_refused_by_name(authority: Authority, address: Any) -> None:
+    issued = issue(authority, repr(address))
+    calls: list[Callable[[], object]] = [
+        lambda: authority.authenticate(basic_of(issued), address=address),
+        lambda: authority.verify_basic(issued.pat.id, issued.secret, address=address),
+        lambda: authority.verify_bearer(issued.token, address=address),
+        lambda: authority.exchange(issued.pat.id, issued.secret, address=address),
+        lambda: authority.introspect(issued.token, address=address),
+        lambda: authority.revoke(issued.token, address=address),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidRequest) as refused:
+            call()
+        assert refused.value.field == "address"
+    assert authority.get(issued.pat.id).last_used is None
+
+
+@one_engine
+def test_an_address_may_be_an_object_of_ipaddress(authority: Authority) -> None:
+    issued = issue(authority, networks=["203.0.113.9"])
+    address: Any = ip_address("::ffff:203.0.113.9")
+    assert authority.authenticate(basic_of(issued), address=address).pat_id == issued.pat.id
+    assert authority.introspect(issued.token, client_address=address).active
+    assert authority.get(issued.pat.id).last_used_from == "203.0.113.9"
+
+
+@one_engine
 @each(
     ("given", "error"),
     [
@@ -221,6 +251,8 @@ def test_an_expiry_is_given_once_in_the_future_with_a_zone(
         ({"access_token_ttl": True}, InvalidRequest),
         ({"request_quota": "0/1"}, InvalidRequest),
         ({"request_quota": 5}, InvalidRequest),
+        ({"networks": 5}, InvalidRequest),
+        ({"networks": [5]}, InvalidRequest),
         ({"expires_in": 30}, InvalidRequest),
         ({"expires_at": "2031-01-01T00:00:00Z"}, InvalidRequest),
     ],

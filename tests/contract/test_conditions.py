@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,6 +25,7 @@ from patauth import (
     RateLimited,
     Requester,
 )
+from patauth.jwt.key_files import SigningKeys
 from patauth.model import dates
 from patauth.model.address import Address
 from patauth.store.pats import Pats
@@ -33,6 +35,7 @@ from tests.support.authorities import Make, basic, basic_of, bearer, issue, make
 from tests.support.clocks import DAY, NOW, Clock
 from tests.support.interventions import Before
 from tests.support.servers import Server
+from tests.support.signing import JWT_MODE
 from tests.support.tables import each
 from tests.support.threads import all_at_once
 from tests.support.wsgi import request
@@ -79,6 +82,8 @@ def cases(authority: Authority, clock: Clock) -> Iterator[Case]:
     for of, networks, begin, generation, expired in itertools.product(
         marks, ((), NETWORKS), begins, ("current", "overlap", "away"), (False, True)
     ):
+        if expired and begin == NOW + 12 * HOUR:
+            continue  # no PAT expires before it begins
         owner = Owner(f"owner-{next(number)}")
         right = "idn:my-personal-access-tokens:manage"
         current = issued = issue(authority, owner=owner, scope=["reports:read", right])
@@ -122,16 +127,24 @@ def told(call: Callable[..., object], *given: Any, **named: Any) -> str | None:
     return None
 
 
-def test_every_way_to_present_a_pat_agrees_with_one_oracle(make_at: Make, clock: Clock) -> None:
+@pytest.mark.parametrize("form", ["opaque", "jwt"])
+def test_every_way_to_present_a_pat_agrees_with_one_oracle(
+    make_at: Make, clock: Clock, tmp_path: Path, form: str
+) -> None:
     """Every combination of marks, networks, not-before, generation, overlap, expiry and address."""
+    signs: dict[str, Any] = {}
+    if form == "jwt":
+        SigningKeys(tmp_path / "keys").rotate()
+        signs = {**JWT_MODE, "keys": str(tmp_path / "keys")}
     authority = make_at(clock=clock, request_quota="1000000/10", exchange_quota="1000000/10",
-                        failure_quota="1000000/1", access_token_ttl=43_200)  # fmt: skip
+                        failure_quota="1000000/1", access_token_ttl=43_200, **signs)  # fmt: skip
     verify = Standalone(authority)
     resource_server = authority.authenticate(
         basic_of(issue(authority, "rs", owner=Owner("rs"), scope=["oauth:introspect"]))
     )
     found = list(cases(authority, clock))
-    assert len(found) == 8 * 2 * 3 * 3 * 2
+    assert len(found) == 8 * 2 * 3 * (3 + 2)
+    assert any(case.access.count(".") == 2 for case in found) == (form == "jwt")
     for case, address in itertools.product(found, (INSIDE, ALSO_INSIDE, MAPPED, OUTSIDE, None)):
         why = case.why_not(address)
         who = (case, address)
@@ -386,6 +399,37 @@ def test_what_is_given_empty_is_removed(authority: Authority, clock: Clock) -> N
     assert (emptied.description, emptied.request_quota) == (None, None)
 
 
+def test_an_expiry_and_a_begin_are_refused_whichever_comes_too_near(
+    authority: Authority, clock: Clock
+) -> None:
+    issued = issue(authority, not_before=dates.to_datetime(NOW + 2 * DAY))
+    begin = dates.format_ms(NOW + 2 * DAY)
+    earlier: list[Callable[[], object]] = [
+        lambda: authority.update(issued.pat.id, expires_in=timedelta(days=1)),
+        lambda: authority.update(issued.pat.id, expires_at=dates.to_datetime(NOW + 2 * DAY)),
+        lambda: authority.patch(
+            issued.pat.id, [{"op": "replace", "path": "/expirationDate", "value": begin}]
+        ),
+    ]
+    for change in earlier:
+        with pytest.raises(InvalidRequest, match="not-before") as refused:
+            change()
+        assert refused.value.field == "expiry"
+    assert authority.get(issued.pat.id) == issued.pat
+    both = {"expires_in": timedelta(days=1), "not_before": dates.to_datetime(NOW + DAY)}
+    with pytest.raises(InvalidRequest) as refused:
+        authority.update(issued.pat.id, **both)  # type: ignore[arg-type]
+    assert refused.value.field == "not_before"
+    later = authority.update(issued.pat.id, expires_in=timedelta(days=2, milliseconds=1))
+    assert (later.expires_ms, later.not_before_ms) == (NOW + 2 * DAY + 1, NOW + 2 * DAY)
+    sooner = authority.update(
+        issued.pat.id, expires_in=timedelta(days=1), not_before=dates.to_datetime(NOW + DAY - 1)
+    )
+    assert (sooner.expires_ms, sooner.not_before_ms) == (NOW + DAY, NOW + DAY - 1)
+    clock.advance(DAY - 1)
+    assert authority.update(issued.pat.id, expires_in=timedelta(hours=1)).not_before_ms == NOW + DAY - 1
+
+
 @each(
     "operation",
     [
@@ -472,6 +516,25 @@ def test_the_address_of_the_last_use_is_written_once_a_day_and_once_more_when_it
     new = [one for one in events if one["type"] == "pat.new_address"]
     assert [(one["previous"], one.get("address")) for one in new] == [(here, there), (there, None)]
     assert {one["patId"] for one in new} == {issued.pat.id}
+
+
+def test_the_first_known_address_of_a_day_does_not_hide_the_next_one(
+    authority: Authority, clock: Clock, events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """It replaces no address, so it is no news, and the write for that is still there."""
+    issued = issue(authority)
+    ways: dict[str, tuple[list[str | None], list[tuple[str, str | None]]]] = {
+        "first of all": ([None, INSIDE, OUTSIDE, ALSO_INSIDE], [(INSIDE, OUTSIDE)]),
+        "next day": ([None, INSIDE, OUTSIDE, None], [(OUTSIDE, None), (INSIDE, OUTSIDE)]),
+        "none": ([None, INSIDE, None, OUTSIDE], [(OUTSIDE, None), (INSIDE, None)]),
+    }
+    for day, (addresses, expected) in ways.items():
+        events()
+        for address in addresses:
+            authority.authenticate(basic_of(issued), address=address)
+        new = [one for one in events() if one["type"] == "pat.new_address"]
+        assert [(one["previous"], one.get("address")) for one in new] == expected, day
+        clock.advance(DAY)
 
 
 @each(

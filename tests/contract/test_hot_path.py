@@ -20,8 +20,8 @@ from tests.support.authorities import Make, basic_of, issue
 from tests.support.servers import Server
 from tests.support.signing import JWT_MODE
 
-MOST_CALLS = 60  # of functions written in Python, in one authenticated request
-WAYS = ("access token", "PAT token", "basic", "jwt")
+# Of functions written in Python, in one authenticated request. Change a number only with a reason.
+CALLS = {"access token": 29, "PAT token": 45, "basic": 45, "jwt": 35}
 
 
 def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -68,8 +68,8 @@ def ask(wrapped: Any, authorization: str) -> None:
     assert statuses == ["200 OK"]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_authenticated_request_is_one_round_trip_and_at_most_60_calls_in_python(
+@pytest.mark.parametrize("way", CALLS)
+def test_an_authenticated_request_is_one_round_trip_and_so_many_calls_in_python(
     given: Callable[[str], tuple[Any, str]], server: Server, way: str
 ) -> None:
     """Scope rule, expiry, revocation, owner state, quota and its fields included; the proof is cached."""
@@ -96,7 +96,7 @@ def test_an_authenticated_request_is_one_round_trip_and_at_most_60_calls_in_pyth
         ask(wrapped, authorization)
     finally:
         sys.setprofile(None)
-    assert sum(calls.values()) <= MOST_CALLS, calls.most_common()
+    assert sum(calls.values()) == CALLS[way], calls.most_common()
 
 
 def test_a_refusal_by_shape_is_no_round_trip(given: Callable[[str], tuple[Any, str]], server: Server) -> None:

@@ -33,7 +33,7 @@ def judge_settings(settings: Settings, facts: ServerFacts | None) -> Iterator[Fi
             " that many proxies of yours, and wrong if clients can reach the app without them.",
         )
         if not settings.proxy_networks:
-            yield warning("settings", ADDRESSES_UNKNOWN, "Set proxy_networks, unless no PAT has networks.")
+            yield warning("settings", ADDRESSES_UNKNOWN, "Set proxy_networks if a PAT has networks.")
     if settings.max_lifetime is None:
         yield ok("settings", "max_lifetime is not set: a PAT may last for ever.")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ...errors import PatAuthError
 from ...model.caller import Caller
 from ...model.quota import Decision
-from ..answers import Answer, with_standing
+from ..answers import Answer, with_caller_fields
 from ..errors import MethodNotAllowed
 from ..site import Site
 from .caller import identify_caller
@@ -57,7 +57,7 @@ def respond(
     except Exception as problem:
         site.log_failure("a request to the management API failed", problem)
         answer = render(PatAuthError(detail=type(problem).__name__))
-    return with_standing(answer, decision, expires_ms)
+    return with_caller_fields(answer, decision, expires_ms)
 
 
 def _allow(operations: Mapping[str, object]) -> str:

@@ -14,6 +14,11 @@ from .languages import LOCALES
 _Id = Annotated[str, Meta(extra_json_schema=PAT_ID)]
 _Date = Annotated[str, Meta(extra_json_schema=DATE)]
 _Seconds = Annotated[int, Meta(extra_json_schema=SECONDS)]
+_Networks = Annotated[list[str], Meta(description="patauth's own. Where it may be used; none: everywhere.")]
+_State = Annotated[
+    State,
+    Meta(description="patauth's own. The first that holds of revoked, disabled, expired, not_yet, active."),
+]
 _Scopes = list[Annotated[str, Meta(extra_json_schema=SCOPE)]]
 
 
@@ -63,22 +68,17 @@ class ShownPatInFull(ShownPatOrNever, forbid_unknown_fields=True, rename="camel"
     """A PAT as v1 shows it, with what only patauth has."""
 
     description: Annotated[str | None, Meta(description="patauth's own.")]
-    networks: Annotated[list[str], Meta(description="patauth's own. Where it may be used; none: everywhere.")]
+    networks: _Networks
     not_before: Annotated[_Date | None, Meta(description="patauth's own. From when on it may be used.")]
     request_quota: Annotated[
         str | None, Meta(description="patauth's own. Requests per seconds: `100/10`; null: the setting.")
     ]
-    state: Annotated[
-        State,
-        Meta(
-            description="patauth's own. The first that holds of revoked, disabled, expired, not_yet, active."
-        ),
-    ]
+    state: _State
     last_used_from: Annotated[
         str | None,
         Meta(
             description="patauth's own. The address of the last use, or its network; null: not known."
-            " It changes at most twice per UTC day."
+            " It changes at most twice per UTC day, and once more if it is not known at first."
         ),
     ]
     made_by: Annotated[ShownRequester | None, Meta(description="patauth's own. Null: the application.")]
@@ -99,6 +99,21 @@ class IssuedPat(_Shown, forbid_unknown_fields=True, rename="camel", kw_only=True
 
     secret: str
     expiration_date: Annotated[_Date, Meta(description="In the year 9999: never.")]
+
+
+class IssuedPatInFull(IssuedPat, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """A PAT with a new secret as v1 shows it, with what it may have of its maker."""
+
+    description: Annotated[str, Meta(description="patauth's own.")] | UnsetType = UNSET
+    networks: _Networks
+    not_before: (
+        Annotated[_Date, Meta(description="patauth's own. From when on it may be used.")] | UnsetType
+    ) = UNSET
+    request_quota: (
+        Annotated[str, Meta(description="patauth's own. Requests per seconds; absent: the setting.")]
+        | UnsetType
+    ) = UNSET
+    state: _State
 
 
 class IscMessage(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -140,6 +155,7 @@ TYPES = [
     ShownRequester,
     ShownPatInFull,
     IssuedPat,
+    IssuedPatInFull,
     IscMessage,
     IscError,
     IscRefused,

@@ -23,6 +23,7 @@ from ...operations.update import MAX_BULK
 from ...settings import MAX_ACCESS_TOKEN_TTL, Settings
 from ..bodies import MAX_JSON
 from ..openapi.parts import (
+    CALLER_FIELDS,
     DATE,
     NAME,
     OWNER_ID,
@@ -30,7 +31,6 @@ from ..openapi.parts import (
     PAT_ID,
     SCOPES,
     SECONDS,
-    STANDING,
     Description,
     Schema,
     answer,
@@ -289,14 +289,15 @@ def _named(schema: str, version: Version) -> str:
 def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, version: Version) -> None:
     shown = ref("ShownPatInFull" if version.full else _named("ShownPat", version))
     some = {"type": "array", "items": shown}
-    issued = answer("The PAT, with its secret.", ref("IssuedPat"), maybe=STANDING)
-    removed = answer("The PAT and its access tokens are gone for good.", maybe=STANDING)
+    kind = "IssuedPatInFull" if version.full else "IssuedPat"
+    issued = answer("The PAT, with its secret.", ref(kind), maybe=CALLER_FIELDS)
+    removed = answer("The PAT and its access tokens are gone for good.", maybe=CALLER_FIELDS)
 
     paths[base] = {
         "get": _operation(
             f"listPats{name}",
             "List PATs",
-            {"200": answer("The PATs.", some, maybe=["X-Total-Count", "X-CSRF-Token", *STANDING])},
+            {"200": answer("The PATs.", some, maybe=["X-Total-Count", "X-CSRF-Token", *CALLER_FIELDS])},
             "An expired PAT is listed until its retention is over, and so is a removed one if the filter asks"
             " for these. `me` needs `my:read`, an owner whom the"
             " caller manages `managed:read`, everything else `all:read`.",
@@ -316,7 +317,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             f"patchPat{name}",
             "Change a PAT",
             {
-                "200": answer("The changed PAT.", shown, maybe=STANDING),
+                "200": answer("The changed PAT.", shown, maybe=CALLER_FIELDS),
                 **responses("Isc404", "Isc413", "IscPatch415"),
             },
             "All operations are applied, or none. Access tokens that were issued before keep their scopes."
@@ -335,7 +336,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
     if not version.full:
         return
 
-    read = {"200": answer("The PAT.", shown, maybe=["X-CSRF-Token", *STANDING]), **responses("Isc404")}
+    read = {"200": answer("The PAT.", shown, maybe=["X-CSRF-Token", *CALLER_FIELDS]), **responses("Isc404")}
     rights = _OURS + (
         "One's own PAT needs `my:read`, that of an owner whom the caller manages `managed:read`, and all"
         " others `all:read`."
@@ -357,7 +358,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
         "post": _operation(
             f"disablePat{name}",
             "Disable a PAT",
-            {"200": answer("The disabled PAT.", shown, maybe=STANDING), **responses("Isc404")},
+            {"200": answer("The disabled PAT.", shown, maybe=CALLER_FIELDS), **responses("Isc404")},
             f"{_OURS}It and its access tokens are refused until it is enabled. The answer comes once that is"
             f" durable. {_MANAGES}",
         ),
@@ -368,7 +369,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             f"enablePat{name}",
             "Enable a PAT",
             {
-                "200": answer("The PAT, which stays disabled if its owner is.", shown, maybe=STANDING),
+                "200": answer("The PAT, which stays disabled if its owner is.", shown, maybe=CALLER_FIELDS),
                 **responses("Isc404"),
             },
             f"{_OURS}What the application or a holder of `all:manage` has disabled, only such enable."
@@ -398,7 +399,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             parameters=[_REASON],
         ),
     }
-    bulk = {"200": answer("The PATs, in the order of their ids.", some, maybe=STANDING)}
+    bulk = {"200": answer("The PATs, in the order of their ids.", some, maybe=CALLER_FIELDS)}
     for method, refusals in (("patch", ("Isc413", "IscPatch415")), ("post", _OF_BODY)):
         paths.setdefault(base + "/bulk-update", {})[method] = _operation(
             f"{'patchPats' if method == 'patch' else 'updatePats'}{name}",

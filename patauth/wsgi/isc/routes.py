@@ -359,13 +359,19 @@ def _shown(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
 
 
 def _issued(call: _Call, issued: IssuedPat) -> Answer:
-    """Answer with a PAT and its new secret, which no other answer has. All versions do so alike."""
+    """Answer with a PAT and its new secret, which no other answer has.
+
+    In v1 it says also what the PAT may have of its maker, so far as there is something to say.
+    """
     expires_ms = issued.pat.expires_ms
     content = {
         **_base(call, issued.pat),
         "secret": issued.secret,
         "expirationDate": _NEVER if expires_ms is None else dates.format_ms(expires_ms),
     }
+    if call.version.full:
+        members = added_members(issued.pat)
+        content |= {name: members[name] for name in (*ADDED, "state") if members[name] is not None}
     return json_answer(200, content)
 
 

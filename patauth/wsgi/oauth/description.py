@@ -81,7 +81,13 @@ class AboutToken(msgspec.Struct):
 
 class AboutTokenThere(AboutToken):
     client_address: (
-        Annotated[str, Meta(description="Where the token was used: needed for a PAT with networks.")]
+        Annotated[
+            str,
+            Meta(
+                description="Where the token was used: needed for a PAT with networks.",
+                extra_json_schema={"format": "ip-address"},
+            ),
+        ]
         | UnsetType
     ) = UNSET
 

@@ -27,7 +27,7 @@ from ...errors import InvalidCredentials, InvalidRequest, PatAuthError
 from ...model.address import Address
 from ...model.credentials import AccessToken, PatCredentials
 from ...operations.authenticate import Admission
-from ..answers import Answer, json_answer, oauth_error, with_standing
+from ..answers import Answer, json_answer, oauth_error, with_caller_fields
 from ..bodies import query, read_form
 from ..errors import MethodNotAllowed
 from ..routing import Routes, get_only
@@ -89,7 +89,7 @@ def token(environ: WSGIEnvironment, site: Site) -> Answer:
         "expires_in": access.expires_in,
         "scope": " ".join(access.scope),
     }
-    return with_standing(json_answer(200, content), decision, expires_ms)
+    return with_caller_fields(json_answer(200, content), decision, expires_ms)
 
 
 def introspect(environ: WSGIEnvironment, site: Site) -> Answer:
@@ -99,14 +99,14 @@ def introspect(environ: WSGIEnvironment, site: Site) -> Answer:
         asked, by=admission.principal, address=address, client_address=form.get("client_address")
     )
     members = found.members(site.settings.issuer)
-    return with_standing(json_answer(200, members), admission.decision, admission.expires_ms)
+    return with_caller_fields(json_answer(200, members), admission.decision, admission.expires_ms)
 
 
 def revoke(environ: WSGIEnvironment, site: Site) -> Answer:
     """Answer a revocation request (RFC 7009 §2) once the end is durable. Raise `PatAuthError`."""
     asked, admission, address, _ = _about_a_token(environ, site, ending=True)
     site.operations.revoke(asked, by=admission.principal, address=address)
-    return with_standing(json_answer(200, {}), admission.decision, admission.expires_ms)
+    return with_caller_fields(json_answer(200, {}), admission.decision, admission.expires_ms)
 
 
 def _jwks(site: Site) -> Answer:

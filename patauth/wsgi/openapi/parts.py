@@ -201,7 +201,7 @@ def refusal(status: str, content: Schema, *always: str) -> dict[str, Any]:
     """Return the response of a refusal with the headers that every dialect sends; `always` adds to them."""
     required = {"401": _CHALLENGE, "429": _WAIT, "503": _WAIT}.get(status, ())
     maybe = {"403": _CHALLENGE, "415": _CODINGS}.get(status, ())
-    return answer(REFUSALS[status], content, always=[*always, *required], maybe=[*maybe, *STANDING])
+    return answer(REFUSALS[status], content, always=[*always, *required], maybe=[*maybe, *CALLER_FIELDS])
 
 
 def responses(*names: str) -> dict[str, Any]:
@@ -211,9 +211,9 @@ def responses(*names: str) -> dict[str, Any]:
 
 QUOTA = ("RateLimit", "RateLimit-Policy")
 EXPIRY = ("PatAuth-Expires",)
-STANDING = (*QUOTA, *EXPIRY)  # how the caller stands
+CALLER_FIELDS = (*QUOTA, *EXPIRY)
 # Headers that an answer may have. They are references, which cannot say that a header is required.
-SHARED = (*STANDING, *_CODINGS, "WWW-Authenticate", "X-CSRF-Token", "X-Total-Count")
+SHARED = (*CALLER_FIELDS, *_CODINGS, "WWW-Authenticate", "X-CSRF-Token", "X-Total-Count")
 
 SCHEMAS: Mapping[str, Schema] = {
     "RateLimited": {

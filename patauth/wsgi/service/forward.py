@@ -26,7 +26,7 @@ from urllib.parse import quote
 from ...errors import InvalidRequest, PatAuthError
 from ...events.request import REQUEST, Request
 from ...model.scopes import covers, parse
-from ..answers import Answer, json_answer, with_standing
+from ..answers import Answer, json_answer, with_caller_fields
 from ..bodies import query
 from ..site import Site
 
@@ -48,7 +48,7 @@ def verify(environ: WSGIEnvironment, site: Site) -> Answer:
         if not covers(principal.scopes, required, site.settings.scopes or ()):
             raise site.lacking(principal, required)
     except PatAuthError as error:
-        return _in_fields(with_standing(site.refusal(error, environ), decision, expires_ms))
+        return _in_fields(with_caller_fields(site.refusal(error, environ), decision, expires_ms))
     finally:
         REQUEST.reset(token)
     fields = [
@@ -57,7 +57,7 @@ def verify(environ: WSGIEnvironment, site: Site) -> Answer:
         ("X-Auth-Pat-Id", principal.pat_id),
         ("X-Auth-Method", principal.method),
     ]
-    return with_standing(json_answer(200, {"active": True}, fields), decision, expires_ms)
+    return with_caller_fields(json_answer(200, {"active": True}, fields), decision, expires_ms)
 
 
 def _in_fields(refusal: Answer) -> Answer:

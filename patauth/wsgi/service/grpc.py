@@ -1,9 +1,9 @@
 """The gRPC port of `patauth serve`: ZITADEL's methods and a health service over HTTP/2.
 
 A call becomes a request to the routes of `zitadel/`, so rights, quotas and errors are those of the other
-forms. Only credentials, the organisation and the request's id are taken from the metadata; the client's
-address is the peer's, whatever a proxy or a client says. A call holds a thread only once its message is
-there, so clients that send slowly or without end hold up nobody.
+forms. Only credentials, the organisation and the request's id are taken from the metadata. The client's
+address is the peer's, whatever a proxy or a client says; it is not known for certain if one says anything. A
+call holds a thread only once its message is there, so clients that send slowly or without end hold up nobody.
 
 Source: PROTOCOL-HTTP2.md and compression.md of https://github.com/grpc/grpc/tree/master/doc.
 """
@@ -44,6 +44,8 @@ _log = logging.getLogger("patauth")
 
 STOP_SECONDS = 10.0  # for calls in flight
 WAITING = 100  # calls for each thread, with those that have one; more are refused
+
+_PASSED_ON = {"x-forwarded-for", "forwarded"}  # that one is there counts, and not what it says
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _SERVICES = {"", v1.SERVICE.strip("/"), v2.SERVICE.strip("/")}
@@ -155,7 +157,9 @@ class GrpcServer:
             "wsgi.input": BytesIO(request.body),
         }
         for name, value in request.fields:
-            if name in self._carriers:
+            if name in _PASSED_ON:
+                environ["HTTP_FORWARDED"] = ""
+            elif name in self._carriers:
                 key = "HTTP_" + name.upper().replace("-", "_")
                 environ[key] = f"{environ[key]},{value}" if key in environ else value
         return environ

@@ -12,9 +12,9 @@ from ...authority import Authority
 from ...settings import Settings
 from ..bodies import MAX_JSON
 from ..openapi.parts import (
+    CALLER_FIELDS,
     OWNER_ID,
     PAT_ID,
-    STANDING,
     Description,
     Schema,
     answer,
@@ -194,7 +194,7 @@ def _add(version: str, request: str, done: str) -> dict[str, Any]:
     return _operation(
         f"addUserPat{version}",
         "Create a PAT for a user",
-        answer("The PAT, with its token.", ref(done), maybe=STANDING),
+        answer("The PAT, with its token.", ref(done), maybe=CALLER_FIELDS),
         ["409", "413"],
         about="Its name is made up, its scopes are the caller's own, its lifetime is at most the caller's.",
         request=request,
@@ -203,7 +203,7 @@ def _add(version: str, request: str, done: str) -> dict[str, Any]:
 
 def _get(version: str, request: str | None = None) -> dict[str, Any]:
     # What is sent by POST is no answer to a person's GET, and so brings no CSRF token.
-    maybe = STANDING if request else ["X-CSRF-Token", *STANDING]
+    maybe = CALLER_FIELDS if request else ["X-CSRF-Token", *CALLER_FIELDS]
     return _operation(
         f"getUserPat{version}",
         "Get a user's PAT",
@@ -214,7 +214,7 @@ def _get(version: str, request: str | None = None) -> dict[str, Any]:
 
 
 def _search(version: str, request: str, done: str, about: str) -> dict[str, Any]:
-    found = answer("The PATs.", ref(done), maybe=STANDING)
+    found = answer("The PATs.", ref(done), maybe=CALLER_FIELDS)
     return _operation(f"searchUserPats{version}", "List PATs", found, ["413"], about=about, request=request)
 
 
@@ -222,7 +222,7 @@ def _remove(version: str, done: str, request: str | None = None) -> dict[str, An
     return _operation(
         f"removeUserPat{version}",
         "Revoke a user's PAT",
-        answer("The PAT and its access tokens are gone for good.", ref(done), maybe=STANDING),
+        answer("The PAT and its access tokens are gone for good.", ref(done), maybe=CALLER_FIELDS),
         ["404", *(["413"] if request else [])],
         request=request,
     )

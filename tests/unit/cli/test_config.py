@@ -100,7 +100,7 @@ def test_check_says_that_no_address_is_known_behind_proxies_of_anywhere(
     monkeypatch.setenv("PATAUTH_TRUSTED_PROXIES", "1")
     said = run("config", "check", "--output", "json")
     assert (said.exit_code, json.loads(said.stdout)) == (0, {"valid": True})
-    assert "a PAT with networks is refused" in said.stderr
+    assert "If a PAT has networks, it is refused" in said.stderr
     monkeypatch.setenv("PATAUTH_PROXY_NETWORKS", "10.0.0.0/8 unix")
     assert run("config", "check").stderr == ""
     monkeypatch.setenv("PATAUTH_TRUSTED_PROXIES", "0")

@@ -50,6 +50,17 @@ def test_introspect_prints_the_members_of_rfc_7662(run: Run, owner: str, url: st
         assert (gone.exit_code, json.loads(gone.stdout)) == (0, {"active": False})
 
 
+def test_a_client_address_that_is_none_is_a_usage_error(run: Run, owner: str) -> None:
+    made = create(run, owner)
+    given = {("token", "introspect"): made["token"], ("verify",): basic(made),
+             ("token", "exchange"): f"{made['pat']['id']}:{made['secret']}"}  # fmt: skip
+    for command, line in given.items():
+        wrong = run(*command, "--client-address", "banana", input=line)
+        assert (wrong.exit_code, wrong.stdout) == (2, "")
+        assert "give an IPv4 or IPv6 address" in wrong.stderr
+        assert run(*command, "--client-address", "203.0.113.9", input=line).exit_code == 0
+
+
 def test_revoke_ends_a_token_once(run: Run, owner: str, url: str) -> None:
     made = create(run, owner)
     with patient(url) as authority:

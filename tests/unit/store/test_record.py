@@ -106,7 +106,7 @@ def records(draw) -> PatRecord:
         networks=draw(st.sampled_from([(), ("203.0.113.0/24",), ("10.0.0.0/8", "2001:db8::/32")])),
         not_before_ms=draw(st.none() | instants),
         last_used_from=draw(st.none() | st.sampled_from(["203.0.113.9", "2001:db8::/48"])),
-        moved=draw(st.booleans()),
+        address_replaced=draw(st.booleans()),
         made_by=draw(requesters),
     )
     return PatRecord(pat, tuple(draw(st.lists(slots, min_size=1, max_size=2))), draw(st.integers(0, LATEST)))

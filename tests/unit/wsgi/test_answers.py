@@ -23,7 +23,7 @@ from patauth.wsgi.answers import (
     message,
     oauth_error,
     quota_fields,
-    with_standing,
+    with_caller_fields,
 )
 from patauth.wsgi.errors import MethodNotAllowed, UnsupportedMediaType
 from tests.support.tables import each
@@ -48,7 +48,7 @@ REFUSED = Decision(False, "requests", Quota(5, 10), 0, 2_500_000)
 
 def test_more_fields_change_nothing_else() -> None:
     for answer in (json_answer(200, {}), Answer(200, [("A", "b")], b"c", refused=401)):
-        more = with_standing(answer, ALLOWED, None)
+        more = with_caller_fields(answer, ALLOWED, None)
         assert more == (
             answer.status,
             [*answer.fields, *quota_fields(ALLOWED)],
@@ -178,10 +178,10 @@ def test_the_fields_of_a_quota_are_those_of_the_draft() -> None:
 
 def test_an_answer_tells_the_quota_that_was_charged_and_a_429_its_own() -> None:
     for answer in (json_answer(200, {}), gate_error(errors.NotFound(), OFFERED)):
-        assert with_standing(answer, None, None) is answer
-        assert with_standing(answer, ALLOWED, None).fields == [*answer.fields, *quota_fields(ALLOWED)]
+        assert with_caller_fields(answer, None, None) is answer
+        assert with_caller_fields(answer, ALLOWED, None).fields == [*answer.fields, *quota_fields(ALLOWED)]
     limited = gate_error(REFUSED.refusal(), OFFERED)
-    assert with_standing(limited, ALLOWED, None) == limited
+    assert with_caller_fields(limited, ALLOWED, None) == limited
 
 
 @given(

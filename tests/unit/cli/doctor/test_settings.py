@@ -41,5 +41,5 @@ def test_that_pats_may_last_for_ever_is_said_and_is_no_warning() -> None:
 def test_that_no_address_is_known_behind_proxies_of_anywhere_is_said_with_what_it_means() -> None:
     given = Settings.of(store_url="local:x", trusted_proxies=1)
     (found,) = [finding for finding in judge_settings(given, None) if "proxy_networks" in finding.text]
-    assert "a PAT with networks is refused" in found.text
+    assert "If a PAT has networks, it is refused" in found.text
     assert "proxy_networks" in found.remedy

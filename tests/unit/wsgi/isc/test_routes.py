@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -111,7 +112,30 @@ class TestCreate:
             "created": "2030-01-01T00:00:00.000Z",
             "accessTokenValiditySeconds": 900,
             "expirationDate": "2030-06-01T00:00:00.000Z",
+            **({"networks": [], "state": "active"} if version == "v1" else {}),
         }
+
+    def test_in_v1_creation_and_rotation_tell_what_a_read_does_where_it_is_not_null(
+        self, authority: Authority, clock: Clock
+    ) -> None:
+        """So who leaves networks and quota out sees what the new PAT has of its maker."""
+        right = "idn:my-personal-access-tokens:manage"
+        maker = issue(
+            authority, "bound", scope=["reports:read", right], networks=["127.0.0.1"], request_quota="9/3"
+        )
+        bound = partial(Api(authority, maker), environ={"REMOTE_ADDR": "127.0.0.1"})
+        names = ("description", "networks", "notBefore", "requestQuota", "state")
+        inherited = {"networks": ["127.0.0.1/32"], "requestQuota": "9/3"}
+        begin = "2030-01-01T00:00:01.000Z"
+        body = {"name": "new", "scope": ["reports:read"], "expirationDate": "2030-01-20T00:00:00Z"}
+        made = bound("POST", V1, {**body, "description": "for CI", "notBefore": begin}).json
+        ours = {"description": "for CI", "notBefore": begin, "state": "not_yet", **inherited}
+        assert {name: made[name] for name in names} == ours
+        clock.advance(1000)
+        rotated = bound("POST", f"{V1}/{made['id']}/rotate").json
+        assert {name: rotated[name] for name in names} == {**ours, "state": "active"}
+        shown = bound("GET", f"{V1}/{made['id']}").json
+        assert {name: shown[name] for name in names} == {**ours, "state": "active"}
 
     @every_version
     @pytest.mark.parametrize("absent", [..., None])

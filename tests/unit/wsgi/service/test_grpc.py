@@ -105,21 +105,25 @@ def test_the_address_is_the_peers_whatever_the_metadata_says(make_at: Make, even
         ({"trusted_proxies": 1}, False),  # anybody could be
     ],
 )
-def test_a_pat_with_networks_is_taken_from_a_peer_in_them(
+def test_a_pat_with_networks_is_taken_from_a_peer_in_them_that_passes_nothing_on(
     make_at: Make, settings: dict[str, Any], passes: bool
 ) -> None:
+    """A call that a proxy has passed on has no known address, and what the proxy says is not believed."""
     authority = make_at(**settings)
     for pat in authority.list(owner_id="alice"):
         authority.delete(pat.id)
     given = {"scope": [MY], "never_expires": True}
     here = issue(authority, "here", networks=["127.0.0.1"], **given)
     there = issue(authority, "there", networks=["203.0.113.9"], **given)
-    forwarded = {"x_forwarded_for": "203.0.113.9", "forwarded": "for=203.0.113.9"}
+    ways: list[dict[str, str]] = [
+        {}, {"x_forwarded_for": "203.0.113.9"}, {"x_forwarded_for": ""}, {"forwarded": "for=203.0.113.9"},
+    ]  # fmt: skip
     with client_of(authority) as client:
         found = [
-            client(LIST, {"userId": "alice"}, basic_of(one), **forwarded).code == 0 for one in (here, there)
+            [client(LIST, {"userId": "alice"}, basic_of(one), **way).code == 0 for way in ways]
+            for one in (here, there)
         ]
-    assert found == [passes, False]
+    assert found == [[passes, False, False, False], [False] * 4]
 
 
 def test_credentials_come_as_in_http(make_at: Make) -> None:
