@@ -109,9 +109,15 @@ class Reader:
 class Wire:
     """A socket with a server at its other end."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext | None = None, greeting: bytes = GREETING) -> None:
+    def __init__(
+        self,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        greeting: bytes = GREETING,
+        source: str = "127.0.0.1",
+    ) -> None:
         self.reader = Reader()
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0))
         if tls is not None:
             self._socket = tls.wrap_socket(self._socket, server_hostname="localhost")
         self._unread = b""

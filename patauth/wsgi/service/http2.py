@@ -122,6 +122,7 @@ class Connection:
 
     def __init__(self, application: Application, peer: str | None, now: float) -> None:
         self.is_over = False
+        self.idle_since = now  # when it began, or its last call ended
         self._application = application
         self._peer = peer
         self._h2 = _H2(H2Configuration(client_side=False))
@@ -131,6 +132,7 @@ class Connection:
         # sent them before it could read how many it may.
         self._h2.local_settings = _settings(_ANY_NUMBER, MAX_FIELDS_BYTES)
         self._calls: dict[int, _Call] = {}
+        self._at_work: set[int] = set()  # the streams of calls that run or are being answered
         self._preface = _PREFACE  # what is missing of it
         self._incoming = bytearray()  # at most one frame that is not whole, and what has come with it
         self._block = 0  # bytes of the fields that come
@@ -138,7 +140,6 @@ class Connection:
         self._has_greeted = False
         self._is_leaving = False  # it ends with its last call
         self._farewell = b""  # a GOAWAY that h2 does not know of: it would take no more calls to their end
-        self._waits_until = now + GREETING_SECONDS  # counts while there is no call
         self._full_until = inf  # when the client has to have read what was written
 
     # -- what comes ------------------------------------------------------------------------------------------
@@ -177,7 +178,7 @@ class Connection:
                 if kind != _SETTINGS:
                     return self._end(ErrorCodes.PROTOCOL_ERROR)
                 self._has_greeted = True
-                self._waits_until = now + IDLE_SECONDS
+                self.idle_since = now
             self._block = length if kind == _HEADERS else self._block + length * (kind == _CONTINUATION)
             self._patience -= 1
             if self._patience < 0 or self._block > MAX_BLOCK_BYTES:
@@ -211,6 +212,7 @@ class Connection:
             # By the client, or by h2 because of what the client has sent.
             self._patience -= FRAMES_PER_FAULT
             call.request.is_given_up = True
+            self._at_work.discard(call.request.stream)
             if call.state is not _State.RUNNING:  # one that runs counts until it has run
                 self._forget(call, now)
 
@@ -235,6 +237,7 @@ class Connection:
 
     def _run(self, call: _Call, whole: list[Request]) -> None:
         call.state, call.due = _State.RUNNING, inf
+        self._at_work.add(call.request.stream)
         whole.append(call.request)
 
     # -- what goes -------------------------------------------------------------------------------------------
@@ -253,6 +256,7 @@ class Connection:
                 self._h2.send_headers(request.stream, _unindexed(fields))
                 call.left, call.trailers = memoryview(response.body), response.trailers
                 call.state, call.due = _State.ANSWERING, now + ANSWER_SECONDS
+                self._at_work.add(request.stream)
             else:
                 self._close(call, [*fields, *response.trailers], now)
 
@@ -294,24 +298,29 @@ class Connection:
 
     def _forget(self, call: _Call, now: float) -> None:
         del self._calls[call.request.stream]
-        self._waits_until = now + IDLE_SECONDS
+        self._at_work.discard(call.request.stream)
+        self.idle_since = now
         if self._is_leaving:
             self._leave()
 
     # -- time, and the end -----------------------------------------------------------------------------------
 
-    def is_idle(self) -> bool:
-        """Return whether there is no call; the connection ends at `due` then."""
-        return not self._calls and not self.is_over
+    def works(self) -> bool:
+        """Return whether a call runs or is being answered; one whose body is not whole does neither."""
+        return bool(self._at_work) and not self.is_over
+
+    def _waits_until(self) -> float:
+        """Return when a connection without a call ends."""
+        return self.idle_since + (IDLE_SECONDS if self._has_greeted else GREETING_SECONDS)
 
     def due(self) -> float:
         """Return when `tick` has something to do, if nothing changes before."""
-        waits = inf if self._calls else self._waits_until
+        waits = inf if self._calls else self._waits_until()
         return min(waits, self._full_until, *(call.due for call in self._calls.values()))
 
     def tick(self, now: float) -> None:
         """End what has lasted too long."""
-        if not self._calls and self._waits_until <= now:
+        if not self._calls and self._waits_until() <= now:
             self._end(ErrorCodes.NO_ERROR)
         if self._full_until <= now:
             self._end(ErrorCodes.ENHANCE_YOUR_CALM)

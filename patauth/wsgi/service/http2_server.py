@@ -6,10 +6,13 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Coroutine, Iterable
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
+from ...model.address import client_network
 from .http2 import Application, Connection, Request, Response
 from .tls import ALPN
 
@@ -21,6 +24,35 @@ CONNECTIONS = 900  # of the 1024 descriptors that a process usually has, some ar
 ACCEPT_SECONDS = 1.0  # before another try, when none could be accepted
 
 _log = logging.getLogger("patauth")
+
+
+class Place(NamedTuple):
+    """Holds what one connection has its place by. `network`: of its client; None: it has no address."""
+
+    network: str | None
+    works: bool
+    idle_since: float
+
+
+def displaced(places: Sequence[Place], newcomer: str | None) -> int | None:
+    """Return the index of the connection whose place a newcomer takes; None: the newcomer is closed.
+
+    `newcomer` is its client's network. The network that has the most connections gives one up, that which is
+    idle the longest, and none gives one to a network that has more. A connection that works goes only for
+    another network, and only if its own has more than half of all: one client shuts nobody out.
+    """
+    counts = Counter(place.network for place in places)
+
+    def may_go(place: Place) -> bool:
+        count = counts[place.network]
+        if place.works and (place.network == newcomer or count <= len(places) / 2):
+            return False
+        return count >= counts[newcomer]
+
+    def rank(at: int) -> tuple[int, bool, float]:
+        return -counts[places[at].network], places[at].works, places[at].idle_since
+
+    return min((at for at, place in enumerate(places) if may_go(place)), key=rank, default=None)
 
 
 class Http2Server:
@@ -68,34 +100,37 @@ class Http2Server:
     async def _accept(self) -> None:
         while True:
             try:
-                connected, _ = await asyncio.get_running_loop().sock_accept(self._listening)
+                connected, address = await asyncio.get_running_loop().sock_accept(self._listening)
             except ConnectionAbortedError:  # the client has gone
                 continue
             except OSError as problem:
                 _log.warning("no connection can be accepted at the moment: %s", problem.strerror)
                 await asyncio.sleep(ACCEPT_SECONDS)
                 continue
-            if self._has_room():
-                self._keep(self._connect(connected))
+            link = _Link(self, connected, address[0] if isinstance(address, tuple) else None)
+            if self._makes_room(link):
+                self._arriving.add(link)
+                self._keep(self._connect(link, connected))
             else:
                 connected.close()
             await asyncio.sleep(0)  # who comes again and again takes turns with all others
 
-    def _has_room(self) -> bool:
-        """Return whether one more connection may come; the one that is idle the longest goes for it."""
-        if len(self.links | self._arriving) < CONNECTIONS:
+    def _makes_room(self, newcomer: _Link) -> bool:
+        """Return whether one more connection may come; if it takes the place of another, that one goes."""
+        held = self.links | self._arriving
+        if len(held) < CONNECTIONS:
             return True
-        idle = [link for link in self.links if link.connection.is_idle()]
-        if idle:
-            min(idle, key=lambda link: link.connection.due()).stop()
-        return bool(idle)
+        staying = [link for link in held if not link.is_displaced]
+        at = displaced([link.place() for link in staying], newcomer.network)
+        if at is None:
+            return False
+        staying[at].displace()
+        return True
 
-    async def _connect(self, connected: socket.socket) -> None:
+    async def _connect(self, link: _Link, connected: socket.socket) -> None:
         more: dict[str, Any] = {}
         if self._tls is not None:
             more = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": GOODBYE_SECONDS}
-        link = _Link(self)
-        self._arriving.add(link)
         try:
             await link.loop.connect_accepted_socket(lambda: link, connected, ssl=self._tls, **more)
         except OSError:  # TLS was not made, or not in time: any client can cause that
@@ -136,18 +171,23 @@ class _Link(asyncio.BufferedProtocol):
     transport: asyncio.Transport
     connection: Connection
 
-    def __init__(self, server: Http2Server) -> None:
-        self._server = server
+    def __init__(self, server: Http2Server, connected: socket.socket, peer: str | None) -> None:
+        self.network = client_network(peer)
+        self.is_displaced = False
         self.loop = asyncio.get_running_loop()
+        self._server = server
+        self._socket = connected
+        self._peer = peer
+        self._came = self.loop.time()
+        self._is_made = False
         self._timer: asyncio.TimerHandle | None = None
         self._is_closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        name = transport.get_extra_info("peername")
-        peer = name[0] if isinstance(name, tuple) else None
-        self.connection = Connection(self._server.application, peer, self.loop.time())
+        self.connection = Connection(self._server.application, self._peer, self.loop.time())
+        self._is_made = True
         self._server.links.add(self)
         spoken = transport.get_extra_info("ssl_object")
         if spoken is not None and spoken.selected_alpn_protocol() != ALPN:  # RFC 9113 §3.2
@@ -180,6 +220,21 @@ class _Link(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._server.gone(self)
+
+    def place(self) -> Place:
+        if self._is_made:
+            return Place(self.network, self.connection.works(), self.connection.idle_since)
+        return Place(self.network, False, self._came)
+
+    def displace(self) -> None:
+        """End at once, without waiting for what the client does: the descriptor is needed."""
+        self.is_displaced = True
+        if self._is_made:
+            self.stop()  # a client that reads learns that it may call again
+            self.transport.abort()
+        else:
+            with suppress(OSError):  # the client has gone
+                self._socket.shutdown(socket.SHUT_RDWR)  # which ends its TLS
 
     def stop(self) -> None:
         self.connection.stop()

@@ -495,6 +495,33 @@ def test_what_is_written_ahead_of_a_client_that_reads_nothing_is_bounded() -> No
     assert all(request.is_given_up for request in link.requests)
 
 
+def test_a_connection_works_for_calls_that_are_whole_and_wanted() -> None:
+    link = Link().sends(setting(4, 0), begun(1), frame(DATA, 0, 1, b"x"))
+    assert not link.connection.works(), "the body may never be whole"
+    link.sends(asked(3))
+    assert link.connection.works(), "one runs"
+    link.answers(link.requests[0])
+    assert link.connection.works(), "its answer waits for the window"
+    link.sends(opened(3, 100))
+    assert not link.connection.works()
+    link.sends(asked(5), reset(5))
+    assert not link.connection.works(), "nobody waits for the answer"
+    link.sends(asked(7), frame(9, 0, 1))
+    assert link.connection.is_over
+    assert not link.connection.works()
+
+
+def test_a_connection_is_idle_since_its_greeting_or_the_end_of_its_last_call() -> None:
+    link = Link()
+    began = link.connection.idle_since
+    link.waits(2)
+    link.sends(asked(1))
+    assert link.connection.idle_since == began, "a call that has only come is no work yet"
+    link.waits(2)
+    link.answers(link.requests[0])
+    assert link.connection.idle_since == link.now == began + 4
+
+
 # -- the end -------------------------------------------------------------------------------------------------
 
 

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from patauth.wsgi.service import http2, http2_server
 from patauth.wsgi.service.http2 import Request, Response
-from patauth.wsgi.service.http2_server import Http2Server
+from patauth.wsgi.service.http2_server import Http2Server, Place, displaced
 from patauth.wsgi.service.tls import read_tls
 from tests.support.http2 import (
     DATA,
-    END_STREAM,
     GREETING,
     PINGED,
     PREFACE,
@@ -187,14 +188,25 @@ def test_a_client_that_takes_much_slowly_gets_all_of_it() -> None:
         assert len(wire.reader.bodies[1]) == 5_000_000
 
 
+def stalls(wire: Wire, number: int = 1) -> None:
+    """Ask, and let nothing of the answer come: the connection has work until `takes`."""
+    wire.send(setting(4, 0), asked(number, b"x"))
+    until(lambda: wire.read() and wire.reader.fields.get(number))
+
+
+def takes(wire: Wire, number: int = 1) -> None:
+    wire.send(opened(number, 100))
+    assert wire.answer(number)[":status"] == "200"
+
+
 def test_a_newcomer_takes_the_place_of_the_connection_that_is_idle_the_longest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One with a call keeps its place; where all have one, the newcomer is closed."""
+    """One that works keeps its place; where all work, a newcomer of the same address is closed."""
     monkeypatch.setattr(http2_server, "CONNECTIONS", 3)
     with serving() as (_, port), ExitStack() as stack:
         busy, first, second = (stack.enter_context(Wire(port)) for _ in range(3))
-        busy.send(begun(1))
+        stalls(busy)
         for wire, number in ((first, 1), (second, 1), (first, 3)):
             wire.send(asked(number))
             wire.answer(number)
@@ -202,12 +214,153 @@ def test_a_newcomer_takes_the_place_of_the_connection_that_is_idle_the_longest(
         assert second.is_closed(), "the other has had a call since"
         assert second.reader.told(GoAwayFrame)[0].error_code == 0
         for wire in (first, third):
-            wire.send(begun(5), PINGED)
-            until(lambda wire=wire: wire.read() and wire.reader.told(PingFrame))
+            stalls(wire, 5)
         assert stack.enter_context(Wire(port)).is_closed()
         for wire, number in ((busy, 1), (first, 5), (third, 5)):
-            wire.send(frame(DATA, END_STREAM, number, b"x"))
-            assert wire.answer(number)[":status"] == "200"
+            takes(wire, number)
+
+
+def test_calls_whose_body_does_not_come_keep_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2_server, "CONNECTIONS", 3)
+    with serving() as (_, port), ExitStack() as stack:
+        endless = [stack.enter_context(Wire(port)) for _ in range(3)]
+        for wire in endless:
+            wire.send(begun(1), PINGED)
+            until(lambda wire=wire: wire.read() and wire.reader.told(PingFrame))
+        for wire in endless:
+            other = stack.enter_context(Wire(port))
+            other.send(asked(1))
+            assert other.answer(1)[":status"] == "200"
+            assert wire.is_closed()
+
+
+def test_one_address_takes_no_place_of_others_and_shuts_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has work on each connection, and comes with more."""
+    monkeypatch.setattr(http2_server, "CONNECTIONS", 4)
+    with serving() as (_, port), ExitStack() as stack:
+        many = [stack.enter_context(Wire(port, source="127.0.0.2")) for _ in range(4)]
+        for wire in many:
+            stalls(wire)
+        other = stack.enter_context(Wire(port))
+        other.send(asked(1))
+        assert other.answer(1)[":status"] == "200"
+        for _ in range(5):
+            assert stack.enter_context(Wire(port, source="127.0.0.2")).is_closed()
+        other.send(asked(3))
+        assert other.answer(3)[":status"] == "200"
+
+
+def test_what_makes_no_tls_keeps_no_place(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(http2_server, "CONNECTIONS", 3)
+    with caplog.at_level(logging.DEBUG, "asyncio"), serving(tls[0]) as (_, port), ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(Wire(port, greeting=b""))
+        wire = stack.enter_context(Wire(port, tls[1]))
+        wire.send(asked(1))
+        assert wire.answer(1)[":status"] == "200"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_connection_that_is_displaced_is_gone_at_once(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client does not take part in the end of TLS."""
+    monkeypatch.setattr(http2_server, "CONNECTIONS", 3)
+    with serving(tls[0]) as (server, port), ExitStack() as stack:
+        began = time.monotonic()
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            wire = stack.enter_context(Wire(port, tls[1]))
+            wire.send(asked(1))
+            wire.answer(1)
+        until(lambda: len(server.links) == 3)
+        until(lambda: len(os.listdir("/proc/self/fd")) <= before + 20 + 3)
+        assert time.monotonic() - began < http2_server.GOODBYE_SECONDS
+
+
+def test_a_connection_that_ends_by_itself_has_its_place_until_it_is_closed(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newcomer takes it: nobody needs it any more."""
+    monkeypatch.setattr(http2_server, "CONNECTIONS", 3)
+    with serving(tls[0]) as (server, port), ExitStack() as stack:
+        for _ in range(9):
+            wire = stack.enter_context(Wire(port, tls[1]))
+            wire.send(frame(DATA, 0, 1))
+            until(lambda wire=wire: wire.read() and wire.reader.told(GoAwayFrame))
+            assert len(server.links) <= 3 + 1
+        wire = stack.enter_context(Wire(port, tls[1]))
+        wire.send(asked(1))
+        assert wire.answer(1)[":status"] == "200"
+
+
+NETWORKS = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::/64", None])
+PLACES = st.lists(st.builds(Place, NETWORKS, st.booleans(), st.integers(0, 5).map(float)), max_size=12)
+
+
+@settings(max_examples=500)
+@given(PLACES, NETWORKS)
+@example([Place("10.0.0.1", True, 0.0), Place("10.0.0.1", True, 0.0), Place(None, False, 0.0)], "10.0.0.1")
+@example([Place("10.0.0.1", True, 1.0), Place("10.0.0.1", False, 2.0), Place(None, False, 0.0)], None)
+@example([Place("10.0.0.1", True, 0.0), Place("10.0.0.1", True, 0.0), Place(None, True, 0.0)], None)
+@example([Place("10.0.0.1", True, 0.0), Place(None, True, 0.0)], "10.0.0.2")
+def test_who_is_displaced(places: list[Place], newcomer: str | None) -> None:
+    """What idles goes before what works, and who has the most gives up first, the longest idle first."""
+
+    def count(network: str | None) -> int:
+        return sum(place.network == network for place in places)
+
+    def may_go(place: Place) -> bool:
+        is_other = place.network != newcomer
+        return not place.works or (is_other and 2 * count(place.network) > len(places))
+
+    at = displaced(places, newcomer)
+    if at is None:
+        assert not any(may_go(one) for one in places if count(one.network) >= count(newcomer))
+        return
+    chosen = places[at]
+    assert may_go(chosen)
+    assert count(chosen.network) >= count(newcomer), "a newcomer takes nothing of who has less than it has"
+    for one in places:
+        if may_go(one):
+            assert count(one.network) <= count(chosen.network)
+        if one.network == chosen.network and not one.works:
+            assert not chosen.works
+            assert chosen.idle_since <= one.idle_since
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(NETWORKS, st.booleans(), st.integers(0, 11)), min_size=20, max_size=80),
+    st.integers(4, 12),
+)
+def test_one_network_whatever_it_does_leaves_others_nearly_half_of_the_places(
+    turns: list[tuple[str | None, bool, int]], most: int
+) -> None:
+    """It comes again and again and always works; the others have nearly half of the places, and keep them.
+
+    The model: connections come, and those of the others end now and then.
+    """
+    places: list[Place] = []
+    for now, (network, works, ends) in enumerate(turns):
+        others = [place for place in places if place.network != "10.0.0.1"]
+        if network != "10.0.0.1" and len(others) >= (most - 1) // 2:
+            places.remove(others[ends % len(others)])
+        place = Place(network, works or network == "10.0.0.1", float(now))
+        if len(places) < most:
+            places.append(place)
+            continue
+        at = displaced(places, network)
+        if network == "10.0.0.1":
+            assert at is None, "it has the most, and work on all of them"
+        else:
+            assert at is not None
+            assert places.pop(at).network == "10.0.0.1"
+            places.append(place)
 
 
 def test_without_a_descriptor_it_waits_and_says_so_once(
