@@ -42,6 +42,10 @@ class Undelivered(Exception):
     """The receiver has not taken it; a later try may do better. The text says why, without secrets."""
 
 
+class Refused(Undelivered):
+    """The receiver has refused this one; it may take others."""
+
+
 class Gone(Undelivered):
     """The receiver wants no events any more."""
 
