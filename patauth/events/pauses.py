@@ -15,7 +15,7 @@ def chance() -> float:
     return secrets.randbelow(1001) / 1000
 
 
-def pause_after(failures: int, by: Chance) -> float:
-    """Return how long to wait (s) after so many failures in a row, at least 1."""
-    longest: float = min(MOST, FIRST * 2 ** min(failures - 1, 16))
+def pause_after(failures: int, by: Chance, most: float = MOST) -> float:
+    """Return how long to wait (s, at most `most`) after so many failures in a row, at least 1."""
+    longest: float = min(most, FIRST * 2 ** min(failures - 1, 16))
     return longest * (0.5 + 0.5 * by())
