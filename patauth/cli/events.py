@@ -55,7 +55,7 @@ def deliver(once: bool) -> None:
     commands may run; what one that was killed had taken, another delivers two minutes later.
 
     SIGTERM ends it after the tries under way, with exit code 0. Exit code 1 means that a receiver wants no
-    events any more, or with --once that some were not taken and wait.
+    events any more, or with --once that some were not taken in this run.
 
     \b
     Examples:
@@ -188,4 +188,6 @@ def _report(deliveries: Sequence[Delivery], *, once: bool) -> None:
         if isinstance(delivery.problem, StoreUnavailable):
             raise delivery.problem
     if found["refused"]:
-        raise Failure("some events were not taken; they wait in the stream, so run this again")
+        raise Failure(
+            "some events were not taken; all that are not given up wait in the stream, so run this again"
+        )
