@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from ..events.delivery import Delivery
 
-_TRIES = 3  # that fail in a row before --once gives up
+_TRIES = 3  # that fail in a row before --once gives up, as the receiver is away
+_REFUSALS = 100  # in a row before it does
 _MINUTE = 60.0  # s between two words of how far it is
 _PATIENCE = 15.0  # s for tries under way at the end: each has a shorter limit
 
@@ -47,13 +48,14 @@ def events() -> None:
 def deliver(once: bool) -> None:
     """Deliver the events of the stream to the webhooks, as the setting `events` names both.
 
-    Each event is delivered at least once, with the same id. While a receiver does not take them, the tries
-    are further and further apart, and everything waits in the stream: up to about 100 000 events, and as many
-    counts of refusals. Those that the stream had to drop are counted and said. Any number of these commands
-    may run; what one that was killed had taken, another delivers two minutes later.
+    Each event is delivered at least once, with the same id. While a receiver is away, the tries are further
+    and further apart, and everything waits in the stream: up to about 100 000 events, and as many counts of
+    refusals. An event that it refuses is tried again after two minutes to an hour, for three days; the others
+    go on. Those that the stream had to drop, or that were given up, are counted and said. Any number of these
+    commands may run; what one that was killed had taken, another delivers two minutes later.
 
     SIGTERM ends it after the tries under way, with exit code 0. Exit code 1 means that a receiver wants no
-    events any more, or with --once that some were not taken and wait.
+    events any more, or with --once that some were not taken in this run.
 
     \b
     Examples:
@@ -131,17 +133,24 @@ def _run(deliveries: Sequence[Delivery], *, once: bool) -> None:
 def _work(delivery: Delivery, once: bool, stop: threading.Event, said: SimpleQueue[str]) -> None:
     from ..events.delivery import IDLE
 
-    failed = lost = told = 0
+    failed = refused = abandoned = lost = told = 0
     is_down, delivered = False, 0
     tell_at = monotonic() + _MINUTE
     while not stop.is_set() and not delivery.is_gone:
         pause = delivery.step()
-        if delivery.failures > failed:
+        if delivery.refusals and delivery.refused > refused:
+            said.put(f"{delivery.name}: {delivery.problem}; that one waits, and others go on")
+        elif delivery.failures > failed:
             said.put(f"{delivery.name}: {_why(delivery.problem)}; the next try is in {pause:.1f} s")
             is_down, delivered = True, delivery.delivered
         elif is_down and delivery.delivered > delivered:
             said.put(f"{delivery.name}: it takes events again")
             is_down = False
+        if delivery.abandoned > abandoned:
+            said.put(
+                f"{delivery.name}: {delivery.abandoned - abandoned} events were refused for three days"
+                " and are given up"
+            )
         if delivery.lost > lost:
             said.put(
                 f"{delivery.name}: the stream was full and has dropped {delivery.lost - lost} events before"
@@ -150,8 +159,9 @@ def _work(delivery: Delivery, once: bool, stop: threading.Event, said: SimpleQue
         if monotonic() > tell_at and delivery.delivered > told:
             said.put(f"{delivery.name}: {delivery.delivered} events delivered so far")
             told, tell_at = delivery.delivered, monotonic() + _MINUTE
-        failed, lost = delivery.failures, delivery.lost
-        if once and (pause is None or failed >= _TRIES):
+        failed, refused = delivery.failures, delivery.refused
+        abandoned, lost = delivery.abandoned, delivery.lost
+        if once and (pause is None or failed >= _TRIES or delivery.refusals >= _REFUSALS):
             return
         stop.wait(IDLE if pause is None else pause)
 
@@ -164,7 +174,7 @@ def _why(problem: Exception | None) -> str:
 
 def _report(deliveries: Sequence[Delivery], *, once: bool) -> None:
     """Print what was done, and raise what the exit code tells."""
-    names = ("delivered", "refused", "lost", "skipped")
+    names = ("delivered", "refused", "abandoned", "lost", "skipped")
     found = {name: sum(getattr(delivery, name) for delivery in deliveries) for name in names}
     print_facts(found, found.items())
     gone = [delivery.name for delivery in deliveries if delivery.is_gone]
@@ -178,4 +188,6 @@ def _report(deliveries: Sequence[Delivery], *, once: bool) -> None:
         if isinstance(delivery.problem, StoreUnavailable):
             raise delivery.problem
     if found["refused"]:
-        raise Failure("some events were not taken; they wait in the stream, so run this again")
+        raise Failure(
+            "some events were not taken; all that are not given up wait in the stream, so run this again"
+        )

@@ -2,8 +2,11 @@
 
 Each webhook is a group of the stream. Any number of workers may take events for it, each event once. What a
 worker has taken and not delivered, because the receiver did not take it or the worker was killed, waits in
-the group, and after a while any worker takes it again. So nothing is lost but what the stream has dropped,
-and an event may come twice, with the same id.
+the group, and after a while any worker takes it again. So nothing is lost but what the stream has dropped and
+what the receiver refused for three days, and an event may come twice, with the same id.
+
+A receiver that is away is given growing pauses. One that refuses an event is offered the others, and that one
+after pauses of its own. The group keeps them, so they outlive the worker, and all workers share them.
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from ..errors import StoreUnavailable
-from ..store.event_stream import PARTS, Entry, EventStream, Part, StreamCounts, Waiting
-from .outbox import Chance, Gone, Undelivered, chance, pause_after
+from ..store.event_stream import PARTS, START, Entry, EventStream, Part, StreamCounts, Waiting
+from .outbox import Chance, Gone, Refused, Undelivered, chance, pause_after
 from .webhook import WHOLE, Webhook, id_of
 
-AT_ONCE = 10  # events that a worker takes
+AT_ONCE = 10  # events that a worker takes, an equal share of each part
 LEFT = 120_000  # ms after which they count as left: more than `AT_ONCE` tries take
 IDLE = 1.0  # s until a worker looks for new events again
+LOOKING = 0.1  # s until it looks on through a long list of what was left
+SUSPECTS = 100  # events that may have been the reason why the receiver was away
+REFUSALS = 77  # of an event until it is given up: the pauses between them are three days
 
 
 def group_of(url: str) -> str:
@@ -54,9 +60,11 @@ class Delivery:
         self.name = webhook.name
         self.delivered = 0
         self.refused = 0  # tries that the receiver did not take
+        self.abandoned = 0  # events that it refused for so long that they are not delivered
         self.lost = 0  # events that the stream has dropped before they were delivered
         self.skipped = 0  # entries that are no events
-        self.failures = 0  # tries in a row that failed, by the receiver or the store
+        self.failures = 0  # tries in a row that failed, as the receiver or the store was away
+        self.refusals = 0  # tries in a row of events that were refused
         self.problem: Exception | None = None  # of the last try, if it failed
         self.is_gone = False  # the receiver wants no events any more
         self._stream = stream
@@ -68,7 +76,9 @@ class Delivery:
         self._by = by
         self._taken: deque[Entry] = deque()
         self._taken_at = 0.0
-        self._starts: dict[Part, bytes] = dict.fromkeys(PARTS, b"0-0")
+        self._starts: dict[Part, bytes] = dict.fromkeys(PARTS, START)
+        # What failed last while the receiver was away. When it takes another one, these were the reason.
+        self._suspects: deque[Entry] = deque(maxlen=SUSPECTS)
         self._has_group = False
         self._not_before = 0.0
 
@@ -86,12 +96,12 @@ class Delivery:
             if not self._taken:
                 self._take()
             if not self._taken:
-                self.failures, self.problem = 0, None
-                return None
+                self._succeeded()
+                return None if set(self._starts.values()) == {START} else LOOKING
             self._deliver(self._taken.popleft())
         except (Undelivered, StoreUnavailable) as problem:
             return self._failed(problem)
-        self.failures, self.problem = 0, None
+        self._succeeded()
         return 0
 
     def _take(self) -> None:
@@ -100,13 +110,11 @@ class Delivery:
             self._has_group = True
         self._taken_at = self._timer()
         for part in PARTS:
-            if self._taken:
-                return
             taken = self._stream.take(
                 part,
                 self._group,
                 self._worker,
-                count=AT_ONCE,
+                count=AT_ONCE // len(PARTS),
                 left_ms=self._left_ms,
                 start=self._starts[part],
             )
@@ -119,9 +127,28 @@ class Delivery:
         if event_id is None:
             self.skipped += 1
         else:
-            self._webhook.post(event_id, entry.line)
+            self._post(event_id, entry)
             self.delivered += 1
         self._stream.done(self._group, entry)
+        while event_id is not None and self._suspects:
+            self._refuse(self._suspects.popleft())
+
+    def _post(self, event_id: str, entry: Entry) -> None:
+        try:
+            self._webhook.post(event_id, entry.line)
+        except Refused:
+            self._refuse(entry)
+            raise
+        except Undelivered:
+            self._suspects.append(entry)
+            raise
+
+    def _refuse(self, entry: Entry) -> None:
+        self.abandoned += self._stream.refused(self._group, self._worker, entry, REFUSALS)
+
+    def _succeeded(self) -> None:
+        self.failures = self.refusals = 0
+        self.problem = None
 
     def _failed(self, problem: Exception) -> float:
         if isinstance(problem, StoreUnavailable):
@@ -129,9 +156,14 @@ class Delivery:
         else:
             self.refused += 1
             self.is_gone = isinstance(problem, Gone)
-        self.failures += 1
         self.problem = problem
-        pause = pause_after(self.failures, self._by)
+        if isinstance(problem, Refused):
+            self.failures = 0
+            self.refusals += 1
+            pause = pause_after(1, self._by)  # short, since the next event may be a good one
+        else:
+            self.failures += 1
+            pause = pause_after(self.failures, self._by)
         self._not_before = self._timer() + pause
         return pause
 

@@ -1,8 +1,9 @@
 """A sink with a thread of its own: a bounded queue that a daemon thread empties.
 
 A request only puts its event into the queue. The thread begins with the first event, and each process has its
-own: a forked child starts with an empty queue. What a receiver does not take waits, with growing pauses
-between the tries. What finds no room is dropped and counted.
+own: a forked child starts with an empty queue. While the receiver is away everything waits, with growing
+pauses between the tries. Where the order is free, an event that it refuses has pauses of its own, and the
+others go on. What finds no room is dropped and counted.
 
 Refusals do not go through the queue. They are counted for each client and go once a minute (counts.py), so
 that a flood of them neither fills the queue nor reaches the receiver. Uses of one PAT's rotated secret are
@@ -11,6 +12,7 @@ counted in the same way, after the first one in a minute.
 
 from __future__ import annotations
 
+import heapq
 import queue
 import secrets
 import threading
@@ -27,6 +29,7 @@ from .events import Event, line_of, warn
 ROOM = 8 * 1024 * 1024  # characters of events that may wait; an event has some 300
 CLIENTS = 1000  # whose refusals are counted apart, and as many PATs
 MINUTE = 60.0  # s in which refusals are counted
+LONGEST = 3600.0  # s that a refused event waits for its next turn, at most
 KEEP = 86_400.0  # s after which an event that nobody takes is dropped
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # s between tries
 
@@ -38,25 +41,30 @@ def chance() -> float:
     return secrets.randbelow(1001) / 1000
 
 
-def pause_after(failures: int, by: Chance) -> float:
-    """Return how long to wait (s) after so many failures in a row, at least 1.
+def pause_after(failures: int, by: Chance, most: float = LONGEST_PAUSE) -> float:
+    """Return how long to wait (s, at most `most`) after so many failures in a row, at least 1.
 
     Pauses double, and each is a little shorter at random, so that many processes do not try at once.
     """
-    longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 16))
+    longest: float = min(most, FIRST_PAUSE * 2 ** min(failures - 1, 16))
     return longest * (0.5 + 0.5 * by())
 
 
 class Letter(NamedTuple):
-    """An event on its way: its id, its line of JSON, and until when to try (s, of the timer)."""
+    """An event on its way: its id, its line of JSON, until when to try (s, of the timer), its refusals."""
 
     id: str
     line: str
     until: float
+    refusals: int = 0
 
 
 class Undelivered(Exception):
     """The receiver has not taken it; a later try may do better. The text says why, without secrets."""
+
+
+class Refused(Undelivered):
+    """The receiver has refused this one; it may take others."""
 
 
 class Gone(Undelivered):
@@ -107,7 +115,11 @@ class Outbox:
         self._pid = getpid()
         self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
         self._waiting: deque[Letter] = deque()
-        self._size = 0  # characters in it
+        # What failed while the receiver was away, if the order is free. When it takes another event, these
+        # were the reason.
+        self._suspects: deque[Letter] = deque()
+        self._refused: list[tuple[float, Letter]] = []  # a heap: when the turn of each comes again
+        self._size = 0  # characters in these three
         self._refusals = Counts(self._clients, by_client)
         self._repeats = Counts(self._clients, by_pat, first_apart=True)
         self._counted: deque[Letter] = deque()  # what was taken of these two
@@ -196,9 +208,9 @@ class Outbox:
 
     def _cleared(self) -> list[Letter]:
         """Return what waits, and wait for it no more."""
-        left = [*self._waiting, *self._counted]
-        self._waiting.clear()
-        self._counted.clear()
+        left = [*self._waiting, *self._suspects, *(letter for _, letter in self._refused), *self._counted]
+        for some in (self._waiting, self._suspects, self._refused, self._counted):
+            some.clear()
         self._size = 0
         return left
 
@@ -214,6 +226,8 @@ class Outbox:
                 pass
         with self._lock:
             self._not_before = 0.0
+            self._waiting.extend(letter for _, letter in self._refused)
+            self._refused.clear()
         self._finish(until)
 
     def _finish(self, until: float) -> None:
@@ -243,7 +257,14 @@ class Outbox:
         with self._lock:
             self._failures = 0
             self._reported += dropped
+            while self._suspects:
+                self._postpone(self._suspects.popleft())
         return 0
+
+    def _postpone(self, letter: Letter) -> None:
+        letter = Letter(letter.id, letter.line, letter.until, letter.refusals + 1)
+        pause = pause_after(letter.refusals, self._by, LONGEST)
+        heapq.heappush(self._refused, (self._timer() + pause, letter))
 
     def _next(self, now: float) -> tuple[list[Letter], bool, float | None]:
         """Return the letters that are due, whether they are refusals, and if there are none the pause."""
@@ -257,29 +278,41 @@ class Outbox:
                 counted = [*self._refusals.take(), *self._repeats.take()]
                 self._counted.extend(_letter(event, now) for event in counted)
                 self._count_until = pause = None
-        due = self._waiting or self._counted
+        if self._refused and not self._waiting:  # new events go first
+            if self._refused[0][0] <= now:
+                self._waiting.append(heapq.heappop(self._refused)[1])
+            else:
+                again = self._refused[0][0] - now
+                pause = again if pause is None else min(pause, again)
+        due = self._waiting or self._suspects or self._counted
         letters = [due.popleft() for _ in range(min(self._courier.most, len(due)))]
-        if due is self._waiting:
+        if due is not self._counted:
             self._size -= sum(len(letter.line) for letter in letters)
         return letters, due is self._counted, pause
 
     def _failed(self, letters: list[Letter], are_refusals: bool, problem: Exception) -> float:
         is_gone, now = isinstance(problem, Gone), self._timer()
+        is_refused = isinstance(problem, Refused) and not self._courier.in_order
         with self._lock:
             late = [letter for letter in letters if is_gone or now >= letter.until]
             left = [letter for letter in letters if letter not in late]
-            back = self._counted if are_refusals else self._waiting
-            if self._courier.in_order:
-                back.extendleft(reversed(left))
+            size = sum(len(letter.line) for letter in left)
+            if is_refused and are_refusals and self._size + size > self._room:
+                late, left = letters, []
+            elif is_refused or not are_refusals:
+                self._size += size
+            if is_refused:
+                for letter in left:
+                    self._postpone(letter)
+            elif self._courier.in_order:
+                (self._counted if are_refusals else self._waiting).extendleft(reversed(left))
             else:
-                back.extend(left)
-            if not are_refusals:
-                self._size += sum(len(letter.line) for letter in left)
+                (self._counted if are_refusals else self._suspects).extend(left)
             if is_gone:
                 late += self._cleared()
                 self._is_gone = True
-            self._failures += 1
-            pause = pause_after(self._failures, self._by)
+            self._failures = 0 if is_refused else self._failures + 1
+            pause = pause_after(max(self._failures, 1), self._by)
             self._not_before = now + pause
             is_told = now < self._told + MINUTE
             if not is_told:

@@ -2,7 +2,7 @@
 
 One try has a limited time from end to end, however slowly the receiver answers. A status of 2xx means that
 the event was taken. Every other answer, a redirect too, is a failure: what is signed for one receiver goes to
-no other. Nothing is read behind the header of an answer.
+no other. Interim answers (1xx) are passed over. Nothing is read behind the header of an answer.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from .._version import __version__
 from ..errors import ConfigurationError
 from ..model import dates
 from ..model.sinks import shown
-from .outbox import Gone, Letter, Undelivered
+from .outbox import Gone, Letter, Refused, Undelivered
 
 CONNECT = 3.0  # s for each address of the receiver
 WHOLE = 10.0  # s for a try
+_HEADERS = 65_536  # bytes of an answer's header and of the interim answers before it, about
+# Statuses about the receiver and not about the event: a proxy gives them while the receiver is down.
+_AWAY = (429, 502, 503, 504)
 
 
 class Webhook:
@@ -72,7 +75,10 @@ class Webhook:
             self.post(letter.id, letter.line)
 
     def post(self, event_id: str, line: str) -> None:
-        """Post an event once. Raise `Undelivered`, and `Gone` if the receiver wants no events any more."""
+        """Post an event once.
+
+        Raise `Undelivered`; `Refused` if the receiver refuses this event, `Gone` if it wants none any more.
+        """
         until = self._timer() + self._whole
         try:
             status = self._answer(line.encode(), self._fields(event_id, line), until)
@@ -81,8 +87,10 @@ class Webhook:
             raise Undelivered(f"the receiver cannot be reached: {type(problem).__name__}") from None
         if status == http.client.GONE:
             raise Gone("the receiver answered 410: it wants no events any more, and gets none")
-        if not 200 <= status < 300:
+        if status in _AWAY:
             raise Undelivered(f"the receiver answered {status}")
+        if not 200 <= status < 300:
+            raise Refused(f"the receiver answered {status} to the event {event_id}")
 
     def _fields(self, event_id: str, line: str) -> dict[str, str]:
         seconds = int(self._clock())
@@ -104,9 +112,13 @@ class Webhook:
             connection.sock.settimeout(self._left(until))
             connection.request("POST", self._path, body, fields)
             limited: Any = _Limited(connection.sock, partial(self._left, until))
-            answer = http.client.HTTPResponse(limited, method="POST")
-            answer.begin()
-            return answer.status
+            answers = []  # one that is thrown away closes what the next one reads
+            while True:
+                answer = http.client.HTTPResponse(limited, method="POST")
+                answers.append(answer)
+                answer.begin()
+                if answer.status == http.client.SWITCHING_PROTOCOLS or answer.status >= 200:
+                    return answer.status
         finally:
             connection.close()
 
@@ -127,24 +139,30 @@ class Webhook:
 
 
 class _Limited(io.RawIOBase):
-    """Reads a connected socket. `left` returns the seconds that all reads together may still take."""
+    """Reads a connected socket, up to `_HEADERS`. `left` returns the seconds that all reads may take."""
 
     def __init__(self, connected: socket.socket, left: Callable[[], float]) -> None:
         self._connected = connected
         self._left = left
+        self._read = 0
+        self._file: io.BufferedReader = io.BufferedReader(self)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Return itself as a file, which is all that `http.client` asks of a socket."""
-        return io.BufferedReader(self)
+        """Return the same file each time, which is all that `http.client` asks of a socket."""
+        return self._file
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what is there, or wait for it. Raise `TimeoutError`."""
+        """Read what is there, or wait for it. Raise `TimeoutError`, and `OSError` if it is too much."""
         self._connected.settimeout(self._left())
-        return self._connected.recv_into(buffer)
+        if self._read > _HEADERS:
+            raise OSError("the header of the answer is too long")
+        count = self._connected.recv_into(buffer)
+        self._read += count
+        return count
 
 
 def id_of(line: str) -> str | None:

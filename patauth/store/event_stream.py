@@ -17,11 +17,13 @@ Part = Literal["changes", "refusals"]
 PARTS: tuple[Part, Part] = ("changes", "refusals")
 
 MOST = 100_000  # entries of each stream, about
+LONGEST = 3_600_000  # ms that a refused event waits for its next turn, at most
 
-_ADD, _BEGIN, _TAKE, _DONE, _LEAVE, _COUNTS = (
-    Script(f"event_{name}", PRELUDE) for name in ("add", "begin", "take", "done", "leave", "counts")
+_ADD, _BEGIN, _TAKE, _DONE, _REFUSED, _LEAVE, _COUNTS = (
+    Script(f"event_{name}", PRELUDE)
+    for name in ("add", "begin", "take", "done", "refused", "leave", "counts")
 )
-_START = b"0-0"  # before all entries
+START = b"0-0"  # before all entries
 _DAY = 86_400_000  # ms
 
 
@@ -38,7 +40,7 @@ class Taken(NamedTuple):
 
     entries: list[Entry]
     lost: int
-    next: bytes  # where to look for what others have left
+    next: bytes  # where to look next for what was left; `START` if all was looked at
 
 
 class Waiting(NamedTuple):
@@ -54,7 +56,7 @@ class StreamCounts(NamedTuple):
     changes: int
     refusals: int
     dropped: int  # by processes, whose queues were full
-    lost: int  # trimmed before they were delivered
+    lost: int  # trimmed before they were delivered, or given up
     waiting: dict[str, Waiting]  # for a group, by its name: not delivered yet, whether taken or not
     there: Waiting  # all of them: what waits for a receiver that has no group yet
 
@@ -81,14 +83,14 @@ class EventStream:
             self._scripts.run(_BEGIN, self._of(part), (group, f"{part}:{group}"))
 
     def take(
-        self, part: Part, group: str, worker: str, *, count: int, left_ms: int, start: bytes = _START
+        self, part: Part, group: str, worker: str, *, count: int, left_ms: int, start: bytes = START
     ) -> Taken:
-        """Return events to deliver, at most `count`: those that another worker has left, else the next ones.
+        """Return events to deliver, at most `count`: the next ones, and what was left, at most half of them.
 
-        `left_ms`: what was taken so long ago and is not done counts as left. `start`: where to look for that,
-        from the last call.
+        `left_ms`: what was taken so long ago and is not done counts as left. Each refusal doubles that, up to
+        `LONGEST`. `start`: where to look for it, from the last call.
         """
-        arguments = (group, worker, f"{part}:{group}", count, left_ms, start)
+        arguments = (group, worker, f"{part}:{group}", count, left_ms, LONGEST, start)
         lost, place, *words = understood(
             self._scripts.run(_TAKE, self._of(part), arguments, retry=False), int, bytes
         )
@@ -103,6 +105,12 @@ class EventStream:
     def done(self, group: str, entry: Entry) -> None:
         """Note that an event was delivered: nobody takes it any more."""
         self._scripts.run(_DONE, self._of(entry.part)[:1], (group, entry.place))
+
+    def refused(self, group: str, worker: str, entry: Entry, most: int) -> bool:
+        """Note that the receiver has refused an event. Return whether it is given up, after `most` times."""
+        arguments = (group, worker, most, entry.place)
+        reply = self._scripts.run(_REFUSED, self._of(entry.part), arguments, retry=False)
+        return bool(understood(reply, int)[0])
 
     def leave(self, group: str, worker: str) -> None:
         """Forget a worker that ends, and those that were killed long ago."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -132,8 +133,9 @@ def test_all_is_carried_and_works_there(both: Sides, make: Make, there: Make, ho
 
 
 def test_what_was_announced_is_not_announced_again_by_the_copy(
-    both: Sides, make: Make, there: Make, holds: Any
+    both: Sides, make: Make, there: Make, holds: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "patauth.audit")  # somebody has to listen
     here, week = make(), [7 * 86_400]
     issue(here, expires_in=timedelta(days=1))
     (ids,) = notify(here.operations.actor(None), week)

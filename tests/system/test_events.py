@@ -72,7 +72,7 @@ def test_what_a_killed_worker_had_taken_another_delivers(own: Server, worker: Wo
         receiving(in_turn(takes, hangs, takes)) as receiver,
         patient(own.url, events="stream:audit") as authority,
     ):
-        made = make_pats(authority, *range(8))
+        made = make_pats(authority, *range(4))
         first = worker(receiver.url)
         until(lambda: len(receiver.tries) == 2)
         first.send_signal(signal.SIGKILL)

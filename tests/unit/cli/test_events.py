@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -33,7 +34,9 @@ def test_what_commands_did_is_delivered_once_to_each_receiver(
     with receiving() as one, receiving() as other:
         result = deliver(run, monkeypatch, one.url, other.url)
         assert result.exit_code == 0, result.stderr
-        assert json.loads(result.stdout) == {"delivered": 4, "refused": 0, "lost": 0, "skipped": 0}
+        assert json.loads(result.stdout) == {
+            "delivered": 4, "refused": 0, "abandoned": 0, "lost": 0, "skipped": 0,
+        }  # fmt: skip
         for receiver in (one, other):
             assert [event["type"] for event in receiver.taken] == ["pat.created", "pat.revoked"]
             assert {event["patId"] for event in receiver.taken} == {made["pat"]["id"]}
@@ -84,13 +87,38 @@ def test_a_receiver_that_does_not_take_them_is_exit_code_1_and_they_wait(
     with receiving(in_turn(answers(500), takes)) as receiver:
         result = deliver(run, monkeypatch, receiver.url)
         assert result.exit_code == 1
-        assert "answered 500; the next try is in" in result.stderr
+        assert "answered 500 to the event" in result.stderr
         assert "/hook" not in result.output, "the rest of the URL may be a secret"
         assert "takes events again" not in result.stderr
         assert json.loads(result.stdout)["refused"] == 1
     down = deliver(run, monkeypatch, f"http://127.0.0.1:{free_port()}/")
     assert (down.exit_code, json.loads(down.stdout)["delivered"]) == (1, 0)
     assert "cannot be reached" in down.stderr
+
+
+def test_once_gives_up_after_many_refusals_in_a_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["patauth.cli.events"], "_REFUSALS", 2)
+    monkeypatch.setenv("PATAUTH_EVENTS", "stream:audit")
+    for name in ("a", "b", "c"):
+        create(run, name)
+    with receiving(answers(400)) as receiver:
+        result = deliver(run, monkeypatch, receiver.url)
+        assert (result.exit_code, len(receiver.tries)) == (1, 2)
+
+
+def test_an_event_that_is_given_up_is_said_and_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patauth.events.delivery.REFUSALS", 1)
+    monkeypatch.setenv("PATAUTH_EVENTS", "stream:audit")
+    create(run, "alice")
+    with receiving(answers(400)) as receiver:
+        for refused, exit_code in ((1, 1), (0, 0)):
+            result = deliver(run, monkeypatch, receiver.url)
+            found = json.loads(result.stdout)
+            assert (found["refused"], found["abandoned"], result.exit_code) == (refused, refused, exit_code)
+            assert ("1 events were refused for three days and are given up" in result.stderr) == (
+                refused == 1
+            )
+    assert json.loads(run("store", "stats", "--output", "json").stdout)["eventsLost"] == 1
 
 
 def test_410_is_exit_code_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,13 @@ import pytest
 from patauth.events.events import Events
 from patauth.events.outbox import (
     KEEP,
+    LONGEST,
     LONGEST_PAUSE,
     MINUTE,
     Gone,
     Letter,
     Outbox,
+    Refused,
     Undelivered,
     chance,
     pause_after,
@@ -99,7 +101,7 @@ def test_what_is_not_taken_waits_with_growing_pauses_and_nothing_is_lost(
     outbox: Open, in_order: bool, expected: list[str]
 ):
     """Where the order is free, one event that is never taken does not hold up the others."""
-    problems = [Undelivered("500"), Undelivered("500")] if in_order else [Undelivered("500")]
+    problems = [Undelivered("down"), Undelivered("down")] if in_order else [Undelivered("down")]
     carrier, timer = Carrier(*problems, in_order=in_order), Timer()
     box = outbox(carrier, timer)
     box.take(event("a"))
@@ -112,8 +114,78 @@ def test_what_is_not_taken_waits_with_growing_pauses_and_nothing_is_lost(
             pauses.append(pause)
             timer.now += pause
     assert carrier.tries == expected
-    assert pauses == [0.5, 1.0][: len(problems)]
+    assert pauses == ([0.5, 1.0] if in_order else [0.5, 0.5])
     assert box.dropped == 0
+
+
+class Choosing(Carrier):
+    """Takes all events but those whose id begins with `bad`; a try takes 50 ms."""
+
+    def __init__(self, problem: Exception, timer: Timer) -> None:
+        super().__init__(in_order=False)
+        self.problem = problem
+        self.timer = timer
+        self.taken_at: dict[str, float] = {}
+
+    def deliver(self, letters: Sequence[Letter], *, are_refusals: bool, dropped: int) -> None:
+        self.timer.now += 0.05
+        (letter,) = letters
+        self.tries.append(letter.id)
+        if letter.id.startswith("bad"):
+            raise self.problem
+        self.taken_at[letter.id] = self.timer.now
+
+
+@each("problem, first, most", [(Refused("400"), 60, 2), (Undelivered("502"), 101 * 60, 130)])
+def test_a_hundred_events_that_are_never_taken_delay_no_other_for_long(
+    outbox: Open, problem: Exception, first: float, most: float
+):
+    """A good event each minute for a day; after it, those that were never taken are dropped and counted.
+
+    Where they look as if the receiver were away, only their first turn delays the others for longer.
+    """
+    timer = Timer()
+    carrier = Choosing(problem, timer)
+    box = outbox(carrier, timer)
+    began = timer.now
+    for number in range(100):
+        box.take(event(f"bad{number}"))
+    given: dict[str, float] = {}
+    while timer.now < began + KEEP + 2 * LONGEST:
+        if timer.now >= began + 60 * len(given):
+            given[f"good{len(given)}"] = timer.now
+            box.take(event(f"good{len(given) - 1}"))
+        pause = box.step()
+        due = began + 60 * len(given) - timer.now
+        timer.now += max(0.0, min(due, due if pause is None else pause))
+    delays = [carrier.taken_at[name] - at for name, at in list(given.items())[:-3]]
+    assert max(delays) <= first
+    assert max(delays[200:]) <= most
+    assert box.dropped == 100
+    bad = [one for one in carrier.tries if one.startswith("bad")]
+    assert 100 * 20 < len(bad) < 100 * 40
+
+
+def test_a_refused_count_goes_back_into_the_queue_and_holds_up_no_later_one(outbox: Open):
+    carrier, timer = Carrier(Refused("400"), in_order=False), Timer()
+    box = outbox(carrier, timer)
+    flood(box, 1)
+    timer.now += MINUTE
+    assert box.step() == 0.5
+    box.take(event("other", "credentials.refused", reason="invalid", address="192.0.2.1"))
+    timer.now += MINUTE
+    assert all_steps(box) is None
+    assert sorted([*carrier.changes, *carrier.refusals]) == ["0", "other"]
+    assert box.dropped == 0
+
+
+def test_what_is_refused_at_the_end_is_tried_once_more():
+    carrier = Carrier(Refused("400"), in_order=False)
+    box = Outbox(carrier, by=lambda: 1.0)
+    box.take(event("a"))
+    until(lambda: carrier.tries)
+    box.close(10)
+    assert carrier.changes == ["a"]
 
 
 def test_a_success_ends_the_growing(outbox: Open):

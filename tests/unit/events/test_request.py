@@ -18,8 +18,9 @@ def address_of(environ: dict[str, Any]) -> Address:
         ("a", True),
         ("0f8fad5b-d9cb-469f-a165-70867728950e", True),
         ("Root=1.67891233_abc", False),
-        ("x" * 64, True),
-        ("x" * 65, False),
+        ("x-" * 32, True),
+        ("x" * 49, False),  # as long as the digits of a secret
+        ("x-" * 32 + "x", False),
         ("", False),
         ("a b", False),
         ("a\nb", False),

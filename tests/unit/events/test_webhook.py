@@ -7,7 +7,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from patauth.events.outbox import Gone, Undelivered
+from patauth.events.outbox import Gone, Refused, Undelivered
 from patauth.events.webhook import Webhook, id_of
 from tests.support.processes import free_port
 from tests.support.receivers import (
@@ -70,6 +70,31 @@ def test_every_other_status_is_a_failure(status: int):
     assert not isinstance(refused.value, Gone)
 
 
+@each(
+    "behaviour, is_refused",
+    [
+        *((answers(status), True) for status in (302, 400, 401, 404, 409, 413, 422, 500, 501)),
+        *((answers(status), False) for status in (429, 502, 503, 504)),
+        (says(b""), False),
+    ],
+)
+def test_an_answer_is_about_the_event_unless_it_says_that_the_receiver_is_away(
+    behaviour: Any, is_refused: bool
+):
+    with receiving(behaviour) as receiver, pytest.raises(Undelivered) as caught:
+        Webhook(receiver.url, [KEY]).post(EVENT["id"], LINE)
+    assert isinstance(caught.value, Refused) == is_refused
+
+
+@each("status", [100, 102, 103])
+def test_an_interim_answer_is_passed_over(status: int):
+    interim = f"HTTP/1.1 {status} Wait\r\nLink: </x>\r\n\r\n".encode()
+    with receiving(says(interim * 3 + b"HTTP/1.1 204 No Content\r\n\r\n")) as receiver:
+        Webhook(receiver.url, [KEY]).post(EVENT["id"], LINE)
+    with receiving(says(interim * 3 + b"HTTP/1.1 400 No\r\n\r\n")) as receiver, pytest.raises(Refused):
+        Webhook(receiver.url, [KEY]).post(EVENT["id"], LINE)
+
+
 @each("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(status: int):
     """What is signed for one receiver goes to no other."""
@@ -95,6 +120,9 @@ def test_410_is_for_good():
         says(b"HTTP/1.1 2OO OK\r\n\r\n"),
         says(b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 70_000 + b"\r\n\r\n"),
         says(b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 200 + b"\r\n"),
+        says(b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        says(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000 + b"HTTP/1.1 200 OK\r\n\r\n"),
+        says(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000 + b"HTTP/1.1 200 OK\r\n\r\n"),
         says(b"\x16\x03\x01\x02\x00\x01"),
     ],
 )
