@@ -678,6 +678,7 @@ def test_no_request_waits_for_a_receiver(make_at: Make, behaviour: Any) -> None:
     """While one post hangs, calls come to their end, and all that they add is one thread."""
     with receiving(behaviour) as receiver:
         authority = make_at(events=f"webhook:{receiver.url}", webhook_secret=SECRET)
+        authority.list()  # what the store itself needs is there then
         before = threading.active_count() - _of_receivers()
         issue(authority, f"{id(behaviour)}")
         until(lambda: receiver.tries)
