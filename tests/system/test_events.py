@@ -117,10 +117,9 @@ def test_a_receiver_is_asked_for_its_certificate(tmp_path: Path, monkeypatch: py
         def handle(self) -> None:
             try:
                 with context.wrap_socket(self.request, server_side=True) as connected:
-                    received = b""
-                    while not received.endswith(b"}"):  # one that closes with the body unread resets
-                        received += connected.recv(65_536)
-                    asked.append(received)
+                    asked.append(b"")
+                    while not asked[-1].endswith(b"}") and (piece := connected.recv(65_536)):
+                        asked[-1] += piece  # to the end: to close with a body unread resets the connection
                     connected.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
             except OSError:
                 pass
