@@ -239,11 +239,13 @@ def test_floods_of_fields_take_no_memory_and_end_no_call(port: Port, made: Issue
     (process,) = port.processes()
     before, client = resident(process), port.client()
     for _ in range(5):
-        with Wire(port.number) as wire, suppress(ConnectionError):
-            for stream in range(1, 41, 2):
-                wire.send(of_kind(HEADERS, END_STREAM, stream, pieces[0]))
-                wire.send(*(of_kind(CONTINUATION, 0, stream, piece) for piece in pieces[1:-1]))
-                wire.send(of_kind(CONTINUATION, END_HEADERS, stream, pieces[-1]))
+        with Wire(port.number) as wire:
+            with suppress(ConnectionError):
+                for stream in range(1, 41, 2):
+                    wire.send(of_kind(HEADERS, END_STREAM, stream, pieces[0]))
+                    wire.send(*(of_kind(CONTINUATION, 0, stream, piece) for piece in pieces[1:-1]))
+                    wire.send(of_kind(CONTINUATION, END_HEADERS, stream, pieces[-1]))
+            assert wire.is_closed()
         assert client(LIST, OF_ALICE, "Bearer " + made.token).code == 0
     assert resident(process) < before + 50
     assert port.processes() == [process]
