@@ -62,8 +62,11 @@ class Sink(Protocol):
     def end(self, seconds: float) -> None:
         """Have what it holds delivered within so many seconds, and its thread ended. Return at once."""
 
-    def close(self, seconds: float) -> None:
-        """Do so, and wait until that is done. A new event begins a new thread."""
+    def close(self, seconds: float) -> list[str]:
+        """Do so, and wait until that is done. Return the ids of events that it drops then.
+
+        A new event begins a new thread.
+        """
 
 
 class Events:
@@ -135,13 +138,15 @@ class Events:
         """How many events all sinks together could not take or deliver, since the process began."""
         return sum(sink.dropped for sink in self._sinks) + self._failed
 
-    def close(self, seconds: float) -> None:
-        """Deliver within so many seconds what the sinks hold, all at once, and end their threads."""
+    def close(self, seconds: float) -> list[str]:
+        """Deliver within so many seconds what the sinks hold, all at once, and end their threads.
+
+        Return the ids of events that are dropped then, once for each sink.
+        """
         until = self._timer() + seconds
         for sink in self._sinks:
             sink.end(seconds)
-        for sink in self._sinks:
-            sink.close(max(0.0, until - self._timer()))
+        return [one for sink in self._sinks for one in sink.close(max(0.0, until - self._timer()))]
 
     # -- refusals ---------------------------------------------------------------------------------------
 

@@ -27,5 +27,6 @@ class Log:
     def end(self, seconds: float) -> None:
         """Do nothing: nothing waits here."""
 
-    def close(self, seconds: float) -> None:
+    def close(self, seconds: float) -> list[str]:
         """Do nothing: nothing waits here."""
+        return []

@@ -193,11 +193,11 @@ class Outbox:
         """
         self._orders.put(self._timer() + seconds)
 
-    def close(self, seconds: float) -> None:
-        """Do so, and wait until that is done. What is left is dropped."""
+    def close(self, seconds: float) -> list[str]:
+        """Do so, and wait until that is done. What is left is dropped; return the ids of these events."""
         thread = self._thread
         if self._pid != getpid() or thread is None or thread is threading.current_thread():
-            return
+            return []
         self.end(seconds)
         thread.join(seconds)
         with self._lock:
@@ -205,6 +205,7 @@ class Outbox:
             left = self._cleared()
         if left:
             self._drop(len(left))
+        return [letter.id for letter in left]
 
     def _cleared(self) -> list[Letter]:
         """Return what waits, and wait for it no more."""

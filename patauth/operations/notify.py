@@ -2,8 +2,8 @@
 
 Each PAT has one `pat.expiring` for each threshold and one `pat.expired`, however often and wherever this
 runs: a mark in the store is set before the event is sent, and none where no sink is on. Where a sink does not
-take an event, the marks of its piece are taken back, and the next run sends these events again. A process
-that is killed between mark and event costs the events of a piece.
+take an event, its mark is taken back, and the next run sends it again, with the same id; the others go on. A
+process that is killed between mark and event costs the events of a piece.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 
 from ..errors import ConfigurationError, InvalidRequest, PatAuthError, StoreUnavailable
 from ..model.dates import DAY, format_ms
@@ -22,6 +23,8 @@ from .permissions import Actor
 _log = logging.getLogger("patauth")
 
 MAX_WITHIN = 3660 * 86_400  # s
+Due = tuple[PersonalAccessToken, Notice]
+
 _AT_ONCE = 50  # events whose marks are set together
 _PATIENCE = 60.0  # s in which the sinks deliver them
 
@@ -55,13 +58,19 @@ def _notify(actor: Actor, thresholds: Sequence[int]) -> Iterator[list[str]]:
     index = store.tenant_index
     now = store.pats.now("store")
     index.mend_suspects(now, all_gone=False)  # what has a new expiry may have an old entry
-    last = now + 1000 * thresholds[-1]
+    last, are_sent = now + 1000 * thresholds[-1], True
     for piece in index.walk("expirationDate", max(0, now - index.retention_ms), last):
         records = index.records([pat_id for pat_id, _ in piece.entries], now)
         pats = [record.pat for record in records if record is not None and index.lists(record.pat)]
         due = [(pat, notice) for pat in pats for notice in _due(pat, now, thresholds)]
         for at in range(0, len(due), _AT_ONCE):
-            yield _announce(actor, due[at : at + _AT_ONCE], now, who)
+            sent, missed = _announce(actor, due[at : at + _AT_ONCE], now, who)
+            if missed and not sent:  # the sinks take nothing now
+                raise NotSent
+            are_sent = are_sent and not missed
+            yield [pat.id for pat, _ in sent]
+    if not are_sent:
+        raise NotSent
 
 
 def _due(pat: PersonalAccessToken, now: int, thresholds: Sequence[int]) -> Iterator[Notice]:
@@ -77,42 +86,47 @@ def _due(pat: PersonalAccessToken, now: int, thresholds: Sequence[int]) -> Itera
             yield Notice(PatId(pat.id), pat.expires_ms, seconds)
 
 
-def _announce(
-    actor: Actor, due: Sequence[tuple[PersonalAccessToken, Notice]], now: int, who: bytes
-) -> list[str]:
-    """Emit the events of those notices that nobody has announced; return the ids of their PATs."""
+def _announce(actor: Actor, due: Sequence[Due], now: int, who: bytes) -> tuple[list[Due], list[Due]]:
+    """Emit the events that nobody has emitted. Return what was sent, and what a sink has missed."""
     store = actor.store.without_deadline()
     # A day more than the notice can be due, by whatever clock.
     kept = {True: store.tenant_index.retention_ms + DAY, False: DAY}
     lasts = [notice.expires_ms - now + kept[notice.within == 0] for _, notice in due]
     ours = store.notices.claim([notice for _, notice in due], who, lasts)
-    new = [pair for pair, is_ours in zip(due, ours, strict=True) if is_ours]
+    new = [one for one, is_ours in zip(due, ours, strict=True) if is_ours]
     if not new:
-        return []
-    are_sent = False
+        return [], []
+    missed = new
     try:
         before = actor.events.dropped
         for pat, notice in new:
             _emit(actor, pat, notice)
-        actor.events.close(_PATIENCE)  # nothing more is marked before these are delivered
-        are_sent = actor.events.dropped == before
+        left = actor.events.close(_PATIENCE)  # nothing more is marked before these are delivered
+        # If others were dropped too, nobody knows which.
+        if actor.events.dropped - before == len(left):
+            missed = [one for one in new if _event_id(one[1]) in left]
     finally:
-        if not are_sent:
-            _give_back(actor, [notice for _, notice in new])
-    if not are_sent:
-        raise NotSent
-    return [pat.id for pat, _ in new]
+        if missed:
+            _give_back(actor, [notice for _, notice in missed])
+    return [one for one in new if one not in missed], missed
 
 
 def _emit(actor: Actor, pat: PersonalAccessToken, notice: Notice) -> None:
     actor.events.emit(
         "pat.expiring" if notice.within else "pat.expired",
+        id=_event_id(notice),
         patId=pat.id,
         ownerId=pat.owner.id,
         name=pat.name,
         expires=format_ms(notice.expires_ms),
         within=notice.within or None,
     )
+
+
+def _event_id(notice: Notice) -> str:
+    """Return the id of an event: the same each time it is sent."""
+    text = f"{notice.pat_id} {notice.expires_ms} {notice.within}"
+    return sha256(text.encode()).hexdigest()[:32]
 
 
 def _give_back(actor: Actor, notices: Sequence[Notice]) -> None:

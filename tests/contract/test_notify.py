@@ -159,8 +159,8 @@ class Failing:
     def end(self, seconds: float) -> None:
         pass
 
-    def close(self, seconds: float) -> None:
-        pass
+    def close(self, seconds: float) -> list[str]:
+        return []
 
 
 def with_sink(authority: Authority, *sinks: Failing) -> Failing:
@@ -194,6 +194,39 @@ def test_an_event_that_one_of_several_sinks_did_not_take_is_sent_again(world: Au
     assert run(world) == [issued.pat.id]
 
 
+def test_an_event_that_is_refused_holds_up_no_other_and_keeps_its_id(world: Authority) -> None:
+    """A PAT whose name the receiver does not like, for one, keeps nobody else from being warned."""
+    for number in range(70):
+        issue(world, f"p{number}", expires_in=timedelta(days=1))
+
+    class Picky(Failing):
+        def __init__(self) -> None:
+            super().__init__(1000)
+            self.refused: list[str] = []
+
+        def take(self, event: Any) -> None:
+            if event["name"] == "p7":
+                self.refused.append(event["id"])
+            else:
+                super().take(event)
+
+        def close(self, seconds: float) -> list[str]:
+            left = self.refused[-1:] if len(self.refused) > self.dropped else []
+            self.dropped += len(left)
+            return left
+
+    picky = Picky()
+    with_sink(world, picky)
+    for taken in (69, 69):
+        with pytest.raises(NotSent):
+            run(world)
+        assert len(picky.taken) == len(set(picky.taken)) == taken
+    assert len(picky.refused) == 2
+    assert len(set(picky.refused)) == 1
+    with_sink(world, Failing(1000))
+    assert len(run(world)) == 1
+
+
 def test_nothing_is_marked_where_no_sink_would_take_it(world: Authority) -> None:
     issued = issue(world, expires_in=timedelta(days=1))
 
@@ -215,9 +248,10 @@ def test_a_sink_has_time_to_deliver_each_piece(world: Authority) -> None:
     waiting: list[int] = []
 
     class Slow(Failing):
-        def close(self, seconds: float) -> None:
+        def close(self, seconds: float) -> list[str]:
             waiting.append(len(self.taken))
             assert seconds >= 10
+            return []
 
     with_sink(world, Slow(1000))
     run(world)
@@ -226,8 +260,9 @@ def test_a_sink_has_time_to_deliver_each_piece(world: Authority) -> None:
         issue(world, f"q{number}", expires_in=timedelta(days=1))
 
     class Late(Failing):
-        def close(self, seconds: float) -> None:
+        def close(self, seconds: float) -> list[str]:
             self.dropped += 1
+            return []
 
     with_sink(world, Late(1000))
     with pytest.raises(NotSent):
