@@ -8,8 +8,8 @@ from typing import BinaryIO
 import click
 
 from ..model.leaks import Leak, LeakReader
-from ..operations.leaks import Ending, Finding, LeakReport
-from .context import message, open_authority, options, printable
+from ..operations.leaks import MOST_SECRETS, Ending, Finding, LeakReport
+from .context import Failure, message, open_authority, options, printable
 from .options import confirm
 from .output import print_changed, progress
 
@@ -45,6 +45,11 @@ def revoke_leaked(file: BinaryIO, *, yes: bool, with_ids: bool, reason: str | No
             print_changed(len(ending.pats) + ending.tokens, list(ending.pats))
         if ending.problem is not None:
             raise ending.problem
+        if report.left_out:
+            raise Failure(
+                f"{_counted(report.left_out, 'PAT secret')} without an id not looked at: {MOST_SECRETS} of a"
+                " report are compared with all PATs; put the others into a report of their own"
+            )
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ import pytest
 from patauth import Authority, InvalidCredentials, IssuedPat, Owner, StoreUnavailable
 from patauth.model.credentials import Format, mint_secret
 from patauth.model.pat_id import PatId
+from patauth.operations import leaks
 from patauth.operations.leaks import LeakReport
 from tests.support.authorities import basic_of, bearer, patient, wrong_secret
 from tests.support.cli import NOBODY, Run
@@ -294,3 +295,15 @@ def test_a_store_that_is_gone_is_not_asked_for_each(
     monkeypatch.setattr(LeakReport, "end", failing)
     printed, _ = revoke(run, "\n".join(one.token for one in make), code=5)
     assert (printed, len(asked)) == ({"changed": 0, "ids": []}, 3)
+
+
+def test_more_secrets_than_are_compared_keep_nothing_else_alive(
+    run: Run, authority: Authority, make: list[IssuedPat], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can make up secrets of the right shape, and put them into a paste."""
+    monkeypatch.setattr(leaks, "MOST_SECRETS", 2)
+    text = "\n".join([*(wrong_secret(authority) for _ in range(4)), make[0].token])
+    printed, lines = revoke(run, text, code=1)
+    assert printed == {"changed": 1, "ids": [make[0].pat.id]}
+    assert "2 PAT secrets without an id" in lines[-1]
+    assert not lives(authority, make[0])
