@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import msgspec
 
@@ -78,8 +79,10 @@ class LastUse:
         previous, address = before.last_used_from, after.last_used_from
         if previous is None or self._detail == "none" or _is_same(previous, address):
             return
+        # Without one, the event has that of the connection: whoever hides theirs is not left out.
+        known: dict[str, Any] = {} if address is None else {"address": address}
         self._events.emit(
-            "pat.new_address", patId=after.id, ownerId=after.owner.id, address=address, previous=previous
+            "pat.new_address", patId=after.id, ownerId=after.owner.id, **known, previous=previous
         )
 
 

@@ -21,6 +21,7 @@ from patauth import (
     InvalidToken,
     IssuedPat,
     Owner,
+    PatAuthMiddleware,
     Quota,
     RateLimited,
     Requester,
@@ -38,7 +39,7 @@ from tests.support.servers import Server
 from tests.support.signing import JWT_MODE
 from tests.support.tables import each
 from tests.support.threads import all_at_once
-from tests.support.wsgi import request
+from tests.support.wsgi import Echo, request
 
 HOUR = 3_600_000
 NETWORKS = ("203.0.113.0/24", "2001:db8::/32")
@@ -535,6 +536,21 @@ def test_the_first_known_address_of_a_day_does_not_hide_the_next_one(
         new = [one for one in events() if one["type"] == "pat.new_address"]
         assert [(one["previous"], one.get("address")) for one in new] == expected, day
         clock.advance(DAY)
+
+
+def test_who_hides_an_address_is_told_of_by_that_of_the_connection(
+    authority: Authority, events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """A field that any client can send makes the address unknown; it must not make a thief invisible."""
+    issued = issue(authority)
+    app = PatAuthMiddleware(Echo(), authority)
+    request(app, "/", authorization=basic_of(issued), environ={"REMOTE_ADDR": INSIDE})
+    events()
+    hidden = {"headers": {"X-Forwarded-For": "x"}, "environ": {"REMOTE_ADDR": OUTSIDE}}
+    assert request(app, "/", authorization=basic_of(issued), **hidden).status_code == 200
+    (event,) = events()
+    assert (event["type"], event["previous"], event["address"]) == ("pat.new_address", INSIDE, OUTSIDE)
+    assert authority.get(issued.pat.id).last_used_from is None
 
 
 @each(
