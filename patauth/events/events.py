@@ -43,6 +43,7 @@ Outcome = Literal["done", "refused", "unknown"]
 # Why credentials were refused.
 Reason = Literal[Refusal, "malformed", "invalid", "revoked", "access token"]
 
+MOST_OF_LIST = 2000  # characters of a list, such as 256 scopes: who changes PATs must not fill a stream
 _REPEATED = 60.0  # s between two warnings of a sink that fails
 
 
@@ -117,7 +118,7 @@ class Events:
             "address": None if request is None or "address" in facts else request.address,
             **facts,
         }
-        return {name: fact for name, fact in members.items() if fact is not None}
+        return {name: _bounded(fact) for name, fact in members.items() if fact is not None}
 
     def _note(self, sink: str, problem: Exception) -> None:
         self._failed += 1
@@ -170,6 +171,20 @@ class Events:
         """Pass the event of a used-up quota (`quota.exceeded`) to all sinks, and return its refusal."""
         self.emit("quota.exceeded", "refused", **facts, quota=refusal.quota, retryAfter=refusal.retry_after)
         return refusal
+
+
+def _bounded(fact: Fact) -> Fact:
+    """Return a fact; of a list, as much as has `MOST_OF_LIST` characters, and how much more there is."""
+    if not isinstance(fact, list) or sum(map(len, fact)) <= MOST_OF_LIST:
+        return fact
+    kept: list[str] = []
+    left = MOST_OF_LIST
+    for text in fact:
+        left -= len(text)
+        if left < 0:
+            break
+        kept.append(text)
+    return [*kept, f"and {len(fact) - len(kept)} more"]
 
 
 def line_of(event: Event) -> str:

@@ -396,3 +396,13 @@ def test_why_something_was_removed_is_in_the_event(authority: Authority, events:
     authority.revoke_owner("alice", "has left us")
     told = [(one["type"], one["reason"]) for one in events()]
     assert told == [("pat.revoked", "left in a log"), ("owner.revoked", "has left us")]
+
+
+def test_a_long_list_is_cut_and_says_how_much_more_there_is(authority: Authority, events: Any) -> None:
+    """Who changes a PAT again and again must not fill a stream with its scopes."""
+    scope = [f"s{number}{'x' * 100}" for number in range(256)]
+    issue(authority, scope=scope)
+    (event,) = events()
+    *kept, more = event["scope"]
+    assert (kept, more) == (scope[: len(kept)], f"and {256 - len(kept)} more")
+    assert 1500 < sum(map(len, kept)) <= 2000
