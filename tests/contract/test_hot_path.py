@@ -17,11 +17,12 @@ import pytest
 from patauth import Authority, PatAuthMiddleware
 from patauth.jwt.key_files import SigningKeys
 from tests.support.authorities import Make, basic_of, issue
-from tests.support.servers import Server
+from tests.support.servers import ALONE, Server
 from tests.support.signing import JWT_MODE
 
 # Of functions written in Python, in one authenticated request. Change a number only with a reason.
 CALLS = {"access token": 29, "PAT token": 45, "basic": 45, "jwt": 35}
+TO_FIND_THE_SERVER = 10  # more at most, in a cluster or behind Sentinels
 
 
 def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -96,7 +97,8 @@ def test_an_authenticated_request_is_one_round_trip_and_so_many_calls_in_python(
         ask(wrapped, authorization)
     finally:
         sys.setprofile(None)
-    assert sum(calls.values()) == CALLS[way], calls.most_common()
+    more = sum(calls.values()) - CALLS[way]
+    assert 0 <= more <= (TO_FIND_THE_SERVER if ALONE else 0), calls.most_common()
 
 
 def test_a_refusal_by_shape_is_no_round_trip(given: Callable[[str], tuple[Any, str]], server: Server) -> None:
