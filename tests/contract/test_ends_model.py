@@ -96,6 +96,7 @@ NEEDED = {
 
 
 @each("case, design", [pytest.param(*row, id=name) for name, row in NEEDED.items()])
+@pytest.mark.system
 def test_without_it_there_is_a_history_that_breaks_a_rule(case: Case, design: Design) -> None:
     found = run(replace(case, design=design))
     print(f"{design}\n{found}\n")

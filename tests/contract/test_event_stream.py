@@ -442,6 +442,7 @@ def test_all_events_of_both_streams_are_delivered_and_verified(audit: EventStrea
         drips,
     ],
 )
+@pytest.mark.system
 def test_whatever_a_receiver_does_nothing_is_lost_once_it_is_back(make_at: Make, trouble: Any) -> None:
     """Each event that it did not take waits in the group; the pauses grow to a minute."""
     audit = make_at().operations._store.event_stream(f"s{id(trouble)}")
@@ -505,6 +506,7 @@ class Aging:
     "trouble, first, most",
     [(answers(500), 32, 32), (says(b""), 30 * 60, 150)],
 )
+@pytest.mark.system
 def test_thirty_events_that_are_never_taken_delay_no_other_for_long(
     make_at: Make, server: Server, prefix: str, trouble: Any, first: float, most: float
 ) -> None:

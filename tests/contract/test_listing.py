@@ -315,6 +315,7 @@ NARROWED: list[dict[str, Any]] = [
 
 @shared_engines
 @each("lack", ["nothing", "gone by TTL", "cut short long ago", "cut short just now"])
+@pytest.mark.system
 def test_pages_have_each_pat_once_and_are_full(fresh: Make, clock: Clock, lack: str) -> None:
     """In every order, whatever entries without a record lie between: of 20 PATs none is missed or doubled."""
     authority = fresh()

@@ -1005,6 +1005,7 @@ class Kept(RuleBasedStateMachine):
                 self.authority.authenticate(basic_of(one))
 
 
+@pytest.mark.system
 def test_what_is_kept_is_what_a_model_says(store_url: str, prefix: str) -> None:
     """By anybody in any way, with a process that ends between any two commands, time that passes, sweeps."""
     prefixes = (f"{prefix}-{number}" for number in itertools.count())

@@ -158,6 +158,7 @@ class Caller:
         return self.site.targets[whose]
 
 
+@pytest.mark.system
 @every_way
 @every_version
 def test_each_call_has_the_status_that_the_rights_say(

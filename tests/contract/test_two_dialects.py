@@ -362,6 +362,7 @@ class TwoOrganisations(RuleBasedStateMachine):
             assert "totalResult" not in nothing["pagination"]
 
 
+@pytest.mark.system
 def test_nothing_crosses_between_two_organisations(make_at: Make) -> None:
     numbers = itertools.count()
     run_state_machine_as_test(

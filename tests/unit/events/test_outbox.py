@@ -434,6 +434,7 @@ def test_close_ends_in_time_whatever_the_receiver_does_and_what_is_left_is_dropp
 
 
 @each("in_order", [True, False])
+@pytest.mark.system
 def test_close_tries_again_while_it_has_time(in_order: bool):
     """With growing pauses: a receiver that is away for a moment misses nothing."""
     carrier = Carrier(*[Undelivered("down")] * 3, in_order=in_order)

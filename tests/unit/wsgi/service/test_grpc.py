@@ -199,6 +199,7 @@ def test_metadata_is_bounded(client: Client, bearer: str) -> None:
     assert client(LIST, {"userId": "alice"}, bearer).code == 0
 
 
+@pytest.mark.system
 def test_a_client_that_does_not_finish_its_message_is_ended_and_holds_up_nobody(
     authority: Authority, bearer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +227,7 @@ def test_a_client_that_does_not_finish_its_message_is_ended_and_holds_up_nobody(
     assert len(authority.list(owner_id="alice")) == 1
 
 
+@pytest.mark.system
 def test_more_than_a_thousand_open_calls_end_no_other(
     authority: Authority, bearer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
