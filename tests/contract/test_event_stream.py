@@ -32,7 +32,7 @@ from tests.support.receivers import (
     says,
     takes,
 )
-from tests.support.servers import Server, binaries, until
+from tests.support.servers import Server, binaries, shared_engines, until
 from tests.support.tables import each
 
 Open = Callable[..., EventStream]
@@ -225,11 +225,10 @@ class TestStream:
         taken(events)
         assert events.counts().waiting["g"] == (0, 0)
 
+    @shared_engines
     def test_what_others_write_into_the_stream_is_no_event(
         self, stream: Open, engine: str, servers: dict[str, Server], prefix: str
     ) -> None:
-        if engine == "memory":
-            return
         events = stream()
         events.begin("g")
         with servers[engine].client() as client:
@@ -241,11 +240,10 @@ class TestStream:
         assert [entry.line for entry in found.entries] == ["", "\ufffd{", LINES[0]]
         assert found.lost == 0
 
+    @shared_engines
     def test_a_worker_that_leaves_is_forgotten_unless_it_has_taken_something(
         self, stream: Open, engine: str, servers: dict[str, Server], prefix: str
     ) -> None:
-        if engine == "memory":
-            return
         events = stream()
         events.begin("g")
         events.add("changes", LINES[:2])

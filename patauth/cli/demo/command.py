@@ -43,7 +43,7 @@ def demo(port: int | None, once: bool) -> None:
     The demo starts an engine in a temporary directory and a small app on 127.0.0.1 that patauth protects. It
     creates a PAT, uses it, exchanges it, sees it refused, limited and revoked, and shows the curl line for
     each request. Then the app goes on with a new PAT until you press Ctrl-C. Nothing is left behind. Exit
-    code 1 means that a step did not happen as told.
+    code 1 means that a step went otherwise than it says.
 
     With --store, the demo uses that store, under the key prefix patauth-demo. It ignores PATAUTH_STORE_URL
     and the other settings in the environment, to keep away from your real store.
