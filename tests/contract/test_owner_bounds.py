@@ -25,7 +25,7 @@ from tests.support.authorities import Make, issue
 from tests.support.clocks import MINUTE, Clock
 from tests.support.internals import store_of
 from tests.support.interventions import standing_in
-from tests.support.servers import Server, shared_engines
+from tests.support.servers import Server, commands_of, shared_engines
 from tests.support.tenants import owner_keys
 
 MY, ALL = "idn:my-personal-access-tokens:manage", "idn:all-personal-access-tokens:manage"
@@ -202,13 +202,6 @@ def test_what_is_done_with_one_pat_takes_as_many_commands_whatever_the_owner_has
             given = {"never_expires": True} if number % 2 else {"expires_in": timedelta(milliseconds=1)}
             issue(authority, f"n{number}", owner=Owner(owner), scope=["a"], **given)
 
-    def commands_of(call: Callable[[], Any]) -> int:
-        before = server.calls()
-        call()
-        uncounted = ("config", "info", "client", "cluster")
-        counts = {name: count - before.get(name, 0) for name, count in server.calls().items()}
-        return sum(count for name, count in counts.items() if not name.startswith(uncounted))
-
     def costs(owner: str) -> list[int]:
         made: list[IssuedPat] = []
         steps: list[Callable[[], Any]] = [
@@ -219,7 +212,7 @@ def test_what_is_done_with_one_pat_takes_as_many_commands_whatever_the_owner_has
             lambda: authority.update(made[0].pat.id, name="other"),
             lambda: authority.delete(made[0].pat.id),
         ]
-        return [commands_of(step) for step in steps]
+        return [commands_of(server, step) for step in steps]
 
     costs("few"), costs("many")  # a server that lacks a script is sent it once
     assert costs("few") == costs("many")

@@ -44,7 +44,7 @@ from tests.support.clocks import Clock
 from tests.support.internals import store_of
 from tests.support.interventions import Before, standing_in
 from tests.support.searches import examples
-from tests.support.servers import Server, shared_engines
+from tests.support.servers import Server, commands_of, shared_engines
 from tests.support.tenants import cut_after, keys_like, keys_of, put, record_of, send
 
 REVOKED = 'state eq "revoked"'
@@ -754,19 +754,12 @@ def test_a_removal_costs_as_many_commands_whatever_is_kept(make_at: Make, server
     for count in full:
         forge_removed(authority, f"o{count}", count)
 
-    def commands_of(call: Callable[[], Any]) -> int:
-        before = server.calls()
-        call()
-        uncounted = ("config", "info", "client", "cluster")
-        counts = {name: count - before.get(name, 0) for name, count in server.calls().items()}
-        return sum(count for name, count in counts.items() if not name.startswith(uncounted))
-
     costs = []
     for kept in (lambda _: authority, lambda count: full[count]):
         for warm in (True, False):
             for count in full:
                 made = issue(authority, "one", owner=Owner(f"o{count}"), scope=["a"])
-                cost = commands_of(partial(kept(count).delete, made.pat.id))
+                cost = commands_of(server, partial(kept(count).delete, made.pat.id))
                 if not warm:
                     costs.append(cost)
     assert costs[:3] == costs[:1] * 3, "below the bound"

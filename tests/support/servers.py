@@ -142,6 +142,15 @@ def serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Itera
             path.unlink()
 
 
+def commands_of(server: Any, call: Callable[[], object]) -> int:
+    """How many commands a call makes a server run, those of scripts included."""
+    before = server.calls()
+    call()
+    uncounted = ("config", "info", "client", "cluster")
+    counts = {name: count - before.get(name, 0) for name, count in server.calls().items()}
+    return sum(count for name, count in counts.items() if not name.startswith(uncounted))
+
+
 # For claims about a store that several Authorities share, or that a test looks into.
 shared_engines = pytest.mark.parametrize("engine", engines(), indirect=True)
 # For claims that no engine has a part in: rights, arguments, messages, what a JSON Patch means.
