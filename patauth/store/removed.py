@@ -103,11 +103,37 @@ class Removed(TenantList):
     # -- reading --------------------------------------------------------------------------------------
 
     def read(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
-        """Return what is kept of removed PATs in order, None for nothing. All have the same owner tag."""
+        """Return what is kept of removed PATs in order, None for nothing and for a PAT that lives.
+
+        All have the same owner tag.
+        """
         now, *found = self._scripts.run(_READ, [self._key_of(pat_id) for pat_id in pat_ids])
         for pat_id, record in zip(pat_ids, found, strict=True):
             check_id_of(record, pat_id)
-        return [None if record is None else unpack_removed(record).as_read_at(now) for record in found]
+        records = [None if record is None else unpack_removed(record).as_read_at(now) for record in found]
+        return self._of_ended(pat_ids, records)
+
+    def records(self, pat_ids: Sequence[PatId], now: int) -> list[PatRecord | None]:
+        """Return what `read` does, of any owners. `now` (ms) becomes their read time."""
+        return self._of_ended(pat_ids, super().records(pat_ids, now))
+
+    def missing(self, pat_ids: Sequence[PatId]) -> list[PatId]:
+        """Return those of these PATs of which nothing is kept, or which live."""
+        without = {*super().missing(pat_ids), *self._living(pat_ids)}
+        return [pat_id for pat_id in pat_ids if pat_id in without]
+
+    def _of_ended(self, pat_ids: Sequence[PatId], records: list[PatRecord | None]) -> list[PatRecord | None]:
+        """Return the records, with None for those of PATs that live.
+
+        No removal leaves such a PAT, but an older copy of its record may be restored. Then that one counts.
+        """
+        found = [pat_id for pat_id, record in zip(pat_ids, records, strict=True) if record is not None]
+        living = self._living(found)
+        return [None if pat_id in living else record for pat_id, record in zip(pat_ids, records, strict=True)]
+
+    def _living(self, pat_ids: Sequence[PatId]) -> set[PatId]:
+        there = self._exist(list(map(self._keys.pat, pat_ids)))
+        return {pat_id for pat_id, known in zip(pat_ids, there, strict=True) if known}
 
     def walk_owner(self, owner_id: str, tag: str) -> Iterator[list[PatRecord]]:
         """Yield in pieces what is kept of an owner's removed PATs, each once, in no order.
@@ -137,7 +163,8 @@ class Removed(TenantList):
     def _forget_of_owner(self, owner_id: str, tag: str, pat_ids: Sequence[PatId]) -> int:
         """Take PATs without a record out of their owner's index. Return how many were there.
 
-        Both are written in one step, so an entry never waits for its record, and no record comes back.
+        Both are written in one step, so an entry never waits for its record, and no record comes back. Only a
+        PAT that was restored, and is removed again right now, may be missing in the list afterwards.
         """
         if not pat_ids:
             return 0

@@ -13,7 +13,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..errors import StoreUnavailable
 from ..model.pat import PersonalAccessToken, is_gone
@@ -25,6 +25,7 @@ from .transport.wire import Command
 
 _log = logging.getLogger("patauth.store")
 
+_T = TypeVar("_T")
 Index = Literal["created", "lastUsed", "expirationDate", "revokedAt"]
 
 _IN_FLIGHT = 60_000  # ms for which an entry without a record, or a mark, may belong to an unfinished write
@@ -150,11 +151,15 @@ class TenantList(ABC):
 
     def missing(self, pat_ids: Sequence[PatId]) -> list[PatId]:
         """Return those of these PATs that have no record."""
-        found: list[PatId] = []
-        for some in _in_pieces(pat_ids):
-            there = self._scripts.call([("EXISTS", self._key_of(one)) for one in some], retry=True)
-            found += [pat_id for pat_id, known in zip(some, there, strict=True) if not known]
-        return found
+        there = self._exist(list(map(self._key_of, pat_ids)))
+        return [pat_id for pat_id, known in zip(pat_ids, there, strict=True) if not known]
+
+    def _exist(self, names: Sequence[bytes]) -> list[bool]:
+        """Return of each of these keys whether it exists."""
+        there: list[Any] = []
+        for some in _in_pieces(names):
+            there += self._scripts.call([("EXISTS", name) for name in some], retry=True)
+        return list(map(bool, there))
 
     @staticmethod
     def _ms(score: Any) -> int:
@@ -416,8 +421,8 @@ class TenantIndex(TenantList):
         return {one for one, score in created if score is not None and self._ms(score) >= now - _IN_FLIGHT}
 
 
-def _in_pieces(pat_ids: Sequence[PatId]) -> Iterator[Sequence[PatId]]:
-    return (pat_ids[at : at + _AT_ONCE] for at in range(0, len(pat_ids), _AT_ONCE))
+def _in_pieces(whole: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (whole[at : at + _AT_ONCE] for at in range(0, len(whole), _AT_ONCE))
 
 
 def _expiry(expires_ms: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -740,6 +740,54 @@ def test_two_removals_at_once_keep_one_record_of_who_came_first(make: Make, cloc
         authority.delete(made.pat.id, "second")
     (found,) = authority.list(filters=REVOKED)
     assert found.revoked_reason == "first"
+
+
+@contextmanager
+def restored(authority: Authority, *made: IssuedPat) -> Iterator[None]:
+    """Put the records of PATs back as they are now, after the block. Nothing else is restored."""
+    names = [keys_of(authority).pat(PatId(one.pat.id)) for one in made]
+    records = send(authority, *(("GET", name) for name in names))
+    yield
+    send(authority, *(("SET", *pair) for pair in zip(names, records, strict=True)))
+
+
+@shared_engines
+def test_a_pat_that_lives_again_is_not_shown_as_removed(make: Make, clock: Clock) -> None:
+    """As after an older copy of its record was restored: people would take the one who gets in for ended."""
+    authority = make(clock=clock, max_pats_per_owner=100)
+    made = [issue(authority, f"n{number}") for number in range(6)]
+    back = made[2]
+    with restored(authority, back):
+        for one in made:
+            clock.advance(1)
+            authority.delete(one.pat.id)
+    keys, others = keys_of(authority), ["n0", "n1", "n3", "n4", "n5"]
+    assert authority.authenticate(basic_of(back)).pat_id == back.pat.id
+    assert authority.get(back.pat.id, removed=True).state == "active"
+    assert authority.list(filters=f'{REVOKED} and id eq "{back.pat.id}"', count=True).total == 0
+    assert back.pat.id in index_of(authority), "nothing has mended it so far"
+    for owner_id in (None, "alice"):
+        page = authority.list(owner_id=owner_id, filters=REVOKED, sort="revokedAt", limit=4, count=True)
+        assert ([pat.name for pat in page], page.total) == (others[:4], 5)
+        assert removed(authority, owner_id) == removed(authority, owner_id, sort="name") == others
+    assert send(authority, ("ZCARD", keys.tenant_removed)) == [5]
+    assert swept(authority) == 0, "the lists have mended what they have met"
+    clock.advance(1)
+    authority.delete(back.pat.id, "again")
+    assert removed(authority) == removed(authority, "alice") == [*others, "n2"]
+    assert authority.get(back.pat.id, removed=True).revoked_reason == "again"
+
+
+@shared_engines
+def test_a_sweep_takes_out_a_pat_that_lives_again(make: Make, clock: Clock) -> None:
+    authority = make(clock=clock)
+    back, gone = issue(authority, "back"), issue(authority, "gone")
+    with restored(authority, back):
+        authority.revoke_owner("alice")
+    assert swept(authority) == 2, "an entry of the tenant's and one of the owner's"
+    assert index_of(authority) == [gone.pat.id]
+    assert send(authority, ("ZRANGE", keys_of(authority).tenant_removed, 0, -1)) == [[PatId(gone.pat.id).raw]]
+    assert swept(authority) == 0
 
 
 # -- cost ----------------------------------------------------------------------------------------------------
