@@ -72,19 +72,31 @@ class Met(NamedTuple):
         return self.version if is_within(address.known, self.networks) else b""
 
 
-class Hashing:
-    """Pauses a deadline while a hash is waited for, and remembers that there was one.
+class Attempt:
+    """An id and a secret that somebody shows, from an address, and the secret's tag.
 
-    `proven` is a digest that the same request has checked already.
+    `paused` pauses the deadline while a hash is waited for. `proven` is a digest that the same request has
+    checked already.
     """
 
-    def __init__(self, paused: Paused, proven: Digest | None = None) -> None:
-        self._paused = paused
+    def __init__(
+        self,
+        credentials: PatCredentials,
+        address: Address,
+        tag: bytes,
+        paused: Paused,
+        proven: Digest | None = None,
+    ) -> None:
+        self.credentials = credentials
+        self.address = address
+        self.tag = tag
         self.proven = proven
-        self.happened = False
+        self.has_hashed = False
+        self._paused = paused
 
-    def __call__(self) -> AbstractContextManager[None]:
-        self.happened = True
+    def hashing(self) -> AbstractContextManager[None]:
+        """Return the context of a wait for a hash, and remember that there was one."""
+        self.has_hashed = True
         return self._paused()
 
 
@@ -213,64 +225,49 @@ class Authenticator:
             self._refuse(credentials, address)
         if verdict.verdict == ROTATED_AWAY:
             self._refuse_reused(credentials, address, record.pat.owner.id)
-        hashing = Hashing(deadline.paused)
+        attempt = Attempt(credentials, address, tag, deadline.paused)
         if verdict.verdict == CONDITIONAL:
-            self._refuse_unmet(credentials, address, record, tag, verdict.now, hashing)
+            self._refuse_unmet(attempt, record, verdict.now)
         decision = None if use == "ending" else self._within(verdict, record, address, use)
-        slot = self.check_secret(credentials, address, record, tag, verdict.now, hashing)
-        while hashing.happened and use != "exchange":  # lua/issue.lua looks again at the end of an exchange
+        slot = self.check_secret(attempt, record, verdict.now)
+        while attempt.has_hashed and use != "exchange":  # lua/issue.lua looks again at the end of an exchange
             # Meanwhile the PAT may have ended, and that may be known.
             (found,) = store.for_request(deadline).pats.read([pat_id])
             if found is None:
                 self._refuse(credentials, address)
-            record, hashing = found, Hashing(deadline.paused, slot.digest)
-            slot = self.check_secret(credentials, address, record, tag, record.pat.read_ms, hashing)
+            record, attempt = found, Attempt(credentials, address, tag, deadline.paused, slot.digest)
+            slot = self.check_secret(attempt, record, record.pat.read_ms)
         if self._proofs.is_due(slot.digest):
             with deadline.paused():
                 self._rehash(credentials, slot)
         used_from = in_detail(address.known, self._detail)
         return Proven(record, slot, tag, verdict, decision, deadline, used_from)
 
-    def check_secret(
-        self,
-        credentials: PatCredentials,
-        address: Address,
-        record: PatRecord,
-        tag: bytes,
-        now: int,
-        hashing: Hashing,
-    ) -> SecretSlot:
+    def check_secret(self, attempt: Attempt, record: PatRecord, now: int) -> SecretSlot:
         """Return the slot of `record` that the secret matches.
 
-        `hashing` says whether a hash was waited for. Raise `InvalidCredentials` unless the hash is
-        right and the PAT may be used at `now` (ms) from the address.
+        Raise `InvalidCredentials` unless the hash is right and the PAT may be used at `now` (ms) from the
+        address.
         """
-        slot = self._check_hash(credentials, address, record, tag, now, hashing)
+        slot = self._check_hash(attempt, record, now)
         try:
-            require_usable(record.pat, now, address.known)
+            require_usable(record.pat, now, attempt.address.known)
         except InvalidCredentials as refusal:
-            pat = record.pat
-            self._events.refused(refusal.state or "invalid", address.charged, pat.id, pat.owner.id)
+            pat, charged = record.pat, attempt.address.charged
+            self._events.refused(refusal.state or "invalid", charged, pat.id, pat.owner.id)
             raise
         return slot
 
-    def _check_hash(
-        self,
-        credentials: PatCredentials,
-        address: Address,
-        record: PatRecord,
-        tag: bytes,
-        now: int,
-        hashing: Hashing,
-    ) -> SecretSlot:
-        slot = record.slot_of(tag, now)
+    def _check_hash(self, attempt: Attempt, record: PatRecord, now: int) -> SecretSlot:
+        credentials, address = attempt.credentials, attempt.address
+        slot = record.slot_of(attempt.tag, now)
         if slot is None:
-            if record.is_rotated_away(tag, now):
+            if record.is_rotated_away(attempt.tag, now):
                 self._refuse_reused(credentials, address, record.pat.owner.id)
             self._refuse(credentials, address)
-        if slot.digest == hashing.proven:
+        if slot.digest == attempt.proven:
             return slot
-        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest, hashing):
+        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest, attempt.hashing):
             if slot.digest.pepper == NO_PEPPER:
                 self._refuse(credentials, address)
             # The tag was right. So the secret is right, and the id of the pepper stands for a wrong key.
@@ -295,12 +292,10 @@ class Authenticator:
             (record,) = store.pats.read([credentials.pat_id])
             if record is None or record.pat.tenant != self._tenant:
                 self._refuse(credentials, address)
-            now, hashing = record.pat.read_ms, Hashing(store.paused, proven)
-            if usable:
-                slot = self.check_secret(credentials, address, record, tag, now, hashing)
-            else:
-                slot = self._check_hash(credentials, address, record, tag, now, hashing)
-            if not hashing.happened:
+            attempt = Attempt(credentials, address, tag, store.paused, proven)
+            check = self.check_secret if usable else self._check_hash
+            slot = check(attempt, record, record.pat.read_ms)
+            if not attempt.has_hashed:
                 return record, slot.generation
             proven = slot.digest
 
@@ -338,21 +333,13 @@ class Authenticator:
         self._events.refused("invalid", address.charged, pat_id)
         raise refusal
 
-    def _refuse_unmet(
-        self,
-        credentials: PatCredentials,
-        address: Address,
-        record: PatRecord,
-        tag: bytes,
-        now: int,
-        hashing: Hashing,
-    ) -> NoReturn:
+    def _refuse_unmet(self, attempt: Attempt, record: PatRecord, now: int) -> NoReturn:
         """Refuse a PAT that may not be used yet, or not from there. Only who has its secret is told."""
         try:
-            self.check_secret(credentials, address, record, tag, now, hashing)
+            self.check_secret(attempt, record, now)
         except InvalidCredentials as refusal:
             if refusal.state is not None:  # else the address is charged already
-                over = self._refusal(address)
+                over = self._refusal(attempt.address)
                 if isinstance(over, RateLimited):
                     raise over from None
             raise

@@ -19,7 +19,7 @@ from ..settings import Settings
 from ..store.record import PatRecord, TokenRecord
 from ..store.store import Store
 from ..store.tokens import Full
-from .authenticate import Authenticator, Hashing
+from .authenticate import Attempt, Authenticator
 from .conditions import secret_expiry
 from .last_use import Proven
 
@@ -89,14 +89,9 @@ class Exchanger:
                 owner_id = proven.record.pat.owner.id
                 self._events.refused("revoked", address.charged, token.pat_id, owner_id)
                 raise InvalidCredentials
-            slot = self._authenticator.check_secret(
-                credentials,
-                address,
-                issued,
-                proven.tag,
-                issued.pat.read_ms,
-                Hashing(proven.deadline.paused, proven.slot.digest),
-            )
+            paused, known = proven.deadline.paused, proven.slot.digest
+            attempt = Attempt(credentials, address, proven.tag, paused, known)
+            slot = self._authenticator.check_secret(attempt, issued, issued.pat.read_ms)
             proven = replace(proven, record=issued, slot=slot)
         else:
             raise StoreUnavailable(detail=f"PAT {credentials.pat_id} kept changing")
