@@ -160,10 +160,10 @@ def expiry_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_expiry
 
 
-def more_options(*, is_new: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def description_and_limit_options(*, is_new: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add --description, --network, --not-before and --request-quota, for a new PAT or one that is there.
 
-    The command gets `more`, which holds those that are given as `Authority.create` and `update` take them.
+    The command gets `details`, which holds those that are given as `Authority.create` and `update` take them.
     """
 
     def default(text: str) -> str:
@@ -193,13 +193,15 @@ def more_options(*, is_new: bool) -> Callable[[Callable[..., None]], Callable[..
             help=f"How many requests it may make, such as 100/10.{default('the setting')}",
         )
         @functools.wraps(command)
-        def with_more(**given: Any) -> None:
-            more = {name: given.pop(name) for name in ("description", "not_before", "request_quota")}
+        def with_details(**given: Any) -> None:
+            details = {name: given.pop(name) for name in ("description", "not_before", "request_quota")}
             networks = given.pop("networks")
-            more["networks"] = [one for one in networks if one] if networks else None  # '' alone: everywhere
-            command(more={name: value for name, value in more.items() if value is not None}, **given)
+            details["networks"] = (
+                [one for one in networks if one] if networks else None
+            )  # '' alone: everywhere
+            command(details={name: value for name, value in details.items() if value is not None}, **given)
 
-        return with_more
+        return with_details
 
     return add
 

@@ -16,7 +16,7 @@ import click
 
 from ..model.dates import format_ms
 from ..model.pat import IssuedPat, PersonalAccessToken, Requester
-from ..model.pat_members import added_members
+from ..model.pat_members import patauth_members
 from .context import message, options, printable
 
 
@@ -150,7 +150,7 @@ def _pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
         "lastUsed": json_date(pat.last_used_ms),
         "expirationDate": json_date(pat.expires_ms),
         "accessTokenValiditySeconds": pat.access_token_ttl,
-        **added_members(pat),
+        **patauth_members(pat),
     }
 
 

@@ -19,9 +19,9 @@ from .options import (
     SECONDS,
     Group,
     confirm,
+    description_and_limit_options,
     expiry_options,
     field_option,
-    more_options,
     reason_option,
     require_yes,
     yes_option,
@@ -64,7 +64,7 @@ def pat() -> None:
     type=SECONDS,
     help="How long its access tokens live, 15s to 12h; 900 means 900s.  [default: the setting]",
 )
-@more_options(is_new=True)
+@description_and_limit_options(is_new=True)
 @field_option("id", "secret", "token")
 def create(
     owner_id: str,
@@ -74,7 +74,7 @@ def create(
     scopes: tuple[str, ...],
     expiry: dict[str, Any],
     access_token_ttl: int | None,
-    more: dict[str, Any],
+    details: dict[str, Any],
     field: str | None,
 ) -> None:
     """Create a PAT, and print its secret and its token. They are shown only once.
@@ -99,7 +99,7 @@ def create(
             scope=scopes,
             access_token_ttl=access_token_ttl,
             **expiry,
-            **more,
+            **details,
         )
     print_issued(
         issued,
@@ -114,9 +114,9 @@ def create(
 @click.option("--name", help="What the PAT is for. An owner's PATs have different names.")
 @click.option("--scope", "scopes", multiple=True, help="All that it may do from now on; repeat for several.")
 @expiry_options
-@more_options(is_new=False)
+@description_and_limit_options(is_new=False)
 def update(
-    pat_id: str, name: str | None, scopes: tuple[str, ...], expiry: dict[str, Any], more: dict[str, Any]
+    pat_id: str, name: str | None, scopes: tuple[str, ...], expiry: dict[str, Any], details: dict[str, Any]
 ) -> None:
     """Change the name, the scopes, the expiry and more of a PAT.
 
@@ -133,13 +133,13 @@ def update(
     """
     if len(expiry) > 1:
         raise click.UsageError("give only one of --expires-in, --expires-at and --never-expires")
-    if name is None and not scopes and not expiry and not more:
+    if name is None and not scopes and not expiry and not details:
         raise click.UsageError(
             "nothing to change: give --name, --scope, --description, --network, --not-before,"
             " --request-quota, or one of --expires-in, --expires-at and --never-expires"
         )
     with open_authority() as authority:
-        changed = authority.update(pat_id, name=name, scope=scopes or None, **expiry, **more)
+        changed = authority.update(pat_id, name=name, scope=scopes or None, **expiry, **details)
     print_pat(changed)
 
 

@@ -20,7 +20,7 @@ from ..model.address import Address
 _SAFE = re.compile(r"(?!.*[0-9A-Za-z]{49})[A-Za-z0-9._-]{1,64}")
 
 
-class Request(msgspec.Struct):
+class CurrentRequest(msgspec.Struct):
     """A request. `environ` is that of PEP 3333, and `address_of` reads the client's address in it."""
 
     environ: dict[str, Any]
@@ -28,7 +28,7 @@ class Request(msgspec.Struct):
     made: str = ""  # an id that was made here
 
     def __repr__(self) -> str:
-        return "<Request>"  # the environ has credentials
+        return "<CurrentRequest>"  # the environ has credentials
 
     @property
     def id(self) -> str:
@@ -50,4 +50,4 @@ class Request(msgspec.Struct):
 
 
 # None: no request is being answered in this thread or task.
-REQUEST: ContextVar[Request | None] = ContextVar("patauth_request", default=None)
+REQUEST: ContextVar[CurrentRequest | None] = ContextVar("patauth_request", default=None)

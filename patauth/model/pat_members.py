@@ -8,7 +8,7 @@ from . import dates
 from .pat import PersonalAccessToken, Requester
 
 
-def added_members(pat: PersonalAccessToken) -> dict[str, Any]:
+def patauth_members(pat: PersonalAccessToken) -> dict[str, Any]:
     """Return the members that only patauth has, by their names in the management API."""
     members = {
         "description": pat.description,

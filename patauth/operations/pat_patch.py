@@ -10,13 +10,13 @@ from ..model import dates
 from ..model.expiry import FIELD as EXPIRY
 from ..model.expiry import Expiry
 from ..model.pat import PersonalAccessToken
-from ..model.pat_members import added_members
+from ..model.pat_members import patauth_members
 from . import json_patch
 from .pat_change import PatChange
 
 IN_BULK = ("expirationDate", "userAwareTokenNeverExpires")
 PATCHABLE = ("name", "scope", *IN_BULK)
-ADDED = ("description", "networks", "notBefore", "requestQuota")  # what only patauth has
+PATAUTH_PATCHABLE = ("description", "networks", "notBefore", "requestQuota")  # what only patauth has
 _DATE, _ACKNOWLEDGED = "/expirationDate", "/userAwareTokenNeverExpires"
 _DATES = {_DATE: EXPIRY, "/notBefore": "not_before"}  # with the names of their fields in Python
 _KINDS = {
@@ -33,7 +33,7 @@ class PatPatch:
     """
 
     def __init__(self, operations: object, fields: Collection[str] | None) -> None:
-        self._fields = [name for name in (*PATCHABLE, *ADDED) if fields is None or name in fields]
+        self._fields = [name for name in (*PATCHABLE, *PATAUTH_PATCHABLE) if fields is None or name in fields]
         # Of networks, a missing value would let a PAT be used everywhere.
         self._operations = json_patch.check(
             operations, self._fields, value_may_be_missing=("expirationDate",)
@@ -87,14 +87,14 @@ class PatPatch:
             scope=scopes,
             expiry=None if expires_ms == pat.expires_ms else Expiry(at_ms=expires_ms),
             never_acknowledged=acknowledged,
-            **_added(pat, members),
+            **_patauth_changes(pat, members),
         )
 
 
-def _added(pat: PersonalAccessToken, members: dict[str, Any]) -> dict[str, Any]:
-    """Return the keywords of `PatChange` for those members of `ADDED` that a patch has changed."""
+def _patauth_changes(pat: PersonalAccessToken, members: dict[str, Any]) -> dict[str, Any]:
+    """Return the keywords of `PatChange` for what a patch has changed of `PATAUTH_PATCHABLE`."""
     before = _document(pat)
-    changed = {name: members[name] for name in ADDED if members[name] != before[name]}
+    changed = {name: members[name] for name in PATAUTH_PATCHABLE if members[name] != before[name]}
     found: dict[str, Any] = {}
     for name, value in changed.items():
         if name == "networks":
@@ -119,5 +119,5 @@ def _document(pat: PersonalAccessToken) -> dict[str, Any]:
         "scope": list(pat.scope),
         "expirationDate": None if pat.expires_ms is None else dates.format_ms(pat.expires_ms),
         "userAwareTokenNeverExpires": pat.never_acknowledged,
-        **{name: value for name, value in added_members(pat).items() if name in ADDED},
+        **{name: value for name, value in patauth_members(pat).items() if name in PATAUTH_PATCHABLE},
     }

@@ -20,7 +20,7 @@ from ..errors import (
     MissingCredentials,
     PatAuthError,
 )
-from ..events.request import REQUEST, Request
+from ..events.request import REQUEST, CurrentRequest
 from ..model.quota import Decision
 from ..model.scopes import check, covers
 from ..settings import read_named, read_surfaces
@@ -121,7 +121,7 @@ class PatAuthMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
-        token = REQUEST.set(Request(environ, self._address_of))
+        token = REQUEST.set(CurrentRequest(environ, self._address_of))
         try:
             _forget_identity(environ)
             environ["patauth.site"] = self.site

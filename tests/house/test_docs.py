@@ -32,7 +32,7 @@ from patauth.model.credentials import Format
 from patauth.model.pat_id import PatId
 from patauth.model.sinks import read_webhook_secrets
 from patauth.operations import json_patch, listing, rotate, update
-from patauth.operations.pat_patch import ADDED, PATCHABLE
+from patauth.operations.pat_patch import PATAUTH_PATCHABLE, PATCHABLE
 from patauth.settings import (
     _NOT_SETTINGS,
     _READERS,
@@ -310,10 +310,10 @@ def test_the_versions_and_bodies_are_as_written() -> None:
     assert {*old, *new} == routes.VERSIONS.keys()
     for name, one in routes.VERSIONS.items():
         assert one.months == (6 if name in old else None)
-        most = (*PATCHABLE, *ADDED) if one.full else PATCHABLE
+        most = (*PATCHABLE, *PATAUTH_PATCHABLE) if one.full else PATCHABLE
         assert one.patchable == (("name", "scope") if name in old else most)
     listed = {row[0].strip("`") for row in rows("\n".join(tables(section(MANAGEMENT, "Operations"))[1]))}
-    assert listed == {field.encode_name for field in msgspec.structs.fields(routes.CreateInFull)}
+    assert listed == {field.encode_name for field in msgspec.structs.fields(routes.CreateV1)}
     text = prose(MANAGEMENT)
     assert f"at most {bodies.MAX_JSON // 1024} KiB" in text
     assert f"{MIN_ACCESS_TOKEN_TTL} to {MAX_ACCESS_TOKEN_TTL}" in text

@@ -64,7 +64,7 @@ class ShownRequester(msgspec.Struct, forbid_unknown_fields=True, rename="camel")
     tenant: Annotated[str, Meta(description="Of a guest from another organisation.")] | UnsetType = UNSET
 
 
-class ShownPatInFull(ShownPatOrNever, forbid_unknown_fields=True, rename="camel", kw_only=True):
+class ShownPatV1(ShownPatOrNever, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """A PAT as v1 shows it, with what only patauth has."""
 
     description: Annotated[str | None, Meta(description="patauth's own.")]
@@ -101,7 +101,7 @@ class IssuedPat(_Shown, forbid_unknown_fields=True, rename="camel", kw_only=True
     expiration_date: Annotated[_Date, Meta(description="In the year 9999: never.")]
 
 
-class IssuedPatInFull(IssuedPat, forbid_unknown_fields=True, rename="camel", kw_only=True):
+class IssuedPatV1(IssuedPat, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """A PAT with a new secret as v1 shows it, with what it may have of its maker."""
 
     description: Annotated[str, Meta(description="patauth's own.")] | UnsetType = UNSET
@@ -153,9 +153,9 @@ TYPES = [
     ShownPat,
     ShownPatOrNever,
     ShownRequester,
-    ShownPatInFull,
+    ShownPatV1,
     IssuedPat,
-    IssuedPatInFull,
+    IssuedPatV1,
     IscMessage,
     IscError,
     IscRefused,

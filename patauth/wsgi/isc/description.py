@@ -17,7 +17,7 @@ from ...model.rights import ROTATE_SELF
 from ...model.sorters import MAX_SORTERS, SORTABLE
 from ...operations.json_patch import MAX_OPERATIONS, MAX_POINTER, MAX_TOKENS, NEEDS
 from ...operations.listing import MOST
-from ...operations.pat_patch import ADDED, IN_BULK
+from ...operations.pat_patch import IN_BULK, PATAUTH_PATCHABLE
 from ...operations.rotate import MAX_OVERLAP, MIN_OWN_OVERLAP
 from ...operations.update import MAX_BULK
 from ...settings import MAX_ACCESS_TOKEN_TTL, Settings
@@ -78,7 +78,7 @@ _LONG = {
     **DATE,
     "description": "In the future. Null or left out: never, where policy allows it and it is acknowledged.",
 }
-_ADDED: dict[str, Schema] = {
+_PATAUTH_MEMBERS: dict[str, Schema] = {
     "description": {
         **NAME,
         "description": f"{_OURS}What people should know of it. Read in Unicode's form NFC.",
@@ -111,7 +111,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
     types = {
         "CreatePat": routes.Create,
         "CreatePatOrNever": routes.CreateOrNever,
-        "CreatePatInFull": routes.CreateInFull,
+        "CreatePatV1": routes.CreateV1,
         "OwnerToBe": routes.OwnerToBe,
         "BulkUpdate": routes.Bulk,
         "Rotation": routes.Rotation,
@@ -121,7 +121,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
     rules: dict[str, dict[str, Schema]] = {
         "CreatePat": {**_CREATE, "expirationDate": _SHORT},
         "CreatePatOrNever": or_never,
-        "CreatePatInFull": {**or_never, **_ADDED},
+        "CreatePatV1": {**or_never, **_PATAUTH_MEMBERS},
         "OwnerToBe": {
             "id": OWNER_ID,
             "name": {**NAME, "description": "Null or left out: the id."},
@@ -146,7 +146,7 @@ def _request_schemas(settings: Settings) -> dict[str, Schema]:
     found |= schemas({"SelfRotation": routes.Rotation}, {"SelfRotation": own_rotation})
     # A type cannot say that a client must acknowledge a PAT that never expires. Generators of clients take
     # `anyOf` for other types, and pass over `if`.
-    for name in ("CreatePatOrNever", "CreatePatInFull"):
+    for name in ("CreatePatOrNever", "CreatePatV1"):
         found[name] |= {
             "if": {"properties": {"expirationDate": {"type": "null"}}},
             "then": {
@@ -183,8 +183,11 @@ def patch_schema(name: str, fields: tuple[str, ...]) -> Schema:
         if need == "value" and "expirationDate" in fields:
             date = {"const": "/expirationDate", "description": "A missing value means null: never."}
             kinds.append(_object(f"{name}NeverExpire", {**members, "path": date}, ["op", "path"]))
-        if need == "value" and set(ADDED) <= set(fields):
-            empty = {"enum": [f"/{one}" for one in ADDED], "description": "A missing value means null: none."}
+        if need == "value" and set(PATAUTH_PATCHABLE) <= set(fields):
+            empty = {
+                "enum": [f"/{one}" for one in PATAUTH_PATCHABLE],
+                "description": "A missing value means null: none.",
+            }
             kinds.append(_object(f"{name}Empty", {**members, "path": empty}, ["op", "path"]))
     return {"type": "array", "items": {"anyOf": kinds}, "minItems": 1, "maxItems": MAX_OPERATIONS}
 
@@ -282,14 +285,14 @@ def describe(authority: Authority) -> Description:
 
 def _named(schema: str, version: Version) -> str:
     if version.full:
-        return schema + "InFull"
+        return schema + "V1"
     return schema + ("OrNever" if version.knows_never else "")
 
 
 def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, version: Version) -> None:
-    shown = ref("ShownPatInFull" if version.full else _named("ShownPat", version))
+    shown = ref("ShownPatV1" if version.full else _named("ShownPat", version))
     some = {"type": "array", "items": shown}
-    kind = "IssuedPatInFull" if version.full else "IssuedPat"
+    kind = "IssuedPatV1" if version.full else "IssuedPat"
     issued = answer("The PAT, with its secret.", ref(kind), maybe=CALLER_FIELDS)
     removed = answer("The PAT and its access tokens are gone for good.", maybe=CALLER_FIELDS)
 

@@ -28,13 +28,13 @@ from ...model.caller import Caller
 from ...model.expiry import Expiry
 from ...model.owner_types import DEFAULT_OWNER_TYPE
 from ...model.pat import IssuedPat, Owner, PersonalAccessToken
-from ...model.pat_members import added_members
+from ...model.pat_members import patauth_members
 from ...model.rights import EVERYTHING
 from ...operations import lifecycle
 from ...operations.create import NewPat, create
 from ...operations.disable import set_disabled
 from ...operations.listing import list_pats
-from ...operations.pat_patch import ADDED, PATCHABLE
+from ...operations.pat_patch import PATAUTH_PATCHABLE, PATCHABLE
 from ...operations.permissions import Actor
 from ...operations.rotate import DEFAULT_OVERLAP, rotate, rotate_self
 from ...operations.update import patch, patch_many
@@ -74,7 +74,7 @@ class Version(NamedTuple):
 
 _FEW = ("name", "scope")
 VERSIONS = {
-    "v1": Version("/personal-access-tokens/v1", None, (*PATCHABLE, *ADDED), full=True),
+    "v1": Version("/personal-access-tokens/v1", None, (*PATCHABLE, *PATAUTH_PATCHABLE), full=True),
     "v3": Version("/v3/personal-access-tokens", 6, _FEW),
     "beta": Version("/beta/personal-access-tokens", 6, _FEW),
     "v2024": Version("/v2024/personal-access-tokens", 6, _FEW),
@@ -114,7 +114,7 @@ def routes(site: Site) -> Routes:
 def _find(route: Callable[..., Route], full: bool, rest: str) -> Route | None:
     match rest.split("/"):
         case [pat_id] if pat_id:
-            return route(_ONE_IN_FULL if full else _ONE, pat_id)
+            return route(_ONE_V1 if full else _ONE, pat_id)
         case [pat_id, "rotate"] if pat_id and full:
             return route(_ROTATION, pat_id)
         case [pat_id, "disable"] if pat_id and full:
@@ -169,7 +169,7 @@ class CreateOrNever(Create, forbid_unknown_fields=True, rename="camel"):
     user_aware_token_never_expires: bool | None = None
 
 
-class CreateInFull(CreateOrNever, forbid_unknown_fields=True, rename="camel"):
+class CreateV1(CreateOrNever, forbid_unknown_fields=True, rename="camel"):
     """The body of a create with what only patauth has."""
 
     description: str | None = None
@@ -234,7 +234,7 @@ def _whole(parameters: Mapping[str, str], name: str, highest: int) -> int | None
 
 def _create(call: _Call) -> Answer:
     version = call.version
-    body = _read(call, CreateInFull if version.full else CreateOrNever if version.knows_never else Create)
+    body = _read(call, CreateV1 if version.full else CreateOrNever if version.knows_never else Create)
     date, seconds = body.expiration_date, body.access_token_validity_seconds
     expires_ms = None if date is None else dates.parse_ms(date, "expirationDate")
     new = NewPat(
@@ -245,7 +245,7 @@ def _create(call: _Call) -> Answer:
         access_token_ttl=MAX_ACCESS_TOKEN_TTL if seconds is None else seconds,
         never_acknowledged=isinstance(body, CreateOrNever) and bool(body.user_aware_token_never_expires),
     )
-    if isinstance(body, CreateInFull):
+    if isinstance(body, CreateV1):
         begin = None if body.not_before is None else dates.parse_ms(body.not_before, "notBefore")
         new = replace(
             new,
@@ -330,7 +330,7 @@ def _is_empty(environ: WSGIEnvironment) -> bool:
 # Operations by method, in the order of Allow.
 _COLLECTION: dict[str, Operation] = {"GET": _list, "POST": _create}
 _ONE: dict[str, Operation] = {"PATCH": _patch, "DELETE": _delete}
-_ONE_IN_FULL: dict[str, Operation] = {"GET": _get, **_ONE}
+_ONE_V1: dict[str, Operation] = {"GET": _get, **_ONE}
 _ROTATION: dict[str, Operation] = {"POST": _rotate}
 _DISABLING: dict[str, Operation] = {"POST": _disable}
 _ENABLING: dict[str, Operation] = {"POST": _enable}
@@ -354,7 +354,7 @@ def _shown(call: _Call, pat: PersonalAccessToken) -> dict[str, Any]:
     if call.version.knows_never:
         shown["userAwareTokenNeverExpires"] = pat.never_acknowledged
     if call.version.full:
-        shown |= added_members(pat)
+        shown |= patauth_members(pat)
     return shown
 
 
@@ -370,8 +370,10 @@ def _issued(call: _Call, issued: IssuedPat) -> Answer:
         "expirationDate": _NEVER if expires_ms is None else dates.format_ms(expires_ms),
     }
     if call.version.full:
-        members = added_members(issued.pat)
-        content |= {name: members[name] for name in (*ADDED, "state") if members[name] is not None}
+        members = patauth_members(issued.pat)
+        content |= {
+            name: members[name] for name in (*PATAUTH_PATCHABLE, "state") if members[name] is not None
+        }
     return json_answer(200, content)
 
 

@@ -79,7 +79,7 @@ class AboutToken(msgspec.Struct):
     client_secret: _Secret | UnsetType = UNSET
 
 
-class AboutTokenThere(AboutToken):
+class IntrospectionRequest(AboutToken):
     client_address: (
         Annotated[
             str,
@@ -175,11 +175,11 @@ _REFUSALS = ("OAuth400", "OAuth401", "OAuth413", "OAuth415", "Limited429", "OAut
 def describe(authority: Authority) -> Description:
     """Return the description of this surface; it has metadata only where there is an issuer."""
     settings = authority.settings
-    types = [TokenRequest, AboutToken, AboutTokenThere, TokenAnswer, Introspected, Nothing, OAuthError]
+    types = [TokenRequest, AboutToken, IntrospectionRequest, TokenAnswer, Introspected, Nothing, OAuthError]
     if authority.operations.publishes_keys:
         types += [Key, KeySet]
     found = schemas({kind.__name__: kind for kind in types})
-    for form in ("TokenRequest", "AboutToken", "AboutTokenThere"):
+    for form in ("TokenRequest", "AboutToken", "IntrospectionRequest"):
         found[form]["additionalProperties"] = {"type": "string"}  # unknown parameters are ignored
     prefix = settings.path_prefix
     paths = {
@@ -196,7 +196,7 @@ def describe(authority: Authority) -> Description:
             "Tell whether a token is active",
             f"The owner's own tokens, or with the scope `{INTROSPECT}` any token of the tenant. All others"
             " count as not active, and those of a PAT with networks unless `client_address` is in them.",
-            "AboutTokenThere",
+            "IntrospectionRequest",
             answer("Whether it is active, and for what.", ref("Introspected"), always=QUOTA, maybe=EXPIRY),
             [*_CLIENT, {"bearer": []}],
         ),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ...errors import InvalidRequest, PatAuthError
-from ...events.request import REQUEST, Request
+from ...events.request import REQUEST, CurrentRequest
 from ...model.scopes import covers, parse
 from ..answers import Answer, json_answer, with_caller_fields
 from ..bodies import query
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def verify(environ: WSGIEnvironment, site: Site) -> Answer:
     """Return who sends this request, or the refusal of the gate."""
     decision = expires_ms = None
-    token = REQUEST.set(Request(environ, site.client_address))
+    token = REQUEST.set(CurrentRequest(environ, site.client_address))
     try:
         # Read first, so that a front server with a wrong configuration fails for everybody alike.
         asked = query(environ)

@@ -27,8 +27,7 @@ from typing import Any
 
 from ...authority import Authority
 from ...errors import NotFound, Overloaded, PatAuthError
-from ...events.request import REQUEST
-from ...events.request import Request as Asked
+from ...events.request import REQUEST, CurrentRequest
 from ..answers import Answer
 from ..bodies import media_type_of
 from ..errors import UNCOMPRESSED
@@ -125,7 +124,7 @@ class GrpcServer:
         environ = self._environ(request)
         if request.path not in METHODS:
             return _response(self._health(environ))
-        token = REQUEST.set(Asked(environ, self._site.client_address))
+        token = REQUEST.set(CurrentRequest(environ, self._site.client_address))
         try:
             return _response(call(environ, self._site, request.path, GRPC))
         finally:

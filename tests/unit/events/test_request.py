@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from patauth.events.request import REQUEST, Request
+from patauth.events.request import REQUEST, CurrentRequest
 from patauth.model.address import Address
 from tests.support.tables import each
 
@@ -31,22 +31,22 @@ def address_of(environ: dict[str, Any]) -> Address:
     ],
 )
 def test_a_client_names_its_request_in_64_safe_characters(given: str | None, is_kept: bool):
-    request = Request({} if given is None else {"HTTP_X_REQUEST_ID": given}, address_of)
+    request = CurrentRequest({} if given is None else {"HTTP_X_REQUEST_ID": given}, address_of)
     assert (request.id == given) == is_kept
     assert is_kept or re.fullmatch("[0-9a-f]{32}", request.id)
     assert request.id == request.id, "all events of a request have one id"
 
 
 def test_two_requests_without_an_id_have_two():
-    assert Request({}, address_of).id != Request({}, address_of).id
+    assert CurrentRequest({}, address_of).id != CurrentRequest({}, address_of).id
 
 
 def test_the_address_is_read_when_it_is_asked_for():
-    assert Request({"REMOTE_ADDR": "203.0.113.9"}, address_of).address == "203.0.113.9"
+    assert CurrentRequest({"REMOTE_ADDR": "203.0.113.9"}, address_of).address == "203.0.113.9"
 
 
 def test_it_does_not_show_the_environ():
-    assert "hush" not in repr(Request({"HTTP_AUTHORIZATION": "hush"}, address_of))
+    assert "hush" not in repr(CurrentRequest({"HTTP_AUTHORIZATION": "hush"}, address_of))
 
 
 def test_there_is_none_outside_of_a_request():
