@@ -15,6 +15,7 @@ import click
 
 from ..errors import StoreUnavailable
 from ..model.sinks import names_of, sinks_of
+from ..model.words import counted
 from ..store.factory import open_store
 from ..store.url import StoreUrl
 from .context import Failure, message, named_settings, warnings_as_messages
@@ -148,16 +149,16 @@ def _work(delivery: Delivery, once: bool, stop: threading.Event, said: SimpleQue
             is_down = False
         if delivery.abandoned > abandoned:
             said.put(
-                f"{delivery.name}: {delivery.abandoned - abandoned} events were refused for three days"
-                " and are given up"
+                f"{delivery.name}: {counted(delivery.abandoned - abandoned, 'event')} given up: refused for"
+                " three days"
             )
         if delivery.lost > lost:
             said.put(
-                f"{delivery.name}: the stream was full and has dropped {delivery.lost - lost} events before"
-                " they were delivered"
+                f"{delivery.name}: the stream was full and has dropped"
+                f" {counted(delivery.lost - lost, 'event')} before delivery"
             )
         if monotonic() > tell_at and delivery.delivered > told:
-            said.put(f"{delivery.name}: {delivery.delivered} events delivered so far")
+            said.put(f"{delivery.name}: {counted(delivery.delivered, 'event')} delivered so far")
             told, tell_at = delivery.delivered, monotonic() + _MINUTE
         failed, refused = delivery.failures, delivery.refused
         abandoned, lost = delivery.abandoned, delivery.lost

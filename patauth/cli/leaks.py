@@ -8,6 +8,7 @@ from typing import BinaryIO
 import click
 
 from ..model.leaks import Leak, LeakReader
+from ..model.words import counted
 from ..operations.leaks import MOST_SECRETS, Ending, Finding, LeakReport
 from .context import Failure, message, open_authority, options, printable
 from .options import confirm
@@ -47,7 +48,7 @@ def revoke_leaked(file: BinaryIO, *, yes: bool, with_ids: bool, reason: str | No
             raise ending.problem
         if report.left_out:
             raise Failure(
-                f"{_counted(report.left_out, 'PAT secret')} without an id not looked at: {MOST_SECRETS} of a"
+                f"{counted(report.left_out, 'PAT secret')} without an id not looked at: {MOST_SECRETS} of a"
                 " report are compared with all PATs; put the others into a report of their own"
             )
 
@@ -90,15 +91,11 @@ def _end_by_secrets(report: LeakReport, ending: Ending) -> None:
 def _question(found: list[Finding], secrets: Sized) -> str:
     pats = len({finding.pat_id for finding in found if finding.leak.token is None})
     tokens = sum(finding.leak.token is not None for finding in found)
-    named = [_counted(count, what) for count, what in ((pats, "PAT"), (tokens, "access token")) if count]
+    named = [counted(count, what) for count, what in ((pats, "PAT"), (tokens, "access token")) if count]
     if secrets:
-        named.append(f"the PATs of {_counted(len(secrets), 'secret')}, if there are any")
+        named.append(f"the PATs of {counted(len(secrets), 'secret')}, if there are any")
     *most, last = named
     return f"End {', '.join(most)}{', and ' if most else ''}{last}, for good?"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _say(finding: Finding, done: str) -> None:

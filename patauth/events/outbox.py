@@ -23,6 +23,7 @@ from os import getpid
 from typing import NamedTuple, Protocol
 
 from ..concurrency.forks import after_fork_in_child
+from ..model.words import counted
 from .counts import REFUSALS, Counts, by_client, by_pat
 from .events import Event, line_of, warn
 
@@ -336,7 +337,9 @@ class Outbox:
                 self._told_dropped = now
             total = self.dropped
         if not is_told:
-            warn(f"{self.name}: {total} events were dropped since this process began")
+            warn(
+                f"{self.name}: {counted(total, 'event was', 'events were')} dropped since this process began"
+            )
 
 
 def _letter(event: Event, now: float) -> Letter:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import contains, eq
 from typing import NamedTuple, get_args
@@ -36,6 +36,7 @@ from typing import NamedTuple, get_args
 from ..errors import InvalidRequest
 from . import dates
 from .pat import PersonalAccessToken, State
+from .words import either
 
 NEVER = 2**48 - 1  # the index value of an expirationDate of None; that of a lastUsed of None is 0
 
@@ -404,12 +405,6 @@ class _Parser:
         if not self._take("mark", ")"):
             raise self._misplaced(f"the list of '{field} in' goes on or ends", "',' or ')'")
         return values
-
-
-def either(words: Iterable[str]) -> str:
-    """Return words as a choice: "a, b or c"."""
-    *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _wrong(problem: str) -> InvalidRequest:

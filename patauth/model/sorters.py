@@ -13,8 +13,9 @@ from functools import partial
 from typing import NamedTuple
 
 from ..errors import InvalidRequest
-from .filters import INDEXED, QUOTABLE, either, index_value
+from .filters import INDEXED, QUOTABLE, index_value
 from .pat import PersonalAccessToken
+from .words import either
 
 MAX_SORTERS = 4
 SORTABLE = ("name", *INDEXED)

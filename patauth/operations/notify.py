@@ -17,6 +17,7 @@ from ..errors import ConfigurationError, InvalidRequest, PatAuthError, StoreUnav
 from ..model.dates import DAY, format_ms
 from ..model.pat import PersonalAccessToken
 from ..model.pat_id import PatId
+from ..model.words import counted
 from ..store.notices import Notice
 from .permissions import Actor
 
@@ -133,4 +134,4 @@ def _give_back(actor: Actor, notices: Sequence[Notice]) -> None:
     try:
         actor.store.without_deadline().notices.give_back(notices)
     except StoreUnavailable as problem:
-        _log.warning("%d events of expiries were not sent and will not be: %s", len(notices), problem.detail)
+        _log.warning("%s of expiries will never be sent: %s", counted(len(notices), "event"), problem.detail)

@@ -422,7 +422,7 @@ class Copy:
                     )
                 except NotDurable as problem:
                     raise StoreUnavailable(
-                        detail=f"not all {replicas} replicas of a server have what was written within"
+                        detail=f"not all replicas of a server ({replicas}) have what was written within"
                         f" {PATIENCE:g} s ({problem.detail}); look after them, and run it again"
                     ) from None
 

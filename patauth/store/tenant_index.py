@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from ..errors import StoreUnavailable
 from ..model.pat import PersonalAccessToken, is_gone
 from ..model.pat_id import PatId
+from ..model.words import counted
 from .keys import Keys
 from .record import NEVER, PatRecord, not_understood, unpack
 from .scripts import PRELUDE, Script, Scripts, understood
@@ -227,7 +228,8 @@ class TenantIndex(TenantList):
             commands.append(("ZREM", self._keys.tenant_marks, *marks))
             self._scripts.call([*commands, self._count, *and_then])
         except StoreUnavailable as problem:
-            _log.warning("the tenant index still lists %d deleted PATs: %s", len(pat_ids), problem.detail)
+            deleted = counted(len(pat_ids), "deleted PAT")
+            _log.warning("the tenant index still lists %s: %s", deleted, problem.detail)
 
     def mark_use(self, pat_id: PatId, now: int) -> None:
         """Mark a PAT whose last use is about to be written, at `now` (ms)."""

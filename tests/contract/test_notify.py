@@ -311,7 +311,7 @@ def test_a_mark_that_cannot_be_taken_back_is_said(
     with_sink(world, Failing(0))
     with caplog.at_level(logging.WARNING, "patauth"), pytest.raises(NotSent):
         run(world)
-    assert "1 events of expiries were not sent and will not be: for this test" in caplog.text
+    assert "1 event of expiries will never be sent: for this test" in caplog.text
 
 
 def test_a_call_whose_answer_was_lost_is_repeated_without_losing_the_notice(world: Authority) -> None:

@@ -416,7 +416,7 @@ def test_the_command_line_asks_each_node(
     assert {node["role"] for node in found["nodes"]} == {"master"}
     assert f"{cluster.nodes[0].address} role" in run("store", "stats").stdout
     said = {one["check"]: one for one in json.loads(run("doctor", "--output", "json").stdout)["findings"]}
-    assert said["cluster"]["finding"] == "The cluster has 3 primaries and no replicas."
+    assert said["cluster"]["finding"] == "The cluster has 3 primaries and 0 replicas."
     assert said["persistence"]["level"] == "ok"
     lax, dead = (node for node in cluster.nodes if node is not cluster.node_of("store"))
     with lax.client() as client:
@@ -476,7 +476,7 @@ def test_the_command_line_asks_each_replica_and_judges_each_shard(
         everything = "\n".join(line["finding"] for line in doctor("replicas:1"))
         assert "The cluster has 3 primaries and 3 replicas." in everything
         assert f"{one.address}: A revocation waits for 1 of 2 replicas" in everything
-        assert f"{bare.address}: durability asks for 1 replicas but 0" in texts("replicas:1", "problem")
+        assert f"{bare.address}: durability asks for 1 replica with 0" in texts("replicas:1", "problem")
         assert f"{other.address}: durability" not in everything
         with second.client() as client:
             client.config_set("cluster-replica-no-failover", "yes")

@@ -220,7 +220,7 @@ def test_a_copy_is_opened_when_all_replicas_have_it(
             replica.freeze()
             with pytest.raises(StoreUnavailable) as caught:
                 both.run()
-            assert caught.value.detail.startswith("TO: not all 1 replicas")
+            assert caught.value.detail.startswith("TO: not all replicas of a server (1)")
             with primary.client() as client:
                 assert client.get(mark).startswith(CLOSED)
             replica.thaw()

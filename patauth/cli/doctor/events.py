@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ...errors import StoreUnavailable
 from ...model.sinks import names_of, sinks_of
+from ...model.words import counted
 from ...operations.operations import Operations
 from ...store.event_stream import MOST
 from .finding import Finding, ok, problem, warning
@@ -28,12 +29,16 @@ def judge_events(operations: Operations) -> Iterator[Finding]:
         return
     from ...events.delivery import group_of, waiting_for
 
-    yield ok("events", f"The stream has {counts.changes} events and {counts.refusals} counts of refusals.")
+    yield ok(
+        "events",
+        f"The stream has {counted(counts.changes, 'event')} and {counted(counts.refusals, 'count')} of"
+        " refusals.",
+    )
     for number, what in ((counts.dropped, "dropped by processes"), (counts.lost, "lost by the stream")):
         if number:
             yield warning(
                 "events",
-                f"{number} events were {what} since the stream began.",
+                f"{counted(number, 'event was', 'events were')} {what} since the stream began.",
                 "See that the store has memory, patauth events deliver runs, and its receivers answer.",
             )
     webhooks = sinks_of(operations.settings.events).webhooks
@@ -45,6 +50,7 @@ def judge_events(operations: Operations) -> Iterator[Finding]:
             minutes = round(waiting.age / 60)
             yield warning(
                 "events",
-                f"{name}: {waiting.events} events wait for it, the oldest for {minutes} minutes.",
+                f"{name}: {counted(waiting.events, 'event waits', 'events wait')} for it, the oldest for"
+                f" {counted(minutes, 'minute')}.",
                 "See that patauth events deliver runs; it says why the receiver does not take them.",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ...model.words import counted
 from ...settings import Settings
 from .finding import Finding, ok, problem, warning
 
@@ -75,7 +76,8 @@ def _cluster(nodes: Sequence[ServerFacts]) -> Iterator[Finding]:
     if covered < SLOTS:
         yield problem(
             check,
-            f"{SLOTS - covered} of {SLOTS} slots have no node: requests of their owners get 503.",
+            f"Of {SLOTS} slots, {counted(SLOTS - covered, 'has', 'have')} no node: requests of their owners"
+            " get 503.",
             "Give each slot to a primary (CLUSTER ADDSLOTS).",
         )
     for node in primaries:
@@ -98,7 +100,11 @@ def _cluster(nodes: Sequence[ServerFacts]) -> Iterator[Finding]:
             "Set `cluster-allow-reads-when-down no` on every node.",
         )
     replicas = len(nodes) - len(primaries)
-    yield ok(check, f"The cluster has {len(primaries)} primaries and {replicas or 'no'} replicas.")
+    yield ok(
+        check,
+        f"The cluster has {counted(len(primaries), 'primary', 'primaries')} and"
+        f" {counted(replicas, 'replica')}.",
+    )
 
 
 def _sentinels(
@@ -294,7 +300,11 @@ def _replication(
         *_min_replicas(_count(facts, "min-replicas-to-write"), wanted, connected, len(replicas)),
     ]
     yield from found or [
-        ok(check, f"{connected or 'No'} replicas are connected, and revocations wait for {wanted or 'none'}.")
+        ok(
+            check,
+            f"{counted(connected, 'replica is', 'replicas are')} connected, and revocations wait for"
+            f" {wanted or 'none'}.",
+        )
     ]
 
 
@@ -303,14 +313,14 @@ def _waiting(wanted: int, connected: int, promotable: int) -> Iterator[Finding]:
     if wanted > connected:
         yield problem(
             "replication",
-            f"durability asks for {wanted} replicas but {connected} are connected: removals get 503.",
+            f"durability asks for {counted(wanted, 'replica')} with {connected} connected: removals get 503.",
             "Connect the replicas, or lower durability.",
         )
     elif wanted < promotable:
         yield warning(
             "replication",
-            f"A revocation waits for {wanted} of {promotable} replicas: one that was acknowledged may come"
-            " back after a failover.",
+            f"A revocation waits for {wanted} of {counted(promotable, 'replica')}: one that was acknowledged"
+            " may come back after a failover.",
             f"Set durability to replicas:{promotable}, or let no other be promoted (`replica-priority 0`, in"
             " a cluster `cluster-replica-no-failover yes`).",
         )
@@ -324,15 +334,15 @@ def _min_replicas(least: int | None, wanted: int, connected: int, known: int) ->
     if least > connected:
         yield problem(
             "replication",
-            f"`min-replicas-to-write` is {least} but {connected} replicas are connected: all requests get"
-            " 503.",
+            f"`min-replicas-to-write` is {least} with {counted(connected, 'replica')} connected: all requests"
+            " get 503.",
             "Connect the replicas, or lower it.",
         )
     elif least >= replicas:
         yield warning(
             "replication",
-            f"`min-replicas-to-write` is {least} of {replicas} replicas: while one is missing, as after each"
-            " failover, all requests get 503.",
+            f"`min-replicas-to-write` is {least} of {counted(replicas, 'replica')}: while one is missing, as"
+            " after each failover, all requests get 503.",
             "Set it to 1, and have two replicas or more.",
         )
     elif not least:

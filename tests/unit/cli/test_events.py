@@ -115,9 +115,7 @@ def test_an_event_that_is_given_up_is_said_and_counted(run: Run, monkeypatch: py
             result = deliver(run, monkeypatch, receiver.url)
             found = json.loads(result.stdout)
             assert (found["refused"], found["abandoned"], result.exit_code) == (refused, refused, exit_code)
-            assert ("1 events were refused for three days and are given up" in result.stderr) == (
-                refused == 1
-            )
+            assert ("1 event given up: refused for three days" in result.stderr) == (refused == 1)
     assert json.loads(run("store", "stats", "--output", "json").stdout)["eventsLost"] == 1
 
 

@@ -96,22 +96,22 @@ def test_replicas_are_judged_by_what_a_failover_may_undo() -> None:
     two, never = [replica(2), replica(3)], replica(3, promotable=False)
     down = ServerFacts(address="h:3", primary="h:1", failure="timed out")
     for nodes, durability, level, said in (
-        (shard(0, "0"), "engine", "ok", "No replicas"),
-        (shard(1, "0"), "engine", "warning", "0 of 1 replicas"),
-        (shard(1, "0"), "disk", "warning", "0 of 1 replicas"),
+        (shard(0, "0"), "engine", "ok", "0 replicas are"),
+        (shard(1, "0"), "engine", "warning", "0 of 1 replica:"),
+        (shard(1, "0"), "disk", "warning", "0 of 1 replica:"),
         (shard(2, "1"), "replicas:1", "warning", "1 of 2 replicas"),
         (shard(2, "1"), "replicas:2", "ok", "2 replicas are connected, and revocations wait for 2"),
-        (shard(2, "1"), "replicas:3", "problem", "asks for 3 replicas but 2"),
+        (shard(2, "1"), "replicas:3", "problem", "asks for 3 replicas with 2"),
         (shard(2, "0"), "replicas:2", "warning", "goes on writing"),
         (shard(2, "1", *two), "replicas:2", "ok", "wait for 2"),
         (shard(2, "1", *two), "replicas:1", "warning", "1 of 2 replicas"),
         (shard(2, "1", replica(2), never), "replicas:1", "ok", "wait for 1"),
-        (shard(1, "1", replica(2), down), "replicas:2", "problem", "asks for 2 replicas but 1"),
+        (shard(1, "1", replica(2), down), "replicas:2", "problem", "asks for 2 replicas with 1"),
         (shard(1, "1", replica(2), down), "replicas:1", "warning", "1 of 2 replicas"),
-        (shard(1, "1"), "replicas:1", "warning", "1 of 1 replicas: while one is missing"),
+        (shard(1, "1"), "replicas:1", "warning", "1 of 1 replica: while one is missing"),
         (shard(2, "2"), "replicas:2", "warning", "2 of 2 replicas: while one is missing"),
-        (shard(2, "3"), "replicas:2", "problem", "is 3 but 2 replicas"),
-        (shard(0, "1"), "engine", "problem", "is 1 but 0 replicas"),
+        (shard(2, "3"), "replicas:2", "problem", "is 3 with 2 replicas"),
+        (shard(0, "1"), "engine", "problem", "is 1 with 0 replicas"),
     ):
         found = judged(nodes, "replication", durability=durability)[0]
         assert (found.level, found.remedy == "") == (level, level == "ok"), (said, found)
@@ -157,9 +157,10 @@ def test_the_nodes_of_a_cluster_are_judged_together() -> None:
     """The rest, that each node is asked, is for a real cluster: tests/system/test_cluster.py."""
     down = ServerFacts(address="h:2", slots=8192, failure="timed out")
     for nodes, level, said in (
-        ([node(1), node(2)], "ok", "2 primaries and no replicas"),
-        ([node(1), node(2), replica(3)], "ok", "2 primaries and 1 replicas"),
-        ([node(1), node(2, slots=8000)], "problem", "192 of 16384 slots"),
+        ([node(1), node(2)], "ok", "2 primaries and 0 replicas"),
+        ([node(1), node(2), replica(3)], "ok", "2 primaries and 1 replica."),
+        ([node(1), node(2, slots=8000)], "problem", "Of 16384 slots, 192 have no node"),
+        ([node(1), node(2, slots=8191)], "problem", "Of 16384 slots, 1 has no node"),
         ([node(1), down], "problem", "h:2 does not answer"),
         ([node(1), node(2, {"cluster-require-full-coverage": "yes"})], "warning", "all owners"),
         ([node(1, {"cluster-allow-reads-when-down": "yes"}), node(2)], "warning", "introspection"),
@@ -175,9 +176,9 @@ def test_each_shard_is_judged_by_its_own_replicas() -> None:
     nodes = [one, other, replica(3), replace(replica(4), primary="h:2"), replace(replica(5), primary="h:2")]
     found = judged(nodes, "replication", durability="replicas:1")
     assert [finding.level for finding in found] == ["ok", "warning"]
-    assert found[0].text.startswith("h:1: 1 replicas are connected")
+    assert found[0].text.startswith("h:1: 1 replica is connected")
     assert found[1].text.startswith("h:2: A revocation waits for 1 of 2 replicas")
-    assert "asks for 2 replicas but 1" in judged(nodes, "replication", durability="replicas:2")[0].text
+    assert "asks for 2 replicas with 1" in judged(nodes, "replication", durability="replicas:2")[0].text
 
 
 def test_what_holds_for_all_nodes_is_said_once_and_else_with_the_address() -> None:
