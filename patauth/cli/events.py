@@ -51,12 +51,13 @@ def deliver(once: bool) -> None:
 
     Each event is delivered at least once, with the same id. While a receiver is away, the tries are further
     and further apart, and everything waits in the stream: up to about 100 000 events, and as many counts of
-    refusals. An event that it refuses is tried again after two minutes to an hour, for three days; the others
+    refusals. An event that it refuses is tried again after four minutes to an hour, for three days; others
     go on. Those that the stream had to drop, or that were given up, are counted and said. Any number of these
     commands may run; what one that was killed had taken, another delivers two minutes later.
 
     SIGTERM ends it after the tries under way, with exit code 0. Exit code 1 means that a receiver wants no
-    events any more, or with --once that some were not taken in this run.
+    events any more, or with --once that some were not taken in this run. That ends after three tries in a row
+    at a receiver that is away, or a hundred refusals; the next run begins with other events.
 
     \b
     Examples:

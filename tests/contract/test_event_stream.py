@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -554,17 +555,20 @@ def test_an_event_is_given_up_after_three_days_of_refusals_and_that_is_counted(
     with receiving(answers(422)) as receiver:
         aging = Aging(server, prefix, group_of(receiver.url))
         audit.add("changes", LINES[:1])
-        passed, abandoned, refused = 0, 0, 0
+        passed, abandoned, tried = 0, 0, list[int]()
         while not abandoned:
             delivery, _ = worker(audit, receiver, f"w{passed}", left_ms=LEFT)
             delivery.step()
             delivery.close()
-            abandoned, refused = abandoned + delivery.abandoned, refused + delivery.refused
+            tried += [passed] * delivery.refused
+            abandoned += delivery.abandoned
             passed += 120
             aging.pass_by(120)
         aging.close()
-        assert refused == len(receiver.tries) == REFUSALS
+        assert len(tried) == len(receiver.tries) == REFUSALS
         assert 3 * 86_400 <= passed < 3.1 * 86_400
+        pauses = [after - before for before, after in pairwise(tried)]
+        assert pauses == [60 * minutes for minutes in (4, 8, 16, 32, *[60] * (REFUSALS - 5))]
         assert audit.counts().lost == 1
         delivery, _ = worker(audit, receiver, left_ms=0)
         assert delivery.step() is None

@@ -99,11 +99,13 @@ def test_a_receiver_that_does_not_take_them_is_exit_code_1_and_they_wait(
 def test_once_gives_up_after_many_refusals_in_a_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["patauth.cli.events"], "_REFUSALS", 2)
     monkeypatch.setenv("PATAUTH_EVENTS", "stream:audit")
-    for name in ("a", "b", "c"):
+    for name in "abcdefg":
         create(run, name)
     with receiving(answers(400)) as receiver:
         result = deliver(run, monkeypatch, receiver.url)
         assert (result.exit_code, len(receiver.tries)) == (1, 2)
+        deliver(run, monkeypatch, receiver.url)
+        assert len(set(receiver.tries)) == len(receiver.tries) == 4, "the next run begins with others"
 
 
 def test_an_event_that_is_given_up_is_said_and_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
