@@ -134,8 +134,8 @@ class Story:
         name += "-" + token_hex(2)  # several demos may use the same store at a time
         words = ["pat", "create", "--owner-id", OWNER.id, "--owner-name", OWNER.name]
         words += ["--name", name, "--scope", READ, "--expires-in", expires]
-        if quota is None:  # the command line has no option for a quota
-            self._show(self._command(*words))
+        words += ["--request-quota", quota] if quota else []
+        self._show(self._command(*words))
         issued = self._authority.create(
             owner=OWNER,
             name=name,
