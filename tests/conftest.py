@@ -54,10 +54,18 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
+SYSTEM = ROOT / "tests" / "system"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave tests/system/ unread in a run that would run none of it: its imports take seconds."""
+    return True if collection_path == SYSTEM and config.option.markexpr == "not system" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is in tests/system/, which `pytest -m system` runs."""
     for item in items:
-        if item.path.is_relative_to(ROOT / "tests" / "system"):
+        if item.path.is_relative_to(SYSTEM):
             item.add_marker("system")
 
 
