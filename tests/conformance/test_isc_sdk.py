@@ -258,9 +258,9 @@ def test_it_obeys_retry_after_and_then_succeeds(client: Client, authority: Autho
     limited = issue(authority, name="limited", scope=[MANAGE], request_quota="1/1")
     api = client(limited)
     started = time.monotonic()
-    for _ in range(3):
+    for _ in range(2):
         assert [pat.name for pat in api.list_personal_access_tokens_v1(owner_id="me")] == ["limited"]
-    assert 1.5 < time.monotonic() - started < 10, "it waited, and was not frozen by a wrong value"
+    assert 0.7 < time.monotonic() - started < 10, "it waited, and was not frozen by a wrong value"
 
 
 def test_a_limited_creation_is_told_so_and_nothing_is_made(client: Client, authority: Authority) -> None:

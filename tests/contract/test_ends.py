@@ -322,7 +322,7 @@ def test_access_tokens_go_with_their_secret_although_the_wait_of_an_end_outlasts
     make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: str
 ) -> None:
     """An end of a PAT with the right to all waits half a second, which is as long as a request may take."""
-    seconds = 1.0
+    seconds = 0.5
     authority = make(clock=clock, request_seconds=seconds, max_tokens_per_secret=5, access_token_ttl=43_200)
     issued = issue(authority, scope=["x", ALL])
     authority.exchange(issued.pat.id, issued.secret)

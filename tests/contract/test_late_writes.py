@@ -18,6 +18,7 @@ from tests.support.interventions import standing_in
 from tests.support.servers import Server, binaries, until
 
 AT_ONCE = timedelta(0)
+SECONDS = 0.25  # that a request has
 
 
 @pytest.fixture
@@ -34,9 +35,10 @@ def authority(make_at: Make, engine_of_its_own: Server) -> Authority:
 
 @pytest.fixture
 def hasty(make_at: Make, engine_of_its_own: Server, authority: Authority) -> Authority:
-    """One of the same store that gives up when the product does."""
+    """One of the same store that gives up soon."""
     authority.ping()
-    return make_at(url=engine_of_its_own.url, **AS_INSTALLED)
+    given = {**AS_INSTALLED, "command_timeout": SECONDS / 2, "request_seconds": SECONDS}
+    return make_at(url=engine_of_its_own.url, **given)
 
 
 def frozen_at(authority: Authority, server: Server, script: Script, call: Callable[[], object]) -> None:
@@ -56,8 +58,9 @@ def frozen_at(authority: Authority, server: Server, script: Script, call: Callab
             pytest.raises(StoreUnavailable),
         ):
             call()
+        assert frozen, "the script was sent"
     finally:
-        time.sleep(0.5)  # as long as the request had: what was sent is late from now on
+        time.sleep(SECONDS)  # as long as the request had: what was sent is late from now on
         server.thaw()
         until(server.answers)
     authority.ping()

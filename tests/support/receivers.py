@@ -116,7 +116,7 @@ def receiving(behaviour: Callable[[Any], None] = takes, *, port: int = 0) -> Ite
     server.daemon_threads = True
     receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook?of=patauth", behaviour)
     server.receiver = receiver  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.002,), daemon=True)
     thread.start()
     try:
         yield receiver

@@ -132,7 +132,7 @@ def refused_in(call: Callable[[], object]) -> float:
 def serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
     """A server of the test's own making on a unix socket; its URL."""
     with socketserver.ThreadingUnixStreamServer(str(path), handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.002})
         thread.start()
         try:
             yield f"unix://{path}"

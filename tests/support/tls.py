@@ -64,7 +64,7 @@ def serving_tls(folder: Path, answer: Callable[[bytes], bytes], host: str = "loc
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listening:
         listening.daemon_threads = True
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.002})
         thread.start()
         try:
             yield f"rediss://localhost:{listening.server_address[1]}/0?ssl_ca_certs={chain}"

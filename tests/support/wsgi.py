@@ -67,7 +67,7 @@ def serving(app: App, port: int = 0) -> Iterator[str]:
             pass
 
     server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.002,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.port}"
@@ -97,7 +97,7 @@ class _Silent(simple_server.WSGIRequestHandler):
 def folding(app: App) -> Iterator[str]:
     """The application on wsgiref, which makes the same of `X-A-B`, `X_A_B` and `x-a_b`; its URL."""
     with simple_server.make_server("127.0.0.1", 0, app, _Threading, _Silent) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.002,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"

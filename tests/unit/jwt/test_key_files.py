@@ -245,7 +245,7 @@ class TestMadeUnderLocal:
             assert len(list((tmp_path / "data" / "keys").iterdir())) == 1
 
     def test_processes_that_start_at_the_same_moment_make_one(self, tmp_path: Path) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("fork")
         with Authority.from_url(f"local:{tmp_path / 'data'}") as keeper:
             keeper.ping()
             kids, barrier = context.SimpleQueue(), context.Barrier(6)

@@ -103,7 +103,7 @@ def test_a_wait_ends_with_the_deadline_and_the_next_one_is_as_long_as_ever(
     answers = iter([b"", b"+ONE\r\n", b"+TWO\r\n"])
 
     def slow(_: bytes) -> bytes:
-        time.sleep(0.4)
+        time.sleep(0.2)
         return next(answers) or b":"
 
     with serving(tmp_path / "s", answering(slow)) as url:

@@ -138,7 +138,7 @@ def test_what_is_no_tls_and_what_is_silent_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """No log tells of what any client can cause."""
-    monkeypatch.setattr(http2_server, "HANDSHAKE_SECONDS", 0.3)
+    monkeypatch.setattr(http2_server, "HANDSHAKE_SECONDS", 0.1)
     with caplog.at_level(logging.DEBUG, "asyncio"), serving(tls[0]) as (server, port):
         for first in (GREETING, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02", b""):
             with Wire(port, greeting=first) as wire, suppress(AssertionError):
@@ -154,7 +154,7 @@ def test_http_1_is_closed(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_greeting_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, "GREETING_SECONDS", 0.3)
+    monkeypatch.setattr(http2, "GREETING_SECONDS", 0.1)
     with serving() as (_, port):
         for first in (b"", PREFACE[:10], PREFACE, PREFACE + frame(SETTINGS)[:5]):
             with Wire(port, greeting=first) as wire:
