@@ -370,7 +370,8 @@ class Case:
 
     def _put(self, state: State, number: int, end: End) -> State:
         ends = (end, state.ends[1]) if number == 0 else (state.ends[0], end)
-        return state._replace(ends=ends)
+        slot, durable, caller, _, *rest = state
+        return State(slot, durable, caller, ends, *rest)
 
     def _is_done(self, slot: Slot, kind: str) -> bool:
         pat = slot.pat
@@ -489,11 +490,12 @@ class Case:
 def _tick(state: State) -> State:
     """Return the state one tick later."""
     slot, durable, caller, (one, other) = state.slot, state.durable, state.caller, state.ends
-    return state._replace(
-        slot=_slot_later(slot),
-        durable=None if durable is None else _slot_later(durable),
-        caller=caller._replace(window=caller.window - 1) if caller.window else caller,
-        ends=(_end_later(one), _end_later(other)),
+    return State(
+        _slot_later(slot),
+        None if durable is None else _slot_later(durable),
+        caller._replace(window=caller.window - 1) if caller.window else caller,
+        (_end_later(one), _end_later(other)),
+        *state[4:],
     )
 
 
