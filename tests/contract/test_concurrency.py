@@ -59,7 +59,7 @@ def test_8_processes_of_8_threads_pass_the_quota_and_its_refill_and_write_one_us
 
     def work(mine: Authority, _: int) -> tuple[float, float, int]:
         start, passed = time.monotonic(), 0
-        while time.monotonic() < start + 2:
+        while time.monotonic() < start + 1:
             try:
                 mine.authenticate(value)
                 passed += 1
@@ -70,7 +70,7 @@ def test_8_processes_of_8_threads_pass_the_quota_and_its_refill_and_write_one_us
     found = everywhere(server.url, prefix, work)
     seconds = max(end for _, end, _ in found) - min(start for start, _, _ in found)
     passed = sum(passed for _, _, passed in found)
-    assert 100 + 10 * 1.9 <= passed <= 100 + 10 * seconds
+    assert 100 + 10 * 0.9 <= passed <= 100 + 10 * seconds
     assert server.calls()["zrem"] - before == 1, "the mark of one write is taken back"
     assert authority.get(issued.pat.id).last_used is not None
 
