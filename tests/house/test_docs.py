@@ -45,10 +45,10 @@ from patauth.store import event_stream, owner_changes, record
 from patauth.store.keys import Keys
 from patauth.store.local import supervisor
 from patauth.store.local.engine import LocalEngine
-from patauth.wsgi import bodies
+from patauth.wsgi import bodies, languages
 from patauth.wsgi.api import csrf
 from patauth.wsgi.gate import Gate, Kind
-from patauth.wsgi.isc import languages, routes
+from patauth.wsgi.isc import routes
 from patauth.wsgi.isc.errors import DETAIL_CODES
 from tests.support.acl import ON_SERVER, granted, logged_in, use_all
 from tests.support.authorities import patient

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ...model.pat import State
+from ..languages import LOCALES
 from ..openapi.parts import DATE, OWNER_TYPE, PAT_ID, SCOPE, SECONDS, ref, refusal
-from .languages import LOCALES
 
 _Id = Annotated[str, Meta(extra_json_schema=PAT_ID)]
 _Date = Annotated[str, Meta(extra_json_schema=DATE)]

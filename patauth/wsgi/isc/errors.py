@@ -18,8 +18,9 @@ from ...errors import (
     PatAuthError,
     RateLimited,
 )
+from .. import languages
 from ..answers import Answer, Challenges, challenges, error_fields, json_answer, limited, log_tracked, message
-from . import languages
+from . import messages
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -73,7 +74,7 @@ def isc_error(error: PatAuthError, environ: WSGIEnvironment, offered: Challenges
     content = {
         "detailCode": DETAIL_CODES[status],
         "trackingId": log_tracked(error, status),
-        "messages": [_text(locale, origin, languages.text(status, locale))],
+        "messages": [_text(locale, origin, messages.text(status, locale))],
         # A fault of this server is described in the log alone.
         "causes": [_text(languages.DEFAULT, "DEFAULT", message(error, NAMES))] if status < 500 else [],
     }

@@ -18,7 +18,8 @@ from patauth.model.quota import Decision, Quota
 from patauth.wsgi.answers import Answer, Challenges, gate_error
 from patauth.wsgi.errors import MethodNotAllowed, TooLarge, UnsupportedMediaType
 from patauth.wsgi.isc.errors import NAMES, isc_error
-from patauth.wsgi.isc.languages import LOCALES, text
+from patauth.wsgi.isc.messages import text
+from patauth.wsgi.languages import LOCALES
 from patauth.wsgi.oauth.endpoints import UnsupportedGrantType
 from tests.support.authorities import admit, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
