@@ -2,6 +2,7 @@
 
     query       application/x-www-form-urlencoded in UTF-8, no parameter twice
     read_form   a body of that type, or of multipart/form-data without files; at most 8 KiB
+    read_fields a body of that type in which names may repeat, as checkboxes do; at most 64 KiB
     read_json   RFC 8259, without what Python's parser accepts in addition; at most 16 KiB
     read_bytes  any other type, as it is
 
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
 
 MAX_FORM = 8192  # bytes
 MAX_PARAMETERS = 64  # of a form or a query
+MAX_FIELDS = 65_536  # bytes of a form in which names may repeat
+MAX_REPEATED = 1024  # parameters of such a form
 MAX_PARTS = 8  # of a multipart body
 MAX_JSON = 16_384  # bytes
 MAX_DEPTH = 16  # arrays and objects inside each other; no request of this API needs more than three
 MAX_DIGITS = 64  # characters of one number; Python's own limit is 4300 for an integer
 
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+_NOT_FORM = "the body is not form-urlencoded; escape everything that is not ASCII"
 # Names that an error may repeat: shorter than any secret of patauth, and harmless in a log.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 # A string of JSON, or the rest of the text after a quote that is not closed, so that one pass is enough. What
@@ -69,8 +73,23 @@ def read_form(environ: WSGIEnvironment) -> dict[str, str]:
     elif body.isascii():
         pairs = _pairs(body.decode("ascii"))
     else:
-        raise InvalidRequest("the body is not form-urlencoded; escape everything that is not ASCII")
+        raise InvalidRequest(_NOT_FORM)
     return {name: value for name, value in _unique(pairs).items() if value}
+
+
+def read_fields(environ: WSGIEnvironment) -> dict[str, list[str]]:
+    """Return the values of a form in the body by name, in their order. An empty one stays the empty text.
+
+    Raise `TooLarge`, `UnsupportedMediaType`, `InvalidRequest`.
+    """
+    body = _read(environ, MAX_FIELDS)
+    _media_type(environ, _FORM_TYPES[:1])
+    if not body.isascii():
+        raise InvalidRequest(_NOT_FORM)
+    found: dict[str, list[str]] = {}
+    for name, value in _pairs(body.decode("ascii"), MAX_REPEATED):
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def read_json(environ: WSGIEnvironment, *media_types: str) -> Any:
@@ -145,13 +164,13 @@ def _refuse_type(
 # -- forms -----------------------------------------------------------------------------------------------
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
+def _pairs(text: str, most: int = MAX_PARAMETERS) -> list[tuple[str, str]]:
     # Raised outside of `suppress`: the ValueError holds the text, which may be a secret, and must not be
     # the context of this error.
     if text.isascii():
         with suppress(ValueError):
-            return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
-    raise InvalidRequest(f"the parameters are not form-urlencoded UTF-8, or more than {MAX_PARAMETERS}")
+            return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=most)
+    raise InvalidRequest(f"the parameters are not form-urlencoded UTF-8, or more than {most}")
 
 
 def _parts(body: bytes, options: dict[str, str]) -> list[tuple[str, str]]:

@@ -15,7 +15,18 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from patauth.errors import InvalidRequest
-from patauth.wsgi.bodies import MAX_DEPTH, MAX_DIGITS, MAX_JSON, query, read_bytes, read_form, read_json
+from patauth.wsgi.bodies import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_FIELDS,
+    MAX_JSON,
+    MAX_REPEATED,
+    query,
+    read_bytes,
+    read_fields,
+    read_form,
+    read_json,
+)
 from patauth.wsgi.errors import TooLarge, UnsupportedMediaType
 from tests.support.tables import each
 
@@ -135,6 +146,51 @@ def test_a_part_whose_name_cannot_be_read_is_one_that_is_not_known() -> None:
     part = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\nx\r\n'
     body = part % b"\\" + part % b"a" + part % b"\\" + b"--b--"
     assert read_form(environ(body, "multipart/form-data; boundary=b")) == {"a": "x"}
+
+
+# -- forms in which names may repeat ---------------------------------------------------------------------
+
+pairs = st.lists(st.tuples(names, st.text(st.characters(exclude_categories=["Cs"]), max_size=4)), max_size=9)
+
+
+@given(pairs)
+def test_fields_are_read_as_they_were_written_in_their_order_and_empty_values_stay(
+    values: list[tuple[str, str]],
+) -> None:
+    found = read_fields(environ(urlencode(values).encode(), FORM))
+    assert list(found) == list(dict.fromkeys(name for name, _ in values))
+    assert found == {name: [value for other, value in values if other == name] for name in found}
+
+
+def test_fields_are_bounded_in_bytes_and_in_number() -> None:
+    whole = environ(b"a=" + b"b" * (MAX_FIELDS - 2), FORM)
+    assert read_fields(whole) == {"a": ["b" * (MAX_FIELDS - 2)]}
+    assert refusal(lambda: read_fields(environ(b"a=" + b"b" * (MAX_FIELDS - 1), FORM))).status == 413
+    many = "&".join(["a=b"] * MAX_REPEATED)
+    assert read_fields(environ(many.encode(), FORM)) == {"a": ["b"] * MAX_REPEATED}
+    assert refusal(lambda: read_fields(environ(f"{many}&a=b".encode(), FORM))).status == 400
+
+
+def test_fields_come_in_one_media_type_uncoded_and_the_order_of_refusals_is_that_of_all_bodies() -> None:
+    assert read_fields(environ(b"", FORM)) == {}
+    for kind in (None, "text/plain", JSON, "multipart/form-data; boundary=b"):
+        assert refusal(lambda kind=kind: read_fields(environ(b"\xff", kind))).status == 415
+        assert refusal(lambda kind=kind: read_fields(environ(b"\xff" * 70_000, kind))).status == 413
+    coded = refusal(lambda: read_fields(environ(b"a=b", FORM, HTTP_CONTENT_ENCODING="gzip")))
+    assert isinstance(coded, UnsupportedMediaType)
+    assert coded.accept_encoding == "identity"
+    assert refusal(lambda: read_fields(environ(b"a=b", FORM, CONTENT_LENGTH="9"))).status == 400
+
+
+@given(st.binary(max_size=100))
+@example(b"a=%ff")
+@example(b"a=\xc3\xa4")
+def test_any_fields_are_read_or_an_invalid_request_without_a_chain(body: bytes) -> None:
+    try:
+        read_fields(environ(body, FORM))
+    except InvalidRequest as error:
+        assert error.status == 400
+        assert error.__context__ is None
 
 
 # -- JSON: what is read ------------------------------------------------------------------------------------
@@ -392,6 +448,11 @@ def test_no_error_holds_what_a_body_said(body: str | bytes) -> None:
 def test_no_error_holds_what_a_form_said(body: str) -> None:
     error = refusal(lambda: read_form(environ(body.encode("latin-1"), FORM)))
     assert says_nothing_of(error, CANARY)
+
+
+@each("body", [f"a={CANARY}%ff", f"a={CANARY}\xff", f"a={CANARY}" + "&a=1" * 1024])
+def test_no_error_holds_what_fields_said(body: str) -> None:
+    assert says_nothing_of(refusal(lambda: read_fields(environ(body.encode("latin-1"), FORM))), CANARY)
 
 
 @each(
