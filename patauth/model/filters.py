@@ -35,7 +35,7 @@ from typing import NamedTuple, get_args
 
 from ..errors import InvalidRequest
 from . import dates
-from .pat import PersonalAccessToken, State
+from .pat import MAX_DESCRIPTION, PersonalAccessToken, State
 from .words import either
 
 NEVER = 2**48 - 1  # the index value of an expirationDate of None; that of a lastUsed of None is 0
@@ -171,6 +171,16 @@ class _Description(Filter):
 
     def matches(self, pat: PersonalAccessToken) -> bool:
         return (pat.description is not None and self.value in pat.description) != self.negated
+
+
+@dataclass(frozen=True, slots=True)
+class _Text(Filter):
+    """Finds a text, in the form of `_folded`, in a name or a description; the grammar has no such word."""
+
+    value: str
+
+    def matches(self, pat: PersonalAccessToken) -> bool:
+        return self.value in _folded(pat.name) or self.value in _folded(pat.description or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +426,16 @@ def between(field: str, low: int, high: int) -> Filter:
     return _Instant(field, low, high, negated=False)
 
 
+def containing(text: str) -> Filter:
+    """Return the filter for PATs whose name or description contains a text; its case does not count.
+
+    Raise `InvalidRequest` for a text that is longer than a description.
+    """
+    if len(text) > MAX_DESCRIPTION:
+        raise _wrong(f"give a text of at most {MAX_DESCRIPTION} characters")
+    return _Text(_folded(text))
+
+
 def with_id(pat_id: str) -> Filter:
     """Return the filter for the PAT of this id."""
     return _Id(frozenset([pat_id]), negated=False)
@@ -424,6 +444,11 @@ def with_id(pat_id: str) -> Filter:
 def every(parts: Sequence[Filter]) -> Filter | None:
     """Return the filter for PATs that match all parts; None where there are no parts."""
     return _Join(True, tuple(parts)) if len(parts) > 1 else next(iter(parts), None)
+
+
+def _folded(text: str) -> str:
+    """Return a text in a form that is the same for all cases and spellings of its letters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def index_value(pat: PersonalAccessToken, field: str) -> int:

@@ -20,6 +20,8 @@ from patauth.model.filters import (
     MAX_DEPTH,
     NEVER,
     Bounds,
+    containing,
+    every,
     index_value,
     parse,
 )
@@ -515,3 +517,46 @@ def test_a_description_is_searched_and_one_that_is_not_there_contains_nothing(
 ) -> None:
     one = replace(pat(), description="CI: r\u00e9sum\u00e9")
     assert (parse(text).matches(one), parse(text).matches(pat())) == (described, bare)
+
+
+@each(
+    ("text", "found"),
+    [
+        ("ci", True),
+        ("CI", True),
+        ("R\u00c9SUM\u00c9", True),
+        ("RE\u0301sume\u0301", True),
+        ("grosse", True),
+        ("GRO\u1e9eE", True),
+        ("\u01f0", True),
+        ("J\u030c", True),
+        ("", True),
+        ("deploy", True),
+        ("resume", False),
+        ("ci: re ", False),
+        ("cigro", False),
+    ],
+)
+def test_a_text_is_found_in_a_name_or_a_description_whatever_its_case(text: str, found: bool) -> None:
+    described = replace(pat(name="Deploy"), description="CI: r\u00e9sum\u00e9, Gro\u00dfe, \u01f0")
+    assert containing(text).matches(described) is found
+    named = replace(pat(name="CI: r\u00e9sum\u00e9, Gro\u00dfe, \u01f0"), description="deploy")
+    assert containing(text).matches(named) is found
+    assert containing(text).matches(pat(name="x")) is (text == "")
+
+
+def test_a_text_to_find_narrows_no_index_and_asks_for_no_removed_pats() -> None:
+    assert [containing("a").bounds(field) for field in INSTANTS] == [None] * 4
+    assert (containing("a").ids(), containing("a").is_of_removed) == (None, False)
+    both = every([containing("a"), parse('state eq "revoked"')])
+    assert both is not None
+    assert both.is_of_removed
+    assert not both.matches(pat(name="a"))
+    assert both.matches(replace(pat(name="a"), revoked_ms=3))
+
+
+def test_a_text_to_find_is_bounded() -> None:
+    """To normalise a run of accents takes a time that grows with the square of its length."""
+    assert not containing("a" * 256).matches(pat())
+    with pytest.raises(InvalidRequest, match="at most 256"):
+        containing("\u0301" * 257)
