@@ -10,8 +10,18 @@ from typing import Any
 
 import pytest
 
-from patauth import Authority, InvalidCredentials, IssuedPat, PatAuthMiddleware, StoreUnavailable
+from patauth import (
+    Authority,
+    InvalidCredentials,
+    IssuedPat,
+    Owner,
+    PatAuthMiddleware,
+    Person,
+    StoreUnavailable,
+)
 from patauth.operations.sweep import sweep
+from patauth.wsgi.api.caller import identify_person
+from patauth.wsgi.site import Site
 from tests.support.authorities import Make, basic_of, bearer, issue
 from tests.support.servers import Server, binaries
 from tests.support.tables import each
@@ -123,6 +133,21 @@ def test_an_access_token_ends_itself_over_http_and_its_pat_lives(
     fill(server, 0)
     assert not answers(authority, bearer(access))
     assert answers(authority, basic_of(issued))
+
+
+def test_a_person_ends_something_without_a_charge_and_nothing_else(
+    authority: Authority, server: Server
+) -> None:
+    site = Site(authority, identify=lambda _: Person(Owner("alice"), [MANAGE]))
+    environ = {"REQUEST_METHOD": "GET", "HTTP_SEC_FETCH_SITE": "same-origin"}
+    token = identify_person(environ, site, None).csrf_token
+    environ["REQUEST_METHOD"] = "POST"
+    fill(server)
+    with pytest.raises(StoreUnavailable):
+        identify_person(environ, site, token)
+    assert identify_person(environ, site, token, ending=True).decision is None
+    fill(server, 0)
+    assert identify_person(environ, site, token, ending=True).decision is not None
 
 
 def test_without_memory_the_wrong_secret_ends_nothing_and_what_is_no_end_is_503(

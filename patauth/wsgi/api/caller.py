@@ -1,4 +1,4 @@
-"""Who calls the management API: a PAT by its Authorization, or a person by the host's sign-in.
+"""Who calls the management API or the page: a PAT by its Authorization, or a person by the host's sign-in.
 
 Authorization    the same checks as at the gate: credentials 400/401, quota 429
 identify         the host's signed-in person, or 401; another tenant, a foreign origin or a missing CSRF
@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import Forbidden, MissingCredentials, PatAuthError
 from ...model.caller import Caller, Person
 from ...model.quota import Decision
-from ..site import Site
+from ..site import Identify, Site
 from .csrf import check_csrf_token, check_origin, make_csrf_token
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-_SAFE = ("GET", "HEAD")  # the methods of this API that change nothing
+_SAFE = ("GET", "HEAD")  # the methods here that change nothing
 
 
 class Admitted(NamedTuple):
-    """Holds a verified caller of the management API.
+    """Holds a verified caller of the management API or the page.
 
     `decision` is that of the quota that was charged, if one was. `expires_ms` is when the caller's secret
-    expires, if that is near. `csrf_token` is sent with the answer to a
-    person's GET or HEAD.
+    expires, if that is near. `csrf_token` is sent with the answer to a person's GET or HEAD.
     """
 
     caller: Caller
@@ -48,29 +47,49 @@ def identify_caller(
     `Forbidden` for a person of another tenant, from another origin or without a CSRF token, and
     `PatAuthError` (500) where `identify` fails.
     """
-    ending = ending or environ["REQUEST_METHOD"] == "DELETE"
+    method = environ["REQUEST_METHOD"]
+    ending = ending or method == "DELETE"
     if site.identify is None or site.carried(environ):
         return Admitted(*site.authenticate(environ, ending=ending), None)
+    token = None if method in _SAFE else environ.get("HTTP_X_CSRF_TOKEN", "")
+    return identify_person(environ, site, token, ending=ending, clock=clock)
 
-    person = _ask(site, environ)
+
+def identify_person(
+    environ: WSGIEnvironment,
+    site: Site,
+    csrf_token: str | None,
+    *,
+    ending: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Admitted:
+    """Return the host's signed-in person who sends this request. Credentials that it carries do not count.
+
+    `csrf_token`: what was sent as the CSRF token, maybe empty. None: the request changes nothing, so it needs
+    none, and must be a GET or HEAD. `ending`: the request ends something.
+
+    Raise `MissingCredentials` for nobody, `RateLimited` for the person quota, `Forbidden` for a person of
+    another tenant, from another origin or without a CSRF token, and `PatAuthError` (500) where `identify`
+    fails.
+    """
+    person = None if site.identify is None else _ask(site, site.identify, environ)
     if person is None:
         raise MissingCredentials
     if person.tenant != site.settings.tenant:
         raise Forbidden("you are signed in to another organisation than this one")
-    safe = environ["REQUEST_METHOD"] in _SAFE
+    safe = csrf_token is None and environ["REQUEST_METHOD"] in _SAFE
     check_origin(environ, safe=safe)
     ring = site.operations.keyring()
     now = int(clock())
     token = make_csrf_token(ring, person, now) if safe else None
     if token is None:
-        check_csrf_token(ring, person, environ.get("HTTP_X_CSRF_TOKEN", ""), now)
+        check_csrf_token(ring, person, csrf_token or "", now)
     # Charged last: what another site makes a browser send uses up nobody's quota.
     return Admitted(person, site.operations.admit_person(person, ending=ending), None, token)
 
 
-def _ask(site: Site, environ: WSGIEnvironment) -> Person | None:
-    assert site.identify is not None
-    person = site.ask("identify", site.identify, environ)
+def _ask(site: Site, identify: Identify, environ: WSGIEnvironment) -> Person | None:
+    person = site.ask("identify", identify, environ)
     if person is not None and not isinstance(person, Person):
         kind = type(person).__name__
         raise PatAuthError(detail=f"the callable `identify` returned a {kind}, not a patauth.Person or None")

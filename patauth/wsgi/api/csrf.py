@@ -60,7 +60,10 @@ def make_csrf_token(ring: Keyring, person: Person, now: int) -> str:
 def check_csrf_token(ring: Keyring, person: Person, token: str, now: int) -> None:
     """Raise `Forbidden` for any token but one that this person got within the 12 hours before `now`."""
     if not token:
-        raise Forbidden(f"the field {CSRF_FIELD} is missing; send the value that a GET of this API answers")
+        raise Forbidden(
+            "the CSRF token is missing; load the page, or send as"
+            f" {CSRF_FIELD} what a GET of this API answers"
+        )
     try:
         content = _serializer(ring).loads(token) if len(token) <= _MAX_TOKEN else None
     except BadData:
@@ -69,8 +72,8 @@ def check_csrf_token(ring: Keyring, person: Person, token: str, now: int) -> Non
         case [person.tenant, person.owner.id, int(made)] if -_SKEW <= now - made < CSRF_LIFE:
             return
     raise Forbidden(
-        f"the field {CSRF_FIELD} is not valid or no longer valid; send the value that a new GET of this API"
-        " answers"
+        "the CSRF token is not valid or no longer valid; load the page again, or send as"
+        f" {CSRF_FIELD} what a new GET of this API answers"
     )
 
 
