@@ -17,7 +17,8 @@
 
     PATAUTH_PROTECT, PATAUTH_PUBLIC, PATAUTH_OPTIONAL,
     PATAUTH_REQUIRE, PATAUTH_CORS                      arguments of `patauth.PatAuthMiddleware`
-    PATAUTH_IDENTIFY, PATAUTH_ON_REFUSAL               its callables; they run in a request context of the
+    PATAUTH_IDENTIFY, PATAUTH_REAUTHENTICATE,
+    PATAUTH_ON_REFUSAL                                 its callables; they run in a request context of the
                                                        app, so that `identify` can use `flask.session`, and
                                                        `on_refusal` templates
     PATAUTH_<NAME>                                     each setting of `patauth.Settings`
@@ -84,7 +85,7 @@ class PatAuth:
             raise ConfigurationError("this app is behind patauth already; call init_app once")
         given = _given(app)
         gate = {name: given.pop(name) for name in CODE_ONLY if name in given}
-        for name in ("identify", "on_refusal"):
+        for name in ("identify", "reauthenticate", "on_refusal"):
             if callable(gate.get(name)):
                 gate[name] = _in_context(app, gate[name])
         authority = Authority.from_env(**given)

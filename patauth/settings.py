@@ -41,7 +41,7 @@ from .model.sinks import read_sinks, read_webhook_secrets, sinks_of
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
 # Arguments of `PatAuthMiddleware` that belong to the code of an app.
-CODE_ONLY = ("protect", "public", "optional", "require", "cors", "identify", "on_refusal")
+CODE_ONLY = ("protect", "public", "optional", "require", "cors", "identify", "reauthenticate", "on_refusal")
 SURFACE_NAMES = ("oauth", "isc", "zitadel", "openapi")
 
 T = TypeVar("T")

@@ -35,22 +35,13 @@ from typing import NamedTuple, get_args
 
 from ..errors import InvalidRequest
 from . import dates
+from .instants import ABSENT, NEVER, PRESENT, index_value
 from .pat import MAX_DESCRIPTION, PersonalAccessToken, State
 from .words import either
-
-NEVER = 2**48 - 1  # the index value of an expirationDate of None; that of a lastUsed of None is 0
 
 MAX_BYTES = 256  # of a filter
 MAX_DEPTH = 16
 
-# The index values that a field can have, and the one that stands for None (NEVER is past the year 9999).
-_PRESENT = {
-    "created": (0, NEVER - 1),
-    "lastUsed": (1, NEVER - 1),
-    "expirationDate": (0, NEVER - 1),
-    "revokedAt": (0, NEVER - 1),
-}
-_ABSENT = {"lastUsed": 0, "expirationDate": NEVER, "revokedAt": NEVER}
 _STATES = frozenset(get_args(State))
 
 _ORDER = ("lt", "le", "gt", "ge")
@@ -65,7 +56,6 @@ _OPERATORS = {
     "lastUsed": (*_ORDER, "isnull"),
     "expirationDate": (*_ORDER, "isnull"),
 }
-INDEXED = tuple(_PRESENT)  # the fields that are instants
 
 # Every character but an unpaired quote begins one of these. `_tokens` checks the blanks between them.
 _TOKEN = re.compile(
@@ -141,8 +131,8 @@ class _Instant(Filter):
             return None
         if not self.negated:
             return Bounds(self.low, self.high, True)
-        least, most = _PRESENT[field]
-        absent = _ABSENT.get(field, least)
+        least, most = PRESENT[field]
+        absent = ABSENT.get(field, least)
         least, most = min(least, absent), max(most, absent)
         if self.low <= least:
             return Bounds(self.high + 1, most, True)
@@ -206,7 +196,7 @@ class _State(Filter):
     def bounds(self, field: str) -> Bounds | None:
         if field != "revokedAt":
             return None
-        low, high = _PRESENT[field]
+        low, high = PRESENT[field]
         states = _STATES - self.values if self.negated else self.values
         if "revoked" not in states:
             return Bounds(NEVER, NEVER, len(states) == len(_STATES) - 1)
@@ -368,10 +358,10 @@ class _Parser:
         operator = token.text
         where = f"a value of '{field} {operator}' belongs"
         if operator == "isnull":
-            return _Instant(field, _ABSENT[field], _ABSENT[field], negated)
-        if field in _PRESENT:
+            return _Instant(field, ABSENT[field], ABSENT[field], negated)
+        if field in PRESENT:
             ms = self._date(where)
-            low, high = _PRESENT[field]  # a PAT without this instant fulfils no comparison of it
+            low, high = PRESENT[field]  # a PAT without this instant fulfils no comparison of it
             if operator in ("lt", "le"):
                 return _Instant(field, low, ms - (operator == "lt"), negated)
             return _Instant(field, max(low, ms + (operator == "gt")), high, negated)
@@ -449,20 +439,3 @@ def every(parts: Sequence[Filter]) -> Filter | None:
 def _folded(text: str) -> str:
     """Return a text in a form that is the same for all cases and spellings of its letters."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-
-
-def index_value(pat: PersonalAccessToken, field: str) -> int:
-    """Return the value of `created`, `lastUsed`, `expirationDate` or `revokedAt` that an index stores.
-
-    It is in ms; 0 stands for never used, and `NEVER` for never expires and not removed. Raise `ValueError`
-    for other fields.
-    """
-    if field == "created":
-        return pat.created_ms
-    if field == "lastUsed":
-        return 0 if pat.last_used_ms is None else pat.last_used_ms
-    if field == "expirationDate":
-        return NEVER if pat.expires_ms is None else pat.expires_ms
-    if field == "revokedAt":
-        return NEVER if pat.revoked_ms is None else pat.revoked_ms
-    raise ValueError(f"{field} is not an indexed instant")

@@ -13,7 +13,8 @@ from functools import partial
 from typing import NamedTuple
 
 from ..errors import InvalidRequest
-from .filters import INDEXED, QUOTABLE, index_value
+from .filters import QUOTABLE
+from .instants import INDEXED, index_value
 from .pat import PersonalAccessToken
 from .words import either
 

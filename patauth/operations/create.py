@@ -72,6 +72,7 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
     tag = store.settle_key().owner_tag(settings.tenant, asked.owner.id)
     pat_id = PatId.mint(tag)
     _rehearse(actor, asked, pat_id)  # a refusal costs no hash, and no quota
+    actor.require_confirmed()
     _charge(actor)
     secret, slot = mint(actor, pat_id)
     for _ in range(_TRIES):

@@ -12,7 +12,7 @@ from ..store.pats import Change
 from ..store.record import PatRecord
 from .conditions import require_changeable
 from .permissions import Actor
-from .writes import compare_and_set, ending, recorded
+from .writes import compare_and_set, ending, recorded, rehearse
 
 
 def set_disabled(actor: Actor, pat_id: str, *, disabled: bool) -> PersonalAccessToken:
@@ -31,6 +31,8 @@ def set_disabled(actor: Actor, pat_id: str, *, disabled: bool) -> PersonalAccess
         marks = _disabling(judged, pat) if disabled else _enabling(judged, pat)
         if marks == pat.disabled:
             return record
+        if not disabled:
+            judged.require_confirmed()
         changed_ms, sequence = max(now, pat.changed_ms), pat.sequence + 1
         after = replace(pat, disabled=marks, changed_ms=changed_ms, sequence=sequence)
         return ending(after, record.secrets, record.overlap_end_ms)
@@ -45,6 +47,7 @@ def set_disabled(actor: Actor, pat_id: str, *, disabled: bool) -> PersonalAccess
 
         return recorded(judged, "pat.disabled" if disabled else "pat.enabled", put, facts_of)
 
+    rehearse(actor, found, decide)
     return compare_and_set(actor, [found.pat_id], decide, write)[0]
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..errors import InvalidRequest, StoreUnavailable
-from ..model.filters import NEVER, Bounds, Filter, index_value, parse
+from ..model.filters import Bounds, Filter, parse
+from ..model.instants import NEVER, index_value
 from ..model.pat import PersonalAccessToken, check_id
 from ..model.pat_id import PatId
 from ..model.sorters import Sorter, parse_sorters, sort_pats

@@ -8,6 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeVar
 
 from ..concurrency.forks import after_fork_in_child
@@ -26,6 +27,7 @@ from ..model.sinks import sinks_of
 from ..settings import Settings
 from ..store.event_stream import StreamCounts
 from ..store.factory import open_store
+from ..store.store import Store
 from ..store.transport.protocol import MemoryFull
 from .authenticate import Admission, Authenticator
 from .exchange import Exchanged, Exchanger
@@ -184,28 +186,45 @@ class Operations:
 
     # -- managing ---------------------------------------------------------------------------------------
 
-    def actor(self, by: Caller | None) -> Actor:
+    def actor(self, by: Caller | None, confirm: Callable[[], None] | None = None) -> Actor:
         """Return an actor on the tenant's PATs. All their store calls share one deadline.
 
-        None is the application itself, which may do everything. Raise `InvalidRequest`, `Forbidden`.
+        None is the application itself, which may do everything. `confirm` is called at most once, before the
+        authority of a person's PATs grows, and raises what refuses that; other callers are not asked.
+
+        Raise `InvalidRequest`, `Forbidden`.
         """
         if not isinstance(by, Principal | Person | None):
             raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
-        return Actor(self.settings, self._store.for_request(), self._hasher, self.events, by)
+        return self._actor(self.settings, self._store, by, confirm)
 
-    def actor_in(self, tenant: str, by: Caller) -> Actor:
+    def actor_in(self, tenant: str, by: Caller, confirm: Callable[[], None] | None = None) -> Actor:
         """Return an actor in a tenant: this one, or another one that the setting `may_act_in` allows.
 
         In another tenant, the actor has the rights and limits that they have at home, and no PATs of their
-        own. The settings of this Authority apply. Raise `Forbidden`.
+        own. The settings of this Authority apply. `confirm` is that of `actor`. Raise `Forbidden`.
         """
         if tenant == self.settings.tenant:
-            return self.actor(by)
+            return self.actor(by, confirm)
         check_id(tenant, "tenant")
         if not rule_allows(self.settings.may_act_in, by, tenant, "may_act_in"):
             raise Forbidden("you may not act in that organisation")
         settings, store = replace(self.settings, tenant=tenant), self._store.for_tenant(tenant)
-        return Actor(settings, store.for_request(), self._hasher, self.events, by, is_guest=True)
+        return self._actor(settings, store, by, confirm, is_guest=True)
+
+    def _actor(
+        self,
+        settings: Settings,
+        store: Store,
+        by: Caller | None,
+        confirm: Callable[[], None] | None,
+        *,
+        is_guest: bool = False,
+    ) -> Actor:
+        asked = cache(confirm) if confirm is not None and isinstance(by, Person) else None
+        return Actor(
+            settings, store.for_request(), self._hasher, self.events, by, is_guest=is_guest, confirm=asked
+        )
 
     # -- events -----------------------------------------------------------------------------------------
 

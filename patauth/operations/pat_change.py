@@ -86,26 +86,15 @@ class PatChange:
         )
         if self.expiry is not None:
             require_acknowledged(expires_ms, after.never_acknowledged)
-        # A scope that is named next to `sp:scopes:all` stays when the catalogue drops it: it counts as added.
-        catalogue = frozenset(() if EVERYTHING in after.scope else settings.scopes or ())
-        added = tuple(scope for scope in after.scope if not covers(pat.scope, (scope,), catalogue))
-        check_known(added, settings.scopes)
+        check_known(_added(pat, after, settings), settings.scopes)
         moved = expires_ms != pat.expires_ms
-        quota = after.request_quota or settings.request_quota
-        has_larger_quota = not quota.is_within(pat.request_quota or settings.request_quota)
         ceiling = None
-        if (
-            added
-            or has_larger_quota
-            or _is_later(expires_ms, pat.expires_ms)
-            or not covers_networks(pat.networks, after.networks)
-            or _begin(after, now) < _begin(pat, now)
-        ):
+        if grows(pat, after, now, settings):
             limit.require(after.scope)
             limit.require_networks(after.networks)
             ceiling = limit.expires_ms
-        if has_larger_quota:
-            limit.require_quota(quota)
+        if _has_larger_quota(pat, after, settings):
+            limit.require_quota(after.request_quota or settings.request_quota)
         if moved or ceiling is not None:
             longest = settings.max_lifetime if moved else None
             Expiry(at_ms=expires_ms).settle(now, created=pat.created_ms, longest=longest, ceiling=ceiling)
@@ -114,6 +103,31 @@ class PatChange:
         if after == pat:
             return pat
         return replace(after, changed_ms=max(now, pat.changed_ms), sequence=pat.sequence + 1)
+
+
+def grows(before: PersonalAccessToken, after: PersonalAccessToken, now: int, settings: Settings) -> bool:
+    """Return whether a PAT can do more after a change at `now` (ms).
+
+    It has more scopes or networks, a later expiry, an earlier begin or a larger request quota.
+    """
+    return (
+        bool(_added(before, after, settings))
+        or _has_larger_quota(before, after, settings)
+        or _is_later(after.expires_ms, before.expires_ms)
+        or not covers_networks(before.networks, after.networks)
+        or _begin(after, now) < _begin(before, now)
+    )
+
+
+def _added(before: PersonalAccessToken, after: PersonalAccessToken, settings: Settings) -> tuple[str, ...]:
+    # A scope that is named next to `sp:scopes:all` stays when the catalogue drops it: it counts as added.
+    catalogue = frozenset(() if EVERYTHING in after.scope else settings.scopes or ())
+    return tuple(scope for scope in after.scope if not covers(before.scope, (scope,), catalogue))
+
+
+def _has_larger_quota(before: PersonalAccessToken, after: PersonalAccessToken, settings: Settings) -> bool:
+    quota, usual = after.request_quota, settings.request_quota
+    return not (quota or usual).is_within(before.request_quota or usual)
 
 
 def _begin(pat: PersonalAccessToken, now: int) -> int:

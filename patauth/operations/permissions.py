@@ -20,7 +20,7 @@ by the credential that was shown and by what its PAT holds now, and once more by
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -111,6 +111,7 @@ class Actor:
     is_guest: bool = False  # a caller of another tenant whom the setting `may_act_in` lets in
     limit: Limit = NO_LIMIT  # what the caller can pass on; of a principal, once it is judged
     credential: Judged | None = None  # the principal's, once it is judged: the script that writes judges it
+    confirm: Callable[[], None] | None = None  # raises unless a person has just confirmed who they are
 
     def __post_init__(self) -> None:
         if self.by is not None and self.by.tenant != self.settings.tenant and not self.is_guest:
@@ -199,6 +200,15 @@ class Actor:
         # A person has no request quota, and may have a PAT with any: the host has given it.
         if isinstance(self.by, Principal) and most and not (pat.request_quota or usual).is_within(most):
             raise Forbidden("this PAT has a larger request quota than the caller's")
+
+    def require_confirmed(self) -> None:
+        """Call `confirm`, if there is one: a PAT is about to be made, rotated, enabled or widened.
+
+        Its time does not count for the deadline. Raise what it raises.
+        """
+        if self.confirm is not None:
+            with self.store.paused():
+                self.confirm()
 
     def require_of(self, owner_id: str) -> None:
         """Raise `Forbidden` unless the caller may list the PATs of the owner with this id."""

@@ -70,6 +70,7 @@ def _require_between(overlap: object, least: timedelta, words: str) -> None:
 
 def _rotate(actor: Actor, found: PatRecord, overlap: timedelta, check: Check) -> IssuedPat:
     _check(actor.judged(), found.pat)  # a refusal costs no hash
+    actor.require_confirmed()
     actor.store.settle_key()
     secret, slot = mint(actor, found.pat_id)
 

@@ -14,10 +14,10 @@ from ..store.asking import Outcome, Window
 from ..store.pats import Change
 from ..store.record import PatRecord
 from .conditions import require_changeable
-from .pat_change import PatChange
+from .pat_change import PatChange, grows
 from .pat_patch import IN_BULK, PatPatch
 from .permissions import Actor
-from .writes import Decide, compare_and_set, ending, recorded
+from .writes import Decide, compare_and_set, ending, recorded, rehearse
 
 MAX_BULK = 25
 
@@ -47,8 +47,9 @@ def patch(
 
 
 def _update(actor: Actor, pat_id: str, read: Read) -> PersonalAccessToken:
-    found = actor.find("manage", pat_id)
-    (after,) = compare_and_set(actor, [found.pat_id], _deciding(read), _write)
+    found, decide = actor.find("manage", pat_id), _deciding(read)
+    rehearse(actor, found, decide)
+    (after,) = compare_and_set(actor, [found.pat_id], decide, _write)
     return after
 
 
@@ -85,7 +86,11 @@ def _deciding(read: Read) -> Decide:
         pat, now = record.pat, record.pat.read_ms
         require_changeable(pat, now)
         after = read(pat).apply(pat, now, judged.limit, judged.settings)
-        return record if after is pat else ending(after, record.secrets, record.overlap_end_ms)
+        if after is pat:
+            return record
+        if grows(pat, after, now, judged.settings):
+            judged.require_confirmed()
+        return ending(after, record.secrets, record.overlap_end_ms)
 
     return decide
 

@@ -46,6 +46,15 @@ def managed(judged: Actor, record: PatRecord | None) -> PatRecord:
     return judged.visible("manage", record)
 
 
+def rehearse(actor: Actor, record: PatRecord, decide: Decide) -> None:
+    """Decide once before a change whose caller may have to confirm who they are. Raise what `decide` raises.
+
+    A change has to be written within the deadline after its read, however long the confirmation takes.
+    """
+    if actor.confirm is not None:
+        decide(actor.judged(), record)
+
+
 def compare_and_set(
     actor: Actor, pat_ids: Sequence[PatId], decide: Decide, write: Write, check: Check = managed
 ) -> list[PersonalAccessToken]:

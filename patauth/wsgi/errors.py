@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import InvalidRequest
+from ..errors import Forbidden, InvalidRequest
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -46,6 +46,12 @@ class UnsupportedMediaType(InvalidRequest):
         super().__init__(description, detail=detail)
         self.accept_patch = accept_patch
         self.accept_encoding = accept_encoding
+
+
+class NotConfirmed(Forbidden):
+    """A person is signed in, but has not just confirmed who they are, as the host wants it."""
+
+    default = "confirm who you are, then send this again"
 
 
 UNCOMPRESSED = "identity"  # the one content coding that is read here

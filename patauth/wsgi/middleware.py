@@ -28,7 +28,7 @@ from .answers import Answer, expiry_field, quota_fields, with_caller_fields
 from .cors import Cors, ask_app, is_preflight, preflight, with_cors
 from .gate import Gate, Kind, Requirement
 from .request import carried, client_address
-from .site import Identify, OnRefusal, Site
+from .site import Identify, OnRefusal, Reauthenticate, Site
 from .surfaces import open_routes
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ class PatAuthMiddleware:
     `identify` is a callable of the environ that returns the host's signed-in `Person`, or None for nobody. It
     is called when a request to patauth's own API brings no credentials, and opens nothing of the
     application's. It must not read `wsgi.input`. An exception in it or in `require` is a 500.
+
+    `reauthenticate` is a callable of the environ. It is called before a signed-in person makes, rotates,
+    enables or widens a PAT, and raises or returns False unless they have just confirmed who they are: the
+    answer is a 403 then. The body has been read.
 
     `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that allow no
     origin. With "app", the application answers preflights of its own protected paths, without credentials.
@@ -84,6 +88,7 @@ class PatAuthMiddleware:
         require: Mapping[str, Requirement] | RequireCallable | None = None,
         surfaces: Iterable[str] | None = None,
         identify: Identify | None = None,
+        reauthenticate: Reauthenticate | None = None,
         cors: Cors | Literal["app"] | None = None,
         challenges: Iterable[str] | None = None,
         token_headers: Iterable[str] | None = None,
@@ -100,6 +105,7 @@ class PatAuthMiddleware:
         self.site = site = Site(
             authority,
             identify=identify,
+            reauthenticate=reauthenticate,
             challenges=challenges,
             token_headers=token_headers,
             on_refusal=on_refusal,

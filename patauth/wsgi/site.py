@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..authority import Authority
@@ -15,6 +17,7 @@ from ..operations.authenticate import Admission
 from ..settings import read_named
 from . import request
 from .answers import Answer, Challenges, gate_error, with_body
+from .errors import NotConfirmed
 from .redaction import Redaction
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Identify = Callable[[dict[str, Any]], Person | None]
+# Raises, or returns False, unless the signed-in person has just confirmed who they are.
+Reauthenticate = Callable[[dict[str, Any]], object]
 # Takes the environ and the error; returns a body and its content type, or None for patauth's own.
 OnRefusal = Callable[[dict[str, Any], PatAuthError], "tuple[str | bytes, str] | None"]
 
@@ -32,8 +37,9 @@ _log = logging.getLogger("patauth")
 class Site:
     """Reads requests to one Authority, and says how their refusals look. It never changes.
 
-    `identify` returns the host's signed-in person, or None for nobody; `on_refusal` words a refusal.
-    `challenges` and `token_headers`: None means the setting. Raise `ConfigurationError`.
+    `identify` returns the host's signed-in person, or None for nobody. `reauthenticate` raises unless they
+    have just confirmed who they are. `on_refusal` words a refusal. `challenges` and `token_headers`: None
+    means the setting. Raise `ConfigurationError`.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class Site:
         authority: Authority,
         *,
         identify: Identify | None = None,
+        reauthenticate: Reauthenticate | None = None,
         challenges: Iterable[str] | None = None,
         token_headers: Iterable[str] | None = None,
         on_refusal: OnRefusal | None = None,
@@ -49,10 +56,13 @@ class Site:
             raise ConfigurationError("on_refusal: give a callable of the environ and the error, or None")
         if identify is not None and not callable(identify):
             raise ConfigurationError("identify: give a callable that takes the environ, or None")
+        if reauthenticate is not None and not callable(reauthenticate):
+            raise ConfigurationError("reauthenticate: give a callable that takes the environ, or None")
         self.authority = authority
         self.settings = settings = authority.settings
         self.operations = authority.operations
         self.identify = identify
+        self._reauthenticate = reauthenticate
         self._on_refusal = on_refusal
         schemes, names = settings.challenges, settings.token_headers
         if challenges is not None:
@@ -86,6 +96,19 @@ class Site:
         if not authorization:
             raise MissingCredentials
         return self.operations.authenticate(authorization, self.client_address(environ), ending=ending)
+
+    def confirm(self, environ: WSGIEnvironment) -> Callable[[], None] | None:
+        """Return what `Operations.actor` takes: it raises `NotConfirmed` where `reauthenticate` refuses.
+
+        None: the host does not ask people to confirm who they are.
+        """
+        return None if self._reauthenticate is None else partial(self._confirm, self._reauthenticate, environ)
+
+    def _confirm(self, reauthenticate: Reauthenticate, environ: WSGIEnvironment) -> None:
+        with suppress(PatAuthError):  # the log has it
+            if self.ask("reauthenticate", reauthenticate, environ) is not False:
+                return
+        raise NotConfirmed
 
     def lacking(self, principal: Principal, required: Iterable[str]) -> InsufficientScope:
         """Return the refusal of a caller without the scopes that are needed. Emit its event."""

@@ -13,7 +13,7 @@ import pytest
 
 from patauth import Authority, Conflict, Forbidden, InvalidCredentials, IssuedPat, Owner, StoreUnavailable
 from patauth.crypto.keyring import Keyring
-from patauth.model.filters import NEVER
+from patauth.model.instants import NEVER
 from patauth.operations.notify import notify
 from patauth.store import copy
 from patauth.store.keys import Keys

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from patauth import Authority, Forbidden, InvalidRequest, IssuedPat, Owner, PatAuthError
 from patauth.model.dates import format_ms
-from patauth.model.filters import MAX_BYTES, index_value, parse
+from patauth.model.filters import MAX_BYTES, parse
+from patauth.model.instants import index_value
 from patauth.model.pat import PersonalAccessToken, is_gone
 from patauth.model.pat_id import PatId
 from patauth.model.sorters import parse_sorters, sort_pats

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from patauth import Authority, IssuedPat, Owner, PersonalAccessToken
-from patauth.model.filters import NEVER, index_value
+from patauth.model.instants import NEVER, index_value
 from patauth.model.pat_id import PatId
 from patauth.operations import sweep as sweeping
 from patauth.operations.sweep import Sweep

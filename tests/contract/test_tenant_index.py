@@ -14,7 +14,8 @@ import pytest
 
 from patauth import Authority, Conflict, IssuedPat, Owner, PersonalAccessToken, StoreUnavailable
 from patauth.model.dates import format_ms
-from patauth.model.filters import NEVER, index_value, parse
+from patauth.model.filters import parse
+from patauth.model.instants import NEVER, index_value
 from patauth.model.pat_id import PatId
 from patauth.operations import listing
 from patauth.store import tenant_index

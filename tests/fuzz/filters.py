@@ -17,12 +17,8 @@ from typing import Any
 from patauth import InvalidRequest, Owner, PersonalAccessToken
 from patauth.model import dates
 from patauth.model.dates import LATEST, format_ms
-from patauth.model.filters import (
-    MAX_BYTES,
-    MAX_DEPTH,
-    index_value,
-    parse,
-)
+from patauth.model.filters import MAX_BYTES, MAX_DEPTH, parse
+from patauth.model.instants import index_value
 from patauth.model.sorters import MAX_SORTERS, SORTABLE, parse_sorters, sort_pats
 from tests.fuzz.search import Target
 from tests.fuzz.spoil import ODD_TEXTS, spoiled

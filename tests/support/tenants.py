@@ -11,7 +11,7 @@ import pytest
 
 from patauth import Authority, StoreUnavailable
 from patauth.crypto.keyring import Keyring
-from patauth.model.filters import NEVER
+from patauth.model.instants import NEVER
 from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
 from patauth.store.record import PatRecord

@@ -207,6 +207,29 @@ def test_a_signed_in_person_manages_their_pats_by_the_apps_own_session() -> None
     assert client.get("/who").status_code == 401
 
 
+def test_a_reauthenticate_of_the_config_runs_in_a_request_context() -> None:
+    app = make_app(
+        SECRET_KEY="x",
+        PATAUTH_SURFACES=["isc"],
+        PATAUTH_PUBLIC=["/confirm"],
+        PATAUTH_IDENTIFY=lambda environ: Person(Owner("alice"), ["idn:my-personal-access-tokens:manage"]),
+        PATAUTH_REAUTHENTICATE=lambda environ: "confirmed" in session,
+    )
+
+    @app.post("/confirm")
+    def confirm() -> dict[str, Any]:
+        session["confirmed"] = True
+        return {}
+
+    client, path = app.test_client(), "/personal-access-tokens/v1"
+    token = client.get(path + "?owner-id=me").headers["X-CSRF-Token"]
+    body = {"name": "ci", "scope": ["idn:my-personal-access-tokens:read"], "userAwareTokenNeverExpires": True}
+    headers = {"X-CSRF-Token": token, "Origin": "http://localhost"}
+    assert client.post(path, json=body, headers=headers).status_code == 403
+    client.post("/confirm")
+    assert client.post(path, json=body, headers=headers).status_code == 200
+
+
 def test_an_identify_that_cannot_be_called_is_refused_at_start() -> None:
     with pytest.raises(ConfigurationError, match="identify"):
         make_app(PATAUTH_IDENTIFY="alice")

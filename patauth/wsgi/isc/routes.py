@@ -134,7 +134,7 @@ def _route(
 ) -> Route:
     def answer(environ: WSGIEnvironment) -> Answer:
         def call(caller: Caller) -> _Call:
-            return _Call(environ, site.operations.actor(caller), version, pat_id)
+            return _Call(environ, site.operations.actor(caller, site.confirm(environ)), version, pat_id)
 
         def render(error: PatAuthError) -> Answer:
             return isc_error(error, environ, site.challenges)

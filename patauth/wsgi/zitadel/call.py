@@ -34,17 +34,19 @@ class Operation(NamedTuple):
     ending: bool = False
 
 
-def acting(operations: Operations, caller: Caller, organisation: str | None) -> Actor:
+def acting(
+    operations: Operations, caller: Caller, organisation: str | None, confirm: Callable[[], None] | None
+) -> Actor:
     """Return a caller in the organisation that `x-zitadel-orgid` names, or with None in their own.
 
-    Raise `InvalidRequest`, `Forbidden`.
+    `confirm` is that of `Operations.actor`. Raise `InvalidRequest`, `Forbidden`.
     """
     if organisation is None:
-        return operations.actor(caller)
+        return operations.actor(caller, confirm)
     # A server joins with commas what was sent in two fields of one name.
     if "," in organisation:
         raise InvalidRequest("name one organisation, once", field="tenant")
-    return operations.actor_in(organisation, caller)
+    return operations.actor_in(organisation, caller, confirm)
 
 
 def is_own(actor: Actor, user_id: str) -> bool:

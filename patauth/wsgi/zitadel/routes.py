@@ -85,7 +85,8 @@ def _answered(
         return form.done(operation.run(actor, request), method)
 
     def actor(caller: Caller) -> Actor:
-        return acting(site.operations, caller, environ.get("HTTP_X_ZITADEL_ORGID"))
+        organisation = environ.get("HTTP_X_ZITADEL_ORGID")
+        return acting(site.operations, caller, organisation, site.confirm(environ))
 
     def refused(error: PatAuthError) -> Answer:
         return form.refused(refusal(error, site.challenges))

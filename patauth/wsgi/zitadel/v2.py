@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ...errors import InvalidRequest
-from ...model import dates, filters
+from ...model import dates, filters, instants
 from ...model.filters import Filter
 from ...model.pat import PersonalAccessToken, check_id
 from ...model.sorters import Sorter
@@ -154,11 +154,11 @@ def _criteria(actor: Actor, given: Sequence[Criterion]) -> tuple[str | None, lis
 def _range(name: str, moment: ByTime, field: str) -> Filter:
     """Return the condition that compares a field with an instant, to the millisecond.
 
-    A PAT that never expires is shown as `NEVER_MS`, and has `filters.NEVER` in an index, which is later.
+    A PAT that never expires is shown as `NEVER_MS`, and has `instants.NEVER` in an index, which is later.
     """
     ms = min(dates.parse_ms(moment.timestamp, f"{field}.timestamp"), NEVER_MS)
     method = _known(moment.method, _METHOD, _METHODS, f"{field}.method")
-    low, high = 0, filters.NEVER
+    low, high = 0, instants.NEVER
     last = high if ms == NEVER_MS else ms
     if method == "AFTER":
         low = last + 1

@@ -18,13 +18,12 @@ from patauth.model.dates import LATEST
 from patauth.model.filters import (
     MAX_BYTES,
     MAX_DEPTH,
-    NEVER,
     Bounds,
     containing,
     every,
-    index_value,
     parse,
 )
+from patauth.model.instants import NEVER, index_value
 from patauth.model.pat import Disabled, Owner, PersonalAccessToken
 from patauth.model.sorters import Sorter, parse_sorters, sort_pats
 from tests.support.filters import INSTANTS, trees, words
@@ -486,19 +485,6 @@ class TestSorters:
         assert [one.id for one in pats] == ["b", "a"]
         sort_pats(pats, parse_sorters("expirationDate"))
         assert [one.id for one in pats] == ["a", "b"]
-
-
-class TestIndexValue:
-    def test_what_is_not_there_is_written_as_an_end_of_the_index(self):
-        assert index_value(pat(), "lastUsed") == 0
-        assert index_value(pat(), "expirationDate") == NEVER > LATEST
-        one = pat(created=1, used=2, expires=3)
-        assert [index_value(one, field) for field in INSTANTS] == [1, 2, 3, NEVER]
-        assert index_value(replace(one, revoked_ms=4), "revokedAt") == 4
-
-    def test_another_field_is_a_mistake_of_the_caller(self):
-        with pytest.raises(ValueError, match="name is not an indexed instant"):
-            index_value(pat(), "name")
 
 
 @each(

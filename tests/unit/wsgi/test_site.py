@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from patauth import Authority, ConfigurationError, IssuedPat, PatAuthMiddleware
+from patauth import Authority, ConfigurationError, IssuedPat, Owner, PatAuthMiddleware, Person
 from tests.support.authorities import Make, basic, basic_of, issue
 from tests.support.wsgi import Echo, request
 
@@ -124,6 +124,77 @@ class TestTokenHeaders:
         for wrong in (["Authorization"], ["Cookie"], ["X_API_Key"], [""], ["a b"], ["PatAuth-Token"]):
             with pytest.raises(ConfigurationError, match="token_headers: "):
                 PatAuthMiddleware(app, authority, token_headers=wrong)
+
+
+class TestReauthenticate:
+    """The host may want people to confirm who they are before they make, rotate, enable or widen a PAT."""
+
+    PATH = "/personal-access-tokens/v1"
+    BODY: ClassVar = {"name": "x", "scope": ["a"], "expirationDate": "2031-01-01T00:00:00Z"}
+    ALICE = Person(Owner("alice"), ["a", "idn:my-personal-access-tokens:manage"])
+
+    def sent(self, gate: PatAuthMiddleware, path: str, method: str = "POST", **given: Any) -> Any:
+        token = request(gate, self.PATH + "?owner-id=me").headers["X-CSRF-Token"]
+        headers = {"X-CSRF-Token": token, "Sec-Fetch-Site": "same-origin"}
+        return request(gate, path, method=method, headers=headers, **given)
+
+    def gate(self, authority: Authority, reauthenticate: Any) -> PatAuthMiddleware:
+        return PatAuthMiddleware(
+            Echo(), authority, surfaces=["isc", "zitadel"], identify=lambda _: self.ALICE,
+            reauthenticate=reauthenticate,
+        )  # fmt: skip
+
+    def test_a_person_whom_it_refuses_changes_nothing_and_is_told_what_to_do(
+        self, authority: Authority, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(environ: dict[str, Any]) -> None:
+            raise KeyError(environ["HTTP_COOKIE"])
+
+        for refuse in (fail, lambda _: False):
+            gate = self.gate(authority, refuse)
+            caplog.clear()
+            made = self.sent(gate, self.PATH, json=self.BODY, environ={"HTTP_COOKIE": "session=hunter2"})
+            assert made.status_code == 403
+            assert made.json["causes"][0]["text"] == "confirm who you are, then send this again"
+            assert ("the callable `reauthenticate` failed" in caplog.text) is (refuse is fail)
+            added = self.sent(gate, "/management/v1/users/alice/pats", json={})
+            assert (added.status_code, added.json["code"]) == (403, 7)
+            assert "confirm who you are" in added.text
+            assert authority.list() == []
+            assert "hunter2" not in caplog.text + made.text + added.text
+
+    def test_a_person_whom_it_lets_pass_makes_one_by_the_request_that_it_has_seen(
+        self, authority: Authority
+    ) -> None:
+        for answer in (None, True, "fine"):
+            seen: list[dict[str, Any]] = []
+
+            def pass_on(environ: dict[str, Any], seen: list[Any] = seen, answer: Any = answer) -> Any:
+                seen.append(environ)
+                return answer
+
+            gate = self.gate(authority, pass_on)
+            made = self.sent(gate, self.PATH, json=self.BODY)
+            assert made.status_code == 200
+            assert [(one["REQUEST_METHOD"], one["PATH_INFO"]) for one in seen] == [("POST", self.PATH)]
+            assert self.sent(gate, f"{self.PATH}/{made.json['id']}", "DELETE").status_code == 204
+            assert len(seen) == 1
+
+    def test_neither_a_removal_nor_a_pat_is_asked_about(self, authority: Authority) -> None:
+        gate = self.gate(authority, lambda _: False)
+        made = issue(authority, owner=self.ALICE.owner, scope=["a"])
+        assert self.sent(gate, f"{self.PATH}/{made.pat.id}/disable").status_code == 200
+        enabled = self.sent(gate, f"{self.PATH}/{made.pat.id}/enable")
+        assert (enabled.status_code, "confirm who you are" in enabled.text) == (403, True)
+        assert self.sent(gate, f"{self.PATH}/{made.pat.id}", "DELETE").status_code == 204
+        caller = issue(authority, owner=self.ALICE.owner, scope=self.ALICE.scopes, never_expires=True)
+        by_pat = request(gate, self.PATH, method="POST", json=self.BODY, authorization=basic_of(caller))
+        assert by_pat.status_code == 200
+
+    def test_what_cannot_be_called_is_refused_at_the_start(self, authority: Authority) -> None:
+        for wrong in (True, 7, {}):
+            with pytest.raises(ConfigurationError, match="reauthenticate: "):
+                self.gate(authority, wrong)
 
 
 def test_a_pat_token_as_the_password_of_basic_is_that_token(authority: Authority, app: Echo) -> None:
