@@ -54,10 +54,10 @@ def sort_pats(pats: list[PersonalAccessToken], sorters: Sequence[Sorter]) -> Non
     """Sort PATs in place; the first sorter is the most important one. Names are compared by code point.
 
     A PAT that was never used sorts as the earliest use, and one that never expires as the latest expiry. One
-    that was not removed sorts as the latest removal. PATs that are equal by all sorters are sorted by id,
-    ascending even where a sorter descends.
+    that was not removed sorts as the latest removal. PATs that are equal by all sorters are sorted by id, as
+    in an index: descending where the last sorter descends.
     """
-    pats.sort(key=lambda pat: pat.id)
+    pats.sort(key=lambda pat: pat.id, reverse=bool(sorters) and sorters[-1].descending)
     # The least important sorter comes first: each pass keeps the order of equal PATs, `reverse` or not.
     for field, descending in reversed(sorters):
         pats.sort(key=partial(_sort_value, field=field), reverse=descending)

@@ -134,7 +134,7 @@ def _known_owner(actor: Actor, owner_id: str) -> Owner:
     """
     pats, settings = actor.store.pats, actor.settings
     tag = actor.store.keyring.owner_tag(settings.tenant, owner_id)
-    found = actor.store.owners.page(owner_id, tag, 0, 1).pat_ids
+    found = list(actor.store.owners.page(owner_id, tag, 0, 1).entries)
     for record in pats.read(found) if found else ():
         if record is not None:
             return record.pat.owner

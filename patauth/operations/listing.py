@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from ..errors import InvalidRequest, StoreUnavailable
 from ..model.filters import Bounds, Filter, parse
@@ -19,6 +20,7 @@ from ..model.pat import PersonalAccessToken, check_id
 from ..model.pat_id import PatId
 from ..model.sorters import Sorter, parse_sorters, sort_pats
 from ..settings import Settings
+from ..store.owners import Page
 from ..store.record import PatRecord
 from ..store.store import Store
 from ..store.tenant_index import Index, Piece, TenantList
@@ -44,7 +46,7 @@ class Listing(list[PersonalAccessToken]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Query:
+class Query:
     """What to list. `limit` None: all, up to `MOST`."""
 
     filter: Filter | None
@@ -52,6 +54,25 @@ class _Query:
     offset: int
     limit: int | None
     count: bool
+
+    @classmethod
+    def of(
+        cls,
+        filters: str | Filter | None,
+        sort: str | Sequence[Sorter] | None,
+        offset: int,
+        limit: int | None,
+        *,
+        count: bool,
+    ) -> Query:
+        """Read what `Authority.list` takes. Raise `InvalidRequest`."""
+        return cls(
+            parse(filters) if isinstance(filters, str) else filters,
+            parse_sorters(sort) if isinstance(sort, str) else tuple(sort or ()),
+            _count(offset, "offset"),
+            None if limit is None else _count(limit, "limit"),
+            count,
+        )
 
     @property
     def page(self) -> slice:
@@ -69,13 +90,27 @@ class _Query:
         return self.filter is not None and self.filter.is_of_removed
 
     @property
-    def is_in_order(self) -> bool:
-        """Whether all PATs are wanted, in order of creation."""
-        return self.filter is None and self.sorters in ((), (Sorter("created", False),))
+    def is_page_by_creation(self) -> bool:
+        """Whether a page of all PATs is wanted, in order of creation from one end or the other."""
+        in_order = self.sorters in ((), (Sorter("created", False),), (Sorter("created", True),))
+        return self.filter is None and in_order and self.limit is not None and self.limit <= _PIECE
+
+    @property
+    def newest_first(self) -> bool:
+        """Whether the first sorter descends."""
+        return bool(self.sorters) and self.sorters[0].descending
 
     def matches(self, pat: PersonalAccessToken) -> bool:
         """Return whether a PAT passes the filter."""
         return self.filter is None or self.filter.matches(pat)
+
+
+class OwnerPage(NamedTuple):
+    """A page of an owner's PATs in order of creation, what is true of all of them, and some that end soon."""
+
+    pats: list[PersonalAccessToken]
+    of_all: Page
+    soon: list[PersonalAccessToken]
 
 
 def list_pats(
@@ -93,25 +128,24 @@ def list_pats(
     `Authority.list` describes the arguments. Raise `InvalidRequest`, `Forbidden`.
     """
     if owner_id == "me":
-        actor.require_own("read")
-        if actor.owner is None:
-            raise InvalidRequest("'me' is the caller; name an owner", field="owner_id")
-        owner_id = actor.owner.id
+        owner_id = own_owner_id(actor)
     elif owner_id is None:
         actor.require_all("read")
     else:
         actor.require_of(check_id(owner_id, "owner_id"))
-    query = _Query(
-        parse(filters) if isinstance(filters, str) else filters,
-        parse_sorters(sort) if isinstance(sort, str) else tuple(sort or ()),
-        _count(offset, "offset"),
-        None if limit is None else _count(limit, "limit"),
-        count,
-    )
+    query = Query.of(filters, sort, offset, limit, count=count)
     # A page has one deadline. A listing of all PATs takes longer, and has one deadline for each piece.
     store = actor.store.without_deadline() if limit is None else actor.store
-    lister = _Lister(actor.settings, store, query.is_of_removed)
+    lister = Lister(actor.settings, store, query.is_of_removed)
     return lister.of_tenant(query) if owner_id is None else lister.of_owner(owner_id, query)
+
+
+def own_owner_id(actor: Actor) -> str:
+    """Return the id of the owner whose PATs are the caller's own. Raise `InvalidRequest`, `Forbidden`."""
+    actor.require_own("read")
+    if actor.owner is None:
+        raise InvalidRequest("'me' is the caller; name an owner", field="owner_id")
+    return actor.owner.id
 
 
 def tenant_sequence(actor: Actor) -> int:
@@ -124,7 +158,7 @@ def now(actor: Actor) -> int:
     return actor.store.pats.now("store")
 
 
-class _Lister:
+class Lister:
     """Reads the PATs of one query; the rights of the caller are checked before."""
 
     def __init__(self, settings: Settings, store: Store, is_of_removed: bool) -> None:
@@ -135,17 +169,18 @@ class _Lister:
         self._indexes = [index for index in _BEST if index in self._index.indexes]
         self._unborn: set[PatId] = set()  # entries without a record that stay; they are left out
 
-    def of_owner(self, owner_id: str, query: _Query) -> Listing:
+    def of_owner(self, owner_id: str, query: Query) -> Listing:
         """Return PATs of an owner: a page in order of creation, or else all are read.
 
         Raise `InvalidRequest` when there are more than `MOST` to read.
         """
         tag = self._store.keyring.owner_tag(self._tenant, owner_id)
-        if query.is_in_order and query.limit is not None and query.limit <= _PIECE:
-            return self._page_of_owner(owner_id, tag, query.offset, query.limit, query.count)
+        if query.is_page_by_creation:
+            found = self.page_of_owner(owner_id, query)
+            return Listing(found.pats, found.of_all.total if query.count else None)
         if self._is_of_removed:
             return _finish(filter(query.matches, self._removed_of_owner(owner_id, tag)), query)
-        found: list[PersonalAccessToken] = []
+        pats: list[PersonalAccessToken] = []
         read = 0
         for entries, pat_ids in self._store.owners.walk(owner_id, tag, _PIECE):
             read += len(pat_ids)
@@ -153,8 +188,8 @@ class _Lister:
                 raise _too_many()
             records = self._store.pats.read(pat_ids)
             self._mend_owner(owner_id, tag, entries, records)
-            found += self._living(records)
-        return _finish(filter(query.matches, found), query)
+            pats += self._living(records)
+        return _finish(filter(query.matches, pats), query)
 
     def _removed_of_owner(self, owner_id: str, tag: str) -> list[PersonalAccessToken]:
         found: list[PersonalAccessToken] = []
@@ -166,14 +201,21 @@ class _Lister:
             found += self._living(records)
         return found
 
-    def _page_of_owner(self, owner_id: str, tag: str, offset: int, limit: int, count: bool) -> Listing:
-        """Return a page in order of creation. Repair entries without a record, and read it again."""
-        owners = self._store.owners
+    def page_of_owner(self, owner_id: str, query: Query, soon: tuple[int, int] = (0, 0)) -> OwnerPage:
+        """Return a page in order of creation. Repair entries without a record, and read it again.
+
+        `soon`: a time (ms), and how many PATs to return as well that expire within it.
+        """
+        tag = self._store.keyring.owner_tag(self._tenant, owner_id)
+        owners, order = self._store.owners, query.newest_first
         while True:  # entries without a record are met once, so each round gets further
-            page = owners.page(owner_id, tag, offset, limit)
-            records = self._store.pats.read(page.pat_ids) if page.pat_ids else []
-            if not self._mend_owner(owner_id, tag, page.entries, records):
-                return Listing(self._living(records), page.total if count else None)
+            page = owners.page(owner_id, tag, query.offset, query.limit or 0, newest_first=order, soon=soon)
+            entries = page.entries | page.soon
+            records = self._store.pats.read(list(entries)) if entries else []
+            if not self._mend_owner(owner_id, tag, list(entries.values()), records):
+                found = dict(zip(entries, records, strict=True))
+                parts = (self._living(map(found.get, some)) for some in (page.entries, page.soon))
+                return OwnerPage(next(parts), page, next(parts))
 
     def _mend_owner(
         self, owner_id: str, tag: str, entries: list[bytes], records: Sequence[PatRecord | None]
@@ -185,7 +227,7 @@ class _Lister:
             self._store.owners.mend(owner_id, tag, missing)
         return bool(missing)
 
-    def of_tenant(self, query: _Query) -> Listing:
+    def of_tenant(self, query: Query) -> Listing:
         """Return PATs of the tenant, by the index that suits best."""
         index, by = self._index, query.filter
         self._store.settle_key()
@@ -210,7 +252,7 @@ class _Lister:
             return Listing(pats[query.page], len(pats) if query.count else None)
         return Listing(list(islice(matching, query.offset, query.page.stop)))
 
-    def _plan(self, query: _Query) -> _Plan:
+    def _plan(self, query: Query) -> _Plan:
         """Return the index that has the wanted order, else the one that the filter narrows most."""
         bounds: dict[Index, Bounds] = {}
         if query.filter is not None:
@@ -230,7 +272,7 @@ class _Lister:
         low, high, exact = bounds.get(index, (0, NEVER, query.filter is None))
         return _Plan(index, low, high, descending, in_order, exact)
 
-    def _range(self, plan: _Plan, query: _Query) -> Listing:
+    def _range(self, plan: _Plan, query: Query) -> Listing:
         """Return a page that the index alone decides. Read it until it is full and in order.
 
         Each time the whole page is read, so that what it holds and its order are those of one moment.
@@ -355,7 +397,7 @@ def _too_many() -> InvalidRequest:
     )
 
 
-def _finish(found: Iterable[PersonalAccessToken], query: _Query) -> Listing:
+def _finish(found: Iterable[PersonalAccessToken], query: Query) -> Listing:
     """Sort the PATs that were found, and return the wanted page."""
     pats = list(found)
     sort_pats(pats, query.sorters or (Sorter("created", False),))

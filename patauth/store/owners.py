@@ -23,12 +23,14 @@ _PIECE = 100  # entries that one call reads or repairs
 
 
 class Page(NamedTuple):
-    """Some of the PATs of an owner, in order of creation."""
+    """Some of the PATs of an owner in order of creation, with their entries, and what is true of all."""
 
     now: int  # ms, the store's clock
     total: int  # of all PATs of the owner
-    entries: list[bytes]
-    pat_ids: list[PatId]
+    unexpired: int  # of these
+    is_disabled: bool  # the owner is
+    entries: dict[PatId, bytes]
+    soon: dict[PatId, bytes]  # those that expire within the time that was given, the first to expire first
 
 
 class Charge(NamedTuple):
@@ -63,18 +65,32 @@ class Owners:
 
     # -- listing --------------------------------------------------------------------------------------
 
-    def page(self, owner_id: str, tag: str, offset: int, count: int) -> Page:
+    def page(
+        self,
+        owner_id: str,
+        tag: str,
+        offset: int,
+        count: int,
+        *,
+        newest_first: bool = False,
+        soon: tuple[int, int] = (0, 0),
+    ) -> Page:
         """Return at most `count` PATs of an owner in order of creation. Skip the first `offset`.
 
-        PATs that are past their retention are not among them; their entries are removed first.
+        `soon`: a time (ms), and how many of those to return that expire within it. PATs that are past their
+        retention are not among them; their entries are removed first.
         """
         keys = self.keys.owner(tag, owner_id)
-        arguments = (self.tenant_index.retention_ms, _PIECE, offset, count)
+        order = b"1" if newest_first else b"0"
+        arguments = (self.tenant_index.retention_ms, _PIECE, offset, count, order, *soon)
         left = 1
         while left:
-            reply = self.scripts.run(_PAGE, keys.indexes, arguments)
-            now, left, total, *entries = understood(reply, int, int, int)
-        return Page(now, total, entries, [id_in_entry(entry, tag) for entry in entries])
+            reply = self.scripts.run(_PAGE, [*keys.indexes, keys.record], arguments)
+            now, left, total, unexpired, disabled, entries, ending = understood(
+                reply, int, int, int, int, int, list, list
+            )
+        part, next_to_end = ({id_in_entry(entry, tag): entry for entry in some} for some in (entries, ending))
+        return Page(now, total, unexpired, disabled == 1, part, next_to_end)
 
     def mend(self, owner_id: str, tag: str, entries: Sequence[bytes]) -> int:
         """Remove those of these entries that have no record. Return how many it removed."""

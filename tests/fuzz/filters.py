@@ -291,7 +291,7 @@ def compared(one: PersonalAccessToken, two: PersonalAccessToken, fields: Sequenc
         "revokedAt": lambda pat: LATEST + 1 if pat.revoked_ms is None else pat.revoked_ms,
         "id": lambda pat: pat.id,
     }
-    for name, descends in [*fields, ("id", False)]:
+    for name, descends in [*fields, ("id", fields[-1][1])]:
         first, second = values[name](one), values[name](two)
         if first != second:
             return -1 if (first < second) != descends else 1

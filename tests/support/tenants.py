@@ -177,3 +177,17 @@ def owners_of_one_tag() -> tuple[str, str]:
             return seen[tag], owner_id
         seen[tag] = owner_id
     raise AssertionError("none of a million")
+
+
+def round_trips(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that gets one line for each round trip from now on: the names of its commands."""
+    trips: list[str] = []
+    transport = transport_of(authority)
+    call = transport.call
+
+    def counting(commands: Sequence[tuple[Any, ...]], *given: Any, **named: Any) -> list[Any]:
+        trips.append(" ".join(sorted({str(command[0]) for command in commands})))
+        return call(commands, *given, **named)
+
+    monkeypatch.setattr(transport, "call", counting)
+    return trips

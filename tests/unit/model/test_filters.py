@@ -467,13 +467,14 @@ class TestSorters:
     @given(st.permutations(POOL), sorter_lists)
     def test_pats_stand_by_the_first_sorter_that_tells_them_apart_and_then_by_id(self, pats, sorters):
         def compare(one, other):
+            descending = False
             for field, descending in sorters:
                 left, right = (
                     each.name if field == "name" else index_value(each, field) for each in (one, other)
                 )
                 if left != right:
                     return 1 if (left > right) != descending else -1
-            return (one.id > other.id) - (one.id < other.id)
+            return ((one.id > other.id) - (one.id < other.id)) * (-1 if descending else 1)
 
         found = list(pats)
         sort_pats(found, sorters)
