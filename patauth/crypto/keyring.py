@@ -12,13 +12,13 @@ from ..model.pat_id import PatId
 
 
 class Keyring:
-    """Makes owner tags and secret tags with a store key, and holds its check value and the CSRF key.
+    """Makes owner tags, secret tags and ids with a store key, and holds its check value and the CSRF key.
 
     It does not keep the store key, and nothing in it leads back to that.
     """
 
     __slots__ = (
-        "_owner_tag_key", "_secret_tag_inner", "_secret_tag_outer", "check_value", "csrf_key",
+        "_once_key", "_owner_tag_key", "_secret_tag_inner", "_secret_tag_outer", "check_value", "csrf_key",
     )  # fmt: skip
 
     def __init__(self, store_key: bytes) -> None:
@@ -28,6 +28,7 @@ class Keyring:
         key = _derive(store_key, "secret tag").ljust(64, b"\0")
         self._secret_tag_inner = sha256(bytes(byte ^ 0x36 for byte in key))
         self._secret_tag_outer = sha256(bytes(byte ^ 0x5C for byte in key))
+        self._once_key = _derive(store_key, "once")
         self.csrf_key = _derive(store_key, "csrf")  # signs what browsers send back (wsgi/api/csrf.py)
         self.check_value = _derive(store_key, "check")[:16]  # tells two keys apart, and reveals neither
 
@@ -39,8 +40,14 @@ class Keyring:
 
         They identify nobody, since two owners may share a tag.
         """
-        message = b"".join(len(part).to_bytes(2) + part for part in (tenant.encode(), owner_id.encode()))
-        return hmac.digest(self._owner_tag_key, message, "sha256")[:4].hex()
+        return hmac.digest(self._owner_tag_key, _joined(tenant, owner_id), "sha256")[:4].hex()
+
+    def once_id(self, owner_tag: str, *parts: str) -> PatId:
+        """Return the id of the PAT that is made at most once for these texts, under an owner tag.
+
+        Without the store key, nobody can tell it from a random one.
+        """
+        return PatId(owner_tag + hmac.digest(self._once_key, _joined(*parts), "sha256")[:12].hex())
 
     def secret_tag(self, pat_id: PatId, secret: bytes) -> bytes:
         """Return 16 bytes by which the store refuses a wrong secret without a hash."""
@@ -48,6 +55,11 @@ class Keyring:
         inner.update(pat_id.raw + secret)
         outer.update(inner.digest())
         return outer.digest()[:16]
+
+
+def _joined(*parts: str) -> bytes:
+    """Return texts as bytes, each after its length in two bytes, so that no other texts give the same."""
+    return b"".join(len(part).to_bytes(2) + part for part in map(str.encode, parts))
 
 
 def _derive(store_key: bytes, purpose: str) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..errors import InvalidRequest, StoreUnavailable
+from ..errors import Conflict, InvalidRequest, StoreUnavailable
 from ..events.events import Facts
 from ..model.address import check_networks
 from ..model.caller import subject_of
@@ -20,10 +22,13 @@ from ..settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
 from ..store.asking import Outcome, Window
 from ..store.pats import Room
 from ..store.record import PatRecord, SecretSlot
+from ..store.store import Store
 from .new_secret import issued, mint
 from .permissions import Actor
 from .writes import recorded, refuse
 
+_ONCE = re.compile(r"[!-~]{1,128}")
+_FIRST_GENERATIONS = 2**22  # one of these is the first of a PAT that may come again; 2**24 are allowed
 _TRIES = 100  # while the caller's PAT changes; two ids practically never have the same 96 random bits
 
 
@@ -41,6 +46,20 @@ class NewPat:
     description: str | None = None
     networks: Iterable[str] | None = None  # where it may be used; empty: everywhere; None: as the maker's
     not_before_ms: int | None = None  # None, and an instant that has come: at once
+    once: str | None = None  # 1-128 visible ASCII characters, with which the maker makes one PAT at most
+
+
+class AlreadyMade(Conflict):
+    """The maker has made a PAT with this one-time key before, so nothing was made. `pat_id` is its id.
+
+    The PAT may have been changed or removed since.
+    """
+
+    default = "this personal access token was made already, and nothing was made now"
+
+    def __init__(self, pat_id: str) -> None:
+        super().__init__()
+        self.pat_id = pat_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +84,29 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
     """Make a PAT, with at most its maker's scopes and lifetime.
 
     Raise `InvalidRequest`, `InvalidScope`, `Conflict` (the name, or too many PATs), `Forbidden` (no right to
-    it, or the owner is disabled), `RateLimited` (the create quota), `Overloaded`.
+    it, or the owner is disabled), `RateLimited` (the create quota), `Overloaded`. `AlreadyMade` comes before
+    all of these but a missing right.
     """
     settings, store = actor.settings, actor.store
-    asked = _check(actor, new)
-    tag = store.settle_key().owner_tag(settings.tenant, asked.owner.id)
-    pat_id = PatId.mint(tag)
+    owner, is_own = _owner_of(actor, new.owner)
+    once_id = None if new.once is None else _once_id(actor, owner, new.once)
+    asked = _check(actor, new, owner, is_own)
+    tag = store.settle_key().owner_tag(settings.tenant, owner.id)
+    pat_id = once_id or PatId.mint(tag)
     _rehearse(actor, asked, pat_id)  # a refusal costs no hash, and no quota
     actor.require_confirmed()
     _charge(actor)
     secret, slot = mint(actor, pat_id)
+    if once_id is not None:
+        # Its id may come again where nothing was kept of its removal. Access tokens of before stay worthless.
+        slot = replace(slot, generation=1 + secrets.randbelow(_FIRST_GENERATIONS))
     for _ in range(_TRIES):
         # This judges the caller again, who may have been revoked while the hash was computed.
         outcome, pat = _write(actor, asked, pat_id, slot)
         if outcome == "made":
             return issued(actor, pat, secret)
         if outcome == "exists":
+            _refuse_again(asked, pat_id)
             pat_id = PatId.mint(tag)
             slot = replace(slot, tag=store.keyring.secret_tag(pat_id, secret))
     raise StoreUnavailable(detail="no PAT id came free, or the caller's PAT kept changing")
@@ -89,10 +115,9 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
 # -- checks of the arguments ---------------------------------------------------------------------------------
 
 
-def _check(actor: Actor, new: NewPat) -> _Checked:
-    """Check the right to make the PAT, and everything else that needs no store."""
+def _check(actor: Actor, new: NewPat, owner: Owner, is_own: bool) -> _Checked:
+    """Check everything that needs no store."""
     settings = actor.settings
-    owner, is_own = _owner_of(actor, new.owner)
     if settings.owner_types is not None and owner.type not in settings.owner_types:
         raise InvalidRequest(f"give one of {', '.join(settings.owner_types)}", field="owner type")
     name = new.name if callable(new.name) else check_name(new.name)
@@ -125,6 +150,18 @@ def _owner_of(actor: Actor, owner: Owner | str | None) -> tuple[Owner, bool]:
         return _known_owner(actor, owner_id), False
     actor.require_all("manage")
     return owner, False
+
+
+def _once_id(actor: Actor, owner: Owner, once: str) -> PatId:
+    """Return the id of the PAT that is made with a one-time key. Raise `AlreadyMade`, `InvalidRequest`."""
+    if not isinstance(once, str) or not _ONCE.fullmatch(once):
+        raise InvalidRequest("give 1 to 128 visible ASCII characters", field="once")
+    tenant, ring = actor.settings.tenant, actor.store.keyring
+    maker = ("", "") if actor.by is None else (actor.by.tenant, subject_of(actor.by).id)
+    pat_id = ring.once_id(ring.owner_tag(tenant, owner.id), tenant, *maker, owner.id, once)
+    if actor.store.pats.was_made(pat_id):
+        raise AlreadyMade(pat_id)
+    return pat_id
 
 
 def _known_owner(actor: Actor, owner_id: str) -> Owner:
@@ -167,7 +204,16 @@ def _rehearse(actor: Actor, asked: _Checked, pat_id: PatId) -> None:
     """Raise what the creation of the PAT would raise now; write nothing."""
     judged, pat, window, _ = _decide(actor, asked, pat_id)
     by, room = judged.credential, _room(actor)
-    refuse(actor, actor.store.pats.would_create(pat, room=room, window=window, by=by))
+    outcome = actor.store.pats.would_create(pat, room=room, window=window, by=by)
+    if outcome == "exists":
+        _refuse_again(asked, pat_id)
+    refuse(actor, outcome)
+
+
+def _refuse_again(asked: _Checked, pat_id: PatId) -> None:
+    """Raise `AlreadyMade` for an id that is taken, if it is that of a one-time key."""
+    if asked.new.once is not None:
+        raise AlreadyMade(pat_id)
 
 
 def _charge(actor: Actor) -> None:
@@ -200,8 +246,16 @@ def _write(
     def facts_of(outcome: Outcome | None) -> list[Facts]:
         return [{"scope": list(pat.scope), **facts}] if outcome in ("made", None) else []
 
+    def undo(store: Store) -> None:
+        """Delete the PAT. With a one-time key, another call may have made it, whose secret somebody has."""
+        if asked.new.once is not None:
+            (found,) = store.pats.read([pat_id])
+            if found is None or found.secrets[0].tag != slot.tag:
+                return
+        store.pats.delete(pat)
+
     # Nobody will ever see the secret of a PAT that may exist in spite of an error.
-    outcome = recorded(actor, "pat.created", write, facts_of, undo=lambda store: store.pats.delete(pat))
+    outcome = recorded(actor, "pat.created", write, facts_of, undo)
     refuse(actor, outcome)
     return outcome, pat
 

@@ -134,6 +134,12 @@ class Pats:
         Pause(pause).wait()
         return records
 
+    def was_made(self, pat_id: PatId) -> bool:
+        """Return whether there is a PAT of this id, or something is kept of one that was removed."""
+        names = self.keys.pat(pat_id), self.keys.removed(pat_id)
+        (count,) = understood(self.scripts.call([("EXISTS", *names)], retry=True), int)
+        return bool(count > 0)
+
     def _records(self, pat_ids: Sequence[PatId], reply: list[Any]) -> list[PatRecord | None]:
         now, *found = reply
         if len(found) != len(pat_ids):
@@ -221,6 +227,7 @@ class Pats:
         owner = keys.owner(pat_id.tag, pat.owner.id)
         asking, who = asking_of(keys, by, pat_id)
         names = [keys.pat(pat_id), *owner.indexes, owner.record, owner.removing, *asking]
+        names.append(keys.removed(pat_id))
         for entry in removing:
             names += keys.all_of(id_in_entry(entry, pat_id.tag))
         expiry = NEVER if pat.expires_ms is None else pat.expires_ms

@@ -33,6 +33,18 @@ def test_texts_that_are_fixed_because_pats_live_for_years():
     assert RING.check_value.hex() == "7e9fdd470f845edd3217d6e77987a525"
 
 
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4), st.data())
+def test_an_id_that_is_made_once_depends_on_each_of_its_texts_and_on_where_each_ends(parts, data):
+    others = data.draw(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4))
+    one = RING.once_id("0123abcd", *parts)
+    assert (PatId.read(one), one.tag) == (one, "0123abcd")
+    assert (RING.once_id("0123abcd", *others) == one) is (others == parts)
+    assert Keyring(bytes(32)).once_id("0123abcd", *parts) != one
+    if parts and len(parts[-1]) > 1:
+        moved = [*parts[:-1], parts[-1][:1], parts[-1][1:]]
+        assert RING.once_id("0123abcd", *moved) != one
+
+
 @given(ids, ids)
 def test_tenant_and_owner_are_told_apart_by_their_lengths(tenant, owner):
     """Joined without lengths, a/bc and ab/c would be one owner."""
@@ -58,10 +70,11 @@ def test_another_store_key_makes_everything_else_another(one, other):
 @given(secrets)
 def test_each_purpose_has_a_key_of_its_own_and_none_is_the_store_key(key):
     ring = Keyring(key)
-    purposes = ("owner tag", "secret tag", "csrf", "check")
+    purposes = ("owner tag", "secret tag", "csrf", "check", "once")
     derived = {key, *(_derive(key, purpose) for purpose in purposes)}
-    assert len(derived) == 5
+    assert len(derived) == 6
     assert (ring._owner_tag_key, ring.csrf_key) == (_derive(key, "owner tag"), _derive(key, "csrf"))
+    assert ring._once_key == _derive(key, "once")
     assert {len(one) for one in derived} == {32}
 
 
