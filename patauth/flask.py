@@ -17,10 +17,10 @@
 
     PATAUTH_PROTECT, PATAUTH_PUBLIC, PATAUTH_OPTIONAL,
     PATAUTH_REQUIRE, PATAUTH_CORS                      arguments of `patauth.PatAuthMiddleware`
-    PATAUTH_IDENTIFY, PATAUTH_REAUTHENTICATE,
-    PATAUTH_ON_REFUSAL                                 its callables; they run in a request context of the
-                                                       app, so that `identify` can use `flask.session`, and
-                                                       `on_refusal` templates
+    PATAUTH_ON_REFUSAL,
+    PATAUTH_IDENTIFY, PATAUTH_REAUTHENTICATE           callables, or the names of the last two; they run in a
+                                                       request context of the app, so that `identify` can use
+                                                       `flask.session`, and `on_refusal` templates
     PATAUTH_<NAME>                                     each setting of `patauth.Settings`
 
 A setting that the configuration does not have, or sets to None, comes from the environment
@@ -50,6 +50,7 @@ from .authority import Authority
 from .errors import ConfigurationError
 from .model.caller import Principal
 from .settings import CODE_ONLY, Settings
+from .wsgi.hooks import load
 from .wsgi.middleware import PatAuthMiddleware
 from .wsgi.require import require_scope
 
@@ -85,10 +86,12 @@ class PatAuth:
             raise ConfigurationError("this app is behind patauth already; call init_app once")
         given = _given(app)
         gate = {name: given.pop(name) for name in CODE_ONLY if name in given}
+        authority = Authority.from_env(**given)
+        for name in ("identify", "reauthenticate"):
+            gate[name] = load(name, getattr(authority.settings, name))
         for name in ("identify", "reauthenticate", "on_refusal"):
             if callable(gate.get(name)):
                 gate[name] = _in_context(app, gate[name])
-        authority = Authority.from_env(**given)
         passed = object()  # nobody else has it
         inner = app.wsgi_app
 

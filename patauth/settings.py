@@ -21,13 +21,14 @@ from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
 from .files import content_of_secret
 from .model.address import check_proxy_networks
-from .model.caller import Caller
 from .model.credentials import Format, Prefixes
+from .model.hooks import Hook, Rule, read_hook, read_rule
 from .model.http_names import (
     CHALLENGES,
     names_of,
     read_challenges,
     read_issuer,
+    read_login_url,
     read_origins,
     read_token_headers,
     words_of,
@@ -41,12 +42,10 @@ from .model.sinks import read_sinks, read_webhook_secrets, sinks_of
 
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
 # Arguments of `PatAuthMiddleware` that belong to the code of an app.
-CODE_ONLY = ("protect", "public", "optional", "require", "cors", "identify", "reauthenticate", "on_refusal")
+CODE_ONLY = ("protect", "public", "optional", "require", "cors", "on_refusal")
 SURFACE_NAMES = ("oauth", "isc", "zitadel", "openapi")
 
 T = TypeVar("T")
-
-Rule = Callable[[Caller, str], bool]  # takes a caller, and the id of an owner or a tenant
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SECRETS = ("pepper", "secret_key", "store_url", "webhook_secret")  # PATAUTH_<NAME>_FILE may name a file
@@ -123,6 +122,10 @@ class Settings:
     # events
     events: tuple[str, ...] = field(default=("log",), repr=False)  # log, stream:NAME, webhook:URL
     webhook_secret: tuple[bytes, ...] = field(default=(), repr=False)  # signs; two during a rotation
+    # people, whom the application has signed in
+    identify: Hook | None = None  # returns the `Person` who sends a request; None: nobody is ever signed in
+    reauthenticate: Hook | None = None  # raises unless they have just confirmed who they are; None: never
+    login_url: str | None = None  # where they sign in; `{next}` in it is the path to come back to
     # HTTP
     issuer: str | None = None  # the URL of patauth as clients know it; None: no metadata is published
     path_prefix: str = ""  # of patauth's own routes
@@ -349,12 +352,6 @@ def read_surfaces(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _rule(value: Any) -> Rule:
-    if not callable(value):
-        raise ValueError("give a function of the caller and an id; a text cannot be one")
-    return value  # type: ignore[no-any-return]
-
-
 def _owner_types(value: Any) -> tuple[str, ...]:
     words = words_of(value)
     if not words or not set(words) <= OWNER_TYPES:
@@ -403,8 +400,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tenant": lambda value: check_id(value, "the id"),
     "scopes": _optional(_catalogue),
     "ignored_scopes": _ignored,
-    "manages": _optional(_rule),
-    "may_act_in": _optional(_rule),
+    "manages": _optional(read_rule),
+    "may_act_in": _optional(read_rule),
     "owner_types": _optional(_owner_types),
     "page_limit_zitadel": _whole(1, 10_000),
     "durability": _optional(_durability, "engine"),
@@ -419,6 +416,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "credential_prefixes": _prefixes,
     "events": read_sinks,
     "webhook_secret": read_webhook_secrets,
+    "identify": _optional(read_hook, "none"),
+    "reauthenticate": _optional(read_hook, "none"),
+    "login_url": _optional(read_login_url, "none"),
     "issuer": _optional(read_issuer, "none"),
     "path_prefix": _matching(
         r"(?:/[A-Za-z0-9._~-]+)*", "give '' or a path such as /auth, without a last '/'"

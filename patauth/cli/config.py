@@ -56,9 +56,10 @@ def show() -> None:
 def check() -> None:
     """Check that the settings can be used.
 
-    They must be valid, what they need must be installed, and files and folders of keys, secrets and a local:
-    store must be out of the reach of other users. The store is not contacted; `patauth doctor` does that. If
-    something is wrong, the exit code is 2 and the reason is on stderr.
+    They must be valid, what they need must be installed, the functions that they name must be there, and
+    files and folders of keys, secrets and a local: store must be out of the reach of other users. The store
+    is not contacted; `patauth doctor` does that. If something is wrong, the exit code is 2 and the reason is
+    on stderr.
 
     \b
     Example:
@@ -67,8 +68,11 @@ def check() -> None:
     from ..jwt.issuer import open_signed_tokens, signing_keys
     from ..store.local.binary import find_engine
     from ..store.local.folder import check_folder
+    from ..wsgi.hooks import load
 
     settings = named_settings()
+    for name in ("identify", "reauthenticate"):
+        load(name, getattr(settings, name))
     with warnings_as_messages():
         open_store(settings).close()
         open_signed_tokens(settings)

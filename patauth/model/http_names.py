@@ -116,6 +116,19 @@ def read_issuer(value: Any) -> str:
     return str(value)
 
 
+_LOGIN_URL = re.compile(r"(?:https?://[A-Za-z0-9\[]|/(?![/\\]))(?:[!-\[\]-z|~]|\{next\})*")
+
+
+def read_login_url(value: Any) -> str:
+    """Return where people sign in: a URL, or a path of this host. Raise `ValueError`."""
+    if not isinstance(value, str) or not _LOGIN_URL.fullmatch(value):
+        raise ValueError(
+            "give an http(s) URL or a path that begins with one '/', in visible ASCII; {next} in it stands"
+            " for the path to come back to, and other braces are not allowed"
+        )
+    return value
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host of a URL is this machine by its spelling; no name is looked up."""
     if host.lower() == "localhost":

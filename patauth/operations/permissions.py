@@ -29,12 +29,13 @@ from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidScope
 from ..events.events import Events
 from ..model.address import covers_networks
 from ..model.caller import Caller, Credential, Principal, subject_of
+from ..model.hooks import Rule
 from ..model.pat import Owner, PersonalAccessToken, Requester
 from ..model.pat_id import PatId
 from ..model.quota import Quota
 from ..model.rights import Reach, Verb, allows
 from ..model.scopes import covers
-from ..settings import Rule, Settings
+from ..settings import Settings
 from ..store.asking import Judged
 from ..store.record import PatRecord
 from ..store.store import Store

@@ -21,6 +21,7 @@ from ..errors import (
     PatAuthError,
 )
 from ..events.request import REQUEST, CurrentRequest
+from ..model.hooks import Hook
 from ..model.quota import Decision
 from ..model.scopes import check, covers
 from ..settings import read_named, read_surfaces
@@ -28,7 +29,7 @@ from .answers import Answer, expiry_field, quota_fields, with_caller_fields
 from .cors import Cors, ask_app, is_preflight, preflight, with_cors
 from .gate import Gate, Kind, Requirement
 from .request import carried, client_address
-from .site import Identify, OnRefusal, Reauthenticate, Site
+from .site import OnRefusal, Site
 from .surfaces import open_routes
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ class PatAuthMiddleware:
     `identify` is a callable of the environ that returns the host's signed-in `Person`, or None for nobody. It
     is called when a request to patauth's own API brings no credentials, and opens nothing of the
     application's. It must not read `wsgi.input`. An exception in it or in `require` is a 500.
-
-    `reauthenticate` is a callable of the environ. It is called before a signed-in person makes, rotates,
-    enables or widens a PAT, and raises or returns False unless they have just confirmed who they are: the
-    answer is a 403 then. The body has been read.
+    `reauthenticate` is a callable of the environ, whose body has been read. It is called before a person
+    makes, rotates, enables or widens a PAT, and raises or returns False unless they have just confirmed who
+    they are: the answer is a 403 then. Either may be given by its name, "package.module:function", and None
+    means the setting.
 
     `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that allow no
     origin. With "app", the application answers preflights of its own protected paths, without credentials.
@@ -87,8 +88,8 @@ class PatAuthMiddleware:
         optional: Iterable[str] = (),
         require: Mapping[str, Requirement] | RequireCallable | None = None,
         surfaces: Iterable[str] | None = None,
-        identify: Identify | None = None,
-        reauthenticate: Reauthenticate | None = None,
+        identify: Hook | None = None,
+        reauthenticate: Hook | None = None,
         cors: Cors | Literal["app"] | None = None,
         challenges: Iterable[str] | None = None,
         token_headers: Iterable[str] | None = None,

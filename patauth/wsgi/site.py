@@ -12,12 +12,14 @@ from ..authority import Authority
 from ..errors import ConfigurationError, InsufficientScope, MissingCredentials, PatAuthError
 from ..model.address import Address
 from ..model.caller import Person, Principal
+from ..model.hooks import Hook
 from ..model.http_names import read_challenges, read_token_headers
 from ..operations.authenticate import Admission
 from ..settings import read_named
 from . import request
 from .answers import Answer, Challenges, gate_error, with_body
 from .errors import NotConfirmed
+from .hooks import load
 from .redaction import Redaction
 
 if TYPE_CHECKING:
@@ -38,31 +40,29 @@ class Site:
     """Reads requests to one Authority, and says how their refusals look. It never changes.
 
     `identify` returns the host's signed-in person, or None for nobody. `reauthenticate` raises unless they
-    have just confirmed who they are. `on_refusal` words a refusal. `challenges` and `token_headers`: None
-    means the setting. Raise `ConfigurationError`.
+    have just confirmed who they are. `on_refusal` words a refusal. None means the setting, for all but
+    `on_refusal`. Raise `ConfigurationError`.
     """
 
     def __init__(
         self,
         authority: Authority,
         *,
-        identify: Identify | None = None,
-        reauthenticate: Reauthenticate | None = None,
+        identify: Hook | None = None,
+        reauthenticate: Hook | None = None,
         challenges: Iterable[str] | None = None,
         token_headers: Iterable[str] | None = None,
         on_refusal: OnRefusal | None = None,
     ) -> None:
         if on_refusal is not None and not callable(on_refusal):
             raise ConfigurationError("on_refusal: give a callable of the environ and the error, or None")
-        if identify is not None and not callable(identify):
-            raise ConfigurationError("identify: give a callable that takes the environ, or None")
-        if reauthenticate is not None and not callable(reauthenticate):
-            raise ConfigurationError("reauthenticate: give a callable that takes the environ, or None")
         self.authority = authority
         self.settings = settings = authority.settings
         self.operations = authority.operations
-        self.identify = identify
-        self._reauthenticate = reauthenticate
+        identify = settings.identify if identify is None else identify
+        reauthenticate = settings.reauthenticate if reauthenticate is None else reauthenticate
+        self.identify: Identify | None = load("identify", identify)
+        self._reauthenticate: Reauthenticate | None = load("reauthenticate", reauthenticate)
         self._on_refusal = on_refusal
         schemes, names = settings.challenges, settings.token_headers
         if challenges is not None:

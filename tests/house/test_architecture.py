@@ -53,7 +53,8 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("verdicts", "local", "store", "factory", "server_facts", "__init__"),
     ),
     "wsgi": (
-        *("errors", "drain", "answers", "routing", "request", "redaction", "site", "bodies", "gate"),
+        *("errors", "drain", "answers", "routing", "request", "redaction", "hooks", "site", "bodies"),
+        "gate",
         *("require", "cors", "languages", "openapi", "api", "oauth", "isc", "zitadel", "surfaces"),
         *("middleware", "service", "__init__"),
     ),

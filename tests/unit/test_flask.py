@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,6 +230,33 @@ def test_a_reauthenticate_of_the_config_runs_in_a_request_context() -> None:
     assert client.post(path, json=body, headers=headers).status_code == 403
     client.post("/confirm")
     assert client.post(path, json=body, headers=headers).status_code == 200
+
+
+def test_an_identify_that_is_named_runs_in_a_request_context_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the configuration or in the environment."""
+    (tmp_path / "flask_people.py").write_text(
+        "from flask import request\nfrom patauth import Owner, Person\n\ndef who(environ):\n"
+        "    rights = ['idn:my-personal-access-tokens:read']\n"
+        "    return Person(Owner(request.args['as']), rights) if 'as' in request.args else None\n",
+        "utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    named = {"PATAUTH_IDENTIFY": "flask_people:who"}
+    apps = [make_app(PATAUTH_SURFACES=["isc"], **named)]
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    apps.append(make_app(PATAUTH_SURFACES=["isc"]))
+    for app in apps:
+        # The API refuses the parameter only once it knows who asks.
+        for query, status in (("", 401), ("&as=alice", 400)):
+            path = f"/personal-access-tokens/v1?owner-id=me{query}"
+            assert app.test_client().get(path).status_code == status
+    monkeypatch.setenv("PATAUTH_IDENTIFY", "flask_people:nobody")
+    with pytest.raises(ConfigurationError, match="identify: the module flask_people has no function nobody"):
+        make_app(PATAUTH_SURFACES=["isc"])
 
 
 def test_an_identify_that_cannot_be_called_is_refused_at_start() -> None:

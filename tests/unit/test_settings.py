@@ -89,6 +89,9 @@ TABLE = {
         "log webhook:http://a.example/",
     ),
     "webhook_secret": ((OLD,), f"whsec_{b64encode(OLD).decode()}", "whsec_hunter2"),
+    "identify": ("host.people:who", "host.people:who", "host"),
+    "reauthenticate": ("host:Checks.fresh", "host:Checks.fresh", "host:"),
+    "login_url": ("/login?next={next}", "/login?next={next}", "login"),
     "issuer": ("https://a.example/b", "https://a.example/b", "https://a.example/"),
     "page_limit_zitadel": (50, "50", "0"),
     "path_prefix": ("/auth", "/auth", "auth/"),
@@ -242,6 +245,9 @@ class TestDefaults:
             "page_limit_zitadel": 1000,
             "events": ("log",),
             "webhook_secret": (),
+            "identify": None,
+            "reauthenticate": None,
+            "login_url": None,
             "issuer": None,
             "path_prefix": "",
             "surfaces": ("oauth",),
@@ -329,7 +335,7 @@ class TestNames:
         assert made == settings(hash_slots=made.hash_slots)
         assert "hunter2" not in str(caught[0].message)
 
-    @each("name", ["PROTECT", "PUBLIC", "OPTIONAL", "REQUIRE", "CORS", "IDENTIFY", "ON_REFUSAL"])
+    @each("name", ["PROTECT", "PUBLIC", "OPTIONAL", "REQUIRE", "CORS", "ON_REFUSAL"])
     def test_a_variable_for_what_belongs_to_code_is_a_warning_that_says_so(self, name):
         with pytest.warns(UserWarning, match=f"PATAUTH_{name} .* code .* Flask's configuration"):
             Settings.from_env({"PATAUTH_STORE_URL": "memory:", f"PATAUTH_{name}": "/*"})
@@ -670,6 +676,38 @@ class TestReaders:
     def test_who_manages_whom_is_never_from_the_environment(self, text):
         with pytest.raises(ConfigurationError, match=r"\Amanages: give a function"):
             Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_MANAGES": text})
+
+    @each("name", ["identify", "reauthenticate"])
+    @each("value", [len, "os:getcwd", "a.b_2:C.d", "none", None])
+    def test_a_function_of_the_environ_is_itself_or_its_name(self, name, value):
+        assert getattr(settings(**{name: value}), name) == (None if value == "none" else value)
+
+    @each("name", ["identify", "reauthenticate"])
+    @each(
+        "value",
+        ["", "x", ":x", "x:", "a.b", "a b:c", "a:b()", ".a:b", "a..b:c", "a:b:c", "a:b\n", 1, True, []],
+    )
+    def test_what_is_neither_is_refused_and_told_what_to_give(self, name, value):
+        with pytest.raises(ConfigurationError, match=rf"\A{name}: give a function .*package.module:function"):
+            settings(**{name: value})
+
+    @each(
+        "value",
+        ["/", "/login", "/login?next={next}&a=b#c", "https://id.example/in?to={next}", "http://[::1]:8000/",
+         "/%7Bnext%7D", "/a//b", "https://a"],
+    )  # fmt: skip
+    def test_people_sign_in_at_a_path_or_a_url(self, value):
+        assert settings(login_url=value).login_url == value
+
+    @each(
+        "value",
+        ["", "login", "//evil.example", "/\\evil.example", "/a\\b", "javascript:alert(1)", "https://",
+         "https:///x", "HTTPS://a.example", "ftp://a", "/a b", "/\u00e4", "/{Next}", "/{next", "/next}",
+         "/{next}}", "/{}", "/a\n", b"/login", 7, ["/login"]],
+    )  # fmt: skip
+    def test_they_sign_in_nowhere_else(self, value):
+        with pytest.raises(ConfigurationError, match=r"\Alogin_url: give an http\(s\) URL or a path"):
+            settings(login_url=value)
 
     @each("value", ["oauth,isc,zitadel,openapi", "oauth isc zitadel openapi", list(SURFACE_NAMES)])
     def test_surfaces_are_names_of_groups(self, value):

@@ -85,6 +85,8 @@ def test_check_refuses_what_cannot_be_used_and_names_it(run: Run, monkeypatch: p
         ("HASH_PROFILE", "testing"),
         ("PEPPER", "1:x"),
         ("ENGINE", "/nonexistent"),
+        ("IDENTIFY", "nowhere_at_all:who"),
+        ("REAUTHENTICATE", "os:no_such_function"),
     ):
         with monkeypatch.context() as environment:
             environment.setenv(f"PATAUTH_{name}", value)
