@@ -43,7 +43,7 @@ from .model.sinks import read_sinks, read_webhook_secrets, sinks_of
 MIN_ACCESS_TOKEN_TTL, MAX_ACCESS_TOKEN_TTL = 15, 43_200  # s, of the management API
 # Arguments of `PatAuthMiddleware` that belong to the code of an app.
 CODE_ONLY = ("protect", "public", "optional", "require", "cors", "on_refusal")
-SURFACE_NAMES = ("oauth", "isc", "zitadel", "openapi")
+SURFACE_NAMES = ("oauth", "isc", "zitadel", "page", "openapi")
 
 T = TypeVar("T")
 

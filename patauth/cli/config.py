@@ -15,6 +15,7 @@ from ..model.sinks import shown, sinks_of
 from ..settings import Settings
 from ..store.factory import open_store
 from ..store.url import HIDDEN, StoreUrl, masked
+from ..wsgi.hooks import check_hooks
 from .context import ADDRESSES_UNKNOWN, message, named_settings, options, warnings_as_messages
 from .options import Group
 from .output import print_facts, print_table
@@ -68,11 +69,9 @@ def check() -> None:
     from ..jwt.issuer import open_signed_tokens, signing_keys
     from ..store.local.binary import find_engine
     from ..store.local.folder import check_folder
-    from ..wsgi.hooks import load
 
     settings = named_settings()
-    for name in ("identify", "reauthenticate"):
-        load(name, getattr(settings, name))
+    check_hooks(settings)
     with warnings_as_messages():
         open_store(settings).close()
         open_signed_tokens(settings)

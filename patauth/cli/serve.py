@@ -20,7 +20,9 @@ from ..model.http_names import is_loopback
 from ..settings import SURFACE_NAMES, Settings
 from ..store.factory import open_store
 from ..store.url import StoreUrl, masked
+from ..wsgi.hooks import check_hooks
 from ..wsgi.service.tls import read_tls
+from ..wsgi.surfaces import PAGE, check_page, is_page_installed
 from .context import Failure, message, named_settings, options
 from .options import Command
 
@@ -61,9 +63,10 @@ def serve(
 ) -> None:
     """Serve patauth's own routes, with /healthz and /readyz, on gunicorn.
 
-    The routes are POST /oauth/token and those of all other surfaces; PATAUTH_SURFACES chooses fewer. On a
-    loopback address, clients find them at /.well-known/oauth-authorization-server. On any other address, or
-    behind a proxy, set PATAUTH_ISSUER to the URL that clients use.
+    The routes are POST /oauth/token and those of all other surfaces; PATAUTH_SURFACES chooses fewer. The page
+    for people is one of them if PATAUTH_IDENTIFY names the function that says who is signed in. On a loopback
+    address, clients find them at /.well-known/oauth-authorization-server. On any other address, or behind a
+    proxy, set PATAUTH_ISSUER to the URL that clients use.
 
     The store is local:./patauth-data unless you name one. The service speaks plain HTTP: before other
     machines reach it, put a proxy with TLS in front, and set PATAUTH_TRUSTED_PROXIES to the number of
@@ -195,8 +198,13 @@ def _settings(bind: str) -> Settings:
     """Return the settings to serve with. Raise `ConfigurationError`; the store is not contacted."""
     from ..jwt.issuer import open_signed_tokens
 
-    given = {} if "PATAUTH_SURFACES" in os.environ else {"surfaces": SURFACE_NAMES}
-    settings = named_settings(DEFAULT_STORE, **given)
+    settings = named_settings(DEFAULT_STORE)
+    if "PATAUTH_SURFACES" not in os.environ:
+        has_page = settings.identify is not None and is_page_installed()
+        surfaces = tuple(name for name in SURFACE_NAMES if has_page or name != PAGE)
+        settings = replace(settings, surfaces=surfaces)
+    check_hooks(settings)
+    check_page(settings.surfaces, settings.identify)
     if StoreUrl.read(settings.store_url).engine == "memory":
         raise ConfigurationError(
             "store_url: with memory:, each worker has a store of its own; name one that they share,"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..model.hooks import Hook, read_hook
-from ..settings import read_named
+from ..settings import Settings, read_named
 
 
 def load(name: str, hook: Hook | None) -> Any:
@@ -31,6 +31,12 @@ def load(name: str, hook: Hook | None) -> Any:
     if not callable(found):
         raise ConfigurationError(f"{name}: the module {module} has no function {path}")
     return found
+
+
+def check_hooks(settings: Settings) -> None:
+    """Load the functions that settings name. Raise `ConfigurationError`."""
+    for name in ("identify", "reauthenticate"):
+        load(name, getattr(settings, name))
 
 
 def _imported(name: str, module: str) -> Any:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..authority import Authority
+from ..errors import ConfigurationError
+from ..model.hooks import Hook
 from .routing import Routes
 from .site import Site
 
@@ -23,11 +26,11 @@ class Surface(NamedTuple):
     """Names two modules below `patauth.wsgi`.
 
     `routes` offers `routes(site)`, which returns `Routes`. `description` offers
-    `describe(authority)`, which returns a `Description`.
+    `describe(authority)`, which returns a `Description`; None: OpenAPI has nothing to say of it.
     """
 
     routes: str
-    description: str
+    description: str | None
 
 
 # Imported when they are needed. An app that is only wrapped does without the management dialects, which take
@@ -36,12 +39,15 @@ SURFACES = {
     "oauth": Surface("oauth.endpoints", "oauth.description"),
     "isc": Surface("isc.routes", "isc.description"),
     "zitadel": Surface("zitadel.routes", "zitadel.description"),
+    "page": Surface("page.routes", None),
 }
+PAGE = "page"  # for people; it needs `identify`, and an extra
 OPENAPI = "openapi"  # GET /openapi.json, which describes the surfaces that are on and itself
 
 
 def open_routes(site: Site, surfaces: Collection[str]) -> Routes:
-    """Return the routes of these surfaces."""
+    """Return the routes of these surfaces. Raise `ConfigurationError` as `check_page` does."""
+    check_page(surfaces, site.identify)
     found: list[Routes] = [
         _load(surface.routes).routes(site) for name, surface in SURFACES.items() if name in surfaces
     ]
@@ -51,12 +57,27 @@ def open_routes(site: Site, surfaces: Collection[str]) -> Routes:
     return Routes.joined(found)
 
 
+def check_page(surfaces: Collection[str], identify: Hook | None) -> None:
+    """Raise `ConfigurationError` if the page is one of these surfaces and cannot be served."""
+    if PAGE not in surfaces:
+        return
+    if identify is None:
+        raise ConfigurationError("surfaces: page needs identify, the function that says who is signed in")
+    if not is_page_installed():
+        raise ConfigurationError("surfaces: page needs jinja2: pip install 'patauth[page]'")
+
+
+def is_page_installed() -> bool:
+    """Return whether the extra `page` is installed."""
+    return find_spec("jinja2") is not None
+
+
 def describe(authority: Authority, surfaces: Collection[str]) -> list[Description]:
     """Return the OpenAPI descriptions of these surfaces."""
     found: list[Description] = [
         _load(surface.description).describe(authority)
         for name, surface in SURFACES.items()
-        if name in surfaces
+        if name in surfaces and surface.description is not None
     ]
     if OPENAPI in surfaces:
         found.append(_load("openapi.document").describe(authority.settings))

@@ -16,7 +16,6 @@ import pytest
 from werkzeug.test import TestResponse
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware, Person
-from patauth.settings import SURFACE_NAMES
 from patauth.wsgi.api.csrf import make_csrf_token
 from patauth.wsgi.routing import Routes
 from tests.support import rights
@@ -24,7 +23,7 @@ from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import NOW, Clock
 from tests.support.rights import ALL_MANAGE, ALL_READ, EVERYTHING, HELD, MANAGED_READ, MY_MANAGE
 from tests.support.tables import each
-from tests.support.wsgi import Echo, request
+from tests.support.wsgi import APIS, Echo, request
 
 BASES = {"v1": "/personal-access-tokens/v1"} | {
     version: f"/{version}/personal-access-tokens" for version in ("v3", "beta", "v2024", "v2025", "v2026")
@@ -386,7 +385,7 @@ def test_every_route_there_is_asks_who_calls_or_is_known_to_be_open(
     clock.now = expired.pat.expires_ms or 0
     given = {"none": None, "empty": "", "expired": f"Bearer {expired.token}"}.get(credentials, credentials)
     app = Echo()
-    gate = PatAuthMiddleware(app, authority, public=["/*"], surfaces=SURFACE_NAMES, identify=lambda _: None)
+    gate = PatAuthMiddleware(app, authority, public=["/*"], surfaces=APIS, identify=lambda _: None)
     paths = known_paths(gate._routes)
     assert {*OPEN, *BASES.values(), "/oauth/token"} <= set(paths)
     asked = set()

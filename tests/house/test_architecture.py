@@ -55,8 +55,8 @@ ORDER: dict[str, tuple[str, ...]] = {
     "wsgi": (
         *("errors", "drain", "answers", "routing", "request", "redaction", "hooks", "site", "bodies"),
         "gate",
-        *("require", "cors", "languages", "openapi", "api", "oauth", "isc", "zitadel", "surfaces"),
-        *("middleware", "service", "__init__"),
+        *("require", "cors", "languages", "openapi", "api", "oauth", "isc", "zitadel", "page"),
+        *("surfaces", "middleware", "service", "__init__"),
     ),
     "cli": (
         *("context", "options", "output", "completion", "config", "events", "keys", "leaks", "notify"),

@@ -15,7 +15,10 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 from werkzeug.wrappers import Request
 
+from patauth.settings import SURFACE_NAMES
+
 App = Callable[..., Iterable[bytes]]
+APIS = tuple(name for name in SURFACE_NAMES if name != "page")  # the surfaces that programs use
 
 
 class Echo:

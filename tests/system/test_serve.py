@@ -19,10 +19,11 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from patauth import Authority, IssuedPat, Owner, Settings
+from patauth import Authority, ConfigurationError, IssuedPat, Owner, Settings
 from patauth.cli import program
 from patauth.cli.serve import _settings
 from patauth.settings import SURFACE_NAMES
+from patauth.wsgi import surfaces
 from patauth.wsgi.service.app import Standalone
 from patauth.wsgi.service.gunicorn import Redacting, Server, ServiceLog
 from tests.support.authorities import Make, basic_of, issue
@@ -32,7 +33,7 @@ from tests.support.servers import Server as Engine
 from tests.support.servers import until
 from tests.support.service import FORM, serving
 from tests.support.tables import each
-from tests.support.wsgi import request
+from tests.support.wsgi import APIS, request
 
 # -- the application alone ---------------------------------------------------------------------------------
 
@@ -334,9 +335,38 @@ def test_behind_a_proxy_its_own_url_is_nobodys_issuer(monkeypatch: pytest.Monkey
 
 
 def test_it_serves_all_surfaces_unless_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page only where somebody knows who is signed in, and where what draws it is installed."""
+    assert settings_of_serve("127.0.0.1:8000").surfaces == APIS
+    monkeypatch.setenv("PATAUTH_IDENTIFY", "os:getcwd")
     assert settings_of_serve("127.0.0.1:8000").surfaces == SURFACE_NAMES
+    with monkeypatch.context() as without:
+        without.setattr(surfaces, "find_spec", lambda name: None)
+        assert settings_of_serve("127.0.0.1:8000").surfaces == APIS
+        without.setenv("PATAUTH_SURFACES", "page")
+        with pytest.raises(ConfigurationError, match=r"patauth\[page\]"):
+            settings_of_serve("127.0.0.1:8000")
     monkeypatch.setenv("PATAUTH_SURFACES", "oauth")
     assert settings_of_serve("127.0.0.1:8000").surfaces == ("oauth",)
+
+
+@each(
+    ("given", "said"),
+    [
+        ({"SURFACES": "oauth page"}, "surfaces: page needs identify"),
+        ({"IDENTIFY": "nowhere_at_all:who"}, "identify: there is no module nowhere_at_all"),
+        ({"IDENTIFY": "os:no_such_function"}, "identify: the module os has no function no_such_function"),
+        ({"REAUTHENTICATE": "os:sep"}, "reauthenticate: the module os has no function sep"),
+        ({"LOGIN_URL": "login"}, "login_url: give"),
+    ],
+)
+def test_what_it_cannot_serve_is_said_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str
+) -> None:
+    with monkeypatch.context() as environment:
+        for name, value in given.items():
+            environment.setenv(f"PATAUTH_{name}", value)
+        with pytest.raises(ConfigurationError, match=said):
+            settings_of_serve("127.0.0.1:8000")
 
 
 @pytest.mark.parametrize("issuer", [None, "none", "https://auth.example.com"])

@@ -709,9 +709,10 @@ class TestReaders:
         with pytest.raises(ConfigurationError, match=r"\Alogin_url: give an http\(s\) URL or a path"):
             settings(login_url=value)
 
-    @each("value", ["oauth,isc,zitadel,openapi", "oauth isc zitadel openapi", list(SURFACE_NAMES)])
+    @each("value", ["oauth,isc,zitadel,page,openapi", "oauth isc zitadel page openapi", list(SURFACE_NAMES)])
     def test_surfaces_are_names_of_groups(self, value):
-        assert settings(surfaces=value).surfaces == SURFACE_NAMES == ("oauth", "isc", "zitadel", "openapi")
+        expected = ("oauth", "isc", "zitadel", "page", "openapi")
+        assert settings(surfaces=value).surfaces == SURFACE_NAMES == expected
 
     @each(
         "value, read",

@@ -16,6 +16,7 @@ _EXTRAS = {  # the packages of each, as pyproject.toml has them
     "jwt": ("joserfc", "cryptography"),
     "events": ("standardwebhooks",),
     "grpc": ("h2", "protobuf"),
+    "page": ("jinja2",),
 }
 _GUNICORN = 27  # the major version that patauth is tested with
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from patauth import Authority, PatAuthMiddleware, settings
+from patauth import Authority, ConfigurationError, PatAuthMiddleware, settings
+from patauth.wsgi import surfaces
 from patauth.wsgi.site import Site
-from patauth.wsgi.surfaces import OPENAPI, SURFACES, describe, open_routes
+from patauth.wsgi.surfaces import OPENAPI, SURFACES, check_page, describe, open_routes
 from tests.support.authorities import Make, maker
 from tests.support.clocks import Clock
 from tests.support.tables import each
-from tests.support.wsgi import Echo, request
+from tests.support.wsgi import APIS, Echo, request
 
 ID = "0123456789abcdef" * 2
 VERSIONS = ["v3", "beta", "v2024", "v2025", "v2026"]
@@ -128,10 +129,32 @@ NOT_OURS = [
 def test_every_surface_of_the_settings_has_routes_and_a_description(make: Make) -> None:
     assert (*SURFACES, OPENAPI) == settings.SURFACE_NAMES
     authority = make(issuer="https://a.example")
-    for name in settings.SURFACE_NAMES:
+    for name in APIS:
         routes, described = open_routes(Site(authority), [name]), describe(authority, [name])
         assert routes.fixed, name
         assert [*map(len, (described, described[0].tag))] == [1, 2], name
+
+
+def test_a_page_is_for_people_so_somebody_has_to_know_who_they_are_and_it_is_an_extra(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make(surfaces=["oauth", "page"])
+    with pytest.raises(ConfigurationError, match="surfaces: page needs identify"):
+        PatAuthMiddleware(Echo(), authority)
+    with pytest.raises(ConfigurationError, match="surfaces: page needs identify"):
+        PatAuthMiddleware(Echo(), make(), surfaces=["page"])
+    check_page(["page", "oauth"], len)
+    check_page(["oauth"], None)
+    monkeypatch.setattr(surfaces, "find_spec", lambda name: None)
+    check_page(["oauth"], len)
+    for given in ({"identify": lambda _: None}, {"identify": "os:getcwd"}):
+        with pytest.raises(ConfigurationError, match=r"surfaces: page needs jinja2: .*patauth\[page\]"):
+            PatAuthMiddleware(Echo(), authority, **given)
+
+
+def test_the_page_is_not_in_the_description_of_what_programs_use(authority: Authority) -> None:
+    assert describe(authority, ["page"]) == []
+    assert len(describe(authority, settings.SURFACE_NAMES)) == len(APIS)
 
 
 def test_what_only_looks_like_ours_is_the_applications(authority: Authority) -> None:
@@ -177,16 +200,16 @@ def test_each_route_names_its_methods_and_takes_no_other(authority: Authority, m
 
 
 def test_a_surface_that_is_off_belongs_to_the_application(authority: Authority) -> None:
-    for surfaces, ours, not_ours in (
+    for some, ours, not_ours in (
         (["oauth"], ["/oauth/token"], list(OURS)),
         (["isc"], list(OURS_ISC), [*OURS_ZITADEL, "/oauth/token"]),
         (["zitadel"], list(OURS_ZITADEL), [*OURS_ISC, "/oauth/token"]),
         ([], [], [*OURS, "/oauth/token"]),
         (["zitadel", "isc", "oauth"], [*OURS, "/oauth/token"], []),
     ):
-        routes = open_routes(Site(authority), surfaces)
-        assert all(routes.find(path) for path in ours), surfaces
-        assert not any(routes.find(path) for path in not_ours), surfaces
+        routes = open_routes(Site(authority), some)
+        assert all(routes.find(path) for path in ours), some
+        assert not any(routes.find(path) for path in not_ours), some
 
 
 def test_the_setting_path_prefix_stands_before_all_of_them(make: Make) -> None:

@@ -41,7 +41,6 @@ from patauth.jwt.signature import Key
 from patauth.model import filters, scopes
 from patauth.model.pat import check_id, check_name
 from patauth.operations import json_patch
-from patauth.settings import SURFACE_NAMES
 from patauth.store.pats import Pats
 from patauth.wsgi.isc.description import patch_schema
 from patauth.wsgi.openapi import document as openapi
@@ -53,7 +52,7 @@ from tests.support.authorities import Make, basic_of, issue, maker
 from tests.support.rights import ALL_MANAGE
 from tests.support.servers import Server
 from tests.support.tables import each
-from tests.support.wsgi import Echo, request
+from tests.support.wsgi import APIS, Echo, request
 
 ISSUER = "https://pats.example/auth"
 NOBODY = "unix:///nowhere/to/be/found"
@@ -83,7 +82,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 class TestDocument:
     @each("given", [{}, {"issuer": ISSUER}, {"issuer": ISSUER, "path_prefix": "/auth"}])
     def test_it_is_valid(self, given: dict[str, Any]) -> None:
-        for surfaces in ([], ["openapi"], ["oauth"], ["isc"], ["zitadel"], SURFACE_NAMES):
+        for surfaces in ([], ["openapi"], ["oauth"], ["isc"], ["zitadel"], APIS):
             self.check_valid(surfaces, given)
 
     def check_valid(self, surfaces: Iterable[str], given: dict[str, Any]) -> None:
@@ -93,7 +92,7 @@ class TestDocument:
         assert document["info"]["version"] == patauth.__version__
 
     def test_each_operation_has_a_name_of_its_own_a_summary_and_a_tag(self) -> None:
-        document = document_of(settings(issuer=ISSUER), SURFACE_NAMES)
+        document = document_of(settings(issuer=ISSUER), APIS)
         found = [operation for _, _, operation in operations(document)]
         names = [operation["operationId"] for operation in found]
         assert len(set(names)) == len(names) > 40
@@ -105,14 +104,14 @@ class TestDocument:
             assert operation["tags"][0] in tags
 
     def test_only_surfaces_that_are_on_are_described(self) -> None:
-        whole = document_of(settings(issuer=ISSUER), SURFACE_NAMES)
-        each = [document_of(settings(issuer=ISSUER), [surface]) for surface in SURFACE_NAMES]
-        assert [len(document["tags"]) for document in each] == [1] * len(SURFACE_NAMES)
+        whole = document_of(settings(issuer=ISSUER), APIS)
+        each = [document_of(settings(issuer=ISSUER), [surface]) for surface in APIS]
+        assert [len(document["tags"]) for document in each] == [1] * len(APIS)
         assert whole["paths"] == {path: item for document in each for path, item in document["paths"].items()}
         assert len(whole["paths"]) == sum(len(document["paths"]) for document in each)
 
     def test_every_component_is_used(self) -> None:
-        document = document_of(settings(issuer=ISSUER), SURFACE_NAMES)
+        document = document_of(settings(issuer=ISSUER), APIS)
         used = set(re.findall(r'"#/components/(\w+/[\w-]+)"', json.dumps(document)))
         there = {f"{kind}/{name}" for kind, found in document["components"].items() for name in found}
         assert there - used == {
@@ -174,7 +173,7 @@ class TestDocument:
 class TestRoute:
     @pytest.fixture
     def gate(self) -> Iterator[PatAuthMiddleware]:
-        with Authority(settings(path_prefix="/auth", surfaces=SURFACE_NAMES)) as authority:
+        with Authority(settings(path_prefix="/auth", surfaces=APIS)) as authority:
             yield PatAuthMiddleware(Echo(), authority)
 
     def test_anyone_gets_it_and_the_store_is_not_asked(self, gate: PatAuthMiddleware) -> None:
@@ -215,7 +214,7 @@ class TestRoute:
         secret = bytes(range(32)).hex()
         given = {"secret_key": secret, "tenant": "acme", "key_prefix": "hidden"}
         with Authority(Settings.of(store_url="redis://user:hunter2@db/0", **given)) as authority:
-            gate = PatAuthMiddleware(Echo(), authority, surfaces=SURFACE_NAMES)
+            gate = PatAuthMiddleware(Echo(), authority, surfaces=APIS)
             text = request(gate, "/openapi.json").text
         assert not [word for word in ("hunter2", "user:", secret, "acme", "hidden") if word in text]
 
@@ -234,7 +233,7 @@ def concrete(path: str) -> str:
     return path.replace("{id}", ID).replace("{tokenId}", ID).replace("{userId}", "alice")
 
 
-@each("surfaces", [[surface] for surface in SURFACE_NAMES] + [list(SURFACE_NAMES)])
+@each("surfaces", [[surface] for surface in APIS] + [list(APIS)])
 @each("prefix", ["", "/auth"])
 def test_what_is_routed_is_described_and_the_other_way_round(surfaces: list[str], prefix: str) -> None:
     """With its methods, which a route names to a client that sends another one."""
@@ -283,7 +282,7 @@ def at(servers: dict[str, Server]) -> Iterator[Authority]:
     """One Authority for all operations, at a real server."""
     with maker(servers["valkey"].url, "patauth:openapi") as make:
         yield make(
-            surfaces=SURFACE_NAMES,
+            surfaces=APIS,
             issuer=ISSUER,
             path_prefix="/auth",
             max_pats_per_owner=100_000,
@@ -295,7 +294,7 @@ def at(servers: dict[str, Server]) -> Iterator[Authority]:
 
 @pytest.fixture(scope="module")
 def document(at: Authority) -> dict[str, Any]:
-    return openapi.document(at.settings, describe(at, SURFACE_NAMES))
+    return openapi.document(at.settings, describe(at, APIS))
 
 
 def new(authority: Authority, **given: Any) -> IssuedPat:
@@ -391,7 +390,7 @@ def provoke(status: str, sent: Request, method: str) -> TestResponse:
                 patched.setattr(authority.operations, "authenticate", raising(RuntimeError("boom")))
                 return sent.send(method)
         case "503":
-            with Authority(settings(surfaces=SURFACE_NAMES, path_prefix="/auth")) as away:
+            with Authority(settings(surfaces=APIS, path_prefix="/auth")) as away:
                 return sent.send(method, away)
     raise AssertionError(status)
 
