@@ -11,6 +11,7 @@ import pytest
 
 from patauth import Authority, ConfigurationError, Owner, PatAuthMiddleware, Person
 from patauth.wsgi.hooks import load
+from patauth.wsgi.service.app import Standalone
 from tests.support.authorities import Make
 from tests.support.tables import each
 from tests.support.wsgi import Echo, request
@@ -105,6 +106,12 @@ def test_a_setting_names_them_and_the_argument_wins(make: Make, module: str) -> 
         gate = PatAuthMiddleware(Echo(), refusing, **given)
         made = request(gate, MINE.partition("?")[0], method="POST", json=body, headers=headers)
         assert made.status_code == status
+
+
+def test_people_are_signed_in_at_the_service_that_has_no_application(make: Make, module: str) -> None:
+    app = Standalone(make(identify=f"{module}:Session.who", surfaces=["isc"]))
+    assert request(app, MINE).json == []
+    assert request(app, "/").status_code == 404
 
 
 def test_a_name_is_looked_up_when_the_middleware_is_made(make: Make, module: str) -> None:
