@@ -9,9 +9,9 @@
 --   ARGV[7]  expiry, ms     ARGV[8]  ms to keep the record from now on; empty: for ever
 --   ARGV[9]  most PATs that have not expired     ARGV[10]  most expired ones to keep     ARGV[11]  their retention, ms
 --   ARGV[12…]  owner index entries of the PATs to remove
--- Returns {0 made, entries removed, …}; {1} the owner is disabled; {2} the name is taken; {3} full; {4} there is or was a PAT with this id;
---   {5} too late: the caller was told that it failed; {6}, {7} the maker may not (`refused`); {9} all PATs of the
---   owner are being removed; {-1} the owner record has an unknown schema
+-- Returns {0 made, entries removed, …}; {1} the owner is disabled; {2} the name is taken; {3} full; {4} there is a PAT
+--   with this id, or something is kept of one; {5} too late: the caller was told that it failed; {6}, {7} the maker may
+--   not (`refused`); {9} all PATs of the owner are being removed; {-1} the owner record has an unknown schema
 -- An engine whose memory is full refuses the first write, so it never leaves a part of a PAT.
 if now < ARGV[2] + 0 or now > ARGV[3] + 0 then return {5} end
 local no = refused(KEYS[7], KEYS[8], ARGV[4])
