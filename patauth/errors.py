@@ -185,6 +185,10 @@ class Overloaded(PatAuthError):
 
 
 class StoreUnavailable(Overloaded):
-    """The store is down or too slow, or its answer makes no sense. Nothing was decided."""
+    """The store is down or too slow, or its answer makes no sense. Nothing was decided.
+
+    `may_be_done`: a change was sent, and may be done in spite of this. Else nothing was changed.
+    """
 
     default = "the token store is not reachable; try again shortly"
+    may_be_done = False

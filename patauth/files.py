@@ -24,11 +24,14 @@ from .errors import ConfigurationError
 _ALL_IDS = ["0", "0", "4294967295"]  # of /proc/self/uid_map where there is no user namespace
 
 
-def why_untrusted(path: str | Path, status: os.stat_result, *, owner: int | None = None) -> str:
+def why_untrusted(
+    path: str | Path, status: os.stat_result, *, owner: int | None = None, of_code: bool = False
+) -> str:
     """Return what is wrong if somebody else owns a file or folder, or can write to it, and what to do.
 
     The text is empty if nothing is wrong. `status` is that of `path`, from an open descriptor where its
-    content matters. `owner` is one more uid that may own it.
+    content matters. `owner` is one more uid that may own it. `of_code`: a folder from which code is taken, to
+    which others may not even add a file.
     """
     if status.st_uid != owner and not _is_trusted(status.st_uid):
         return (
@@ -36,12 +39,13 @@ def why_untrusted(path: str | Path, status: os.stat_result, *, owner: int | None
             " that user, or give it to this one or to root (chown)"
         )
     is_folder = stat.S_ISDIR(status.st_mode)
-    if is_folder and status.st_mode & stat.S_ISVTX:
+    may_add = is_folder and not of_code
+    if may_add and status.st_mode & stat.S_ISVTX:
         return ""
     writers = _others(status) & 0o022
     if not writers:
         return ""
-    remedy = f"chmod {_letters(writers)}-w {path}" + (" (or chmod +t)" if is_folder else "")
+    remedy = f"chmod {_letters(writers)}-w {path}" + (" (or chmod +t)" if may_add else "")
     return f"{path} (mode {mode_of(status)}) can be changed by {_whom(writers)}: {remedy}"
 
 

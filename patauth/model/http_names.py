@@ -129,6 +129,19 @@ def read_login_url(value: Any) -> str:
     return value
 
 
+_EXAMPLE_URL = re.compile(r"(?:https?://[A-Za-z0-9\[]|/(?![/\\]))[!#%&(-\[\]-_a-z~]*")
+
+
+def read_example_url(value: Any) -> str:
+    """Return what a token opens: a URL, or a path of this host. Raise `ValueError`."""
+    if not isinstance(value, str) or not _EXAMPLE_URL.fullmatch(value):
+        raise ValueError(
+            "give an http(s) URL or a path that begins with one '/', in visible ASCII without quotes,"
+            " braces, dollar signs and backslashes"
+        )
+    return value
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host of a URL is this machine by its spelling; no name is looked up."""
     if host.lower() == "localhost":

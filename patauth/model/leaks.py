@@ -13,10 +13,11 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
-from ..errors import InvalidCredentials
-from .credentials import MAX_JWT, AccessToken, Format
+from ..errors import InvalidCredentials, InvalidRequest
+from .credentials import MAX_JWT, AccessToken, Format, Prefixes
 from .pat_id import PatId
 
 Kind = Literal["PAT token", "PAT secret", "access token", "PAT id"]
@@ -100,6 +101,29 @@ class LeakReader:
                 yield Leak("PAT secret", line, secret=read.secret)
             else:
                 yield Leak("PAT token", line, read.pat_id, read.secret)
+
+
+class CredentialInText(InvalidRequest):
+    """A text for people has a credential in it, which lists and the audit trail would show."""
+
+    default = "this has a token or a secret in it, which everybody could read here; leave it out"
+
+
+def holds_credential(text: str, prefixes: tuple[Prefixes, ...]) -> bool:
+    """Return whether a PAT token, a PAT secret or an access token is in a text."""
+    found = _reader_of(prefixes).read([text.encode(errors="replace")])
+    return any(leak.kind != "PAT id" for leak in found)
+
+
+def refuse_credential(text: str | None, prefixes: tuple[Prefixes, ...], what: str) -> None:
+    """Raise `CredentialInText` for a text with a credential in it; `what` is the field."""
+    if text and holds_credential(text, prefixes):
+        raise CredentialInText(field=what)
+
+
+@cache
+def _reader_of(prefixes: tuple[Prefixes, ...]) -> LeakReader:
+    return LeakReader(Format(prefixes))
 
 
 def _compiled(kinds: dict[str, str]) -> re.Pattern[bytes]:

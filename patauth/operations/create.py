@@ -13,6 +13,7 @@ from ..events.events import Facts
 from ..model.address import check_networks
 from ..model.caller import subject_of
 from ..model.expiry import Expiry, require_acknowledged, settle_begin
+from ..model.leaks import refuse_credential
 from ..model.owner_types import DEFAULT_OWNER_TYPE
 from ..model.pat import IssuedPat, Owner, PersonalAccessToken, check_description, check_id, check_name
 from ..model.pat_id import PatId
@@ -125,6 +126,9 @@ def _check(actor: Actor, new: NewPat, owner: Owner, is_own: bool) -> _Checked:
     check_known(scopes or (), settings.scopes)
     _check_ttl(new.access_token_ttl)
     description = None if new.description is None else check_description(new.description)
+    if not callable(name):
+        refuse_credential(name, settings.credential_prefixes, "name")
+    refuse_credential(description, settings.credential_prefixes, "description")
     networks = None if new.networks is None else check_networks(new.networks)
     quota = None if new.request_quota is None else check_quota(new.request_quota)
     return _Checked(new, owner, is_own, name, scopes, quota, description, networks)

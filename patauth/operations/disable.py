@@ -51,6 +51,12 @@ def set_disabled(actor: Actor, pat_id: str, *, disabled: bool) -> PersonalAccess
     return compare_and_set(actor, [found.pat_id], decide, write)[0]
 
 
+def can_enable(actor: Actor, pat: PersonalAccessToken) -> bool:
+    """Return whether a PAT is disabled by a mark of its own that the caller may take away."""
+    marks = pat.disabled & ~Disabled.OWNER
+    return bool(marks) and (actor.is_operator or not marks & Disabled.BY_OPERATOR)
+
+
 def _disabling(judged: Actor, pat: PersonalAccessToken) -> Disabled:
     return pat.disabled | (Disabled.BY_OPERATOR if judged.is_operator else Disabled.BY_OWNER)
 

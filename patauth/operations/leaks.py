@@ -60,7 +60,7 @@ class LeakReport:
 
     def __init__(self, actor: Actor, reason: str) -> None:
         self._actor = actor
-        self._reason = checked_reason(reason)
+        self._reason = checked_reason(actor, reason)
         self._store = actor.store.without_deadline()
         self._known: set[object] = set()
         self._records: dict[PatId, PatRecord] = {}  # of the PATs that the report names

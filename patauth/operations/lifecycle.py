@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..errors import Forbidden, NotFound, StoreUnavailable
 from ..events.events import Facts
 from ..model.caller import Principal
+from ..model.leaks import refuse_credential
 from ..model.pat import PersonalAccessToken, check_description
 from ..model.pat_id import PatId
 from ..store.asking import ALWAYS, Outcome, Window
@@ -41,10 +42,11 @@ def delete(actor: Actor, pat_id: str, reason: str | None = None) -> None:
     """Remove a PAT, and its access tokens with it. What is known of it is kept for its retention.
 
     Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat. Raise `NotFound`,
-    `Forbidden`, and `InvalidRequest` for a reason that is no text for people of 1-256 code points.
+    `Forbidden`, and `InvalidRequest` for a reason that is no text for people of 1-256 code points, or has a
+    credential in it.
     """
     actor.require_own("delete")
-    reason = checked_reason(reason)
+    reason = checked_reason(actor, reason)
 
     def check(judged: Actor, record: PatRecord | None) -> PatRecord:
         judged.require_own("delete")
@@ -56,9 +58,13 @@ def delete(actor: Actor, pat_id: str, reason: str | None = None) -> None:
     _delete(actor, known, check, reason)
 
 
-def checked_reason(reason: str | None) -> str | None:
-    """Return the reason of a removal as a record has it. Raise `InvalidRequest`."""
-    return None if reason is None else check_description(reason, "reason")
+def checked_reason(actor: Actor, reason: str | None) -> str | None:
+    """Return the reason of a removal as a record has it. Raise `InvalidRequest`, `CredentialInText`."""
+    if reason is None:
+        return None
+    found = check_description(reason, "reason")
+    refuse_credential(found, actor.settings.credential_prefixes, "reason")
+    return found
 
 
 def delete_self(actor: Actor, reason: str | None = None) -> None:
@@ -70,7 +76,7 @@ def delete_self(actor: Actor, reason: str | None = None) -> None:
     pat_id = own_id(actor)
     if actor.calls_by_access_token:
         raise Forbidden("an access token does not end its PAT; send the PAT's own secret or token")
-    _delete(actor, pat_id, _check_nothing, checked_reason(reason), previous=True)
+    _delete(actor, pat_id, _check_nothing, checked_reason(actor, reason), previous=True)
 
 
 def delete_shown(actor: Actor, pat_id: PatId, generation: int, reason: str | None = None) -> None:

@@ -105,6 +105,10 @@ class Query:
         return self.filter is None or self.filter.matches(pat)
 
 
+class TooMany(InvalidRequest):
+    """There are more PATs than one listing reads, returns or sorts."""
+
+
 class OwnerPage(NamedTuple):
     """A page of an owner's PATs in order of creation, what is true of all of them, and some that end soon."""
 
@@ -283,7 +287,7 @@ class Lister:
             piece = self._piece(plan, query.offset, ahead)
             if size != query.limit and piece.total - query.offset > MOST:
                 if self._is_over_most(plan, query.offset):
-                    raise InvalidRequest(f"there are {piece.total}; ask for a page of them", field="limit")
+                    raise _too_many_for_a_list(piece.total)
                 continue
             pats: list[PersonalAccessToken] = []
             living = wrong = 0
@@ -390,8 +394,12 @@ class _Plan:
     exact: bool  # every PAT in the range matches the filter
 
 
-def _too_many() -> InvalidRequest:
-    return InvalidRequest(
+def _too_many_for_a_list(count: int) -> TooMany:
+    return TooMany(f"there are {count}; ask for a page of them", field="limit")
+
+
+def _too_many() -> TooMany:
+    return TooMany(
         f"this would read over {MOST} PATs; narrow it by owner, or by the date that it sorts by",
         field="filters",
     )
@@ -402,7 +410,7 @@ def _finish(found: Iterable[PersonalAccessToken], query: Query) -> Listing:
     pats = list(found)
     sort_pats(pats, query.sorters or (Sorter("created", False),))
     if query.limit is None and len(pats) - query.offset > MOST:
-        raise InvalidRequest(f"there are {len(pats)}; ask for a page of them", field="limit")
+        raise _too_many_for_a_list(len(pats))
     return Listing(pats[query.page], len(pats) if query.count else None)
 
 

@@ -186,17 +186,21 @@ class Operations:
 
     # -- managing ---------------------------------------------------------------------------------------
 
-    def actor(self, by: Caller | None, confirm: Callable[[], None] | None = None) -> Actor:
+    def actor(
+        self, by: Caller | None, confirm: Callable[[], None] | None = None, *, own_alone: bool = False
+    ) -> Actor:
         """Return an actor on the tenant's PATs. All their store calls share one deadline.
 
         None is the application itself, which may do everything. `confirm` is called at most once, before the
         authority of a person's PATs grows, and raises what refuses that; other callers are not asked.
+        `own_alone`: PATs of other owners do not exist for the caller, whatever rights they have.
 
         Raise `InvalidRequest`, `Forbidden`.
         """
         if not isinstance(by, Principal | Person | None):
             raise InvalidRequest("give a patauth.Principal or a patauth.Person", field="by")
-        return self._actor(self.settings, self._store, by, confirm)
+        actor = self._actor(self.settings, self._store, by, confirm)
+        return replace(actor, own_alone=True) if own_alone else actor
 
     def actor_in(self, tenant: str, by: Caller, confirm: Callable[[], None] | None = None) -> Actor:
         """Return an actor in a tenant: this one, or another one that the setting `may_act_in` allows.

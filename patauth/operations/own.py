@@ -1,4 +1,4 @@
-"""What people see of their own PATs: a page of them, how many they have, and which end soon."""
+"""What people see of their own PATs and can do with them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..model.filters import Filter
 from ..model.pat import PersonalAccessToken
 from ..model.scopes import known_of
 from ..model.sorters import Sorter
+from .disable import can_enable
 from .listing import Lister, Listing, Query, own_owner_id
 from .permissions import Actor
 
@@ -37,18 +38,19 @@ def own_pats(
 ) -> OwnPats:
     """Return a page of the PATs of the owner that the caller acts for.
 
-    In order of creation and without a filter, it takes two round trips, however many PATs there are. Raise
-    `InvalidRequest`, `Forbidden`.
+    In order of creation and without a filter, it takes two round trips, however many PATs there are. Else all
+    are read, with a deadline for each piece. Raise `InvalidRequest`, `TooMany` (to be read), `Forbidden`.
     """
     owner_id, settings = own_owner_id(actor), actor.settings
     query = Query.of(filters, sort, offset, limit, count=True)
-    living = Lister(settings, actor.store, is_of_removed=False)
+    store = actor.store if query.is_page_by_creation else actor.store.without_deadline()
+    living = Lister(settings, store, is_of_removed=False)
     soon = (1000 * settings.expiry_warning, _LOOKED_AT if settings.expiry_warning else 0)
     if query.is_page_by_creation:
         found = living.page_of_owner(owner_id, query, soon)
         pats = Listing(found.pats, found.of_all.total)
     else:
-        pats = Lister(settings, actor.store, query.is_of_removed).of_owner(owner_id, query)
+        pats = Lister(settings, store, query.is_of_removed).of_owner(owner_id, query)
         found = living.page_of_owner(owner_id, _NO_PAGE, soon)
     usable = [pat for pat in found.soon if pat.state == "active"]
     of_all = found.of_all
@@ -64,3 +66,28 @@ def grantable(actor: Actor) -> tuple[str, ...]:
     held, catalogue = judged.limit.own, actor.settings.scopes
     covered = (scope for scope in catalogue or () if judged.limit.covers((scope,)))
     return tuple(sorted({*known_of(held, catalogue), *covered}))
+
+
+def actions(actor: Actor, pat: PersonalAccessToken, *, is_disabled: bool = False) -> list[str]:
+    """Return what the caller can do now with a PAT of their own: edit, rotate, disable or enable, revoke.
+
+    `is_disabled`: the owner is, so no PAT gets a new secret, and none works.
+    """
+    if pat.revoked_ms is not None:
+        return []
+    if not actor.may_own("manage") or pat.has_expired(pat.read_ms):
+        return ["revoke"] if actor.may_own("delete") else []
+    if is_disabled:
+        return ["edit", "revoke"]
+    if pat.disabled and not can_enable(actor, pat):
+        return ["edit", "rotate", "revoke"]
+    return ["edit", "rotate", "enable" if pat.disabled else "disable", "revoke"]
+
+
+def lifetime_left(actor: Actor, pat: PersonalAccessToken | None, now: int) -> int | None:
+    """Return how many seconds from `now` (s) a PAT may live by `max_lifetime`; None: there is no limit.
+
+    `pat` None: a new one.
+    """
+    longest = actor.settings.max_lifetime
+    return longest if longest is None or pat is None else longest - (now - pat.created_ms // 1000)

@@ -40,7 +40,7 @@ def revoke_owner(actor: Actor, owner_id: str, reason: str | None = None) -> list
     id, or no reason.
     """
     tag = _tag(actor, owner_id)
-    why = checked_reason(reason)
+    why = checked_reason(actor, reason)
     removal = Removal(actor.requester, why, actor.settings.max_kept_per_owner)
 
     def facts_of(pat_ids: list[PatId] | None) -> list[Facts]:

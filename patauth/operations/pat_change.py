@@ -10,6 +10,7 @@ from ..errors import InvalidRequest
 from ..model.address import check_networks, covers_networks
 from ..model.expiry import FIELD as EXPIRY
 from ..model.expiry import Expiry, require_acknowledged, settle_begin
+from ..model.leaks import refuse_credential
 from ..model.pat import PersonalAccessToken, check_description, check_name
 from ..model.quota import Quota, check_quota
 from ..model.rights import EVERYTHING
@@ -66,8 +67,10 @@ class PatChange:
 
         If the PAT can do more afterwards, scopes, expiry and networks of the result must all be within
         `limit`, what the caller can pass on, and a larger request quota, too. Raise `InvalidRequest`,
-        `InvalidScope`.
+        `CredentialInText`, `InvalidScope`.
         """
+        refuse_credential(self.name, settings.credential_prefixes, "name")
+        refuse_credential(self.description, settings.credential_prefixes, "description")
         expires_ms = pat.expires_ms if self.expiry is None else self.expiry.instant(now)
         after = replace(
             pat,

@@ -44,6 +44,10 @@ from .conditions import is_token_usable, is_usable
 _log = logging.getLogger("patauth")
 
 
+class HoldsMore(Forbidden):
+    """A PAT can do more than its caller can pass on."""
+
+
 class Limit(NamedTuple):
     """The authority that a caller can pass on. `scopes` None: any scopes.
 
@@ -113,6 +117,7 @@ class Actor:
     limit: Limit = NO_LIMIT  # what the caller can pass on; of a principal, once it is judged
     credential: Judged | None = None  # the principal's, once it is judged: the script that writes judges it
     confirm: Callable[[], None] | None = None  # raises unless a person has just confirmed who they are
+    own_alone: bool = False  # PATs of others do not exist for this caller, whatever they may do
 
     def __post_init__(self) -> None:
         if self.by is not None and self.by.tenant != self.settings.tenant and not self.is_guest:
@@ -177,6 +182,10 @@ class Actor:
         """Raise `Forbidden` unless the caller may do this at least with their own PATs."""
         self._require("my", verb)
 
+    def may_own(self, verb: Verb) -> bool:
+        """Return whether the caller may do this at least with their own PATs."""
+        return self._allows("my", verb)
+
     def require_all(self, verb: Verb) -> None:
         """Raise `Forbidden` unless the caller may do this with all PATs."""
         self._require("all", verb)
@@ -192,15 +201,15 @@ class Actor:
         return self._allows("all", "manage")
 
     def require_no_more(self, pat: PersonalAccessToken) -> None:
-        """Raise `Forbidden` for a PAT that can do more than the caller can pass on."""
+        """Raise `HoldsMore` for a PAT that can do more than the caller can pass on."""
         if not self.limit.covers(pat.scope) or not self.limit.allows(pat.expires_ms):
-            raise Forbidden("this PAT has more scopes or a later expiry than the caller's credentials")
+            raise HoldsMore("this PAT has more scopes or a later expiry than the caller's credentials")
         if not covers_networks(self.limit.networks, pat.networks):
-            raise Forbidden("this PAT may be used from networks that the caller's may not be used from")
+            raise HoldsMore("this PAT may be used from networks that the caller's may not be used from")
         most, usual = self.limit.most_quota, self.settings.request_quota
         # A person has no request quota, and may have a PAT with any: the host has given it.
         if isinstance(self.by, Principal) and most and not (pat.request_quota or usual).is_within(most):
-            raise Forbidden("this PAT has a larger request quota than the caller's")
+            raise HoldsMore("this PAT has a larger request quota than the caller's")
 
     def require_confirmed(self) -> None:
         """Call `confirm`, if there is one: a PAT is about to be made, rotated, enabled or widened.
@@ -224,6 +233,8 @@ class Actor:
         by = self.by
         if by is None or (self.owner is not None and pat.owner.id == self.owner.id):
             return True
+        if self.own_alone:
+            return False
         if self._allows("all", verb):
             return True
         return verb == "read" and self._manages(pat.owner.id)

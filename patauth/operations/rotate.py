@@ -17,7 +17,7 @@ from .conditions import require_changeable
 from .lifecycle import own_id
 from .new_secret import issued, mint
 from .permissions import Actor
-from .writes import Check, compare_and_set, ending, managed, recorded
+from .writes import Check, compare_and_set, ending, managed_as_seen, recorded
 
 DEFAULT_OVERLAP, MAX_OVERLAP = timedelta(hours=1), timedelta(days=7)
 MIN_OWN_OVERLAP = timedelta(minutes=10)  # of a PAT that rotates itself
@@ -26,16 +26,17 @@ _TRIES = 100  # to take a secret back; the deadline ends them earlier
 _LAST_GENERATION = 2**24 - 1
 
 
-def rotate(actor: Actor, pat_id: str, overlap: timedelta) -> IssuedPat:
+def rotate(actor: Actor, pat_id: str, overlap: timedelta, *, sequence: int | None = None) -> IssuedPat:
     """Give a PAT a new secret. The current one remains valid for the overlap; an older one ends at once.
 
     `overlap`: 0 to 7 days, cut to the PAT's expiry. Access tokens end with the secret that they came from.
-    Raise `InvalidRequest`, `Forbidden` (also if the PAT can do more than the caller), `NotFound`,
+    `sequence`: that of the PAT as the caller has seen it; None: whatever it is.
+    Raise `InvalidRequest`, `Forbidden` (also if the PAT can do more than the caller), `NotFound`, `Changed`,
     `Overloaded`.
     """
     _require_between(overlap, timedelta(0), "0 seconds")
     actor.require_own("manage")
-    return _rotate(actor, actor.find("manage", pat_id), overlap, managed)
+    return _rotate(actor, actor.find("manage", pat_id), overlap, managed_as_seen(sequence))
 
 
 def rotate_self(actor: Actor, overlap: timedelta) -> IssuedPat:
@@ -69,7 +70,8 @@ def _require_between(overlap: object, least: timedelta, words: str) -> None:
 
 
 def _rotate(actor: Actor, found: PatRecord, overlap: timedelta, check: Check) -> IssuedPat:
-    _check(actor.judged(), found.pat)  # a refusal costs no hash
+    judged = actor.judged()
+    _check(judged, check(judged, found).pat)  # a refusal costs no hash
     actor.require_confirmed()
     actor.store.settle_key()
     secret, slot = mint(actor, found.pat_id)

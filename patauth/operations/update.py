@@ -17,7 +17,7 @@ from .conditions import require_changeable
 from .pat_change import PatChange, grows
 from .pat_patch import IN_BULK, PatPatch
 from .permissions import Actor
-from .writes import Decide, compare_and_set, ending, recorded, rehearse
+from .writes import Check, Decide, compare_and_set, ending, managed, managed_as_seen, recorded, rehearse
 
 MAX_BULK = 25
 
@@ -26,13 +26,16 @@ T = TypeVar("T")
 Read = Callable[[PersonalAccessToken], PatChange]  # from a PAT as it is now to the change of it
 
 
-def update(actor: Actor, pat_id: str, change: PatChange) -> PersonalAccessToken:
+def update(
+    actor: Actor, pat_id: str, change: PatChange, *, sequence: int | None = None
+) -> PersonalAccessToken:
     """Change a PAT, all or nothing; return the changed PAT.
 
-    Raise `InvalidRequest`, `InvalidScope`, `Forbidden`, `NotFound`, `Conflict` (the name).
+    `sequence`: that of the PAT as the caller has seen it; None: whatever it is. Raise `InvalidRequest`,
+    `InvalidScope`, `Forbidden`, `NotFound`, `Conflict` (the name), `Changed`.
     """
     actor.require_own("manage")
-    return _update(actor, pat_id, lambda _: change)
+    return _update(actor, pat_id, lambda _: change, managed_as_seen(sequence))
 
 
 def patch(
@@ -46,10 +49,10 @@ def patch(
     return _update(actor, pat_id, PatPatch(operations, fields).change_of)
 
 
-def _update(actor: Actor, pat_id: str, read: Read) -> PersonalAccessToken:
+def _update(actor: Actor, pat_id: str, read: Read, check: Check = managed) -> PersonalAccessToken:
     found, decide = actor.find("manage", pat_id), _deciding(read)
     rehearse(actor, found, decide)
-    (after,) = compare_and_set(actor, [found.pat_id], decide, _write)
+    (after,) = compare_and_set(actor, [found.pat_id], decide, _write, check)
     return after
 
 

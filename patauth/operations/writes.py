@@ -46,6 +46,30 @@ def managed(judged: Actor, record: PatRecord | None) -> PatRecord:
     return judged.visible("manage", record)
 
 
+class OwnerDisabled(Forbidden):
+    """The owner is disabled, so their PATs can only be removed."""
+
+    default = "this owner is disabled; enable the owner first"
+
+
+class Changed(Conflict):
+    """The PAT is no longer as the caller has seen it."""
+
+    default = "this PAT was changed in the meantime; look at it again, then decide"
+
+
+def managed_as_seen(sequence: int | None) -> Check:
+    """Return `managed`, or for a number the check that raises `Changed` unless it is the PAT's sequence."""
+
+    def check(judged: Actor, record: PatRecord | None) -> PatRecord:
+        found = managed(judged, record)
+        if found.pat.sequence != sequence:
+            raise Changed
+        return found
+
+    return managed if sequence is None else check
+
+
 def rehearse(actor: Actor, record: PatRecord, decide: Decide) -> None:
     """Decide once before a change whose caller may have to confirm who they are. Raise what `decide` raises.
 
@@ -88,7 +112,7 @@ def refuse(actor: Actor, outcome: Outcome) -> None:
     if outcome == "taken":
         raise Conflict("this owner has a PAT of that name already; choose another", field="name")
     if outcome == "disabled":
-        raise Forbidden("this owner is disabled; enable the owner first")
+        raise OwnerDisabled
     if outcome == "busy":
         raise Overloaded(description="all PATs of this owner are being removed; try again shortly")
     if outcome == "ended":
@@ -113,7 +137,8 @@ def recorded(
     except NotDurable as problem:
         _emit(actor, kind, "unknown", facts_of(problem.result))
         raise
-    except Unanswered:
+    except Unanswered as problem:
+        problem.may_be_done = True  # that of a read or a charge has changed nothing
         _emit(actor, kind, "unknown", facts_of(None))
         raise
     _emit(actor, kind, "done", facts_of(result))

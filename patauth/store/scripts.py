@@ -102,6 +102,7 @@ class NotDurable(StoreUnavailable):
     """
 
     default = "done, but not yet known to be durable; repeat the call"
+    may_be_done = True
 
     def __init__(self, result: Any, *, detail: str) -> None:
         super().__init__(detail=detail)

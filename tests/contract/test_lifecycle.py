@@ -26,9 +26,10 @@ from patauth import (
 from patauth.store.owner_changes import OwnerChanges
 from patauth.store.pats import Pats
 from patauth.store.transport.protocol import Unanswered
-from tests.support.authorities import ALICE, Make, issue
+from tests.support.authorities import ALICE, Make, basic_of, issue
 from tests.support.internals import hasher_of
 from tests.support.interventions import Before, standing_in
+from tests.support.rights import ALL_MANAGE
 from tests.support.servers import one_engine
 from tests.support.tables import each
 from tests.support.tenants import put
@@ -203,9 +204,26 @@ class TestTrail:
             ),
             standing_in(Pats, "delete", lost),  # so that a creation cannot be undone
             caplog.at_level(logging.INFO, "patauth.audit"),
-            pytest.raises(StoreUnavailable),
+            pytest.raises(StoreUnavailable) as refused,
         ):
             change(authority, issued)
+        assert refused.value.may_be_done
         (said,) = [json.loads(record.getMessage()) for record in caplog.records]
         assert (said["type"], said["outcome"]) == (event, "unknown")
         assert issued.secret not in caplog.text
+
+    @each("method", ["read", "window", "now"])
+    def test_a_read_or_a_question_that_is_not_answered_has_changed_nothing(
+        self, authority: Authority, method: str
+    ) -> None:
+        """A caller of another slot than the PAT's asks for all of these."""
+        issued = issue(authority, method)
+        operator = issue(authority, method, owner=Owner("op"), scope=[ALL_MANAGE])
+
+        def lost(real: Callable[..., Any], *given: Any, **named: Any) -> Any:
+            raise Unanswered(detail="the reply was lost")
+
+        by = authority.authenticate(basic_of(operator))
+        with standing_in(Pats, method, lost), pytest.raises(Unanswered) as refused:
+            authority.delete(issued.pat.id, by=by)
+        assert not refused.value.may_be_done

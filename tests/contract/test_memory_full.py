@@ -20,7 +20,7 @@ from patauth import (
     StoreUnavailable,
 )
 from patauth.operations.sweep import sweep
-from patauth.wsgi.api.caller import identify_person
+from patauth.wsgi.api.caller import identify_caller
 from patauth.wsgi.site import Site
 from tests.support.authorities import Make, basic_of, bearer, issue
 from tests.support.servers import Server, binaries
@@ -140,14 +140,14 @@ def test_a_person_ends_something_without_a_charge_and_nothing_else(
 ) -> None:
     site = Site(authority, identify=lambda _: Person(Owner("alice"), [MANAGE]))
     environ = {"REQUEST_METHOD": "GET", "HTTP_SEC_FETCH_SITE": "same-origin"}
-    token = identify_person(environ, site, None).csrf_token
-    environ["REQUEST_METHOD"] = "POST"
+    token = identify_caller(environ, site).csrf_token
+    environ |= {"REQUEST_METHOD": "POST", "HTTP_X_CSRF_TOKEN": str(token)}
     fill(server)
     with pytest.raises(StoreUnavailable):
-        identify_person(environ, site, token)
-    assert identify_person(environ, site, token, ending=True).decision is None
+        identify_caller(environ, site)
+    assert identify_caller(environ, site, ending=True).decision is None
     fill(server, 0)
-    assert identify_person(environ, site, token, ending=True).decision is not None
+    assert identify_caller(environ, site, ending=True).decision is not None
 
 
 def test_without_memory_the_wrong_secret_ends_nothing_and_what_is_no_end_is_503(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,15 +13,15 @@ from patauth.model.dates import DAY, to_datetime
 from patauth.model.filters import containing, parse
 from patauth.model.pat_id import PatId
 from patauth.model.sorters import Sorter
-from patauth.operations.own import OwnPats, grantable, own_pats
-from patauth.store.record import PatRecord, pack, pack_entry
+from patauth.operations import listing
+from patauth.operations.listing import TooMany
+from patauth.operations.own import OwnPats, actions, grantable, lifetime_left, own_pats
 from tests.support.authorities import ALICE, Make, issue
 from tests.support.clocks import NOW, Clock
-from tests.support.internals import VERSION
 from tests.support.rights import ALL_MANAGE, EVERYTHING, MY_MANAGE, MY_READ
 from tests.support.servers import Server, commands_of, one_engine, shared_engines
 from tests.support.tables import each
-from tests.support.tenants import keys_of, record_of, round_trips, send
+from tests.support.tenants import fill_owner, keys_of, round_trips, send, transport_of
 
 PERSON = Person(ALICE, [MY_READ])
 
@@ -187,34 +186,58 @@ def test_a_page_is_asked_for_by_whole_numbers(authority: Authority, given: dict[
     assert refused.value.field == next(iter(given))
 
 
+# -- many ----------------------------------------------------------------------------------------------------
+
+ALL_READ: tuple[dict[str, Any], ...] = (
+    {"filters": containing("n1")},
+    {"filters": parse('state eq "active"')},
+    {"filters": parse('state eq "revoked"')},
+    {"sort": [Sorter("name", False)]},
+)
+
+
+@one_engine
+def test_a_search_that_reads_many_has_a_deadline_for_each_piece(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make(clock=clock, max_pats_per_owner=100_000)
+    fill_owner(authority, 1600)
+    transport, deadlines = transport_of(authority), list[float]()
+    call = transport.call
+
+    def noting(commands: Any, deadline: float, **options: Any) -> Any:
+        deadlines.append(deadline)
+        return call(commands, deadline, **options)
+
+    monkeypatch.setattr(transport, "call", noting)
+    for asked in ALL_READ:
+        deadlines.clear()
+        seen(authority, **asked)
+        assert len(set(deadlines)) == len(deadlines) > 2, asked
+    deadlines.clear()
+    seen(authority)
+    assert len(set(deadlines)) == 1 < len(deadlines), "a page has one for all"
+
+
+@one_engine
+def test_too_many_to_search_or_sort_are_told_apart_from_a_wrong_question(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST", 3)
+    for number in range(4):
+        authority.delete(issue(authority, f"r{number}").pat.id)
+        issue(authority, f"n{number}")
+    for asked in ALL_READ:
+        with pytest.raises(TooMany):
+            seen(authority, **asked)
+    assert len(seen(authority).pats) == 4, "a page in order of creation reads itself alone"
+    for wrong in ({"offset": -1}, {"filters": None, "limit": -1}):
+        with pytest.raises(InvalidRequest) as refused:
+            seen(authority, **wrong)
+        assert not isinstance(refused.value, TooMany)
+
+
 # -- cost ----------------------------------------------------------------------------------------------------
-
-
-def fill(authority: Authority, count: int) -> None:
-    """So many PATs of one owner, made past the front door.
-
-    All but the newest 60 expire within the week, each third of them tomorrow.
-    """
-    issued = issue(authority, "first")
-    record, keys = record_of(authority, issued.pat.id), keys_of(authority)
-    owner, commands = keys.owner(issued.pat.id[:8], "alice"), []
-    for number in range(count - 1):
-        pat = replace(
-            record.pat,
-            id=f"{issued.pat.id[:8]}{number:024x}",
-            name=f"n{number}",
-            created_ms=record.pat.created_ms + number + 1,
-            expires_ms=NOW + (300 if number >= count - 60 else 6 if number % 3 else 1) * DAY + number,
-        )
-        entry = pack_entry(pat)
-        commands += [
-            ("SET", keys.pat(PatId(pat.id)), pack(PatRecord(pat, record.secrets), VERSION)),
-            ("HSET", owner.names, entry[18:], entry),
-            ("ZADD", owner.created, 0, entry),
-            ("ZADD", owner.expires, pat.expires_ms, entry),
-        ]
-    for at in range(0, len(commands), 4000):
-        send(authority, *commands[at : at + 4000])
 
 
 @shared_engines
@@ -225,7 +248,7 @@ def test_the_first_page_takes_two_round_trips_and_as_many_commands_beside_10_000
     sides = []
     for count in (200, 10_000):
         authority = make(clock=clock, tenant=f"of-{count}", max_pats_per_owner=100_000)
-        fill(authority, count)
+        fill_owner(authority, count)
         person = Person(ALICE, [MY_READ], tenant=f"of-{count}")
 
         def show(authority: Authority = authority, person: Person = person) -> OwnPats:
@@ -251,7 +274,7 @@ def test_a_list_of_an_owner_in_order_of_creation_takes_two_round_trips_from_eith
     make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = make(clock=clock, max_pats_per_owner=100_000)
-    fill(authority, 1200)
+    fill_owner(authority, 1200)
     authority.list(owner_id="alice", limit=10)
     trips = round_trips(authority, monkeypatch)
     for sort, first in ((None, "first"), ("created", "first"), ("-created", "n1198")):
@@ -296,3 +319,58 @@ def test_a_pat_passes_on_what_it_still_holds(authority: Authority) -> None:
     principal = authority.verify_bearer(issued.token)
     authority.update(issued.pat.id, scope=["reports:read", MY_MANAGE])
     assert grantable(authority.operations.actor(principal)) == (MY_MANAGE, "reports:read")
+
+
+# -- what a person can do with a PAT -------------------------------------------------------------------------
+
+ALL = "edit rotate disable revoke"
+
+
+@one_engine
+@each(
+    ("scopes", "of_pat", "owner_is_disabled", "can"),
+    [
+        ([MY_MANAGE], "active", False, ALL),
+        ([EVERYTHING], "active", False, "revoke"),  # a right that is kept from rights to manage
+        ([MY_READ], "active", False, ""),
+        ([MY_MANAGE], "by owner", False, "edit rotate enable revoke"),
+        ([MY_MANAGE], "by operator", False, "edit rotate revoke"),
+        ([ALL_MANAGE], "by operator", False, "edit rotate enable revoke"),
+        ([MY_MANAGE], "expired", False, "revoke"),
+        ([MY_READ], "expired", False, ""),
+        ([MY_MANAGE], "revoked", False, ""),
+        ([MY_MANAGE], "active", True, "edit revoke"),
+        ([MY_MANAGE], "expired", True, "revoke"),
+    ],
+)
+def test_what_can_be_done_with_a_pat_depends_on_its_state_and_on_the_right_of_its_owner(
+    fresh: Make, clock: Clock, scopes: list[str], of_pat: str, owner_is_disabled: bool, can: str
+) -> None:
+    authority = fresh(clock=clock)
+    pat_id = issue(authority, "x", scope=["reports:read"], expires_in=timedelta(seconds=10)).pat.id
+    if of_pat.startswith("by"):
+        authority.disable(pat_id, by=Person(ALICE, [MY_MANAGE]) if of_pat == "by owner" else None)
+    if of_pat == "expired":
+        clock.advance(10_000)
+    if of_pat == "revoked":
+        authority.delete(pat_id)
+    if owner_is_disabled:
+        authority.disable_owner("alice")
+    pat = authority.get(pat_id, removed=True)
+    actor = authority.operations.actor(Person(ALICE, ["reports:read", *scopes]))
+    assert actions(actor, pat, is_disabled=owner_is_disabled) == can.split()
+
+
+@one_engine
+def test_a_pat_lives_no_longer_than_what_is_left_of_the_limit(fresh: Make, clock: Clock) -> None:
+    for longest, left in ((None, None), (100, 70)):
+        authority = fresh(clock=clock, max_lifetime=longest)
+        pat = issue(authority, "x", expires_in=timedelta(seconds=50)).pat
+        actor = authority.operations.actor(Person(ALICE, ["reports:read", "reports:write", MY_MANAGE]))
+        clock.advance(30_000)
+        now = clock.now // 1000
+        assert (lifetime_left(actor, None, now), lifetime_left(actor, pat, now)) == (longest, left)
+        if left is not None:
+            with pytest.raises(InvalidRequest):
+                authority.update(pat.id, expires_in=timedelta(seconds=left + 1))
+        authority.update(pat.id, expires_in=timedelta(seconds=left or 1000))

@@ -1,9 +1,10 @@
-"""What tests do to a tenant's PATs past the library: forged index entries, events between two steps."""
+"""What tests do to PATs past the library: forged index entries, 10 000 PATs, events between two steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,15 +12,17 @@ import pytest
 
 from patauth import Authority, StoreUnavailable
 from patauth.crypto.keyring import Keyring
+from patauth.model.dates import DAY
 from patauth.model.instants import NEVER
 from patauth.model.pat_id import PatId
 from patauth.store.keys import Keys
-from patauth.store.record import PatRecord
+from patauth.store.record import PatRecord, pack, pack_entry
 from patauth.store.scripts import Scripts
 from patauth.store.tenant_index import Index, TenantIndex
 from tests.support.acl import logged_out
-from tests.support.authorities import patient
-from tests.support.internals import store_of, transport_of
+from tests.support.authorities import issue, patient
+from tests.support.clocks import NOW
+from tests.support.internals import VERSION, store_of, transport_of
 
 INDEXES: tuple[Index, ...] = ("created", "lastUsed", "expirationDate")
 
@@ -191,3 +194,30 @@ def round_trips(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> list[s
 
     monkeypatch.setattr(transport, "call", counting)
     return trips
+
+
+def fill_owner(authority: Authority, count: int) -> None:
+    """So many PATs of one owner, made past the front door.
+
+    All but the newest 60 expire within the week, each third of them tomorrow.
+    """
+    issued = issue(authority, "first")
+    record, keys = record_of(authority, issued.pat.id), keys_of(authority)
+    owner, commands = keys.owner(issued.pat.id[:8], "alice"), []
+    for number in range(count - 1):
+        pat = replace(
+            record.pat,
+            id=f"{issued.pat.id[:8]}{number:024x}",
+            name=f"n{number}",
+            created_ms=record.pat.created_ms + number + 1,
+            expires_ms=NOW + (300 if number >= count - 60 else 6 if number % 3 else 1) * DAY + number,
+        )
+        entry = pack_entry(pat)
+        commands += [
+            ("SET", keys.pat(PatId(pat.id)), pack(PatRecord(pat, record.secrets), VERSION)),
+            ("HSET", owner.names, entry[18:], entry),
+            ("ZADD", owner.created, 0, entry),
+            ("ZADD", owner.expires, pat.expires_ms, entry),
+        ]
+    for at in range(0, len(commands), 4000):
+        send(authority, *commands[at : at + 4000])

@@ -54,6 +54,13 @@ def test_what_only_this_user_or_root_can_change_is_taken(found: Any) -> None:
     assert why_untrusted("/x", found) == ""
 
 
+def test_a_folder_of_code_takes_no_file_of_others_however_it_keeps_them_apart() -> None:
+    for mode in (0o1777, 0o777):
+        said = f"/x (mode {mode:04o}) can be changed by every user: chmod go-w /x"
+        assert why_untrusted("/x", folder(mode), of_code=True) == said
+    assert why_untrusted("/x", folder(0o1755), of_code=True) == ""
+
+
 @each(
     ("found", "said"),
     [

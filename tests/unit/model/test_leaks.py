@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from patauth.errors import InvalidRequest
 from patauth.model.credentials import Format, Prefixes
-from patauth.model.leaks import Leak, LeakReader
+from patauth.model.leaks import CredentialInText, Leak, LeakReader, holds_credential, refuse_credential
 from tests.support.tables import each
 
 FORM = Format([Prefixes(), Prefixes("acme", "acmes", "acmea")])
@@ -138,3 +139,27 @@ def test_a_signed_token_is_found_if_the_form_reads_it() -> None:
     assert found.kind == "access token"
     assert read_texts == [f"eyJ{'a' * 30}.{'b' * 30}.{'c-_' * 30}"]
     assert list(LeakReader(form).read([text.encode()])) == []
+
+
+@each(
+    ("text", "holds"),
+    [
+        ("", False), (ID, False), (f"ci {ID}", False), ("pat_of_mine", False), ("caf\udce9", False),
+        (TOKEN, True), (f"for {SECRET}!", True), (ACCESS, True), (OLD_TOKEN, True), (f"é{TOKEN}é", True),
+        (TOKEN[:-1] + ("a" if TOKEN[-1] != "a" else "b"), False), (TOKEN[:-1], False),
+        ("Basic " + b64encode(f"{ID}:{SECRET}".encode()).decode(), True),
+    ],
+)  # fmt: skip
+def test_a_text_for_people_has_no_credential_in_it(text: str, holds: bool) -> None:
+    """One under a prefix that is not accepted here is none, and neither is one that is mistyped or an id."""
+    prefixes = (Prefixes(), Prefixes("acme", "acmes", "acmea"))
+    assert holds_credential(text, prefixes) is holds
+    assert not holds_credential(text, (Prefixes("x", "xs", "xa"),))
+    if holds:
+        with pytest.raises(CredentialInText) as refused:
+            refuse_credential(text, prefixes, "reason")
+        assert refused.value.field == "reason"
+        assert isinstance(refused.value, InvalidRequest)
+        assert text not in f"{refused.value!r} {refused.value}"
+    else:
+        refuse_credential(text, prefixes, "reason")

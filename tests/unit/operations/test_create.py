@@ -419,8 +419,9 @@ def test_a_creation_of_unknown_outcome_is_undone(
         raise error
 
     events()
-    with standing_in(Pats, "create", write), pytest.raises(StoreUnavailable):
+    with standing_in(Pats, "create", write), pytest.raises(StoreUnavailable) as refused:
         make_pat(keeper, owner=OTHER)
+    assert not refused.value.may_be_done
     assert keeper.list(owner_id="other") == []
     assert events() == []
 
@@ -432,9 +433,10 @@ def test_one_that_cannot_be_undone_is_in_the_trail(keeper: Authority, events: Tr
     with (
         standing_in(Pats, "create", fails),
         standing_in(Pats, "delete", fails),
-        pytest.raises(Unanswered),
+        pytest.raises(Unanswered) as refused,
     ):
         make_pat(keeper, owner=OTHER, name="new")
+    assert refused.value.may_be_done
     assert [(one["type"], one["name"], one["outcome"]) for one in events()] == [
         ("pat.created", "new", "unknown")
     ]

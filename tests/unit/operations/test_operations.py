@@ -24,8 +24,12 @@ from patauth import (
     Person,
     Principal,
 )
+from patauth.model.leaks import CredentialInText
 from patauth.model.pat_id import PatId
+from patauth.operations.leaks import LeakReport
 from patauth.operations.lifecycle import delete_self, get_self
+from patauth.operations.pat_change import PatChange
+from patauth.operations.update import patch, update
 from tests.support import rights
 from tests.support.authorities import Make, basic, issue, patch_many
 from tests.support.clocks import DAY, NOW, Clock
@@ -573,3 +577,41 @@ class TestLimit:
                 call(theirs.pat.id)
         assert theirs.pat.id not in [pat.id for pat in here.list(by=world.by)]
         assert there.verify_bearer(theirs.token)
+
+
+# -- texts for people ----------------------------------------------------------------------------------------
+
+
+def test_a_text_with_a_credential_in_it_is_refused_wherever_it_comes_in(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lists and the audit trail show names, descriptions and reasons."""
+    authority = make(credential_prefixes="acme,acmes,acmea pat,pats,pata")
+    made = issue(authority, owner=SELF)
+    pat_id, text = made.pat.id, f"was {made.token}"
+    actor = authority.operations.actor(None)
+
+    def patched(path: str) -> list[dict[str, str]]:
+        return [{"op": "add", "path": path, "value": text}]
+
+    ways: dict[str, tuple[str, Callable[[], object]]] = {
+        "create": ("name", lambda: issue(authority, made.secret)),
+        "create, description": ("description", lambda: issue(authority, description=text)),
+        "update": ("name", lambda: update(actor, pat_id, PatChange(name=text))),
+        "update, description": ("description", lambda: update(actor, pat_id, PatChange(description=text))),
+        "patch": ("name", lambda: patch(actor, pat_id, patched("/name"))),
+        "patch, description": ("description", lambda: patch(actor, pat_id, patched("/description"))),
+        "delete": ("reason", lambda: authority.delete(pat_id, reason=text)),
+        "revoke_owner": ("reason", lambda: authority.revoke_owner("self", reason=text)),
+        "a report of leaks": ("reason", lambda: LeakReport(actor, text)),
+        "by itself": ("reason", lambda: delete_self(authority.operations.actor(
+            authority.authenticate(basic(pat_id, made.secret))), text)),
+    }  # fmt: skip
+    for way, (field, call) in ways.items():
+        with pytest.raises(CredentialInText) as refused:
+            call()
+        assert refused.value.field == field, way
+        assert made.token not in str(refused.value), way
+    assert [(pat.name, pat.description, pat.sequence) for pat in authority.list()] == [("ci", None, 1)]
+    assert made.secret not in caplog.text
+    update(actor, pat_id, PatChange(name=f"of {pat_id}", description="pats_ begins it"))

@@ -117,8 +117,9 @@ def test_a_change_is_an_event_if_it_was_made_or_may_have_been(
         raise error
 
     events()
-    with standing_in(Pats, "update", update), pytest.raises(StoreUnavailable):
+    with standing_in(Pats, "update", update), pytest.raises(StoreUnavailable) as refused:
         keeper.update(pat.id, name="new")
+    assert refused.value.may_be_done
     assert [one["outcome"] for one in events()] == told
 
 
