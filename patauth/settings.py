@@ -27,6 +27,7 @@ from .model.http_names import (
     CHALLENGES,
     names_of,
     read_challenges,
+    read_example_url,
     read_issuer,
     read_login_url,
     read_origins,
@@ -124,8 +125,10 @@ class Settings:
     webhook_secret: tuple[bytes, ...] = field(default=(), repr=False)  # signs; two during a rotation
     # people, whom the application has signed in
     identify: Hook | None = None  # returns the `Person` who sends a request; None: nobody is ever signed in
-    reauthenticate: Hook | None = None  # raises unless they have just confirmed who they are; None: never
+    reauthenticate: Hook | None = None  # returns True if they have just shown who they are; None: not asked
     login_url: str | None = None  # where they sign in; `{next}` in it is the path to come back to
+    page_example_url: str | None = None  # what a token opens; None: the application's root
+    page_folder: Path | None = None  # with own templates and texts of the page; None: there are none
     # HTTP
     issuer: str | None = None  # the URL of patauth as clients know it; None: no metadata is published
     path_prefix: str = ""  # of patauth's own routes
@@ -324,6 +327,13 @@ def _paths(value: Any) -> tuple[str, ...]:
     return paths
 
 
+def _folder(value: Any) -> Path:
+    folder = Path(value)
+    if not os.path.isdir(folder):  # and not Path.is_dir, which raises for some texts
+        raise ValueError("give the path of a directory that is there")
+    return folder
+
+
 def _durability(value: Any) -> int | Literal["disk"]:
     if value == "disk":
         return "disk"
@@ -419,6 +429,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "identify": _optional(read_hook, "none"),
     "reauthenticate": _optional(read_hook, "none"),
     "login_url": _optional(read_login_url, "none"),
+    "page_example_url": _optional(read_example_url, "none"),
+    "page_folder": _optional(_folder, "none"),
     "issuer": _optional(read_issuer, "none"),
     "path_prefix": _matching(
         r"(?:/[A-Za-z0-9._~-]+)*", "give '' or a path such as /auth, without a last '/'"

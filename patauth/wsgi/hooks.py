@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from traceback import extract_tb
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..files import why_untrusted
 from ..model.hooks import Hook, read_hook
 from ..settings import Settings, read_named
 
@@ -16,8 +18,8 @@ from ..settings import Settings, read_named
 def load(name: str, hook: Hook | None) -> Any:
     """Return the function of a setting, which may be its name, "package.module:function"; None for None.
 
-    Its module is looked for in the working directory too, as gunicorn looks for an application. Raise
-    `ConfigurationError`, which says what is wrong.
+    Its module is looked for in the working directory too, as gunicorn looks for an application, but last.
+    Raise `ConfigurationError`, which says what is wrong.
     """
     if hook is None:
         return None
@@ -26,8 +28,11 @@ def load(name: str, hook: Hook | None) -> Any:
         return hook
     module, _, path = hook.partition(":")
     found = _imported(name, module)
-    for part in path.split("."):
-        found = getattr(found, part, None)
+    try:
+        for part in path.split("."):
+            found = getattr(found, part, None)
+    except Exception as problem:  # of a `__getattr__` of the module's own
+        raise ConfigurationError(f"{name}: {hook} {_failure(problem)}") from None
     if not callable(found):
         raise ConfigurationError(f"{name}: the module {module} has no function {path}")
     return found
@@ -42,14 +47,35 @@ def check_hooks(settings: Settings) -> None:
 def _imported(name: str, module: str) -> Any:
     folder = os.getcwd()
     if folder not in sys.path:
-        sys.path.insert(0, folder)
+        sys.path.append(folder)  # last, so that a file there takes the place of no installed module
+    if _is_in(folder, module):
+        status = os.stat(folder)  # its owner may be who installs the application, and needs not be this user
+        if why := why_untrusted(folder, status, owner=status.st_uid, of_code=True):
+            raise ConfigurationError(f"{name}: {module} is in the working directory, and {why}")
     try:
         return import_module(module)
     except ModuleNotFoundError as problem:
         why = f"there is no module {problem.name}, neither in {folder} nor installed"
     except SyntaxError as problem:
         why = f"{module} is no Python: {problem}"
-    except Exception as problem:  # its text is not told, because the host may put anything there
-        last = extract_tb(problem.__traceback__)[-1]
-        why = f"{module} fails with {type(problem).__name__} in {last.filename}, line {last.lineno}"
+    except (Exception, SystemExit) as problem:
+        why = f"{module} {_failure(problem)}"
     raise ConfigurationError(f"{name}: {why}")
+
+
+def _is_in(folder: str, module: str) -> bool:
+    """Return whether the file or folder of a module or its package is in a folder. It is not imported."""
+    try:
+        spec = find_spec(module.partition(".")[0])
+    except ValueError:  # such as `__main__`, which runs already
+        return False
+    if spec is None:
+        return False
+    places = spec.submodule_search_locations or [spec.origin or ""]
+    return any(os.path.isabs(place) and os.path.dirname(place) == folder for place in places)
+
+
+def _failure(problem: BaseException) -> str:
+    """Return the type and place of a failure. Its text is not told: it may hold anything."""
+    last = extract_tb(problem.__traceback__)[-1]
+    return f"fails with {type(problem).__name__} in {last.filename}, line {last.lineno}"

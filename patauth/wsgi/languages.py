@@ -8,7 +8,7 @@ A language range is cut from its end until one of `LOCALES` is left (RFC 4647 §
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Origin = Literal["REQUEST", "DEFAULT"]  # whether the request chose the language
@@ -16,13 +16,6 @@ Origin = Literal["REQUEST", "DEFAULT"]  # whether the request chose the language
 DEFAULT = "en-US"
 LOCALES = (DEFAULT, "de", "fr", "es", "pt-BR", "ja")
 
-# A lookup cuts ranges and never extends them, so `en` and `en-GB` would miss `en-US`. There is one English
-# and one Portuguese here, which serve people who ask for another one better than a foreign language.
-_FOUND: Mapping[str, str] = {
-    **{locale.lower(): locale for locale in LOCALES},
-    "en": "en-US",
-    "pt": "pt-BR",
-}
 _LONGEST = 1024  # characters of a field that are read
 _PART = re.compile(
     r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)"  # language-range, RFC 4647 §2.1; `*` is skipped
@@ -30,8 +23,10 @@ _PART = re.compile(
 )
 
 
-def choose(accept_language: str | None) -> tuple[str, Origin]:
-    """Return the locale to answer in, one of `LOCALES`, and whether the request chose it.
+def choose(accept_language: str | None, locales: Sequence[str] = LOCALES) -> tuple[str, Origin]:
+    """Return the locale to answer in, one of `locales`, and whether the request chose it.
+
+    Without a choice it is the first one.
 
     The range with the greatest weight that finds a locale wins, and among equals the first. A weight of 0
     excludes. `*` names no language, so it means the default, like a missing field. Malformed parts are
@@ -39,10 +34,10 @@ def choose(accept_language: str | None) -> tuple[str, Origin]:
     """
     ranges = _ranges(accept_language or "")
     for tag, weight in sorted(ranges.items(), key=lambda item: -item[1]):  # stable: ties go by their order
-        locale = _lookup(tag)
+        locale = _lookup(tag, locales)
         if weight and locale is not None and not _excluded(locale, ranges):
             return locale, "REQUEST"
-    return DEFAULT, "DEFAULT"
+    return locales[0], "DEFAULT"
 
 
 def _ranges(field: str) -> dict[str, float]:
@@ -57,10 +52,14 @@ def _ranges(field: str) -> dict[str, float]:
     return found
 
 
-def _lookup(tag: str) -> str | None:
+def _lookup(tag: str, locales: Sequence[str]) -> str | None:
+    # A lookup cuts ranges and never extends them, so `en` and `en-GB` would miss `en-US`, and `pt-PT` would
+    # miss `pt-BR`. They serve people who ask for another one of the language better than a foreign language.
+    known = {locale.lower(): locale for locale in reversed(locales)}
+    known = {**{locale.partition("-")[0]: locale for locale in known.values()}, **known}
     subtags = tag.split("-")
     while subtags:
-        found = _FOUND.get("-".join(subtags))
+        found = known.get("-".join(subtags))
         if found:
             return found
         subtags.pop()

@@ -29,6 +29,7 @@ from .answers import Answer, expiry_field, quota_fields, with_caller_fields
 from .cors import Cors, ask_app, is_preflight, preflight, with_cors
 from .gate import Gate, Kind, Requirement
 from .request import carried, client_address
+from .routing import SameOrigin
 from .site import OnRefusal, Site
 from .surfaces import open_routes
 
@@ -55,11 +56,10 @@ class PatAuthMiddleware:
 
     `identify` is a callable of the environ that returns the host's signed-in `Person`, or None for nobody. It
     is called when a request to patauth's own API brings no credentials, and opens nothing of the
-    application's. It must not read `wsgi.input`. An exception in it or in `require` is a 500.
-    `reauthenticate` is a callable of the environ, whose body has been read. It is called before a person
-    makes, rotates, enables or widens a PAT, and raises or returns False unless they have just confirmed who
-    they are: the answer is a 403 then. Either may be given by its name, "package.module:function", and None
-    means the setting.
+    application's. An exception in it or in `require` is a 500. `reauthenticate` is a callable of the
+    environ. It is called before a person makes, rotates, enables or widens a PAT, and returns True if they
+    have just confirmed who they are; everything else is a 403. Both get a copy of the environ, with an empty
+    body. Either may be given by its name, "package.module:function", and None means the setting.
 
     `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that allow no
     origin. With "app", the application answers preflights of its own protected paths, without credentials.
@@ -134,12 +134,13 @@ class PatAuthMiddleware:
             environ["patauth.site"] = self.site
             # WSGI libraries read an environ without a method as GET.
             method = environ.setdefault("REQUEST_METHOD", "GET")
-            if self._cors is not None:
-                start_response = with_cors(self._cors, environ, start_response)
             path = environ.get("PATH_INFO", "")
             route = self._routes.find(path)
+            if self._cors is not None and not isinstance(route, SameOrigin):
+                start_response = with_cors(self._cors, environ, start_response)
             if route is not None:
-                own = self._preflight(environ, None) if method == "OPTIONS" else None
+                is_asked = method == "OPTIONS" and not isinstance(route, SameOrigin)
+                own = self._preflight(environ, None) if is_asked else None
                 return (own or route(environ))(environ, start_response)
 
             rule = self._gate.decide(method, environ.get("SCRIPT_NAME", ""), path)

@@ -54,6 +54,15 @@ def bare(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> WSGIEnv
     return {**kept, "QUERY_STRING": "", "wsgi.input": BytesIO()}
 
 
+def without_body(environ: WSGIEnvironment) -> WSGIEnvironment:
+    """Return a copy of an environ with an empty body: who reads it takes nothing away, and waits for nothing.
+
+    The environ's own body may have been read already, and some servers wait for what lies beyond it.
+    """
+    kept = {name: value for name, value in environ.items() if name != "HTTP_TRANSFER_ENCODING"}
+    return {**kept, "CONTENT_LENGTH": "0", "wsgi.input": BytesIO()}
+
+
 def client_address(
     environ: WSGIEnvironment, trusted_proxies: int, proxy_networks: tuple[str, ...]
 ) -> Address:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -18,11 +19,23 @@ Route = Callable[["WSGIEnvironment"], Answer]  # renders its own errors, and rai
 Find = Callable[[str], Route | None]  # the route of a path or of its rest; None: the application's
 
 
+@dataclass(frozen=True, slots=True)
+class SameOrigin:
+    """A route for pages of its own origin: no field of CORS, and no answer to a preflight."""
+
+    route: Route
+
+    def __call__(self, environ: WSGIEnvironment) -> Answer:
+        """Answer a request."""
+        return self.route(environ)
+
+
 class Routes:
     """Finds the route of a path of one surface or of several. It never changes, and threads may share it.
 
     `fixed` has the routes of whole paths. `below` maps the beginning of a path to a function that finds the
-    route of the rest, which has ids in it. No beginning is the beginning of another one.
+    route of the rest, which has ids in it. Where one beginning is the beginning of another, the first one
+    that finds a route counts.
     """
 
     def __init__(self, fixed: Mapping[str, Route], below: Mapping[str, Find] | None = None) -> None:
@@ -46,8 +59,8 @@ class Routes:
         route = self.fixed.get(path)
         if route is None and path.startswith(self._beginnings):
             for beginning, find in self.below.items():
-                if path.startswith(beginning):
-                    return find(path[len(beginning) :])
+                if path.startswith(beginning) and (route := find(path[len(beginning) :])) is not None:
+                    break
         return route
 
 

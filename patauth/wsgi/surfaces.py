@@ -10,6 +10,7 @@ from collections.abc import Collection
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..authority import Authority
@@ -57,14 +58,19 @@ def open_routes(site: Site, surfaces: Collection[str]) -> Routes:
     return Routes.joined(found)
 
 
-def check_page(surfaces: Collection[str], identify: Hook | None) -> None:
-    """Raise `ConfigurationError` if the page is one of these surfaces and cannot be served."""
+def check_page(surfaces: Collection[str], identify: Hook | None, folder: Path | None = None) -> None:
+    """Raise `ConfigurationError` if the page is one of these surfaces and cannot be served.
+
+    `folder`: templates and texts of the application's own, which are read.
+    """
     if PAGE not in surfaces:
         return
     if identify is None:
         raise ConfigurationError("surfaces: page needs identify, the function that says who is signed in")
     if not is_page_installed():
         raise ConfigurationError("surfaces: page needs jinja2: pip install 'patauth[page]'")
+    if folder is not None:
+        _load("page.rendering").Rendering(folder)
 
 
 def is_page_installed() -> bool:

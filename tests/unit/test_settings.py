@@ -7,6 +7,7 @@ import re
 from base64 import b64encode, urlsafe_b64encode
 from dataclasses import FrozenInstanceError, fields, replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -92,6 +93,8 @@ TABLE = {
     "identify": ("host.people:who", "host.people:who", "host"),
     "reauthenticate": ("host:Checks.fresh", "host:Checks.fresh", "host:"),
     "login_url": ("/login?next={next}", "/login?next={next}", "login"),
+    "page_example_url": ("/api/me?x=1", "/api/me?x=1", "api"),
+    "page_folder": (Path("/"), "/", "/dev/null/page"),
     "issuer": ("https://a.example/b", "https://a.example/b", "https://a.example/"),
     "page_limit_zitadel": (50, "50", "0"),
     "path_prefix": ("/auth", "/auth", "auth/"),
@@ -248,6 +251,8 @@ class TestDefaults:
             "identify": None,
             "reauthenticate": None,
             "login_url": None,
+            "page_example_url": None,
+            "page_folder": None,
             "issuer": None,
             "path_prefix": "",
             "surfaces": ("oauth",),
@@ -708,6 +713,19 @@ class TestReaders:
     def test_they_sign_in_nowhere_else(self, value):
         with pytest.raises(ConfigurationError, match=r"\Alogin_url: give an http\(s\) URL or a path"):
             settings(login_url=value)
+
+    @each("value", ["/", "/api/me?a=b&c=(d)#e", "https://api.example/me", "http://[::1]:8000/%7B"])
+    def test_the_page_shows_how_a_token_opens_a_path_or_a_url(self, value):
+        assert settings(page_example_url=value).page_example_url == value
+
+    @each(
+        "value",
+        ["", "me", "//evil.example", "/\\x", "javascript:alert(1)", "https://", "/a b", "/\u00e4", "/$(id)",
+         "/`id`", "/'", '/"', "/{next}", "/a\n", b"/me", 7],
+    )  # fmt: skip
+    def test_it_shows_nothing_that_a_shell_would_run(self, value):
+        with pytest.raises(ConfigurationError, match=r"\Apage_example_url: give an http\(s\) URL or a path"):
+            settings(page_example_url=value)
 
     @each("value", ["oauth,isc,zitadel,page,openapi", "oauth isc zitadel page openapi", list(SURFACE_NAMES)])
     def test_surfaces_are_names_of_groups(self, value):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import Forbidden, MissingCredentials, PatAuthError
 from ...model.caller import Caller, Person
 from ...model.quota import Decision
+from ..request import without_body
 from ..site import Identify, Site
 from .csrf import check_csrf_token, check_origin, make_csrf_token
 
@@ -51,45 +52,34 @@ def identify_caller(
     ending = ending or method == "DELETE"
     if site.identify is None or site.carried(environ):
         return Admitted(*site.authenticate(environ, ending=ending), None)
-    token = None if method in _SAFE else environ.get("HTTP_X_CSRF_TOKEN", "")
-    return identify_person(environ, site, token, ending=ending, clock=clock)
+    person = signed_in(environ, site)
+    safe = method in _SAFE
+    check_origin(environ, safe=safe)
+    ring = site.operations.keyring()
+    now = int(clock())
+    token = make_csrf_token(ring, person, now) if safe else None
+    if token is None:
+        check_csrf_token(ring, person, environ.get("HTTP_X_CSRF_TOKEN", ""), now)
+    # Charged last: what another site makes a browser send uses up nobody's quota.
+    return Admitted(person, site.operations.admit_person(person, ending=ending), None, token)
 
 
-def identify_person(
-    environ: WSGIEnvironment,
-    site: Site,
-    csrf_token: str | None,
-    *,
-    ending: bool = False,
-    clock: Callable[[], float] = time.time,
-) -> Admitted:
-    """Return the host's signed-in person who sends this request. Credentials that it carries do not count.
+def signed_in(environ: WSGIEnvironment, site: Site) -> Person:
+    """Return the host's signed-in person. Nothing else of the request is checked.
 
-    `csrf_token`: what was sent as the CSRF token, maybe empty. None: the request changes nothing, so it needs
-    none, and must be a GET or HEAD. `ending`: the request ends something.
-
-    Raise `MissingCredentials` for nobody, `RateLimited` for the person quota, `Forbidden` for a person of
-    another tenant, from another origin or without a CSRF token, and `PatAuthError` (500) where `identify`
-    fails.
+    Raise `MissingCredentials` for nobody, `Forbidden` for a person of another tenant, and `PatAuthError`
+    (500) where `identify` fails.
     """
     person = None if site.identify is None else _ask(site, site.identify, environ)
     if person is None:
         raise MissingCredentials
     if person.tenant != site.settings.tenant:
         raise Forbidden("you are signed in to another organisation than this one")
-    safe = csrf_token is None and environ["REQUEST_METHOD"] in _SAFE
-    check_origin(environ, safe=safe)
-    ring = site.operations.keyring()
-    now = int(clock())
-    token = make_csrf_token(ring, person, now) if safe else None
-    if token is None:
-        check_csrf_token(ring, person, csrf_token or "", now)
-    # Charged last: what another site makes a browser send uses up nobody's quota.
-    return Admitted(person, site.operations.admit_person(person, ending=ending), None, token)
+    return person
 
 
 def _ask(site: Site, identify: Identify, environ: WSGIEnvironment) -> Person | None:
-    person = site.ask("identify", identify, environ)
+    person = site.ask("identify", identify, without_body(environ))
     if person is not None and not isinstance(person, Person):
         kind = type(person).__name__
         raise PatAuthError(detail=f"the callable `identify` returned a {kind}, not a patauth.Person or None")

@@ -29,8 +29,16 @@ _MAX_TOKEN = 1024  # characters; two ids of 128 take half of it
 _ORIGIN = re.compile(r"https?://([^/?#@\\\s]+)", re.IGNORECASE)  # RFC 6454 §6.2; `null` is no origin
 
 
+class ForeignRequest(Forbidden):
+    """Another site has made a browser send this request, or nobody knows which site has."""
+
+
+class StaleForm(Forbidden):
+    """The CSRF token is missing, too old, or somebody else's."""
+
+
 def check_origin(environ: WSGIEnvironment, *, safe: bool) -> None:
-    """Raise `Forbidden` for a request that another site made a browser send.
+    """Raise `ForeignRequest` for a request that another site made a browser send.
 
     `safe`: the method changes nothing. Sec-Fetch-Site decides where it is sent, and otherwise Origin
     against Host. With neither, only a safe request passes; so does an address that was typed (`none`).
@@ -46,7 +54,7 @@ def check_origin(environ: WSGIEnvironment, *, safe: bool) -> None:
     else:
         good = safe
     if not good:
-        raise Forbidden(
+        raise ForeignRequest(
             "this request does not come from this site's own pages; sign in and send it from there"
         )
 
@@ -58,12 +66,9 @@ def make_csrf_token(ring: Keyring, person: Person, now: int) -> str:
 
 
 def check_csrf_token(ring: Keyring, person: Person, token: str, now: int) -> None:
-    """Raise `Forbidden` for any token but one that this person got within the 12 hours before `now`."""
+    """Raise `StaleForm` for any token but one that this person got within the 12 hours before `now`."""
     if not token:
-        raise Forbidden(
-            "the CSRF token is missing; load the page, or send as"
-            f" {CSRF_FIELD} what a GET of this API answers"
-        )
+        raise StaleForm(f"the field {CSRF_FIELD} is missing; send the value that a GET of this API answers")
     try:
         content = _serializer(ring).loads(token) if len(token) <= _MAX_TOKEN else None
     except BadData:
@@ -71,9 +76,9 @@ def check_csrf_token(ring: Keyring, person: Person, token: str, now: int) -> Non
     match content:
         case [person.tenant, person.owner.id, int(made)] if -_SKEW <= now - made < CSRF_LIFE:
             return
-    raise Forbidden(
-        "the CSRF token is not valid or no longer valid; load the page again, or send as"
-        f" {CSRF_FIELD} what a new GET of this API answers"
+    raise StaleForm(
+        f"the field {CSRF_FIELD} is not valid or no longer valid; send the value that a new GET of this API"
+        " answers"
     )
 
 

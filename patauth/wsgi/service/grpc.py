@@ -59,7 +59,7 @@ class GrpcServer:
         self, authority: Authority, *, listening: socket.socket, threads: int, tls: ssl.SSLContext | None
     ) -> None:
         self._authority = authority
-        self._site = Site(authority)
+        self._site = Site(authority, identify=_nobody)
         self._carriers = {
             "authorization",
             "x-request-id",
@@ -162,6 +162,10 @@ class GrpcServer:
                 key = "HTTP_" + name.upper().replace("-", "_")
                 environ[key] = f"{environ[key]},{value}" if key in environ else value
         return environ
+
+
+def _nobody(environ: dict[str, Any]) -> None:
+    """Return that no person sends a call: it has no cookies, and the function of the setting no request."""
 
 
 def _response(answer: Answer) -> Response:

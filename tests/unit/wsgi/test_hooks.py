@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
+from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +74,51 @@ def test_a_module_that_is_not_there_is_named_with_the_place_that_was_looked_in(m
         assert f"reauthenticate: there is no module {missing}, neither in {Path.cwd()}" in str(refused.value)
 
 
+def test_a_file_in_the_working_directory_takes_the_place_of_no_installed_module(module: str) -> None:
+    """One of these names is not imported yet in this process, so its file would be found."""
+    name = next(name for name in ("colorsys", "chunk", "sndhdr", "nntplib") if name not in sys.modules)
+    for shadow in (name, "redis"):
+        Path(f"{shadow}.py").write_text("found_here = True\ndef who(environ): pass\n", "utf-8")
+    load("identify", f"{module}:Session.who")
+    with pytest.raises(ConfigurationError, match=f"the module {name} has no function who"):
+        load("identify", f"{name}:who")
+
+
+def test_code_is_not_taken_from_a_working_directory_into_which_others_can_put_files(
+    module: str, tmp_path: Path
+) -> None:
+    for package in (False, True):
+        if package:
+            (tmp_path / f"{module}_in").mkdir()
+            (tmp_path / f"{module}.py").rename(tmp_path / f"{module}_in" / "people.py")
+            module = f"{module}_in.people"
+        invalidate_caches()
+        for mode in (0o777, 0o1777, 0o1773, 0o722):
+            tmp_path.chmod(mode)
+            said = f"identify: {module} is in the working directory, and {tmp_path} .* by every user"
+            with pytest.raises(ConfigurationError, match=said):
+                load("identify", f"{module}:Session.who")
+            assert module not in sys.modules
+            assert load("identify", "os.path:basename")("/a/b") == "b", "it is not of that directory"
+        tmp_path.chmod(0o755)
+        if os.geteuid() == 0:
+            os.chown(tmp_path, 4711, 4711)  # who installs the application
+        assert load("identify", f"{module}:Session.who")
+
+
+def test_a_name_that_cannot_be_looked_up_is_refused_without_what_the_module_says(module: str) -> None:
+    name = broken(f"{module}_lazy", "def __getattr__(name):\n    raise RuntimeError('hunter2')\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load("identify", f"{name}:who")
+    said = f"identify: {name}:who fails with RuntimeError in {Path.cwd() / name}.py, line 2"
+    assert (str(refused.value), refused.value.__suppress_context__) == (said, True)
+
+
 @each(
     ("text", "said"),
     [
         ("import nowhere_at_all", "there is no module nowhere_at_all"),
+        ("import sys\nsys.exit('hunter2')", "fails with SystemExit in"),
         ("x = (", "is no Python"),
         ("x = 1\n\n\nint('hunter2')", "fails with ValueError in"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar
 
 import pytest
@@ -150,35 +151,80 @@ class TestReauthenticate:
         def fail(environ: dict[str, Any]) -> None:
             raise KeyError(environ["HTTP_COOKIE"])
 
-        for refuse in (fail, lambda _: False):
+        waiting: list[Any] = []
+
+        async def later(environ: dict[str, Any]) -> bool:
+            return True
+
+        def forget_to_wait(environ: dict[str, Any]) -> Any:
+            waiting.append(later(environ))
+            return waiting[-1]
+
+        def end(environ: dict[str, Any]) -> None:
+            sys.exit(environ["HTTP_COOKIE"])  # as a library for command lines does
+
+        mistakes = {
+            forget_to_wait: "returned a coroutine", (lambda _: None): "returned a NoneType",
+            (lambda _: 0): "returned a int", (lambda _: "fine"): "returned a str",
+            (lambda _: [1]): "returned a list", fail: "failed", end: "failed",
+        }  # fmt: skip
+        for refuse in (lambda _: False, *mistakes):
             gate = self.gate(authority, refuse)
             caplog.clear()
             made = self.sent(gate, self.PATH, json=self.BODY, environ={"HTTP_COOKIE": "session=hunter2"})
             assert made.status_code == 403
             assert made.json["causes"][0]["text"] == "confirm who you are, then send this again"
-            assert ("the callable `reauthenticate` failed" in caplog.text) is (refuse is fail)
+            said = mistakes.get(refuse)
+            assert ("`reauthenticate`" in caplog.text) is (said is not None)
+            assert said is None or f"the callable `reauthenticate` {said}" in caplog.text
             added = self.sent(gate, "/management/v1/users/alice/pats", json={})
             assert (added.status_code, added.json["code"]) == (403, 7)
             assert "confirm who you are" in added.text
             assert authority.list() == []
             assert "hunter2" not in caplog.text + made.text + added.text
+        for coroutine in waiting:
+            coroutine.close()
 
     def test_a_person_whom_it_lets_pass_makes_one_by_the_request_that_it_has_seen(
         self, authority: Authority
     ) -> None:
-        for answer in (None, True, "fine"):
-            seen: list[dict[str, Any]] = []
+        seen: list[dict[str, Any]] = []
 
-            def pass_on(environ: dict[str, Any], seen: list[Any] = seen, answer: Any = answer) -> Any:
-                seen.append(environ)
-                return answer
+        def pass_on(environ: dict[str, Any]) -> bool:
+            seen.append(environ)
+            return True
 
-            gate = self.gate(authority, pass_on)
-            made = self.sent(gate, self.PATH, json=self.BODY)
-            assert made.status_code == 200
-            assert [(one["REQUEST_METHOD"], one["PATH_INFO"]) for one in seen] == [("POST", self.PATH)]
-            assert self.sent(gate, f"{self.PATH}/{made.json['id']}", "DELETE").status_code == 204
-            assert len(seen) == 1
+        gate = self.gate(authority, pass_on)
+        made = self.sent(gate, self.PATH, json=self.BODY)
+        assert made.status_code == 200
+        assert [(one["REQUEST_METHOD"], one["PATH_INFO"]) for one in seen] == [("POST", self.PATH)]
+        assert self.sent(gate, f"{self.PATH}/{made.json['id']}", "DELETE").status_code == 204
+        assert len(seen) == 1
+
+    def test_what_the_host_reads_of_the_body_is_nothing_and_takes_nothing_away(
+        self, authority: Authority
+    ) -> None:
+        """A server such as wsgiref waits for ever for what lies beyond the body."""
+        read: list[bytes] = []
+
+        def reading(environ: dict[str, Any]) -> bool:
+            assert "HTTP_TRANSFER_ENCODING" not in environ
+            read.append(environ["wsgi.input"].read() + b"".join(environ["wsgi.input"]))
+            read.append(environ["CONTENT_LENGTH"].encode())
+            environ["host.of.its.own"] = environ["wsgi.input"] = None
+            return True
+
+        def identify(environ: dict[str, Any]) -> Person:
+            reading(environ)
+            return self.ALICE
+
+        gate = PatAuthMiddleware(
+            Echo(), authority, surfaces=["isc"], identify=identify, reauthenticate=reading
+        )
+        sent = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+        assert self.sent(gate, self.PATH, json=self.BODY).status_code == 200
+        assert self.sent(gate, self.PATH, json={**self.BODY, "name": "y"}, environ=sent).status_code == 200
+        assert read == [b"", b"0"] * 6
 
     def test_neither_a_removal_nor_a_pat_is_asked_about(self, authority: Authority) -> None:
         gate = self.gate(authority, lambda _: False)

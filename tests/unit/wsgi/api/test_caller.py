@@ -11,7 +11,7 @@ import pytest
 from patauth import Authority, InvalidCredentials, InvalidRequest, Owner, PatAuthMiddleware
 from patauth.errors import Forbidden, MissingCredentials, PatAuthError, RateLimited
 from patauth.model.caller import Person, Principal
-from patauth.wsgi.api.caller import identify_caller, identify_person
+from patauth.wsgi.api.caller import identify_caller
 from patauth.wsgi.api.csrf import CSRF_LIFE
 from patauth.wsgi.site import Site
 from tests.support.authorities import basic_of, issue, maker
@@ -161,39 +161,6 @@ class TestIdentifyCaller:
         assert "hunter2" not in caplog.text + str(caught.value) + str(caught.value.detail)
         assert "KeyError" in caplog.text
         assert "test_caller.py" in caplog.text, "where it was"
-
-
-class TestIdentifyPerson:
-    """The page sends the token as a field of its form."""
-
-    def test_credentials_that_the_request_carries_do_not_count(self, authority: Authority) -> None:
-        issued = issue(authority)
-        sent = environ(HTTP_AUTHORIZATION=basic_of(issued))
-        assert identify_person(sent, Site(authority, identify=lambda _: ALICE), None).caller == ALICE
-        for identify in (None, lambda environ: None):
-            for token in (None, ""):
-                with pytest.raises(MissingCredentials):
-                    identify_person(sent, Site(authority, identify=identify), token)
-
-    def test_a_token_that_is_passed_in_is_the_one_that_counts(self, authority: Authority) -> None:
-        site = Site(authority, identify=lambda _: ALICE)
-        token = identify_person(environ(), site, None).csrf_token or ""
-        admitted = identify_person(environ("POST", **SAME), site, token)
-        assert (admitted.caller, admitted.csrf_token) == (ALICE, None)
-        assert admitted.decision is not None
-        assert admitted.decision.name == "persons"
-        for sent, field in (
-            (environ("POST", HTTP_X_CSRF_TOKEN=token, **SAME), ""),
-            (environ("POST", HTTP_X_CSRF_TOKEN=token, **SAME), None),
-            (environ("POST", **SAME), token[:-1]),
-            (environ("POST"), token),
-            (environ("POST", HTTP_SEC_FETCH_SITE="none"), token),
-            (environ("GET", HTTP_SEC_FETCH_SITE="none"), token),
-        ):
-            with pytest.raises(Forbidden):
-                identify_person(sent, site, field)
-        with pytest.raises(Forbidden):
-            identify_person(environ("POST", **SAME), Site(authority, identify=lambda _: BOB), token)
 
 
 def never(environ: dict[str, Any]) -> Person:

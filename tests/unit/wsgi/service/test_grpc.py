@@ -85,6 +85,21 @@ def test_a_peer_has_an_address(peer: str | None, address: str | None) -> None:
     assert port.address_of(peer) == address
 
 
+def test_no_person_is_looked_for_in_a_call(make_at: Make) -> None:
+    """A call has no cookies and no URL, so a function of the host's would fail, or sign in the wrong one."""
+    asked: list[Any] = []
+
+    def identify(environ: dict[str, Any]) -> Any:
+        asked.append(environ)
+        raise KeyError("HTTP_COOKIE")
+
+    with client_of(make_at(identify=identify)) as client:
+        for more in ({}, {"cookie": "session=1"}, {"x_csrf_token": "1"}):
+            answer = client(ADD, {"userId": "alice"}, None, **more)
+            assert (answer.code, answer.content["message"]) == (16, "credentials are required")
+    assert asked == []
+
+
 def test_the_address_is_the_peers_whatever_the_metadata_says(make_at: Make, events: Any) -> None:
     for proxies in (0, 1):
         authority = make_at(trusted_proxies=proxies)
