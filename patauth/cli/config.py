@@ -16,7 +16,18 @@ from ..settings import Settings
 from ..store.factory import open_store
 from ..store.url import HIDDEN, StoreUrl, masked
 from ..wsgi.hooks import check_hooks
-from .context import ADDRESSES_UNKNOWN, message, named_settings, options, warnings_as_messages
+from ..wsgi.surfaces import PAGE, check_page
+from .context import (
+    ADDRESSES_UNKNOWN,
+    IDENTIFY_UNKNOWN,
+    NO_PAGE,
+    lacks_page,
+    message,
+    named_settings,
+    options,
+    served,
+    warnings_as_messages,
+)
 from .options import Group
 from .output import print_facts, print_table
 
@@ -58,9 +69,9 @@ def check() -> None:
     """Check that the settings can be used.
 
     They must be valid, what they need must be installed, the functions that they name must be there, and
-    files and folders of keys, secrets and a local: store must be out of the reach of other users. The store
-    is not contacted; `patauth doctor` does that. If something is wrong, the exit code is 2 and the reason is
-    on stderr.
+    files and folders of keys, secrets and a local: store must be out of the reach of other users. They are
+    judged as `patauth serve` uses them. The store is not contacted; `patauth doctor` does that. If something
+    is wrong, the exit code is 2 and the reason is on stderr.
 
     \b
     Example:
@@ -70,8 +81,10 @@ def check() -> None:
     from ..store.local.binary import find_engine
     from ..store.local.folder import check_folder
 
-    settings = named_settings()
+    settings = served(named_settings())
     check_hooks(settings)
+    if settings.identify is not None:
+        check_page(settings.surfaces, settings.identify, settings.page_folder)
     with warnings_as_messages():
         open_store(settings).close()
         open_signed_tokens(settings)
@@ -87,6 +100,10 @@ def check() -> None:
         keys.keys()
     if settings.trusted_proxies and not settings.proxy_networks:
         message(f"Note: {ADDRESSES_UNKNOWN}")
+    if PAGE in settings.surfaces and settings.identify is None:
+        message(f"Note: {IDENTIFY_UNKNOWN}")
+    if lacks_page(settings):
+        message(f"Note: {NO_PAGE}")
     print_facts({"valid": True}, [("valid", "yes")])
 
 

@@ -6,21 +6,28 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from ..authority import Authority
 from ..errors import ConfigurationError
-from ..settings import Settings
+from ..settings import SURFACE_NAMES, Settings
 from ..store.scripts import NoDisk
 from ..store.url import StoreUrl
+from ..wsgi.surfaces import PAGE, is_page_installed
 
 ADDRESSES_UNKNOWN = (
     "trusted_proxies is set without proxy_networks, so no client's address is known for certain. If a PAT has"
     " networks, it is refused everywhere."
 )
+
+IDENTIFY_UNKNOWN = (
+    "surfaces has the page, but identify is not set here. An app can give it in its own code; patauth serve"
+    " does not start without it."
+)
+NO_PAGE = "identify is set, but patauth serve has no page without jinja2: pip install 'patauth[page]'"
 
 
 @dataclass
@@ -103,6 +110,22 @@ def named_settings(default_store: str | None = None, **given: Any) -> Settings:
         given["store_url"] = url
     with warnings_as_messages():
         return Settings.from_env(**given)
+
+
+def served(settings: Settings) -> Settings:
+    """Return the settings of `patauth serve`: it has all surfaces unless PATAUTH_SURFACES names some.
+
+    The page is among them where `identify` is set and the extra `page` is installed.
+    """
+    if "PATAUTH_SURFACES" in os.environ:
+        return settings
+    has_page = settings.identify is not None and is_page_installed()
+    return replace(settings, surfaces=tuple(name for name in SURFACE_NAMES if has_page or name != PAGE))
+
+
+def lacks_page(settings: Settings) -> bool:
+    """Return whether `patauth serve` leaves the page out because what draws it is not installed."""
+    return "PATAUTH_SURFACES" not in os.environ and settings.identify is not None and not is_page_installed()
 
 
 @contextmanager

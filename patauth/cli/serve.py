@@ -17,13 +17,14 @@ import click
 from ..authority import Authority
 from ..errors import ConfigurationError, StoreUnavailable
 from ..model.http_names import is_loopback
-from ..settings import SURFACE_NAMES, Settings
+from ..settings import Settings
 from ..store.factory import open_store
 from ..store.url import StoreUrl, masked
 from ..wsgi.hooks import check_hooks
+from ..wsgi.page import PATH
 from ..wsgi.service.tls import read_tls
-from ..wsgi.surfaces import PAGE, check_page, is_page_installed
-from .context import Failure, message, named_settings, options
+from ..wsgi.surfaces import PAGE, check_page
+from .context import NO_PAGE, Failure, lacks_page, message, named_settings, options, served
 from .options import Command
 
 DEFAULT_STORE = "local:./patauth-data"
@@ -113,6 +114,10 @@ def serve(
     log_to_stderr(settings, quiet=quiet)
     where = f"POST {settings.path_prefix}/oauth/token on {bind}"
     message(f"patauth serves {where}; its store is {masked(settings.store_url)}.")
+    if PAGE in settings.surfaces:
+        message(f"The page for people is at {_page(settings, bind)}.")
+    elif lacks_page(settings):
+        message(f"Note: {NO_PAGE}")
     if settings.issuer is None and "PATAUTH_ISSUER" not in os.environ:
         message("Note: to publish /.well-known/..., set PATAUTH_ISSUER to the URL that clients use.")
     if grpc_bind is None:
@@ -194,17 +199,19 @@ def _own_url(bind: str) -> str | None:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def _page(settings: Settings, bind: str) -> str:
+    """Return where the page is: its URL, or its path where a proxy or the address decides the rest."""
+    own_url = None if settings.trusted_proxies else _own_url(bind)
+    return f"{own_url or ''}{settings.path_prefix}{PATH}"
+
+
 def _settings(bind: str) -> Settings:
     """Return the settings to serve with. Raise `ConfigurationError`; the store is not contacted."""
     from ..jwt.issuer import open_signed_tokens
 
-    settings = named_settings(DEFAULT_STORE)
-    if "PATAUTH_SURFACES" not in os.environ:
-        has_page = settings.identify is not None and is_page_installed()
-        surfaces = tuple(name for name in SURFACE_NAMES if has_page or name != PAGE)
-        settings = replace(settings, surfaces=surfaces)
+    settings = served(named_settings(DEFAULT_STORE))
     check_hooks(settings)
-    check_page(settings.surfaces, settings.identify)
+    check_page(settings.surfaces, settings.identify, settings.page_folder)
     if StoreUrl.read(settings.store_url).engine == "memory":
         raise ConfigurationError(
             "store_url: with memory:, each worker has a store of its own; name one that they share,"

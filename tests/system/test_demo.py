@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from patauth import Authority
@@ -24,13 +25,15 @@ from patauth.cli.demo.command import KEY_PREFIX
 from patauth.cli.demo.request import Reply, Request
 from patauth.cli.demo.story import Story
 from tests.support.acl import logged_out
+from tests.support.forms import hidden, token_of
 from tests.support.paths import ROOT
 from tests.support.processes import free_port
-from tests.support.servers import Server
+from tests.support.servers import Server, until
 
 STEPS = 12
 # of all requests that are shown; making and revoking the PAT, steps 1 and 9, are none
 STATUSES = ["401", "200", "200", "200", "200", "403", "429", "200", "401", "401", "401"]
+PAGE_STATUSES = ["200", "200", "403", "200", "409", "200", "200", "200", "303", "401"]
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("tempfile.tempdir", None)  # for demos within this process
     yield tmp_path
     assert list(tmp_path.glob("patauth-*")) == []
-    assert processes(tmp_path) == []
+    until(lambda: processes(tmp_path) == [])  # one that is ending may be seen for a moment
 
 
 def processes(directory: Path) -> list[str]:
@@ -53,15 +56,22 @@ def processes(directory: Path) -> list[str]:
     return found
 
 
-def start(home: Path, *words: str, **more: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def start(
+    home: Path, *words: str, stdout: int = subprocess.PIPE, **more: str
+) -> Iterator[subprocess.Popen[str]]:
     kept = {name: text for name, text in os.environ.items() if not name.startswith("PATAUTH_")}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "patauth", "demo", *words],
         env={**kept, "TMPDIR": str(home), "PYTHONPATH": str(ROOT), **more},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # nothing, if it has ended
 
 
 def demo(home: Path, *words: str, **more: str) -> tuple[int, str, str]:
@@ -103,13 +113,13 @@ def test_it_goes_on_with_a_fresh_pat_whose_lines_can_be_repeated_until_ctrl_c(ho
         lines = re.findall(r"(?m)^   \$ (.+)$", story[story.index("in another terminal") :])
         curls = [line for line in lines if line.startswith("curl ")]
         assert all(f"http://127.0.0.1:{port}/" in line for line in curls)
-        assert [status(line) for line in curls] == [200, 200, 200, 403]
+        assert [status_of(line) for line in curls] == [200, 200, 200, 403]
 
         ours = [line.replace("python -m patauth", f"{sys.executable} -m patauth") for line in lines[4:]]
         listed = subprocess.run(shlex.split(ours[0]), capture_output=True, text=True, check=True)
         assert "yours" in listed.stdout
         subprocess.run([*shlex.split(ours[1]), "--yes"], capture_output=True, check=True)
-        assert [status(line) for line in curls] == [401, 401, 401, 401]
+        assert [status_of(line) for line in curls] == [401, 401, 401, 401]
 
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=20)
@@ -117,9 +127,98 @@ def test_it_goes_on_with_a_fresh_pat_whose_lines_can_be_repeated_until_ctrl_c(ho
     assert "Ending" in stdout
 
 
-def status(curl: str) -> int:
+def status_of(curl: str) -> int:
     answer = subprocess.run(shlex.split(curl), capture_output=True, text=True, check=True, timeout=10).stdout
     return int(answer.split()[1])
+
+
+# -- the page ------------------------------------------------------------------------------------------------
+
+
+def test_the_page_once_tells_what_a_person_does_and_ends_with_0(home: Path) -> None:
+    code, story, stderr = demo(home, "--page", "--once")
+    assert (code, stderr) == (0, "")
+    assert re.findall(r"(?m)^   (\d{3}) [A-Z]", story) == PAGE_STATUSES
+    assert re.search(r"(?m)^   token   pat_\w+$", story)
+    assert story.endswith("The whole story happened as told.\n")
+    code, stdout, _ = demo(home, "--page", "--once", "--output", "json")
+    steps = json.loads(stdout)["steps"]
+    assert (code, [str(one) for step in steps for one in step["statuses"]]) == (0, PAGE_STATUSES)
+
+
+def test_the_page_is_there_for_people_on_this_machine_until_ctrl_c(home: Path) -> None:
+    port = free_port()
+    with start(home, "--page", "--port", str(port), SSH_CONNECTION="x") as process:
+        said = read_until(process, "Ctrl-C ends the demo")
+        page = f"http://127.0.0.1:{port}/personal-access-tokens"
+        assert page in said
+        assert f"ssh -L {port}:127.0.0.1:{port}" in said
+        for host, status in ((f"localhost:{port}", 200), ("[::1]", 200), (f"rebound.example:{port}", 401)):
+            assert requests.get(page, headers={"Host": host}, timeout=10).status_code == status
+        with requests.Session() as browser:
+            browser.headers["Origin"] = f"http://127.0.0.1:{port}"
+            form = hidden(browser.get(f"{page}/new").text)
+            new = {**form, "name": "mine", "scope": "reports:read", "expires_in": "30d"}
+            token = token_of(browser.post(page, new).text)
+        (line,) = re.findall(r"(?m)^   \$ (curl .+)$", said)
+        assert status_of(line.replace("…", token)) == 200
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (0, "")
+    assert "Ending" in stdout
+
+
+def test_what_people_make_on_the_page_goes_with_the_demo(home: Path, server: Server) -> None:
+    """From a store that --store names, too, whoever else has a demo on it."""
+    url, port = logged_out(server.url), free_port()
+    with server.client() as client:
+        before = set(client.scan_iter("*"))
+    with Authority.from_url(url, key_prefix=KEY_PREFIX) as authority:
+        with start(home, "--page", "--port", str(port), "--store", url) as process:
+            read_until(process, "Ctrl-C ends the demo")
+            page = f"http://127.0.0.1:{port}/personal-access-tokens"
+            form = hidden(requests.get(page + "/new", timeout=10).text)
+            new = {**form, "name": "mine", "scope": "reports:read", "expires_in": "30d"}
+            assert requests.post(page, new, headers={"Origin": page[:-23]}, timeout=10).status_code == 200
+            assert [pat.name for pat in authority.list()] == ["mine"]
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+        assert authority.list() == []
+    with server.client() as client:
+        left = set(client.scan_iter("*")) - before
+    assert not [key for key in left if key.startswith(b"patauth:{")]
+
+
+@pytest.mark.parametrize(
+    ("given", "opened"),
+    [
+        ({"DISPLAY": ":0"}, True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ({}, False),
+        ({"DISPLAY": ":0", "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}, False),
+        ({"DISPLAY": ":0", "BROWSER": "{browser} %s"}, False),  # it may take the terminal
+    ],
+)
+def test_a_browser_opens_on_a_desktop_alone(home: Path, given: dict[str, str], opened: bool) -> None:
+    """With a browser that writes down its arguments, and a terminal on stdout."""
+    browser, port = home / "browser", free_port()
+    browser.write_text(f'#!/bin/sh\necho "$@" > {home}/opened\n')
+    browser.chmod(0o755)
+    kept = {"BROWSER": f"{browser} %s &", "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+    more = kept | {name: text.format(browser=browser) for name, text in given.items()}
+    ours, theirs = os.openpty()
+    with start(home, "--page", "--port", str(port), stdout=theirs, **more) as process:
+        os.close(theirs)
+        said = b""
+        while b"Ctrl-C ends" not in said:
+            said += os.read(ours, 4096)
+        if opened:
+            until(lambda: (home / "opened").exists() and (home / "opened").read_text() != "")
+            assert (home / "opened").read_text() == f"http://127.0.0.1:{port}/personal-access-tokens\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    os.close(ours)
+    assert (home / "opened").exists() == opened
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -242,8 +341,33 @@ def reply(status: int, body: str = "{}", **fields: str) -> Reply:
 def test_a_step_that_did_not_happen_as_told_is_named_and_ends_with_1(
     home: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Reply], step: int
 ) -> None:
+    check_that_it_is_named(monkeypatch, changes, step, "--once")
+
+
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"tokens": reply(200, "Signed in as Mallory")}, 1),
+        ({"/new?": reply(200, 'name="scope" value="reports:read"')}, 2),
+        ({"Origin: https://elsewhere": reply(200)}, 3),
+        ({"Origin: http://127": reply(200, "made")}, 4),
+        ({"Origin: http://127": reply(200, f"pat_{'0' * 32}_{'0' * 49}")}, 5),
+        ({"/reports": reply(401)}, 6),
+        ({"/reports": reply(200, '{"caller": "Alice", "scopes": ["reports:read", "reports:write"]}')}, 6),
+        ({"reason=": reply(200)}, 7),
+    ],
+)
+def test_a_step_on_the_page_that_did_not_happen_as_told_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Reply], step: int
+) -> None:
+    check_that_it_is_named(monkeypatch, changes, step, "--page", "--once")
+
+
+def check_that_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Reply], step: int, *words: str
+) -> None:
     lie(monkeypatch, changes)
-    result = CliRunner().invoke(program, ["demo", "--once"])
+    result = CliRunner().invoke(program, ["demo", *words])
     assert result.exit_code == 1
     assert re.match(rf"Error: step {step} \(.+\) did not happen as told: ", result.stderr)
     assert f"\n{step}. " in result.stdout

@@ -27,11 +27,12 @@ from patauth.wsgi import surfaces
 from patauth.wsgi.service.app import Standalone
 from patauth.wsgi.service.gunicorn import Redacting, Server, ServiceLog
 from tests.support.authorities import Make, basic_of, issue
+from tests.support.forms import hidden, token_of
 from tests.support.private import write_private
 from tests.support.processes import free_port, processes
 from tests.support.servers import Server as Engine
 from tests.support.servers import until
-from tests.support.service import FORM, serving
+from tests.support.service import FORM, Service, serving
 from tests.support.tables import each
 from tests.support.wsgi import APIS, request
 
@@ -357,14 +358,16 @@ def test_it_serves_all_surfaces_unless_they_are_named(monkeypatch: pytest.Monkey
         ({"IDENTIFY": "os:no_such_function"}, "identify: the module os has no function no_such_function"),
         ({"REAUTHENTICATE": "os:sep"}, "reauthenticate: the module os has no function sep"),
         ({"LOGIN_URL": "login"}, "login_url: give"),
+        ({"IDENTIFY": "os:getcwd", "PAGE_FOLDER": "{folder}"}, "page_folder: .*base.html extends itself"),
     ],
 )
 def test_what_it_cannot_serve_is_said_before_it_begins(
-    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str], said: str
 ) -> None:
+    (tmp_path / "base.html").write_text('{% extends "base.html" %}')
     with monkeypatch.context() as environment:
         for name, value in given.items():
-            environment.setenv(f"PATAUTH_{name}", value)
+            environment.setenv(f"PATAUTH_{name}", value.replace("{folder}", str(tmp_path)))
         with pytest.raises(ConfigurationError, match=said):
             settings_of_serve("127.0.0.1:8000")
 
@@ -403,3 +406,53 @@ def test_gunicorns_own_environment_changes_nothing(monkeypatch: pytest.MonkeyPat
     assert (found.worker_class_str, found.timeout, found.reload) == ("gthread", 30, False)
     assert json.dumps(found.secure_scheme_headers) == "{}"
     assert os.path.basename(found.address[0][0]) == "127.0.0.1"
+
+
+# -- people ------------------------------------------------------------------------------------------------
+
+PEOPLE = """
+import patauth
+
+def who(environ):
+    user = environ.get("HTTP_X_FRONT_USER")  # a front sets it, and removes what a client sends
+    scopes = ["a:b", "idn:my-personal-access-tokens:manage"]
+    return patauth.Person(patauth.Owner(user), scopes) if user else None
+"""
+
+
+def test_a_person_whom_a_front_has_signed_in_has_the_page(tmp_path: Path) -> None:
+    """The function is found in the working directory, and is asked in each worker."""
+    (tmp_path / "people.py").write_text(PEOPLE)
+    with serving(tmp_path, PATAUTH_IDENTIFY="people:who", PATAUTH_LOGIN_URL="/in?next={next}") as service:
+        page = f"{service.url}/personal-access-tokens"
+        assert f"The page for people is at {page}." in service.said()
+        signed_out = requests.get(page, timeout=10)
+        assert signed_out.status_code == 401
+        assert 'href="/in?next=%2Fpersonal-access-tokens"' in signed_out.text
+        with requests.Session() as browser:
+            browser.headers.update({"X-Front-User": "alice", "Origin": service.url})
+            form = hidden(browser.get(f"{page}/new").text)
+            new = {**form, "name": "ci", "scope": "a:b", "expires_in": "7d"}
+            token = token_of(browser.post(page, new).text)
+            assert verified(service, token) == {200}
+            assert browser.post(page, new).status_code == 409, "nothing is made twice, in whatever worker"
+            (revoke,) = re.findall('href="([^"]+/revoke)"', browser.get(page).text)
+            form = hidden(browser.get(service.url + revoke).text)
+            assert browser.post(service.url + revoke, form).status_code == 200
+            assert verified(service, token) == {401}
+        assert requests.post(page, new, headers={"X-Front-User": "alice"}, timeout=10).status_code == 403
+        assert token not in service.said()
+
+
+def verified(service: Service, token: str) -> set[int]:
+    """What forward-auth answers, of whichever worker."""
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"{service.url}/verify?scope=a:b"
+    return {requests.get(url, headers=headers, timeout=10).status_code for _ in range(8)}
+
+
+def test_without_identify_nothing_is_served_at_the_page(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        assert (
+            service.status("/personal-access-tokens") == service.status("/personal-access-tokens/new") == 404
+        )

@@ -10,8 +10,9 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,12 +20,16 @@ import click
 
 from ...authority import Authority
 from ...errors import ConfigurationError, PatAuthError, StoreUnavailable
+from ...model.pat import Owner
 from ...wsgi.middleware import PatAuthMiddleware
+from ...wsgi.page import PATH
 from ..context import Failure, message, options, printable, warnings_as_messages
 from ..options import Command
 from ..output import print_json
+from .page import SCOPES, PageStory, identify_as
 from .request import Request
-from .story import READ, WRITE, Story, Untrue
+from .story import OWNER, READ, WRITE, Story
+from .telling import Untrue
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -37,13 +42,17 @@ _PORT = 8000
 @click.command(cls=Command, short_help="See patauth at work, step by step, over real HTTP.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port of the app.  [default: 8000]")
 @click.option("--once", is_flag=True, help="End after the story. Without --port, take any free port.")
-def demo(port: int | None, once: bool) -> None:
+@click.option("--page", is_flag=True, help="Show the page for people instead, in your browser.")
+def demo(port: int | None, once: bool, page: bool) -> None:
     """See patauth at work, step by step: a protected app, a first PAT, and what happens to both.
 
     The demo starts an engine in a temporary directory and a small app on 127.0.0.1 that patauth protects. It
     creates a PAT, uses it, exchanges it, sees it refused, limited and revoked, and shows the curl line for
     each request. Then the app goes on with a new PAT until you press Ctrl-C. Nothing is left behind. Exit
     code 1 means that a step went otherwise than it says.
+
+    With --page, the app has the page for people, and on this machine you are signed in there as Alice. On a
+    desktop it opens in your browser. With --once too, the demo itself sends what a browser would.
 
     With --store, the demo uses that store, under the key prefix patauth-demo. It ignores PATAUTH_STORE_URL
     and the other settings in the environment, to keep away from your real store.
@@ -52,28 +61,39 @@ def demo(port: int | None, once: bool) -> None:
     Examples:
       patauth demo
       patauth demo --once
+      patauth demo --page
     """
     with ExitStack() as stack:
         stack.enter_context(_signals())
         listener = stack.enter_context(_listen(port or (0 if once else _PORT)))
         store_url = _given() or _temporary_store(stack)
         authority, made = _authority(stack, store_url)
-        url = _serve(stack, listener, authority)
+        command = _command(store_url)
+        story: Story | PageStory
+        if page:
+            owner = Owner(f"{OWNER.id}-{token_hex(4)}", name=OWNER.name)  # of this demo alone
+            stack.callback(_forget, authority, owner)
+            url = _serve(stack, listener, authority, surfaces=["oauth", "page"], identify=identify_as(owner))
+            story = PageStory(url, _tell)
+        else:
+            url = _serve(stack, listener, authority)
+            story = Story(authority, url, command=command, tell=_tell, made=made)
         stack.callback(_ignore_signals)
 
-        command = _command(store_url)
-        story = Story(authority, url, command=command, tell=_tell, made=made)
         _tell(f"A small app at {url}, protected by patauth; its store is {_named(store_url)}.")
         try:
-            story.run()
+            if once or isinstance(story, Story):
+                story.run()
         except Untrue as problem:
             raise Failure(printable(str(problem))) from problem
         if options().json:
             print_json({"url": url, "steps": story.steps})
         if once:
             _tell("\nThe whole story happened as told.")
-        else:
+        elif isinstance(story, Story):
             _go_on(story, url, command)
+        else:
+            _show_page(url)
 
 
 def _go_on(story: Story, url: str, command: Callable[..., str]) -> None:
@@ -92,6 +112,25 @@ def _go_on(story: Story, url: str, command: Callable[..., str]) -> None:
     _tell("   Try these in another terminal:")
     for line in lines:
         _tell(click.style(f"   $ {line}", fg="cyan"))
+    _wait()
+
+
+def _show_page(url: str) -> None:
+    """Say where the page is, open it where that can be done, and serve until Ctrl-C."""
+    from .browser import open_browser, over_ssh
+
+    _tell("\n" + click.style(f"The page for people: {url}{PATH}", bold=True))
+    if over_ssh():
+        port = url.rpartition(":")[2]
+        _tell(f"   To open it at your own machine, start this there: ssh -L {port}:{HOST}:{port} …")
+    _tell("   Everybody who opens it here is signed in as Alice. A token that you make opens the app:")
+    line = Request(url + "/reports", bearer="…").curl()
+    _tell(click.style(f"   $ {line}", fg="cyan"))
+    open_browser(url + PATH)
+    _wait()
+
+
+def _wait() -> None:
     _tell("   Ctrl-C ends the demo and removes everything.")
     try:
         threading.Event().wait()
@@ -179,7 +218,8 @@ def _authority(stack: ExitStack, store_url: str) -> tuple[Authority, list[str]]:
     apart: dict[str, Any] = {"key_prefix": KEY_PREFIX, "retention": 0, "max_pats_per_owner": 1000}
     try:
         with warnings_as_messages():
-            authority = Authority.from_url(store_url, **({} if temporary else apart))
+            given = {"scopes": SCOPES, "page_example_url": "/reports", **({} if temporary else apart)}
+            authority = Authority.from_url(store_url, **given)
     except ConfigurationError as problem:
         if temporary:
             raise ConfigurationError(f"{problem}, or better: pip install 'patauth[demo]'") from problem
@@ -200,8 +240,17 @@ def _authority(stack: ExitStack, store_url: str) -> tuple[Authority, list[str]]:
     return authority, made
 
 
-def _serve(stack: ExitStack, listener: socket.socket, authority: Authority) -> str:
-    """Serve the app on `listener`, in threads, until `stack` ends. Return its URL."""
+def _forget(authority: Authority, owner: Owner) -> None:
+    """Remove what a person has made on the page, before the store ends or is left."""
+    with suppress(PatAuthError):  # the store is gone
+        authority.revoke_owner(owner.id)
+
+
+def _serve(stack: ExitStack, listener: socket.socket, authority: Authority, **more: Any) -> str:
+    """Serve the app on `listener`, in threads, until `stack` ends. Return its URL.
+
+    `more`: further arguments of the middleware.
+    """
     from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
     class Quiet(WSGIRequestHandler):
@@ -211,7 +260,7 @@ def _serve(stack: ExitStack, listener: socket.socket, authority: Authority) -> s
             """Print nothing between the lines of the story."""
 
     port = listener.getsockname()[1]
-    app = PatAuthMiddleware(_app, authority, require={"GET /reports": READ, "POST /reports": WRITE})
+    app = PatAuthMiddleware(_app, authority, require={"GET /reports": READ, "POST /reports": WRITE}, **more)
     server = ThreadedWSGIServer(HOST, port, app, Quiet, fd=listener.fileno())
     server.daemon_threads = False  # so that `server_close` waits for requests that still need the store
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

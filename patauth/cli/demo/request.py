@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -29,6 +30,17 @@ class Reply:
         return ", ".join(value for key, value in self.fields if key.lower() == name.lower())
 
     @property
+    def summary(self) -> str:
+        """What there is to print of the body: all of it, or the title of a page."""
+        title = re.search("<title>(.*?)</title>", self.body)
+        return f"a page: {title[1]}" if title else self.body.strip()
+
+    @property
+    def hidden(self) -> dict[str, str]:
+        """The hidden fields of a page with one form, with values that need no escapes."""
+        return dict(re.findall('<input type="hidden" name="([a-z_]+)" value="([^"&]*)">', self.body))
+
+    @property
     def content(self) -> dict[str, Any]:
         """The body as a JSON object. Raise `ValueError` if it is not one."""
         content = json.loads(self.body)
@@ -39,13 +51,17 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request:
-    """A request: `basic` is an id and a secret, `bearer` a token; `form` makes it a POST."""
+    """A request: `basic` is an id and a secret, `bearer` a token; `form` makes it a POST.
+
+    `origin` is the site whose page sends the form, as a browser says it.
+    """
 
     url: str
     method: str = "GET"
     basic: tuple[str, str] | None = None
     bearer: str | None = None
     form: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
 
     def curl(self) -> str:
         """Return the line for a shell. It has -i, which prints the header fields too."""
@@ -54,6 +70,8 @@ class Request:
             words += ["-u", ":".join(self.basic)]
         if self.bearer:
             words += ["-H", f"Authorization: Bearer {self.bearer}"]
+        if self.origin:
+            words += ["-H", f"Origin: {self.origin}"]
         if self.form:
             words += ["-d", urlencode(self.form)]  # which makes it a POST
         elif self.method != "GET":
@@ -70,12 +88,15 @@ class Request:
             headers["Authorization"] = "Basic " + b64encode(":".join(self.basic).encode()).decode()
         if self.bearer:
             headers["Authorization"] = f"Bearer {self.bearer}"
+        if self.origin:
+            headers["Origin"] = self.origin
         if self.form:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         connection = HTTPConnection(url.hostname or "", url.port, timeout=_TIMEOUT)
         try:
             method = "POST" if self.form else self.method
-            connection.request(method, url.path, urlencode(self.form) or None, headers)
+            target = url.path + (f"?{url.query}" if url.query else "")
+            connection.request(method, target, urlencode(self.form) or None, headers)
             response = connection.getresponse()
             return Reply(response.status, response.getheaders(), response.read().decode())
         except (OSError, HTTPException, ValueError) as problem:

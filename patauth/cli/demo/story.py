@@ -1,46 +1,31 @@
-"""The story of `patauth demo`: real requests to a running app, each told and checked.
-
-Each step prints the request as a curl line, the answer, and what the answer means. The meaning is printed
-only after the answer is checked. If an answer is not the one that the story tells, `Untrue` ends it.
-"""
+"""The story of `patauth demo`: real requests to a running app, each told and checked."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from http import HTTPStatus
 from secrets import token_hex
-from typing import Any
-
-import click
 
 from ...authority import Authority
-from ...errors import PatAuthError
 from ...model.pat import IssuedPat, Owner
 from ...settings import parse_duration
-from .request import NoReply, Reply, Request
+from .request import Request
+from .telling import Telling
 
 READ, WRITE = "reports:read", "reports:write"
 OWNER = Owner("alice", name="Alice")
 SMALL_QUOTA = "5/10"
 
-_SHOWN = ("WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy")
 _MOST_REQUESTS = 50  # that use up the small quota, also on a slow machine where it refills meanwhile
 
 
-class Untrue(Exception):
-    """A step of the story did not happen as told."""
+class Story(Telling):
+    """Tells what becomes of a PAT and of the app that it opens.
 
-
-class Story:
-    """Tells the story and checks it.
-
-    `url` is where the app listens. `command` makes a `patauth` line for a shell from words; `tell` prints one
-    line. The ids of PATs that the story creates are appended to `made`, so that they can be removed at the
-    end. `steps` records what was asked and answered.
+    `url` is where the app listens. `command` makes a `patauth` line for a shell from words. The ids of PATs
+    that the story creates are appended to `made`, so that they can be removed at the end.
     """
 
     def __init__(
@@ -52,15 +37,12 @@ class Story:
         tell: Callable[[str], None],
         made: list[str],
     ) -> None:
-        self.steps: list[dict[str, Any]] = []
+        super().__init__(tell)
         self._authority = authority
         self._command = command
-        self._tell = tell
         self._made = made
         self._reports = url + "/reports"
         self._exchange = url + "/oauth/token"
-
-    # -- the story --------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Tell the whole story. Raise `Untrue`, which names the step."""
@@ -166,48 +148,8 @@ class Story:
         self._answer(request.send(), 200)
         self._mean("Each PAT has its own quota. A client that waits as long as Retry-After says succeeds.")
 
-    # -- telling and checking -----------------------------------------------------------------------------
-
-    @contextmanager
-    def _step(self, title: str) -> Iterator[None]:
-        number = len(self.steps) + 1
-        self.steps.append({"step": number, "title": title, "requests": [], "statuses": []})
-        self._tell("\n" + click.style(f"{number}. {title}", bold=True))
-        try:
-            yield
-        except (Untrue, NoReply, PatAuthError, ValueError) as problem:  # ValueError: an unexpected body
-            raise Untrue(f"step {number} ({title}) did not happen as told: {problem}") from problem
-
     def _greeted(self, request: Request, method: str) -> None:
         reply = self._ask(request, 200)
         self._check(reply.content.get("caller") == OWNER.name, f"{OWNER.name} as the caller")
         self._check(reply.content.get("method") == method, f"the method {method}")
         self._check(reply.field("RateLimit"), "a RateLimit field")
-
-    def _ask(self, request: Request, status: int) -> Reply:
-        self._show(request.curl())
-        return self._answer(request.send(), status)
-
-    def _show(self, line: str) -> None:
-        self.steps[-1]["requests"].append(line)
-        self._tell(click.style(f"   $ {line}", fg="cyan"))
-
-    def _answer(self, reply: Reply, status: int) -> Reply:
-        """Print an answer, and check its status."""
-        self.steps[-1]["statuses"].append(reply.status)
-        phrase = HTTPStatus(reply.status).phrase
-        self._tell(click.style(f"   {reply.status} {phrase}", fg="green" if reply.status < 400 else "yellow"))
-        for name, value in reply.fields:
-            if name in _SHOWN:
-                self._tell(f"   {name}: {value}")
-        self._tell(f"   {reply.body.strip()}")
-        self._check(reply.status == status, f"{status}, but got {reply.status}")
-        return reply
-
-    def _check(self, truth: object, expected: str) -> None:
-        if not truth:
-            raise Untrue(f"expected {expected}")
-
-    def _mean(self, sentence: str) -> None:
-        self.steps[-1]["meaning"] = sentence
-        self._tell(f"   => {sentence}")

@@ -22,10 +22,10 @@ def doctor() -> None:
     """Look for anything that breaks patauth's promises, and say what to do about it.
 
     It examines the store (connection, version, persistence, eviction, memory, replication, clock, key) with
-    all of its nodes, the folder of a local: store, the files of secrets and signing keys, the settings and
-    this installation. It also examines gunicorn's configuration if gunicorn.conf.py is in the working
-    directory or GUNICORN_CMD_ARGS is set. Facts that the server does not tell this user are reported as
-    unknown.
+    all of its nodes, the folder of a local: store, the files of secrets and signing keys, the settings, the
+    functions that they name, and this installation. It also examines gunicorn's configuration if
+    gunicorn.conf.py is in the working directory or GUNICORN_CMD_ARGS is set. Facts that the server does not
+    tell this user are reported as unknown.
 
     The exit code is 0 if there are no problems (warnings do not count), 1 if there are, and 5 if the store
     cannot be reached.
@@ -39,6 +39,7 @@ def doctor() -> None:
     from .files import judge_files
     from .gunicorn import judge_gunicorn
     from .installation import judge_installation
+    from .page import judge_page
     from .settings import judge_settings
     from .store import judge_store
 
@@ -47,6 +48,7 @@ def doctor() -> None:
     findings = [
         *store.findings,
         *judge_settings(settings, store.facts),
+        *judge_page(settings),
         *judge_files(settings, os.environ),
         *judge_installation(),
         *judge_gunicorn(os.environ, Path.cwd(), settings.trusted_proxies),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from patauth import Settings
+from patauth.wsgi import surfaces
 from tests.support.cli import Run
 from tests.support.private import write_private
 
@@ -109,3 +110,33 @@ def test_check_says_that_no_address_is_known_behind_proxies_of_anywhere(
     refused = run("config", "check")
     assert refused.exit_code == 2
     assert "proxy_networks: it needs trusted_proxies" in refused.stderr
+
+
+def test_check_says_that_only_an_apps_code_can_serve_a_page_without_identify(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATAUTH_SURFACES", "oauth page")
+    said = run("config", "check", "--output", "json")
+    assert (said.exit_code, json.loads(said.stdout)) == (0, {"valid": True})
+    assert "identify is not set here" in said.stderr
+    monkeypatch.setenv("PATAUTH_IDENTIFY", "os:getcwd")
+    assert run("config", "check").stderr == ""
+    monkeypatch.setattr(surfaces, "find_spec", lambda name: None)
+    refused = run("config", "check")
+    assert refused.exit_code == 2
+    assert "patauth[page]" in refused.stderr
+    monkeypatch.delenv("PATAUTH_SURFACES")
+    said = run("config", "check")
+    assert (said.exit_code, "patauth serve has no page without jinja2" in said.stderr) == (0, True)
+
+
+def test_check_judges_the_surfaces_that_serve_would_have(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "base.html").write_text('{% extends "patauth/bse.html" %}')
+    monkeypatch.setenv("PATAUTH_PAGE_FOLDER", str(tmp_path))
+    monkeypatch.setenv("PATAUTH_IDENTIFY", "os:getcwd")
+    refused = run("config", "check")
+    assert (refused.exit_code, "patauth/bse.html" in refused.stderr) == (2, True)
+    monkeypatch.setenv("PATAUTH_SURFACES", "oauth")
+    assert run("config", "check").exit_code == 0
