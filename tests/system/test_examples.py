@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ import requests
 from patauth import Authority, IssuedPat, Owner
 from patauth.store.local.engine import LocalEngine
 from tests.support.authorities import basic, basic_of
+from tests.support.forms import hidden, token_of
 from tests.support.paths import ROOT
 from tests.support.processes import free_port
 from tests.support.servers import until
@@ -66,7 +68,11 @@ def serving(work: Path, port: int, *command: str) -> Iterator[subprocess.Popen[b
             yield process
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(20)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()  # leaving the process would wait for ever
+                raise
     assert "Exception" not in log.read_text()
     assert "pats_" not in log.read_text()
 
@@ -156,6 +162,61 @@ def check_what_a_person_may_not(browser: requests.Session, url: str) -> None:
     assert browser.post(api, json=new, headers=right).status_code == 200
     assert browser.post(f"{url}/logout").ok
     assert browser.post(api, json={**new, "name": "late"}, headers=right).status_code == 401
+
+
+def test_people_who_are_signed_in_by_flask_login_have_the_page(work: Path) -> None:
+    """By the forms that a browser sends: sign in, make a token, use it, revoke it."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    page = f"{url}/personal-access-tokens"
+    with serving(work, port, sys.executable, str(EXAMPLES / "flask_login_page.py")), person(url) as browser:
+        signed_out = browser.get(page)
+        assert signed_out.status_code == 401
+        (login,) = re.findall('href="(/login[^"]+)"', signed_out.text)
+        shown = browser.get(url).text
+        typed = dict(zip(("name", "password"), re.findall("<b>(.+?)</b>", shown), strict=True))
+        landed = browser.post(url + login, hidden(browser.get(url + login).text) | typed | {"remember": "on"})
+        assert (landed.status_code, landed.url) == (200, page)
+        assert "Signed in as <bdi>Alice</bdi>" in landed.text
+
+        form = browser.get(f"{page}/new")
+        offered = re.findall('name="scope" value="([^"]+)"', form.text)
+        assert offered == ["reports:read", "reports:write", "idn:my-personal-access-tokens:manage"]
+        assert "Read reports" in form.text
+        new = hidden(form.text) | {"name": "ci", "scope": "reports:read", "expires_in": "7d"}
+        del browser.cookies["session"]  # what remembers people is no fresh sign-in
+        asked = browser.post(page, new)
+        assert asked.status_code == 403
+        assert 'value="ci"' in asked.text, "what was typed stays"
+        (login,) = re.findall('href="(/login[^"]+)"', asked.text)
+        assert browser.post(url + login, hidden(browser.get(url + login).text) | typed).ok
+        made = browser.post(page, hidden(asked.text) | new)
+        assert made.status_code == 200
+        token = token_of(made.text)
+
+        opened = call(port, "/api/reports", f"Bearer {token}")
+        assert json.loads(opened[1]) == {"reports": ["Q1", "Q2"], "for": "Alice"}
+        assert browser.get(f"{url}/api/reports").status_code == 401, "a person opens no route of the API"
+        (revoke,) = re.findall('href="([^"]+/revoke)"', browser.get(page).text)
+        assert "revoked" in browser.post(url + revoke, hidden(browser.get(url + revoke).text)).text
+        assert call(port, "/api/reports", f"Bearer {token}")[0] == 401
+
+        assert browser.post(f"{url}/logout").status_code == 400, "another site signs nobody out"
+        assert browser.post(f"{url}/logout", hidden(browser.get(url).text)).ok
+        assert browser.get(page).status_code == 401
+        for elsewhere in ("//e.example", "/\\e.example", "https://e.example", "/\t/e.example", "e"):
+            form = browser.get(f"{url}/login", params={"next": elsewhere})
+            assert hidden(form.text)["next"] == "/"
+            wrong = browser.post(f"{url}/login", hidden(form.text) | {**typed, "password": "x"})
+            assert (wrong.status_code, hidden(wrong.text)["next"]) == (403, "/")
+
+
+@contextmanager
+def person(url: str) -> Iterator[requests.Session]:
+    """A browser as far as HTTP goes: it keeps cookies, and says which site a form comes from."""
+    with requests.Session() as browser:
+        browser.headers["Origin"] = url
+        yield browser
 
 
 def test_the_client_exchanges_and_calls_without_a_secret_among_its_arguments(work: Path) -> None:
