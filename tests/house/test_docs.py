@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
@@ -50,8 +51,11 @@ from patauth.wsgi.api import csrf
 from patauth.wsgi.gate import Gate, Kind
 from patauth.wsgi.isc import routes
 from patauth.wsgi.isc.errors import DETAIL_CODES
+from patauth.wsgi.page import listing as page_list
+from patauth.wsgi.page import routes as page
 from tests.support.acl import ON_SERVER, granted, logged_in, use_all
 from tests.support.authorities import patient
+from tests.support.forms import hidden, token_of
 from tests.support.paths import ROOT
 from tests.support.receivers import KEY, OTHER_KEY, SECRET
 from tests.support.servers import Server, binaries
@@ -372,6 +376,108 @@ def test_the_rights_are_those_of_the_code() -> None:
                 weaker = {"sp:scopes:all", "idn:my-personal-access-tokens:read"} - enough
                 if verb != "read" and cell:
                     assert not any(rights.allows([one], at, verb) for one in weaker), (call, at)  # type: ignore[arg-type]
+
+
+# -- the page -----------------------------------------------------------------------------------------------
+
+PAGE = "docs/page.md"
+PAGE_FOLDER = ROOT / "patauth/wsgi/page"
+
+
+def test_every_block_of_the_page_document_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The apps, with the look and the language that it gives them, and the function for `patauth serve`."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PATAUTH_")]:
+        monkeypatch.delenv(name)
+    flask, wsgi, front, reauthenticate = blocks(PAGE, "python")
+    (base,), (theme,), (dutch,) = (blocks(PAGE, language) for language in ("html", "css", "toml"))
+    for path, text in (("base.html", base), ("texts/nl.toml", dutch), ("static/theme.css", theme)):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text, "utf-8")
+    monkeypatch.setenv("PATAUTH_PAGE_FOLDER", str(tmp_path))
+    first, last = flask.split("PatAuth(app)")
+    names: dict[str, Any] = {"__name__": "app"}
+    try:
+        exec(compile(first + reauthenticate + "PatAuth(app)" + last, PAGE, "exec"), names)
+        with names["app"].extensions["patauth"], names["app"].test_client() as client:
+            signed_out = client.get(page.PATH)
+            assert (signed_out.status_code, "Example Ltd." in signed_out.text) == (401, True)
+            assert 'href="/login?next=%2Fpersonal-access-tokens"' in signed_out.text
+            with client.session_transaction() as session:
+                session["user"] = "alice"
+            check_the_look(client, theme)
+            check_a_link(client)
+            form = hidden(client.get(f"{page.PATH}/new").text)
+            new = {**form, "name": "ci", "scope": "reports:read", "expires_in": "7d"}
+            here = {"Origin": "http://localhost"}
+            assert client.post(page.PATH, data=new, headers=here).status_code == 403, "reauthenticate"
+            with client.session_transaction() as session:
+                session["signed_in_at"] = time.time()
+            token = token_of(client.post(page.PATH, data=new, headers=here).text)
+            answer = client.get("/api/reports", headers={"Authorization": f"Bearer {token}"})
+            assert answer.get_json() == {"reports": ["Q1", "Q2"]}
+        exec(compile(wsgi, PAGE, "exec"), names)
+        with names["authority"]:
+            client = Client(names["application"])
+            assert client.get(page.PATH).status_code == 401
+            names["signed_in"]["5e55"] = "alice"
+            client.set_cookie("session", "5e55")
+            assert "reports:read" in client.get(f"{page.PATH}/new").text
+    finally:
+        LocalEngine(tmp_path / "patauth-data").stop()
+    exec(compile(front, PAGE, "exec"), names)
+    monkeypatch.setenv("FRONT_SECRET", "of the front")
+    told = {"HTTP_X_FRONT_SECRET": "of the front", "HTTP_X_FRONT_USER": "bob"}
+    assert names["who"](told).owner.id == "bob"
+    for untrue in ({"HTTP_X_FRONT_SECRET": "other"}, {"HTTP_X_FRONT_SECRET": ""}, {"HTTP_X_FRONT_USER": ""}):
+        assert names["who"](told | untrue) is None
+    monkeypatch.setenv("FRONT_SECRET", "")
+    assert names["who"](told | {"HTTP_X_FRONT_SECRET": ""}) is None
+
+
+def check_the_look(client: Client, theme: str) -> None:
+    shown = client.get(page.PATH).text
+    assert '<link rel="stylesheet" href="/static/theme.css">' in shown
+    assert '<a href="/">Reports</a>\n<span>Alice</span>' in shown
+    assert '<p class="imprint">Example Ltd.</p>' in shown
+    dutch = client.get(page.PATH, query_string={"lang": "nl"}).text
+    assert '<html lang="nl" dir="ltr">' in dutch
+    assert "0 van 10 in gebruik" in dutch
+    assert "You have no tokens yet" in dutch, "what is not translated"
+    ours = (PAGE_FOLDER / "assets/page.css").read_text("utf-8")
+    assert set(re.findall(r"--[a-z-]+(?=:)", theme)) <= set(re.findall(r"--[a-z-]+(?=:)", ours))
+
+
+def check_a_link(client: Client) -> None:
+    (link,) = blocks(PAGE, "")
+    form = client.get(link.strip()).text
+    assert 'value="build server"' in form
+    assert re.findall(r'value="(\S+)" checked', form) == ["reports:read", "reports:write", "90d"]
+
+
+def test_the_paths_and_fields_of_the_page_are_as_written() -> None:
+    paths, fields_, templates = (rows("\n".join(table)) for table in tables(prose(PAGE)))
+    listed = {path for row in paths for path in re.findall(r"/[^ `]+", row[0])}
+    assets = f"{page.PATH}/assets/{{name}}"
+    actions = {f"{page.PATH}/{{id}}/{action}" for action in page._ACTIONS}
+    assert listed == {page.PATH, f"{page.PATH}/new", assets, *actions}
+    for name, shown in (("show", page_list.SHOWN), ("sort", page_list.SORTED)):
+        (told,) = re.findall(rf"`\?{name}=` is ((?:`\w+`[, or]*)+)", paths[0][1])
+        assert re.findall(r"`(\w+)`", told) == list(shown)
+    forms_of: dict[str, set[str]] = {}
+    for names, forms_, _ in fields_:
+        for name in re.findall(r"`(\w+)`", names):
+            forms_of[name] = set(forms_.split(", "))
+    sources = {file.stem: file.read_text("utf-8") for file in (PAGE_FOLDER / "templates").iterdir()}
+    sent = {name: set(re.findall(r' name="(\w+)"', text)) for name, text in sources.items()}
+    assert forms_of.keys() == sent["fields"] | sent["new"] | sent["edit"] | sent["rotate"] | sent["ask"]
+    for form in ("new", "edit", "rotate"):
+        shared = sent["fields"] if "fields.html" in sources[form] else set()
+        expected = {name for name, forms_ in forms_of.items() if forms_ & {form, "all"}}
+        assert expected == sent[form] | shared
+    assert [row[0].strip("`") for row in templates] == re.findall(r"block (\w+)", sources["base"])
+    spoken = re.findall(r"`([a-z]{2}(?:-[A-Z]{2})?)`", section(PAGE, "Translate it").partition(":")[0])
+    assert set(spoken) == {file.stem for file in (PAGE_FOLDER / "texts").iterdir()}
 
 
 # -- commands -----------------------------------------------------------------------------------------------
