@@ -125,7 +125,7 @@ class Settings:
     webhook_secret: tuple[bytes, ...] = field(default=(), repr=False)  # signs; two during a rotation
     # people, whom the application has signed in
     identify: Hook | None = None  # returns the `Person` who sends a request; None: nobody is ever signed in
-    reauthenticate: Hook | None = None  # returns True if they have just shown who they are; None: not asked
+    reauthenticate: Hook | None = None  # refuses unless they have just shown who they are; None: not asked
     login_url: str | None = None  # where they sign in; `{next}` in it is the path to come back to
     page_example_url: str | None = None  # what a token opens; None: the application's root
     page_folder: Path | None = None  # with own templates and texts of the page; None: there are none

@@ -57,9 +57,10 @@ class PatAuthMiddleware:
     `identify` is a callable of the environ that returns the host's signed-in `Person`, or None for nobody. It
     is called when a request to patauth's own API brings no credentials, and opens nothing of the
     application's. An exception in it or in `require` is a 500. `reauthenticate` is a callable of the
-    environ. It is called before a person makes, rotates, enables or widens a PAT, and returns True if they
-    have just confirmed who they are; everything else is a 403. Both get a copy of the environ, with an empty
-    body. Either may be given by its name, "package.module:function", and None means the setting.
+    environ. It is called before a person makes, rotates, enables or widens a PAT, and raises or returns False
+    unless they have just confirmed who they are: the answer is a 403 then. Both get a copy of the environ,
+    with an empty body. Either may be given by its name, "package.module:function", and None means the
+    setting.
 
     `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that allow no
     origin. With "app", the application answers preflights of its own protected paths, without credentials.

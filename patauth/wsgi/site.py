@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Identify = Callable[[dict[str, Any]], Person | None]
-# Returns True if the signed-in person has just confirmed who they are.
+# Raises, or returns False, unless the signed-in person has just confirmed who they are.
 Reauthenticate = Callable[[dict[str, Any]], object]
 # Takes the environ and the error; returns a body and its content type, or None for patauth's own.
 OnRefusal = Callable[[dict[str, Any], PatAuthError], "tuple[str | bytes, str] | None"]
@@ -39,9 +39,10 @@ _log = logging.getLogger("patauth")
 class Site:
     """Reads requests to one Authority, and says how their refusals look. It never changes.
 
-    `identify` returns the host's signed-in person, or None for nobody. `reauthenticate` returns True if
-    they have just confirmed who they are. Both get a copy of the environ without the body. `on_refusal` words
-    a refusal. None means the setting, for all but `on_refusal`. Raise `ConfigurationError`.
+    `identify` returns the host's signed-in person, or None for nobody. `reauthenticate` raises, or
+    returns False, unless they have just confirmed who they are. Both get a copy of the environ without the
+    body. `on_refusal` words a refusal. None means the setting, for all but `on_refusal`. Raise
+    `ConfigurationError`.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Site:
         return self.operations.authenticate(authorization, self.client_address(environ), ending=ending)
 
     def confirm(self, environ: WSGIEnvironment) -> Callable[[], None] | None:
-        """Return what `Operations.actor` takes: it raises `NotConfirmed` unless `reauthenticate` is True.
+        """Return what `Operations.actor` takes: it raises `NotConfirmed` where `reauthenticate` refuses.
 
         None: the host does not ask people to confirm who they are.
         """
@@ -107,11 +108,11 @@ class Site:
     def _confirm(self, reauthenticate: Reauthenticate, environ: WSGIEnvironment) -> None:
         with suppress(PatAuthError):  # the log has it
             answer = self.ask("reauthenticate", reauthenticate, request.without_body(environ))
-            if answer is True:
+            if answer is None or answer is True:
                 return
             if answer is not False:  # such as what an `async def` returns, which would hold for true
                 kind = type(answer).__name__
-                _log.error("the callable `reauthenticate` returned a %s, not True or False: refused", kind)
+                _log.error("the callable `reauthenticate` returned a %s, not a bool or None: refused", kind)
         raise NotConfirmed
 
     def lacking(self, principal: Principal, required: Iterable[str]) -> InsufficientScope:

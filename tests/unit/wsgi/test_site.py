@@ -164,9 +164,9 @@ class TestReauthenticate:
             sys.exit(environ["HTTP_COOKIE"])  # as a library for command lines does
 
         mistakes = {
-            forget_to_wait: "returned a coroutine", (lambda _: None): "returned a NoneType",
-            (lambda _: 0): "returned a int", (lambda _: "fine"): "returned a str",
-            (lambda _: [1]): "returned a list", fail: "failed", end: "failed",
+            forget_to_wait: "returned a coroutine", (lambda _: 0): "returned a int",
+            (lambda _: "fine"): "returned a str", (lambda _: [1]): "returned a list",
+            fail: "failed", end: "failed",
         }  # fmt: skip
         for refuse in (lambda _: False, *mistakes):
             gate = self.gate(authority, refuse)
@@ -185,14 +185,15 @@ class TestReauthenticate:
         for coroutine in waiting:
             coroutine.close()
 
+    @pytest.mark.parametrize("answer", [True, None])
     def test_a_person_whom_it_lets_pass_makes_one_by_the_request_that_it_has_seen(
-        self, authority: Authority
+        self, authority: Authority, answer: object
     ) -> None:
         seen: list[dict[str, Any]] = []
 
-        def pass_on(environ: dict[str, Any]) -> bool:
+        def pass_on(environ: dict[str, Any]) -> object:
             seen.append(environ)
-            return True
+            return answer
 
         gate = self.gate(authority, pass_on)
         made = self.sent(gate, self.PATH, json=self.BODY)
