@@ -675,6 +675,14 @@ def test_times_are_those_of_the_persons_zone_in_their_form(browser: Browser, hos
         assert expires.get_attribute("title") == f"{there:%d.%m.%Y, %H:%M}"
 
 
+def test_numbers_are_in_the_persons_form(browser: Browser, make_at: Make) -> None:
+    with hosting(make_at, max_pats_per_owner=10_000) as host:
+        for script, shown in ((True, "10.000"), (False, "10000")):
+            with visiting(browser, locale="de", java_script_enabled=script) as page:
+                page.goto(host.url + PATH)
+                assert shown in page.inner_text("main")
+
+
 OWN_TIMES = """{% extends "patauth/base.html" %}
 {% block footer %}
 {{ super() }}

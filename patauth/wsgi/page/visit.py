@@ -135,6 +135,11 @@ class Visit:
         """Return an instant to the minute, in UTC."""
         return self.texts("utc", time=dates.format_ms(ms)[:16].replace("T", " "))
 
+    @staticmethod
+    def number(number: int) -> Markup:
+        """Return a number as HTML."""
+        return Markup("<data value={0}>{0}</data>").format(number)
+
     def about(self, key: str, name: str) -> Markup:
         """Return a text with a name of somebody's choice put in, whichever way it is written."""
         return self.sentence(key, name=Markup("<bdi>{}</bdi>").format(name))

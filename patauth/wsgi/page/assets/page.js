@@ -1,5 +1,5 @@
 "use strict";
-// The page works without this. It adds copying, help within forms, and times in the reader's own form.
+// The page works without this. It adds copying, help within forms, and times and numbers in the reader's own form.
 const all = (query, within = document) => [...within.querySelectorAll(query)];
 
 // -- secrets: first, so that no error in the rest leaves one on the page -------------------------------------------
@@ -69,11 +69,12 @@ document.querySelector("[data-summary]")?.closest("form").addEventListener("inpu
   summarise();
 });
 
-// -- times ---------------------------------------------------------------------------------------------------
+// -- times and numbers ---------------------------------------------------------------------------------------
 const written = document.documentElement.lang, base = (tag) => tag.split("-")[0];
 const language = navigator.languages.find((tag) => base(tag) === base(written)) || written;  // en-GB for en
 const relative = new Intl.RelativeTimeFormat(language, {numeric: "auto"});
 const exact = new Intl.DateTimeFormat(language, {dateStyle: "medium", timeStyle: "short"});
+for (const number of all("main data")) number.textContent = Number(number.value).toLocaleString(language);
 const DAY = 86400e3, UNITS = [["day", DAY], ["hour", 3600e3], ["minute", 60e3]];
 for (const time of all("main time")) {
   const text = time.dateTime || time.textContent, at = Date.parse(text.replace(" ", "T")), away = at - Date.now();

@@ -341,7 +341,7 @@ def test_what_concerns_the_whole_form_stands_above_it(make: Make, clock: Clock) 
     assert (full.status, full.wrong, full.form.fields["name"]) == (409, [], ["two"])
     assert full.problem == "You have as many tokens as are allowed. Revoke one first."
     listed = visitor.get()
-    assert "1 of 1 used" in listed.text
+    assert "1 of 1 used" in "".join(listed.read.texts)
     assert not [tag for tag in listed.read.all("a") if tag["href"].endswith("/new")]
     broken = visitor.send(second.with_(form_key="short"))
     assert (broken.status, broken.wrong) == (400, [])
@@ -609,7 +609,7 @@ def test_pages_of_the_list_keep_what_was_asked_for(make: Make, clock: Clock) -> 
         seen += rows(shown)
         where = next((tag["href"] for tag in shown.read.all("a", rel="next")), None)
     assert seen == [f"t{number:03}" for number in range(103)]
-    assert "101–103 von 103" in " ".join(shown.read.texts)
+    assert "101–103 von 103" in "".join(shown.read.texts)
     assert shown.read.all("html")[0]["lang"] == "de"
 
 
@@ -670,7 +670,7 @@ def test_a_page_beyond_the_last_is_the_last(make: Make, clock: Clock) -> None:
     for page_number in ("2", "9", "999999"):
         shown = alice.get(f"?sort=name&page={page_number}")
         assert rows(shown) == [f"t{number:03}" for number in range(50, 60)]
-        assert "51–60 of 60" in shown.read.texts
+        assert "51–60 of 60" in "".join(shown.read.texts)
 
 
 def test_the_secret_stands_without_a_link_that_would_lose_it_and_with_a_line_that_opens_something(
