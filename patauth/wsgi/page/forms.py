@@ -14,15 +14,17 @@ reason                            of a revocation: text
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from ...errors import InvalidRequest
 from ...model import dates
+from ...model.address import check_networks
 from ...model.expiry import FIELD as EXPIRY
 from ...model.expiry import Expiry
-from ...model.pat import PersonalAccessToken
+from ...model.pat import PersonalAccessToken, check_description, check_name
+from ...model.scopes import check_some
 from ...operations.create import NewPat
 from ...operations.pat_change import PatChange
 from ...settings import parse_duration
@@ -119,6 +121,25 @@ def change_of(form: Form, pat: PersonalAccessToken, presets: Collection[str]) ->
     )
 
 
+def mistakes(form: Form) -> list[InvalidRequest]:
+    """Return what is wrong with texts in a form for a new token or a change, each for itself."""
+    description = form.text("description").strip()
+    checks: list[Callable[[], object]] = [
+        lambda: check_name(form.text("name").strip()),
+        lambda: description and check_description(description),
+        lambda: check_some(form.all("scope")),
+        lambda: form.text("expires_in") == "custom" and _end_of_day(form),
+        lambda: check_networks(networks_of(form)),
+    ]
+    found = []
+    for check in checks:
+        try:
+            check()
+        except InvalidRequest as mistake:
+            found.append(mistake)
+    return found
+
+
 def sequence(form: Form) -> int:
     """Return which state of the token the form was made for. Raise `InvalidRequest`."""
     text = form.text("sequence")
@@ -145,7 +166,11 @@ def _expiry(form: Form, presets: Collection[str]) -> Expiry:
     if choice == "never":
         return Expiry()
     if choice == "custom":
-        return Expiry(at_ms=dates.parse_ms(f"{form.text('expires_at')}T23:59:59Z", EXPIRY))
+        return Expiry(at_ms=_end_of_day(form))
     if choice not in presets:
         raise InvalidRequest("choose one of these", field=EXPIRY)
     return Expiry(after_ms=parse_duration(choice) * 1000)
+
+
+def _end_of_day(form: Form) -> int:
+    return dates.parse_ms(f"{form.text('expires_at')}T23:59:59Z", EXPIRY)

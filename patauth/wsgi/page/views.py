@@ -220,11 +220,14 @@ def _show_form(
     is_lost = any(scope.lost and scope.ticked for scopes in groups.values() for scope in scopes)
     if isinstance(error, InvalidScope) and is_lost:
         problem = Problem("scope_lost", "scope")
+    elif problem is None and error is not None:
+        problem = _problem(visit, error)
     return _show(
         visit,
         template,
         error,
         problem,
+        more=_more(visit, form, problem),
         form=form,
         groups=groups,
         longest=longest,
@@ -233,6 +236,14 @@ def _show_form(
         by_day=longest is None or longest >= tomorrow,
         **context,
     )
+
+
+def _more(visit: Visit, form: Form, problem: Problem | None) -> list[Problem]:
+    """Return what else is wrong with a form of which a field is: an operation tells of the first alone."""
+    if problem is None or problem.field is None:
+        return []
+    found = [problem_of(error, form) for error in forms.mistakes(form)]
+    return [one for one in found if one.field != problem.field]
 
 
 def _longest(visit: Visit, pat: PersonalAccessToken | None) -> str | None:
@@ -251,13 +262,19 @@ def _show(
     template: str,
     error: PatAuthError | None,
     problem: Problem | None = None,
+    *,
+    more: Iterable[Problem] = (),
     **context: Any,
 ) -> Answer:
-    """Show a page, and the problem that an error is to a person; `problem` says it better than most."""
+    """Show a page, and the problem that an error is to a person; `problem` says it better than most.
+
+    `more`: what else is wrong with the form.
+    """
     if problem is None and error is not None:
         problem = _problem(visit, error)
     status, fields = (200, []) if error is None else (error.status, error_fields(error))
-    return visit.show(template, status=status, fields=fields, problem=problem, **context)
+    problems = [] if problem is None else [problem, *more]
+    return visit.show(template, status=status, fields=fields, problems=problems, **context)
 
 
 def _problem(visit: Visit, error: PatAuthError, *, repeatable: bool = False) -> Problem:

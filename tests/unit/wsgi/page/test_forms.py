@@ -151,3 +151,19 @@ def test_the_old_secret_works_for_one_of_four_times() -> None:
     with pytest.raises(InvalidRequest) as caught:
         forms.overlap(Form({"overlap": ["year"]}))
     assert caught.value.field == "overlap"
+
+
+def test_all_that_is_wrong_with_single_fields_is_found_at_once() -> None:
+    assert forms.mistakes(form()) == []
+    assert forms.mistakes(forms.of_pat(PAT)) == []
+    wrong = form(
+        name=" ",
+        description="\x00",
+        scope=[],
+        expires_in="custom",
+        expires_at="2030-02-30",
+        networks="10.0.0.0/8 10.1.1.300",
+    )
+    assert [mistake.field for mistake in forms.mistakes(wrong)] == [
+        "name", "description", "scope", "expiry", "networks[1]",
+    ]  # fmt: skip

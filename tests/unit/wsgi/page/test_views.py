@@ -200,6 +200,15 @@ def limited(make: Make, clock: Clock) -> Authority:
     return make(clock=clock, max_lifetime=90 * 86400, **MANY)
 
 
+def test_all_that_is_wrong_with_a_form_is_said_at_once(limited: Authority, clock: Clock) -> None:
+    visitor = Visitor(Alone(limited, clock))
+    given = {"name": "", "scope": [], "expires_in": "custom", "networks": "10.0.0.0/33"}
+    refused = visitor.send(visitor.new().with_(**given))
+    assert (refused.status, set(refused.wrong)) == (400, {"name", "scope", "expires_in", "networks"})
+    links = [tag["href"] for tag in refused.read.all("a") if tag["href"].startswith("#")]
+    assert sorted(links) == sorted(["#main", "#name", "#scope", "#expires_in", "#networks"])
+
+
 def check_wrong(answer: Page, row: tuple[dict[str, Any], int, str, str], locale: str) -> None:
     given, status, field, text = row
     words = TEXTS.of(locale, None)
