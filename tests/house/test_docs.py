@@ -442,7 +442,7 @@ def check_the_look(client: Client, theme: str) -> None:
     assert '<p class="imprint">Example Ltd.</p>' in shown
     dutch = client.get(page.PATH, query_string={"lang": "nl"}).text
     assert '<html lang="nl" dir="ltr">' in dutch
-    assert "0 van 10 in gebruik" in dutch
+    assert "0 van 10 in gebruik" in re.sub("<[^>]*>", "", dutch)
     assert "You have no tokens yet" in dutch, "what is not translated"
     ours = (PAGE_FOLDER / "assets/page.css").read_text("utf-8")
     assert set(re.findall(r"--[a-z-]+(?=:)", theme)) <= set(re.findall(r"--[a-z-]+(?=:)", ours))
