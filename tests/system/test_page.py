@@ -33,7 +33,7 @@ from tests.support.page import (
     visiting,
 )
 from tests.support.rights import MY_READ
-from tests.support.servers import Server, binaries
+from tests.support.servers import Server, binaries, until
 from tests.support.tables import each
 
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
@@ -570,9 +570,10 @@ def test_a_form_whose_sending_was_stopped_can_be_sent_again(page: Page, host: Ho
     page.clock.install()
     page.goto(f"{host.url}{PATH}/new")
     filled(page)
-    host.delay = 1  # s
+    host.delay = 3  # s, in which the person stops it
     page.evaluate("setTimeout(() => window.stop(), 200)")
     page.get_by_text("Create token").click(no_wait_after=True)
+    until(lambda: len(host.authority.list()) == 1)  # the form has arrived
     page.clock.run_for(200)
     sent = "() => document.querySelector('[data-once]').dataset.sent"
     assert page.evaluate(sent) == "yes"
