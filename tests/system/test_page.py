@@ -11,7 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from patauth.wsgi import page as page_package
 from patauth.wsgi.page.texts import read
@@ -33,7 +33,7 @@ from tests.support.page import (
     visiting,
 )
 from tests.support.rights import MY_READ
-from tests.support.servers import Server, binaries, until
+from tests.support.servers import Server, binaries
 from tests.support.tables import each
 
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
@@ -567,17 +567,19 @@ def test_a_revocation_in_two_windows_is_told_apart_from_one_that_failed(page: Pa
 
 
 def test_a_form_whose_sending_was_stopped_can_be_sent_again(page: Page, host: Host) -> None:
+    def stop(route: Route) -> None:
+        route.fetch()  # it has arrived
+        route.abort("aborted")  # as by the key Escape
+
     page.clock.install()
     page.goto(f"{host.url}{PATH}/new")
     filled(page)
-    host.delay = 3  # s, in which the person stops it
-    page.evaluate("setTimeout(() => window.stop(), 200)")
-    page.get_by_text("Create token").click(no_wait_after=True)
-    until(lambda: len(host.authority.list()) == 1)  # the form has arrived
-    page.clock.run_for(200)
+    page.route(f"**{PATH}", stop, times=1)
+    with page.expect_event("requestfailed"):
+        page.get_by_text("Create token").click(no_wait_after=True)
     sent = "() => document.querySelector('[data-once]').dataset.sent"
     assert page.evaluate(sent) == "yes"
-    page.clock.run_for(5000)
+    page.clock.run_for(6000)
     assert page.evaluate(sent) is None
     send(page)
     assert "was made already" in page.inner_text("main")
