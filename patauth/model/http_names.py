@@ -116,29 +116,26 @@ def read_issuer(value: Any) -> str:
     return str(value)
 
 
-_LOGIN_URL = re.compile(r"(?:https?://[A-Za-z0-9\[]|/(?![/\\]))(?:[!-\[\]-z|~]|\{next\})*")
+# A URL, or a path of this host: a browser reads `//` and `/\` as the beginning of another host.
+_BEGIN = r"(?:https?://[A-Za-z0-9\[]|/(?![/\\]))"
+_LOGIN_URL = re.compile(_BEGIN + r"(?:[!-\[\]-z|~]|\{next\})*")
+_EXAMPLE_URL = re.compile(_BEGIN + r"[!#%&(-\[\]-_a-z~]*")
 
 
 def read_login_url(value: Any) -> str:
     """Return where people sign in: a URL, or a path of this host. Raise `ValueError`."""
-    if not isinstance(value, str) or not _LOGIN_URL.fullmatch(value):
-        raise ValueError(
-            "give an http(s) URL or a path that begins with one '/', in visible ASCII; {next} in it stands"
-            " for the path to come back to, and other braces are not allowed"
-        )
-    return value
-
-
-_EXAMPLE_URL = re.compile(r"(?:https?://[A-Za-z0-9\[]|/(?![/\\]))[!#%&(-\[\]-_a-z~]*")
+    rest = "; {next} in it stands for the path to come back to, and other braces are not allowed"
+    return _url(value, _LOGIN_URL, rest)
 
 
 def read_example_url(value: Any) -> str:
     """Return what a token opens: a URL, or a path of this host. Raise `ValueError`."""
-    if not isinstance(value, str) or not _EXAMPLE_URL.fullmatch(value):
-        raise ValueError(
-            "give an http(s) URL or a path that begins with one '/', in visible ASCII without quotes,"
-            " braces, dollar signs and backslashes"
-        )
+    return _url(value, _EXAMPLE_URL, " without quotes, braces, dollar signs and backslashes")
+
+
+def _url(value: Any, form: re.Pattern[str], rest: str) -> str:
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise ValueError(f"give an http(s) URL or a path that begins with one '/', in visible ASCII{rest}")
     return value
 
 

@@ -22,10 +22,9 @@ from tests.support.servers import Server, binaries, commands_of, one_engine, sha
 from tests.support.tables import each
 from tests.support.tenants import fill_owner, round_trips
 from tests.support.threads import all_at_once
-from tests.support.visitor import SCOPES, Alone, Page, Sent, Visitor
+from tests.support.visitor import MANY, SCOPES, Alone, Page, Sent, Visitor
 
 HOUR = 3_600_000
-MANY = {"person_quota": "100000/1", "create_quota": "100000/1", "max_pats_per_owner": 1000}
 Events = Callable[[], list[dict[str, Any]]]
 
 

@@ -21,6 +21,8 @@ from tests.support.wsgi import App, Echo, request
 
 HOST = "app.example"
 HERE = {"HTTP_HOST": HOST, "HTTP_SEC_FETCH_SITE": "same-origin"}
+# Settings with which no quota and no maximum is in the way.
+MANY: dict[str, Any] = {"max_pats_per_owner": 1000, "person_quota": "100000/1", "create_quota": "100000/1"}
 SCOPES = ("reports:read", "reports:write")
 PEOPLE: dict[str, Person] = {
     "alice": Person(ALICE, [*SCOPES, MY_MANAGE]),

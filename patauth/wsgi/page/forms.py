@@ -87,13 +87,11 @@ def new_pat(form: Form, presets: Collection[str]) -> NewPat:
     key = form.text("form_key")
     if not _FORM_KEY.fullmatch(key):
         raise InvalidRequest("the form is not complete; open it again")
-    expiry = _expiry(form, presets)
-    assert expiry is not None  # there is no `keep`
     return NewPat(
         owner=None,
         name=form.text("name").strip(),
         scope=form.all("scope"),
-        expiry=expiry,
+        expiry=_expiry(form, presets),
         never_acknowledged=bool(form.text("never_acknowledged")),
         description=form.text("description").strip() or None,
         networks=networks_of(form) or None,

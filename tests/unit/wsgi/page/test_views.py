@@ -17,9 +17,8 @@ from tests.support.authorities import ALICE, Make, basic_of, issue
 from tests.support.clocks import NOW, Clock
 from tests.support.rights import ALL_MANAGE, MY_MANAGE
 from tests.support.tables import each
-from tests.support.visitor import PEOPLE, SCOPES, Alone, Page, Sent, Visitor, by_cookie
+from tests.support.visitor import MANY, PEOPLE, SCOPES, Alone, Page, Sent, Visitor, by_cookie
 
-MANY = {"max_pats_per_owner": 1000, "person_quota": "100000/1", "create_quota": "100000/1"}
 TEXTS = Languages([Path(page.__file__).parent / "texts"])
 
 
