@@ -3,7 +3,7 @@
     python examples/flask_app.py                                for a look
     gunicorn -c examples/gunicorn.conf.py flask_app:app         in earnest
 
-The store is local:./patauth-data, or what PATAUTH_STORE_URL says. Make a PAT beside it:
+The store is local:./patauth-data, or what PATAUTH_STORE_URL says. Make a PAT in the same folder:
 
     patauth pat create --store local:./patauth-data --owner-id alice --name try --scope reports:read \
         --expires-in 1d
@@ -18,11 +18,11 @@ from patauth.flask import PatAuth, current_principal, require_scope
 pat_auth = PatAuth()
 
 
-def create_app() -> Flask:
+def create_app(authority=None) -> Flask:
     app = Flask(__name__)
     app.config["PATAUTH_STORE_URL"] = os.environ.get("PATAUTH_STORE_URL", "local:./patauth-data")
     app.config["PATAUTH_PUBLIC"] = ["/", "/healthz"]  # all the rest needs credentials
-    pat_auth.init_app(app)
+    pat_auth.init_app(app, authority)
 
     @app.get("/")
     def home():

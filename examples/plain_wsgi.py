@@ -17,16 +17,19 @@ def app(environ, start_response):
     return [body]
 
 
-authority = patauth.Authority.from_url(os.environ.get("PATAUTH_STORE_URL", "local:./patauth-data"))
-application = patauth.PatAuthMiddleware(
-    app,
-    authority,
-    public=["/healthz", "/static/*"],
-    require={
-        "GET /reports/*": "reports:read",
-        "POST /reports/*": ["reports:read", "reports:write"],  # both
-    },
-)
+def protect(authority):
+    return patauth.PatAuthMiddleware(
+        app,
+        authority,
+        public=["/healthz", "/static/*"],
+        require={
+            "GET /reports/*": "reports:read",
+            "POST /reports/*": ["reports:read", "reports:write"],  # both
+        },
+    )
+
+
+application = protect(patauth.Authority.from_url(os.environ.get("PATAUTH_STORE_URL", "local:./patauth-data")))
 
 if __name__ == "__main__":
     with make_server("127.0.0.1", int(os.environ.get("PORT", "8000")), application) as server:

@@ -1,4 +1,4 @@
-"""patauth: personal access tokens for any WSGI app.
+"""patauth: personal access tokens for any WSGI or ASGI app.
 
 A PAT is an id and a secret that a person or a service account keeps. patauth verifies it against Redis or
 Valkey, exchanges it for a short-lived access token with its scopes, limits requests, and revokes at once.
@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__ as __version__
-from .authority import Authority
 from .errors import (
     ConfigurationError,
     Conflict,
@@ -25,19 +24,20 @@ from .errors import (
     RateLimited,
     StoreUnavailable,
 )
-from .model.caller import Person, Principal
-from .model.pat import Disabled, IssuedPat, Owner, PersonalAccessToken, Requester
-from .model.quota import Quota
-from .operations.exchange import Access
-from .operations.introspect import Introspection
-from .settings import Settings
-from .wsgi.cors import Cors
-from .wsgi.middleware import PatAuthMiddleware
-from .wsgi.require import require_scope
 
 if TYPE_CHECKING:
+    from .authority import Authority
     from .jwt.verifier import JWTVerifier
+    from .model.caller import Person, Principal
+    from .model.pat import Disabled, IssuedPat, Owner, PersonalAccessToken, Requester
+    from .model.quota import Quota
+    from .operations.exchange import Access
+    from .operations.introspect import Introspection
     from .operations.listing import Listing
+    from .settings import Settings
+    from .wsgi.cors import Cors
+    from .wsgi.middleware import PatAuthMiddleware
+    from .wsgi.require import require_scope
 
 __all__ = [
     "Access",
@@ -73,8 +73,27 @@ __all__ = [
     "require_scope",
 ]
 
-# What few need takes a fifth of the time of importing patauth.
-_LATE = {"JWTVerifier": ".jwt.verifier", "Listing": ".operations.listing"}
+# These are imported at their first use. It takes 0.2 s to import them all, and each run of pytest in an
+# environment with patauth imports this package, for its plugin (testing.py).
+_LATE = {
+    "Access": ".operations.exchange",
+    "Authority": ".authority",
+    "Cors": ".wsgi.cors",
+    "Disabled": ".model.pat",
+    "Introspection": ".operations.introspect",
+    "IssuedPat": ".model.pat",
+    "JWTVerifier": ".jwt.verifier",
+    "Listing": ".operations.listing",
+    "Owner": ".model.pat",
+    "PatAuthMiddleware": ".wsgi.middleware",
+    "Person": ".model.caller",
+    "PersonalAccessToken": ".model.pat",
+    "Principal": ".model.caller",
+    "Quota": ".model.quota",
+    "Requester": ".model.pat",
+    "Settings": ".settings",
+    "require_scope": ".wsgi.require",
+}
 
 if not TYPE_CHECKING:  # a type checker would take any name
 
@@ -85,4 +104,4 @@ if not TYPE_CHECKING:  # a type checker would take any name
         return found
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_LATE})
+        return [*__all__, "__version__"]

@@ -36,32 +36,34 @@ the two.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import fields
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from flask import Flask, has_request_context, request, request_started
-from werkzeug.exceptions import InternalServerError
-from werkzeug.local import LocalProxy
 
 from .authority import Authority
 from .errors import ConfigurationError
 from .model.caller import Principal
-from .settings import CODE_ONLY, Settings
+from .model.scopes import check
+from .wsgi.drain import answered
+from .wsgi.frameworks import configured, of_extra
+from .wsgi.guard import check_authority
 from .wsgi.hooks import load
 from .wsgi.middleware import PatAuthMiddleware
-from .wsgi.require import require_scope
+from .wsgi.require import missing, misused, not_passed
+
+with of_extra("flask"):
+    from flask import Flask, Response, current_app, has_request_context, request, request_started
+    from werkzeug.exceptions import InternalServerError
+    from werkzeug.local import LocalProxy
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 T = TypeVar("T")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 __all__ = ["PatAuth", "current_principal", "require_scope"]
 
-_PREFIX = "PATAUTH_"
 _PASSED = "patauth.flask"  # in the environ: what the gate has let through
 
 _log = logging.getLogger("patauth")
@@ -73,22 +75,23 @@ class PatAuth:
     The app's `Authority` is `app.extensions["patauth"]`. It connects at the first request.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(self, app: Flask | None = None, authority: Authority | None = None) -> None:
         if app is not None:
-            self.init_app(app)
+            self.init_app(app, authority)
 
-    def init_app(self, app: Flask) -> None:
+    def init_app(self, app: Flask, authority: Authority | None = None) -> None:
         """Wrap `app.wsgi_app`. Middleware that wraps it later sees requests before patauth does.
 
-        Raise `ConfigurationError` if a setting is missing or wrong, or the app is behind patauth already.
+        `authority` takes the place of one with the settings of the configuration and the environment. What
+        these say of the gate holds all the same: surfaces, challenges, token headers, hooks. Raise
+        `ConfigurationError` if a setting is missing or wrong, or the app is behind patauth already.
         """
         if "patauth" in app.extensions:
             raise ConfigurationError("this app is behind patauth already; call init_app once")
-        given = _given(app)
-        gate = {name: given.pop(name) for name in CODE_ONLY if name in given}
-        authority = Authority.from_env(**given)
+        given, gate = configured(app.config)
+        authority = Authority.from_env(**given) if authority is None else check_authority(authority)
         for name in ("identify", "reauthenticate"):
-            gate[name] = load(name, getattr(authority.settings, name))
+            gate[name] = load(name, gate.get(name, getattr(authority.settings, name)))
         for name in ("identify", "reauthenticate", "on_refusal"):
             if callable(gate.get(name)):
                 gate[name] = _in_context(app, gate[name])
@@ -131,19 +134,31 @@ def _in_context(app: Flask, function: Callable[..., T]) -> Callable[..., T]:
     return run
 
 
-def _given(app: Flask) -> dict[str, Any]:
-    """Return patauth's part of the app's configuration, by the names of settings."""
-    known = {field.name for field in fields(Settings)} | set(CODE_ONLY)
-    given = {}
-    for key, value in app.config.items():
-        if not key.startswith(_PREFIX) or value is None:
-            continue
-        name = key.removeprefix(_PREFIX).lower()
-        if name in known:
-            given[name] = value
-        else:
-            warnings.warn(f"{key} is not a setting of patauth; is it misspelt?", stacklevel=4)
-    return given
+def require_scope(*scopes: str) -> Callable[[_F], _F]:
+    """Return a decorator of a view that answers 401 or 403 unless the caller holds all of these scopes.
+
+    Where the app leaves a route public there is no principal, so the answer is 401. Raise `InvalidScope` for
+    a malformed scope, and `TypeError` for what is no view of Flask's.
+    """
+    demanded = check(scopes)
+
+    def decorate(view: _F) -> _F:
+        @wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if not has_request_context():
+                raise misused("patauth.flask.require_scope", "what is called outside of Flask", *args)
+            environ = request.environ
+            site, principal = environ.get("patauth.site"), environ.get("patauth.principal")
+            if site is None:
+                raise not_passed("call patauth.flask.PatAuth(app)")
+            refusal = missing(site, principal, environ, demanded)
+            if refusal is None:
+                return current_app.ensure_sync(view)(*args, **kwargs)
+            return Response(answered([refusal.body], environ), refusal.status, refusal.fields)
+
+        return guarded  # type: ignore[return-value]
+
+    return decorate
 
 
 def _principal() -> Principal | None:

@@ -193,7 +193,7 @@ class Settings:
             elif name in CODE_ONLY:
                 warnings.warn(
                     f"{variable} is not read from the environment: it belongs to the code of the app, as an"
-                    " argument of PatAuthMiddleware, or to Flask's configuration",
+                    " argument of PatAuthMiddleware, or to Flask's configuration or Django's settings",
                     stacklevel=2,
                 )
             else:

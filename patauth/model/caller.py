@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
 from ..errors import InvalidRequest
 from . import dates
@@ -16,8 +16,21 @@ from .scopes import check
 Method = Literal["basic", "pat", "access_token"]
 
 
+class _Known:
+    """Stands for somebody who is known, so FastAPI (pydantic) must make none of what a client sends."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> NoReturn:
+        raise TypeError(
+            f"no request or response carries a patauth {cls.__name__}: for the verified caller, write"
+            " patauth.fastapi.Principal as the type of the argument"
+        )
+
+
 @dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(_Known):
     """What a principal has shown: a secret, or an access token that came from it."""
 
     generation: int  # of the secret
@@ -26,7 +39,7 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(_Known):
     """The verified caller of a request: the owner, the PAT that vouches for them, and the scopes.
 
     `method` tells how the caller authenticated: "basic" (PAT id and secret), "pat" (a PAT token) or
@@ -49,7 +62,7 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Person:
+class Person(_Known):
     """A user whom the host application has signed in; the host's `identify(environ)` returns one.
 
     `scopes`: what this person may do, rights included. The PATs that they make have at most these scopes. A

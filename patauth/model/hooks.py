@@ -9,7 +9,8 @@ from typing import Any
 from .caller import Caller
 
 Rule = Callable[[Caller, str], bool]  # takes a caller, and the id of an owner or a tenant
-Hook = Callable[[dict[str, Any]], Any] | str  # takes the environ; or its name, "package.module:function"
+# Takes the environ; or its name, "package.module:function" or "package.module.function".
+Hook = Callable[[dict[str, Any]], Any] | str
 
 
 def read_rule(value: Any) -> Rule:
@@ -21,6 +22,6 @@ def read_rule(value: Any) -> Rule:
 
 def read_hook(value: Any) -> Hook:
     """Return a function of the environ, or its name. Raise `ValueError`."""
-    if callable(value) or (isinstance(value, str) and re.fullmatch(r"\w+(?:\.\w+)*:\w+(?:\.\w+)*", value)):
+    if callable(value) or (isinstance(value, str) and re.fullmatch(r"\w+(?:\.\w+)*[.:]\w+(?:\.\w+)*", value)):
         return value  # type: ignore[no-any-return]
     raise ValueError("give a function of the environ, or its name as package.module:function")

@@ -53,6 +53,10 @@ def check(scopes: Iterable[str]) -> tuple[str, ...]:
     for place, scope in enumerate(scopes, 1):
         if place > MAX_SCOPES:
             raise _too_many()
+        if callable(scope):
+            raise InvalidScope(
+                f"scope {place} is a function; give a decorator its scopes in parentheses: require_scope('a')"
+            )
         if not isinstance(scope, str):
             raise InvalidScope(f"scope {place} is not a text")
         if not scope:

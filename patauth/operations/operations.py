@@ -52,6 +52,7 @@ class Operations:
         self, settings: Settings, *, clock: Callable[[], int] | None, request_seconds: float
     ) -> None:
         self.settings = settings
+        self.request_seconds = request_seconds  # for all store calls of one request
         self._store = open_store(settings, clock, request_seconds)
         self.events = open_events(settings, self._store)
         weakref.finalize(self, self._store.abandon).atexit = False  # the end of the process gives all back

@@ -17,7 +17,7 @@ from ..crypto.keyring import Keyring
 from ..errors import ConfigurationError, StoreUnavailable
 from ..model.quota import Quota
 from .copy import Copy
-from .deadline import Deadline
+from .deadline import TURN, Deadline
 from .event_stream import EventStream
 from .keys import Keys
 from .notices import Notices
@@ -127,14 +127,15 @@ class Store:
     def begin(self) -> Deadline:
         """Return the deadline of a request that begins now. Start a `local:` engine first, and wait for it.
 
-        Raise `StoreUnavailable`.
+        What the request has waited for its turn counts. Raise `StoreUnavailable`.
         """
         if self._engine is not None:
             try:
                 self._engine.acquire()
             except ConfigurationError as problem:
                 raise StoreUnavailable(detail=str(problem)) from None  # it names a path: for the log alone
-        return Deadline(monotonic() + self._request_seconds)
+        turn = TURN.get()
+        return Deadline(monotonic() + self._request_seconds - (0.0 if turn is None else turn.waited))
 
     def paused(self) -> AbstractContextManager[None]:
         """Do not count the time of a block that does other work than store calls, such as a hash.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
@@ -19,7 +18,7 @@ from .answers import NO_CONTENT, Answer, Fields
 from .request import bare
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 EXPOSED = "Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate, PatAuth-Expires"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -65,31 +64,35 @@ class Cors:
 
 def preflight(cors: Cors, environ: WSGIEnvironment, more_headers: Iterable[str]) -> Answer:
     """Return the answer to a preflight. An unknown origin gets no field of CORS."""
-    allowed = _allowed(cors, environ)
+    allowed = allowed_by(cors, environ)
     if not allowed:
-        return NO_CONTENT
+        return NO_CONTENT.with_fields([_VARY])
     fields = [
-        *NO_CONTENT.fields,
         _VARY,
         *allowed,
         ("Access-Control-Allow-Methods", METHODS),
         ("Access-Control-Allow-Headers", ", ".join(dict.fromkeys([*cors.headers, *more_headers]))),
         ("Access-Control-Max-Age", str(cors.max_age)),
     ]
-    return Answer(NO_CONTENT.status, fields, b"")
+    return NO_CONTENT.with_fields(fields)
 
 
-def with_cors(cors: Cors, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
-    """Return a `start_response` that adds the fields of CORS to an answer that does not allow an origin.
+def with_cors(allowed: Fields | None, fields: Fields) -> Fields:
+    """Return the fields of an answer with those of CORS, unless it allows an origin itself.
 
-    Where patauth allows the origin, the other such fields of the application's are dropped: an
-    `Access-Control-Allow-Credentials` among them would let the page read with the visitor's cookies. An
-    answer depends on the origin, so it says so in Vary, whether there is an Origin or not.
+    `allowed` is from `allowed_by`; None: there is no CORS here. Where patauth allows the origin, the other
+    such fields of the application's are dropped: an `Access-Control-Allow-Credentials` among them would let
+    the page read with the visitor's cookies. An answer depends on the origin, so it says so in Vary, whether
+    there is an Origin or not.
     """
-    return partial(_start_with, _allowed(cors, environ), start_response)
+    if allowed is None or any(name.lower() == "access-control-allow-origin" for name, _ in fields):
+        return fields
+    if allowed:
+        fields = [field for field in fields if not field[0].lower().startswith("access-control-")]
+    return [*fields, _VARY, *allowed]
 
 
-def _allowed(cors: Cors, environ: WSGIEnvironment) -> Fields:
+def allowed_by(cors: Cors, environ: WSGIEnvironment) -> Fields:
     """Return the fields that let a page of the request's origin read the answer; none if it may not."""
     origin = environ.get("HTTP_ORIGIN")
     if origin is None or not cors.allows(origin):
@@ -108,20 +111,14 @@ def is_preflight(environ: WSGIEnvironment) -> bool:
 
 
 def ask_app(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
-    """Return the application's answer to a preflight: its fields of CORS, and nothing else.
-
-    The application sees an OPTIONS without credentials, body, query, cookies, and without any field by which
-    it could take it for another method.
-    """
-    seen = {name: value for name, value in bare(environ).items() if _reaches_app(name)}
-    seen["patauth.site"] = environ["patauth.site"]  # for `require_scope`
+    """Return the application's answer to a preflight: its fields of CORS, and nothing else."""
     found: Fields = []
 
     def start_response(_: str, fields: Fields, exc_info: Any = None) -> Callable[[bytes], object]:
-        found[:] = [(name, value) for name, value in fields if _is_cors(name, value)]
+        found[:] = fields
         return lambda _: None
 
-    body = app(seen, start_response)
+    body = app(bare_preflight(environ), start_response)
     try:
         for _ in body:  # an application may call start_response as late as now
             break
@@ -129,27 +126,29 @@ def ask_app(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
         close = getattr(body, "close", None)
         if close is not None:
             close()
-    return Answer(NO_CONTENT.status, [*NO_CONTENT.fields, *found], b"")
+    return answer_of_app(found)
+
+
+def bare_preflight(environ: WSGIEnvironment) -> WSGIEnvironment:
+    """Return the environ of a preflight as an application may see it.
+
+    It is an OPTIONS without credentials, body, query, cookies, and without any field by which the application
+    could take it for another method.
+    """
+    seen = {name: value for name, value in bare(environ).items() if _reaches_app(name)}
+    return {**seen, "patauth.site": environ["patauth.site"]}  # for `require_scope`
 
 
 def _reaches_app(name: str) -> bool:
+    """Return whether what has this name in an environ reaches an application with a preflight."""
     return not name.startswith("HTTP_") or _OF_PREFLIGHTS.fullmatch(name) is not None
+
+
+def answer_of_app(fields: Fields) -> Answer:
+    """Return the answer to a preflight that an application answered with these fields: those of CORS."""
+    return NO_CONTENT.with_fields([field for field in fields if _is_cors(*field)])
 
 
 def _is_cors(name: str, value: str) -> bool:
     name = name.lower()
     return name.startswith("access-control-") or (name == "vary" and "origin" in value.lower())
-
-
-def _start_with(
-    allowed: Fields,
-    start_response: StartResponse,
-    status: str,
-    fields: Fields,
-    exc_info: Any = None,
-) -> Callable[[bytes], object]:
-    if not any(name.lower() == "access-control-allow-origin" for name, _ in fields):
-        if allowed:
-            fields = [field for field in fields if not field[0].lower().startswith("access-control-")]
-        fields = [*fields, _VARY, *allowed]
-    return start_response(status, fields, exc_info)

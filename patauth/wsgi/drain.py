@@ -174,9 +174,13 @@ class _ThenDrained:
 
 
 def _is_drained(environ: WSGIEnvironment) -> bool:
+    return "gunicorn.socket" in environ and is_upload(environ)
+
+
+def is_upload(environ: WSGIEnvironment) -> bool:
+    """Return whether a request has a body, whose rest would reset its connection."""
     return (
-        "gunicorn.socket" in environ
-        and (bool(environ.get("CONTENT_LENGTH", "").strip("0")) or "HTTP_TRANSFER_ENCODING" in environ)
+        (bool(environ.get("CONTENT_LENGTH", "").strip("0")) or "HTTP_TRANSFER_ENCODING" in environ)
         and environ.get("HTTP_EXPECT", "").lower() != "100-continue"
         # A connection of HTTP/2 has other requests too, and an early answer there resets nothing.
         and environ["SERVER_PROTOCOL"].startswith("HTTP/1.")

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
 from traceback import extract_tb
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
 from ..files import why_untrusted
 from ..model.hooks import Hook, read_hook
 from ..settings import Settings, read_named
 
+T = TypeVar("T")
+
 
 def load(name: str, hook: Hook | None) -> Any:
-    """Return the function of a setting, which may be its name, "package.module:function"; None for None.
+    """Return the function of a setting; None for None.
 
-    Its module is looked for in the working directory too, as gunicorn looks for an application, but last.
-    Raise `ConfigurationError`, which says what is wrong.
+    It may be its name, "package.module:function" or "package.module.function". The module is looked for in
+    the working directory too, as gunicorn looks for an application, but last. Raise `ConfigurationError`,
+    which says what is wrong.
     """
     if hook is None:
         return None
     hook = read_named(name, read_hook, hook)
     if not isinstance(hook, str):
-        return hook
-    module, _, path = hook.partition(":")
+        return check_sync(name, hook)
+    module, _, path = hook.partition(":") if ":" in hook else hook.rpartition(".")
     found = _imported(name, module)
     try:
         for part in path.split("."):
@@ -35,7 +39,17 @@ def load(name: str, hook: Hook | None) -> Any:
         raise ConfigurationError(f"{name}: {hook} {_failure(problem)}") from None
     if not callable(found):
         raise ConfigurationError(f"{name}: the module {module} has no function {path}")
-    return found
+    return check_sync(name, found)
+
+
+def check_sync(name: str, function: T) -> T:
+    """Return a function of the host. Raise `ConfigurationError` for one that is async."""
+    for called in (function, getattr(function, "__call__", None)):  # noqa: B004 - of an object
+        if inspect.iscoroutinefunction(called):
+            raise ConfigurationError(
+                f"{name}: give a function that is not async; patauth calls it in a thread, where it may wait"
+            )
+    return function
 
 
 def check_hooks(settings: Settings) -> None:

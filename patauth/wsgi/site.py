@@ -16,10 +16,12 @@ from ..model.hooks import Hook
 from ..model.http_names import read_challenges, read_token_headers
 from ..operations.authenticate import Admission
 from ..settings import read_named
+from ..store.deadline import aside
 from . import request
 from .answers import Answer, Challenges, gate_error, with_body
+from .cors import Cors
 from .errors import NotConfirmed
-from .hooks import load
+from .hooks import check_sync, load
 from .redaction import Redaction
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ class Site:
 
     `identify` returns the host's signed-in person, or None for nobody. `reauthenticate` raises, or
     returns False, unless they have just confirmed who they are. Both get a copy of the environ without the
-    body. `on_refusal` words a refusal. None means the setting, for all but `on_refusal`. Raise
-    `ConfigurationError`.
+    body. `on_refusal` words a refusal. `cors` says whose pages may read answers; None: those of no other
+    origin. For the others but `on_refusal`, None means the setting. Raise `ConfigurationError`.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Site:
         challenges: Iterable[str] | None = None,
         token_headers: Iterable[str] | None = None,
         on_refusal: OnRefusal | None = None,
+        cors: Cors | None = None,
     ) -> None:
         if on_refusal is not None and not callable(on_refusal):
             raise ConfigurationError("on_refusal: give a callable of the environ and the error, or None")
@@ -64,7 +67,9 @@ class Site:
         reauthenticate = settings.reauthenticate if reauthenticate is None else reauthenticate
         self.identify: Identify | None = load("identify", identify)
         self._reauthenticate: Reauthenticate | None = load("reauthenticate", reauthenticate)
-        self._on_refusal = on_refusal
+        self._on_refusal = check_sync("on_refusal", on_refusal)
+        self.cors = cors
+        self.words_refusals = on_refusal is not None
         schemes, names = settings.challenges, settings.token_headers
         if challenges is not None:
             schemes = read_named("challenges", read_challenges, challenges)
@@ -144,7 +149,14 @@ class Site:
         return worded or answer
 
     def ask(self, name: str, function: Callable[..., T], *args: Any) -> T:
-        """Return what a callable of the host's says. Raise `PatAuthError` where it fails, and log where."""
+        """Return what a callable of the host's says. Raise `PatAuthError` where it fails, and log where.
+
+        It may take long, and another request asks the store meanwhile.
+        """
+        with aside():
+            return self._ask(name, function, *args)
+
+    def _ask(self, name: str, function: Callable[..., T], *args: Any) -> T:
         try:
             return function(*args)
         except (Exception, SystemExit) as problem:  # what calls sys.exit ends a request, not the process

@@ -10,11 +10,11 @@ from .goals import Goal, goals_table
 from .measure import Timing, show_progress
 from .report import ROOT, Part, Table
 
-OURS = "import patauth"
+OURS = "from patauth import Authority, PatAuthMiddleware"
 FLOOR = "import werkzeug, redis, argon2"
 OPENED = (
     "import patauth; authority = patauth.Authority.from_url('redis://127.0.0.1/0');"
-    " patauth.PatAuthMiddleware(None, authority)"
+    " patauth.PatAuthMiddleware(lambda environ, start: [], authority)"
 )
 NOTHING = "nothing"
 BOUND = 1.3

@@ -21,7 +21,7 @@ from tests.support.servers import ALONE, Server
 from tests.support.signing import JWT_MODE
 
 # Of functions written in Python, in one authenticated request. Change a number only with a reason.
-CALLS = {"access token": 29, "PAT token": 45, "basic": 45, "jwt": 35}
+CALLS = {"access token": 31, "PAT token": 47, "basic": 47, "jwt": 37}
 TO_FIND_THE_SERVER = 10  # more at most, in a cluster or behind Sentinels
 
 

@@ -40,7 +40,7 @@ class TestPublic:
         assert all(hasattr(patauth, name) for name in PUBLIC)
 
     def test_every_name_is_listed_and_no_other_one_is_found(self):
-        assert set(PUBLIC) <= set(dir(patauth))
+        assert set(dir(patauth)) == {*PUBLIC, "__version__"}
         with pytest.raises(AttributeError, match="Authoritee"):
             patauth.Authoritee  # noqa: B018
 

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from patauth import Authority, Cors, IssuedPat, PatAuthMiddleware
 from tests.support.authorities import Make, basic_of, bearer, issue
+from tests.support.browser import submit
 from tests.support.rights import MY_MANAGE
 from tests.support.servers import Server
 from tests.support.service import serving as serving_patauth
@@ -259,6 +260,81 @@ def test_no_page_reads_with_the_visitors_cookies_or_saved_password(
         ]  # fmt: skip
         assert fetch(page, f"{at.url}/reports/feed", bearer(issued.token), credentials="include") == NOTHING
         assert at.arrived[-1] == "OPTIONS /reports/feed"
+
+
+@pytest.mark.parametrize("way", ["saved", "in the URL"])
+def test_a_form_of_another_site_changes_nothing_with_the_visitors_password(
+    browser: Browser, unlisted: str, listed: str, real: Authority, issued: IssuedPat, way: str
+) -> None:
+    """In the browser's store or in the form's URL, Basic opens no change; from the own site it does."""
+    kept = issue(real, "kept", scope=["reports:read"])
+    typed = {"username": issued.pat.id, "password": issued.secret}
+    new = '{"name": "theirs", "scope": ["reports:read"], "userAwareTokenNeverExpires": true, "x": "'
+    forms = [
+        (f"{API}/{kept.pat.id}/rotate", "text/plain", ""),
+        (f"{API}/{kept.pat.id}/rotate", "application/x-www-form-urlencoded", ""),
+        (f"{API}/{kept.pat.id}/disable", "multipart/form-data", ""),
+        (API, "text/plain", new),
+        ("/management/v1/users/alice/pats", "text/plain", "{}"),
+        ("/v2/users/alice/pats", "text/plain", new),
+        ("/zitadel.user.v2.UserService/RemovePersonalAccessToken", "text/plain", "{}"),
+    ]
+    with (
+        site(real, surfaces=["oauth", "isc", "zitadel"], cors=Cors([listed])) as at,
+        browser.new_context(**({"http_credentials": typed} if way == "saved" else {})) as profile,
+    ):
+        target = at.url
+        if way == "in the URL":
+            target = at.url.replace("://", f"://{issued.pat.id}:{issued.secret}@")
+        page = profile.new_page()
+        assert page.goto(f"{target}/reports/1").status == 200
+        before = list(real.list())
+        for path, *form in forms:
+            page.goto(unlisted)
+            assert submit(page, target + path, *form) == 403, path
+        assert list(real.list()) == before
+        assert real.verify_basic(kept.pat.id, kept.secret).pat_id == kept.pat.id
+        # A page of the own site is let in with the same password and the same forms.
+        statuses = []
+        for path, *form in forms:
+            page.goto(f"{at.url}/public")
+            statuses.append(submit(page, target + path, *form))
+        assert 403 not in statuses
+        assert statuses[0] == 200, "the rotation"
+        assert list(real.list()) != before
+
+
+def test_at_the_oauth_endpoints_another_site_learns_and_ends_nothing_with_a_saved_password(
+    browser: Browser, unlisted: str, listed: str, real: Authority, issued: IssuedPat
+) -> None:
+    """The browser sends the password there; what comes back, no page of another site can read."""
+    access = real.exchange(issued.pat.id, issued.secret)
+    guess = real.operations.format.token_text(issued.pat.id, bytes(32))
+    forms = {
+        "/oauth/token": "grant_type=client_credentials",
+        "/oauth/introspect": f"token={access.value}",
+        "/oauth/revoke": f"token={guess}",
+    }
+    typed = {"username": issued.pat.id, "password": issued.secret}
+    with (
+        site(real, surfaces=["oauth"], cors=Cors([listed])) as at,
+        browser.new_context(http_credentials=typed) as profile,
+    ):
+        page = profile.new_page()
+        assert page.goto(f"{at.url}/reports/1").status == 200
+        for path, body in forms.items():
+            form = {"method": "POST", "body": body, "credentials": "include"}
+            kind = {"headers": {"Content-Type": "application/x-www-form-urlencoded"}}
+            page.goto(f"{at.url}/public")
+            assert fetch(page, at.url + path, **form, **kind).status == 200, (
+                "the own site, which proves the way"
+            )
+            for elsewhere in (unlisted, listed):
+                page.goto(elsewhere)
+                at.arrived.clear()
+                assert fetch(page, at.url + path, **form, **kind) == NOTHING
+                assert at.arrived == [f"POST {path}"]
+        assert real.verify_bearer(access.value).pat_id == real.verify_bearer(issued.token).pat_id
 
 
 class TestThePasswordDialog:

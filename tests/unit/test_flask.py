@@ -14,11 +14,13 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import Client
 
-import patauth.flask
-from patauth import Authority, ConfigurationError, Cors, IssuedPat, Owner
+from patauth import Authority, ConfigurationError, Cors, IssuedPat, Owner, PatAuthMiddleware
 from patauth.flask import PatAuth, current_principal, require_scope
 from patauth.model.caller import Person
-from tests.support.authorities import basic_of, issue
+from tests.support.authorities import Make, basic, basic_of, bearer, issue, wrong_secret
+from tests.support.clocks import Clock
+from tests.support.tables import each
+from tests.support.wsgi import Echo
 
 pytestmark = pytest.mark.filterwarnings("ignore:store 'memory.:UserWarning")
 
@@ -92,7 +94,26 @@ def test_require_scope_guards_a_view() -> None:
     assert refused.get_json()["scope"] == "reports:admin"
     _, _, headers = issued_by(app, name="admin", scope=["reports:admin"])
     assert client.post("/reports", headers=headers).get_json() == {"ok": True}
-    assert patauth.flask.require_scope is patauth.require_scope
+
+
+def test_require_scope_outside_of_flask_names_what_is_meant() -> None:
+    with pytest.raises(TypeError, match=r"use patauth\.require_scope"):
+        require_scope("reports:read")(lambda environ, start_response: [])({}, print)
+
+
+def test_an_authority_of_ones_own_takes_the_place_of_the_settings_but_for_those_of_the_gate(
+    real: Authority,
+) -> None:
+    app = Flask(__name__)
+    app.config.update(PATAUTH_CHALLENGES="bearer", PATAUTH_TOKEN_HEADERS=["X-API-Key"], PATAUTH_SURFACES=[])
+    app.config.update(PATAUTH_STORE_URL="redis://nowhere.invalid", PATAUTH_REALM="other")
+    PatAuth(app, real)
+    assert app.extensions["patauth"] is real
+    client = app.test_client()
+    refused = client.get("/x")
+    assert refused.headers.getlist("WWW-Authenticate") == ['Bearer realm="patauth"']
+    assert client.post("/oauth/token").status_code == 401, "the app's, and behind the gate"
+    assert client.get("/x", headers={"X-API-Key": issue(real).token}).status_code == 404
 
 
 def test_on_a_public_route_the_principal_is_absent_and_a_scope_cannot_be_had() -> None:
@@ -115,6 +136,42 @@ def test_the_gate_is_configured_as_the_middleware_is() -> None:
     client, _, headers = issued_by(app)
     assert client.get("/nowhere").status_code == 404
     assert client.get("/who", headers=headers).status_code == 403
+
+
+@each("sent, feed, who, whole", [
+    ("none", 200, None, 401), ("good", 200, "alice", 200), ("bad", 401, None, 401),
+    ("expired", 401, None, 401), ("limited", 429, None, 429),
+])  # fmt: skip
+def test_optional_paths_take_nobody_or_somebody_who_is_known(
+    make_at: Make, sent: str, feed: int, who: str | None, whole: int
+) -> None:
+    """In Flask and in plain WSGI."""
+    clock = Clock()
+    authority = make_at(clock=clock)
+    app = Flask("app")
+    app.config["PATAUTH_OPTIONAL"] = ["/feed"]
+    PatAuth(app, authority)
+
+    @app.get("/<path>")
+    def view(path: str) -> dict[str, Any]:
+        return {"who": current_principal.subject.id if current_principal else None}
+
+    for kind, wsgi in (("Flask", app), ("WSGI", PatAuthMiddleware(Echo(), authority, optional=["/feed"]))):
+        issued = issue(
+            authority, f"{sent} {kind}", **({"request_quota": "1/60"} if sent == "limited" else {})
+        )
+        value = basic(issued.pat.id, wrong_secret(authority)) if sent == "bad" else bearer(issued.token)
+        headers = {} if sent == "none" else {"Authorization": value}
+        client = Client(wsgi)
+        if sent == "limited":
+            assert client.get("/feed", headers=headers).status_code == 200, kind
+        if sent == "expired":
+            clock.advance(31 * 86_400_000)
+        answer = client.get("/feed", headers=headers)
+        assert answer.status_code == feed, kind
+        if feed == 200:
+            assert answer.json["who"] == who, kind
+        assert client.get("/whole", headers=headers).status_code == whole, kind
 
 
 def test_require_may_be_a_callable() -> None:

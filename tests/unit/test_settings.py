@@ -683,14 +683,14 @@ class TestReaders:
             Settings.from_env({"PATAUTH_STORE_URL": "memory:", "PATAUTH_MANAGES": text})
 
     @each("name", ["identify", "reauthenticate"])
-    @each("value", [len, "os:getcwd", "a.b_2:C.d", "none", None])
+    @each("value", [len, "os:getcwd", "os.getcwd", "a.b_2:C.d", "none", None])
     def test_a_function_of_the_environ_is_itself_or_its_name(self, name, value):
         assert getattr(settings(**{name: value}), name) == (None if value == "none" else value)
 
     @each("name", ["identify", "reauthenticate"])
     @each(
         "value",
-        ["", "x", ":x", "x:", "a.b", "a b:c", "a:b()", ".a:b", "a..b:c", "a:b:c", "a:b\n", 1, True, []],
+        ["", "x", ":x", "x:", "x.", "a b:c", "a:b()", ".a:b", "a..b:c", "a:b:c", "a:b\n", 1, True, []],
     )
     def test_what_is_neither_is_refused_and_told_what_to_give(self, name, value):
         with pytest.raises(ConfigurationError, match=rf"\A{name}: give a function .*package.module:function"):

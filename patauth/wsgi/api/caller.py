@@ -1,6 +1,7 @@
 """Who calls the management API or the page: a PAT by its Authorization, or a person by the host's sign-in.
 
-Authorization    the same checks as at the gate: credentials 400/401, quota 429
+Authorization    a change by Basic that another site causes is 403; then the same checks as at the gate:
+                 credentials 400/401, quota 429
 identify         the host's signed-in person, or 401; another tenant, a foreign origin or a missing CSRF
                  token is 403, quota 429
 """
@@ -16,7 +17,7 @@ from ...model.caller import Caller, Person
 from ...model.quota import Decision
 from ..request import without_body
 from ..site import Identify, Site
-from .csrf import check_csrf_token, check_origin, make_csrf_token
+from .csrf import check_change_by_basic, check_csrf_token, check_origin, make_csrf_token
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -45,15 +46,19 @@ def identify_caller(
     `ending`: the request ends something, as each DELETE does.
 
     Raise as `Authority.authenticate`, `MissingCredentials` for nobody, `RateLimited` for the person quota,
-    `Forbidden` for a person of another tenant, from another origin or without a CSRF token, and
-    `PatAuthError` (500) where `identify` fails.
+    `Forbidden` for a person of another tenant, from another origin or without a CSRF token and for a change
+    by Basic from another origin, and `PatAuthError` (500) where `identify` fails.
     """
     method = environ["REQUEST_METHOD"]
     ending = ending or method == "DELETE"
-    if site.identify is None or site.carried(environ):
+    safe = method in _SAFE
+    authorization = site.carried(environ)
+    if site.identify is None or authorization:
+        # Checked first: what another site makes a browser send uses up nobody's quota.
+        if not safe and authorization[:5].lower() == "basic":
+            check_change_by_basic(environ, site.cors)
         return Admitted(*site.authenticate(environ, ending=ending), None)
     person = signed_in(environ, site)
-    safe = method in _SAFE
     check_origin(environ, safe=safe)
     ring = site.operations.keyring()
     now = int(clock())

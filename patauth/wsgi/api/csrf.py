@@ -1,9 +1,12 @@
-"""What protects a signed-in person from requests that another site makes their browser send.
+"""What protects people from requests that another site makes their browser send.
 
 A browser sends a person's cookies along with every request, whichever site caused it. So a request that rests
 on a person must come from this origin (the algorithm of Go 1.25's `http.CrossOriginProtection`, but closed
 where a browser says nothing). A request that changes something must also bring the token that an earlier
 answer gave.
+
+A browser sends the id and secret that it keeps for Basic in the same way. So a change by Basic must come from
+this origin, from one that the host has named, or from no browser.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from ...crypto.keyring import Keyring
 from ...errors import Forbidden
 from ...model.caller import Person
+from ..cors import Cors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -57,6 +61,24 @@ def check_origin(environ: WSGIEnvironment, *, safe: bool) -> None:
         raise ForeignRequest(
             "this request does not come from this site's own pages; sign in and send it from there"
         )
+
+
+def check_change_by_basic(environ: WSGIEnvironment, cors: Cors | None) -> None:
+    """Raise `ForeignRequest` for a change by Basic that another site made a browser send.
+
+    A request with neither Sec-Fetch-Site nor Origin comes from no browser, and passes. So does one from an
+    origin that `cors` names. `["*"]` names nobody: it lets pages read, and says of none that it may act.
+    """
+    origin = environ.get("HTTP_ORIGIN", "")
+    if not (origin or environ.get("HTTP_SEC_FETCH_SITE")) or (cors is not None and origin in cors.origins):
+        return
+    try:
+        check_origin(environ, safe=False)
+    except ForeignRequest:
+        raise ForeignRequest(
+            "a page of another site has sent this request, perhaps with a password that the browser keeps;"
+            " send a token as Bearer"
+        ) from None
 
 
 def make_csrf_token(ring: Keyring, person: Person, now: int) -> str:

@@ -11,6 +11,9 @@ from typing import Any
 
 import http_sf
 import pytest
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from werkzeug.http import parse_list_header
 
 from patauth import (
@@ -22,7 +25,10 @@ from patauth import (
     PatAuthMiddleware,
     Principal,
 )
+from patauth.asgi import PatAuthMiddleware as AsgiMiddleware
+from patauth.flask import PatAuth
 from patauth.model.caller import Person
+from tests.support.asgi import Echo as AsgiEcho
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
 from tests.support.tables import each
@@ -585,8 +591,8 @@ def test_a_request_to_the_application_costs_its_routes_one_look_up(authority: Au
         partition = __getitem__ = split
 
     for surfaces in ([], ["oauth"], ["oauth", "isc"]):
-        routes = PatAuthMiddleware(Echo(), authority, surfaces=surfaces)._routes
-        assert routes.find(Path("/reports/1")) is None
+        gate = PatAuthMiddleware(Echo(), authority, surfaces=surfaces)
+        assert gate._own_route({"PATH_INFO": Path("/reports/1")}) is None
 
 
 def test_patauths_own_routes_obey_no_rule_of_the_application(authority: Authority, app: Echo) -> None:
@@ -650,3 +656,34 @@ def test_challenges_parse_as_lists_of_parameters(gate: PatAuthMiddleware) -> Non
     for rest in challenges(response).values():
         for parameter in parse_list_header(rest):
             assert "=" in parameter
+
+
+@each("wrong", [AsgiEcho(), AsgiEcho().__call__, lambda environ: None, "app"])
+def test_what_is_no_wsgi_application_is_told_the_middleware_that_is_meant(
+    authority: Authority, wrong: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"app: .* there is patauth\.asgi\.PatAuthMiddleware"):
+        PatAuthMiddleware(wrong, authority)
+
+
+def test_starlette_that_adds_the_wrong_middleware_does_not_start(authority: Authority) -> None:
+    app = Starlette()
+    app.add_middleware(PatAuthMiddleware, authority=authority)  # type: ignore[arg-type]
+    with (
+        pytest.raises(ConfigurationError, match=r"patauth\.asgi\.PatAuthMiddleware"),
+        TestClient(app),  # type: ignore[arg-type]
+    ):
+        pass
+
+
+@each("front", [PatAuthMiddleware, AsgiMiddleware, lambda app, *given: PatAuth(Flask("app"), *given)])
+def test_what_is_no_authority_is_refused_at_the_start(front: Any) -> None:
+    """Django gives none to what its MIDDLEWARE names."""
+    with pytest.raises(ConfigurationError, match=r"authority: give a patauth\.Authority, .*from_env"):
+        front(Echo(), "local:./patauth-data")
+
+
+@each("front", [PatAuthMiddleware, AsgiMiddleware])
+def test_in_the_middleware_of_django_it_names_that_of_django(front: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"MIDDLEWARE.* write patauth\.django\.PatAuthMiddleware"):
+        front(lambda request: None)

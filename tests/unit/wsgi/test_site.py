@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
+from flask import Flask
 
 from patauth import Authority, ConfigurationError, IssuedPat, Owner, PatAuthMiddleware, Person
+from patauth.flask import PatAuth
 from tests.support.authorities import Make, basic, basic_of, issue
+from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
 
@@ -258,3 +262,31 @@ def test_a_pat_token_as_the_password_of_basic_is_that_token(authority: Authority
     assert (answer.status_code, answer.json["error"]) == (401, "invalid_client"), (
         "a token is no client secret"
     )
+
+
+class _Callable:
+    async def __call__(self, environ: dict[str, Any], error: Any = None) -> None: ...
+
+
+async def _later(environ: dict[str, Any], error: Any = None) -> None: ...
+
+
+@each("name", ["require", "identify", "reauthenticate", "on_refusal"])
+def test_a_function_of_the_host_that_is_async_is_refused_at_the_start(
+    authority: Authority, name: str
+) -> None:
+    """Nobody would await it. Flask and Django wrap these functions, and see it before that."""
+    said = f"{name}: give a function that is not async; patauth calls it in a thread"
+    for function in (_later, _Callable(), partial(_later, error=1)):
+        with pytest.raises(ConfigurationError, match=said):
+            PatAuthMiddleware(Echo(), authority, **{name: function})
+        app = Flask(__name__)
+        app.config[f"PATAUTH_{name.upper()}"] = function
+        app.config["PATAUTH_STORE_URL"] = "redis://nowhere"
+        with pytest.raises(ConfigurationError, match=said):
+            PatAuth(app)
+
+
+def test_a_name_may_not_be_that_of_an_async_function(authority: Authority) -> None:
+    with pytest.raises(ConfigurationError, match="identify: give a function that is not async"):
+        PatAuthMiddleware(Echo(), authority, identify="asyncio:sleep")

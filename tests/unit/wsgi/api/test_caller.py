@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from patauth import Authority, InvalidCredentials, InvalidRequest, Owner, PatAuthMiddleware
+from patauth import Authority, Cors, InvalidCredentials, InvalidRequest, Owner, PatAuthMiddleware
 from patauth.errors import Forbidden, MissingCredentials, PatAuthError, RateLimited
 from patauth.model.caller import Person, Principal
 from patauth.wsgi.api.caller import identify_caller
@@ -16,7 +17,9 @@ from patauth.wsgi.api.csrf import CSRF_LIFE
 from patauth.wsgi.site import Site
 from tests.support.authorities import basic_of, issue, maker
 from tests.support.clocks import Clock
+from tests.support.tables import each
 from tests.support.wsgi import Echo, request
+from tests.support.zitadel import CONNECT, USERS
 
 NOW = 1_893_456_000
 ALICE = Person(Owner("alice", name="Alice"), ["idn:my-personal-access-tokens:manage", "reports:read"])
@@ -165,6 +168,86 @@ class TestIdentifyCaller:
 
 def never(environ: dict[str, Any]) -> Person:
     raise AssertionError("identify was asked")
+
+
+FOREIGN = {"HTTP_SEC_FETCH_SITE": "cross-site", "HTTP_ORIGIN": "https://evil.example"}
+CHANGES: list[tuple[str, str, Any]] = [
+    ("POST", LIST, {"name": "new", "scope": ["reports:read"], "userAwareTokenNeverExpires": True}),
+    ("PATCH", LIST + "/{id}", [{"op": "replace", "path": "/name", "value": "renamed"}]),
+    ("POST", LIST + "/{id}/rotate", None),
+    ("POST", LIST + "/{id}/disable", None),
+    ("POST", LIST + "/self/rotate", None),
+    ("DELETE", LIST + "/{id}", None),
+    ("DELETE", LIST + "/self", None),
+    ("POST", USERS + "/alice/pats", {}),
+    ("DELETE", USERS + "/alice/pats/{id}", None),
+    ("POST", "/v2/users/alice/pats", {"expirationDate": "2031-01-01T00:00:00Z"}),
+    ("POST", CONNECT + "AddPersonalAccessToken", {"userId": "alice"}),
+    ("POST", CONNECT + "RemovePersonalAccessToken", {"userId": "alice", "tokenId": "{id}"}),
+]
+
+
+class TestAPasswordThatABrowserKeeps:
+    """A browser sends it by itself, whichever site asked for the request."""
+
+    @each("method, path, body", CHANGES)
+    def test_another_site_changes_nothing_with_it_in_either_dialect(
+        self, authority: Authority, method: str, path: str, body: Any
+    ) -> None:
+        clear(authority)
+        issued = issue(authority, scope=["self:rotate", *ALICE.scopes], never_expires=True)
+        victim = issue(authority, "victim", scope=["reports:read"])
+        gate = PatAuthMiddleware(Echo(), authority, surfaces=["isc", "zitadel"], cors=Cors(["*"]))
+        names = {"id": victim.pat.id}
+        given = {"method": method, "json": in_full(body, names), "authorization": basic_of(issued)}
+        path = path.format(**names)
+        if method == "PATCH":
+            given["headers"] = {"Content-Type": "application/json-patch+json"}
+        before = list(authority.list())
+        for sent in (FOREIGN, {**FOREIGN, "HTTP_ORIGIN": "null"}, {"HTTP_ORIGIN": "https://evil.example"}):
+            refused = request(gate, path, environ=sent, **given)
+            assert refused.status_code == 403
+            assert "send a token as Bearer" in refused.text
+            assert "RateLimit" not in refused.headers, "the PAT's quota is not charged"
+        assert list(authority.list()) == before
+        for value in (issued.secret, victim.secret):
+            assert value not in refused.text
+        # It is the origin that was wrong, and nothing else of the request.
+        assert request(gate, path, **given).status_code in (200, 201, 204)
+        assert list(authority.list()) != before
+
+    def test_it_reads_and_a_bearer_changes_from_anywhere(self, authority: Authority) -> None:
+        issued = issue(authority, scope=[*ALICE.scopes])
+        gate = PatAuthMiddleware(Echo(), authority, surfaces=["isc"])
+        for method in ("GET", "HEAD"):
+            answer = request(gate, MINE, method=method, authorization=basic_of(issued), environ=FOREIGN)
+            assert answer.status_code == 200
+        one = f"{LIST}/{issued.pat.id}"
+        refused = request(
+            gate, one, method="DELETE", authorization="bAsIc" + basic_of(issued)[5:], environ=FOREIGN
+        )
+        assert refused.status_code == 403
+        by_bearer = request(
+            gate, one, method="DELETE", authorization=f"Bearer {issued.token}", environ=FOREIGN
+        )
+        assert by_bearer.status_code == 204
+
+    def test_from_a_site_that_cors_names_it_changes(self, authority: Authority) -> None:
+        issued = issue(authority, scope=[*ALICE.scopes])
+        for listed, status in (("https://other.example", 403), ("https://evil.example", 204)):
+            gate = PatAuthMiddleware(Echo(), authority, surfaces=["isc"], cors=Cors([listed]))
+            one = f"{LIST}/{issued.pat.id}"
+            answer = request(gate, one, method="DELETE", authorization=basic_of(issued), environ=FOREIGN)
+            assert answer.status_code == status
+
+
+def in_full(body: Any, names: dict[str, str]) -> Any:
+    return json.loads(json.dumps(body).replace("{id}", names["id"]))
+
+
+def clear(authority: Authority) -> None:
+    for pat in authority.list():
+        authority.delete(pat.id)
 
 
 class TestThroughTheMiddleware:

@@ -6,12 +6,19 @@ from typing import Any
 
 import pytest
 
-from patauth import Owner
+from patauth import Cors, Owner
 from patauth.crypto.keyring import Keyring
 from patauth.errors import Forbidden
 from patauth.model.caller import Person
 from patauth.wsgi.api import csrf
-from patauth.wsgi.api.csrf import CSRF_LIFE, check_csrf_token, check_origin, make_csrf_token
+from patauth.wsgi.api.csrf import (
+    CSRF_LIFE,
+    check_change_by_basic,
+    check_csrf_token,
+    check_origin,
+    make_csrf_token,
+)
+from tests.support.tables import each
 
 RING = Keyring(bytes(range(32)))
 NOW = 1_893_456_000
@@ -75,6 +82,53 @@ class TestOrigin:
         for port, expected in ((8000, True), (8001, False)):
             sent = {"HTTP_ORIGIN": f"http://localhost:{port}", "HTTP_HOST": "localhost:8000"}
             assert is_let_in(sent, safe=False) == expected
+
+
+class TestAChangeByBasic:
+    """What a browser may do with an id and a secret that it keeps."""
+
+    @each("site, origin", [row[:2] for row in ORIGINS])
+    def test_a_browser_makes_one_from_this_site_alone_and_others_from_anywhere(
+        self, site: str | None, origin: str | None
+    ) -> None:
+        given = {"HTTP_SEC_FETCH_SITE": site, "HTTP_ORIGIN": origin, "HTTP_HOST": "app.example"}
+        sent = {name: value for name, value in given.items() if value is not None}
+        is_no_browser = not (site or origin)
+        assert changes_by_basic(sent) == (is_no_browser or is_let_in(sent, safe=False))
+
+    @each(
+        "allowed, site, origin, passes",
+        [
+            (["https://page.example"], "cross-site", "https://page.example", True),
+            (["https://page.example"], "same-site", "https://page.example", True),
+            (["https://page.example"], None, "https://page.example", True),
+            (["https://page.example"], "cross-site", "https://page.example:8443", False),
+            (["https://page.example"], "cross-site", "http://page.example", False),
+            (["https://page.example"], "cross-site", "https://page.example, https://evil.example", False),
+            (["https://page.example"], "cross-site", "null", False),
+            (["https://page.example"], "cross-site", None, False),
+            # To read is allowed to everybody here, and to act to nobody.
+            (["*"], "cross-site", "https://page.example", False),
+            (["*"], None, "https://page.example", False),
+            (["*"], "cross-site", "null", False),
+        ],
+    )
+    def test_of_other_origins_those_that_cors_names_may(
+        self, allowed: list[str], site: str | None, origin: str | None, passes: bool
+    ) -> None:
+        given = {"HTTP_SEC_FETCH_SITE": site, "HTTP_ORIGIN": origin, "HTTP_HOST": "app.example"}
+        sent = {name: value for name, value in given.items() if value is not None}
+        assert changes_by_basic(sent, Cors(allowed)) is passes
+        assert not changes_by_basic({**sent, "HTTP_ORIGIN": "https://other.example"}, Cors(allowed))
+
+
+def changes_by_basic(sent: dict[str, Any], cors: Cors | None = None) -> bool:
+    try:
+        check_change_by_basic(sent, cors)
+    except Forbidden as refusal:
+        assert "send a token as Bearer" in str(refusal)
+        return False
+    return True
 
 
 class TestToken:

@@ -1,0 +1,276 @@
+"""The guard of an application: it says of each request whether patauth or the application answers it.
+
+    patauth's own routes (surfaces.py) -> odd path 400 -> public -> CORS preflight, if `cors` answers it
+    -> credentials 400/401 -> quota 429 -> scope or method 403
+    -> the application, with `patauth.principal` in the environ
+
+The guard decides and calls no application. So the same one stands before WSGI (`middleware.py`), ASGI and
+Django. `__init__` prepares everything; a request runs straight down `_decide`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+
+from ..authority import Authority
+from ..errors import (
+    ConfigurationError,
+    InvalidRequest,
+    MissingCredentials,
+    PatAuthError,
+)
+from ..model.caller import Principal
+from ..model.hooks import Hook
+from ..model.quota import Decision
+from ..model.scopes import check, covers
+from ..settings import read_named, read_surfaces
+from .answers import Answer, Fields, expiry_field, quota_fields, with_caller_fields
+from .cors import Cors, allowed_by, is_preflight, preflight, with_cors
+from .gate import Gate, Kind, Requirement
+from .hooks import check_sync
+from .request import carried, client_address
+from .routing import Route, SameOrigin
+from .site import OnRefusal, Site
+from .surfaces import open_routes
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+App = TypeVar("App")
+RequireCallable = Callable[[dict[str, Any]], "Iterable[str] | None"]
+
+_OURS = (
+    "REMOTE_USER", "AUTH_TYPE", "HTTP_REMOTE_USER", "HTTP_AUTH_TYPE", "patauth.principal", "patauth.scopes",
+)  # fmt: skip
+_ODD = "the path can be read in more than one way; send it in its plain form"
+
+
+class Passed(NamedTuple):
+    """Says that the application answers a request.
+
+    `principal` is the verified caller, or None on a public or optional path. `decision` is that of the quota
+    that was charged, and `expires_ms` when the caller's PAT expires, if that is near. `cors` are the fields
+    that allow the request's origin; None: there is no CORS here. With `is_preflight`, the application is to
+    answer a preflight, and sees nothing but that (`cors.bare_preflight`).
+    """
+
+    principal: Principal | None = None
+    decision: Decision | None = None
+    expires_ms: int | None = None
+    cors: Fields | None = None
+    is_preflight: bool = False
+
+    def fields(self, fields: Fields) -> Fields:
+        """Return the fields of the application's answer, with those about the caller and of CORS."""
+        if self.decision is not None:
+            fields = [*fields, *quota_fields(self.decision)]
+        if self.expires_ms is not None:
+            fields = [*fields, expiry_field(self.expires_ms)]
+        return fields if self.cors is None else with_cors(self.cors, fields)
+
+    def refused(self, answer: Answer) -> Answer:
+        """Return a refusal that the application has caused, with these fields."""
+        return Answer(answer.status, self.fields(answer.fields), answer.body)
+
+
+_PREFLIGHT = Passed(is_preflight=True)
+# The constructor of a NamedTuple is written in Python, and each request would call it.
+_passed = partial(tuple.__new__, Passed)
+
+
+class Guard(Generic[App]):
+    """Decides on the requests to `app`, and never calls it. Fronts inherit from this and call it.
+
+    `patauth.PatAuthMiddleware` says what the other arguments mean. Threads may share a guard, because it
+    never changes. Raise `ConfigurationError`.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        authority: Authority | None = None,
+        *,
+        protect: Iterable[str] = ("/*",),
+        public: Iterable[str] = (),
+        optional: Iterable[str] = (),
+        require: Mapping[str, Requirement] | RequireCallable | None = None,
+        surfaces: Iterable[str] | None = None,
+        identify: Hook | None = None,
+        reauthenticate: Hook | None = None,
+        cors: Cors | Literal["app"] | None = None,
+        challenges: Iterable[str] | None = None,
+        token_headers: Iterable[str] | None = None,
+        on_refusal: OnRefusal | None = None,
+    ) -> None:
+        authority = check_authority(authority)
+        self._check_app(app)
+        if cors is not None and cors != "app" and not isinstance(cors, Cors):
+            raise ConfigurationError(
+                "cors: give a patauth.Cors, 'app' or None; a list of origins is the setting cors_origins"
+                " (PATAUTH_CORS_ORIGINS)"
+            )
+        settings = authority.settings
+        if cors is None and settings.cors_origins:
+            cors = Cors(settings.cors_origins)
+        self.app = app
+        self._authenticate = authority.operations.authenticate
+        self.site = site = Site(
+            authority,
+            identify=identify,
+            reauthenticate=reauthenticate,
+            challenges=challenges,
+            token_headers=token_headers,
+            on_refusal=on_refusal,
+            cors=cors if isinstance(cors, Cors) else None,
+        )
+        self._require = partial(_required, check_sync("require", require)) if callable(require) else None
+        rules = {} if callable(require) else require or {}
+        self._gate = Gate(protect, public, rules, optional, unknown_rules=callable(require))
+        self._token_keys = site.token_keys
+        self._trusted_proxies, self._proxy_networks = settings.trusted_proxies, settings.proxy_networks
+        self._catalogue = settings.scopes or ()
+        self._keep_authorization = settings.keep_authorization
+        self._cors = site.cors
+        self._app_answers_preflights = cors == "app"
+        enabled = settings.surfaces if surfaces is None else read_named("surfaces", read_surfaces, surfaces)
+        self._routes = open_routes(site, enabled)
+
+    def _check_app(self, app: App) -> None:
+        """Raise `ConfigurationError` for an application of another kind than this front calls."""
+
+    def _own_route(self, environ: WSGIEnvironment) -> Route | None:
+        """Return the route of patauth's own that serves this path; None: it is the application's."""
+        return self._routes.find(environ.get("PATH_INFO", ""))
+
+    def _asks_nobody(self, environ: WSGIEnvironment) -> bool:
+        """Return whether `_decide` needs neither the store nor a function of the host for this request."""
+        path = environ.get("PATH_INFO", "")
+        if self._routes.find(path) is not None:
+            return False
+        rule = self._gate.decide(environ["REQUEST_METHOD"], environ.get("SCRIPT_NAME", ""), path)
+        if rule.kind is Kind.PUBLIC:
+            return True
+        carriers = ("HTTP_AUTHORIZATION", *self._token_keys)
+        asks_host = self._require is not None or self.site.words_refusals
+        return not asks_host and not any(name in environ for name in carriers)
+
+    def _decide(self, environ: WSGIEnvironment) -> Answer | Passed:
+        """Return patauth's own answer to a request, or that the application answers it.
+
+        What a client or a front server says of the caller is removed from the environ. Where credentials were
+        good, the environ has `patauth.principal`, `patauth.scopes`, `REMOTE_USER` and `AUTH_TYPE`, and no
+        longer the credentials.
+        """
+        _forget_identity(environ)
+        environ["patauth.site"] = self.site
+        # WSGI libraries read an environ without a method as GET.
+        method = environ.setdefault("REQUEST_METHOD", "GET")
+        path = environ.get("PATH_INFO", "")
+        route = self._routes.find(path)
+        cors = None
+        if self._cors is not None and not isinstance(route, SameOrigin):
+            cors = allowed_by(self._cors, environ)
+        if route is not None:
+            is_asked = method == "OPTIONS" and cors is not None and is_preflight(environ)
+            return self._preflight(environ) if is_asked else _readable(route(environ), cors)
+
+        rule = self._gate.decide(method, environ.get("SCRIPT_NAME", ""), path)
+        if rule.kind is Kind.ODD:
+            return _readable(self.site.refusal(InvalidRequest(_ODD), environ), cors)
+        if rule.kind is Kind.PUBLIC:
+            return _passed((None, None, None, cors, False))
+        if method == "OPTIONS" and is_preflight(environ):
+            if cors is not None:
+                return self._preflight(environ)
+            if self._app_answers_preflights:
+                return _PREFLIGHT
+
+        # From here on these are the steps of `Site.authenticate`, without its calls.
+        principal = decision = expires_ms = None
+        try:
+            authorization = carried(environ, self._token_keys)
+            if authorization:
+                address = client_address(environ, self._trusted_proxies, self._proxy_networks)
+                principal, decision, expires_ms = self._authenticate(authorization, address)
+            elif rule.kind is not Kind.OPTIONAL:
+                raise MissingCredentials
+            required = (
+                rule.scopes if self._require is None else self.site.ask("require", self._require, environ)
+            )
+            if principal is None:
+                if required is None or required:
+                    raise MissingCredentials
+            elif required is None or not covers(principal.scopes, required, self._catalogue):
+                raise self.site.lacking(principal, required or ())
+        except PatAuthError as error:
+            refusal = with_caller_fields(self.site.refusal(error, environ), decision, expires_ms)
+            return _readable(refusal, cors)
+        if principal is not None:
+            environ["patauth.principal"] = principal
+            environ["patauth.scopes"] = principal.scopes
+            environ["REMOTE_USER"] = principal.subject.id
+            environ["AUTH_TYPE"] = "Basic" if authorization[:5].lower() == "basic" else "Bearer"
+            if not self._keep_authorization:
+                environ.pop("HTTP_AUTHORIZATION", None)
+            for name in self._token_keys:
+                environ.pop(name, None)
+        return _passed((principal, decision, expires_ms, cors, False))
+
+    def _refusal(self, error: PatAuthError, environ: WSGIEnvironment) -> Answer:
+        """Return the refusal of a request on which nothing was decided."""
+        _forget_identity(environ)
+        own = self._own_route(environ)
+        cors = None
+        if self._cors is not None and not isinstance(own, SameOrigin):
+            cors = allowed_by(self._cors, environ)
+        return _readable(self.site.refusal(error, environ), cors)
+
+    def _preflight(self, environ: WSGIEnvironment) -> Answer:
+        assert self._cors is not None
+        return preflight(self._cors, environ, self.site.token_headers)
+
+
+def check_authority(authority: object) -> Authority:
+    """Return an Authority. Raise `ConfigurationError` for what is none."""
+    if isinstance(authority, Authority):
+        return authority
+    raise ConfigurationError(
+        "authority: give a patauth.Authority, such as patauth.Authority.from_env(); in Django's MIDDLEWARE,"
+        " which gives none, write patauth.django.PatAuthMiddleware"
+    )
+
+
+def takes(app: object, count: int) -> bool:
+    """Return whether an application can be called with so many arguments, as far as its signature tells."""
+    try:
+        signature = inspect.signature(app)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return callable(app)
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def _readable(answer: Answer, cors: Fields | None) -> Answer:
+    """Return patauth's own answer with the fields of CORS."""
+    return answer if cors is None else answer.with_fields(with_cors(cors, []))
+
+
+def _required(require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
+    required = require(environ)
+    return None if required is None else check([required] if isinstance(required, str) else required)
+
+
+def _forget_identity(environ: WSGIEnvironment) -> None:
+    for name in _OURS:
+        if name in environ:
+            del environ[name]
+    # One search through all names joined is cheaper than a test of each name.
+    if "HTTP_PATAUTH" in "\n".join(environ):
+        for name in [name for name in environ if name.startswith("HTTP_PATAUTH")]:
+            del environ[name]
