@@ -10,16 +10,21 @@ of `[whether the router was called, [[view, method, path, principal, who else is
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from urllib3.util import parse_url
+from werkzeug.wsgi import ClosingIterator
 
 from patauth import Authority, Cors, PatAuthMiddleware
 from patauth.crypto.profiles import PROFILES
@@ -44,6 +49,23 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 SETTINGS = {"request_quota": "1000000/1"}
 PLACES = ("pub", "feed", "reports", "admin")
 BODY, FIELDS = "of a view", {"X-View": "yes", "Access-Control-Allow-Origin": "*"}
+FIRST, LAST = b"first\n", b"last\n"
+
+
+def stream() -> Iterator[bytes]:
+    """Yield the body of the view `stream`: the last piece is there once somebody has made the file."""
+    yield FIRST
+    end = time.monotonic() + 20
+    while not Path(os.environ["TESTS_LAST_PIECE"]).exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    yield LAST
+
+
+async def later() -> AsyncIterator[bytes]:
+    """Yield the same where an event loop runs, without holding it up."""
+    pieces = stream()
+    while (piece := await asyncio.to_thread(next, pieces, b"")) != b"":
+        yield piece
 
 
 class Witness(threading.local):
@@ -73,10 +95,29 @@ def routes(rest: str) -> Iterable[tuple[str, str]]:
     """Yield the names of views and their routes. `rest` is how a framework spells any rest of a path."""
     yield "root", "/"
     yield "feed", "/feed"
+    yield "stream", "/stream"
     yield "private", "/pub/private"
     for place in PLACES:
         yield place, f"/{place}/{rest}"
     yield "any", f"/{rest}"
+
+
+def plain_app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    path = environ["PATH_INFO"]
+    witness.view(view_at(path), environ["REQUEST_METHOD"], path, environ)
+    fields = [("Content-Type", "text/plain"), *FIELDS.items()]
+    if path == "/stream":
+        start_response("200 OK", fields)
+        return stream()
+    start_response("200 OK", [*fields, ("Content-Length", str(len(BODY)))])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [BODY.encode()]
+
+
+def view_at(path: str) -> str:
+    """Return the name of the view at a path, where no framework looks for it."""
+    exact = {route: name for name, route in routes("") if not route.endswith("/") or route == "/"}
+    below = (name for name in PLACES if path.startswith(f"/{name}/"))
+    return exact.get(path) or next(below, "any")
 
 
 def flask_app() -> Any:
@@ -88,7 +129,7 @@ def flask_app() -> Any:
     def view(**_: str) -> Any:
         assert request.endpoint is not None
         witness.view(request.endpoint, request.method, request.path, request.environ)
-        return BODY, FIELDS
+        return (stream() if request.endpoint == "stream" else BODY), FIELDS
 
     for name, route in routes("<path:rest>"):
         app.url_map.add(Rule(route, endpoint=name))  # without methods, so all of them
@@ -97,19 +138,37 @@ def flask_app() -> Any:
 
 
 def django_app() -> App:
+    from django.core.handlers.wsgi import WSGIHandler
+
+    configure_django()
+    return WSGIHandler()
+
+
+def configure_django() -> None:
     import django
     from django.conf import settings
-    from django.core.wsgi import get_wsgi_application
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+    from django.http.response import HttpResponseBase
     from django.urls import path
 
-    def view_named(name: str) -> Callable[..., HttpResponse]:
-        def view(request: HttpRequest, **_: str) -> HttpResponse:
-            witness.view(name, request.method or "", request.path, request.META)
+    def view_named(name: str) -> Callable[..., HttpResponseBase]:
+        def view(request: HttpRequest, **_: str) -> HttpResponseBase:
+            scope = getattr(request, "scope", None)
+            seen = (name, request.method or "", request.path)
+            caller = getattr(request, "principal", None) or request.META.get("patauth.principal")
+            environ = {**request.META, "patauth.principal": caller}
+            if scope is None:
+                witness.view(*seen, environ)
+            else:
+                scope[RAN][1].append([*seen, caller and caller.subject.id, {}])
+            if name == "stream":
+                return StreamingHttpResponse(stream() if scope is None else later(), headers=FIELDS)
             return HttpResponse(BODY, headers=FIELDS)
 
         return view
 
+    if settings.configured:
+        return
     settings.configure(
         ALLOWED_HOSTS=["*"],
         SECRET_KEY="x" * 50,
@@ -118,7 +177,17 @@ def django_app() -> App:
         LOGGING_CONFIG=None,
     )
     django.setup()
-    return get_wsgi_application()
+
+
+def django_adapted(handler: Callable[[], Any], authority: Authority, given: dict[str, Any]) -> Any:
+    """Make an app that patauth.django protects. Django reads its settings when it makes the handler."""
+    configure_django()
+    from django.test import override_settings
+
+    middleware = ["django.middleware.common.CommonMiddleware", "patauth.django.PatAuthMiddleware"]
+    named = {f"PATAUTH_{name.upper()}": value for name, value in given.items()}
+    with override_settings(MIDDLEWARE=middleware, PATAUTH_AUTHORITY=authority, **named):
+        return handler()
 
 
 def bottle_app() -> App:
@@ -126,11 +195,11 @@ def bottle_app() -> App:
 
     app = Bottle()
 
-    def view_named(name: str) -> Callable[..., str]:
-        def view(**_: str) -> str:
+    def view_named(name: str) -> Callable[..., str | Iterator[bytes]]:
+        def view(**_: str) -> str | Iterator[bytes]:
             witness.view(name, request.method, request.path, request.environ)
             response.headers.update(FIELDS)
-            return BODY
+            return stream() if name == "stream" else BODY
 
         return view
 
@@ -147,7 +216,10 @@ def falcon_app() -> App:
     def view_named(name: str) -> Callable[..., None]:
         def view(request: falcon.Request, response: falcon.Response, **_: str) -> None:
             witness.view(name, request.method, request.path, request.env)
-            response.text = BODY
+            if name == "stream":
+                response.stream = stream()
+            else:
+                response.text = BODY
             response.set_headers(FIELDS)
 
         return view
@@ -175,7 +247,7 @@ class Node:
         if path in ("/", "/pub/private"):
             return "root" if path == "/" else "private"
         first = self.names[0]
-        return first if first == "feed" or (first in PLACES and len(self.names) > 1) else "any"
+        return first if first in ("feed", "stream") or (first in PLACES and len(self.names) > 1) else "any"
 
 
 def pyramid_app(*, traversal: bool = False) -> App:
@@ -184,15 +256,15 @@ def pyramid_app(*, traversal: bool = False) -> App:
     from pyramid.request import Request
     from pyramid.response import Response
 
-    def answer() -> Response:
-        response = Response(BODY)
+    def answer(name: str) -> Response:
+        response = Response(app_iter=stream()) if name == "stream" else Response(BODY)
         response.headers.update(FIELDS)
         return response
 
     def view_named(name: str) -> Callable[[Request], Response]:
         def view(request: Request) -> Response:
             witness.view(name, request.method, request.path_info, request.environ)
-            return answer()
+            return answer(name)
 
         return view
 
@@ -201,8 +273,9 @@ def pyramid_app(*, traversal: bool = False) -> App:
             "/" if request.path_info.endswith("/") and context.names else ""
         )  # where gates see a difference
         path = "/" + "/".join(context.names) + slash
-        witness.view(context.view(path), request.method, path, request.environ)
-        return answer()
+        name = context.view(path)
+        witness.view(name, request.method, path, request.environ)
+        return answer(name)
 
     config = Configurator(root_factory=lambda _: Node())
     if traversal:
@@ -272,6 +345,7 @@ def overridden_app() -> App:
 
 
 ROUTERS: dict[str, Callable[[], App]] = {
+    "plain": lambda: plain_app,
     "flask": flask_app,
     "django": django_app,
     "bottle": bottle_app,
@@ -286,6 +360,8 @@ ROUTERS: dict[str, Callable[[], App]] = {
     ),
 }
 EXTENSION = "flaskext"  # Flask again, by patauth.flask.PatAuth
+ADAPTED = "djangoext"  # Django again, by patauth.django; of the configuration `cors` alone
+RAN = "routed.ran"  # in the scope of ASGI: whether the router was called, and the views
 OTHERS = {"files": files_app, "overridden": overridden_app}
 
 
@@ -308,6 +384,9 @@ def create() -> App:
         for name, app in inner.items():
             apps[f"{configuration}.{name}"] = PatAuthMiddleware(app, authority, **given)
         apps[f"{configuration}.{EXTENSION}"] = extended(given)
+    from django.core.handlers.wsgi import WSGIHandler
+
+    apps[f"cors.{ADAPTED}"] = django_adapted(WSGIHandler, authority, CONFIGURATIONS["cors"])
     rules = {"GET /purge": "reports:read", "POST /purge": "admin"}
     for name, make in OTHERS.items():
         apps[f"rules.{name}"] = PatAuthMiddleware(witnessed(make()), authority, require=rules)
@@ -317,11 +396,10 @@ def create() -> App:
         witness.begin()
         started: list[Any] = []
         answer = apps[environ["HTTP_HOST"]](environ, lambda *given: started.append(given))
-        body = b"".join(answer)
-        if hasattr(answer, "close"):
-            answer.close()
+        pieces = iter(answer)
+        first = next(pieces, b"")  # a router may run no sooner
         status, fields = started[-1][:2]
         start_response(status, [*fields, ("X-Ran", json.dumps([witness.router, witness.views]))])
-        return [body]
+        return ClosingIterator(chain([first] if first else [], pieces), getattr(answer, "close", None))
 
     return app

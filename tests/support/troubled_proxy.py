@@ -5,7 +5,7 @@ a word a line, and each is answered with a line of JSON that holds the figures s
 
     calm   they pass                             hold   they wait until another word comes
     storm  late, halved, trickling, cut, paused  swap   some go to the one who asked on another connection
-    tell   as before
+    slow   each comes a little late              tell   as before
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 from collections import Counter
 
 LATE = (0.15, 0.7)  # s; a caller of these tests waits for 0.25
+SLOW = 0.1  # s
 # How many of a thousand replies meet what.
 TROUBLE = {"late": 6, "halved": 4, "trickled": 6, "cut": 4, "cut at once": 2}
 PAUSE_EACH, PAUSE = 1.0, (0.02, 0.4)  # s
@@ -63,6 +64,9 @@ class Proxy:
                     self.figures["waiting"] -= 1
                 if self.mode == "storm":
                     await self.spoil(reply, writer)
+                elif self.mode == "slow":
+                    await asyncio.sleep(SLOW)
+                    writer.write(reply)
                 elif self.mode == "swap":
                     writer.write(await self.exchange(reply))
                 else:

@@ -1,7 +1,7 @@
 """On real servers, no request without credentials reaches an app but where the configuration says so.
 
-Three servers each serve the same routes by routers of five frameworks behind patauth (tests/support/
-routed_apps.py). What is judged is not the answer, but the views that ran.
+Servers of WSGI and ASGI each serve the same routes by routers of several frameworks behind patauth (tests/
+support/routed_apps.py and routed_asgi.py). What is judged is not the answer, but the views that ran.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from patauth.crypto.profiles import PROFILES
 from patauth.flask import PatAuth
+from tests.support import routed_asgi
 from tests.support.authorities import issue, patient
 from tests.support.hostile_requests import PREFLIGHT, Request, generate, smallest
 from tests.support.routed_apps import CONFIGURATIONS, EXTENSION, ORIGIN, PLACES, ROUTERS
 from tests.support.searches import examples
 from tests.support.servers import Server
-from tests.support.web_servers import SERVERS, Answer, Wire, serving
+from tests.support.web_servers import UVICORN, Answer, Wire, serving
 from tests.support.wsgi import request
 
 REQUESTS = 8000  # to each server with each configuration
-APPS = [*ROUTERS, EXTENSION]
-FACTORY = "tests.support.routed_apps:create"
+# By whether the server is one of ASGI: the apps, what makes them, and how their environ names a caller.
+APPS = {False: [*ROUTERS, EXTENSION], True: [*routed_asgi.ROUTERS]}
+FACTORY = {False: "tests.support.routed_apps:create", True: "tests.support.routed_asgi:create"}
+NAMED: dict[bool, dict[str, str]] = {False: {"REMOTE_USER": "alice", "AUTH_TYPE": "Bearer"}, True: {}}
 SCOPES = {
     "nothing": ["other"],
     "reports:read": ["reports:read"],
@@ -42,6 +45,8 @@ class Front:
 
     def __init__(self, server: str, port: int, tokens: dict[str, str]) -> None:
         self.server = server
+        self.apps = APPS[server in UVICORN]
+        self.named = NAMED[server in UVICORN]
         self.tokens = tokens
         self.wire = Wire(port)
 
@@ -59,17 +64,18 @@ class Front:
         )
 
 
-@pytest.fixture(scope="module", params=list(SERVERS))
+@pytest.fixture(scope="module", params=["gunicorn gthread", "waitress", "uWSGI", *UVICORN])
 def front(
     request: pytest.FixtureRequest, servers: dict[str, Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Front]:
-    url, prefix = servers["valkey"].url, f"patauth:routers-{request.param}"
+    url, prefix = servers["valkey"].url, f"patauth:routers-{request.param.replace(' ', '-')}"
     authority = patient(url, key_prefix=prefix, hash_profile=PROFILES["testing"])
     tokens = {name: issue(authority, name, scope=scope).token for name, scope in SCOPES.items()}
     authority.close()
     log = tmp_path_factory.mktemp(request.param) / "log"
     settings = {"PATAUTH_STORE_URL": url, "PATAUTH_KEY_PREFIX": prefix}
-    with serving(request.param, FACTORY, log, **settings) as port:
+    factory = FACTORY[request.param in UVICORN]
+    with serving(request.param, factory, log, **settings) as port:
         running = Front(request.param, port, tokens)
         yield running
         running.wire.close()
@@ -114,7 +120,9 @@ def only_cors(answer: Answer) -> bool:
     return answer.status == 204 and answer.body == b"" and set(fields) <= set(OF_ANY_ANSWER)
 
 
-def breach(configuration: str, caller: str, request: Request, answer: Answer | None) -> str | None:
+def breach(
+    front: Front, configuration: str, caller: str, request: Request, answer: Answer | None
+) -> str | None:
     """Return what is wrong with an answer."""
     if answer is None:
         return "no answer"
@@ -127,7 +135,7 @@ def breach(configuration: str, caller: str, request: Request, answer: Answer | N
         elif not may_run(configuration, caller, where, method):
             return f"the view of {where!r} ran"
         nobody = preflight or caller == "nobody" or where in OPEN[configuration]
-        if named != ({"REMOTE_USER": "alice", "AUTH_TYPE": "Bearer"} if principal else {}):
+        if named != (front.named if principal else {}):
             return f"the caller is {principal!r}, but the environ names {named}"
         if principal not in ((None, "alice") if nobody else ("alice",)) or (principal and caller == "nobody"):
             return f"the caller is not {principal!r}"
@@ -136,6 +144,10 @@ def breach(configuration: str, caller: str, request: Request, answer: Answer | N
     if answer.status >= 500 and not answer.router:
         return "patauth or the server failed"
     return None
+
+
+def judged(front: Front, configuration: str, app: str, caller: str, request: Request) -> str | None:
+    return breach(front, configuration, caller, request, front.ask(app, caller, request))
 
 
 # What the search must have reached; else it says nothing.
@@ -158,18 +170,18 @@ def test_only_what_the_configuration_opens_runs(front: Front, configuration: str
     seen: dict[tuple[str, str], set[str]] = defaultdict(set)
     for number in range(examples(REQUESTS)):
         request = generate(chance, front.tokens["all"])
-        app = f"{configuration}.{chance.choice(APPS)}"
+        app = f"{configuration}.{chance.choice(front.apps)}"
         caller = chance.choice(("nobody", "nobody", "nothing", "reports:read"))
         answer = front.ask(app, caller, request)
-        if breach(configuration, caller, request, answer):
-            fails = lambda one, to=app, by=caller: breach(configuration, by, one, front.ask(to, by, one))  # noqa: E731
+        if breach(front, configuration, caller, request, answer):
+            fails = lambda one, to=app, by=caller: judged(front, configuration, to, by, one)  # noqa: E731
             request = smallest(request, fails)
             answer = front.ask(app, caller, request)
-            found = breach(configuration, caller, request, answer)
+            found = breach(front, configuration, caller, request, answer)
             pytest.fail(f"{found}, request {number}\n{front.told(app, caller, request, answer)}")
         if answer is not None and answer.status == 200:
             seen[app, caller].update(place(view, path) for view, _, path, *_ in answer.views)
-    for app in APPS:
+    for app in front.apps:
         for caller, places in (REACHED_WITHOUT_RULES if configuration == "protect" else REACHED).items():
             assert places <= seen[f"{configuration}.{app}", caller], (app, caller)
 
@@ -201,7 +213,7 @@ LEGITIMATE = [
 @pytest.mark.parametrize("configuration", ["rules", "protect"])
 def test_the_paths_that_people_use_get_through(front: Front, configuration: str) -> None:
     """A view or the router's own 404 or redirect; never a 400 of patauth."""
-    for app in APPS:
+    for app in front.apps:
         for minimal, path in LEGITIMATE:
             request = Request("GET", (path,))
             for caller in {minimal, "all"}:
@@ -216,7 +228,7 @@ def test_the_paths_that_people_use_get_through(front: Front, configuration: str)
 
 def test_a_preflight_of_a_protected_path_is_401_and_nothing_runs(front: Front) -> None:
     """Views that do not look at the method, a middleware that serves files, and a method override inside."""
-    paths = {f"rules.{app}": ("/reports/salaries", "/admin/users/bob/delete", "/x") for app in APPS}
+    paths = {f"rules.{app}": ("/reports/salaries", "/admin/users/bob/delete", "/x") for app in front.apps}
     paths |= {"rules.files": ("/files/secret.txt",), "rules.overridden": ("/purge",)}
     for app, of_app in paths.items():
         for path in of_app:
@@ -244,7 +256,7 @@ def test_with_credentials_those_apps_answer(front: Front) -> None:
 
 
 def test_cors_answers_a_preflight_itself(front: Front) -> None:
-    for app in APPS:
+    for app in front.apps:
         for path in ("/reports/7", "/admin/x", "/feed", "/x"):
             request = Request("OPTIONS", (path,), fields=PREFLIGHT)
             answer = front.ask(f"cors.{app}", "nobody", request)
