@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -26,6 +25,7 @@ from .context import (
     named_settings,
     options,
     served,
+    source_of,
     warnings_as_messages,
 )
 from .options import Group
@@ -110,10 +110,7 @@ def check() -> None:
 def _source(name: str) -> str:
     if name == "store_url" and options().store is not None:
         return "--store"
-    for variable in (f"PATAUTH_{name.upper()}", f"PATAUTH_{name.upper()}_FILE"):
-        if variable in os.environ:
-            return variable
-    return "default"
+    return source_of(name) or "default"
 
 
 def _values(settings: Settings) -> dict[str, Any]:

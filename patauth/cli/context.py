@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
@@ -32,11 +32,15 @@ NO_PAGE = "identify is set, but patauth serve has no page without jinja2: pip in
 
 @dataclass
 class Options:
-    """The global options as given. When one is given twice, the last one counts."""
+    """The global options as given. When one is given twice, the last one counts.
+
+    `host` are the settings of an application whose command this is. They win over the environment.
+    """
 
     store: str | None = None
     output: str = "table"
     quiet: bool = False
+    host: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def json(self) -> bool:
@@ -45,8 +49,9 @@ class Options:
 
 
 def options() -> Options:
-    """Return the global options of the command that is running."""
-    return click.get_current_context().ensure_object(Options)
+    """Return the global options of the command that is running; outside of one, the defaults."""
+    context = click.get_current_context(silent=True)
+    return Options() if context is None else context.ensure_object(Options)
 
 
 class Failure(Exception):
@@ -93,14 +98,15 @@ def warnings_as_messages() -> Iterator[None]:
 
 
 def named_settings(default_store: str | None = None, **given: Any) -> Settings:
-    """Return the settings of the environment, with the store that --store or the environment names.
+    """Return the settings of the host and the environment, with the store that --store or one of them names.
 
-    `default_store` is used when neither names one. `given` wins over the environment. Raise
-    `click.UsageError` when no store is named, and `ConfigurationError` when a setting is wrong.
+    `default_store` is used when none names one. `given` wins over both. Raise `click.UsageError` when no
+    store is named, and `ConfigurationError` when a setting is wrong.
     """
     url = options().store
-    if url is None and not any(os.environ.get(f"PATAUTH_STORE_URL{suffix}") for suffix in ("", "_FILE")):
+    if not is_store_named() and "store_url" not in given:
         url = default_store or ""
+    given = {**options().host, **given}
     if url == "":
         raise click.UsageError(
             "no store is named: give --store URL or set PATAUTH_STORE_URL,"
@@ -112,12 +118,26 @@ def named_settings(default_store: str | None = None, **given: Any) -> Settings:
         return Settings.from_env(**given)
 
 
+def is_store_named() -> bool:
+    """Return whether --store, the application or the environment names a store."""
+    in_environment = any(os.environ.get(f"PATAUTH_STORE_URL{suffix}") for suffix in ("", "_FILE"))
+    return options().store is not None or "store_url" in options().host or in_environment
+
+
+def source_of(name: str) -> str | None:
+    """Return where a setting comes from: the application, or a variable; None: nobody has set it."""
+    if name in options().host:
+        return "the application"
+    variables = (f"PATAUTH_{name.upper()}", f"PATAUTH_{name.upper()}_FILE")
+    return next((variable for variable in variables if variable in os.environ), None)
+
+
 def served(settings: Settings) -> Settings:
-    """Return the settings of `patauth serve`: it has all surfaces unless PATAUTH_SURFACES names some.
+    """Return the settings of `patauth serve`: it has all surfaces unless a setting names some.
 
     The page is among them where `identify` is set and the extra `page` is installed.
     """
-    if "PATAUTH_SURFACES" in os.environ:
+    if source_of("surfaces"):
         return settings
     has_page = settings.identify is not None and is_page_installed()
     return replace(settings, surfaces=tuple(name for name in SURFACE_NAMES if has_page or name != PAGE))
@@ -125,7 +145,7 @@ def served(settings: Settings) -> Settings:
 
 def lacks_page(settings: Settings) -> bool:
     """Return whether `patauth serve` leaves the page out because what draws it is not installed."""
-    return "PATAUTH_SURFACES" not in os.environ and settings.identify is not None and not is_page_installed()
+    return not source_of("surfaces") and settings.identify is not None and not is_page_installed()
 
 
 @contextmanager

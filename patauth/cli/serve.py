@@ -24,7 +24,7 @@ from ..wsgi.hooks import check_hooks
 from ..wsgi.page import PATH
 from ..wsgi.service.tls import read_tls
 from ..wsgi.surfaces import PAGE, check_page
-from .context import NO_PAGE, Failure, lacks_page, message, named_settings, options, served
+from .context import NO_PAGE, Failure, lacks_page, message, named_settings, options, served, source_of
 from .options import Command
 
 DEFAULT_STORE = "local:./patauth-data"
@@ -118,7 +118,7 @@ def serve(
         message(f"The page for people is at {_page(settings, bind)}.")
     elif lacks_page(settings):
         message(f"Note: {NO_PAGE}")
-    if settings.issuer is None and "PATAUTH_ISSUER" not in os.environ:
+    if settings.issuer is None and not source_of("issuer"):
         message("Note: to publish /.well-known/..., set PATAUTH_ISSUER to the URL that clients use.")
     if grpc_bind is None:
         server.run()
@@ -220,7 +220,7 @@ def _settings(bind: str) -> Settings:
     open_store(settings).close()
     own_url = _own_url(bind)
     # Behind a proxy, clients use another URL.
-    if "PATAUTH_ISSUER" not in os.environ and own_url is not None and settings.trusted_proxies == 0:
+    if not source_of("issuer") and own_url is not None and settings.trusted_proxies == 0:
         settings = replace(settings, issuer=own_url + settings.path_prefix)
     open_signed_tokens(settings)  # raises if tokens are to be signed and cannot be
     return settings

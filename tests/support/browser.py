@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 # Root needs --no-sandbox. The others keep Chromium from calling its maker's servers.
 FLAGS = (
@@ -39,3 +39,19 @@ def caching(browser: Browser, *more: str) -> Browser:
         args=[*FLAGS, *more],
         ignore_default_args=["--disable-back-forward-cache"],
     )
+
+
+# Sends a form, as any page can make a browser do. `name` is the whole of a text/plain body.
+SUBMIT = """([action, enctype, name, value]) => {
+    const form = Object.assign(document.createElement("form"), {action, enctype, method: "post"})
+    if (name) form.append(Object.assign(document.createElement("input"), {name, value}))
+    document.body.append(form)
+    form.submit()
+}"""
+
+
+def submit(page: Page, action: str, enctype: str = "text/plain", name: str = "", value: str = "") -> int:
+    """Let a page send a form; return the status of the answer, to which the browser goes."""
+    with page.expect_navigation() as landed:
+        page.evaluate(SUBMIT, [action, enctype, name, value])
+    return landed.value.status
