@@ -11,7 +11,7 @@ pythonpath = str(Path(__file__).parent)  # where flask_app is
 timeout = 30  # s
 graceful_timeout = 10  # s
 
-# By default whoever calls from this machine may set SCRIPT_NAME and PATH_INFO, and so the path that rules are
+# By default a caller from this machine may set SCRIPT_NAME and PATH_INFO, and so the path that rules are
 # matched against. Name your proxy's address here, and no header that it does not set itself.
 forwarded_allow_ips = "127.0.0.1"
 forwarder_headers = ""

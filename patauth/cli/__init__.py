@@ -82,7 +82,7 @@ def _end(text: str | None, code: int) -> NoReturn:
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="patauth %(version)s")
 def program() -> None:
-    """Create, verify, exchange, limit and revoke personal access tokens (PATs) for WSGI apps.
+    """Create, verify, exchange, limit and revoke personal access tokens (PATs) for WSGI and ASGI apps.
 
     PATs are kept in a store. Name it with --store URL, or with PATAUTH_STORE_URL in the environment.
     `local:./patauth-data` is a real server in that directory, which patauth starts and stops for you.

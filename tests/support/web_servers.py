@@ -1,52 +1,134 @@
-"""WSGI servers in processes of their own, and a connection that sends bytes as they are."""
+"""WSGI and ASGI servers in processes of their own, and a connection that sends bytes as they are."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.paths import ROOT
 from tests.support.processes import environment, free_port
 from tests.support.servers import until
 
-# As docs/deployment.md says; odd methods are let through to the gate.
-SERVERS: dict[str, Callable[[str, str], list[str]]] = {
-    "gunicorn": lambda factory, address: [
-        sys.executable, "-m", "gunicorn", "--bind", address, "--worker-class", "gthread", "--threads", "4",
+_NOBODY = 65534
+
+
+def _gunicorn(worker: str, *options: str) -> Callable[[str, str, Path], list[str]]:
+    return lambda factory, address, _: [
+        sys.executable, "-m", "gunicorn", "--bind", address, "--worker-class", worker, *options,
         "--keep-alive", "60", "--forwarder-headers", "", "--permit-unconventional-http-method",
-        f"{factory}()",
-    ],
-    "waitress": lambda factory, address: [
+        "--no-control-socket", f"{factory}()",
+    ]  # fmt: skip
+
+
+def apache(folder: Path, address: str, lines: Sequence[str]) -> list[str]:
+    """Return the command of an Apache whose configuration has these lines. It keeps its files in the folder.
+
+    Apache gives up the rights of root and then cannot read what is root's alone. Started by nobody with the
+    right to read everything, it keeps that.
+    """
+    modules = {"mpm_event_module": "mod_mpm_event", "authz_core_module": "mod_authz_core"}
+    modules |= {"wsgi_module": "mod_wsgi"}
+    configuration = folder / "apache.conf"
+    configuration.write_text("\n".join([
+        *(f"LoadModule {module} /usr/lib/apache2/modules/{file}.so" for module, file in modules.items()),
+        f"ServerRoot {folder}", f"PidFile {folder}/apache.pid", f"Listen {address}", "ServerName 127.0.0.1",
+        f"ErrorLog {folder}/apache.log", f"DefaultRuntimeDir {folder}",
+        "WSGIPythonHome /usr",  # else it is that of the first python3 on PATH, which may not be Debian's
+        *lines,
+    ]))  # fmt: skip
+    command = ["apache2", "-DFOREGROUND", "-f", str(configuration)]
+    if os.geteuid():
+        return command
+    os.chown(folder, _NOBODY, _NOBODY)
+    reader = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+    return [*reader, "--inh-caps=+dac_override", "--ambient-caps=+dac_override", *command]
+
+
+def _mod_wsgi(factory: str, address: str, folder: Path) -> list[str]:
+    module, _, function = factory.partition(":")
+    script = folder / "app.wsgi"
+    script.write_text(f"from {module} import {function}\n\napplication = {function}()\n")
+    # Debian's module brings Debian's Python, of the same version as this one or the packages do not fit.
+    paths = ":".join([str(ROOT), sysconfig.get_path("purelib")])
+    return apache(folder, address, [
+        f"WSGIDaemonProcess app processes=1 threads=4 home={folder} python-path={paths}",
+        f"WSGISocketPrefix {folder}/wsgi",
+        f"WSGIScriptAlias / {script} process-group=app application-group=%{{GLOBAL}}",
+        "WSGIPassAuthorization On",
+        f"<Directory {folder}>", "Require all granted", "</Directory>",
+    ])  # fmt: skip
+
+
+# The command that serves what `module:factory` makes at an address, with its files in a folder. As the
+# documents say, but odd methods are let through to the gate.
+SERVERS: dict[str, Callable[[str, str, Path], list[str]]] = {
+    "gunicorn sync": _gunicorn("sync"),
+    "gunicorn gthread": _gunicorn("gthread", "--threads", "4"),
+    "gunicorn gevent": _gunicorn("gevent"),
+    "waitress": lambda factory, address, _: [
         sys.executable, "-m", "waitress", f"--listen={address}", "--threads=4", "--call", factory,
     ],
-    "uwsgi": lambda factory, address: [
-        str(Path(sys.executable).with_name("uwsgi")), "--http11-socket", address, "--threads", "4",
-        "--need-app", "--die-on-term", "--single-interpreter", "--disable-logging", "--buffer-size", "32768",
+    "uWSGI": lambda factory, address, _: [
+        str(Path(sys.executable).with_name("uwsgi")), "--http-socket", address, "--threads", "4",
+        "--need-app", "--die-on-term", "--single-interpreter", "--disable-logging",
+        "--buffer-size", "32768", "--post-buffering", "65536",
         "--module", f"{factory}()",
     ],
+    "mod_wsgi": _mod_wsgi,
 }  # fmt: skip
+_UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "--no-access-log", "--log-level", "warning")
+ASGI_SERVERS: dict[str, Callable[[str, str, Path], list[str]]] = {
+    "uvicorn": lambda factory, address, _: [
+        *_UVICORN, "--http", "httptools", "--port", address.rpartition(":")[2], factory
+    ],
+    "uvicorn with h11": lambda factory, address, _: [
+        *_UVICORN, "--http", "h11", "--loop", "asyncio", "--port", address.rpartition(":")[2], factory
+    ],
+    "hypercorn": lambda factory, address, _: [
+        sys.executable, "-m", "hypercorn", "--bind", address, "--log-level", "warning", f"{factory}()"
+    ],
+    "gunicorn for ASGI": lambda factory, address, _: [
+        sys.executable, "-m", "gunicorn", "--bind", address, "--preload", "--workers", "2", "-k", "asgi",
+        "--graceful-timeout", "1", "--log-level", "warning", "--no-control-socket", f"{factory}()",
+    ],
+}  # fmt: skip
+
+UVICORN = [name for name in ASGI_SERVERS if name.startswith("uvicorn")]  # by either parser
 
 
 @contextmanager
 def serving(server: str, factory: str, log: Path, **settings: str) -> Iterator[int]:
     """Run what `module:factory` makes under a server; yield its port."""
     port = free_port()
-    command = SERVERS[server](factory, f"127.0.0.1:{port}")
+    command = (SERVERS | ASGI_SERVERS)[server](factory, f"127.0.0.1:{port}", log.parent)
+    with running(command, port, log, **settings):
+        yield port
+
+
+@contextmanager
+def running(
+    command: Sequence[str], port: int, log: Path, folder: Path | None = None, **settings: str
+) -> Iterator[None]:
+    """Run a server until the end, once it listens at the port."""
+    environ = environment(**settings)
     with (
         log.open("wb") as written,
-        subprocess.Popen(command, env=environment(**settings), stdout=written, stderr=written) as process,
+        subprocess.Popen(command, cwd=folder, env=environ, stdout=written, stderr=written) as process,
     ):
         try:
             until(lambda: process.poll() is not None or listens(port))
             assert process.poll() is None, log.read_text()
-            yield port
+            yield
         finally:
             process.terminate()
             process.wait(30)

@@ -62,18 +62,23 @@ def request(
 
 
 @contextmanager
-def serving(app: App, port: int = 0) -> Iterator[str]:
-    """The application on a TCP socket of its own, several requests at a time; its URL."""
+def serving(app: App, port: int = 0, *, tls: bool = False) -> Iterator[str]:
+    """The application on a TCP socket of its own, several requests at a time; its URL.
+
+    `tls`: with a certificate that nobody trusts.
+    """
 
     class Quiet(WSGIRequestHandler):
         def log(self, *_: Any) -> None:
             pass
 
-    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
+    server = make_server(
+        "127.0.0.1", port, app, threaded=True, request_handler=Quiet, ssl_context="adhoc" if tls else None
+    )
     thread = threading.Thread(target=server.serve_forever, args=(0.002,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.port}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.port}"
     finally:
         server.shutdown()
         thread.join()
