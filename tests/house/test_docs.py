@@ -26,6 +26,7 @@ from werkzeug.test import Client
 import patauth
 from patauth import Owner, Settings
 from patauth.cli import _EXIT_CODES, program
+from patauth.django.configuration import OWN
 from patauth.events import outbox, webhook
 from patauth.events.events import Outcome, Reason, Type
 from patauth.model import filters, rights, sorters
@@ -53,31 +54,16 @@ from patauth.wsgi.isc import routes
 from patauth.wsgi.isc.errors import DETAIL_CODES
 from patauth.wsgi.page import listing as page_list
 from patauth.wsgi.page import routes as page
+from tests.support import homes
 from tests.support.acl import ON_SERVER, granted, logged_in, use_all
 from tests.support.authorities import patient
+from tests.support.documents import DOCUMENTS, OURS, blocks, prose, read
 from tests.support.forms import hidden, token_of
 from tests.support.paths import ROOT
 from tests.support.receivers import KEY, OTHER_KEY, SECRET
 from tests.support.servers import Server, binaries
 from tests.support.tables import each
 from tests.support.wsgi import serving
-
-OURS = ["README.md", "CHANGELOG.md", "SECURITY.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
-DOCUMENTS = [*OURS, "examples/README.md"]
-
-
-def read(name: str) -> str:
-    return (ROOT / name).read_text("utf-8")
-
-
-def blocks(name: str, language: str) -> list[str]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", read(name), re.M | re.S)
-    return [text for kind, text in found if kind == language]
-
-
-def prose(name: str) -> str:
-    """The text without its code blocks."""
-    return re.sub(r"^```.*?^```$", "", read(name), flags=re.M | re.S)
 
 
 def section(name: str, title: str) -> str:
@@ -557,10 +543,10 @@ def test_each_setting_has_its_environment_name_default_unit_and_meaning(name: st
 
 
 def test_every_variable_that_the_documents_name_is_one() -> None:
-    # of Flask's configuration
+    # of the configuration of Flask and Django
     gate = {f"PATAUTH_{name.upper()}" for name in CODE_ONLY}
     files = {f"PATAUTH_{name.upper()}_FILE" for name in _SECRETS}
-    known = {f"PATAUTH_{name.upper()}" for name in SETTINGS} | files | gate | _NOT_SETTINGS
+    known = {f"PATAUTH_{name.upper()}" for name in SETTINGS} | files | gate | _NOT_SETTINGS | {*OWN}
     for document in DOCUMENTS:
         assert set(re.findall(r"(?<!HTTP_)PATAUTH_[A-Z][A-Z_]*", read(document))) <= known, document
     assert files <= set(re.findall(r"PATAUTH_[A-Z_]+", read("docs/settings.md")))
@@ -643,7 +629,7 @@ def test_every_script_is_listed() -> None:
 
 
 def test_the_gunicorn_settings_are_ones_that_gunicorn_takes() -> None:
-    (block,) = (block for block in blocks("docs/deployment.md", "python") if "gunicorn.conf.py" in block)
+    (block,) = (block for block in blocks("docs/how-to/gunicorn.md", "python"))
     given: dict[str, Any] = {}
     exec(block, given)
     config = Config()
@@ -652,6 +638,16 @@ def test_the_gunicorn_settings_are_ones_that_gunicorn_takes() -> None:
             config.set(name, value)
     assert config.forwarder_headers == []
     assert config.forwarded_allow_ips == ["127.0.0.1"]
+
+
+def test_the_table_of_servers_has_the_marks_of_its_test() -> None:
+    title = "The same verdicts everywhere"
+    lines = section("docs/how-to/servers.md", title).splitlines()
+    assert [cells(line) for line in lines if line.startswith("| ")] == homes.table()
+    numbered = [line for line in lines if re.match(r"\d+\. ", line)]
+    assert numbered == [
+        f"{number}. {reason[0].upper()}{reason[1:]}." for number, reason in enumerate(homes.reasons(), 1)
+    ]
 
 
 def test_a_script_name_from_outside_opens_a_public_pattern_and_no_rule() -> None:

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,10 +20,13 @@ from pathlib import Path
 
 import pytest
 import requests
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from patauth import Authority, IssuedPat, Owner
 from patauth.store.local.engine import LocalEngine
 from tests.support.authorities import basic, basic_of
+from tests.support.documents import blocks, read
 from tests.support.forms import hidden, token_of
 from tests.support.paths import ROOT
 from tests.support.processes import free_port
@@ -54,12 +58,12 @@ def issue(work: Path, *scope: str) -> IssuedPat:
 
 
 @contextmanager
-def serving(work: Path, port: int, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+def serving(work: Path, port: int, *command: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """A server of an example; ends with Ctrl-C."""
     log = work / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=work, env=environment(PORT=str(port)), stdout=output, stderr=output
+            command, cwd=work, env=environment(PORT=str(port), **more), stdout=output, stderr=output
         )
     with process:
         try:
@@ -268,18 +272,131 @@ def test_the_plain_wsgi_app_runs(work: Path) -> None:
         assert call(port, "/reports/1", basic_of(writer), b"{}")[0] == 200
 
 
-def test_the_django_app_runs(work: Path) -> None:
+PROJECT = EXAMPLES / "django_project"
+# What serves the project, as its own files say, on a port that is filled in.
+OF_DJANGO = {
+    "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{}"],
+    "wsgi": ["-m", "gunicorn", "-b", "127.0.0.1:{}", "--no-control-socket", "project.wsgi"],
+    "asgi": ["-m", "uvicorn", "--port", "{}", "--lifespan", "off", "project.asgi:application"],
+}
+
+
+def test_the_django_project_runs_on_each_kind_of_server(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a PAT that `manage.py patauth` has made, for views of Django and of Django REST framework."""
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "project.settings")
+
+    def manage(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "error", f"{PROJECT}/manage.py", *words], cwd=work, env=environment(),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    checked = manage("check", "--fail-level", "DEBUG")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    told = re.findall("^    python manage.py (.*)$", (PROJECT / "project/settings.py").read_text(), re.M)
+    *preparing, serving_it = map(shlex.split, told)
+    assert serving_it == ["runserver", "--noreload"]
+    for given in preparing:
+        assert manage(*given).returncode == 0, given
+    words = "--owner-id alice --owner-name Alice --expires-in 1h --output json --quiet".split()
+    made = []
+    for name, scopes in (("reader", ["reports:read"]), ("writer", ["reports:read", "reports:write"])):
+        given = [word for scope in scopes for word in ("--scope", scope)]
+        done = manage("patauth", "pat", "create", "--name", name, *words, *given)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        made.append(json.loads(done.stdout)["token"])
+    reader, writer = (f"Bearer {token}" for token in made)
+    monkeypatch.setenv("DJANGO_SECRET_KEY", "x" * 50)
+    for kind, words in OF_DJANGO.items():
+        port = free_port()
+        command = [word.format(port) for word in words]
+        with serving(work, port, sys.executable, *command, PYTHONPATH=f"{ROOT}:{PROJECT}"):
+            assert json.loads(call(port, "/healthz")[1]) == {"ok": True}
+            assert json.loads(call(port, "/")[1]) == {"hello": "nobody"}
+            assert json.loads(call(port, "/", reader)[1]) == {"hello": "alice"}
+            assert call(port, "/", "Bearer x")[0] == 401
+            for path, who in (("/reports", "Alice"), ("/reports/later", "alice"), ("/api/reports", "Alice")):
+                assert call(port, path)[0] == 401, (kind, path)
+                assert json.loads(call(port, path, reader)[1]) == {"reports": ["Q1", "Q2"], "for": who}
+            assert call(port, "/api/reports", reader, b"{}")[0] == 403
+            assert json.loads(call(port, "/api/reports", writer, b"{}")[1]) == {"made by": "alice"}
+            assert call(port, "/nothing", reader)[0] == 404  # Django's own
+            assert call(port, "/%2e%2e/reports", reader)[0] in (400, 404)
+
+
+def test_the_pat_that_the_page_makes_is_good_in_a_project_of_another_folder(work: Path) -> None:
+    """The commands of examples/README.md, in a copy of the checkout: Django's starts in its own folder."""
     port = free_port()
-    reader, other = issue(work, "reports:read"), issue(work, "other")
-    with serving(work, port, sys.executable, str(EXAMPLES / "django_wsgi.py")):
-        assert json.loads(call(port, "/healthz")[1]) == {"ok": True}
+    shutil.copytree(EXAMPLES, work / "examples", ignore=shutil.ignore_patterns("db.sqlite3", "patauth-data"))
+    (make,) = blocks("examples/README.md", "sh")
+    (row,) = re.findall(r"^\| `django_project` \|.*\| `(.*)` \|$", read("examples/README.md"), re.M)
+    before, _, serve = row.rpartition(" && ")
+    text = f"{make.strip()} > made\n{before} && exec {serve} {port}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with serving(work, port, "sh", "-c", text, PATH=path):
+        (token,) = re.findall(r"pat_\w+", (work / "made").read_text())
         assert call(port, "/reports")[0] == 401
-        assert json.loads(call(port, "/reports", basic_of(reader))[1]) == {
-            "for": "Alice", "scopes": ["reports:read"],
+        assert call(port, "/reports", f"Bearer {token}")[0] == 200
+
+
+def test_the_fastapi_app_runs_on_uvicorn(work: Path) -> None:
+    port = free_port()
+    reader, writer = issue(work, "reports:read"), issue(work, "reports:read", "reports:write")
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port)]
+    with serving(work, port, *command, "fastapi_app:app"):
+        assert call(port, "/me")[0] == 401
+        assert json.loads(call(port, "/me", f"Bearer {reader.token}")[1]) == {
+            "owner": "alice", "method": "pat", "scopes": ["reports:read"],
         }  # fmt: skip
-        assert call(port, "/reports", basic_of(other))[0] == 403
-        assert call(port, "/reports", basic_of(reader), b"{}")[0] == 403  # no rule for POST
-        assert call(port, "/nothing", basic_of(reader))[0] == 404  # Django's own
+        assert json.loads(call(port, "/feed")[1]) == {"for": None}
+        assert json.loads(call(port, "/feed", basic_of(reader))[1]) == {"for": "Alice"}
+        assert call(port, "/feed", "Bearer x")[0] == 401
+        assert json.loads(call(port, "/reports", basic_of(reader))[1])["for"] == "Alice"
+        assert call(port, "/reports", basic_of(reader), b"{}")[0] == 403
+        assert call(port, "/reports", basic_of(writer), b'{"q": 3}')[0] == 201
+        document = json.loads(call(port, "/openapi.json")[1])
+        assert set(document["components"]["securitySchemes"]) == {"PatAuthBearer", "PatAuthBasic"}
+        url, good = f"ws://127.0.0.1:{port}/reports/live", {"Authorization": f"Bearer {reader.token}"}
+        with connect(url, additional_headers=good) as socket:
+            socket.send("Q3")
+            assert json.loads(socket.recv()) == {"seen": "Q3", "for": "Alice"}
+        with pytest.raises(InvalidStatus, match="401"):
+            connect(url)
+
+
+def test_an_app_with_a_factory_blueprints_and_flask_login_runs(work: Path) -> None:
+    """By the commands of its docstring; a session and a token open the same URL."""
+    port, reader = free_port(), issue(work, "reports:read", "exports:read", "exports:write")
+    app = f"{EXAMPLES}/flask_factory/app"
+    bearer = f"Bearer {reader.token}"
+    url = f"http://127.0.0.1:{port}"
+    flask = [sys.executable, "-m", "flask", "--app", app, "run", "--port", str(port)]
+    with serving(work, port, *flask), requests.Session() as browser:
+        assert json.loads(call(port, "/api/reports", bearer)[1]) == {"reports": ["Q1", "Q2"]}
+        assert call(port, "/api/reports")[0] == call(port, "/exports")[0] == 401
+        assert call(port, "/api/reports/summary", bearer)[0] == 403
+        assert call(port, "/exports", bearer, b"{}")[0] == 201
+        shown = browser.get(url).text
+        typed = dict(zip(("name", "password"), re.findall("<b>(.+?)</b>", shown), strict=True))
+        landed = browser.post(f"{url}/login", hidden(shown) | typed)
+        assert "Hello alice" in landed.text
+        assert browser.post(f"{url}/exports").status_code == 400
+        assert browser.post(f"{url}/exports", hidden(landed.text)).json() == {"by": "alice", "export": 2}
+        assert browser.get(f"{url}/api/me").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["django_project", "flask_factory", "test_fastapi_app.py", "test_flask_app.py", "test_plain_wsgi.py"],
+)
+def test_an_example_passes_its_own_tests(path: str) -> None:
+    """As a user runs them, who has installed patauth; the option is for an installation that is older."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-m", "pytest", "-p", "patauth.testing", "-p", "no:cacheprovider",
+         f"examples/{path}"],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, " passed in " in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def test_the_standalone_check_says_who_it_is_or_refuses(work: Path) -> None:
@@ -303,9 +420,10 @@ def test_the_standalone_check_says_who_it_is_or_refuses(work: Path) -> None:
 
 def test_every_example_is_run_here_and_listed_in_its_readme() -> None:
     readme = (EXAMPLES / "README.md").read_text()
-    tests = Path(__file__).read_text() + (SUPPORT / "fronts.py").read_text()
+    others = (SUPPORT / "fronts.py", Path(__file__).with_name("test_servers.py"))
+    tests = "".join(path.read_text() for path in (Path(__file__), *others))
     for path in EXAMPLES.iterdir():
-        if path.is_file() and path.name != "README.md":
+        if path.name not in ("README.md", "__pycache__"):
             assert f"`{path.name}`" in readme
             if path.name != "traefik.yml":  # Debian has no package of Traefik
                 assert path.name in tests or path.stem in tests
