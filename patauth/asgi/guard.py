@@ -23,7 +23,7 @@ class AsyncGuard(Guard[App]):
     async def _ruling(
         self, environ: dict[str, Any], decide: Callable[[dict[str, Any]], Answer | Passed]
     ) -> Answer | Passed:
-        """Return what `decide` says in a thread; for a public path, what `_decide` says at once."""
+        """Return what `decide` says in a thread, or what `_decide` says at once if it asks nobody."""
         if self._asks_nobody(environ):
             return self._decide(environ)
         try:
