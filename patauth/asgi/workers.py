@@ -147,7 +147,7 @@ class Turn:
     def __init__(self, workers: Workers, waited: float) -> None:
         self.waited = waited
         self._workers = workers
-        # Work that the host has begun may go on beside the request, with the same turn. Only pop is atomic.
+        # Work that the host has begun may run at the same time, with the same turn. Only pop is atomic.
         self._held = [True]
         self._is_over = False
 

@@ -67,7 +67,9 @@ class PatAuthMiddleware(Guard["WSGIApplication"]):
                 return ruling(environ, start_response)
             if ruling.is_preflight:
                 return ask_app(self.app, environ)(environ, start_response)
-            return self.app(environ, partial(_start_with, ruling, start_response))
+            if ruling.decision is not None or ruling.cors is not None:  # else there is no field to add
+                start_response = partial(_start_with, ruling, start_response)
+            return self.app(environ, start_response)
         finally:
             REQUEST.reset(token)
 

@@ -17,7 +17,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -375,22 +375,38 @@ def extended(given: dict[str, Any]) -> App:
     return app
 
 
+def protected(
+    middleware: Callable[..., Any],
+    witnessed: Callable[[Any], Any],
+    routers: Mapping[str, Callable[[], Any]],
+    others: Mapping[str, Callable[[], Any]],
+    handler: Callable[[], Any],
+) -> dict[str, Any]:
+    """Make all applications, each behind a middleware by each configuration, and Django behind its own.
+
+    `handler` is what Django makes an application with, for WSGI or ASGI.
+    """
+    authority = Authority.from_env(hash_profile=PROFILES["testing"], **SETTINGS)
+    inner = {name: witnessed(make()) for name, make in routers.items()}
+    apps = {
+        f"{configuration}.{name}": middleware(app, authority, **given)
+        for configuration, given in CONFIGURATIONS.items()
+        for name, app in inner.items()
+    }
+    apps[f"cors.{ADAPTED}"] = django_adapted(handler, authority, CONFIGURATIONS["cors"])
+    rules = {"GET /purge": "reports:read", "POST /purge": "admin"}
+    for name, make in others.items():
+        apps[f"rules.{name}"] = middleware(witnessed(make()), authority, require=rules)
+        apps[f"corsapp.{name}"] = middleware(witnessed(make()), authority, require=rules, cors="app")
+    return apps
+
+
 def create() -> App:
     """Make all of them. A server calls this once."""
-    authority = Authority.from_env(hash_profile=PROFILES["testing"], **SETTINGS)
-    inner = {name: witnessed(make()) for name, make in ROUTERS.items()}
-    apps: dict[str, App] = {}
-    for configuration, given in CONFIGURATIONS.items():
-        for name, app in inner.items():
-            apps[f"{configuration}.{name}"] = PatAuthMiddleware(app, authority, **given)
-        apps[f"{configuration}.{EXTENSION}"] = extended(given)
     from django.core.handlers.wsgi import WSGIHandler
 
-    apps[f"cors.{ADAPTED}"] = django_adapted(WSGIHandler, authority, CONFIGURATIONS["cors"])
-    rules = {"GET /purge": "reports:read", "POST /purge": "admin"}
-    for name, make in OTHERS.items():
-        apps[f"rules.{name}"] = PatAuthMiddleware(witnessed(make()), authority, require=rules)
-        apps[f"corsapp.{name}"] = PatAuthMiddleware(witnessed(make()), authority, require=rules, cors="app")
+    apps = protected(PatAuthMiddleware, witnessed, ROUTERS, OTHERS, WSGIHandler)
+    apps |= {f"{name}.{EXTENSION}": extended(given) for name, given in CONFIGURATIONS.items()}
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         witness.begin()

@@ -20,21 +20,9 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from patauth import Authority
 from patauth.asgi import PatAuthMiddleware
-from patauth.crypto.profiles import PROFILES
 from tests.support.hostile_requests import UNUSUAL, USUAL
-from tests.support.routed_apps import (
-    ADAPTED,
-    BODY,
-    CONFIGURATIONS,
-    FIELDS,
-    RAN,
-    SETTINGS,
-    django_adapted,
-    later,
-    routes,
-)
+from tests.support.routed_apps import BODY, FIELDS, RAN, later, protected, routes
 
 App = Callable[..., Awaitable[None]]
 
@@ -126,17 +114,7 @@ def witnessed(app: App) -> App:
 
 def create() -> App:
     """Make all of them. A server calls this once."""
-    authority = Authority.from_env(hash_profile=PROFILES["testing"], **SETTINGS)
-    inner = {name: witnessed(make()) for name, make in ROUTERS.items()}
-    apps: dict[str, App] = {}
-    for configuration, given in CONFIGURATIONS.items():
-        for name, app in inner.items():
-            apps[f"{configuration}.{name}"] = PatAuthMiddleware(app, authority, **given)
-    apps[f"cors.{ADAPTED}"] = django_adapted(ASGIHandler, authority, CONFIGURATIONS["cors"])
-    rules = {"GET /purge": "reports:read", "POST /purge": "admin"}
-    for name, make in OTHERS.items():
-        apps[f"rules.{name}"] = PatAuthMiddleware(witnessed(make()), authority, require=rules)
-        apps[f"corsapp.{name}"] = PatAuthMiddleware(witnessed(make()), authority, require=rules, cors="app")
+    apps = protected(PatAuthMiddleware, witnessed, ROUTERS, OTHERS, ASGIHandler)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

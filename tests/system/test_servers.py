@@ -109,13 +109,20 @@ def at(text: str, port: int, example: str = "8000") -> str:
 # -- each page -----------------------------------------------------------------------------------------------
 
 
-def test_gunicorn(work: Work) -> None:
+@pytest.mark.parametrize(
+    ("server", "language", "file", "underscores"),
+    [("gunicorn", "python", "gunicorn.conf.py", "ok"), ("uwsgi", "ini", "uwsgi.ini", "problem")],
+)
+def test_a_server_with_a_configuration_of_its_own(
+    work: Work, server: str, language: str, file: str, underscores: str
+) -> None:
+    """uWSGI takes names with an underscore for those with a hyphen, as its page says."""
     port = free_port()
-    (work.folder / "gunicorn.conf.py").write_text(at(page("gunicorn", "python"), port))
-    with work.running(page("gunicorn", "sh"), port, **TOKEN_HEADER):
+    (work.folder / file).write_text(at(page(server, language), port))
+    with work.running(page(server, "sh"), port, **TOKEN_HEADER):
         work.works(port)
         found = work.doctor("--url", f"http://127.0.0.1:{port}/reports", **TOKEN_HEADER)
-        assert found == {"gunicorn": "ok", "url": "ok", "headers": "ok"}
+        assert found == {server: "ok", "url": "ok", "headers": underscores}
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -129,16 +136,6 @@ def test_waitress(work: Work, number: int) -> None:
         work.works(port)
         found = work.doctor("--url", f"http://127.0.0.1:{port}/reports", **TOKEN_HEADER)
         assert found == {"url": "ok", "headers": "ok"}
-
-
-def test_uwsgi(work: Work) -> None:
-    """It takes names with an underscore for those with a hyphen, as its page says."""
-    port = free_port()
-    (work.folder / "uwsgi.ini").write_text(at(page("uwsgi", "ini"), port))
-    with work.running(page("uwsgi", "sh"), port, **TOKEN_HEADER):
-        work.works(port)
-        found = work.doctor("--url", f"http://127.0.0.1:{port}/reports", **TOKEN_HEADER)
-        assert found == {"uwsgi": "ok", "url": "ok", "headers": "problem"}
 
 
 @pytest.mark.parametrize("threads", ["threads = 4", "enable-threads = true", ""])
