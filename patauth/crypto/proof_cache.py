@@ -48,7 +48,7 @@ class ProofCache:
         self.is_due = hasher.is_due
         self._ttl = ttl
         self._entries = entries
-        self._timer = timer
+        self.timer = timer
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -58,8 +58,8 @@ class ProofCache:
         """
         self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
         self._mac = blake2b(key=secrets.token_bytes(_KEY_BYTES), digest_size=32)
-        self._verdicts = _Recent(self._entries, self._ttl, self._timer)
-        self._renewed = _Recent(self._entries, _RENEWAL, self._timer)
+        self._verdicts = _Recent(self._entries, self._ttl, self.timer)
+        self._renewed = _Recent(self._entries, _RENEWAL, self.timer)
         # Weak, so that a flight ends together with a leader that an exception from outside stops.
         # By PAT id, and 0 or 1: a PAT has at most two secrets, so more hashes of it at a time do no good.
         self._flights: WeakValueDictionary[tuple[bytes, int], _Flight] = WeakValueDictionary()
@@ -86,6 +86,10 @@ class ProofCache:
             with paused():
                 return self._compute_once(key, pat_id, secret, stored)
         return verdict
+
+    def believed_until(self, pat_id: bytes, secret: bytes, stored: Digest) -> float | None:
+        """Return until when, by `timer`, `check` accepts a secret without a hash; None: it does not."""
+        return self._verdicts.until(self._key(pat_id, secret, stored))
 
     def _key(self, pat_id: bytes, secret: bytes, stored: Digest) -> bytes:
         salt, digest, pepper = stored.salt, stored.digest, stored.pepper
@@ -167,6 +171,11 @@ class _Recent:
         except KeyError:  # another thread has made room
             pass
         return found[1]
+
+    def until(self, key: bytes) -> float | None:
+        """Return until when a key has the value True; None if it has not."""
+        until, value = self._kept.get(key, (0.0, False))
+        return until if value else None
 
     def put(self, key: bytes, value: bool) -> None:
         """Keep a value. Only one thread at a time may call this."""

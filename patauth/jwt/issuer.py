@@ -104,14 +104,24 @@ class SignedTokens:
         """
         try:
             try:
-                claims = self._current().verify(text)
+                verifier = self._current()
+                claims = verifier.verify(text)
             except UnknownKey:
-                claims = self._current(at_once=True).verify(text)
+                verifier = self._current(at_once=True)
+                claims = verifier.verify(text)
         except UnknownKey as problem:
             raise InvalidToken(detail=problem.detail) from None
         if claims.tenant != self._tenant:
             refuse("another tenant")
-        return AccessToken(claims.pat_id, claims.digest, claims)
+        return AccessToken(claims.pat_id, claims.digest, claims, verifier.keys_mark)
+
+    def has_same_keys(self, token: AccessToken) -> bool:
+        """Return whether the keys that verified a token are still all that there are.
+
+        Raise `StoreUnavailable` if the keys cannot be read.
+        """
+        known, made = self._known(), self._verifier
+        return made is not None and made[0] is known and made[1].keys_mark is token.keys_mark
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys as a JWK Set (RFC 7517 §5), also those of keys that do not sign yet.

@@ -159,6 +159,7 @@ class Verifier:
         # is one operation on a dict. At worst, two threads at the same time forget a token.
         self._young: dict[bytes, Claims] = {}
         self._old: dict[bytes, Claims] = {}
+        self.keys_mark = object()  # stands for the keys in what may outlive them
 
     def verify(self, text: str) -> Claims:
         """Return the claims of a token. Raise `InvalidToken`, or its subclass `UnknownKey`."""

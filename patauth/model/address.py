@@ -17,7 +17,8 @@ from ipaddress import (
     NetmaskValueError,
     ip_network,
 )
-from typing import NamedTuple
+
+import msgspec
 
 from ..errors import InvalidRequest
 
@@ -38,7 +39,7 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 WITHOUT_ADDRESS = frozenset({"", "localhost", "0.0.0.0", "unix:"})  # noqa: S104 - nothing is bound to it
 
 
-class Address(NamedTuple):
+class Address(msgspec.Struct, frozen=True):
     """The address of a client, by what it is used for.
 
     `charged`: where refusals are counted; None: nowhere. `known`: the address that networks are compared

@@ -231,9 +231,15 @@ def use_is_due(last_used_ms: int | None, now: int) -> bool:
 
     A last use that is more than a day ahead was written by a clock that was wrong, so it does not count.
     """
-    if last_used_ms is None or last_used_ms > now + dates.DAY:
-        return True
-    return now // dates.DAY > last_used_ms // dates.DAY
+    begins_ms, ends_ms = use_window(last_used_ms)
+    return not begins_ms <= now < ends_ms
+
+
+def use_window(last_used_ms: int | None) -> tuple[int, int]:
+    """Return from when and until when (ms) no other use is due: `use_is_due`."""
+    if last_used_ms is None:
+        return 0, 0
+    return last_used_ms - dates.DAY, (last_used_ms // dates.DAY + 1) * dates.DAY
 
 
 def is_gone(expires_ms: int | None, now: int, retention_ms: int) -> bool:

@@ -23,6 +23,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from ..errors import ConfigurationError, InvalidRequest, RateLimited
 
 MAX_COUNT = 1_000_000
@@ -107,7 +109,7 @@ def admit(tat_us: int | None, now_us: int, quota: Quota) -> Step:
     return Step(True, after, after - now_us, 0)
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True):
     """The decision of a quota about one request; `patauth.wsgi.answers` tells it to the client."""
 
     allowed: bool
@@ -145,6 +147,5 @@ class Decision(NamedTuple):
             return 0, self.retry_after
         quota, backlog = self.quota, self.backlog_us
         # A backlog that has begun its n-th emission interval is n requests. The n-th interval ends first.
-        taken = -(-backlog // quota.emission_us)
-        left_us = backlog - (taken - 1) * quota.emission_us  # more than 0, so at least one second
-        return quota.count - taken, -(-left_us // SECOND)
+        begun, into_us = divmod(backlog - 1, quota.emission_us)
+        return quota.count - begun - 1, into_us // SECOND + 1

@@ -99,7 +99,7 @@ class Keys:
         self.requests_form = head + b"%b}:q:%b"
         self.exchanges_form = head + b"%b}:x:%b"
         self.access_token_form = head + b"%b}:t:%b"
-        self._tokens_form = head + b"%b}:k:%b"
+        self.tokens_form = head + b"%b}:k:%b"
         self._notice_form = head + b"%b}:a:%b"
         self._removed_form = head + b"%b}:d:%b"
         # Patterns for SCAN. They state every byte, since an owner's id may look like the rest of a key. No
@@ -150,7 +150,7 @@ class Keys:
 
     def tokens_of(self, pat_id: PatId, generation: int) -> bytes:
         """Return the key of the index of the access tokens that came from one secret of a PAT."""
-        return self._tokens_form % (pat_id.tag.encode(), pat_id.raw[4:] + generation.to_bytes(3))
+        return self.tokens_form % (pat_id.tag.encode(), pat_id.raw[4:] + generation.to_bytes(3))
 
     def notice(self, pat_id: PatId, expires_ms: int, within: int) -> bytes:
         """Return the key of the mark that an end of a PAT was announced. `Notice` describes the arguments."""
@@ -160,7 +160,7 @@ class Keys:
     def owner(self, tag: str, owner_id: str) -> OwnerKeys:
         """Return the keys of an owner. `tag` is the owner tag."""
         of = f"{self.tenant}/{owner_id}".encode()
-        return OwnerKeys(*(b"%b%b}:%b:%b" % (self._head, tag.encode(), kind, of) for kind in _OF_OWNER))
+        return OwnerKeys(*[b"%b%b}:%b:%b" % (self._head, tag.encode(), kind, of) for kind in _OF_OWNER])
 
     def events(self, name: str) -> EventKeys:
         """Return the keys of the stream of events of this name."""

@@ -13,11 +13,11 @@ from ..model.pat_id import PatId
 from ..model.quota import Quota
 from .keys import Keys
 from .record import id_in_entry, last_entry_of_pat, not_understood
-from .scripts import OWNER_INDEX, PRELUDE, Script, Scripts, understood
+from .scripts import OWNER_INDEX, PRELUDE, QUOTA, Script, Scripts, understood
 from .tenant_index import TenantIndex
 
 _PAGE, _MEND = Script("owner_page", PRELUDE, OWNER_INDEX), Script("owner_mend", PRELUDE, OWNER_INDEX)
-_CHARGE = Script("charge", PRELUDE)
+_CHARGE = Script("charge", PRELUDE, QUOTA)
 
 _PIECE = 100  # entries that one call reads or repairs
 

@@ -39,6 +39,7 @@ from .record import (
     SecretSlot,
     check_id_of,
     id_in_entry,
+    name_tag,
     not_understood,
     pack,
     pack_entry,
@@ -53,10 +54,7 @@ from .transport.protocol import MemoryFull
 _CREATE = Script("create", PRELUDE, OWNER_INDEX)
 _UPDATE = Script("update", PRELUDE, OWNER_INDEX)
 _DELETE = Script("delete", PRELUDE, OWNER_INDEX, REMOVED)
-_READ, _EXPIRED = Script("read", PRELUDE), Script("expired", PRELUDE)
-_TOUCH, _REHASH = Script("touch", PRELUDE), Script("rehash", PRELUDE)
-
-_MOST_REMOVED = 10  # expired PATs that one creation removes
+_READ, _TOUCH, _REHASH = Script("read", PRELUDE), Script("touch", PRELUDE), Script("rehash", PRELUDE)
 
 _CREATIONS: dict[int, Outcome] = {
     0: "made", 1: "disabled", 2: "taken", 3: "full", 4: "exists", 9: "busy", **REFUSALS
@@ -74,6 +72,17 @@ class Room(NamedTuple):
 
     unexpired: int
     expired: int
+
+
+class Prospect(NamedTuple):
+    """What a creation would come to now (ms, the store's clock), and what it has to remove of the owner.
+
+    `removing` are the owner index entries of PATs that have expired long ago, or of which there are too many.
+    """
+
+    outcome: Outcome
+    now: int
+    removing: list[bytes]
 
 
 class Change(NamedTuple):
@@ -167,21 +176,11 @@ class Pats:
         self.scripts.confirm(self.keys.barrier(by.pat_id.tag))
         return Window(now, min(latest, now + IN_FLIGHT - 1))
 
-    def expired(self, owner_id: str, tag: str, room: Room) -> tuple[int, list[bytes]]:
-        """Return the time of the store's clock (ms), and what a creation has to remove of an owner.
-
-        These are the owner index entries of PATs that have expired long ago, or of which there are too many.
-        """
-        arguments = (room.expired, self.tenant_index.retention_ms, _MOST_REMOVED)
-        now, *entries = self.scripts.run(_EXPIRED, [self.keys.owner(tag, owner_id).expires], arguments)
-        return now, entries
-
-    def would_create(
-        self, pat: PersonalAccessToken, *, room: Room, window: Window, by: Judged | None
-    ) -> Outcome:
-        """Return the outcome that `create` would have, and write nothing."""
-        names, arguments = self._creation(pat, b"", room, window, by, ())
-        return outcome_of(_CREATIONS, self.scripts.run(_CREATE, names, arguments))
+    def would_create(self, pat_id: PatId, owner_id: str, name: str, room: Room) -> Prospect:
+        """Return what `create` would come to, whoever asks for it. Write nothing."""
+        reply = self.scripts.run(_CREATE, *self._creation(pat_id, owner_id, name, room))
+        _, now, *removing = understood(reply, int, int)
+        return Prospect(outcome_of(_CREATIONS, reply), now, removing)
 
     def create(
         self,
@@ -195,44 +194,38 @@ class Pats:
         """Write a PAT durably: the tenant's index first, so that listings of the tenant never miss a PAT.
 
         `window` comes from `window()`. `by` is the credential that asks for this, if one does. `removing`
-        comes from `expired()`; these PATs are removed, if they still have to be. Raise `NotDurable`,
+        comes from `would_create()`; these PATs are removed, if they still have to be. Raise `NotDurable`,
         `Unanswered` when the outcome is unknown, or `StoreUnavailable`.
         """
-        pat, removed = record.pat, list[PatId]()
-        names, arguments = self._creation(pat, pack(record, _version()), room, window, by, removing)
+        keys, pat, pat_id, removed = self.keys, record.pat, record.pat_id, list[PatId]()
+        names, arguments = self._creation(pat_id, pat.owner.id, pat.name, room)
+        asking, who = asking_of(keys, by, pat_id)
+        names += asking
+        for entry in removing:
+            names += keys.all_of(id_in_entry(entry, pat_id.tag))
+        expiry = NEVER if pat.expires_ms is None else pat.expires_ms
+        keep = self._keep(pat.expires_ms, pat.created_ms)
+        arguments += [pack(record, _version()), *window, who, pack_entry(pat), expiry, keep, *removing]
 
         def outcome(reply: list[Any]) -> Outcome:
-            removed.extend(id_in_entry(entry, record.pat_id.tag) for entry in reply[1:])
+            removed.extend(id_in_entry(entry, pat_id.tag) for entry in reply[1:])
             return outcome_of(_CREATIONS, reply)
 
-        self.tenant_index.enter(record.pat_id, pat.created_ms, pat.expires_ms)
-        done = self.scripts.run_durably(_CREATE, names, arguments, outcome)
+        self.tenant_index.enter(pat_id, pat.created_ms, pat.expires_ms)
+        done = self.scripts.run_durably(_CREATE, names, arguments, outcome, by_digest=True)
         if done not in ("made", "exists"):
-            removed.append(record.pat_id)
+            removed.append(pat_id)
         if removed:
             self.tenant_index.forget(removed)
         return done
 
     def _creation(
-        self,
-        pat: PersonalAccessToken,
-        record: bytes,
-        room: Room,
-        window: Window,
-        by: Judged | None,
-        removing: Sequence[bytes],
-    ) -> tuple[list[bytes], tuple[bytes | str | int, ...]]:
-        """Return the keys and arguments of lua/create.lua. An empty `record` writes nothing."""
-        keys, pat_id = self.keys, PatId(pat.id)
-        owner = keys.owner(pat_id.tag, pat.owner.id)
-        asking, who = asking_of(keys, by, pat_id)
-        names = [keys.pat(pat_id), *owner.indexes, owner.record, owner.removing, *asking]
-        names.append(keys.removed(pat_id))
-        for entry in removing:
-            names += keys.all_of(id_in_entry(entry, pat_id.tag))
-        expiry = NEVER if pat.expires_ms is None else pat.expires_ms
-        keep, retention = self._keep(pat.expires_ms, pat.created_ms), self.tenant_index.retention_ms
-        return names, (*window, who, record, pack_entry(pat), expiry, keep, *room, retention, *removing)
+        self, pat_id: PatId, owner_id: str, name: str, room: Room
+    ) -> tuple[list[bytes], list[bytes | str | int]]:
+        """Return the keys and arguments of lua/create.lua with which it writes nothing."""
+        keys, owner = self.keys, self.keys.owner(pat_id.tag, owner_id)
+        names = [keys.pat(pat_id), *owner.indexes, owner.record, owner.removing, keys.removed(pat_id)]
+        return names, [name_tag(name), *room, self.tenant_index.retention_ms]
 
     def _keep(self, expires_ms: int | None, now: int) -> bytes | int:
         """Return how many ms from `now` on a record is kept; empty for one that does not expire."""
@@ -275,7 +268,7 @@ class Pats:
             arguments += (before.packed, packed, self._keep(after.pat.expires_ms, before.pat.read_ms))
         pause = Pause()
         outcome = self.scripts.run_durably(
-            _UPDATE, names, arguments, partial(outcome_of, _UPDATES, pause=pause)
+            _UPDATE, names, arguments, partial(outcome_of, _UPDATES, pause=pause), by_digest=True
         )
         if outcome == "made":
             self.tenant_index.changed([(one.pat_id, one.pat.expires_ms) for one in moved])

@@ -36,7 +36,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, wraps
 from hashlib import sha256
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -54,13 +54,14 @@ OF_ANOTHER_VERSION = "its schema is that of another version of patauth"
 NEVER = 2**48 - 1
 
 ID_AT, TOKEN_ID_AT = 30, 10
-VERSION_BYTES = 8
+VERSION_BYTES, LAST_USE_BYTES = 8, 6
+_LAST_USE_AT = 9
 _VERSION_AT, _MARKS_AT, _CREATED_AT, _NAME_AT, _SLOTS_AT = 46, 54, 55, 61, 69
 _NOTE_AT = _SLOTS_AT + 6 + 2  # in the record of a removed PAT, after the instant and its own length
 _ENTRY, _NAME_TAG = 26, 8  # bytes of an owner index entry, and of the name tag at its end
 _SLOT = 77
 _TOKEN_HEAD = 26
-_SMALL = 2048  # bytes; a usual record has about 200
+SMALL = 2048  # bytes; a usual record has about 200
 _ACTIVE = ord("a")
 _REMOVED = SCHEMA + b"r0"  # how the record of a removed PAT begins, which no reader of PAT records takes
 _CONDITIONAL = 8  # the operations have more to judge than the scripts: networks, not-before
@@ -101,6 +102,11 @@ class PatRecord:
     def version(self) -> bytes:
         """The version of the bytes that were read."""
         return self.packed[_VERSION_AT:_MARKS_AT]
+
+    @property
+    def last_use(self) -> bytes:
+        """The last use in the bytes that were read: all that may change while the version stays."""
+        return self.packed[_LAST_USE_AT : _LAST_USE_AT + LAST_USE_BYTES]
 
     def as_read_at(self, now: int) -> PatRecord:
         """Return this record with `now` (ms, the store's clock) as its read time."""
@@ -243,23 +249,21 @@ def _trimmed(rest: _Rest) -> list[object]:
     return values
 
 
-def remembered(read: Callable[P, T]) -> Callable[P, T]:
-    """Cache the results of `read`, a function of a record and small values: a record seldom changes.
+def _remembered(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """Cache the results of `read`, a function of a record: a record seldom changes.
 
     Results for large records are not cached, so that the memory is bounded.
     """
-    uncached = cast(Callable[..., T], read)
-    cached = lru_cache(maxsize=4096)(uncached)
+    cached = lru_cache(maxsize=4096)(read)
 
     @wraps(read)
-    def get(data: bytes, *other: Any) -> T:
-        small = len(data) + (len(other[0]) if other else 0) <= _SMALL
-        return (cached if small else uncached)(data, *other)
+    def get(data: bytes) -> T:
+        return cached(data) if len(data) <= SMALL else read(data)
 
-    return cast(Callable[P, T], get)
+    return get
 
 
-@remembered
+@_remembered
 def unpack(data: bytes) -> PatRecord:
     """Read a PAT record. `read_ms` of its PAT is 0.
 
@@ -406,7 +410,7 @@ def pack_token(token: TokenRecord) -> bytes:
     return head + token.pat_id.raw + " ".join(token.scopes).encode()
 
 
-@remembered
+@_remembered
 def unpack_token(data: bytes) -> TokenRecord:
     """Read an access token record. Raise `StoreUnavailable` for bytes that are not one."""
     try:

@@ -8,6 +8,8 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar
 
+import msgspec
+
 from ..errors import StoreUnavailable
 from .deadline import Deadline
 from .record import not_understood
@@ -37,7 +39,7 @@ def _read(*parts: str) -> tuple[bytes, bytes]:
     return text, sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
-PRELUDE, OWNER_INDEX = "prelude", "owner_index"  # parts of scripts
+PRELUDE, OWNER_INDEX, QUOTA, TOKEN = "prelude", "owner_index", "quota", "token"  # parts of scripts
 _CONFIRM = Script("confirm", PRELUDE)
 
 
@@ -45,13 +47,19 @@ class Prepared:
     """A script's call as it goes over the wire (RESP), complete except for gaps of fixed sizes.
 
     `keys` and `arguments` may hold `%b` and no other percent sign. The n-th `%b` stands for `sizes[n]` bytes.
-    The caller fills `form` with values of exactly these sizes, since `form` already states the lengths.
+    The caller fills the gaps with values of exactly these sizes, since the call already states the lengths.
+    `more` words follow when it is sent.
     """
 
-    __slots__ = ("_head", "_script", "form")
+    __slots__ = ("_form", "_head", "_script")
 
     def __init__(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], sizes: Sequence[int]
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[bytes],
+        sizes: Sequence[int],
+        more: int = 0,
     ) -> None:
         self._script = script
         left = iter(sizes)
@@ -59,14 +67,29 @@ class Prepared:
         for word in (b"EVALSHA", script.digest, b"%d" % len(keys), *keys, *arguments):
             gaps = sum([next(left) - len(b"%b") for _ in range(word.count(b"%b"))])
             words.append(b"$%d\r\n%b\r\n" % (len(word) + gaps, word))
-        self.form = b"*%d\r\n%b" % (len(words), b"".join(words))
+        self._form = b"*%d\r\n%b" % (len(words) + more, b"".join(words))
         self._head = len(b"".join(words[:2]))
 
-    def in_full(self, filled: bytes) -> bytes:
+    def filled(self, gaps: tuple[bytes, ...]) -> Filled:
+        """Return the call with the values for its gaps; the first one is the hash tag of the keys."""
+        return Filled(self._form % gaps, gaps[0], self)
+
+    def in_full(self, packed: bytes) -> bytes:
         """Return a filled call with the script's text in place of its digest."""
-        count, end, rest = filled.partition(b"\r\n")
+        count, end, rest = packed.partition(b"\r\n")
         text = self._script.text
         return b"%b%b$4\r\nEVAL\r\n$%d\r\n%b\r\n%b" % (count, end, len(text), text, rest[self._head :])
+
+
+class Filled(msgspec.Struct, frozen=True, gc=False):
+    """A prepared call that can be sent any number of times. `tag` is the hash tag of its keys."""
+
+    packed: bytes
+    tag: bytes
+    call: Prepared
+
+    def __repr__(self) -> str:
+        return "<Filled>"  # it has digests
 
 
 def understood(reply: Any, *kinds: type) -> list[Any]:
@@ -74,7 +97,7 @@ def understood(reply: Any, *kinds: type) -> list[Any]:
 
     Raise `StoreUnavailable` otherwise.
     """
-    if not isinstance(reply, list) or [type(value) for value in reply[: len(kinds)]] != list(kinds):
+    if not isinstance(reply, list) or tuple(map(type, reply[: len(kinds)])) != kinds:
         raise not_understood("answer", f"a {type(reply).__name__} of another form")
     return reply
 
@@ -170,6 +193,8 @@ class Scripts:
     makes a deadline: a new one for each call, unless `until` set one for all calls.
     """
 
+    __slots__ = ("_begin", "_clock", "_transport", "deadline", "wait")
+
     def __init__(
         self,
         transport: Transport,
@@ -221,8 +246,8 @@ class Scripts:
         return other
 
     def _with(self, deadline: Callable[[], Deadline], transport: Transport | None = None) -> Scripts:
-        other = object.__new__(Scripts)
-        vars(other).update(vars(self), deadline=deadline, _transport=transport or self._transport)
+        other = Scripts(transport or self._transport, self._clock, self.wait, self._begin)
+        other.deadline = deadline
         return other
 
     def run(
@@ -239,11 +264,7 @@ class Scripts:
         `now` (ms) takes the place of the clock. `retry`: sending it twice is harmless. Raise
         `StoreUnavailable`.
         """
-        command, at = self._command(script, keys, arguments, now), self.deadline().at
-        try:
-            (reply,) = self._transport.call((command,), at, retry=retry)
-        except ScriptMissing:
-            (reply,) = self._transport.call((script.in_full(command),), at, retry=retry)
+        (reply,) = self._by_digest(script, [self._command(script, keys, arguments, now)], retry=retry)
         return understood(reply, int)
 
     def run_each(self, script: Script, calls: Sequence[tuple[Sequence[bytes], Arguments]]) -> list[list[Any]]:
@@ -252,11 +273,18 @@ class Scripts:
         Sending them twice must be harmless. Raise `StoreUnavailable`.
         """
         commands = [self._command(script, keys, arguments, None) for keys, arguments in calls]
+        return [understood(reply, int) for reply in self._by_digest(script, commands, retry=True)]
+
+    def _by_digest(self, script: Script, commands: Sequence[Command], *, retry: bool) -> list[Any]:
+        """Send commands that call a script by its digest, and again with its text if the server lacks it.
+
+        A WAIT or WAITAOF may follow. Return the replies.
+        """
         try:
-            replies = self.call(commands, retry=True)
-        except ScriptMissing:
-            replies = self.call([script.in_full(command) for command in commands], retry=True)
-        return [understood(reply, int) for reply in replies]
+            return self.call(commands, retry)
+        except ScriptMissing:  # it has done nothing
+            in_full = [script.in_full(one) if one[0] == "EVALSHA" else one for one in commands]
+            return self.call(in_full, retry)
 
     def prepare(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], sizes: Sequence[int]
@@ -266,25 +294,25 @@ class Scripts:
         Leave out empty arguments at the end. With a clock (in tests), its time is one more argument.
         """
         if self._clock is not None:
-            return Prepared(script, keys, (*arguments, b"%b"), (*sizes, 13))
+            return Prepared(script, keys, arguments, sizes, more=1)
         given = len(arguments)
         while given and not arguments[given - 1]:
             given -= 1
         return Prepared(script, keys, arguments[:given], sizes)
 
-    def ask(self, call: Prepared, gaps: tuple[bytes, ...], at: float) -> Any:
+    def ask(self, filled: Filled, at: float) -> Any:
         """Send a prepared call and return the answer, whatever its form.
 
-        `gaps` are the values for the gaps; the first one is the hash tag of the keys. `at` is the deadline,
-        an instant of `time.monotonic()` (s).
+        `at` is the deadline, an instant of `time.monotonic()` (s).
         """
+        packed = filled.packed
         if self._clock is not None:
-            gaps = (*gaps, b"%013d" % self._clock())
-        filled, tag = call.form % gaps, gaps[0]
+            packed += b"$13\r\n%013d\r\n" % self._clock()
         try:
-            return self._transport.send(filled, 1, at, retry=True, tag=tag)[0]
+            return self._transport.send(packed, 1, at, retry=True, tag=filled.tag)[0]
         except ScriptMissing:
-            return self._transport.send(call.in_full(filled), 1, at, retry=True, tag=tag)[0]
+            packed = filled.call.in_full(packed)
+            return self._transport.send(packed, 1, at, retry=True, tag=filled.tag)[0]
 
     def run_durably(
         self,
@@ -293,24 +321,31 @@ class Scripts:
         arguments: Arguments,
         read: Callable[[list[Any]], T],
         call: Call | None = None,
+        *,
+        by_digest: bool = False,
     ) -> T:
         """Run a script, wait until its writes are durable, and return what `read` makes of its answer.
 
-        The script is sent once. `call` uses one certain connection: a wait on another one would mean nothing.
-        Raise `NotDurable` when the server does not confirm in time, and `StoreUnavailable`.
+        The script runs once at most. Its text is sent, so that it runs on a server that has just started,
+        even if the caller gives up. `by_digest` saves that for a write that must not happen late. `call` uses
+        one certain connection: a wait on another one would mean nothing. Raise `NotDurable` when the server
+        does not confirm in time, and `StoreUnavailable`.
         """
-        call = call or self.call
-        command = script.in_full(self._command(script, keys, arguments, None))
-        wait = self.wait.command
-        if wait is None:
-            return read(understood(call([command])[0], int))
+        command, wait = self._command(script, keys, arguments, None), self.wait.command
+        waits: tuple[Command, ...] = () if wait is None else (wait,)
         try:
-            reply, reached = call([command, wait])
+            if by_digest:
+                reply, *waited = self._by_digest(script, (command, *waits), retry=False)
+            else:
+                reply, *waited = (call or self.call)((script.in_full(command), *waits))
         except PartlyDone as problem:  # the wait was refused or cut short, behind a script that was done
             result = read(understood(problem.replies[0], int))
-            raise NotDurable(result, detail=f"{wait[0]}: {problem.detail}") from None
-        done = reached[0] if isinstance(reached, list) and reached else reached  # WAITAOF: [local, replicas]
+            raise NotDurable(result, detail=f"{waits[0][0]}: {problem.detail}") from None
         result = read(understood(reply, int))
+        if wait is None:
+            return result
+        (reached,) = waited
+        done = reached[0] if isinstance(reached, list) and reached else reached  # WAITAOF: [local, replicas]
         if not isinstance(done, int) or done < wait[1]:
             raise NotDurable(result, detail=f"{wait[0]} answered {reached!r}")
         return result

@@ -35,6 +35,8 @@ from .verdicts import Verdicts
 if TYPE_CHECKING:  # this needs many modules that only a `local:` store uses
     from .local.engine import LocalEngine
 
+_turn = TURN.get  # each request asks
+
 
 class Store:
     """Holds a tenant's PATs (`pats`), `owners`, access tokens (`tokens`) and indexes (`tenant_index`).
@@ -66,7 +68,7 @@ class Store:
         self._retention_ms = retention_ms
         self._key = StoreKey(keys, secret_key)
         self._engine = engine
-        self._request_seconds = request_seconds
+        self.begin = partial(_begin, engine, request_seconds)
         self._scripts = Scripts(transport, clock, wait, self.begin)
         self._keys = keys
 
@@ -123,19 +125,6 @@ class Store:
     def without_deadline(self) -> Store:
         """Return this store with a deadline of its own for each call, for work that takes long."""
         return self._with(self._scripts.one_by_one(), self._keys)
-
-    def begin(self) -> Deadline:
-        """Return the deadline of a request that begins now. Start a `local:` engine first, and wait for it.
-
-        What the request has waited for its turn counts. Raise `StoreUnavailable`.
-        """
-        if self._engine is not None:
-            try:
-                self._engine.acquire()
-            except ConfigurationError as problem:
-                raise StoreUnavailable(detail=str(problem)) from None  # it names a path: for the log alone
-        turn = TURN.get()
-        return Deadline(monotonic() + self._request_seconds - (0.0 if turn is None else turn.waited))
 
     def paused(self) -> AbstractContextManager[None]:
         """Do not count the time of a block that does other work than store calls, such as a hash.
@@ -233,3 +222,17 @@ class Store:
             if self.known_keyring is None:
                 raise
             return self.known_keyring
+
+
+def _begin(engine: LocalEngine | None, request_seconds: float) -> Deadline:
+    """Return the deadline of a request that begins now. Start a `local:` engine first, and wait for it.
+
+    What the request has waited for its turn counts. Raise `StoreUnavailable`.
+    """
+    if engine is not None:
+        try:
+            engine.acquire()
+        except ConfigurationError as problem:
+            raise StoreUnavailable(detail=str(problem)) from None  # it names a path: for the log alone
+    turn = _turn()
+    return Deadline(monotonic() + request_seconds - (0.0 if turn is None else turn.waited))

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from ..errors import StoreUnavailable
 from ..model.pat_id import PatId
+from ..model.quota import Quota
 from .asking import DELETIONS, Judged, Outcome, Pause, asking_of, outcome_of
 from .deadline import Deadline
 from .keys import Keys
@@ -23,13 +26,14 @@ from .record import (
     unpack,
     unpack_token,
 )
-from .scripts import PRELUDE, Script, Scripts, texts, understood
+from .scripts import PRELUDE, QUOTA, TOKEN, Prepared, Script, Scripts, texts, understood
 
 _log = logging.getLogger("patauth.store")
 
 _PIECE = 100  # access tokens that one call deletes
-_ISSUE, _READ = Script("issue", PRELUDE), Script("read", PRELUDE)
-_DELETE = Script("delete_token", PRELUDE)
+_DIGEST, _EXPIRY = 32, 6  # bytes: a SHA-256, and an instant before the PAT id in the record of a token
+_ISSUE, _EXCHANGE = Script("issue", PRELUDE, TOKEN), Script("exchange", QUOTA, TOKEN)
+_READ, _DELETE = Script("read", PRELUDE), Script("delete_token", PRELUDE)
 
 Issued = Literal["issued", "gone"]
 _ISSUED, _CHANGED, _FULL = 1, 2, 3  # answers of lua/issue.lua
@@ -39,6 +43,29 @@ class Full(NamedTuple):
     """A secret has as many access tokens as it may have. One of them ends in `ms`."""
 
     ms: int
+
+
+class Charged(NamedTuple):
+    """An access token that was written, and the backlog of the quota that its exchange was charged to."""
+
+    now: int  # ms, the store's clock
+    backlog_us: int
+    expires_ms: int
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """Says how to exchange a secret again that was proven by a record of this version.
+
+    `before` and `after` are what fills the call before and after the digest of the token.
+    """
+
+    call: Prepared
+    before: tuple[bytes, ...]
+    after: tuple[bytes, ...]
+    version: bytes
+
+    def __repr__(self) -> str:
+        return "<Exchange>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +82,7 @@ class Tokens:
     def issue(
         self, seen: PatRecord, digest: bytes, token: TokenRecord, most: int | None
     ) -> Issued | Full | PatRecord:
-        """Write an access token, if the record of its PAT is still `seen`.
-
-        A later use makes no difference: it leaves the version of the record.
+        """Write an access token, if the record of its PAT is still `seen` but for later uses.
 
         `digest` is the SHA-256 of the token's text. `most` is how many tokens its secret may have; None: they
         are not counted. Return "issued" when the token was written, "gone" when the PAT was deleted or has
@@ -77,6 +102,57 @@ class Tokens:
         _, now, changed = understood(reply, int, int, bytes)[:3]
         check_id_of(changed, pat_id)
         return unpack(changed).as_read_at(now)
+
+    def exchange_of(
+        self,
+        seen: PatRecord,
+        token: TokenRecord,
+        window: tuple[int, int],
+        ms: int,
+        most: int | None,
+        quota: Quota,
+    ) -> Exchange:
+        """Return how to exchange a secret again that was proven by `seen`, for tokens such as `token`.
+
+        `window`: from when and until when the secret may be used by `seen` (ms). The caller judges from where
+        it may be used. The tokens live for `ms`, but not longer than the secret. `most` is that of `issue`,
+        and `quota` is charged.
+        """
+        keys, tag, own = self.keys, seen.pat_id.tag.encode(), seen.pat_id.raw[4:]
+        names = [keys.pat_form, keys.exchanges_form, keys.access_token_form]
+        index: tuple[bytes, ...] = ()
+        if most is not None:
+            names.append(keys.tokens_form)
+            index = (tag, own + token.generation.to_bytes(3))
+        packed = pack_token(token)  # the script fills in the expiry
+        numbers = [b"%d" % number for number in (*window, quota.emission_us, quota.tolerance_us, ms)]
+        values = (
+            seen.version,
+            *numbers,
+            packed[: TOKEN_ID_AT - _EXPIRY],
+            packed[TOKEN_ID_AT:],
+            b"%d" % (most or 0),
+        )
+        before, after = (tag, own, tag, own, tag), (*index, *values)
+        sizes = [*map(len, before), _DIGEST, *map(len, after)]
+        call = self.scripts.prepare(_EXCHANGE, names, [b"%b"] * len(values), sizes)
+        return Exchange(call, before, after, seen.version)
+
+    def exchange(self, again: Exchange, digest: bytes, at: float) -> Charged | None:
+        """Charge the exchange quota, and write an access token with this digest, in one step.
+
+        None: nothing is charged and nothing written, since something has changed or does not allow it. Then
+        a verdict and `issue` say what. `at` is the deadline, an instant of `time.monotonic()` (s). Raise
+        `StoreUnavailable`.
+        """
+        call = again.call.filled((*again.before, digest, *again.after))
+        issued, now, *rest = understood(self.scripts.ask(call, at), int, int)
+        if issued != _ISSUED:
+            return None
+        backlog_us, expires_ms, version = understood(rest, int, int, bytes)[:3]
+        if version != again.version:  # a reply to another caller
+            raise not_understood("answer", "of another version")
+        return Charged(now, backlog_us, expires_ms)
 
     def read(self, pat_id: PatId, digest: bytes) -> tuple[PatRecord, TokenRecord] | None:
         """Return an access token and its PAT, or None if one of them is missing.

@@ -3,37 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from ..model.pat_id import PatId
 from ..model.quota import Quota
 from .keys import Keys
-from .record import ID_AT, OF_ANOTHER_VERSION, TOKEN_ID_AT, VERSION_BYTES, not_understood
-from .scripts import Prepared, Script, Scripts
+from .record import (
+    ID_AT,
+    LAST_USE_BYTES,
+    OF_ANOTHER_VERSION,
+    TOKEN_ID_AT,
+    VERSION_BYTES,
+    PatRecord,
+    not_understood,
+)
+from .scripts import Filled, Prepared, Script, Scripts
 
 # Verdicts of lua/authenticate.lua.
 REFUSED, ADMITTED, LIMITED, UNKNOWN_SCHEMA, ROTATED_AWAY, CONDITIONAL = range(6)
 
+_SHORT = (ADMITTED, LIMITED)  # their answers may leave out what the caller knows
+
 _TAG, _ID, _DIGEST, _SECRET_TAG = 8, 12, 32, 16  # bytes: owner tag, rest of a PAT id, SHA-256, secret tag
+_UNTIL = 13  # digits of an instant, ms
 
 
 Use = Literal["request", "exchange", "ending"]  # what a secret is sent for
-_Calls = tuple[Prepared, Prepared]  # without and with the version of a judged record
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The store's verdict on the credentials of one request."""
 
     verdict: int
     now: int  # ms, the store's clock
     micros: int  # µs; admitted: the quota's backlog; limited: the wait
-    pat: bytes  # PAT record; empty when refused
-    token: bytes | None  # access token record
+    pat: bytes = b""  # PAT record; empty when refused
+    token: bytes | None = None  # access token record
+    is_known: bool = False  # the caller knows both records, so they are left out
 
     def __repr__(self) -> str:
         return f"<Verdict {self.verdict}>"  # the records hold digests
+
+
+class Repeat(msgspec.Struct, frozen=True):
+    """How to ask again about a credential, so that the answer leaves out the records that the caller has."""
+
+    call: Filled
+    version: bytes  # of the PAT record
+    pat_id: bytes
+    by_token: bool
+
+
+class _Calls(NamedTuple):
+    """The calls of a script by what the caller has: nothing, the version of a judged record, all records."""
+
+    first: Prepared
+    judged: Prepared
+    again: Prepared
 
 
 class Verdicts:
@@ -55,14 +83,20 @@ class Verdicts:
 
         def by_token(use: bytes) -> _Calls:
             names = (pat, requested, keys.access_token_form)
-            return prepare(names, (*limit, b"", use), (*two, _TAG, _DIGEST))
+            return prepare(names, (*limit, b"", use), (*two, _TAG, _DIGEST), _UNTIL)
 
         def by_secret(tat: bytes, limit: tuple[bytes, bytes], use: bytes) -> _Calls:
-            return prepare((pat, tat), (*limit, b"%b", use), (*two, _SECRET_TAG))
+            return prepare((pat, tat), (*limit, b"%b", use), (*two, _SECRET_TAG), LAST_USE_BYTES)
 
-        def prepare(names: Sequence[bytes], arguments: tuple[bytes, ...], sizes: tuple[int, ...]) -> _Calls:
-            with_version = scripts.prepare(script, names, (*arguments, b"%b"), (*sizes, VERSION_BYTES))
-            return scripts.prepare(script, names, (*arguments, b""), sizes), with_version
+        def prepare(
+            names: Sequence[bytes], arguments: tuple[bytes, ...], sizes: tuple[int, ...], more: int
+        ) -> _Calls:
+            version = (*sizes, VERSION_BYTES)
+            return _Calls(
+                scripts.prepare(script, names, (*arguments, b"", b""), sizes),
+                scripts.prepare(script, names, (*arguments, b"%b", b""), version),
+                scripts.prepare(script, names, (*arguments, b"%b", b"%b"), (*version, more)),
+            )
 
         self._token, self._ending_token = by_token(b""), by_token(b"ending")
         self._of_secret: dict[Use, _Calls] = {
@@ -79,17 +113,9 @@ class Verdicts:
         It charges the request quota, but not for what is `ending` something (`of_secret`). `at` is the
         deadline, an instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
         """
-        tag, whole = pat_id.tag.encode(), pat_id.raw
-        own = whole[4:]
-        if len(own) != _ID or len(digest) != _DIGEST:  # the prepared command states these sizes
-            raise ValueError("a PAT id or digest that no credential has")
-        plain, with_version = self._ending_token if ending else self._token
-        gaps = (tag, own, tag, own, tag, digest)
-        if judged:
-            reply = self._scripts.ask(with_version, (*gaps, judged), at)
-        else:
-            reply = self._scripts.ask(plain, gaps, at)
-        return _read(reply, whole, by_token=True)
+        calls, gaps = self._ending_token if ending else self._token, _token_gaps(pat_id, digest)
+        call = calls.judged.filled((*gaps, judged)) if judged else calls.first.filled(gaps)
+        return _read(self._scripts.ask(call, at), pat_id.raw, by_token=True)
 
     def of_secret(
         self, pat_id: PatId, secret_tag: bytes, at: float, use: Use = "request", judged: bytes = b""
@@ -100,17 +126,57 @@ class Verdicts:
         charged nothing: a server whose memory is full writes no quota. `at` is the deadline, an
         instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
         """
-        tag, whole = pat_id.tag.encode(), pat_id.raw
-        own = whole[4:]
-        if len(own) != _ID or len(secret_tag) != _SECRET_TAG:  # the prepared command states these sizes
-            raise ValueError("a PAT id or secret tag that no credential has")
-        plain, with_version = self._of_secret[use]
-        gaps = (tag, own, tag, own, secret_tag)
-        if judged:
-            reply = self._scripts.ask(with_version, (*gaps, judged), at)
-        else:
-            reply = self._scripts.ask(plain, gaps, at)
-        return _read(reply, whole, by_token=False)
+        calls, gaps = self._of_secret[use], _secret_gaps(pat_id, secret_tag)
+        call = calls.judged.filled((*gaps, judged)) if judged else calls.first.filled(gaps)
+        return _read(self._scripts.ask(call, at), pat_id.raw, by_token=False)
+
+    def repeat_of_token(self, record: PatRecord, digest: bytes, until: int) -> Repeat:
+        """Return how to ask again about an access token that may be used `until` then (ms), by this record.
+
+        By it the caller has judged what decides over the use of this PAT.
+        """
+        until = min(until, 10**_UNTIL - 1)  # the prepared command states this size
+        gaps = (*_token_gaps(record.pat_id, digest), record.version, b"%013d" % until)
+        return Repeat(self._token.again.filled(gaps), record.version, record.pat_id.raw, True)
+
+    def repeat_of_secret(self, record: PatRecord, secret_tag: bytes, use: Use = "request") -> Repeat:
+        """Return how to ask again about a secret that the caller has checked by this record."""
+        gaps = (*_secret_gaps(record.pat_id, secret_tag), record.version, record.last_use)
+        return Repeat(self._of_secret[use].again.filled(gaps), record.version, record.pat_id.raw, False)
+
+    def again(self, repeat: Repeat, at: float) -> Verdict:
+        """Return a verdict as `of_token` and `of_secret` do.
+
+        If it `is_known`, the record is that of the repeat, and an access token may still be used.
+        """
+        reply = self._scripts.ask(repeat.call, at)
+        try:
+            verdict, now, micros, version = reply
+        except (TypeError, ValueError):
+            return _read(reply, repeat.pat_id, by_token=repeat.by_token)
+        # The version is also a safeguard: a reply to another caller never has it.
+        is_short = version == repeat.version and verdict in _SHORT
+        if is_short and type(now) is int and type(micros) is int:
+            return Verdict(verdict, now, micros, is_known=True)
+        return _read(reply, repeat.pat_id, by_token=repeat.by_token)
+
+
+def _token_gaps(pat_id: PatId, digest: bytes) -> tuple[bytes, ...]:
+    tag, own = _tag_and_own(pat_id)
+    if len(own) != _ID or len(digest) != _DIGEST:  # the prepared command states these sizes
+        raise ValueError("a PAT id or digest that no credential has")
+    return tag, own, tag, own, tag, digest
+
+
+def _secret_gaps(pat_id: PatId, secret_tag: bytes) -> tuple[bytes, ...]:
+    tag, own = _tag_and_own(pat_id)
+    if len(own) != _ID or len(secret_tag) != _SECRET_TAG:  # the prepared command states these sizes
+        raise ValueError("a PAT id or secret tag that no credential has")
+    return tag, own, tag, own, secret_tag
+
+
+def _tag_and_own(pat_id: PatId) -> tuple[bytes, bytes]:
+    return pat_id.tag.encode(), pat_id.raw[4:]
 
 
 def _arguments(quota: Quota) -> tuple[bytes, bytes]:
@@ -137,7 +203,7 @@ def _read(reply: Any, pat_id: bytes, *, by_token: bool) -> Verdict:
                     raise ValueError("it has no access token, or that of another PAT")
             return Verdict(verdict, now, micros, pat, token)
         if verdict == REFUSED:
-            return Verdict(verdict, now, 0, b"", None)
+            return Verdict(verdict, now, 0)
         raise ValueError(OF_ANOTHER_VERSION if verdict == UNKNOWN_SCHEMA else f"verdict {verdict!r}")
     except (TypeError, ValueError, IndexError, KeyError) as problem:
         raise not_understood("verdict", problem) from None

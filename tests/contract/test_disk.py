@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from patauth import Authority, ConfigurationError, InvalidCredentials, PatAuthMiddleware
+from patauth import Authority, ConfigurationError, InvalidCredentials, Owner, PatAuthMiddleware
 from patauth.cli import program
 from patauth.store.scripts import NoDisk, NotDurable
 from tests.support.acl import ON_DISK, ON_SERVER, logged_in
 from tests.support.authorities import Make, basic_of, issue
+from tests.support.rights import ALL_MANAGE
 from tests.support.servers import Server, binaries
 from tests.support.wsgi import Echo, request
 
@@ -56,6 +58,45 @@ def test_each_end_waits_for_the_disk_and_no_verification_does(
     with pytest.raises(InvalidCredentials):
         authority.authenticate(basic_of(other))
     assert server.calls()["waitaof"] == before
+
+
+def test_a_change_waits_for_the_disk_on_a_server_that_has_lost_its_scripts(
+    start: Callable[..., Server], make_at: Make
+) -> None:
+    """It refuses the digest, and the wait behind it is worth nothing; the text has a wait of its own."""
+    server = start("--appendfsync", "always")
+    authority = make_at(url=server.url, durability="disk")
+    issued = issue(authority)
+    changes: list[Callable[[], object]] = [
+        lambda: issue(authority, "other"),
+        lambda: authority.update(issued.pat.id, name="renamed"),
+    ]
+    for change in changes:
+        with server.client() as client:
+            client.script_flush()
+        before = server.calls()
+        change()
+        after = server.calls()
+        assert (after["eval"] > before["eval"], after["waitaof"] > before["waitaof"]) == (True, True)
+    assert sorted(pat.name for pat in authority.list(owner_id="alice")) == ["other", "renamed"]
+
+
+def test_a_creation_waits_for_itself_and_for_what_its_maker_was_judged_by_in_another_slot(
+    start: Callable[..., Server], make_at: Make
+) -> None:
+    """What is looked at before the hash is judged again, so nothing waits there."""
+    server = start("--appendfsync", "always")
+    authority = make_at(url=server.url, durability="disk")
+    made = {
+        who: issue(authority, "maker", owner=Owner(who), scope=[ALL_MANAGE, "a"]) for who in ("alice", "bob")
+    }
+    for who, waits in (("the application", 1), ("alice", 1), ("bob", 2)):
+        by = authority.authenticate(basic_of(made[who])) if who in made else None
+        before = server.calls()["waitaof"]
+        authority.create(
+            by=by, owner=Owner("alice"), name=f"by {who}", scope=["a"], expires_in=timedelta(days=1)
+        )
+        assert server.calls()["waitaof"] - before == waits, who
 
 
 @pytest.mark.parametrize("why", UNFIT)

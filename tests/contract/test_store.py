@@ -531,8 +531,8 @@ def test_a_creation_that_may_have_happened_leaves_no_pat_behind(
     authority.ping()
     lost: list[object] = []
 
-    def lose_the_reply(real: Callable[..., Any], *given: Any) -> Any:
-        result = real(*given)
+    def lose_the_reply(real: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        result = real(*given, **named)
         if lost:
             return result
         lost.append(result)

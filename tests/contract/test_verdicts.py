@@ -9,21 +9,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patauth import StoreUnavailable
+from patauth import Owner, PersonalAccessToken, StoreUnavailable
+from patauth.model.dates import LATEST
 from patauth.model.pat_id import PatId
 from patauth.model.quota import Quota
 from patauth.store.deadline import Deadline
 from patauth.store.keys import Keys
+from patauth.store.record import PatRecord
 from patauth.store.scripts import Script, Scripts, Wait
 from patauth.store.transport.protocol import ScriptMissing
-from patauth.store.verdicts import ADMITTED, CONDITIONAL, LIMITED, REFUSED, ROTATED_AWAY, Verdicts
+from patauth.store.verdicts import (
+    ADMITTED,
+    CONDITIONAL,
+    LIMITED,
+    REFUSED,
+    ROTATED_AWAY,
+    Repeat,
+    Verdict,
+    Verdicts,
+)
 from tests.support.tables import each
 
 KEYS = Keys("p", "default")
 REQUESTS, EXCHANGES = Quota(100, 10), Quota(60, 60)
 ID = PatId("0123abcd" + "5e" * 12)
-PAT = b"1" + bytes(29) + bytes.fromhex(ID) + bytes(100)
+VERSION, LAST_USE = b"version\n", b"%b\r\n~."
+PAT = b"1" + bytes(8) + LAST_USE + bytes(15) + bytes.fromhex(ID) + VERSION + bytes(92)
 TOKEN = b"1" + bytes(9) + bytes.fromhex(ID)
+
+
+RECORD = PatRecord(PersonalAccessToken(ID, "ci", ("a",), Owner("alice"), "default", 0, 0, 1), (), packed=PAT)
+UNTIL = 1_893_456_000_000
 
 
 def hash_tag(words: list[bytes]) -> bytes:
@@ -100,11 +116,37 @@ def test_a_clock_that_is_given_is_the_last_of_all_arguments() -> None:
     asked.of_secret(ID, bytes(16), 1.0)
     asked.of_secret(ID, bytes(16), 1.0, "exchange")
     asked.of_secret(ID, bytes(16), 1.0, "exchange", bytes(8))
-    assert [sent[-3:] for sent in line.sent] == [
-        [b"", b"", b"1893456000000"],
-        [b"", b"", b"1893456000000"],
-        [b"exchange", b"", b"1893456000000"],
-        [b"exchange", bytes(8), b"1893456000000"],
+    assert [sent[-4:] for sent in line.sent] == [
+        [b"", b"", b"", b"1893456000000"],
+        [b"", b"", b"", b"1893456000000"],
+        [b"exchange", b"", b"", b"1893456000000"],
+        [b"exchange", bytes(8), b"", b"1893456000000"],
+    ]
+
+
+def test_who_asks_again_sends_the_version_and_what_it_has_read() -> None:
+    """Of an access token until when it passes, of a secret the last use. Each use has its own quota."""
+    line = Line([REFUSED, 1])
+    asked = verdicts(line)
+    digest, tag = bytes(range(32)), bytes(range(16))
+    for repeat in (
+        asked.repeat_of_token(RECORD, digest, UNTIL),
+        asked.repeat_of_token(RECORD, digest, LATEST),
+        asked.repeat_of_secret(RECORD, tag),
+        asked.repeat_of_secret(RECORD, tag, "exchange"),
+    ):
+        assert asked.again(repeat, 1.0).verdict == REFUSED
+    sha = Script("authenticate").digest
+    pat, requests, exchanges = KEYS.pat(ID), KEYS.requests(ID), KEYS.exchanges(ID)
+    by_token = [b"EVALSHA", sha, b"3", pat, requests, KEYS.access_token(ID, digest), b"100000", b"10000000"]
+    assert line.sent == [
+        [*by_token, b"", b"", VERSION, b"1893456000000"],
+        [*by_token, b"", b"", VERSION, b"9999999999999"],
+        [b"EVALSHA", sha, b"2", pat, requests, b"100000", b"10000000", tag, b"", VERSION, LAST_USE],
+        [
+            *(b"EVALSHA", sha, b"2", pat, exchanges, b"1000000", b"60000000", tag),
+            *(b"exchange", VERSION, LAST_USE),
+        ],
     ]
 
 
@@ -192,3 +234,69 @@ def test_an_answer_that_does_not_fit_is_unavailable_and_no_identity(reply: Any) 
     """Never "unknown token", and never another PAT's record (REQUIREMENTS F10)."""
     with pytest.raises(StoreUnavailable):
         verdicts(Line(reply)).of_token(ID, bytes(32), 1.0)
+
+
+def repeats(asked: Verdicts) -> tuple[Repeat, Repeat]:
+    return asked.repeat_of_token(RECORD, bytes(32), UNTIL), asked.repeat_of_secret(RECORD, bytes(16))
+
+
+@each("verdict", [ADMITTED, LIMITED])
+def test_an_answer_with_the_version_alone_is_one_about_the_record_that_is_known(verdict: int) -> None:
+    asked = verdicts(Line([verdict, 7, 9, VERSION]))
+    for repeat in repeats(asked):
+        assert asked.again(repeat, 1.0) == Verdict(verdict, 7, 9, is_known=True)
+
+
+@each("verdict", [ADMITTED, LIMITED, ROTATED_AWAY, CONDITIONAL])
+def test_an_answer_with_records_is_read_as_ever_and_nothing_of_it_is_known(verdict: int) -> None:
+    """The answer about a secret has as many members as one with the version alone."""
+    line = Line()
+    asked = verdicts(line)
+    for repeat, records in zip(repeats(asked), ([PAT, TOKEN], [PAT]), strict=True):
+        line.reply = [verdict, 7, 9, *records]
+        assert asked.again(repeat, 1.0) == Verdict(verdict, 7, 9, *records)
+    line.reply = [REFUSED, 7]
+    for repeat in repeats(asked):
+        assert asked.again(repeat, 1.0) == Verdict(REFUSED, 7, 0)
+
+
+ELSES = b"another."
+NOT_SHORT: list[Any] = [
+    [ADMITTED, 7, 9, ELSES],
+    [LIMITED, 7, 9, ELSES],
+    [ADMITTED, 7, 9, VERSION[:-1]],
+    [ADMITTED, 7, 9, b""],
+    [ADMITTED, 7, 9, None],
+    [ADMITTED, 7, 9, VERSION, TOKEN],
+    [ADMITTED, 7, VERSION],
+    [ADMITTED, b"7", 9, VERSION],
+    [ADMITTED, 7, b"9", VERSION],
+    [ADMITTED, None, 9, VERSION],
+    [ADMITTED, 7, None, VERSION],
+    [ROTATED_AWAY, 7, 9, VERSION],
+    [CONDITIONAL, 7, 9, VERSION],
+    [3, 7, 9, VERSION],
+    [b"1", 7, 9, VERSION],
+    [None, 7, 9, VERSION],
+    VERSION,
+]
+
+
+@each("reply", [*NOT_UNDERSTOOD, *NOT_SHORT])
+def test_an_answer_to_who_asks_again_that_does_not_fit_is_unavailable_and_no_identity(reply: Any) -> None:
+    """A reply to another caller has neither the version nor the id that was asked about."""
+    asked = verdicts(Line(reply))
+    by_token, by_secret = repeats(asked)
+    with pytest.raises(StoreUnavailable):
+        asked.again(by_token, 1.0)
+    if reply in NOT_SHORT:
+        with pytest.raises(StoreUnavailable):
+            asked.again(by_secret, 1.0)
+
+
+def test_no_repr_shows_what_is_asked_again() -> None:
+    asked = verdicts(Line())
+    digest = bytes(range(65, 97))
+    shown = repr(asked.repeat_of_token(RECORD, digest, UNTIL))
+    assert digest.decode() not in shown
+    assert LAST_USE.decode() not in repr(asked.repeat_of_secret(RECORD, bytes(16)))

@@ -4,10 +4,13 @@
 --   ARGV[3]  secret tag, 16 bytes (if it is no access token)
 --   ARGV[4]  'exchange': the record's own request quota does not apply; 'ending': charge nothing, so that a PAT can
 --            end itself when the memory is full
---   ARGV[5]  the version of the record by which the caller has judged what this script cannot read (networks,
---            not-before), 8 bytes; none: nothing is judged yet
---   ARGV[6]  now, ms; without it, the server's clock (only tests give this)
--- Returns {verdict, now ms, µs, PAT record, access token record}
+--   ARGV[5]  the version of the record that the caller has read, and by which it has judged what this script cannot read
+--            (networks, not-before), 8 bytes; none: it has read none
+--   ARGV[6]  if the caller has read the whole answer before: for an access token until when it and the record let it
+--            pass, ms; for a secret the last use in the record, 6 bytes
+--   ARGV[7]  now, ms; without it, the server's clock (only tests give this)
+-- Returns {verdict, now ms, µs, PAT record, access token record}; 1 and 2 {verdict, now ms, µs, version} if the caller has
+-- read the rest
 --   0  refused: unknown or wrong; an access token also if it is expired or disabled; charges nothing
 --   1  admitted, µs = backlog (tat - now); for a secret, the caller must still check state and hash
 --   2  over the quota, µs = wait
@@ -21,8 +24,8 @@ local byte, sub, call = string.byte, string.sub, redis.call
 local PREVIOUS = SLOT + SLOT_SIZE
 
 local now_us
-if ARGV[6] then
-  now_us = ARGV[6] * 1000
+if ARGV[7] then
+  now_us = ARGV[7] * 1000
 else
   local time = call('TIME')
   now_us = time[1] * 1000000 + time[2]
@@ -38,38 +41,48 @@ else
 end
 local pat, tat, token = got[1], got[2], got[3]
 if not pat then return {0, now} end
-local schema, state, slots, a, b, c, d, e, f = byte(pat, 1, EXPIRY + 5)
-if schema ~= SCHEMA then return {3, now} end
-
+local version, more = sub(pat, VERSION, VERSION + 7), ARGV[6]
+local is_known = version == ARGV[5] -- so it is the same record, but for the last use
+local is_short -- the caller knows all that the answer would say beyond the verdict
 if by_token then
   if not token then return {0, now} end
-  local token_schema, _, _, _, u, v, w, x, y, z = byte(token, 1, 10)
-  if token_schema ~= SCHEMA then return {3, now} end
-  if now >= ((((u * 256 + v) * 256 + w) * 256 + x) * 256 + y) * 256 + z -- the token's expiry
-    or now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f -- the PAT's
-    or (state ~= ACTIVE and state ~= ACTIVE + CONDITIONAL) then
-    return {0, now}
-  end
-  local generation = sub(token, 2, 4)
-  if generation ~= sub(pat, GENERATION, GENERATION + 2) then
-    if slots ~= 50 or generation ~= sub(pat, PREVIOUS, PREVIOUS + 2) then return {0, now} end
-    a, b, c, d, e, f = byte(pat, OVERLAP, OVERLAP + 5) -- the end of the overlap
-    if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {0, now} end
-  end
-elseif sub(pat, SLOT + TAG, SLOT + TAG + 15) ~= ARGV[3] then
-  if slots ~= 50 or sub(pat, PREVIOUS + TAG, PREVIOUS + TAG + 15) ~= ARGV[3] then return {0, now} end
-  a, b, c, d, e, f = byte(pat, OVERLAP, OVERLAP + 5)
-  if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {4, now, 0, pat} end
+  is_short = is_known and more and more ~= '' and now < more + 0
 end
 
-if state >= ACTIVE + CONDITIONAL and sub(pat, VERSION, VERSION + 7) ~= ARGV[5] then return {5, now, 0, pat, token} end
+if not is_short then
+  local schema, state, slots, a, b, c, d, e, f = byte(pat, 1, EXPIRY + 5)
+  if schema ~= SCHEMA then return {3, now} end
+  if by_token then
+    local token_schema, _, _, _, u, v, w, x, y, z = byte(token, 1, 10)
+    if token_schema ~= SCHEMA then return {3, now} end
+    if now >= ((((u * 256 + v) * 256 + w) * 256 + x) * 256 + y) * 256 + z -- the token's expiry
+      or now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f -- the PAT's
+      or (state ~= ACTIVE and state ~= ACTIVE + CONDITIONAL) then
+      return {0, now}
+    end
+    local generation = sub(token, 2, 4)
+    if generation ~= sub(pat, GENERATION, GENERATION + 2) then
+      if slots ~= 50 or generation ~= sub(pat, PREVIOUS, PREVIOUS + 2) then return {0, now} end
+      a, b, c, d, e, f = byte(pat, OVERLAP, OVERLAP + 5) -- the end of the overlap
+      if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {0, now} end
+    end
+  else
+    if sub(pat, SLOT + TAG, SLOT + TAG + 15) ~= ARGV[3] then
+      if slots ~= 50 or sub(pat, PREVIOUS + TAG, PREVIOUS + TAG + 15) ~= ARGV[3] then return {0, now} end
+      a, b, c, d, e, f = byte(pat, OVERLAP, OVERLAP + 5)
+      if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {4, now, 0, pat} end
+    end
+    is_short = is_known and more == sub(pat, LAST_USE, LAST_USE + 5)
+  end
+  if state >= ACTIVE + CONDITIONAL and not is_known then return {5, now, 0, pat, token} end
+end
 if ARGV[4] == 'ending' then return {1, now, 0, pat, token} end
 
 -- GCRA (model/quota.py explains it, with the same arithmetic)
 local emission, tolerance = ARGV[1] + 0, ARGV[2] + 0
-a, b, c, d, e, f = byte(pat, QUOTA, QUOTA + 5)
-local count = (a * 256 + b) * 256 + c
-if count > 0 and ARGV[4] ~= 'exchange' then
+if sub(pat, QUOTA, QUOTA + 2) ~= NO_QUOTA and ARGV[4] ~= 'exchange' then
+  local a, b, c, d, e, f = byte(pat, QUOTA, QUOTA + 5)
+  local count = (a * 256 + b) * 256 + c
   emission = math.ceil(((d * 256 + e) * 256 + f) * 1000000 / count)
   tolerance = emission * count
 end
@@ -86,7 +99,9 @@ local backlog = base + emission - now_us
 if backlog > tolerance then
   -- Store a clamped tat. Otherwise each refusal would clamp it to a later clock, and no request would ever pass.
   if tat and tonumber(tat) > base then call('SET', KEYS[2], base, 'PX', math.ceil((base - now_us) / 1000)) end
+  if is_short then return {2, now, backlog - tolerance, version} end
   return {2, now, backlog - tolerance, pat, token}
 end
 call('SET', KEYS[2], base + emission, 'PX', math.ceil(backlog / 1000))
+if is_short then return {1, now, backlog, version} end
 return {1, now, backlog, pat, token}

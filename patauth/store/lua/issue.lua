@@ -13,15 +13,7 @@ local expiry = u48(token, 5)
 if not active(pat) or now >= expiry or not current(pat, sub(token, 2, 4)) then
   return {0, now}
 end
-local index = KEYS[3]
-if index and redis.call('ZCOUNT', index, now + 1, '+inf') >= ARGV[4] + 0 then
-  local first = redis.call('ZRANGEBYSCORE', index, now + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-  return {3, now, first[2] - now}
-end
-redis.call('SET', KEYS[2], token, 'PX', expiry - now)
-if index then
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
-  redis.call('ZADD', index, expiry, sub(KEYS[2], -32))
-  redis.call('PEXPIRE', index, redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2] - now)
-end
+local wait = full(KEYS[3], ARGV[4], now)
+if wait then return {3, now, wait} end
+write_token(KEYS[2], token, expiry, KEYS[3], now)
 return {1, now}

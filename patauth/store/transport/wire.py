@@ -162,13 +162,14 @@ class Wire:
         failed: ErrorReply | None = None
         replies: list[Any] = []
         reader, buffer = self._reader, self._buffer
+        send, receive = self._send, self._receive
         try:
             if len(packed) <= _AT_ONCE:
-                self._send(packed)
+                send(packed)
             else:
                 self._send_piece_by_piece(packed, deadline)
             while True:
-                size = self._receive(buffer)
+                size = receive(buffer)
                 if size == 0:
                     raise Closed("the server closed the connection")
                 reader.feed(buffer, 0, size)

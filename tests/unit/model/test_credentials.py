@@ -96,18 +96,31 @@ class TestMint:
         assert all(PatId.read(pat_id) and pat_id.tag == "0123abcd" for pat_id in ids)
         assert len({FORMAT.mint_access_token(PAT_ID)[0] for _ in range(1000)}) == 1000
 
-    def test_an_access_token_has_32_random_bytes_and_all_of_them_stand_in_it(self, monkeypatch):
+    def test_the_digits_of_an_access_token_are_drawn_evenly_until_they_are_a_number_of_32_bytes(
+        self, monkeypatch
+    ):
+        """Bytes from 248 on have no digit, and 43 times the digit z is more than 32 bytes can hold."""
+        drawn = iter([b"\xff" * 64, b"\x00" * 42 + b"\xff" * 22, b"\x3d" * 64, bytes(range(205, 256)) * 2])
         asked = []
 
         def token_bytes(size):
             asked.append(size)
-            return b"\xff" * size
+            return next(drawn)
 
         monkeypatch.setattr("secrets.token_bytes", token_bytes)
         text, key = FORMAT.mint_access_token(PAT_ID)
-        assert asked == [32]
-        assert text[:-6] == f"pata_{PAT_ID}_{base62(2**256 - 1, 43)}"
+        assert asked == [64] * 4
+        digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+        assert text[:-6] == f"pata_{PAT_ID}_{digits[205 - 3 * 62 :]}"
         assert FORMAT.bearer(text) == AccessToken(PAT_ID, key)
+
+    def test_any_32_bytes_may_be_drawn_for_an_access_token(self):
+        least, most = b"0" * 43, base62(2**256 - 1, 43).encode()
+        for digits in (least, most):
+            with pytest.MonkeyPatch.context() as patch:
+                places = [ALPHABET.index(chr(digit)) for digit in digits]
+                patch.setattr("secrets.token_bytes", lambda size, places=places: bytes(places).ljust(size))
+                assert digits.decode() in FORMAT.mint_access_token(PAT_ID)[0]
 
     def test_a_forked_child_does_not_mint_what_its_parent_mints(self):
         code = (

@@ -436,6 +436,7 @@ class TestPrelude:
             "STATE": 1 + 1,
             "SLOTS": 1 + 2,
             "EXPIRY": 1 + 3,
+            "LAST_USE": 1 + 9,
             "GENERATION": 1 + 15,
             "OVERLAP": 1 + 18,
             "QUOTA": 1 + 24,
@@ -466,6 +467,7 @@ class TestPrelude:
         assert byte(packed, at["STATE"]) == ord("a") + pat.disabled + 8 * pat.is_conditional
         assert byte(packed, at["SLOTS"]) == ord(str(len(record.secrets)))
         assert u48(packed, at["EXPIRY"]) == (NEVER if pat.expires_ms is None else pat.expires_ms)
+        assert u48(packed, at["LAST_USE"]) == (pat.last_used_ms or 0)
         assert u48(packed, at["OVERLAP"]) == record.overlap_end_ms
         created, own = at["CREATED"], at["ID"] + 4
         entry = sub(packed, created, created + 5) + sub(packed, own, own + 11)

@@ -68,13 +68,16 @@ def test_an_answer_larger_than_the_buffer_arrives_whole(server: Server) -> None:
     wire.close()
 
 
-def test_a_reply_too_many_is_given_to_nobody(tmp_path: Path) -> None:
-    """Two answers to one command: the second would be the next caller's."""
-    with serving(tmp_path / "s", answering(lambda _: b"+PONG\r\n+PONG\r\n")) as url:
-        wire = Wire(url, 1, 1)
-        with pytest.raises(OutOfStep):
+@each("reply", [b"+PONG\r\n", b"*2\r\n:1\r\n:2\r\n", b"*-1\r\n"])
+def test_a_reply_too_many_is_given_to_nobody(tmp_path: Path, reply: bytes) -> None:
+    """Two answers to one command, or the beginning of a second: it would be the next caller's."""
+    for name, answer in (("s", 2 * reply), ("t", reply + reply[:1])):
+        with (
+            serving(tmp_path / name, answering(lambda _: answer)) as url,  # noqa: B023
+            closing(Wire(url, 1, 1)) as wire,
+            pytest.raises(OutOfStep),
+        ):
             wire.exchange([("PING",)], soon())
-        wire.close()
 
 
 def test_a_server_that_hangs_up_is_told_from_one_that_is_slow(tmp_path: Path) -> None:
