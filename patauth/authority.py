@@ -110,18 +110,14 @@ class Authority:
 
         Raise `InvalidCredentials`, `RateLimited`, `Overloaded`.
         """
-        operations = self.operations
-        credentials = operations.read(lambda: operations.format.basic(pat_id, secret), _known(address))
-        return operations.admit(credentials, _known(address)).principal
+        return self.operations.verify_pair(f"{pat_id}:{secret}", _known(address)).principal
 
     def verify_bearer(self, token: str, *, address: str | None = None) -> Principal:
         """Return the principal of a PAT token or an access token.
 
         Raise `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
         """
-        operations = self.operations
-        credentials = operations.read(lambda: operations.format.bearer(token), _known(address))
-        return operations.admit(credentials, _known(address)).principal
+        return self.operations.verify_bearer(token, _known(address)).principal
 
     def exchange(
         self,
@@ -136,9 +132,9 @@ class Authority:
         `scope`: a list, or one text with spaces between; None or empty is all scopes of the PAT. Raise
         `InvalidScope` (the PAT does not hold a scope), `InvalidCredentials`, `RateLimited`, `Overloaded`.
         """
-        operations = self.operations
-        credentials = operations.read(lambda: operations.format.basic(pat_id, secret), _known(address))
-        return operations.exchange(credentials, scope, _known(address)).access
+        operations, known = self.operations, _known(address)
+        credentials = operations.read(lambda: operations.format.basic(pat_id, secret), known)
+        return operations.exchange(credentials, scope, known).access
 
     def introspect(
         self,

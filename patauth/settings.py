@@ -100,7 +100,7 @@ class Settings:
     hash_queue: int = 256  # callers that may wait for a slot, and as many that make or rotate PATs
     hash_wait: float = 2.0  # how long they wait
     proof_ttl: float = 900.0  # how long a hash check is remembered
-    proof_entries: int = 10_000  # hash checks that a process remembers
+    proof_entries: int = 10_000  # hash checks, and credentials that were good, that a process remembers
     # policy
     tenant: str = "default"  # the organisation that this Authority serves
     access_token_ttl: int = 900  # 15-43200; a PAT may have its own

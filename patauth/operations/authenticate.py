@@ -1,8 +1,4 @@
-"""Authentication: the path of a request from credentials to a principal.
-
-credentials (pure) -> one script: record, secret tag or token, expiry, revocation, owner, quota
-                   -> for a secret: proof or argon2 -> state -> lastUsed, on the first use of a UTC day
-"""
+"""Authentication by a secret: an id and a secret, and what the store and a hash say of them."""
 
 from __future__ import annotations
 
@@ -10,66 +6,32 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
+
+import msgspec
 
 from ..crypto.hashing import Digest
 from ..crypto.pepper import NO_PEPPER
 from ..crypto.proof_cache import ProofCache
-from ..errors import (
-    InvalidCredentials,
-    InvalidToken,
-    PatAuthError,
-    RateLimited,
-    StoreUnavailable,
-    expired_token,
-)
+from ..errors import InvalidCredentials, PatAuthError, RateLimited, StoreUnavailable
 from ..events.events import Events
-from ..model.address import Address, in_detail, is_within
-from ..model.caller import Credential, Method, Principal
-from ..model.credentials import AccessToken, Claims, PatCredentials
-from ..model.pat import PersonalAccessToken
-from ..model.pat_id import PatId
+from ..model.address import Address, in_detail
+from ..model.credentials import PatCredentials
+from ..model.pat import used
 from ..model.quota import Decision
 from ..settings import Settings
-from ..store.record import PatRecord, SecretSlot, TokenRecord, remembered, unpack, unpack_token
+from ..store.deadline import Deadline
+from ..store.record import PatRecord, SecretSlot, unpack
 from ..store.store import Store
-from ..store.transport.protocol import MemoryFull
-from ..store.verdicts import CONDITIONAL, LIMITED, REFUSED, ROTATED_AWAY, Use, Verdict
-from .conditions import is_usable, meets_conditions, require_usable, secret_expiry, token_expiry
+from ..store.verdicts import CONDITIONAL, REFUSED, ROTATED_AWAY, Use, Verdict, Verdicts
 from .failures import Failures
-from .last_use import LastUse, Proven
+from .judge import Judge
+from .last_use import LastUse
 
 _log = logging.getLogger("patauth")
 
-_TRIES = 5  # while a PAT changes after it was judged
-_MOST_MET = 10_000  # PATs with conditions that a process remembers
 
 Paused = Callable[[], AbstractContextManager[None]]  # the time of its block does not count for a deadline
-
-
-class Admission(NamedTuple):
-    """A verified caller, the decision of the quota that was charged, and an expiry to warn of."""
-
-    principal: Principal
-    decision: Decision | None  # None: nothing was charged, because the store's memory is full
-    expires_ms: int | None  # when the PAT's secret expires, if that is within `expiry_warning`
-
-
-# The constructor of a NamedTuple is written in Python and takes twice as long as these.
-_admission = partial(tuple.__new__, Admission)
-_decision = partial(tuple.__new__, Decision)
-
-
-class Met(NamedTuple):
-    """The version of a record whose not-before has come, and the networks in it."""
-
-    version: bytes
-    networks: tuple[str, ...]
-
-    def version_for(self, address: Address) -> bytes:
-        """Return the version, if the PAT may be used from an address; else nothing."""
-        return self.version if is_within(address.known, self.networks) else b""
 
 
 class Attempt:
@@ -100,124 +62,77 @@ class Attempt:
         return self._paused()
 
 
+class Proven(msgspec.Struct, frozen=True):
+    """A PAT whose secret is proven right, as the PAT was at `verdict.now`."""
+
+    record: PatRecord
+    slot: SecretSlot
+    tag: bytes
+    verdict: Verdict
+    decision: Decision | None  # None: nothing was charged
+    deadline: Deadline
+    used_from: str | None  # what is kept of the client's address
+
+    def __repr__(self) -> str:
+        return f"<Proven {self.record.pat.id}>"
+
+    @property
+    def use_is_due(self) -> bool:
+        """Whether the last use must be written: `patauth.model.pat.used` says when."""
+        pat = self.record.pat
+        return used(pat, self.verdict.now, self.used_from) is not pat
+
+
 class Authenticator:
-    """Checks credentials against the store; safe for many threads. `last_use` writes the uses of secrets."""
+    """Checks secrets against the store; safe for many threads. `last_use` writes the uses of secrets."""
 
     def __init__(
-        self, settings: Settings, store: Store, proofs: ProofCache, failures: Failures, events: Events
+        self,
+        settings: Settings,
+        store: Store,
+        verdicts: Verdicts,
+        proofs: ProofCache,
+        failures: Failures,
+        judge: Judge,
+        events: Events,
     ) -> None:
         self._store = store
-        self._verdicts = store.verdicts(settings.request_quota, settings.exchange_quota)
+        self._verdicts = verdicts
         self._proofs = proofs
         self._failures = failures
+        self._judge = judge
         self._events = events
         self._tenant = settings.tenant
-        self._requests = settings.request_quota
-        self._exchanges = settings.exchange_quota
         self._detail = settings.address_detail
         self.last_use = LastUse(store, events, settings.address_detail)
-        # PATs with conditions that were met, so that the next request tells the store at once. A plain dict,
-        # so that requests of other PATs pay for no lock.
-        self._met: dict[PatId, Met] = {}
-        self._warning_ms = 1000 * settings.expiry_warning
-
-    def admit(
-        self, credentials: PatCredentials | AccessToken, address: Address, *, ending: bool = False
-    ) -> Admission:
-        """Verify credentials, charge the request quota, and return the caller.
-
-        `ending`: the request ends something, so it passes without a charge if the store's memory is full.
-        Raise `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`, `StoreUnavailable`.
-        """
-        if isinstance(credentials, PatCredentials):
-            proven = self.prove(credentials, address, "request", ending=ending)
-            if proven.decision is not None and proven.use_is_due:
-                self.last_use.note(proven)
-            pat, now, decision = proven.record.pat, proven.verdict.now, proven.decision
-            principal = _by_secret(proven.record.packed, credentials.method, proven.slot.generation)
-            ends_ms = principal.expires_ms
-        else:
-            pat_id, at, is_charged = credentials.pat_id, self._store.begin().at, True
-            met = self._met.get(pat_id)
-            judged = b"" if met is None else met.version_for(address)
-            for _ in range(_TRIES):
-                try:
-                    verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged)
-                except MemoryFull:
-                    if not ending:
-                        raise
-                    verdict = self._verdicts.of_token(pat_id, credentials.digest, at, judged, ending=True)
-                    is_charged = False
-                if verdict.verdict != CONDITIONAL:
-                    break
-                judged = self._judge(pat_id, verdict, address)
-                if not judged:
-                    self._refuse_token(credentials, address, verdict.now)
-            else:
-                raise _kept_changing(pat_id)
-            if verdict.token is None:  # refused
-                self._refuse_token(credentials, address, verdict.now)
-            principal, record, access, ends_ms = _by_token(verdict.pat, verdict.token, credentials.digest)
-            pat, claims = record.pat, credentials.claims
-            if (
-                principal.tenant != self._tenant
-                or not is_usable(pat, verdict.now, address.known)
-                or (claims is not None and not agree(claims, pat, access))
-            ):
-                self._refuse_token(credentials, address, verdict.now)
-            now = verdict.now
-            decision = self._within(verdict, record, address) if is_charged else None
-        if pat.networks:
-            principal = _seen_at(principal, address)
-        if ends_ms is not None and ends_ms - now > self._warning_ms:  # as `to_warn_of`, without its call
-            ends_ms = None
-        return _admission((principal, decision, ends_ms))
-
-    def _judge(self, pat_id: PatId, verdict: Verdict, address: Address) -> bytes:
-        """Return the version of a record by which a PAT may be used now and from there; else nothing."""
-        record = unpack(verdict.pat)
-        if not meets_conditions(record.pat, verdict.now, address.known):
-            return b""
-        if len(self._met) >= _MOST_MET:
-            self._met.clear()  # each one costs a second round trip, once
-        self._met[pat_id] = Met(record.version, record.pat.networks)
-        return record.version
-
-    def to_warn_of(self, proven: Proven) -> int | None:
-        """Return when a secret expires (ms), if that is within `expiry_warning`."""
-        ends_ms = secret_expiry(proven.record, proven.slot.generation)
-        return None if ends_ms is None or ends_ms - proven.verdict.now > self._warning_ms else ends_ms
 
     def prove(
-        self, credentials: PatCredentials, address: Address, use: Use, *, ending: bool = False
+        self,
+        credentials: PatCredentials,
+        address: Address,
+        use: Use,
+        deadline: Deadline | None = None,
+        verdict: Verdict | None = None,
+        *,
+        ending: bool = False,
     ) -> Proven:
-        """Check an id and secret, and charge the quota of `use`. `ending` is that of `admit`.
+        """Check an id and secret, and charge the quota of `use`. `ending` is that of `authenticate`.
+
+        `verdict` is what the store has said of them already, within `deadline`.
 
         Only the holder of a PAT's secret learns what is wrong with the PAT. If the PAT may not be used yet,
         or not from there, the address is charged and not the PAT. Raise `InvalidCredentials`, `RateLimited`,
         `Overloaded`, `StoreUnavailable`.
         """
         store, pat_id = self._store, credentials.pat_id
-        deadline = store.begin()
+        deadline = deadline or store.begin()
         ring = store.known_keyring or store.for_request(deadline).settle_key()
         tag = ring.secret_tag(pat_id, credentials.secret)
-        met = self._met.get(pat_id)
-        judged = b"" if met is None else met.version_for(address)
-        for _ in range(_TRIES):
-            try:
-                verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use, judged)
-            except MemoryFull:
-                if not ending:
-                    raise
-                use = "ending"
-                verdict = self._verdicts.of_secret(pat_id, tag, deadline.at, use, judged)
-            if verdict.verdict != CONDITIONAL:
-                break
-            judged = self._judge(pat_id, verdict, address)
-            if not judged:
-                break
-        else:
-            raise _kept_changing(pat_id)
+
+        def ask(judged: bytes, *, ending: bool) -> Verdict:
+            return self._verdicts.of_secret(pat_id, tag, deadline.at, "ending" if ending else use, judged)
+
+        verdict, is_charged = self._judge.settle(pat_id, address, ask, verdict, ending=ending)
         if verdict.verdict == REFUSED:
             self._refuse(credentials, address)
         record = unpack(verdict.pat)
@@ -228,7 +143,7 @@ class Authenticator:
         attempt = Attempt(credentials, address, tag, deadline.paused)
         if verdict.verdict == CONDITIONAL:
             self._refuse_unmet(attempt, record, verdict.now)
-        decision = None if use == "ending" else self._within(verdict, record, address, use)
+        decision = self._judge.within(verdict, record, address, use) if is_charged else None
         slot = self.check_secret(attempt, record, verdict.now)
         while attempt.has_hashed and use != "exchange":  # lua/issue.lua looks again at the end of an exchange
             # Meanwhile the PAT may have ended, and that may be known.
@@ -243,6 +158,16 @@ class Authenticator:
         used_from = in_detail(address.known, self._detail)
         return Proven(record, slot, tag, verdict, decision, deadline, used_from)
 
+    def proven_until(self, credentials: PatCredentials, slot: SecretSlot) -> float | None:
+        """Return until when a proven secret needs no hash, by the proofs' timer; None: it needs one now."""
+        if self._proofs.is_due(slot.digest):
+            return None
+        return self._proofs.believed_until(credentials.pat_id.raw, credentials.secret, slot.digest)
+
+    def believes(self, proven_until: float) -> bool:
+        """Return whether a secret with such a `proven_until` needs no hash yet."""
+        return self._proofs.timer() < proven_until
+
     def check_secret(self, attempt: Attempt, record: PatRecord, now: int) -> SecretSlot:
         """Return the slot of `record` that the secret matches.
 
@@ -250,12 +175,7 @@ class Authenticator:
         address.
         """
         slot = self._check_hash(attempt, record, now)
-        try:
-            require_usable(record.pat, now, attempt.address.known)
-        except InvalidCredentials as refusal:
-            pat, charged = record.pat, attempt.address.charged
-            self._events.refused(refusal.state or "invalid", charged, pat.id, pat.owner.id)
-            raise
+        self._judge.require_usable(record.pat, now, attempt.address)
         return slot
 
     def _check_hash(self, attempt: Attempt, record: PatRecord, now: int) -> SecretSlot:
@@ -298,17 +218,6 @@ class Authenticator:
             if not attempt.has_hashed:
                 return record, slot.generation
             proven = slot.digest
-
-    def _within(
-        self, verdict: Verdict, record: PatRecord, address: Address, use: Use = "request"
-    ) -> Decision:
-        name, quota = "requests", record.pat.request_quota or self._requests
-        if use == "exchange":
-            name, quota = "exchanges", self._exchanges
-        if verdict.verdict != LIMITED:
-            return _decision((True, name, quota, verdict.micros, 0))
-        refusal, pat = Decision(False, name, quota, 0, verdict.micros).refusal(), record.pat
-        raise self._events.limited(refusal, patId=pat.id, ownerId=pat.owner.id, address=address.charged)
 
     def _rehash(self, credentials: PatCredentials, slot: SecretSlot) -> None:
         """Hash a right secret with the current profile and pepper. Log a failure, and go on.
@@ -354,58 +263,3 @@ class Authenticator:
         """Return the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""
         decision = self._failures.charge(address.charged)
         return InvalidCredentials() if decision is None or decision.allowed else decision.refusal()
-
-    def _refuse_token(self, token: AccessToken, address: Address, now: int) -> NoReturn:
-        self._events.refused("access token", address.charged, token.pat_id)
-        if token.claims is not None and now >= token.claims.expires * 1000:
-            raise expired_token()
-        raise InvalidToken
-
-
-def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
-    """Return whether the claims of a signed token are exactly what its record says.
-
-    They differ only if somebody else has the private key. The token is then refused.
-    """
-    return (
-        claims.subject == pat.owner.id
-        and claims.tenant == pat.tenant
-        and claims.scope == token.scopes
-        and claims.expires == token.expires_ms // 1000
-    )
-
-
-def _kept_changing(pat_id: PatId) -> StoreUnavailable:
-    return StoreUnavailable(detail=f"PAT {pat_id} kept changing")
-
-
-def _seen_at(principal: Principal, address: Address) -> Principal:
-    """Return a principal who is judged again by this address when they change something."""
-    credential = principal.credential
-    return replace(principal, credential=credential and replace(credential, address=address.known))
-
-
-# The bytes of a record determine the principal completely, and they change seldom.
-
-
-@remembered
-def _by_secret(pat: bytes, method: Method, generation: int) -> Principal:
-    record = unpack(pat)
-    found, expires_ms = record.pat, secret_expiry(record, generation)
-    return Principal(
-        found.owner, frozenset(found.scope), found.id, found.tenant, method, expires_ms,
-        Credential(generation),
-    )  # fmt: skip
-
-
-@remembered
-def _by_token(
-    pat: bytes, token: bytes, digest: bytes
-) -> tuple[Principal, PatRecord, TokenRecord, int | None]:
-    record, access = unpack(pat), unpack_token(token)
-    found, scopes, expires_ms = record.pat, frozenset(access.scopes), token_expiry(record, access)
-    principal = Principal(
-        found.owner, scopes, found.id, found.tenant, "access_token", expires_ms,
-        Credential(access.generation, digest),
-    )  # fmt: skip
-    return principal, record, access, secret_expiry(record, access.generation)

@@ -4,7 +4,9 @@ A new condition belongs here. Every use asks one of these functions: a secret `r
 token, the caller's own PAT and introspection `is_usable`. The store's scripts also check what they can, so
 that a PAT that has ended charges no quota: `active` and `current` in store/lua/prelude.lua, and the same
 inline in authenticate.lua, which runs on each request. For a record with conditions that no script can read,
-authenticate.lua asks for the judgement of `meets_conditions` first, and charges nothing.
+authenticate.lua asks for the judgement of `meets_conditions` first, and charges nothing. Of a credential that
+was good before, only what may have changed while the record is the same is judged again: `secret_window` and
+`is_usable_from`, by admit.py, exchange.py and lua/exchange.lua.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from ..errors import InvalidCredentials, InvalidRequest, Refusal
 from ..model.address import is_within
 from ..model.pat import PersonalAccessToken
-from ..store.record import PatRecord, TokenRecord
+from ..store.record import NEVER, PatRecord, TokenRecord
 
 _WORDS = {
     "expired": "has expired",
@@ -27,13 +29,27 @@ def is_usable(pat: PersonalAccessToken, now: int, address: str | None) -> bool:
 
     `address` is where the client is known to be; None: not known, which is outside of all networks.
     """
-    return pat.state_at(now) == "active" and is_within(address, pat.networks)
+    return pat.state_at(now) == "active" and is_usable_from(pat, address)
+
+
+def is_usable_from(pat: PersonalAccessToken, address: str | None) -> bool:
+    """Return whether a PAT may be used from an address."""
+    return is_within(address, pat.networks)
+
+
+def secret_window(record: PatRecord, generation: int) -> tuple[int, int]:
+    """Return from when and until when a secret may be used (ms), as long as its PAT's record stays the same.
+
+    With `is_usable_from`, that is all that `is_usable` says of an enabled PAT.
+    """
+    ends_ms = secret_expiry(record, generation)
+    return record.pat.not_before_ms or 0, NEVER if ends_ms is None else ends_ms
 
 
 def meets_conditions(pat: PersonalAccessToken, now: int, address: str | None) -> bool:
     """Return whether what no script of the store can judge allows the use of a PAT: not-before, networks."""
     begins_ms = pat.not_before_ms
-    return (begins_ms is None or now >= begins_ms) and is_within(address, pat.networks)
+    return (begins_ms is None or now >= begins_ms) and is_usable_from(pat, address)
 
 
 def require_usable(pat: PersonalAccessToken, now: int, address: str | None) -> None:
@@ -42,7 +58,7 @@ def require_usable(pat: PersonalAccessToken, now: int, address: str | None) -> N
     The error says why, so it is only for a caller who has shown the PAT's secret.
     """
     state = pat.state_at(now)
-    if state == "active" and is_within(address, pat.networks):
+    if state == "active" and is_usable_from(pat, address):
         return
     if state == "revoked":  # it answers as one that is unknown
         raise InvalidCredentials

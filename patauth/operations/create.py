@@ -20,7 +20,7 @@ from ..model.pat_id import PatId
 from ..model.quota import Decision, Quota, check_quota
 from ..model.scopes import check_known, check_some, known_of
 from ..settings import MAX_ACCESS_TOKEN_TTL, MIN_ACCESS_TOKEN_TTL
-from ..store.asking import Outcome, Window
+from ..store.asking import Outcome
 from ..store.pats import Room
 from ..store.record import PatRecord, SecretSlot
 from ..store.store import Store
@@ -94,7 +94,7 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
     asked = _check(actor, new, owner, is_own)
     tag = store.settle_key().owner_tag(settings.tenant, owner.id)
     pat_id = once_id or PatId.mint(tag)
-    _rehearse(actor, asked, pat_id)  # a refusal costs no hash, and no quota
+    _decide(actor, asked, pat_id)  # a refusal costs no hash, and no quota
     actor.require_confirmed()
     _charge(actor)
     secret, slot = mint(actor, pat_id)
@@ -196,22 +196,11 @@ def _check_ttl(seconds: int | None) -> None:
 
 
 class _Decided(NamedTuple):
-    """What may be made now, and when it may be written."""
+    """What may be made now."""
 
     judged: Actor  # the maker as they stand now
     pat: PersonalAccessToken
-    window: Window
     removing: list[bytes]  # what the creation removes: PATs of the owner that have expired
-
-
-def _rehearse(actor: Actor, asked: _Checked, pat_id: PatId) -> None:
-    """Raise what the creation of the PAT would raise now; write nothing."""
-    judged, pat, window, _ = _decide(actor, asked, pat_id)
-    by, room = judged.credential, _room(actor)
-    outcome = actor.store.pats.would_create(pat, room=room, window=window, by=by)
-    if outcome == "exists":
-        _refuse_again(asked, pat_id)
-    refuse(actor, outcome)
 
 
 def _refuse_again(asked: _Checked, pat_id: PatId) -> None:
@@ -240,7 +229,8 @@ def _write(
     actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot
 ) -> tuple[Outcome, PersonalAccessToken]:
     """Decide what the PAT is to be as things are now, and write it."""
-    judged, pat, window, removing = _decide(actor, asked, pat_id)
+    judged, pat, removing = _decide(actor, asked, pat_id)
+    window = actor.store.pats.window(pat.created_ms, pat_id.tag, judged.credential)
     facts = {"patId": pat.id, "ownerId": pat.owner.id, "name": pat.name, **actor.facts}
 
     def write() -> Outcome:
@@ -265,9 +255,11 @@ def _write(
 
 
 def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> _Decided:
-    settings, pats, new = actor.settings, actor.store.pats, asked.new
+    """Return what may be made as things are now. Raise what the creation would raise; write nothing."""
+    settings, new = actor.settings, asked.new
+    name = check_name(asked.name(pat_id)) if callable(asked.name) else asked.name
     # Before the maker is judged: `Pats.window` counts from here.
-    now, removing = pats.expired(asked.owner.id, pat_id.tag, _room(actor))
+    outcome, now, removing = actor.store.pats.would_create(pat_id, asked.owner.id, name, _room(actor))
     judged = actor.judged()
     asked.require_right(judged)
     limit = judged.limit
@@ -281,9 +273,12 @@ def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> _Decided:
     expires_ms = new.expiry.settle(now, created=now, longest=settings.max_lifetime, ceiling=limit.expires_ms)
     require_acknowledged(expires_ms, new.never_acknowledged)
     not_before_ms = settle_begin(new.not_before_ms, now, expires_ms)
+    if outcome == "exists":
+        _refuse_again(asked, pat_id)
+    refuse(actor, outcome)
     pat = PersonalAccessToken(
         id=str(pat_id),
-        name=check_name(asked.name(pat_id)) if callable(asked.name) else asked.name,
+        name=name,
         scope=scopes,
         owner=asked.owner,
         tenant=settings.tenant,
@@ -300,4 +295,4 @@ def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> _Decided:
         made_by=actor.requester,
         read_ms=now,
     )
-    return _Decided(judged, pat, pats.window(now, pat_id.tag, judged.credential), removing)
+    return _Decided(judged, pat, removing)

@@ -19,7 +19,8 @@ from ..model.pat import Owner, PersonalAccessToken
 from ..model.rights import INTROSPECT
 from ..store.asking import Outcome
 from ..store.record import PatRecord, TokenRecord
-from .authenticate import Authenticator, agree
+from .admit import agree
+from .authenticate import Authenticator
 from .conditions import is_token_usable, secret_expiry, token_expiry
 from .lifecycle import delete_shown
 from .permissions import Actor

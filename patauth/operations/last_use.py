@@ -5,43 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import msgspec
-
 from ..errors import PatAuthError
 from ..events.events import Events
 from ..model.address import covers_networks
-from ..model.pat import PersonalAccessToken, use_is_due, used
-from ..model.quota import Decision
-from ..store.deadline import Deadline
-from ..store.record import PatRecord, SecretSlot
+from ..model.pat import PersonalAccessToken, used
+from ..store.record import PatRecord
 from ..store.store import Store
-from ..store.verdicts import Verdict
 
 _log = logging.getLogger("patauth")
 
 _TRIES = 5  # while a PAT changes
-
-
-class Proven(msgspec.Struct, frozen=True):
-    """A PAT whose secret is proven right, as the PAT was at `verdict.now`."""
-
-    record: PatRecord
-    slot: SecretSlot
-    tag: bytes
-    verdict: Verdict
-    decision: Decision | None  # None: nothing was charged
-    deadline: Deadline
-    used_from: str | None  # what is kept of the client's address
-
-    def __repr__(self) -> str:
-        return f"<Proven {self.record.pat.id}>"
-
-    @property
-    def use_is_due(self) -> bool:
-        """Whether the last use must be written: `patauth.model.pat.used` says when."""
-        pat = self.record.pat
-        differs = self.used_from != pat.last_used_from and not pat.address_replaced
-        return differs or use_is_due(pat.last_used_ms, self.verdict.now)
 
 
 class LastUse:
@@ -52,16 +25,16 @@ class LastUse:
         self._events = events
         self._detail = detail
 
-    def note(self, proven: Proven) -> None:
+    def note(self, record: PatRecord, now: int, used_from: str | None) -> None:
         """Write a last use, within a deadline of its own. Log a failure, and go on.
 
         However many processes do this at once, it is written when `patauth.model.pat.used` says, and each
         time once. Emit an event if the address replaces another one.
         """
-        record, pats = proven.record, self._store.for_request().pats
+        pats = self._store.for_request().pats
         try:
             for _ in range(_TRIES):
-                pat = used(record.pat, proven.verdict.now, proven.used_from)
+                pat = used(record.pat, now, used_from)
                 if pat is record.pat:
                     return
                 found = pats.touch(record, pat)

@@ -8,19 +8,18 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from ..concurrency.forks import after_fork_in_child
 from ..crypto.hashing import Hasher
 from ..crypto.keyring import Keyring
 from ..crypto.proof_cache import ProofCache
-from ..errors import Forbidden, InvalidCredentials, InvalidRequest, InvalidToken, PatAuthError
-from ..events.events import Reason
+from ..errors import Forbidden, InvalidCredentials, InvalidRequest, PatAuthError
 from ..events.opening import open_events
 from ..model.address import Address, check_address
 from ..model.caller import Caller, Person, Principal
-from ..model.credentials import AccessToken, Format, PatCredentials
+from ..model.credentials import Format, PatCredentials
 from ..model.pat import check_id
 from ..model.quota import Decision
 from ..model.sinks import sinks_of
@@ -29,10 +28,12 @@ from ..store.event_stream import StreamCounts
 from ..store.factory import open_store
 from ..store.store import Store
 from ..store.transport.protocol import MemoryFull
-from .authenticate import Admission, Authenticator
+from .admit import Admitter
+from .authenticate import Authenticator
 from .exchange import Exchanged, Exchanger
 from .failures import Failures
 from .introspect import INACTIVE, Introspection, introspect, revoke
+from .judge import Judge
 from .permissions import Actor, rule_allows
 
 C = TypeVar("C")
@@ -75,11 +76,25 @@ class Operations:
         failures = Failures(settings.failure_quota, entries=settings.failure_entries)
         for part in (hasher, proofs, failures):
             after_fork_in_child(part.after_fork)
-        self._authenticator = Authenticator(settings, self._store, proofs, failures, self.events)
+        verdicts = self._store.verdicts(settings.request_quota, settings.exchange_quota)
+        judge = Judge(settings, self.events)
+        self._authenticator = Authenticator(
+            settings, self._store, verdicts, proofs, failures, judge, self.events
+        )
+        admitter = partial(
+            Admitter, settings, signed, self._store, verdicts, self._authenticator, judge, self.events
+        )
+        # Three ways to send credentials, each with a memo of its own. They are attributes, so that a request
+        # pays for a call less.
+        self._admitter = admitter(self.format.parse)
+        self.authenticate, self.admit = self._admitter.authenticate, self._admitter.admit
+        self.verify_bearer = admitter(self.format.bearer).authenticate
+        self.verify_pair = admitter(self.format.pair).authenticate
         self._exchanger = Exchanger(
             settings,
             self._store,
             self._authenticator,
+            judge,
             self.events,
             signed if settings.signs_tokens else None,
         )
@@ -99,35 +114,8 @@ class Operations:
         try:
             return form()
         except PatAuthError as refusal:
-            self._tell_unread(refusal, address)
+            self._admitter.tell_unread(refusal, address)
             raise
-
-    def _tell_unread(self, refusal: PatAuthError, address: Address) -> None:
-        # An InvalidToken is a JWT with a wrong signature or wrong claims.
-        reason: Reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
-        self.events.refused(reason, address.charged)
-
-    def authenticate(self, authorization: str, address: Address, *, ending: bool = False) -> Admission:
-        """Verify an Authorization value, and charge the request quota.
-
-        `ending`: the request ends something, so it passes without a charge if the store's memory is full.
-        Raise `InvalidRequest`, `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
-        """
-        try:
-            credentials = self.format.parse(authorization)
-        except PatAuthError as refusal:
-            self._tell_unread(refusal, address)
-            raise
-        return self._authenticator.admit(credentials, address, ending=ending)
-
-    def admit(
-        self, credentials: PatCredentials | AccessToken, address: Address, *, ending: bool = False
-    ) -> Admission:
-        """Verify credentials that `format` has read, and charge the request quota, as `authenticate` does.
-
-        Raise `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`.
-        """
-        return self._authenticator.admit(credentials, address, ending=ending)
 
     def admit_person(self, person: Person, *, ending: bool) -> Decision | None:
         """Charge the person quota of a signed-in person, and return its decision.

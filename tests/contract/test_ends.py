@@ -120,11 +120,11 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, end: Callable[[], Any]) -> Call
     """Let `end` happen, whole, before the next durable write. Returns whether it has happened."""
     usual, done = Scripts.run_durably, []
 
-    def run(self: Scripts, *args: Any) -> Any:
+    def run(self: Scripts, *args: Any, **named: Any) -> Any:
         if not done:
             done.append(True)
             end()
-        return usual(self, *args)
+        return usual(self, *args, **named)
 
     monkeypatch.setattr(Scripts, "run_durably", run)
     return lambda: bool(done)

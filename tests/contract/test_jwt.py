@@ -371,7 +371,8 @@ class TestOneWay:
         def down(*_: object, **__: object) -> None:
             raise StoreUnavailable(detail="down")
 
-        monkeypatch.setattr(signed.operations._authenticator._verdicts, "of_token", down)
+        for name in ("of_token", "again"):  # for one that is new, and for one that was good before
+            monkeypatch.setattr(signed.operations._authenticator._verdicts, name, down)
         with pytest.raises(StoreUnavailable):
             signed.verify_bearer(token)
 

@@ -19,11 +19,13 @@ from patauth import (
     Person,
     StoreUnavailable,
 )
+from patauth.model.address import UNKNOWN
 from patauth.operations.sweep import sweep
 from patauth.wsgi.api.caller import identify_caller
 from patauth.wsgi.site import Site
 from tests.support.authorities import Make, basic_of, bearer, issue
 from tests.support.servers import Server, binaries
+from tests.support.signing import access_of
 from tests.support.tables import each
 from tests.support.wsgi import Echo, request
 
@@ -148,6 +150,35 @@ def test_a_person_ends_something_without_a_charge_and_nothing_else(
     assert identify_caller(environ, site, ending=True).decision is None
     fill(server, 0)
     assert identify_caller(environ, site, ending=True).decision is not None
+
+
+def test_what_ends_something_is_charged_nothing_whether_its_credential_is_known_or_not(
+    authority: Authority, make_at: Make, server: Server
+) -> None:
+    """And what such a request has left in a process charges the next one."""
+    issued = issue(authority)
+    values = [basic_of(issued), bearer(issued.token), bearer(access_of(authority, issued))]
+    for value in values:
+        for _ in range(2):
+            assert authority.authenticate(value)
+    ways = [
+        (one.operations.authenticate, value)
+        for one in (authority, make_at(url=server.url))
+        for value in values
+    ]
+    fill(server)
+    for admit, value in ways:
+        for _ in range(2):
+            assert admit(value, UNKNOWN, ending=True).decision is None
+        with pytest.raises(StoreUnavailable):
+            admit(value, UNKNOWN)
+    fill(server, 0)
+    for admit, value in ways:
+        backlogs = [
+            decision.backlog_us for decision in (admit(value, UNKNOWN).decision for _ in range(2)) if decision
+        ]
+        assert len(backlogs) == 2
+        assert min(backlogs) > 0
 
 
 def test_without_memory_the_wrong_secret_ends_nothing_and_what_is_no_end_is_503(

@@ -295,7 +295,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.pats)
     @rule(data=st.data(), scope=st.sampled_from([None, "reports:read", "admin"]))
     def exchange(self, data: st.DataObject, scope: str | None) -> None:
-        one = self.pats[data.draw(st.sampled_from(sorted(self.pats)))]
+        one = self.pats[data.draw(st.sampled_from(list(self.pats)))]
         try:
             access = self.authority.exchange(one.pat.id, one.secret, scope=scope)
         except InvalidCredentials:
@@ -315,7 +315,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.pats)
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
-        one = self.pats.pop(data.draw(st.sampled_from(sorted(self.pats))))
+        one = self.pats.pop(data.draw(st.sampled_from(list(self.pats))))
         self.gone.append(one)
         try:
             self.authority.delete(one.pat.id)

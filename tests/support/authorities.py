@@ -14,7 +14,7 @@ from patauth.crypto.profiles import PROFILES
 from patauth.model.address import UNKNOWN
 from patauth.model.caller import Caller
 from patauth.operations import update
-from patauth.operations.authenticate import Admission
+from patauth.operations.admit import Admission
 from patauth.store.deadline import REQUEST_SECONDS
 from tests.support.clocks import Clock
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from patauth import Authority
 from patauth.crypto.hashing import Hasher
+from patauth.crypto.proof_cache import ProofCache
 from patauth.jwt.issuer import SignedTokens
+from patauth.operations.memo import Memo
 from patauth.store.store import Store
 
 VERSION = b"version!"  # of records that tests write
@@ -30,3 +32,30 @@ def signed_of(authority: Authority) -> SignedTokens:
     signed = authority.operations._signed
     assert signed is not None
     return signed
+
+
+def memo_of(authority: Authority) -> Memo[Any]:
+    """Return what it remembers of credentials that were good."""
+    return authority.operations._admitter._memo
+
+
+def kept_in(memo: Memo[Any]) -> dict[bytes, Any]:
+    """Return all that a memo keeps, by its names."""
+    return {**memo._old, **memo._young}
+
+
+def empty(memo: Memo[Any]) -> None:
+    """Have a memo forget everything."""
+    for name in kept_in(memo):
+        memo.forget(name)
+
+
+def forget_credentials(authority: Authority) -> None:
+    """Have it remember no credential, and no PAT whose conditions were met."""
+    empty(memo_of(authority))
+    authority.operations._admitter._judge._met.clear()
+
+
+def proofs_of(authority: Authority) -> ProofCache:
+    """Return what it remembers of secrets that were hashed."""
+    return authority.operations._authenticator._proofs
