@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 Fields = list[tuple[str, str]]
+QuotaFields = tuple[tuple[str, str], tuple[str, str]]
 
 LIMITED = " Rate Limit Exceeded "  # the message of every 429, with the blanks that clients compare
 
@@ -132,7 +133,7 @@ def with_caller_fields(answer: Answer, decision: Decision | None, expires_ms: in
     `expires_ms`: None, unless the caller is to be warned. A 429 has the fields of its own quota.
     """
     if decision is not None and RateLimited.status not in (answer.status, answer.refused):
-        answer = answer.with_fields(quota_fields(decision))
+        answer = answer.with_fields([*quota_fields(decision)])
     return answer if expires_ms is None else answer.with_fields([expiry_field(expires_ms)])
 
 
@@ -142,22 +143,19 @@ def expiry_field(expires_ms: int) -> tuple[str, str]:
     return ("PatAuth-Expires", formatdate(expires_ms // 1000, usegmt=True))
 
 
-def quota_fields(of: Decision | RateLimited) -> Fields:
+def quota_fields(decision: Decision) -> QuotaFields:
     """Return `RateLimit-Policy: "requests";q=100;w=10` and `RateLimit: "requests";r=99;t=1`.
 
     draft-ietf-httpapi-ratelimit-headers-10 §3.1 and §4.1, in the syntax of RFC 9651. `t` is the number of
     seconds until more quota is available, so on a refusal it equals Retry-After. There is no partition key
-    (`pk`), because it would name the PAT. Return no fields for an error that no quota of patauth caused.
+    (`pk`), because it would name the PAT.
     """
-    if isinstance(of, RateLimited):
-        return [] if of.quota is None else [*_quota_fields(of.quota, of.count, of.seconds, 0, of.retry_after)]
-    return [*_quota_fields(of.name, of.quota.count, of.quota.seconds, *of.service_limit())]
+    quota = decision.quota
+    return _quota_fields(decision.name, quota.count, quota.seconds, *decision.service_limit())
 
 
 @lru_cache(maxsize=4096)  # every answer has these fields, and few of them differ
-def _quota_fields(
-    name: str, count: int, seconds: int, remaining: int, reset_seconds: int
-) -> tuple[tuple[str, str], tuple[str, str]]:
+def _quota_fields(name: str, count: int, seconds: int, remaining: int, reset_seconds: int) -> QuotaFields:
     # The name is an sf-string. patauth chooses the names, and none of them needs an escape.
     return (
         ("RateLimit-Policy", f'"{name}";q={count};w={seconds}'),
@@ -221,7 +219,10 @@ def limited(error: RateLimited) -> Answer:
 def error_fields(error: PatAuthError) -> Fields:
     """Return the fields that belong to the kind of error: Retry-After, the quota, Allow, Accept-…."""
     if isinstance(error, RateLimited):
-        return [("Retry-After", str(error.retry_after)), *quota_fields(error)]
+        wait = ("Retry-After", str(error.retry_after))
+        if error.quota is None:  # no quota of patauth has caused it
+            return [wait]
+        return [wait, *_quota_fields(error.quota, error.count, error.seconds, 0, error.retry_after)]
     if isinstance(error, Overloaded):
         return [("Retry-After", str(error.retry_after))]
     if isinstance(error, MethodNotAllowed):

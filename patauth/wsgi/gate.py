@@ -30,6 +30,8 @@ from enum import Enum
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 from ..errors import ConfigurationError, InvalidScope
 from ..model.scopes import check
 
@@ -69,7 +71,7 @@ class Kind(Enum):
     ODD = "odd"
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True):
     """Says how the gate judges a request. When PROTECTED, all `scopes` are needed, and None means 403."""
 
     kind: Kind

@@ -13,7 +13,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import msgspec
 
 from ..authority import Authority
 from ..errors import (
@@ -42,13 +44,14 @@ if TYPE_CHECKING:
 App = TypeVar("App")
 RequireCallable = Callable[[dict[str, Any]], "Iterable[str] | None"]
 
-_OURS = (
+_OURS = frozenset((
     "REMOTE_USER", "AUTH_TYPE", "HTTP_REMOTE_USER", "HTTP_AUTH_TYPE", "patauth.principal", "patauth.scopes",
-)  # fmt: skip
+))  # fmt: skip
+_MOST_NAMES = 512  # that a guard remembers; clients choose those of their fields
 _ODD = "the path can be read in more than one way; send it in its plain form"
 
 
-class Passed(NamedTuple):
+class Passed(msgspec.Struct, frozen=True):
     """Says that the application answers a request.
 
     `principal` is the verified caller, or None on a public or optional path. `decision` is that of the quota
@@ -77,15 +80,16 @@ class Passed(NamedTuple):
 
 
 _PREFLIGHT = Passed(is_preflight=True)
-# The constructor of a NamedTuple is written in Python, and each request would call it.
-_passed = partial(tuple.__new__, Passed)
+# Each request compares with these, and a look into an Enum takes long.
+_ODD_PATH, _PUBLIC, _OPTIONAL = Kind.ODD, Kind.PUBLIC, Kind.OPTIONAL
 
 
 class Guard(Generic[App]):
     """Decides on the requests to `app`, and never calls it. Fronts inherit from this and call it.
 
-    `patauth.PatAuthMiddleware` says what the other arguments mean. Threads may share a guard, because it
-    never changes. Raise `ConfigurationError`.
+    `patauth.PatAuthMiddleware` says what the other arguments mean. Threads may share a guard: once made, it
+    changes only the names that it has found harmless, and with fewer of these it looks at more. Raise
+    `ConfigurationError`.
     """
 
     def __init__(
@@ -130,10 +134,12 @@ class Guard(Generic[App]):
         rules = {} if callable(require) else require or {}
         self._gate = Gate(protect, public, rules, optional, unknown_rules=callable(require))
         self._token_keys = site.token_keys
+        self._address_of = site.client_address
         self._trusted_proxies, self._proxy_networks = settings.trusted_proxies, settings.proxy_networks
         self._catalogue = settings.scopes or ()
         self._keep_authorization = settings.keep_authorization
         self._cors = site.cors
+        self._harmless: set[str] = set()  # names in an environ that say nothing of the caller
         self._app_answers_preflights = cors == "app"
         enabled = settings.surfaces if surfaces is None else read_named("surfaces", read_surfaces, surfaces)
         self._routes = open_routes(site, enabled)
@@ -164,12 +170,16 @@ class Guard(Generic[App]):
         good, the environ has `patauth.principal`, `patauth.scopes`, `REMOTE_USER` and `AUTH_TYPE`, and no
         longer the credentials.
         """
-        _forget_identity(environ)
+        if not environ.keys() <= self._harmless:
+            self._forget_identity(environ)
         environ["patauth.site"] = self.site
         # WSGI libraries read an environ without a method as GET.
         method = environ.setdefault("REQUEST_METHOD", "GET")
         path = environ.get("PATH_INFO", "")
-        route = self._routes.find(path)
+        # Here and in the fronts, what is called is a local first: a call of an attribute looks for it in the
+        # type before the instance, and CPython 3.11 cannot specialise that.
+        find = self._routes.find
+        route = find(path)
         cors = None
         if self._cors is not None and not isinstance(route, SameOrigin):
             cors = allowed_by(self._cors, environ)
@@ -178,10 +188,11 @@ class Guard(Generic[App]):
             return self._preflight(environ) if is_asked else _readable(route(environ), cors)
 
         rule = self._gate.decide(method, environ.get("SCRIPT_NAME", ""), path)
-        if rule.kind is Kind.ODD:
+        kind = rule.kind
+        if kind is _ODD_PATH:
             return _readable(self.site.refusal(InvalidRequest(_ODD), environ), cors)
-        if rule.kind is Kind.PUBLIC:
-            return _passed((None, None, None, cors, False))
+        if kind is _PUBLIC:
+            return Passed(cors=cors)
         if method == "OPTIONS" and is_preflight(environ):
             if cors is not None:
                 return self._preflight(environ)
@@ -189,13 +200,16 @@ class Guard(Generic[App]):
                 return _PREFLIGHT
 
         # From here on these are the steps of `Site.authenticate`, without its calls.
+        authenticate = self._authenticate
         principal = decision = expires_ms = None
         try:
             authorization = carried(environ, self._token_keys)
             if authorization:
                 address = client_address(environ, self._trusted_proxies, self._proxy_networks)
-                principal, decision, expires_ms = self._authenticate(authorization, address)
-            elif rule.kind is not Kind.OPTIONAL:
+                admission = authenticate(authorization, address)
+                principal, decision = admission.principal, admission.decision
+                expires_ms = admission.expires_ms
+            elif kind is not _OPTIONAL:
                 raise MissingCredentials
             required = (
                 rule.scopes if self._require is None else self.site.ask("require", self._require, environ)
@@ -217,11 +231,20 @@ class Guard(Generic[App]):
                 environ.pop("HTTP_AUTHORIZATION", None)
             for name in self._token_keys:
                 environ.pop(name, None)
-        return _passed((principal, decision, expires_ms, cors, False))
+        return Passed(principal, decision, expires_ms, cors)
+
+    def _forget_identity(self, environ: WSGIEnvironment) -> None:
+        """Remove what a client or a front server says of the caller. Remember the names of all else."""
+        for name in [name for name in environ if name in _OURS or name.startswith("HTTP_PATAUTH")]:
+            del environ[name]
+        if len(self._harmless) + len(environ) > _MOST_NAMES:
+            self._harmless.clear()
+        if len(environ) <= _MOST_NAMES:
+            self._harmless.update(environ)
 
     def _refusal(self, error: PatAuthError, environ: WSGIEnvironment) -> Answer:
         """Return the refusal of a request on which nothing was decided."""
-        _forget_identity(environ)
+        self._forget_identity(environ)
         own = self._own_route(environ)
         cors = None
         if self._cors is not None and not isinstance(own, SameOrigin):
@@ -261,16 +284,8 @@ def _readable(answer: Answer, cors: Fields | None) -> Answer:
     return answer if cors is None else answer.with_fields(with_cors(cors, []))
 
 
-def _required(require: RequireCallable, environ: WSGIEnvironment) -> Iterable[str] | None:
+def _required(require: RequireCallable, environ: WSGIEnvironment) -> frozenset[str] | None:
     required = require(environ)
-    return None if required is None else check([required] if isinstance(required, str) else required)
-
-
-def _forget_identity(environ: WSGIEnvironment) -> None:
-    for name in _OURS:
-        if name in environ:
-            del environ[name]
-    # One search through all names joined is cheaper than a test of each name.
-    if "HTTP_PATAUTH" in "\n".join(environ):
-        for name in [name for name in environ if name.startswith("HTTP_PATAUTH")]:
-            del environ[name]
+    if required is None:
+        return None
+    return frozenset(check([required] if isinstance(required, str) else required))

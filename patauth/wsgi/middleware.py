@@ -15,6 +15,8 @@ from .guard import Guard, Passed, takes
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+_enter, _leave = REQUEST.set, REQUEST.reset
+
 
 class PatAuthMiddleware(Guard["WSGIApplication"]):
     """Passes requests with good credentials on to `app`, and answers all others.
@@ -60,7 +62,8 @@ class PatAuthMiddleware(Guard["WSGIApplication"]):
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
-        token = REQUEST.set(CurrentRequest(environ, self.site.client_address))
+        app = self.app
+        token = _enter(CurrentRequest(environ, self._address_of))
         try:
             ruling = self._decide(environ)
             if isinstance(ruling, Answer):
@@ -69,9 +72,9 @@ class PatAuthMiddleware(Guard["WSGIApplication"]):
                 return ask_app(self.app, environ)(environ, start_response)
             if ruling.decision is not None or ruling.cors is not None:  # else there is no field to add
                 start_response = partial(_start_with, ruling, start_response)
-            return self.app(environ, start_response)
+            return app(environ, start_response)
         finally:
-            REQUEST.reset(token)
+            _leave(token)
 
 
 def _start_with(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 # What may have credentials or the query: servers and front servers have many names for the URL, and Apache
 # repeats variables behind REDIRECT_. CONTENT_ is the body's.
 _LEFT_OUT = re.compile(r"AUTHORIZATION|COOKIE|QUERY|_UR[IL]\Z|\A(?:HTTP_REFERER\Z|REDIRECT_|CONTENT_)")
-
-# The constructor of a NamedTuple is written in Python, and each request would call it.
-_address = partial(tuple.__new__, Address)
 
 _LONGEST = 64  # characters of an entry in X-Forwarded-For; an address with port and zone is shorter
 
@@ -79,21 +75,22 @@ def client_address(
     Without networks, the field is read whoever sends it, and what it says is not known for certain. Nor is
     the address of a request that some other proxy has passed on.
     """
-    peer: str = environ.get("REMOTE_ADDR") or ""
-    has_address = peer not in WITHOUT_ADDRESS
+    peer: str | None = environ.get("REMOTE_ADDR")
     forwarded: str | None = environ.get("HTTP_X_FORWARDED_FOR")
-    if trusted_proxies < 1 or (proxy_networks and not is_proxy(peer, proxy_networks)):
-        is_direct = has_address and forwarded is None and "HTTP_FORWARDED" not in environ
-        return _address((peer if has_address else None, peer if is_direct else None))
+    if peer in WITHOUT_ADDRESS:
+        peer = None
+    if trusted_proxies < 1 or (proxy_networks and not is_proxy(peer or "", proxy_networks)):
+        is_direct = forwarded is None and "HTTP_FORWARDED" not in environ
+        return Address(peer, peer if is_direct else None)
     # An unusually long entry is no address, and none of these stays in the memory of `is_proxy`.
     entries = [entry.strip(" \t")[:_LONGEST] for entry in (forwarded or "").rsplit(",", trusted_proxies)]
     chain = entries[-trusted_proxies:]
     if len(chain) < trusted_proxies or not all(chain):
-        return _address((peer if has_address else None, None))
+        return Address(peer, None)
     client, *proxies = chain
     if not proxy_networks:
-        return _address((client, None))
+        return Address(client, None)
     for proxy in reversed(proxies):
         if not is_proxy(proxy, proxy_networks):
-            return _address((proxy, None))
-    return _address((client, client))
+            return Address(proxy, None)
+    return Address(client, client)

@@ -14,7 +14,7 @@ from ..model.address import Address
 from ..model.caller import Person, Principal
 from ..model.hooks import Hook
 from ..model.http_names import read_challenges, read_token_headers
-from ..operations.authenticate import Admission
+from ..operations.admit import Admission
 from ..settings import read_named
 from ..store.deadline import aside
 from . import request

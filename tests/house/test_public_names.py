@@ -14,7 +14,7 @@ from patauth import IssuedPat, Owner, PersonalAccessToken, Principal, Quota, Set
 from patauth.crypto.keyring import Keyring
 from patauth.model.credentials import Format
 from patauth.model.quota import Decision
-from patauth.operations.authenticate import Admission
+from patauth.operations.admit import Admission
 from patauth.operations.exchange import Access
 from tests.support.internals import store_of
 from tests.support.tables import each

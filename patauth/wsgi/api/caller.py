@@ -57,7 +57,8 @@ def identify_caller(
         # Checked first: what another site makes a browser send uses up nobody's quota.
         if not safe and authorization[:5].lower() == "basic":
             check_change_by_basic(environ, site.cors)
-        return Admitted(*site.authenticate(environ, ending=ending), None)
+        admission = site.authenticate(environ, ending=ending)
+        return Admitted(admission.principal, admission.decision, admission.expires_ms, None)
     person = signed_in(environ, site)
     check_origin(environ, safe=safe)
     ring = site.operations.keyring()

@@ -23,10 +23,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ...errors import InvalidCredentials, InvalidRequest, PatAuthError
 from ...model.address import Address
 from ...model.credentials import AccessToken, PatCredentials
-from ...operations.authenticate import Admission
+from ...operations.admit import Admission
 from ..answers import Answer, json_answer, oauth_error, with_caller_fields
 from ..bodies import query, read_form
 from ..errors import MethodNotAllowed
@@ -37,6 +39,7 @@ from . import metadata
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+_encode = msgspec.json.Encoder().encode  # takes a tenth of the time of `json.dumps`
 JWKS_AGE = 300  # s for which caches may keep the public keys; clients ask again for a kid that is new to them
 _IN_BODY_ONLY = frozenset({"client_id", "client_secret", "access_token", "client_assertion", "token"})
 
@@ -89,7 +92,7 @@ def token(environ: WSGIEnvironment, site: Site) -> Answer:
         "expires_in": access.expires_in,
         "scope": " ".join(access.scope),
     }
-    return with_caller_fields(json_answer(200, content), decision, expires_ms)
+    return with_caller_fields(json_answer(200, _encode(content)), decision, expires_ms)
 
 
 def introspect(environ: WSGIEnvironment, site: Site) -> Answer:

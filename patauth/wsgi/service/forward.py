@@ -44,7 +44,9 @@ def verify(environ: WSGIEnvironment, site: Site) -> Answer:
         if asked.keys() - {"scope"}:
             raise InvalidRequest("this takes the parameter scope and no other")
         required = parse(asked.get("scope", ""))
-        principal, decision, expires_ms = site.authenticate(environ)
+        admission = site.authenticate(environ)
+        principal, decision = admission.principal, admission.decision
+        expires_ms = admission.expires_ms
         if not covers(principal.scopes, required, site.settings.scopes or ()):
             raise site.lacking(principal, required)
     except PatAuthError as error:

@@ -17,6 +17,7 @@ from patauth.wsgi.answers import (
     NO_CONTENT,
     Answer,
     Challenges,
+    error_fields,
     gate_error,
     json_answer,
     log_tracked,
@@ -170,10 +171,10 @@ def test_each_answer_has_a_tracking_id_of_its_own_which_is_in_the_log(
 
 
 def test_the_fields_of_a_quota_are_those_of_the_draft() -> None:
-    assert quota_fields(Decision(True, "requests", Quota(100, 10), 100_000, 0)) == [
+    assert quota_fields(Decision(True, "requests", Quota(100, 10), 100_000, 0)) == (
         ("RateLimit-Policy", '"requests";q=100;w=10'),
         ("RateLimit", '"requests";r=99;t=1'),
-    ]
+    )
 
 
 def test_an_answer_tells_the_quota_that_was_charged_and_a_429_its_own() -> None:
@@ -182,6 +183,13 @@ def test_an_answer_tells_the_quota_that_was_charged_and_a_429_its_own() -> None:
         assert with_caller_fields(answer, ALLOWED, None).fields == [*answer.fields, *quota_fields(ALLOWED)]
     limited = gate_error(REFUSED.refusal(), OFFERED)
     assert with_caller_fields(limited, ALLOWED, None) == limited
+
+
+def test_a_429_that_no_quota_of_patauth_has_caused_says_when_to_come_back_alone() -> None:
+    for render in (gate_error, oauth_error):
+        fields = dict(render(errors.RateLimited(7), OFFERED).fields)
+        assert fields["Retry-After"] == "7"
+        assert not [name for name in fields if name.startswith("RateLimit")]
 
 
 @given(
@@ -198,6 +206,5 @@ def test_an_independent_parser_of_structured_fields_reads_them(
         "RateLimit-Policy": [(name, {"q": count, "w": seconds})],
         "RateLimit": [(name, {"r": decision.remaining, "t": decision.reset_seconds})],
     }
-    for one in (decision, *([] if allowed else [decision.refusal()])):
-        fields = {field: http_sf.parse(value.encode(), tltype="list") for field, value in quota_fields(one)}
-        assert fields == expected
+    for sent in (quota_fields(decision), *([] if allowed else [error_fields(decision.refusal())[1:]])):
+        assert {field: http_sf.parse(value.encode(), tltype="list") for field, value in sent} == expected

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 from hypothesis import assume, example, given
@@ -19,6 +19,7 @@ from patauth.wsgi.bodies import (
     MAX_DEPTH,
     MAX_DIGITS,
     MAX_FIELDS,
+    MAX_FORM,
     MAX_JSON,
     MAX_REPEATED,
     query,
@@ -83,6 +84,26 @@ def test_a_query_is_read_as_it_was_written_and_empty_values_stay(values: dict[st
 def test_a_form_is_read_as_it_was_written_and_empty_values_are_omitted(values: dict[str, str]) -> None:
     found = read_form(environ(urlencode(values).encode(), FORM))
     assert found == {name: value for name, value in values.items() if value}
+
+
+@given(
+    st.text(st.sampled_from("ab=&;+%2Cc3\xa9 "), max_size=24)
+    | st.lists(st.sampled_from(["a=1", "b", "=", "", "c=%C3%A9", "d=+", "%3D=%26", "e=%", "f=1=2"])).map(
+        "&".join
+    )
+)
+def test_a_query_has_the_parameters_that_the_standard_library_finds_in_it(text: str) -> None:
+    try:
+        expected = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=64)
+    except ValueError:
+        expected = []
+    names = [name for name, _ in expected]
+    assume(text.isascii() and len(names) == len(set(names)))
+    try:
+        found = query({"QUERY_STRING": text})
+    except InvalidRequest:
+        found = {}
+    assert found == dict(expected)
 
 
 def test_no_query_is_no_parameters() -> None:
@@ -317,6 +338,77 @@ def test_a_body_over_16_kib_is_too_large_however_it_comes(chunked: bool) -> None
         error = refusal(lambda size=size: read(padded(size), chunked=chunked))
         assert isinstance(error, TooLarge)
         assert error.status == 413
+
+
+class Trickling(io.BytesIO):
+    """A body of which a read returns three bytes at most. It fails if it is read further than it goes."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None
+        assert 0 < size <= len(self.getvalue()) - self.tell()
+        return super().read(min(size, 3))
+
+
+def test_a_body_is_read_up_to_its_length_and_no_further_however_it_arrives() -> None:
+    """Some servers wait for what lies beyond it."""
+    trickling = Trickling(b"a=1&b=2&c=3")
+    assert read_form(environ(b"", FORM, **{"wsgi.input": trickling, "CONTENT_LENGTH": "7"})) == {
+        "a": "1", "b": "2"
+    }  # fmt: skip
+
+
+def test_a_body_that_ends_before_its_length_is_refused_also_where_the_server_ends_it() -> None:
+    short = environ(b"grant_type=client", FORM, CONTENT_LENGTH="29", **{"wsgi.input_terminated": True})
+    assert "ended early" in str(refusal(lambda: read_form(short)))
+
+
+@each("length", [1, 8, 11, 16])
+def test_a_body_that_goes_on_behind_its_length_is_read_whole_where_the_server_ends_it(length: int) -> None:
+    """A filter before the application may have unpacked it. A scope that is cut off would be all scopes."""
+
+    def longer(body: bytes, content_type: str) -> dict[str, Any]:
+        ended = {"CONTENT_LENGTH": str(length), "wsgi.input_terminated": True}
+        return environ(body, content_type, **ended)
+
+    assert read_form(longer(b"grant_type=c&scope=a", FORM)) == {"grant_type": "c", "scope": "a"}
+    assert read_fields(longer(b"grant_type=c&scope=a", FORM)) == {"grant_type": ["c"], "scope": ["a"]}
+    assert read_json(longer(b'{"a": 1, "scope": ["b"]}', JSON), JSON) == {"a": 1, "scope": ["b"]}
+    assert read_bytes(longer(b"\x00" * 20, "a/b"), 20, "a/b") == b"\x00" * 20
+    for read in (
+        lambda: read_form(longer(b"a=" + b"b" * MAX_FORM, FORM)),
+        lambda: read_fields(longer(b"a=" + b"b" * MAX_FIELDS, FORM)),
+        lambda: read_json(longer(b"[]" + b" " * MAX_JSON, JSON), JSON),
+        lambda: read_bytes(longer(b"\x00" * 21, "a/b"), 20, "a/b"),
+    ):
+        assert refusal(read).status == 413
+
+
+@each("length", ["1", "3", "9"])
+def test_with_a_transfer_encoding_a_content_length_says_nothing(length: str) -> None:
+    """RFC 9112 section 6.3: which of two lengths holds must not be for two readers to decide."""
+    chunked = environ(b"a=1", FORM, chunked=True, CONTENT_LENGTH=length)
+    assert read_form(chunked) == {"a": "1"}
+    del chunked["wsgi.input_terminated"]  # of a server that cannot tell where it ends
+    assert read_form({**chunked, "wsgi.input": io.BytesIO(b"a=1")}) == {}
+
+
+@each(
+    ("length", "read"),
+    [
+        ("3", True),
+        ("0003", True),
+        ("", False),
+        ("-3", False),
+        ("0x3", False),
+        ("\u0663", False),
+        ("\xb3", False),
+        ("3, 3", False),
+        ("3" * 5000, False),
+    ],
+)
+def test_a_content_length_that_is_no_number_is_no_body(length: str, read: bool) -> None:
+    """So werkzeug has it, which reads all but the usual."""
+    assert read_form(environ(b"a=1", FORM, CONTENT_LENGTH=length)) == ({"a": "1"} if read else {})
 
 
 def test_a_body_that_ends_early_is_an_invalid_request() -> None:

@@ -261,6 +261,20 @@ def test_public_routes_ignore_credentials_and_carry_no_identity(gate: PatAuthMid
         assert not [name for name in seen if name.startswith(("HTTP_PATAUTH", "HTTP_REMOTE_USER"))]
 
 
+def test_a_guard_remembers_few_of_the_names_that_clients_choose_and_removes_each_identity(
+    gate: PatAuthMiddleware, app: Echo
+) -> None:
+    """However many a request has, and however often they change."""
+    for count in (1, 60, 600):
+        for turn in range(1200 // count):
+            names = {f"HTTP_X_{count}_{turn}_{at}": "" for at in range(count)}
+            forged = {"REMOTE_USER": "root", "HTTP_PATAUTH_ID": "1", "HTTP_REMOTE_USER": "root"}
+            assert request(gate, "/healthz", environ={**names, **forged}).status_code == 200
+            assert names.keys() <= app.seen[-1].keys()
+            assert not forged.keys() & app.seen[-1].keys()
+            assert len(gate._harmless) <= 512
+
+
 @each(
     "path",
     ["/static/../reports/1", "/static/..%2freports", "/static/a;/../../x", "/reports/1;x/../../b", "/a\x00"],
