@@ -3,67 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.support.servers import Server, binaries
 
 from .measure import Pinning
-from .report import Part, header, machine, write_json
+from .options import Options
+from .report import Part, goals_table, header, machine, write_json, write_page
 
 DESCRIPTION = "Measure what patauth costs and what others cost, on this machine and in one run."
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Holds what the command line says."""
-
-    binary: str  # of the engine
-    pinning: Pinning
-    rounds: int
-    calls: int
-    smoke: bool
-    pats: tuple[int, ...]
-    seconds: int
-    workers: tuple[int, ...]
-    owners: int
-    appendonly: bool  # whether the server writes an append-only file
-
-    @contextmanager
-    def server(self, *options: str) -> Iterator[tuple[Server, Path]]:
-        """Run a server; yield it and its folder, which parts may use. Remove both afterwards."""
-        folder = Path(tempfile.mkdtemp(prefix="patauth-bench-"))
-        try:
-            file = ("--appendonly", "yes" if self.appendonly else "no", "--auto-aof-rewrite-percentage", "0")
-            server = Server(self.binary, folder, *file, *options)
-            try:
-                yield server, folder
-            finally:
-                server.stop()
-        finally:
-            shutil.rmtree(folder)
-
-    @contextmanager
-    def pinned_server(self) -> Iterator[tuple[Server, Path]]:
-        """Run a server like `server`, with client and server pinned to their CPUs."""
-        self.pinning.pin_client()
-        try:
-            with self.server() as (server, folder):
-                self.pinning.pin_server(server.process.pid)
-                yield server, folder
-        finally:
-            self.pinning.undo()
 
 
 def _requests(options: Options) -> Part:
     from . import perrequest
 
-    with options.pinned_server() as (server, folder):
-        return perrequest.run(server, folder, options.pinning, rounds=options.rounds, calls=options.calls)
+    return perrequest.run(options)
 
 
 def _profile(options: Options) -> Part:
@@ -105,7 +62,8 @@ def _throughput(options: Options) -> Part:
 
     with options.server() as (server, folder):
         rounds = 1 if options.smoke else max(3, options.rounds // 3)
-        return throughput.run(server, folder, rounds=rounds, seconds=options.seconds, workers=options.workers)
+        shapes = throughput.SHAPES[:1] if options.smoke else throughput.SHAPES
+        return throughput.run(server, folder, rounds=rounds, seconds=options.seconds, shapes=shapes)
 
 
 def _slots(options: Options) -> Part:
@@ -144,6 +102,7 @@ PARTS: dict[str, Callable[[Options], Part]] = {
     "engines": _engines,
     "paths": _paths,
 }
+OF_PAGE = ("requests", "profile", "imports", "scale", "owners", "engines", "throughput")
 
 
 def main() -> None:
@@ -160,13 +119,12 @@ def main() -> None:
         type=int,
         nargs="+",
         default=[10_000, 100_000, 1_000_000],
-        help="scale, and owners: the first",
+        help="scale, and owners: the smallest",
     )
     parser.add_argument("--seconds", type=int, default=3, help="throughput: of each run of wrk; default: 3")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="throughput: of gunicorn")
     parser.add_argument("--owners", type=int, default=100_000, help="slots; default: 100000")
-    parser.add_argument("--appendonly", action="store_true", help="the server writes a file (everysec)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables there, each by its heading")
     parser.add_argument("--smoke", action="store_true", help="tiny: shows that it runs, and measures nothing")
     given = parser.parse_args()
     unknown = set(given.parts) - set(PARTS)
@@ -174,6 +132,8 @@ def main() -> None:
         parser.error(f"there is no part {min(unknown)!r}; there is: {', '.join(PARTS)}")
     if given.rounds < 2 or given.calls < 1:
         parser.error("give at least 2 rounds of 1 call")
+    if given.page is not None and (given.smoke or sorted(given.parts) != sorted(OF_PAGE)):
+        parser.error(f"--page has the figures of one run: give {' '.join(OF_PAGE)}, without --smoke")
     small = given.smoke
     options = Options(
         binary=engines[given.engine],
@@ -183,13 +143,11 @@ def main() -> None:
         smoke=small,
         pats=(200, 400) if small else tuple(given.pats),
         seconds=1 if small else given.seconds,
-        workers=(1,) if small else tuple(given.workers),
         owners=2000 if small else given.owners,
-        appendonly=given.appendonly,
     )
     facts = machine()
     print(header(facts), flush=True)
-    done = []
+    done: list[Part] = []
     for name in given.parts or ["requests"]:
         try:
             part = PARTS[name](options)
@@ -197,8 +155,15 @@ def main() -> None:
             parser.exit(1, f"{missing.name} is not installed: pip install -e '.[bench]'\n")
         done.append(part)
         print(f"\n{part}", flush=True)
-    if given.json is not None:
-        write_json(given.json, facts, done)
+        if given.json is not None:  # after each part, so that one which fails takes no other with it
+            write_json(given.json, facts, done)
+    if any(part.goals for part in done):
+        print(f"\n{goals_table(done)}")
+    if given.page is not None:
+        try:
+            write_page(given.page, facts, done)
+        except ValueError as problem:
+            parser.exit(1, f"{problem}\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
 from patauth.crypto.hashing import Hasher
 from patauth.crypto.profiles import PROFILES
 from patauth.jwt.key_files import SigningKeys
+from patauth.model.address import UNKNOWN
 from patauth.model.credentials import mint_secret
 
 from .calls import PATH, SCOPE, App, Calling, answers, bare, environ_of
@@ -31,6 +32,8 @@ JWT = "access token, JWT"
 EXCHANGE = "Authority.exchange"
 EXCHANGE_HTTP = "POST /oauth/token"
 ARGON2 = "argon2 once (owasp)"
+LONG = "access token, nothing remembered"
+BEARER = (TOKEN, PAT, JWT)
 ONE_TRIP = (TOKEN, BASIC, PAT, JWT)
 
 REQUIRE = {f"GET {PATH}": SCOPE}
@@ -109,7 +112,7 @@ class PatauthCases:
         }
 
     def requests(self) -> list[Case]:
-        """Return the cases that are counted as well as timed."""
+        """Return the cases that are timed on each server."""
         pat_id, secret = self._issued.pat.id, self._issued.secret
         token = self.ways[TOKEN].authorization
         exchange = environ_of(basic(pat_id, secret), method="POST", path="/oauth/token", body=_FORM)
@@ -121,20 +124,27 @@ class PatauthCases:
             Case("authority.authenticate", lambda: self._authority.authenticate(token)),
             Case(EXCHANGE, lambda: self._authority.exchange(pat_id, secret)),
             Case(EXCHANGE_HTTP, Calling(self._app, [exchange], 200)),
+        ]
+
+    def more(self) -> list[Case]:
+        """Return the other cases that ask a server."""
+        operations = self._authority.operations
+        token = operations.format.parse(self.ways[TOKEN].authorization)
+        return [
+            Case(LONG, lambda: operations.admit(token, UNKNOWN)),
             *(
                 Case(name, Calling(self._app, [environ_of(value)], status), share=0.5)
                 for name, (value, status) in self._refusals.items()
             ),
         ]
 
-    def cases(self) -> list[Case]:
-        """Return all cases that are timed."""
+    def without_store(self) -> list[Case]:
+        """Return the cases that ask no server."""
         hasher = Hasher(PROFILES["owasp"], slots=1, queue=0, wait=0)
         secret = mint_secret()
         digest = hasher.hash(secret, "owner")
         return [
             Case(BARE, Calling(bare, [environ_of()], 200)),
-            *self.requests(),
             Case(ARGON2, lambda: hasher.verify(secret, digest, "owner"), share=0.005),
         ]
 

@@ -49,7 +49,7 @@ class Floors:
     """The floors, as cases."""
 
     def __init__(self, server: Server) -> None:
-        self._client = redis.Redis(unix_socket_path=server.socket)
+        self._client = redis.Redis.from_url(server.url)
         self._client.set(_KEY, VALUE)
         self.raw = RawSocket(server.connected())
         digest = self.raw.ask("SCRIPT", "LOAD", "return 1")

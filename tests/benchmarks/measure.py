@@ -11,9 +11,9 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Pin = Literal["same", "cross", "free"]
 
@@ -37,7 +37,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The times of one case: µs per call, the mean of each round."""
+    """The times of one case: µs per call, the mean of each round, or the median of each process."""
 
     name: str
     rounds: list[float] = field(default_factory=list)
@@ -53,9 +53,30 @@ class Timing:
         low, _, high = statistics.quantiles(self.rounds, n=4, method="inclusive")
         return 100 * (high - low) / self.median
 
+    def as_json(self) -> dict[str, Any]:
+        """For the file of figures."""
+        return {"us": self.median, "spread_percent": self.spread, "rounds": self.rounds}
 
-def take_turns(cases: Sequence[Case], *, rounds: int, calls: int) -> dict[str, Timing]:
-    """Time all cases in turn, `rounds` times (two or more); by name."""
+
+Timings = Mapping[str, Timing]
+
+
+def ratio(timings: Timings, name: str, base: str) -> Timing:
+    """Return one case as a multiple of another, round by round: what slows a round slows both."""
+    pairs = zip(timings[name].rounds, timings[base].rounds, strict=True)
+    return Timing(f"{name} / {base}", [one / other for one, other in pairs])
+
+
+def over_processes(found: Sequence[Timings]) -> dict[str, Timing]:
+    """Return the medians of several processes as the rounds of one timing."""
+    return {name: Timing(name, [timings[name].median for timings in found]) for name in found[0]}
+
+
+def take_turns(cases: Sequence[Case], *, rounds: int, calls: int, said: str = "") -> dict[str, Timing]:
+    """Time all cases in turn, `rounds` times (two or more); by name.
+
+    `said`: what the progress begins with.
+    """
     timings = {case.name: Timing(case.name) for case in cases}
     for case in cases:
         _time(case, max(5, case.calls(calls) // 5), 0)
@@ -66,7 +87,7 @@ def take_turns(cases: Sequence[Case], *, rounds: int, calls: int) -> dict[str, T
     try:
         for number in range(rounds):
             for case in cases:
-                show_progress(f"round {number + 1} of {rounds}: {case.name}")
+                show_progress(f"{said}round {number + 1} of {rounds}: {case.name}")
                 often = case.calls(calls)
                 # Untimed: the case before has filled the CPU's caches with its own.
                 _time(case, often // 20 + 1, number)

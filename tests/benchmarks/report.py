@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +26,10 @@ NOT_MEASURED = (
 _PACKAGES = (
     "redis", "hiredis", "werkzeug", "argon2-cffi", "flask", "gunicorn", "limits", "flask-limiter",
     "flask-httpauth", "authlib", "flask-jwt-extended", "django", "django-rest-knox", "djangorestframework",
+    "pyjwt", "throttled-py",
 )  # fmt: skip
+
+_PLACE = re.compile(r"(?m)(^#+ (.*)\n(?:[^#|\n].*\n|\n)*)(?:\|.*\n)+")  # a heading, its text and a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Table:
     rows: Sequence[Sequence[object]]
 
     def __str__(self) -> str:
+        return f"### {self.title}\n\n{self.lines}"
+
+    @property
+    def lines(self) -> str:
+        """The heads and rows."""
         cells = [[_text(cell) for cell in row] for row in (self.heads, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         numeric = [
@@ -53,21 +62,65 @@ class Table:
             ]
             for row in cells
         ]
-        lines = [f"| {' | '.join(row)} |" for row in (aligned[0], rule, *aligned[1:])]
-        return "\n".join([f"### {self.title}", "", *lines])
+        return "\n".join(f"| {' | '.join(row)} |" for row in (aligned[0], rule, *aligned[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure, and the bound that it must keep: at most, or with `at_least`, at least."""
+
+    name: str
+    what: str
+    figure: float
+    bound: float
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure keeps the bound."""
+        return self.figure >= self.bound if self.at_least else self.figure <= self.bound
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file of figures."""
+        return {**asdict(self), "met": self.met}
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one part found: tables for people, and figures for machines."""
+    """What one part found: tables for people, figures for machines, and goals for both.
+
+    `details` are tables that are printed, and that no page has.
+    """
 
     name: str
     method: str
     tables: Sequence[Table]
     figures: dict[str, Any]
+    goals: Sequence[Goal] = ()
+    details: Sequence[Table] = ()
 
     def __str__(self) -> str:
-        return "\n\n".join([f"## {self.name}", self.method, *map(str, self.tables)])
+        return "\n\n".join([f"## {self.name}", self.method, *map(str, (*self.tables, *self.details))])
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file of figures."""
+        return {"method": self.method, **self.figures, "goals": [goal.as_json() for goal in self.goals]}
+
+
+def goals_table(parts: Iterable[Part]) -> Table:
+    """Each goal of a run in a line."""
+    goals = sorted((goal for part in parts for goal in part.goals), key=lambda goal: goal.name)
+    rows = [
+        (
+            goal.name,
+            goal.what,
+            significant(goal.figure),
+            f"{'>=' if goal.at_least else '<='} {significant(goal.bound)}",
+            "met" if goal.met else "NOT MET",
+        )
+        for goal in goals
+    ]
+    return Table("Goals", ("goal", "what", "figure", "bound", ""), rows)
 
 
 def _text(cell: object) -> str:
@@ -88,19 +141,21 @@ def significant(number: float) -> str:
 
 def machine() -> dict[str, str]:
     """What it was measured on, and with what."""
-    facts = {
+    return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "patauth": f"{version('patauth')} ({_commit()})",
         "CPU": _cpu(),
         "kernel": f"{platform.system()} {platform.release()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": ", ".join(f"{package} {_version(package)}" for package in _PACKAGES),
     }
-    for package in _PACKAGES:
-        try:
-            facts[package] = version(package)
-        except PackageNotFoundError:
-            facts[package] = "not installed"
-    return facts
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def header(facts: dict[str, str]) -> str:
@@ -121,8 +176,32 @@ def engine_of(server: Server) -> str:
 
 def write_json(path: Path, facts: dict[str, str], parts: Iterable[Part]) -> None:
     """All figures of a run."""
-    found = {part.name: {"method": part.method, **part.figures} for part in parts}
+    found = {part.name: part.as_json() for part in parts}
     path.write_text(json.dumps({"machine": facts, "parts": found}, indent=2) + "\n", "utf-8")
+
+
+def write_page(path: Path, facts: dict[str, str], parts: Sequence[Part]) -> None:
+    """Put the tables of a run into a page: each in place of the one below the heading that is its title.
+
+    Raise `ValueError` and write nothing if one of the page or of the run has no partner: what is old would
+    stay beside what is new, or what is new would be lost.
+    """
+    page = path.read_text("utf-8")
+    of_machine = Table("Machine", ("what", "which"), [*facts.items()])
+    found = [of_machine, *(table for part in parts for table in part.tables), goals_table(parts)]
+    lines = {table.title: table.lines for table in found}
+    alone = lines.keys() ^ titles_of(page)
+    if alone:
+        raise ValueError(
+            f"{path} is unchanged, because these are in it or in the run alone: {', '.join(sorted(alone))}."
+            " Give it a heading with a table below for each table of the run, and for no other"
+        )
+    path.write_text(_PLACE.sub(lambda place: f"{place[1]}{lines[place[2]]}\n", page), "utf-8")
+
+
+def titles_of(page: str) -> set[str]:
+    """Return the headings of a page that have a table."""
+    return {place[2] for place in _PLACE.finditer(page)}
 
 
 def _commit() -> str:

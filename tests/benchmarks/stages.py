@@ -15,6 +15,7 @@ from typing import Any
 import hiredis
 
 from patauth.model.address import UNKNOWN
+from patauth.operations.memo import Memo
 from patauth.wsgi.answers import quota_fields
 from tests.support.authorities import admit
 from tests.support.servers import Server
@@ -27,10 +28,12 @@ from .measure import Case, Pinning, Timing, take_turns
 from .recorder import recorder_before
 from .report import Part, Table, engine_of
 
-READING, REPLAY, AUTHENTICATE, FIELDS, GATE = (
-    "reading the Authorization value", "the same bytes on a raw socket", "authenticate",
-    "RateLimit fields", "the whole gate",
+NAMING, REPLAY, AUTHENTICATE, FIELDS, GATE, READING, LONG = (
+    "finding what is known by a MAC of the Authorization value", "the same bytes on a raw socket",
+    "authenticate", "RateLimit fields", "the whole gate", "reading an Authorization value that is new",
+    "`authenticate` of one that is new, without the hash",
 )  # fmt: skip
+COMPARED = (REPLAY, READING, AUTHENTICATE, LONG)
 _SHOWN = 40  # functions
 
 
@@ -39,7 +42,7 @@ def run(server: Server, folder: Path, pinning: Pinning, *, rounds: int, calls: i
     floors, ours = Floors(server), PatauthCases(server.url, folder)
     for one in (floors, ours):
         one.check()
-    cases = [case for case in (*floors.cases(), *ours.cases()) if case.name in (RAW_NOOP, BARE)]
+    cases = [case for case in (*floors.cases(), *ours.without_store()) if case.name in (RAW_NOOP, BARE)]
     with recorder_before(server, folder / "recorder") as recorder:
         for name in ONE_TRIP:
             way = ours.ways[name]
@@ -66,18 +69,14 @@ def run(server: Server, folder: Path, pinning: Pinning, *, rounds: int, calls: i
     return Part(
         "profile",
         method,
-        [
-            Table("Stages of a request, µs", ("stage", *ONE_TRIP), rows),
-            Table(f"Python functions of one request ({TOKEN})", ("calls", "function"), called),
-        ],
+        [Table("Stages of a request, µs", ("stage", *ONE_TRIP), rows)],
         {
             "engine": engine,
-            "cases": {
-                name: {"us": one.median, "spread_percent": one.spread} for name, one in timings.items()
-            },
+            "cases": {name: one.as_json() for name, one in timings.items()},
             "stages": stages,
             "functions": dict(functions),
         },
+        details=[Table(f"Python functions of one request ({TOKEN})", ("calls", "function"), called)],
     )
 
 
@@ -90,8 +89,15 @@ def _cases(way: Way, name: str, sent: bytes, exchange: Callable[[bytes], Any]) -
     exchange(sent)
     operations = way.authority.operations
     decision = admit(way.authority, way.authorization).decision
+    memo: Memo[Any] = Memo(1)
+
+    def admit_new() -> object:
+        return operations.admit(operations.format.parse(way.authorization), UNKNOWN)
+
     timed: dict[str, Callable[[], object]] = {
+        NAMING: partial(memo.find, way.authorization),
         READING: partial(operations.format.parse, way.authorization),
+        LONG: admit_new,
         REPLAY: partial(exchange, sent),
         AUTHENTICATE: partial(operations.authenticate, way.authorization, UNKNOWN),
         FIELDS: partial(quota_fields, decision),
@@ -107,14 +113,14 @@ def _stages(name: str, timings: Mapping[str, Timing]) -> dict[str, float]:
     bare, noop = timings[BARE].median, timings[RAW_NOOP].median
     return {
         "the bare application, and asking it": bare,
-        READING: at(READING),
+        NAMING: at(NAMING),
         "a round trip with a no-op script (kernel, server, hiredis)": noop,
         "the script and its larger command and reply, beyond that": at(REPLAY) - noop,
-        "rest of `authenticate`: command, connection, records, proof": at(AUTHENTICATE)
-        - at(READING)
+        "rest of `authenticate`: connection, answer, what the store leaves to judge": at(AUTHENTICATE)
+        - at(NAMING)
         - at(REPLAY),
         FIELDS: at(FIELDS),
         "rest of the gate: rules, scopes, environ": at(GATE) - at(AUTHENTICATE) - at(FIELDS) - bare,
         "all": at(GATE),
-        "for comparison, the same bytes on a raw socket": at(REPLAY),
+        **{f"for comparison: {stage}": at(stage) for stage in COMPARED},
     }

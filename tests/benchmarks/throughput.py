@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from itertools import chain
 from pathlib import Path
@@ -20,12 +21,27 @@ from tests.support.servers import Server, until
 from . import peers
 from .calls import PATH
 from .cases import authority_at, issue
-from .goals import Goal, goals_table
 from .measure import show_progress
-from .report import ROOT, Part, Table, engine_of
+from .report import ROOT, Goal, Part, Table, engine_of
 from .served import AUTHLIB_PEER, BARE, BARE_FLASK, FLASK_PEER, PATAUTH, SOCKET, WHICH
 
-THREADS = 4  # of each worker: two for each core, where gunicorn's documentation begins
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many workers gunicorn has, and of what kind."""
+
+    name: str
+    workers: int
+    options: tuple[str, ...]
+
+
+_GTHREAD = ("--worker-class", "gthread", "--keep-alive", "30", "--threads", "4")
+G6 = "gthread 1 x 4"  # what the goal is stated for
+SHAPES = (
+    Shape(G6, 1, _GTHREAD),
+    Shape("gthread 2 x 4", 2, _GTHREAD),
+    Shape("sync 1", 1, ("--worker-class", "sync")),
+)
 CONNECTIONS = 8  # to each worker
 NAMES = {
     BARE: "bare WSGI app",
@@ -45,15 +61,14 @@ class Gunicorn:
     worker has a port, and a wrk, of its own.
     """
 
-    def __init__(self, which: str, server: Server, folder: Path) -> None:
+    def __init__(self, which: str, shape: Shape, server: Server, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self._port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}"
         self._log = folder / f"{which}-{self._port}.log"
         command = [
             sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self._port}", "--no-control-socket",
-            "--worker-class", "gthread", "--workers", "1", "--threads", str(THREADS),
-            "--keep-alive", "30", "tests.benchmarks.served:app()",
+            "--workers", "1", *shape.options, "tests.benchmarks.served:app()",
         ]  # fmt: skip
         environ = {**os.environ, WHICH: which, SOCKET: server.socket}
         with self._log.open("w") as log:
@@ -100,7 +115,7 @@ def wrk(urls: Sequence[str], authorization: str | None, seconds: int) -> float:
     return rate
 
 
-def run(server: Server, folder: Path, *, rounds: int, seconds: int, workers: Sequence[int]) -> Part:
+def run(server: Server, folder: Path, *, rounds: int, seconds: int, shapes: Sequence[Shape]) -> Part:
     """All applications stay up while wrk goes from one to the next."""
     if shutil.which("wrk") is None:
         raise SystemExit(NO_WRK)
@@ -114,59 +129,63 @@ def run(server: Server, folder: Path, *, rounds: int, seconds: int, workers: Seq
         FLASK_PEER: peers.open_peer(peers.FLASK_HTTPAUTH, server.socket).authorizations[0],
         AUTHLIB_PEER: peers.open_peer(peers.AUTHLIB, server.socket).authorizations[0],
     }
-    rates = {number: _rates(server, folder, credentials, number, rounds, seconds) for number in workers}
+    rates = {shape.name: _rates(server, folder, credentials, shape, rounds, seconds) for shape in shapes}
     engine = engine_of(server)
     method = (
-        f"gunicorn with workers of class gthread, {THREADS} threads each, on ports of 127.0.0.1; for each a"
-        f" wrk with {CONNECTIONS} connections that are kept; {engine}, on a unix socket; all on the same"
-        f" {os.cpu_count()} CPUs, not pinned. Medians of {rounds} rounds of {seconds} s, in which the"
-        " applications take turns."
+        "gunicorn with workers of class gthread, with four threads each, or sync, which keeps no connection;"
+        f" for each worker a port of 127.0.0.1 and a wrk with {CONNECTIONS} connections; {engine}, on a unix"
+        f" socket; all on the same {os.cpu_count()} CPUs, not pinned. Medians of {rounds} rounds of {seconds}"
+        " s, in which the applications take turns; shares are medians of the rounds' shares."
     )
     rows, goals = [], []
-    for number, found in rates.items():
+    for shape, found in rates.items():
         for which, name in NAMES.items():
             own = _BARE_OF.get(which)
-            kept = None if own is None else found[which] / found[own]
-            rows.append((number, name, found[which], found[which] / found[BARE], kept))
-        kept = found[PATAUTH] / found[BARE]
-        goals.append(Goal("G6", f"patauth / {NAMES[BARE]}, workers: {number}", kept, 0.70, at_least=True))
+            kept = None if own is None else _share(found, which, own)
+            rows.append((shape, name, statistics.median(found[which]), _share(found, which, BARE), kept))
+        if shape == G6:
+            kept = _share(found, PATAUTH, BARE)
+            goals.append(Goal("G6", f"patauth / {NAMES[BARE]}, {shape}", kept, 0.60, at_least=True))
     heads = ("workers", "application", "requests/s", f"of the {NAMES[BARE]}", "of its own bare app")
     return Part(
         "throughput",
         method,
-        [Table("Requests per second", heads, rows), goals_table(goals)],
+        [Table("Under gunicorn", heads, rows)],
         {
             "engine": engine,
             "rates": {
-                str(number): {NAMES[one]: rate for one, rate in found.items()}
-                for number, found in rates.items()
+                shape: {NAMES[one]: rate for one, rate in found.items()} for shape, found in rates.items()
             },
-            "goals": [goal.as_json() for goal in goals],
         },
+        goals,
     )
+
+
+def _share(rates: Mapping[str, Sequence[float]], which: str, of: str) -> float:
+    return statistics.median(one / other for one, other in zip(rates[which], rates[of], strict=True))
 
 
 def _rates(
     server: Server,
     folder: Path,
     credentials: Mapping[str, str | None],
-    workers: int,
+    shape: Shape,
     rounds: int,
     seconds: int,
-) -> dict[str, float]:
+) -> dict[str, list[float]]:
     with ExitStack() as stack:
         services: dict[str, list[Gunicorn]] = {which: [] for which in credentials}
         for which, started in services.items():
-            for _ in range(workers):
-                started.append(Gunicorn(which, server, folder))
+            for _ in range(shape.workers):
+                started.append(Gunicorn(which, shape, server, folder))
                 stack.callback(started[-1].stop)
         for service in chain.from_iterable(services.values()):
             service.wait()
         rates: dict[str, list[float]] = {which: [] for which in credentials}
         for number in range(rounds):
             for which, authorization in credentials.items():
-                show_progress(f"{workers} workers, round {number + 1} of {rounds}: {NAMES[which]}")
+                show_progress(f"{shape.name}, round {number + 1} of {rounds}: {NAMES[which]}")
                 urls = [service.url for service in services[which]]
                 rates[which].append(wrk(urls, authorization, seconds))
         show_progress("")
-    return {which: statistics.median(found) for which, found in rates.items()}
+    return rates

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,20 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from tests.benchmarks import calls, cases, floors, slots
+from tests.benchmarks import calls, cases, engines, floors, slots
+from tests.benchmarks.__main__ import OF_PAGE
 from tests.benchmarks.calls import WrongAnswer, environ_of
 from tests.benchmarks.counts import count, functions_of
-from tests.benchmarks.goals import Goal
-from tests.benchmarks.measure import Case, Pinning, Timing, take_turns
+from tests.benchmarks.measure import Case, Pinning, Timing, over_processes, ratio, take_turns
 from tests.benchmarks.peers.flaskapp import BARE as BARE_FLASK
 from tests.benchmarks.peers.httpauth import NAME as FLASK_PEER
 from tests.benchmarks.peers.jwtextended import NAME as JWT_PEER
 from tests.benchmarks.peers.knoxtokens import NAME as KNOX_PEER
 from tests.benchmarks.peers.oauthresource import NAME as AUTHLIB_PEER
-from tests.benchmarks.report import Table, significant
+from tests.benchmarks.peers.steps import LIMITS, RS256, THROTTLED
+from tests.benchmarks.perrequest import FILE, TCP, UNIX
+from tests.benchmarks.report import Goal, Part, Table, goals_table, significant, titles_of, write_page
+from tests.benchmarks.stages import COMPARED
 from tests.support.paths import ROOT
 from tests.support.servers import Server
 
@@ -78,9 +83,17 @@ class TestSmoke:
         assert all(math.isfinite(number) for number in all_numbers(parts))
 
     def test_no_case_and_no_peer_is_left_out(self, parts: dict[str, Any]) -> None:
-        named = {floors.GET, floors.RAW_GET, floors.RAW_NOOP, cases.BARE, BARE_FLASK, cases.ARGON2, *PEERS}
-        named |= {*cases.ONE_TRIP, cases.EXCHANGE, cases.EXCHANGE_HTTP}
+        everywhere = {floors.GET, floors.RAW_GET, floors.RAW_NOOP, LIMITS, THROTTLED, *cases.ONE_TRIP}
+        everywhere |= {cases.EXCHANGE, cases.EXCHANGE_HTTP}
+        once = {cases.BARE, BARE_FLASK, cases.ARGON2, cases.LONG, RS256, *PEERS}
+        named = {f"{name}, {setup}" for name in everywhere for setup in (UNIX, TCP, FILE)}
+        named |= {f"{name}, {UNIX}" for name in once}
         assert named <= set(parts["requests"]["cases"])
+
+    def test_every_engine_has_its_requests_and_a_get(self, parts: dict[str, Any]) -> None:
+        asked = (floors.GET, cases.TOKEN, cases.BASIC)
+        named = {f"{name}: {case}" for name in (engines.NODE, engines.NODES) for case in asked}
+        assert named <= set(parts["engines"]["cases"])
 
     @pytest.mark.parametrize("way", cases.ONE_TRIP)
     def test_an_authenticated_request_is_one_round_trip(self, parts: dict[str, Any], way: str) -> None:
@@ -104,17 +117,26 @@ class TestSmoke:
 
     def test_the_stages_of_a_request_add_up(self, parts: dict[str, Any]) -> None:
         for stages in parts["profile"]["stages"].values():
-            *some, whole, _ = stages.values()
+            *some, whole = list(stages.values())[: -len(COMPARED)]
             assert sum(some) == pytest.approx(whole)
 
     def test_a_record_takes_its_bytes_at_each_size(self, parts: dict[str, Any]) -> None:
         assert len(parts["scale"]["bytes"]) == 2
         assert all(number > 0 for number in all_numbers(parts["scale"]["bytes"]))
 
+    def test_the_page_of_figures_has_a_place_for_each_table_of_a_run(
+        self, run: tuple[str, dict[str, Any]]
+    ) -> None:
+        """So a long run is not refused at its end. Other parts, other times and details are in one alone."""
+        page = titles_of((ROOT / "docs" / "performance.md").read_text("utf-8"))
+        of_others = {"Shards", "Dearest requests", "Machine", "Under gunicorn"}
+        details = {"µs of the longest command", f"Python functions of one request ({cases.TOKEN})"}
+        assert page ^ {*re.findall("(?m)^### (.*)$", run[0])} == of_others | details
+
     def test_what_is_printed_says_on_what_and_what_not(self, run: tuple[str, dict[str, Any]]) -> None:
         text, figures = run
         assert "Not measured:" in text
-        for fact in ("CPU", "kernel", "Python", "redis", "hiredis", "patauth", "date"):
+        for fact in ("CPU", "kernel", "Python", "packages", "patauth", "date"):
             assert f"- {fact}: {figures['machine'][fact]}" in text
 
 
@@ -122,6 +144,17 @@ def test_an_unknown_part_is_a_mistake_of_usage() -> None:
     done = benchmarks("everything")
     assert done.returncode == 2
     assert "there is no part 'everything'" in done.stderr
+
+
+def test_a_page_has_the_figures_of_one_whole_run(tmp_path: Path) -> None:
+    """Figures of a tiny run, or tables of two commits below one date, would say what nobody measured."""
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n", "utf-8")
+    for words in ([*OF_PAGE, "--smoke"], OF_PAGE[1:], [*OF_PAGE, "slots"], []):
+        done = benchmarks(*words, "--page", str(page))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"give {' '.join(OF_PAGE)}, without --smoke" in done.stderr
+    assert page.read_text("utf-8") == "# Page\n"
 
 
 def test_without_wrk_it_says_where_to_get_it() -> None:
@@ -138,7 +171,7 @@ if shutil.which("wrk"):  # .ci/run installs it
         part = json.loads((tmp_path / "figures.json").read_text("utf-8"))["parts"]["throughput"]
         (rates,) = part["rates"].values()
         assert len(rates) == 5
-        assert all(rate > 0 for rate in rates.values())
+        assert all(rate > 0 for rate in all_numbers(rates))
         assert [goal["name"] for goal in part["goals"]] == ["G6"]
 
 
@@ -197,6 +230,15 @@ class TestMeasure:
         timing = Timing("one", [10.0, 20.0, 30.0, 40.0, 50.0])
         assert timing.median == 30
         assert timing.spread == pytest.approx(100 * 20 / 30)
+
+    def test_a_ratio_is_of_what_was_timed_together(self) -> None:
+        """A machine that is slow for a while is slow for both."""
+        timings = {"one": Timing("one", [20.0, 80.0, 40.0]), "two": Timing("two", [10.0, 40.0, 20.0])}
+        assert ratio(timings, "one", "two").rounds == [2, 2, 2]
+
+    def test_a_process_counts_once(self) -> None:
+        found = [{"one": Timing("one", [1.0, 2.0, 90.0])}, {"one": Timing("one", [3.0, 4.0, 5.0])}]
+        assert over_processes(found)["one"].rounds == [2, 4]
 
     def test_pinning_is_undone(self) -> None:
         before = os.sched_getaffinity(0)
@@ -257,6 +299,35 @@ class TestReport:
             "| one   | 1.00 |",
             "| three |    - |",
         ]
+
+    OLD = "| case | µs |\n|---|---:|\n| gone | 1 |\n"
+    TIMES = Table("Times", ("case", "µs"), [("one", 1.0)])
+    PART = Part("part", "by a clock", [TIMES], {}, [Goal("G", "what", 0.5, 0.8)], [replace(TIMES, title="x")])
+
+    def test_a_page_gets_the_tables_whose_titles_are_its_headings(self, tmp_path: Path) -> None:
+        """What stands around them stays."""
+        page = tmp_path / "page.md"
+        old, facts = self.OLD, Table("Machine", ("what", "which"), [("CPU", "one")])
+        text = "# Page\n\n## Times\n\nBefore.\n\n{}\nAfter.\n\n### Goals\n\n{}\n## Machine\n{}\n## End\n"
+        page.write_text(text.format(old, old, old), "utf-8")
+        write_page(page, {"CPU": "one"}, [self.PART])
+        new = [f"{table.lines}\n" for table in (self.TIMES, goals_table([self.PART]), facts)]
+        assert page.read_text("utf-8") == text.format(*new)
+
+    def test_a_table_without_a_place_and_a_place_without_a_table_are_mistakes(self, tmp_path: Path) -> None:
+        """What is old would stay beside what is new, or what is new would be lost."""
+        whole = f"## Times\n{self.OLD}\n## Goals\n{self.OLD}\n## Machine\n{self.OLD}\n"
+        page = tmp_path / "page.md"
+        for text, title in (
+            (whole.replace("Times", "Tims"), "Times"),
+            (whole.replace("Times", "Tims"), "Tims"),
+            (whole.replace(f"Times\n{self.OLD}", "Times\n"), "Times"),
+            (f"{whole}## By hand\n{self.OLD}", "By hand"),
+        ):
+            page.write_text(text, "utf-8")
+            with pytest.raises(ValueError, match=rf"alone: .*\b{title}\b.*\. Give it a heading"):
+                write_page(page, {"CPU": "one"}, [self.PART])
+            assert page.read_text("utf-8") == text
 
 
 class TestSlots:
