@@ -107,7 +107,10 @@ class Connections:
             self._reset()
         if self._failures >= BREAKER_FAILURES:
             self._refuse_while_broken()
-        wire = self._checkout(deadline)
+        try:
+            wire = self._idle.pop()
+        except IndexError:
+            wire = self._checkout(deadline)
         try:
             replies = wire.send(packed, count, deadline, patience)
         except ConnectionError as problem:
@@ -139,7 +142,10 @@ class Connections:
         except BaseException:
             self._drop(wire)  # an interrupt may have left half a reply on it
             raise
-        self._release(wire)
+        self._failures = 0  # as `_release`, without its call: each request comes here
+        self._idle.append(wire)
+        if self._slots.lines:
+            self._slots.tell()
         return replies
 
     def parts(self, deadline: float) -> list[Part]:
@@ -149,10 +155,6 @@ class Connections:
     # -- the LIFO -------------------------------------------------------------------------------------
 
     def _checkout(self, deadline: float) -> Wire:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
         slot = self._slots.take(POOL_WAIT, unless=lambda: bool(self._idle))
         if slot is None:
             try:
