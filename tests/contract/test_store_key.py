@@ -166,10 +166,9 @@ def test_in_a_store_of_another_key_nothing_is_removed(make_at: Make, store: Any)
 def overheard(server: Server) -> Iterator[Callable[[], list[bytes]]]:
     """Yield a function that returns what MONITOR has shown since the last call, one command in one item."""
     server = server.node_of("store")
-    with server.connected() as connection, server.client() as client:
+    with server.connected() as connection, connection.makefile("rb") as lines, server.client() as client:
         connection.settimeout(10)
         connection.sendall(b"MONITOR\r\n")
-        lines = connection.makefile("rb")
         assert lines.readline() == b"+OK\r\n"
 
         def heard() -> list[bytes]:

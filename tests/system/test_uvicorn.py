@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -44,21 +45,31 @@ def tokens(folder: Path) -> tuple[str, str]:
         return bearer(anywhere.token), bearer(here.token)
 
 
+def listens(address: str | int) -> bool:
+    """Whether a socket at a path, or at a port of loopback, takes connections."""
+    where: Any = address if isinstance(address, str) else ("127.0.0.1", address)
+    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as connection:
+        return connection.connect_ex(where) == 0
+
+
 @contextmanager
-def running(folder: Path, command: str, *more: str, app: str = APP, **settings: str) -> Iterator[None]:
+def running(folder: Path, command: str, port: int | None = None, *, app: str = APP) -> Iterator[None]:
+    """Run a command of the page, on a port, or on the socket that it names."""
     (folder / "app.py").write_text(app, "utf-8")
     words = shlex.split(command)
     given = dict(word.split("=") for word in words if re.match(r"[A-Z_]+=", word))
-    program = [sys.executable, "-m", *words[len(given) :], *more]
+    program = [sys.executable, "-m", *words[len(given) :], *(["--port", str(port)] if port else [])]
+    address = port or str(folder / "app.sock")
     log = folder / "log"
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            program, cwd=folder, env=environment(**given, **settings), stdout=output, stderr=output
+            program, cwd=folder, env=environment(**given), stdout=output, stderr=output
         ) as process,
     ):
         try:
-            until(lambda: process.poll() is not None or b"startup complete" in log.read_bytes())
+            # It says "startup complete" and "running on" before it listens.
+            until(lambda: process.poll() is not None or listens(address))
             assert process.poll() is None, log.read_text()
             yield
         finally:
@@ -76,14 +87,14 @@ def ask(port: int, authorization: str, *forwarded: str, proto: str = "http") -> 
 
 def test_workers_share_the_store(folder: Path, tokens: tuple[str, str]) -> None:
     port = free_port()
-    with running(folder, PLAIN, "--port", str(port)):
+    with running(folder, PLAIN, port):
         assert {ask(port, tokens[0]).status_code for _ in range(20)} == {200}
         assert {ask(port, "Bearer x").status_code for _ in range(20)} == {401}
 
 
 def test_behind_a_proxy_the_client_is_known(folder: Path, tokens: tuple[str, str]) -> None:
     port = free_port()
-    with running(folder, BEHIND_PROXY, "--port", str(port), app=WITH_SCHEME):
+    with running(folder, BEHIND_PROXY, port, app=WITH_SCHEME):
         assert ask(port, tokens[1], CLIENT).status_code == 200
         assert ask(port, tokens[1], CLIENT, OTHER).status_code == 401, "the client wrote the first entry"
         assert ask(port, tokens[1]).status_code == 401
@@ -93,7 +104,7 @@ def test_behind_a_proxy_the_client_is_known(folder: Path, tokens: tuple[str, str
 def test_by_the_defaults_of_uvicorn_no_client_is_known(folder: Path, tokens: tuple[str, str]) -> None:
     for command in (PLAIN, BEHIND_PROXY.replace(" --no-proxy-headers", "")):
         port = free_port()
-        with running(folder, command, "--port", str(port)):
+        with running(folder, command, port):
             assert ask(port, tokens[0], CLIENT).status_code == 200
             assert ask(port, tokens[1], CLIENT).status_code == 401
 
