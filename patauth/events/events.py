@@ -115,7 +115,7 @@ class Events:
             "tenant": self._tenant,
             "patId": None,
             "ownerId": None,
-            "address": None if request is None or "address" in facts else request.address,
+            "address": None if request is None or "address" in facts else request.address.charged,
             **facts,
         }
         return {name: _bounded(fact) for name, fact in members.items() if fact is not None}

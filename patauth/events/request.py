@@ -44,9 +44,10 @@ class CurrentRequest(msgspec.Struct):
         return self.made
 
     @property
-    def address(self) -> str | None:
-        """The client's address, as refusals are charged to it."""
-        return self.address_of(self.environ).charged
+    def address(self) -> Address:
+        """The client's address."""
+        address_of = self.address_of
+        return address_of(self.environ)
 
 
 # None: no request is being answered in this thread or task.

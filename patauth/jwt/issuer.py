@@ -120,8 +120,13 @@ class SignedTokens:
 
         Raise `StoreUnavailable` if the keys cannot be read.
         """
-        known, made = self._known(), self._verifier
-        return made is not None and made[0] is known and made[1].keys_mark is token.keys_mark
+        if self._verifier is None:
+            return False
+        known, verifier = self._verifier
+        if verifier.keys_mark is not token.keys_mark:
+            return False
+        keys = self._keys  # each request asks, so this comes before the calls of `_known`
+        return keys.were_just_seen(known) or self._known() is known
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys as a JWK Set (RFC 7517 §5), also those of keys that do not sign yet.

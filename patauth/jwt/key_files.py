@@ -112,6 +112,11 @@ class SigningKeys:
         """Return the time of this process's clock, ms since 1970."""
         return int(self._clock() * 1000)
 
+    def were_just_seen(self, keys: KeySet) -> bool:
+        """Return whether these are the keys as `keys` returns them now, without a look at the files."""
+        seen, timer = self._seen, self._timer
+        return seen is not None and seen[1] is keys and timer() < self._look_at
+
     def keys(self, *, at_once: bool = False) -> KeySet:
         """Return the keys as they were at most a second ago; with `at_once`, as they are now."""
         seen = self._seen

@@ -17,6 +17,7 @@ from ipaddress import (
     NetmaskValueError,
     ip_network,
 )
+from typing import Protocol
 
 import msgspec
 
@@ -48,6 +49,19 @@ class Address(msgspec.Struct, frozen=True):
 
     charged: str | None
     known: str | None
+
+    @property
+    def address(self) -> Address:
+        """This address."""
+        return self
+
+
+class Located(Protocol):
+    """Says where a client is: an address, or a request whose address is read when something depends on it."""
+
+    @property
+    def address(self) -> Address:
+        """The address of the client."""
 
 
 UNKNOWN = Address(None, None)

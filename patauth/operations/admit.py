@@ -17,7 +17,7 @@ import msgspec
 
 from ..errors import InvalidToken, PatAuthError, expired_token
 from ..events.events import Events, Reason
-from ..model.address import Address, in_detail
+from ..model.address import Address, Located, in_detail
 from ..model.caller import Credential, Method, Principal
 from ..model.credentials import AccessToken, Claims, PatCredentials
 from ..model.pat import PersonalAccessToken, use_window, used
@@ -55,7 +55,8 @@ class KnownCredential(msgspec.Struct, frozen=True):
     record: PatRecord
     quota: Quota  # what a request is charged to
     ends_ms: int | None  # when the PAT's secret expires
-    is_plain: bool  # an opaque access token of a PAT without conditions: the store's verdict says it all
+    is_plain: bool  # nothing but the PAT's record can end it: an opaque access token that is good everywhere
+    is_judged_again: bool  # the store's verdict does not say all: a secret, or a PAT with conditions
     window: tuple[int, int]  # from when and until when the secret may be used, ms
     token: AccessToken | None = None  # None: a secret
     proven_until: float = 0.0  # a secret: until when its hash need not be checked again, by the proofs' timer
@@ -87,6 +88,7 @@ class Admitter:
         self._begin = store.begin
         self._verdicts = verdicts
         self._authenticator = authenticator
+        self._proofs = authenticator.proofs
         self._judge = judge
         self._events = events
         self._tenant = settings.tenant
@@ -94,8 +96,10 @@ class Admitter:
         self._warning_ms = 1000 * settings.expiry_warning
         self._memo: Memo[KnownCredential] = Memo(settings.proof_entries)
 
-    def authenticate(self, sent: str, address: Address, *, ending: bool = False) -> Admission:
+    def authenticate(self, sent: str, where: Located, *, ending: bool = False) -> Admission:
         """Verify what was sent, such as an Authorization value, charge the request quota, return the caller.
+
+        `where` is the client's address, or a request that has one: few credentials need it.
 
         `ending`: the request ends something, so it passes without a charge if the store's memory is full.
         Raise `InvalidRequest`, `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`,
@@ -103,21 +107,22 @@ class Admitter:
         """
         begin = self._begin  # CPython 3.11 looks up an attribute that is called in the type first, at length
         name, known = self._memo.find(sent)
-        if known is None or ending or not (known.is_plain or self._still_holds(known, address)):
+        if known is None or ending or not (known.is_plain or self._still_holds(known, where)):
+            address = where.address
             return self._admit(self._read(sent, address), address, name, ending=ending)
         deadline = begin()
         verdict = self._verdicts.again(known.repeat, deadline.at)
         if not verdict.is_known:
+            address = where.address
             return self._admit(self._read(sent, address), address, name, deadline, verdict)
-        if not known.is_plain:
-            return self._admit_again(known, verdict, address, name)
-        if verdict.verdict == LIMITED:
-            raise self._judge.over(verdict, known.record, "requests", known.quota, address)
-        ends_ms = known.ends_ms
+        principal, ends_ms = known.principal, known.ends_ms
+        if known.is_judged_again:
+            principal = self._judge_again(known, verdict, where.address, name)
+        elif verdict.verdict == LIMITED:
+            raise self._judge.over(verdict, known.record, "requests", known.quota, where.address)
         if ends_ms is not None and ends_ms - verdict.now > self._warning_ms:  # as `to_warn_of`
             ends_ms = None
-        decision = Decision(True, "requests", known.quota, verdict.micros, 0)
-        return Admission(known.principal, decision, ends_ms)
+        return Admission(principal, Decision(True, "requests", known.quota, verdict.micros, 0), ends_ms)
 
     def admit(
         self, credentials: PatCredentials | AccessToken, address: Address, *, ending: bool = False
@@ -144,20 +149,24 @@ class Admitter:
 
     # -- credentials that were good before ------------------------------------------------------------
 
-    def _still_holds(self, known: KnownCredential, address: Address) -> bool:
+    def _still_holds(self, known: KnownCredential, where: Located) -> bool:
         """Return whether what is known of a credential still holds, but for what the store says."""
-        token = known.token
+        token, pat, signed = known.token, known.record.pat, self._signed
         if token is None:
-            if not self._authenticator.believes(known.proven_until):
+            timer = self._proofs.timer
+            if timer() >= known.proven_until:
                 return False
-        elif token.claims is not None and not (self._signed and self._signed.has_same_keys(token)):
+        elif token.claims is not None and not (signed and signed.has_same_keys(token)):
             return False
-        return is_usable_from(known.record.pat, address.known)
+        return not pat.networks or is_usable_from(pat, where.address.known)
 
-    def _admit_again(
+    def _judge_again(
         self, known: KnownCredential, verdict: Verdict, address: Address, name: bytes | None
-    ) -> Admission:
-        """Admit a credential with more to judge than the store's verdict. `verdict.is_known`."""
+    ) -> Principal:
+        """Judge a credential of which the store's verdict does not say all. Return the caller.
+
+        `verdict.is_known`. Raise as `authenticate` does.
+        """
         pat, now, principal = known.record.pat, verdict.now, known.principal
         begins_ms, ends_ms = known.window
         is_usable_now = begins_ms <= now < ends_ms
@@ -172,10 +181,7 @@ class Admitter:
             used_from = in_detail(address.known, self._detail)
             if not begins_ms <= now < ends_ms or used_from != pat.last_used_from:
                 self._note_use(known.record, now, used_from, name)
-        if pat.networks:
-            principal = _seen_at(principal, address)
-        decision = Decision(True, "requests", known.quota, verdict.micros, 0)
-        return Admission(principal, decision, self._judge.to_warn_of(known.ends_ms, now))
+        return _seen_at(principal, address) if pat.networks else principal
 
     def _note_use(self, record: PatRecord, now: int, used_from: str | None, name: bytes | None) -> None:
         if used(record.pat, now, used_from) is not record.pat:
@@ -271,10 +277,13 @@ class Admitter:
         if name is None or principal.expires_ms is None:  # an access token always expires
             return
         repeat = self._verdicts.repeat_of_token(record, token.digest, principal.expires_ms)
-        is_plain = token.claims is None and not record.pat.is_conditional
+        is_judged_again = record.pat.is_conditional
+        is_plain = token.claims is None and not is_judged_again
         quota = self._judge.request_quota(record)
         ends_ms, window = secret_expiry(record, access.generation), secret_window(record, access.generation)
-        known = KnownCredential(repeat, principal, record, quota, ends_ms, is_plain, window, token)
+        known = KnownCredential(
+            repeat, principal, record, quota, ends_ms, is_plain, is_judged_again, window, token
+        )
         self._memo.keep(name, known, record, principal.scopes)
 
     def _remember_secret(
@@ -287,7 +296,9 @@ class Admitter:
         repeat = self._verdicts.repeat_of_secret(record, proven.tag)
         quota = self._judge.request_quota(record)
         known = KnownCredential(
-            repeat, principal, record, quota, principal.expires_ms, False,
+            repeat, principal, record, quota, principal.expires_ms,
+            is_plain=False,
+            is_judged_again=True,
             window=secret_window(record, proven.slot.generation),
             proven_until=until,
             use_window=use_window(record.pat.last_used_ms),

@@ -98,7 +98,7 @@ class Authenticator:
     ) -> None:
         self._store = store
         self._verdicts = verdicts
-        self._proofs = proofs
+        self.proofs = proofs
         self._failures = failures
         self._judge = judge
         self._events = events
@@ -152,7 +152,7 @@ class Authenticator:
                 self._refuse(credentials, address)
             record, attempt = found, Attempt(credentials, address, tag, deadline.paused, slot.digest)
             slot = self.check_secret(attempt, record, record.pat.read_ms)
-        if self._proofs.is_due(slot.digest):
+        if self.proofs.is_due(slot.digest):
             with deadline.paused():
                 self._rehash(credentials, slot)
         used_from = in_detail(address.known, self._detail)
@@ -160,13 +160,9 @@ class Authenticator:
 
     def proven_until(self, credentials: PatCredentials, slot: SecretSlot) -> float | None:
         """Return until when a proven secret needs no hash, by the proofs' timer; None: it needs one now."""
-        if self._proofs.is_due(slot.digest):
+        if self.proofs.is_due(slot.digest):
             return None
-        return self._proofs.believed_until(credentials.pat_id.raw, credentials.secret, slot.digest)
-
-    def believes(self, proven_until: float) -> bool:
-        """Return whether a secret with such a `proven_until` needs no hash yet."""
-        return self._proofs.timer() < proven_until
+        return self.proofs.believed_until(credentials.pat_id.raw, credentials.secret, slot.digest)
 
     def check_secret(self, attempt: Attempt, record: PatRecord, now: int) -> SecretSlot:
         """Return the slot of `record` that the secret matches.
@@ -187,7 +183,7 @@ class Authenticator:
             self._refuse(credentials, address)
         if slot.digest == attempt.proven:
             return slot
-        if not self._proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest, attempt.hashing):
+        if not self.proofs.check(credentials.pat_id.raw, credentials.secret, slot.digest, attempt.hashing):
             if slot.digest.pepper == NO_PEPPER:
                 self._refuse(credentials, address)
             # The tag was right. So the secret is right, and the id of the pepper stands for a wrong key.
@@ -226,7 +222,7 @@ class Authenticator:
         """
         pat_id = credentials.pat_id
         try:
-            digest = self._proofs.renew(pat_id.raw, credentials.secret)
+            digest = self.proofs.renew(pat_id.raw, credentials.secret)
             if digest is not None:
                 self._store.for_request().pats.rehash(pat_id, slot, replace(slot, digest=digest))
         except PatAuthError as problem:

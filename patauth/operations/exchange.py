@@ -117,7 +117,7 @@ class Exchanger:
     ) -> Exchanged | None:
         """Exchange a secret again. None: only the long way says whether that is possible."""
         record, pat = known.record, known.record.pat
-        if not self._authenticator.believes(known.proven_until) or not is_usable_from(pat, address.known):
+        if self._authenticator.proofs.timer() >= known.proven_until or not is_usable_from(pat, address.known):
             return None
         text, digest = self._format.mint_access_token(pat.id)
         charged = self._store.tokens.exchange(known.again, digest, deadline.at)

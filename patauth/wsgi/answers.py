@@ -151,11 +151,11 @@ def quota_fields(decision: Decision) -> QuotaFields:
     (`pk`), because it would name the PAT.
     """
     quota = decision.quota
-    return _quota_fields(decision.name, quota.count, quota.seconds, *decision.service_limit())
+    return fields_of_quota(decision.name, quota.count, quota.seconds, *decision.service_limit())
 
 
 @lru_cache(maxsize=4096)  # every answer has these fields, and few of them differ
-def _quota_fields(name: str, count: int, seconds: int, remaining: int, reset_seconds: int) -> QuotaFields:
+def fields_of_quota(name: str, count: int, seconds: int, remaining: int, reset_seconds: int) -> QuotaFields:
     # The name is an sf-string. patauth chooses the names, and none of them needs an escape.
     return (
         ("RateLimit-Policy", f'"{name}";q={count};w={seconds}'),
@@ -222,7 +222,7 @@ def error_fields(error: PatAuthError) -> Fields:
         wait = ("Retry-After", str(error.retry_after))
         if error.quota is None:  # no quota of patauth has caused it
             return [wait]
-        return [wait, *_quota_fields(error.quota, error.count, error.seconds, 0, error.retry_after)]
+        return [wait, *fields_of_quota(error.quota, error.count, error.seconds, 0, error.retry_after)]
     if isinstance(error, Overloaded):
         return [("Retry-After", str(error.retry_after))]
     if isinstance(error, MethodNotAllowed):

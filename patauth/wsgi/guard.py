@@ -24,16 +24,17 @@ from ..errors import (
     MissingCredentials,
     PatAuthError,
 )
+from ..events.request import REQUEST
 from ..model.caller import Principal
 from ..model.hooks import Hook
 from ..model.quota import Decision
 from ..model.scopes import check, covers
 from ..settings import read_named, read_surfaces
-from .answers import Answer, Fields, expiry_field, quota_fields, with_caller_fields
+from .answers import Answer, Fields, expiry_field, fields_of_quota, with_caller_fields
 from .cors import Cors, allowed_by, is_preflight, preflight, with_cors
 from .gate import Gate, Kind, Requirement
 from .hooks import check_sync
-from .request import carried, client_address
+from .request import carried
 from .routing import Route, SameOrigin
 from .site import OnRefusal, Site
 from .surfaces import open_routes
@@ -48,6 +49,7 @@ _OURS = frozenset((
     "REMOTE_USER", "AUTH_TYPE", "HTTP_REMOTE_USER", "HTTP_AUTH_TYPE", "patauth.principal", "patauth.scopes",
 ))  # fmt: skip
 _MOST_NAMES = 512  # that a guard remembers; clients choose those of their fields
+_current = REQUEST.get
 _ODD = "the path can be read in more than one way; send it in its plain form"
 
 
@@ -69,7 +71,10 @@ class Passed(msgspec.Struct, frozen=True):
     def fields(self, fields: Fields) -> Fields:
         """Return the fields of the application's answer, with those about the caller and of CORS."""
         if self.decision is not None:
-            fields = [*fields, *quota_fields(self.decision)]
+            name, quota = self.decision.name, self.decision.quota
+            # As `quota_fields`, without its call.
+            limit = self.decision.service_limit()
+            fields = [*fields, *fields_of_quota(name, quota.count, quota.seconds, *limit)]
         if self.expires_ms is not None:
             fields = [*fields, expiry_field(self.expires_ms)]
         return fields if self.cors is None else with_cors(self.cors, fields)
@@ -135,7 +140,6 @@ class Guard(Generic[App]):
         self._gate = Gate(protect, public, rules, optional, unknown_rules=callable(require))
         self._token_keys = site.token_keys
         self._address_of = site.client_address
-        self._trusted_proxies, self._proxy_networks = settings.trusted_proxies, settings.proxy_networks
         self._catalogue = settings.scopes or ()
         self._keep_authorization = settings.keep_authorization
         self._cors = site.cors
@@ -170,7 +174,7 @@ class Guard(Generic[App]):
         good, the environ has `patauth.principal`, `patauth.scopes`, `REMOTE_USER` and `AUTH_TYPE`, and no
         longer the credentials.
         """
-        if not environ.keys() <= self._harmless:
+        if not self._harmless.issuperset(environ):
             self._forget_identity(environ)
         environ["patauth.site"] = self.site
         # WSGI libraries read an environ without a method as GET.
@@ -205,8 +209,9 @@ class Guard(Generic[App]):
         try:
             authorization = carried(environ, self._token_keys)
             if authorization:
-                address = client_address(environ, self._trusted_proxies, self._proxy_networks)
-                admission = authenticate(authorization, address)
+                request = _current()
+                assert request is not None  # the front has set it
+                admission = authenticate(authorization, request)
                 principal, decision = admission.principal, admission.decision
                 expires_ms = admission.expires_ms
             elif kind is not _OPTIONAL:
@@ -217,7 +222,9 @@ class Guard(Generic[App]):
             if principal is None:
                 if required is None or required:
                     raise MissingCredentials
-            elif required is None or not covers(principal.scopes, required, self._catalogue):
+            elif required is None or not (
+                required <= principal.scopes or covers(principal.scopes, required, self._catalogue)
+            ):
                 raise self.site.lacking(principal, required or ())
         except PatAuthError as error:
             refusal = with_caller_fields(self.site.refusal(error, environ), decision, expires_ms)

@@ -60,7 +60,7 @@ def without_body(environ: WSGIEnvironment) -> WSGIEnvironment:
 
 
 def client_address(
-    environ: WSGIEnvironment, trusted_proxies: int, proxy_networks: tuple[str, ...]
+    trusted_proxies: int, proxy_networks: tuple[str, ...], environ: WSGIEnvironment
 ) -> Address:
     """Return REMOTE_ADDR, or behind n trusted proxies the n-th X-Forwarded-For entry from the right.
 

@@ -75,6 +75,10 @@ class Site:
             schemes = read_named("challenges", read_challenges, challenges)
         if token_headers is not None:
             names = read_named("token_headers", read_token_headers, token_headers)
+        # Returns the address of the client, of an environ.
+        self.client_address: Callable[[WSGIEnvironment], Address] = partial(
+            request.client_address, settings.trusted_proxies, settings.proxy_networks
+        )
         self.challenges = Challenges(settings.realm, schemes)
         self.token_headers = names
         self.token_keys = tuple("HTTP_" + name.upper().replace("-", "_") for name in names)  # in the environ
@@ -85,11 +89,6 @@ class Site:
         Raise `InvalidRequest` for two carriers in one request.
         """
         return request.carried(environ, self.token_keys)
-
-    def client_address(self, environ: WSGIEnvironment) -> Address:
-        """Return the address of the client."""
-        settings = self.settings
-        return request.client_address(environ, settings.trusted_proxies, settings.proxy_networks)
 
     def authenticate(self, environ: WSGIEnvironment, *, ending: bool = False) -> Admission:
         """Verify the credentials of a request, and charge the request quota.

@@ -13,7 +13,7 @@ from patauth.wsgi.request import client_address
 def create() -> Callable[..., Iterable[bytes]]:
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Type", "application/json")])
-        address = client_address(environ, 1, (UNIX,))
+        address = client_address(1, (UNIX,), environ)
         return [json.dumps([address.charged, address.known]).encode()]
 
     return app

@@ -58,4 +58,4 @@ def forget_credentials(authority: Authority) -> None:
 
 def proofs_of(authority: Authority) -> ProofCache:
     """Return what it remembers of secrets that were hashed."""
-    return authority.operations._authenticator._proofs
+    return authority.operations._authenticator.proofs

@@ -231,7 +231,7 @@ def addresses(front: Served, authority: Authority) -> set[Address]:
     """The clients of the requests that patauth got, as it knows them."""
     settings = authority.settings
     return {
-        client_address(environ, settings.trusted_proxies, settings.proxy_networks) for environ in front.asked
+        client_address(settings.trusted_proxies, settings.proxy_networks, environ) for environ in front.asked
     }
 
 

@@ -127,7 +127,7 @@ class ServiceLog(Logger):  # type: ignore[misc]  # gunicorn has no types
         """Return the fields of a line of the access log. gunicorn calls this for each request."""
         fields: dict[str, Any] = super().atoms(resp, req, environ, request_time)
         settings = self.settings
-        client = client_address(environ, settings.trusted_proxies, settings.proxy_networks).charged
+        client = client_address(settings.trusted_proxies, settings.proxy_networks, environ).charged
         # Quoted, so that nothing a client sends looks like another line or another field.
         path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace")
         return {**fields, "h": quote(client or "-", safe=".:-"), "U": quote(path, safe="/:@!$&'()*+,;=~")}

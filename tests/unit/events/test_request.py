@@ -42,7 +42,7 @@ def test_two_requests_without_an_id_have_two():
 
 
 def test_the_address_is_read_when_it_is_asked_for():
-    assert CurrentRequest({"REMOTE_ADDR": "203.0.113.9"}, address_of).address == "203.0.113.9"
+    assert CurrentRequest({"REMOTE_ADDR": "203.0.113.9"}, address_of).address.charged == "203.0.113.9"
 
 
 def test_it_does_not_show_the_environ():

@@ -31,7 +31,7 @@ def address_of(
         "HTTP_FORWARDED": forwarded,
     }
     environ = {name: value for name, value in given.items() if value is not None}
-    return client_address(environ, trusted_proxies, check_proxy_networks(proxy_networks))
+    return client_address(trusted_proxies, check_proxy_networks(proxy_networks), environ)
 
 
 def test_without_trusted_proxies_headers_are_not_read() -> None:
@@ -178,7 +178,7 @@ def test_behind_proxy_fix_an_address_is_known_only_if_it_leaves_the_address_alon
         found: list[Address] = []
 
         def app(environ: Any, start_response: Any, proxies: int = proxies, networks: Any = networks) -> Any:
-            found.append(client_address(environ, proxies, networks))  # noqa: B023 - called at once
+            found.append(client_address(proxies, networks, environ))  # noqa: B023 - called at once
             return []
 
         environ = {"REMOTE_ADDR": PROXY, "HTTP_X_FORWARDED_FOR": f"6.6.6.6, {CLIENT}"}
