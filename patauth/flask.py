@@ -169,6 +169,7 @@ def _principal() -> Principal | None:
 
 
 current_principal: Principal = LocalProxy(_principal)  # type: ignore[assignment]
+"""The verified caller of the current request. Where there is none, it is false and equal to `None`."""
 """The verified caller of the current request: a proxy of `patauth.Principal`.
 
 On public routes, and outside of a request, it stands for None: it is false and equal to None. It is a proxy,

@@ -49,7 +49,8 @@ class Slots:
         self._queue = queue
         self._per_tag = per_tag
         self._lock = threading.RLock()  # a signal handler may come in while its own thread holds it
-        self._held: weakref.WeakSet[Slot] = weakref.WeakSet()
+        # Not a WeakSet: it forgets a dead slot in Python, and an exception from outside may come in there.
+        self._held: set[weakref.ref[Slot]] = set()
         # The line of each tag that waits; the tag whose turn it is comes first. Each thread waits for its own
         # bell: `threading.Condition` takes its lock again after a wait, and a gevent.Timeout at that moment
         # makes it release the lock twice.
@@ -80,7 +81,7 @@ class Slots:
     def _enter(self, slot: Slot) -> bool:
         """Return whether the slot is taken. If it is not, it is in the queue, or refused."""
         with self._lock:
-            if slot not in self._held and not slot.is_refused:
+            if not self._has(slot) and not slot.is_refused:
                 bell = threading.Lock()
                 bell.acquire()
                 slot.bell, slot.is_rung = bell, False
@@ -89,7 +90,14 @@ class Slots:
                 self._hand_out()
                 if self._queue is not None and self.waiting > self._queue:
                     self._refuse_one()
-            return slot in self._held
+            return self._has(slot)
+
+    def _has(self, slot: Slot) -> bool:
+        return weakref.ref(slot) in self._held
+
+    def _taken_by(self, tag: str) -> int:
+        slots = [held() for held in list(self._held)]
+        return sum(slot is not None and slot.tag == tag for slot in slots)
 
     def _hand_out(self) -> None:
         """Give free slots to those whose turn it is."""
@@ -97,7 +105,7 @@ class Slots:
             slot = next(filter(None, map(self._first, list(self.lines))), None)
             if slot is None:
                 return
-            self._held.add(slot)
+            self._held.add(weakref.ref(slot, self._held.discard))
             self._strike(slot)
             with suppress(KeyError):  # it was the last one with its tag
                 self.lines.move_to_end(slot.tag)
@@ -105,12 +113,12 @@ class Slots:
 
     def _first(self, tag: str) -> Slot | None:
         """Return the first slot in the line of a tag. Return None if the tag has its share already."""
-        if self._per_tag is not None and sum(slot.tag == tag for slot in self._held) >= self._per_tag:
+        if self._per_tag is not None and self._taken_by(tag) >= self._per_tag:
             return None
         line = self.lines.get(tag, {})
         for waiter in list(line):
             slot = waiter()
-            if slot is not None and slot not in self._held:
+            if slot is not None and not self._has(slot):
                 return slot
             line.pop(waiter, None)
         self.lines.pop(tag, None)
@@ -149,12 +157,12 @@ class Slots:
         """Free a slot now, for the next one that waits."""
         with self._lock:
             self._strike(slot)
-            self._held.discard(slot)
+            self._held.discard(weakref.ref(slot))
             self._hand_out()
 
     def free(self, slot: Slot) -> None:
         """Free a slot now, from a thread that must not wake others. Who comes or gives back next does."""
-        self._held.discard(slot)
+        self._held.discard(weakref.ref(slot))
 
     def tell(self) -> None:
         """Wake the next waiting thread, because `unless` may be true. It keeps its turn."""

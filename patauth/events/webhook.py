@@ -14,6 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -112,13 +113,14 @@ class Webhook:
             connection.sock.settimeout(self._left(until))
             connection.request("POST", self._path, body, fields)
             limited: Any = _Limited(connection.sock, partial(self._left, until))
-            answers = []  # one that is thrown away closes what the next one reads
             while True:
-                answer = http.client.HTTPResponse(limited, method="POST")
-                answers.append(answer)
-                answer.begin()
-                if answer.status == http.client.SWITCHING_PROTOCOLS or answer.status >= 200:
-                    return answer.status
+                answer: Any
+                with closing(http.client.HTTPResponse(limited, method="POST")) as answer:
+                    answer.begin()
+                    status: int = answer.status
+                    if status == http.client.SWITCHING_PROTOCOLS or status >= 200:
+                        return status
+                    answer.fp = None  # what the next one reads stays open
         finally:
             connection.close()
 

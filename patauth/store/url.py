@@ -55,9 +55,7 @@ class StoreUrl:
         if text.startswith("local:"):
             directory = unquote(text.removeprefix("local:"))
             if not directory:
-                raise ConfigurationError(
-                    "store_url: 'local:' needs a directory, for example local:./patauth-data"
-                )
+                raise _wrong("'local:' needs a directory, for example local:./patauth-data")
             return cls("local", text, Path(directory))
         if _CLUSTER.match(text):
             return cls._read_cluster(text)
@@ -67,9 +65,8 @@ class StoreUrl:
         if server.startswith(("valkey://", "valkeys://")):
             server = server.replace("valkey", "redis", 1)
         if not server.startswith(_SERVERS):
-            raise ConfigurationError(
-                "store_url: give memory:, local:DIR, redis://, rediss://, unix://, redis+cluster:// or"
-                " redis+sentinel://"
+            raise _wrong(
+                "give memory:, local:DIR, redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://"
             )
         return cls("server", masked(text), server=server)
 
@@ -80,7 +77,7 @@ class StoreUrl:
         )
         databases = {parts.path.strip("/"), *parse_qs(parts.query).get("db", ())}
         if not databases <= {"", "0"}:
-            raise ConfigurationError("store_url: a cluster has no database but 0; leave the number out")
+            raise _wrong("a cluster has no database but 0; leave the number out")
         server = urlunsplit((parts.scheme, user + seeds[0], "", parts.query, ""))
         return cls("cluster", masked(text), server=server, seeds=seeds)
 
@@ -91,8 +88,8 @@ class StoreUrl:
         )
         service = _SERVICE.fullmatch(parts.path)
         if service is None:
-            raise ConfigurationError(
-                "store_url: name what the Sentinels watch behind them, as in"
+            raise _wrong(
+                "name what the Sentinels watch behind them, as in"
                 " redis+sentinel://host:26379,host:26379/SERVICE or …/SERVICE/DB"
             )
         given = parse_qsl(parts.query, keep_blank_values=True)
@@ -124,6 +121,10 @@ class StoreUrl:
         return _at(self.sentinel, address)
 
 
+def _wrong(problem: str) -> ConfigurationError:
+    return ConfigurationError(problem, field="store_url")
+
+
 def _at(url: str, address: str) -> str:
     parts = urlsplit(url)
     user, at, _ = parts.netloc.rpartition("@")
@@ -132,13 +133,18 @@ def _at(url: str, address: str) -> str:
 
 def _several(url: str, port: int, wanted: str) -> tuple[SplitResult, str, tuple[str, ...]]:
     """Return the parts of a URL with several hosts: all of them, the login with its `@`, the addresses."""
-    unreadable = ConfigurationError(f"store_url: {wanted} as host:port,host:port,…")
+    unreadable = _wrong(f"{wanted} as host:port,host:port,…")
+    scheme, _, rest = url.partition("://")
+    netloc = re.split("[/?#]", rest, maxsplit=1)[0]
+    user, at, hosts = netloc.rpartition("@")
+    seeds = tuple(seed if re.search(r":\d+$", seed) else f"{seed}:{port}" for seed in hosts.split(","))
     try:
-        parts = urlsplit(url)
+        # Each by itself: before Python 3.11.4, a second host in brackets was none.
+        for seed in seeds:
+            urlsplit(f"{scheme}://{user}{at}{seed}")
+        parts = urlsplit(f"{scheme}://{rest.removeprefix(netloc)}")
     except ValueError:
         raise unreadable from None
-    user, at, hosts = parts.netloc.rpartition("@")
-    seeds = tuple(seed if re.search(r":\d+$", seed) else f"{seed}:{port}" for seed in hosts.split(","))
     if any(seed.startswith(":") for seed in seeds):
         raise unreadable
     return parts, user + at, seeds

@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -172,6 +173,19 @@ class Rendering:
                 raise ConfigurationError(
                     f"page_folder: {file}: there is no block {unknown[0]}; fill {', '.join(known)}"
                 )
+
+
+def rendering_of(own: Path | None) -> Rendering:
+    """Return how the page looks with an application's own folder, or without one.
+
+    All applications of a process that have no folder share one, with its compiled templates.
+    """
+    return Rendering(own) if own else _ours()
+
+
+@cache
+def _ours() -> Rendering:
+    return Rendering(None)
 
 
 class Example(NamedTuple):

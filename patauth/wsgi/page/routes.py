@@ -30,7 +30,7 @@ from ..routing import Route, Routes, SameOrigin
 from ..site import Site
 from . import PATH, views
 from .forms import Form
-from .rendering import Rendering
+from .rendering import rendering_of
 from .visit import Visit
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Page:
     def __init__(self, site: Site, clock: Callable[[], float]) -> None:
         self._site = site
         self._clock = clock
-        self._rendering = Rendering(site.settings.page_folder)
+        self._rendering = rendering_of(site.settings.page_folder)
         # A browser opens a dialog for a Basic challenge, and the person would type a password into it.
         self._challenges = Challenges(site.settings.realm, ("bearer",))
 

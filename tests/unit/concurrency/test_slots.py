@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import random
 import signal
+import sys
 import threading
 import time
+
+import pytest
 
 from patauth.concurrency.slots import Slot, Slots
 from tests.support.servers import until
@@ -210,6 +213,17 @@ def test_a_signal_handler_that_comes_in_at_any_moment_waits_for_nothing_that_its
     assert slots.held == 0
 
 
+def test_a_slot_that_is_dropped_is_free_without_an_instruction_in_python() -> None:
+    """Between two of them, an exception from outside could come in, and the slot would stay taken."""
+    slots, frames = Slots(1), []
+    slot = slots.take(0)
+    sys.settrace(lambda frame, _, __: frames.append(frame.f_code.co_name))
+    del slot
+    sys.settrace(None)
+    assert (frames, slots.held) == ([], 0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that came in a callback
 def test_exceptions_from_outside_lose_no_slot_and_no_place() -> None:
     """A handler that raises at any instruction, while other threads want slots, too."""
 
