@@ -6,7 +6,7 @@ An event is one object in JSON. Its members are written in camelCase, and what i
     id         32 random hex digits; they stay the same wherever and however often the event is delivered
     type       what happened, one of `Type`
     outcome    `done`, `refused`, or `unknown`: it may hold or not, since the store did not confirm it
-    requestId  of the HTTP request, from its X-Request-Id or made here; only while a request is answered
+    requestId  of the HTTP request (request.py); only while a request is answered
     tenant     the organisation
     patId, ownerId, address, and further facts that belong to the type
 
@@ -52,6 +52,7 @@ class Sink(Protocol):
 
     name: str  # for people
     dropped: int  # events that it could not take or deliver, since the process began
+    on_drop: Callable[[int], object]  # called with how many it drops, each time
 
     @property
     def is_on(self) -> bool:
@@ -187,9 +188,9 @@ def _bounded(fact: Fact) -> Fact:
     return [*kept, f"and {len(fact) - len(kept)} more"]
 
 
-def line_of(event: Event) -> str:
-    """Return an event as one line of JSON in printable ASCII, so that no name can forge a second line."""
-    return json.dumps(event).replace("\x7f", "\\u007f")  # DEL is the only control that JSON does not escape
+def line_of(members: Mapping[str, object]) -> str:
+    """Return an object as one line of JSON in printable ASCII, so that no name can forge a second line."""
+    return json.dumps(members).replace("\x7f", "\\u007f")  # DEL is the only control that JSON does not escape
 
 
 def warn(text: str) -> None:

@@ -16,8 +16,13 @@ import msgspec
 
 from ..model.address import Address
 
-# No secret of patauth's: their random part and checksum are 49 digits, after any prefix.
-_SAFE = re.compile(r"(?!.*[0-9A-Za-z]{49})[A-Za-z0-9._-]{1,64}")
+# No secret of patauth's, nor the random part of one, which is 43 digits.
+_SAFE = re.compile(r"(?!.*[0-9A-Za-z]{43})[A-Za-z0-9._-]{1,64}")
+# W3C Trace Context §3.2. More may follow in versions after 00; ff is none.
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:(?<!\A00.{53})-.*)?"
+)
+_MADE = "patauth.request_id"  # where an environ keeps an id that was made
 
 
 class CurrentRequest(msgspec.Struct):
@@ -25,23 +30,14 @@ class CurrentRequest(msgspec.Struct):
 
     environ: dict[str, Any]
     address_of: Callable[[dict[str, Any]], Address]
-    made: str = ""  # an id that was made here
 
     def __repr__(self) -> str:
         return "<CurrentRequest>"  # the environ has credentials
 
     @property
     def id(self) -> str:
-        """The client's X-Request-Id, if it is 1 to 64 characters of `A-Z a-z 0-9 . _ -`; else a made one.
-
-        One that may have a secret in it is none.
-        """
-        given = self.environ.get("HTTP_X_REQUEST_ID")
-        if isinstance(given, str) and _SAFE.fullmatch(given):
-            return given
-        if not self.made:
-            self.made = secrets.token_hex(16)
-        return self.made
+        """The id by which events and logs name the request."""
+        return request_id(self.environ)
 
     @property
     def address(self) -> Address:
@@ -52,3 +48,21 @@ class CurrentRequest(msgspec.Struct):
 
 # None: no request is being answered in this thread or task.
 REQUEST: ContextVar[CurrentRequest | None] = ContextVar("patauth_request", default=None)
+
+
+def request_id(environ: dict[str, Any]) -> str:
+    """Return the id of a request, the same each time.
+
+    It is the client's X-Request-ID, if that is 1 to 64 characters of `A-Z a-z 0-9 . _ -` and nothing that may
+    be a secret. Else it is the trace id of a well-formed `traceparent` (W3C Trace Context), else a made one.
+    """
+    given = environ.get("HTTP_X_REQUEST_ID")
+    if isinstance(given, str) and _SAFE.fullmatch(given):
+        return given
+    parent = environ.get("HTTP_TRACEPARENT")
+    if isinstance(parent, str) and (match := TRACEPARENT.fullmatch(parent)):
+        return match[1]
+    if _MADE not in environ:
+        environ[_MADE] = secrets.token_hex(16)
+    made: str = environ[_MADE]
+    return made

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 from zlib import crc32
 
@@ -252,6 +252,16 @@ class Format:
         """Return a new access token of a PAT: its text, and the SHA-256 that is the key of its record."""
         text = _with_check(f"{self.issued.access}_{pat_id}_{_random_digits()}")
         return text, sha256(text.encode()).digest()
+
+
+def read_prefixes(value: Any) -> tuple[Prefixes, ...]:
+    """Return the prefixes in a text or a list, newest first. Raise `ValueError` or `ConfigurationError`."""
+    triples = [part.split(",") for part in value.split()] if isinstance(value, str) else list(value)
+    if not all(isinstance(triple, tuple | list) and len(triple) == 3 for triple in triples):
+        raise ValueError("give triples 'pat,pats,pata', newest first, separated by blanks")
+    prefixes = tuple(Prefixes(*triple) for triple in triples)
+    Format(prefixes)
+    return prefixes
 
 
 def _of_pair(match: re.Match[str]) -> PatCredentials:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # repeats variables behind REDIRECT_. CONTENT_ is the body's.
 _LEFT_OUT = re.compile(r"AUTHORIZATION|COOKIE|QUERY|_UR[IL]\Z|\A(?:HTTP_REFERER\Z|REDIRECT_|CONTENT_)")
 
+PAT_ID = "patauth.pat_id"  # where an environ has the id of the verified caller's PAT, for the access log
+
 _LONGEST = 64  # characters of an entry in X-Forwarded-For; an address with port and zone is shorter
 
 

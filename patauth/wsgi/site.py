@@ -14,6 +14,7 @@ from ..model.address import Address
 from ..model.caller import Person, Principal
 from ..model.hooks import Hook
 from ..model.http_names import read_challenges, read_token_headers
+from ..model.redaction import Redaction
 from ..operations.admit import Admission
 from ..settings import read_named
 from ..store.deadline import aside
@@ -22,7 +23,6 @@ from .answers import Answer, Challenges, gate_error, with_body
 from .cors import Cors
 from .errors import NotConfirmed
 from .hooks import check_sync, load
-from .redaction import Redaction
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -100,7 +100,9 @@ class Site:
         authorization = self.carried(environ)
         if not authorization:
             raise MissingCredentials
-        return self.operations.authenticate(authorization, self.client_address(environ), ending=ending)
+        admission = self.operations.authenticate(authorization, self.client_address(environ), ending=ending)
+        environ[request.PAT_ID] = admission.principal.pat_id
+        return admission
 
     def confirm(self, environ: WSGIEnvironment) -> Callable[[], None] | None:
         """Return what `Operations.actor` takes: it raises `NotConfirmed` where `reauthenticate` refuses.

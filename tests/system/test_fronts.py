@@ -332,10 +332,10 @@ def same(refused: Answer, by_gate: TestResponse) -> None:
     for name in ours:
         left, right = seen.get_all(name, []), expected.getlist(name)
         assert [_COUNTS.sub("", one) for one in left] == [_COUNTS.sub("", one) for one in right], name
-    about_connection = {"server", "date", "connection", "keep-alive"}
+    about_request = {"server", "date", "connection", "keep-alive", "x-request-id"}
     assert {name.lower() for name in seen} <= {
         name.lower() for name in (*ours, "WWW-Authenticate")
-    } | about_connection
+    } | about_request
 
 
 _COUNTS = re.compile(r"\b[rt]=\d+|^\d+$")  # what is left, and for how long

@@ -22,10 +22,11 @@ from click.testing import CliRunner
 from patauth import Authority, ConfigurationError, IssuedPat, Owner, Settings
 from patauth.cli import program
 from patauth.cli.serve import _settings
+from patauth.logs import RedactingFormatter
 from patauth.settings import SURFACE_NAMES
 from patauth.wsgi import surfaces
 from patauth.wsgi.service.app import Standalone
-from patauth.wsgi.service.gunicorn import Redacting, Server, ServiceLog
+from patauth.wsgi.service.gunicorn import Server, ServiceLog
 from tests.support.authorities import Make, basic_of, issue
 from tests.support.forms import hidden, token_of
 from tests.support.private import write_private
@@ -88,7 +89,7 @@ def test_without_the_store_it_is_alive_and_not_ready(make_at: Make, tmp_path: Pa
 def test_no_log_line_shows_a_credential(authority: Authority) -> None:
     made = issue(authority)
     access = authority.exchange(made.pat.id, made.secret).value
-    formatter = Redacting(logging.Formatter("%(message)s"), authority.settings)
+    formatter = RedactingFormatter(logging.Formatter("%(message)s"))
     secrets = [made.secret, made.token, access, basic_of(made).split()[1], "hush"]
     for text in (
         f"Invalid Request Line 'GET /x?client_secret={made.secret} HTTP/1.1'",
@@ -376,8 +377,8 @@ def test_what_it_cannot_serve_is_said_before_it_begins(
 def test_where_clients_would_need_an_issuer_it_says_so(
     issuer: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("Server.run", "log_to_stderr"):
-        monkeypatch.setattr(f"patauth.wsgi.service.gunicorn.{name}", lambda *_, **__: None)
+    for name in ("wsgi.service.gunicorn.Server.run", "wsgi.service.logs.log_to_stderr"):
+        monkeypatch.setattr(f"patauth.{name}", lambda *_, **__: None)
     if issuer is not None:
         monkeypatch.setenv("PATAUTH_ISSUER", issuer)
     store = f"unix://{tmp_path}/nobody"

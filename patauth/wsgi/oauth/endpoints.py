@@ -32,6 +32,7 @@ from ...operations.admit import Admission
 from ..answers import Answer, json_answer, oauth_error, with_caller_fields
 from ..bodies import query, read_form
 from ..errors import MethodNotAllowed
+from ..request import PAT_ID
 from ..routing import Routes, get_only
 from ..site import Site
 from . import metadata
@@ -86,6 +87,7 @@ def token(environ: WSGIEnvironment, site: Site) -> Answer:
     if not isinstance(credentials, PatCredentials):
         raise InvalidCredentials("an access token is not exchanged; send the PAT id and the PAT secret")
     access, decision, expires_ms = site.operations.exchange(credentials, form.get("scope"), address)
+    environ[PAT_ID] = credentials.pat_id
     content = {
         "access_token": access.value,
         "token_type": access.token_type,
@@ -126,7 +128,9 @@ def _about_a_token(
         raise InvalidRequest("token is missing; send the token that the request is about")
     address = site.client_address(environ)
     credentials = site.operations.read(lambda: _client(environ, form, site), address)
-    return asked, site.operations.admit(credentials, address, ending=ending), address, form
+    admission = site.operations.admit(credentials, address, ending=ending)
+    environ[PAT_ID] = admission.principal.pat_id
+    return asked, admission, address, form
 
 
 def _form(environ: WSGIEnvironment) -> dict[str, str]:

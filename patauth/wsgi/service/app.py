@@ -11,16 +11,18 @@ The setting `path_prefix` stands before all of them. `patauth serve` runs this a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...authority import Authority
 from ...errors import Overloaded, PatAuthError, StoreUnavailable
-from ..answers import Answer, gate_error, json_answer
+from ...events.request import REQUEST, CurrentRequest, request_id
+from ..answers import Answer, Fields, gate_error, json_answer
 from ..middleware import PatAuthMiddleware
 from ..routing import Route, get_only
 from .forward import verify
+from .traces import within_trace_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -35,6 +37,7 @@ class Standalone:
 
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
+        self._within_trace = within_trace_of(authority.settings)
         self._gate = PatAuthMiddleware(_not_found, authority, protect=(), public=("/*",))
         prefix = authority.settings.path_prefix
         self._routes: dict[str, Route] = {
@@ -45,11 +48,17 @@ class Standalone:
         }
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request (PEP 3333)."""
-        route = self._routes.get(environ.get("PATH_INFO", ""))
-        if route is None:
-            return self._gate(environ, start_response)
-        return route(environ)(environ, start_response)
+        """Answer a request (PEP 3333). The field X-Request-ID of the answer names it as the log does."""
+        start_response = partial(_start_with_id, environ, start_response)
+        with self._within_trace(environ):
+            route = self._routes.get(environ.get("PATH_INFO", ""))
+            if route is None:
+                return self._gate(environ, start_response)
+            token = REQUEST.set(CurrentRequest(environ, self._gate.site.client_address))
+            try:
+                return route(environ)(environ, start_response)
+            finally:
+                REQUEST.reset(token)
 
     def _ready(self) -> Answer:
         try:
@@ -59,6 +68,16 @@ class Standalone:
             busy = problem if isinstance(problem, Overloaded) else StoreUnavailable()
             return gate_error(busy, self._gate.site.challenges)
         return json_answer(200, {"status": "ready"})
+
+
+def _start_with_id(
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+    status: str,
+    fields: Fields,
+    exc_info: Any = None,
+) -> Callable[[bytes], object]:
+    return start_response(status, [*fields, ("X-Request-ID", request_id(environ))], exc_info)
 
 
 def _alive() -> Answer:

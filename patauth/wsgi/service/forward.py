@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ...errors import InvalidRequest, PatAuthError
-from ...events.request import REQUEST, CurrentRequest
 from ...model.scopes import covers, parse
 from ..answers import Answer, json_answer, with_caller_fields
 from ..bodies import query
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 def verify(environ: WSGIEnvironment, site: Site) -> Answer:
     """Return who sends this request, or the refusal of the gate."""
     decision = expires_ms = None
-    token = REQUEST.set(CurrentRequest(environ, site.client_address))
     try:
         # Read first, so that a front server with a wrong configuration fails for everybody alike.
         asked = query(environ)
@@ -51,8 +49,6 @@ def verify(environ: WSGIEnvironment, site: Site) -> Answer:
             raise site.lacking(principal, required)
     except PatAuthError as error:
         return _in_fields(with_caller_fields(site.refusal(error, environ), decision, expires_ms))
-    finally:
-        REQUEST.reset(token)
     fields = [
         ("X-Auth-Subject", quote(principal.subject.id, safe="")),
         ("X-Auth-Scopes", " ".join(sorted(principal.scopes))),

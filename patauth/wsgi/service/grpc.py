@@ -38,6 +38,7 @@ from ..zitadel.forms import GRPC, GRPC_TYPES, MAX_MESSAGE
 from ..zitadel.routes import METHODS, call
 from .http2 import FIELDS_BYTES, MESSAGE_SECONDS, Fault, Fields, Request, Response
 from .http2_server import Http2Server
+from .traces import within_trace_of
 
 _log = logging.getLogger("patauth")
 
@@ -59,10 +60,12 @@ class GrpcServer:
         self, authority: Authority, *, listening: socket.socket, threads: int, tls: ssl.SSLContext | None
     ) -> None:
         self._authority = authority
+        self._within_trace = within_trace_of(authority.settings)
         self._site = Site(authority, identify=_nobody)
         self._carriers = {
             "authorization",
             "x-request-id",
+            "traceparent",
             "x-zitadel-orgid",
             *map(str.lower, self._site.token_headers),
         }
@@ -126,7 +129,8 @@ class GrpcServer:
             return _response(self._health(environ))
         token = REQUEST.set(CurrentRequest(environ, self._site.client_address))
         try:
-            return _response(call(environ, self._site, request.path, GRPC))
+            with self._within_trace(environ):
+                return _response(call(environ, self._site, request.path, GRPC))
         finally:
             REQUEST.reset(token)
 

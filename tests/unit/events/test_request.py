@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from patauth.events.request import REQUEST, CurrentRequest
+from patauth.events.request import REQUEST, CurrentRequest, request_id
 from patauth.model.address import Address
 from tests.support.tables import each
 
@@ -19,7 +19,9 @@ def address_of(environ: dict[str, Any]) -> Address:
         ("0f8fad5b-d9cb-469f-a165-70867728950e", True),
         ("Root=1.67891233_abc", False),
         ("x-" * 32, True),
-        ("x" * 49, False),  # as long as the digits of a secret
+        ("x" * 42, True),
+        ("x" * 43, False),  # as long as the random part of a secret
+        ("pats_" + "x" * 49, False),
         ("x-" * 32 + "x", False),
         ("", False),
         ("a b", False),
@@ -51,3 +53,43 @@ def test_it_does_not_show_the_environ():
 
 def test_there_is_none_outside_of_a_request():
     assert REQUEST.get() is None
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+@each(
+    "given, is_kept",
+    [
+        (PARENT, True),
+        (PARENT.replace("00-4", "cc-4"), True),
+        (PARENT.replace("00-4", "cc-4") + "-more", True),
+        (PARENT + "-more", False),
+        (PARENT.replace("00-4", "cc-4") + "more", False),
+        (PARENT.replace("00-4", "ff-4"), False),
+        (PARENT.upper(), False),
+        (PARENT + "\n", False),
+        (PARENT.replace(TRACE, "0" * 32), False),
+        (PARENT.replace("00f067aa0ba902b7", "0" * 16), False),
+        (f"{PARENT},{PARENT}", False),
+        (TRACE, False),
+        ("", False),
+    ],
+)
+def test_without_a_name_the_trace_of_a_well_formed_traceparent_is_the_id(given: str, is_kept: bool):
+    """W3C Trace Context §3.2.2: what is not well-formed is ignored."""
+    request = CurrentRequest({"HTTP_TRACEPARENT": given}, address_of)
+    assert (request.id == TRACE) is is_kept
+    named = CurrentRequest({"HTTP_TRACEPARENT": given, "HTTP_X_REQUEST_ID": "r-1"}, address_of)
+    assert named.id == "r-1"
+
+
+def test_a_made_id_stays_that_of_the_environ():
+    """The access log is written when the request is over, and names it as its events did."""
+    environ: dict[str, Any] = {}
+    assert (
+        CurrentRequest(environ, address_of).id
+        == CurrentRequest(environ, address_of).id
+        == request_id(environ)
+    )

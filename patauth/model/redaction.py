@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Iterable
 
-from ..model.credentials import Format, Prefixes
+from .credentials import Format, Prefixes
 
 _SENT = re.compile(
     r"(?i)\b(basic|bearer)\s+[^\s,'\"]+"
@@ -14,7 +14,8 @@ _SENT = re.compile(
 )
 _BASE64 = re.compile(r"[0-9A-Za-z+/_-]{24,}={0,2}")
 _PAIR = "[0-9a-f]{32}:"
-_JWT = r"eyJ[0-9A-Za-z_-]+\.eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+"
+# A JWT, or what only begins as one and is skipped as a whole: no part of a text is read again and again.
+_JWT = re.compile(r"eyJ[0-9A-Za-z_-]*(\.eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+)?")
 _TO_STANDARD = str.maketrans("-_", "+/")
 
 
@@ -25,13 +26,13 @@ class Redaction:
     """
 
     def __init__(self, prefixes: Iterable[Prefixes]) -> None:
-        ours = [*Format(prefixes).patterns().values(), _JWT]
+        ours = Format(prefixes).patterns().values()
         self._ours = re.compile("|".join(ours))
         self._decoded = re.compile("|".join([*ours, _PAIR]))
 
     def hide(self, text: str) -> str:
         """Return the text with `[hidden]` for each credential."""
-        text = self._ours.sub("[hidden]", text)
+        text = _JWT.sub(lambda match: "[hidden]" if match[1] else match[0], self._ours.sub("[hidden]", text))
         text = _BASE64.sub(lambda match: "[hidden]" if self._is_secret(match[0]) else match[0], text)
         return _SENT.sub(lambda match: f"{match[2] or match[1] + ' '}[hidden]", text)
 
@@ -47,6 +48,7 @@ class Redaction:
         plain = run.rstrip("=").translate(_TO_STANDARD)
         for start in range(4):  # other characters may stand before it
             whole = plain[start:] + "A" * (-len(plain[start:]) % 4)
-            if self._decoded.search(base64.b64decode(whole).decode("latin-1")):
+            decoded = base64.b64decode(whole).decode("latin-1")
+            if self._decoded.search(decoded) or any(match[1] for match in _JWT.finditer(decoded)):
                 return True
         return False
