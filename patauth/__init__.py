@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .operations.listing import Listing
     from .settings import Settings
     from .wsgi.cors import Cors
+    from .wsgi.metrics import metrics_app
     from .wsgi.middleware import PatAuthMiddleware
     from .wsgi.require import require_scope
 
@@ -70,6 +71,7 @@ __all__ = [
     "Requester",
     "Settings",
     "StoreUnavailable",
+    "metrics_app",
     "require_scope",
 ]
 
@@ -92,6 +94,7 @@ _LATE = {
     "Quota": ".model.quota",
     "Requester": ".model.pat",
     "Settings": ".settings",
+    "metrics_app": ".wsgi.metrics",
     "require_scope": ".wsgi.require",
 }
 

@@ -21,7 +21,7 @@ from .crypto.profiles import PROFILES, Profile
 from .errors import ConfigurationError, InvalidRequest
 from .files import content_of_secret
 from .model.address import check_proxy_networks
-from .model.credentials import Format, Prefixes
+from .model.credentials import Prefixes, read_prefixes
 from .model.hooks import Hook, Rule, read_hook, read_rule
 from .model.http_names import (
     CHALLENGES,
@@ -123,6 +123,8 @@ class Settings:
     # events
     events: tuple[str, ...] = field(default=("log",), repr=False)  # log, stream:NAME, webhook:URL
     webhook_secret: tuple[bytes, ...] = field(default=(), repr=False)  # signs; two during a rotation
+    metrics: bool = False  # count and time what happens, for Prometheus
+    traces: bool = False  # tell OpenTelemetry of each authentication
     # people, whom the application has signed in
     identify: Hook | None = None  # returns the `Person` who sends a request; None: nobody is ever signed in
     reauthenticate: Hook | None = None  # refuses unless they have just shown who they are; None: not asked
@@ -344,15 +346,6 @@ def _durability(value: Any) -> int | Literal["disk"]:
     raise ValueError("give 'engine', 'disk' or 'replicas:N'")
 
 
-def _prefixes(value: Any) -> tuple[Prefixes, ...]:
-    triples = [part.split(",") for part in value.split()] if isinstance(value, str) else list(value)
-    if not all(isinstance(triple, tuple | list) and len(triple) == 3 for triple in triples):
-        raise ValueError("give triples 'pat,pats,pata', newest first, separated by blanks")
-    prefixes = tuple(Prefixes(*triple) for triple in triples)
-    Format(prefixes)
-    return prefixes
-
-
 def read_surfaces(value: Any) -> tuple[str, ...]:
     """Return the names of surfaces in a text or a list. Raise `ValueError`."""
     names = names_of(value)
@@ -423,9 +416,11 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "connect_timeout": _fraction(0.001, 60),
     "command_timeout": _fraction(0.001, 60),
     "max_connections": _whole(1, 100_000),
-    "credential_prefixes": _prefixes,
+    "credential_prefixes": read_prefixes,
     "events": read_sinks,
     "webhook_secret": read_webhook_secrets,
+    "metrics": _truth,
+    "traces": _truth,
     "identify": _optional(read_hook, "none"),
     "reauthenticate": _optional(read_hook, "none"),
     "login_url": _optional(read_login_url, "none"),

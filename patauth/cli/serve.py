@@ -52,7 +52,20 @@ _UNREACHABLE = 5
 )
 @click.option("--grpc-cert", metavar="FILE", help="The certificate of the gRPC port, with its chain, in PEM.")
 @click.option("--grpc-key", metavar="FILE", help="The private key of that certificate, in PEM.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Write the log as text, or each line of it as a JSON object.",
+)
 @click.option("--grpc-only", is_flag=True, hidden=True)  # how the command starts that process
+@click.option(
+    "--metrics-bind",
+    metavar="ADDRESS",
+    help="Count, and serve metrics for Prometheus in a process of its own: HOST:PORT or [IPV6]:PORT.",
+)
+@click.option("--metrics-only", is_flag=True, hidden=True)
 def serve(
     bind: str,
     workers: int,
@@ -60,7 +73,10 @@ def serve(
     grpc_bind: str | None,
     grpc_cert: str | None,
     grpc_key: str | None,
+    log_format: str,
     grpc_only: bool,
+    metrics_bind: str | None,
+    metrics_only: bool,
 ) -> None:
     """Serve patauth's own routes, with /healthz and /readyz, on gunicorn.
 
@@ -74,44 +90,81 @@ def serve(
     proxies.
 
     The access log goes to stdout; it holds no query strings and no credentials. Messages and the audit trail
-    go to stderr; with --quiet, only warnings. SIGTERM stops the service after it has answered the requests in
-    flight. SIGHUP reads secret files (PATAUTH_..._FILE) again and replaces the workers without an
-    interruption.
+    go to stderr; with --quiet, only warnings. With --log-format json, each line is a JSON object that has the
+    time, and the id of the request that is being answered.
+
+    SIGTERM stops the service after it has answered the requests in flight. SIGHUP reads secret files
+    (PATAUTH_..._FILE) again and replaces the workers without an interruption.
 
     With --grpc-bind, the methods of ZITADEL's API are served over gRPC too. An address that is not loopback
     wants --grpc-cert and --grpc-key. The client's address is that of the gRPC port's peer, whatever a proxy
     says.
 
+    With --metrics-bind, the setting metrics is on, and GET /metrics on that address answers with what all
+    processes have counted together. Nobody is asked for credentials there: let only operators reach it.
+
     \b
     Examples:
       patauth serve
+      patauth serve --metrics-bind 127.0.0.1:9464
       patauth serve --grpc-bind 127.0.0.1:8001
       patauth serve --bind 0.0.0.0:8000 --workers 4 --store redis://127.0.0.1:6379/0
     """
     try:
-        from ..wsgi.service.gunicorn import Server, log_to_stderr
+        from ..wsgi.service.gunicorn import Server
+        from ..wsgi.service.logs import log_to_stderr
+        from ..wsgi.service.metrics import metrics_folder
     except ImportError as problem:
         if (problem.name or "").partition(".")[0] != "gunicorn":
             raise
         raise Failure("patauth serve needs gunicorn: pip install 'patauth[serve]'", 2) from None
 
-    quiet = options().quiet
+    quiet, as_json = options().quiet, log_format == "json"
+    options().logs_json = as_json
     tls = _tls(grpc_bind, grpc_cert, grpc_key)
-    if grpc_only and grpc_bind is not None:
-        _serve_grpc(_settings(bind), grpc_bind, threads, tls, quiet)
-        return
-    _check_binds({"--bind": bind} if grpc_bind is None else {"--bind": bind, "--grpc-bind": grpc_bind})
+    write_log = partial(log_to_stderr, quiet=quiet, as_json=as_json)
 
     def read_settings() -> Settings:
         _tls(grpc_bind, grpc_cert, grpc_key)  # at a reload, the gRPC port is to be opened with them again
-        return _settings(bind)
+        settings = _settings(bind)
+        return settings if metrics_bind is None else replace(settings, metrics=True)
 
-    server = Server(read_settings, bind=bind, workers=workers, threads=threads, quiet=quiet)
-    settings = server.settings
+    if grpc_only and grpc_bind is not None:
+        write_log(settings := read_settings())
+        _serve_grpc(settings, grpc_bind, threads, tls)
+        return
+    if metrics_only and metrics_bind is not None:
+        write_log(settings := read_settings())
+        _serve_metrics(settings, metrics_bind)
+        return
+    binds = {"--bind": bind, "--grpc-bind": grpc_bind, "--metrics-bind": metrics_bind}
+    _check_binds({option: address for option, address in binds.items() if address is not None})
+    with ExitStack() as service:
+        # Before the settings are read: a hook of theirs may import prometheus_client.
+        if (metrics_bind is not None or source_of("metrics")) and find_spec("prometheus_client"):
+            service.enter_context(metrics_folder())
+        server = Server(
+            read_settings, bind=bind, workers=workers, threads=threads, quiet=quiet, as_json=as_json
+        )
+        _introduce(server.settings, bind, grpc_bind, metrics_bind)
+        write_log(server.settings)
+        # This command once more, with the interpreter's own options: they say where patauth is looked for.
+        again = [sys.executable, *sys.orig_argv[1:]]
+        beside = {}
+        if grpc_bind is not None:
+            beside["gRPC"] = [*again, "--grpc-only"]
+        if metrics_bind is not None:
+            beside["metrics"] = [*again, "--metrics-only"]
+        server.run_beside(beside)
+
+
+def _introduce(settings: Settings, bind: str, grpc_bind: str | None, metrics_bind: str | None) -> None:
+    """Start the store, and say what is served and what is missing. Raise what prevents it."""
+    if settings.metrics and find_spec("prometheus_client") is None:
+        raise Failure("metrics need prometheus-client: pip install 'patauth[metrics]'", 2)
     if grpc_bind is not None:
         _check_grpc(settings)
     _start_store(settings)
-    log_to_stderr(settings, quiet=quiet)
     where = f"POST {settings.path_prefix}/oauth/token on {bind}"
     message(f"patauth serves {where}; its store is {masked(settings.store_url)}.")
     if PAGE in settings.surfaces:
@@ -120,21 +173,31 @@ def serve(
         message(f"Note: {NO_PAGE}")
     if settings.issuer is None and not source_of("issuer"):
         message("Note: to publish /.well-known/..., set PATAUTH_ISSUER to the URL that clients use.")
-    if grpc_bind is None:
-        server.run()
-    else:
-        # This command once more, with the interpreter's own options: they say where patauth is looked for.
-        server.run_with_grpc([sys.executable, *sys.orig_argv[1:], "--grpc-only"])
+    if metrics_bind is not None and not is_loopback(_host(metrics_bind)):
+        message(f"Warning: who reaches {metrics_bind} can read the metrics; let only operators reach it.")
+    if settings.metrics and metrics_bind is None:
+        message("Note: metrics are counted, but nothing shows them; give --metrics-bind ADDRESS.")
 
 
-def _serve_grpc(settings: Settings, bind: str, threads: int, tls: ssl.SSLContext | None, quiet: bool) -> None:
+def _serve_grpc(settings: Settings, bind: str, threads: int, tls: ssl.SSLContext | None) -> None:
     from ..wsgi.service.grpc import serve as serve_grpc
-    from ..wsgi.service.gunicorn import log_to_stderr
+    from ..wsgi.service.metrics import open_authority
 
-    log_to_stderr(settings, quiet=quiet)
     started = partial(message, f"patauth serves gRPC on {bind}{' with TLS' if tls else ''}.")
-    with Authority(settings) as authority, _listening(bind, "--grpc-bind") as listening:
+    with open_authority(settings) as authority, _listening(bind, "--grpc-bind") as listening:
         serve_grpc(authority, listening=listening, threads=threads, tls=tls, started=started)
+
+
+def _serve_metrics(settings: Settings, bind: str) -> None:
+    from ..wsgi.service.metrics import serve as serve_metrics
+
+    port = int(bind.rpartition(":")[2])
+    started = partial(message, f"patauth serves metrics on http://{bind}/metrics.")
+    with Authority(settings) as authority:
+        try:
+            serve_metrics(authority, host=_host(bind), port=port, started=started)
+        except OSError as problem:
+            raise _not_listening(bind, "--metrics-bind", problem) from None
 
 
 def _check_grpc(settings: Settings) -> None:
@@ -153,7 +216,7 @@ def _tls(bind: str | None, cert: str | None, key: str | None) -> ssl.SSLContext 
         if bind is None:
             raise click.UsageError("--grpc-cert and --grpc-key are for --grpc-bind")
         return read_tls(key, cert)
-    if bind is not None and not is_loopback(bind.rpartition(":")[0].strip("[]")):
+    if bind is not None and not is_loopback(_host(bind)):
         raise click.BadParameter(
             "give --grpc-cert and --grpc-key for an address that is not loopback", param_hint="'--grpc-bind'"
         )
@@ -167,7 +230,7 @@ def _check_binds(binds: Mapping[str, str]) -> None:
     """
     with ExitStack() as taken:
         for option, bind in binds.items():
-            if not bind.startswith("unix:"):
+            if option != "--bind" or not bind.startswith("unix:"):
                 taken.enter_context(_listening(bind, option))
 
 
@@ -186,14 +249,21 @@ def _listening(bind: str, option: str) -> socket.socket:
         both = socket.has_dualstack_ipv6()
         return socket.create_server((host, int(port)), family=socket.AF_INET6, dualstack_ipv6=both)
     except OSError as problem:
-        why = os.strerror(problem.errno or 0)
-        raise Failure(f"cannot listen on {bind} ({why}); choose another address with {option}") from None
+        raise _not_listening(bind, option, problem) from None
+
+
+def _not_listening(bind: str, option: str, problem: OSError) -> Failure:
+    why = os.strerror(problem.errno or 0)
+    return Failure(f"cannot listen on {bind} ({why}); choose another address with {option}")
+
+
+def _host(bind: str) -> str:
+    return bind.rpartition(":")[0].strip("[]")
 
 
 def _own_url(bind: str) -> str | None:
     """Return the URL by which clients on this machine reach the address; None if it is not loopback."""
-    host, _, port = bind.rpartition(":")
-    host = host.strip("[]")
+    host, port = _host(bind), bind.rpartition(":")[2]
     if bind.startswith("unix:") or not is_loopback(host):
         return None
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -240,7 +310,7 @@ def _start_store(settings: Settings) -> None:
             find_engine(directory)
         except ConfigurationError as problem:
             raise Failure(str(problem), _UNREACHABLE) from problem
-    with Authority(settings) as authority:
+    with Authority(replace(settings, metrics=False)) as authority:
         try:
             authority.ping()
         except StoreUnavailable:

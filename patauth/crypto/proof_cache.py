@@ -87,6 +87,10 @@ class ProofCache:
                 return self._compute_once(key, pat_id, secret, stored)
         return verdict
 
+    def believes(self, until: float) -> bool:
+        """Return whether what is believed `until` then (`believed_until`) needs no hash yet."""
+        return self.timer() < until
+
     def believed_until(self, pat_id: bytes, secret: bytes, stored: Digest) -> float | None:
         """Return until when, by `timer`, `check` accepts a secret without a hash; None: it does not."""
         return self._verdicts.until(self._key(pat_id, secret, stored))
@@ -109,11 +113,15 @@ class ProofCache:
             if self._renewed.get(pat_id):
                 return None
             self._renewed.put(pat_id, True)
-        digest = self._hasher.hash(secret, _owner_tag(pat_id))
+        digest = self.hash_again(secret, _owner_tag(pat_id))
         key = self._key(pat_id, secret, digest)
         with self._lock:
             self._verdicts.put(key, True)
         return digest
+
+    def hash_again(self, secret: bytes, owner: str) -> Digest:
+        """Return a new digest, for `renew`. Raise `Overloaded`."""
+        return self._hasher.hash(secret, owner)
 
     def _compute_once(self, key: bytes, pat_id: bytes, secret: bytes, stored: Digest) -> bool:
         """Hash in the first thread that asks, the leader. The others wait for its verdict or its error."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..model.sinks import names_of, sinks_of
 from ..settings import Settings
 from ..store.store import Store
@@ -9,11 +11,11 @@ from .events import Events, Sink
 from .log import Log
 
 
-def open_events(settings: Settings, store: Store) -> Events:
+def open_events(settings: Settings, store: Store, events: Callable[..., Events] = Events) -> Events:
     """Return the events of an Authority. Nothing is connected and no thread begins before the first event.
 
-    With a stream, `patauth events deliver` posts to the webhooks, and no other process does. Raise
-    `ConfigurationError`.
+    `events` makes it, of the arguments of that class. With a stream, `patauth events deliver` posts to the
+    webhooks, and no other process does. Raise `ConfigurationError`.
     """
     wanted = sinks_of(settings.events)
     sinks: list[Sink] = [Log()] if wanted.log else []
@@ -30,4 +32,4 @@ def open_events(settings: Settings, store: Store) -> Events:
             Outbox(Webhook(url, settings.webhook_secret, name=name))
             for url, name in zip(wanted.webhooks, names_of(wanted.webhooks), strict=True)
         ]
-    return Events(*sinks, tenant=settings.tenant)
+    return events(*sinks, tenant=settings.tenant)

@@ -104,6 +104,7 @@ class Outbox:
     ) -> None:
         self.name = courier.name
         self.is_on = True
+        self.on_drop: Callable[[int], object] = _ignore
         self._courier = courier
         self._room = room
         self._clients = clients
@@ -336,10 +337,15 @@ class Outbox:
             if not is_told:
                 self._told_dropped = now
             total = self.dropped
+        self.on_drop(count)
         if not is_told:
             warn(
                 f"{self.name}: {counted(total, 'event was', 'events were')} dropped since this process began"
             )
+
+
+def _ignore(_: int) -> None:
+    """Do nothing."""
 
 
 def _letter(event: Event, now: float) -> Letter:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import msgspec
 
@@ -31,6 +32,8 @@ from .authenticate import Authenticator, Proven
 from .conditions import is_usable, is_usable_from, secret_expiry, secret_window, token_expiry
 from .judge import Judge
 from .memo import Memo
+
+C = TypeVar("C")
 
 if TYPE_CHECKING:  # few need signed tokens, and they take long to import
     from ..jwt.issuer import SignedTokens
@@ -134,18 +137,18 @@ class Admitter:
         """
         return self._admit(credentials, address, None, ending=ending)
 
-    def tell_unread(self, refusal: PatAuthError, address: Address) -> None:
-        """Emit the event of credentials that cannot be read."""
-        # An InvalidToken is a JWT with a wrong signature or wrong claims.
-        reason: Reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
-        self._events.refused(reason, address.charged)
+    def read(self, form: Callable[[], C], address: Address) -> C:
+        """Return the credentials that `form` reads. Emit an event if it refuses them."""
+        try:
+            return form()
+        except PatAuthError as refusal:
+            # An InvalidToken is a JWT with a wrong signature or wrong claims.
+            reason: Reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
+            self._events.refused(reason, address.charged)
+            raise
 
     def _read(self, sent: str, address: Address) -> PatCredentials | AccessToken:
-        try:
-            return self._parse(sent)
-        except PatAuthError as refusal:
-            self.tell_unread(refusal, address)
-            raise
+        return self.read(partial(self._parse, sent), address)
 
     # -- credentials that were good before ------------------------------------------------------------
 

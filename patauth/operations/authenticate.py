@@ -246,14 +246,20 @@ class Authenticator:
             if refusal.state is not None:  # else the address is charged already
                 over = self._refusal(attempt.address)
                 if isinstance(over, RateLimited):
-                    raise over from None
+                    pat, charged = record.pat, attempt.address.charged
+                    raise self._events.limited(
+                        over, patId=pat.id, ownerId=pat.owner.id, address=charged
+                    ) from None
             raise
         raise StoreUnavailable(detail=f"PAT {record.pat.id} is conditional, and its conditions are met")
 
     def _refuse_reused(self, credentials: PatCredentials, address: Address, owner_id: str) -> NoReturn:
         """Refuse a secret that was rotated away. Only the event tells it from an unknown one."""
         self._events.reused(address.charged, credentials.pat_id, owner_id)
-        raise self._refusal(address)
+        refusal = self._refusal(address)
+        if isinstance(refusal, RateLimited):
+            self._events.limited(refusal, patId=credentials.pat_id, ownerId=owner_id, address=address.charged)
+        raise refusal
 
     def _refusal(self, address: Address) -> InvalidCredentials | RateLimited:
         """Return the same error for unknown, wrong, deleted and rotated away; `RateLimited` after many."""

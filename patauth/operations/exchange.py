@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -97,9 +97,11 @@ class Exchanger:
     ) -> Exchanged:
         """Verify the secret, charge the exchange quota, and issue a token with at most the PAT's scopes.
 
-        Raise `InvalidScope`, `RateLimited` (also if the secret has too many tokens), and what
-        `Authenticator.prove` raises.
+        Raise `InvalidCredentials` (also for a PAT token, which is no client secret), `InvalidScope`,
+        `RateLimited` (also if the secret has too many tokens), and what `Authenticator.prove` raises.
         """
+        if credentials.method != "basic":
+            raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
         name, known, deadline = None, None, self._store.begin()
         if isinstance(scope, str | None):
             name, known = self._memo.find(f"{credentials.pat_id} {credentials.secret.hex()} {scope or ''}")
@@ -185,7 +187,8 @@ class Exchanger:
             self._authenticator.last_use.note(record, now, proven.used_from)
         else:
             self._remember(name, credentials, proven, token)
-        access = self._issued(record.pat, text, token.expires_ms, token.scopes, now, address)
+        form: Literal["opaque", "jwt"] = "opaque" if self._signer(record.pat) is None else "jwt"
+        access = self._issued(record.pat, text, token.expires_ms, token.scopes, now, address, form)
         ends_ms = secret_expiry(record, proven.slot.generation)
         return Exchanged(access, proven.decision, self._judge.to_warn_of(ends_ms, now))
 
@@ -197,6 +200,7 @@ class Exchanger:
         scopes: tuple[str, ...],
         now: int,
         address: Address,
+        form: Literal["opaque", "jwt"] = "opaque",
     ) -> Access:
         """Return an access token that was written. Emit its event."""
         seconds = (expires_ms - now) // 1000
@@ -206,6 +210,7 @@ class Exchanger:
             ownerId=pat.owner.id,
             scope=list(scopes),
             expiresIn=seconds,
+            format=form,
             address=address.charged,
         )
         return Access(text, seconds, scopes)

@@ -6,23 +6,22 @@ Applications use `Authority`, which offers those operations that an application 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
 from ..concurrency.forks import after_fork_in_child
-from ..crypto.hashing import Hasher
 from ..crypto.keyring import Keyring
-from ..crypto.proof_cache import ProofCache
-from ..errors import Forbidden, InvalidCredentials, InvalidRequest, PatAuthError
+from ..errors import Forbidden, InvalidCredentials, InvalidRequest
 from ..events.opening import open_events
 from ..model.address import Address, check_address
 from ..model.caller import Caller, Person, Principal
-from ..model.credentials import Format, PatCredentials
+from ..model.credentials import Format
 from ..model.pat import check_id
 from ..model.quota import Decision
 from ..model.sinks import sinks_of
+from ..observe.parts import parts_of
 from ..settings import Settings
 from ..store.event_stream import StreamCounts
 from ..store.factory import open_store
@@ -30,15 +29,17 @@ from ..store.store import Store
 from ..store.transport.protocol import MemoryFull
 from .admit import Admitter
 from .authenticate import Authenticator
-from .exchange import Exchanged, Exchanger
+from .exchange import Exchanger
 from .failures import Failures
 from .introspect import INACTIVE, Introspection, introspect, revoke
 from .judge import Judge
 from .permissions import Actor, rule_allows
 
-C = TypeVar("C")
-
 _DRAIN = 2.0  # s in which events that wait are delivered at the end
+
+
+def _no_connections() -> tuple[int, int]:
+    return 0, 0
 
 
 class Operations:
@@ -54,11 +55,15 @@ class Operations:
     ) -> None:
         self.settings = settings
         self.request_seconds = request_seconds  # for all store calls of one request
-        self._store = open_store(settings, clock, request_seconds)
-        self.events = open_events(settings, self._store)
+        parts = parts_of(settings)
+        self._store = open_store(settings, clock, request_seconds, scripts=parts.scripts)
+        self.events = open_events(settings, self._store, parts.events)
+        self._observer = parts.observer
+        if parts.observer is not None:
+            weakref.finalize(self, parts.observer.connections, _no_connections).atexit = False
         weakref.finalize(self, self._store.abandon).atexit = False  # the end of the process gives all back
         weakref.finalize(self, self.events.close, _DRAIN)  # at the end of the process, too
-        self._hasher = hasher = Hasher(
+        self._hasher = hasher = parts.hasher(
             settings.hash_profile,
             slots=settings.hash_slots,
             queue=settings.hash_queue,
@@ -72,7 +77,7 @@ class Operations:
             signed = open_signed_tokens(settings)
         self._signed = signed
         self.format = Format(settings.credential_prefixes, jwt=signed.read if signed else None)
-        proofs = ProofCache(hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
+        proofs = parts.proofs(hasher, ttl=settings.proof_ttl, entries=settings.proof_entries)
         failures = Failures(settings.failure_quota, entries=settings.failure_entries)
         for part in (hasher, proofs, failures):
             after_fork_in_child(part.after_fork)
@@ -84,12 +89,15 @@ class Operations:
         admitter = partial(
             Admitter, settings, signed, self._store, verdicts, self._authenticator, judge, self.events
         )
-        # Three ways to send credentials, each with a memo of its own. They are attributes, so that a request
-        # pays for a call less.
-        self._admitter = admitter(self.format.parse)
-        self.authenticate, self.admit = self._admitter.authenticate, self._admitter.admit
-        self.verify_bearer = admitter(self.format.bearer).authenticate
-        self.verify_pair = admitter(self.format.pair).authenticate
+        # Three ways to send credentials, each with a memo of its own. All of these are attributes, so that a
+        # request pays for a call less.
+        parse, bearer, pair = self.format.parse, self.format.bearer, self.format.pair
+        self._admitter = admitter(parse)
+        self.authenticate = parts.by_text(self._admitter.authenticate, parse)
+        self.admit = parts.by_credentials(self._admitter.admit)
+        self.verify_bearer = parts.by_text(admitter(bearer).authenticate, bearer)
+        self.verify_pair = parts.by_text(admitter(pair).authenticate, pair)
+        self.read = parts.reading(self._admitter.read)
         self._exchanger = Exchanger(
             settings,
             self._store,
@@ -98,6 +106,7 @@ class Operations:
             self.events,
             signed if settings.signs_tokens else None,
         )
+        self.exchange = parts.by_credentials(self._exchanger.exchange)
 
     def close(self) -> None:
         """Close connections, and give a `local:` engine back: it stops when nobody uses it.
@@ -106,16 +115,10 @@ class Operations:
         """
         self.events.close(_DRAIN)
         self._store.close()
+        if self._observer is not None:
+            self._observer.connections(_no_connections)
 
     # -- credentials ------------------------------------------------------------------------------------
-
-    def read(self, form: Callable[[], C], address: Address) -> C:
-        """Return what `form` reads with `format`. Emit an event if it refuses the credentials."""
-        try:
-            return form()
-        except PatAuthError as refusal:
-            self._admitter.tell_unread(refusal, address)
-            raise
 
     def admit_person(self, person: Person, *, ending: bool) -> Decision | None:
         """Charge the person quota of a signed-in person, and return its decision.
@@ -134,18 +137,6 @@ class Operations:
             refusal = Decision(False, "persons", quota, 0, charge.micros).refusal()
             raise self.events.limited(refusal, ownerId=person.owner.id)
         return Decision(True, "persons", quota, charge.micros, 0)
-
-    def exchange(
-        self, credentials: PatCredentials, scope: str | Iterable[str] | None, address: Address
-    ) -> Exchanged:
-        """Exchange an id and secret for an access token.
-
-        Raise `InvalidCredentials` (also for a PAT token, which is no client secret), `InvalidScope`,
-        `RateLimited`, `Overloaded`.
-        """
-        if credentials.method != "basic":
-            raise InvalidCredentials("a PAT token is not exchanged; send the PAT id and the PAT secret")
-        return self._exchanger.exchange(credentials, scope, address)
 
     def introspect(
         self, token: str, *, by: Caller | None, address: Address, client_address: str | None = None

@@ -13,7 +13,7 @@ from ..settings import Settings
 from .copy import check_server
 from .deadline import REQUEST_SECONDS
 from .keys import Keys
-from .scripts import Wait
+from .scripts import MakeScripts, Scripts, Wait
 from .store import Store
 from .transport.pool import Connections
 from .transport.wire import Tls, of_cluster, redis_connection
@@ -28,13 +28,15 @@ def open_store(
     request_seconds: float = REQUEST_SECONDS,
     *,
     settles_key: bool = True,
+    scripts: MakeScripts = Scripts,
 ) -> Store:
     """Return the store of the setting `store_url`. It does not connect or start anything yet.
 
     Each `memory:` store is a new one. All processes that name the same DIR share the store `local:DIR`.
     `clock` gives ms in place of the server's clock. `request_seconds` limits all store calls of one request.
     `settles_key`: before its first use, each connection makes or checks the store key; a copy does not want
-    that, but asks whether one server has all keys. Raise `ConfigurationError`.
+    that, but asks whether one server has all keys. `scripts` makes what runs scripts. Raise
+    `ConfigurationError`.
     """
     url = StoreUrl.read(settings.store_url)
     keys = Keys(settings.key_prefix, settings.tenant)
@@ -46,6 +48,7 @@ def open_store(
         clock=clock,
         request_seconds=request_seconds,
         wait=_wait_of(settings, url),
+        scripts=scripts,
     )
     if url.engine == "memory":
         from .transport.memory import MemoryTransport

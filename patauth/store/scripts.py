@@ -20,12 +20,16 @@ Call = Callable[[Sequence[Command]], list[Any]]  # sends commands and returns th
 Arguments = Sequence[bytes | str | int]
 T = TypeVar("T")
 
+_NAMES: dict[bytes, str] = {}  # of scripts, by digest and by text
+
 
 class Script:
     """A Lua script: the layout of records, the `parts` that it needs, and its own file, all of lua/."""
 
     def __init__(self, name: str, *parts: str) -> None:
+        self.name = name
         self.text, self.digest = _read("layout", *parts, name)
+        _NAMES[self.digest] = _NAMES[self.text] = name
 
     def in_full(self, command: Command) -> Command:
         """Return the command with the script's text in place of its digest."""
@@ -37,6 +41,17 @@ def _read(*parts: str) -> tuple[bytes, bytes]:
     folder = files(__package__) / "lua"
     text = b"".join([(folder / f"{part}.lua").read_bytes() for part in parts])
     return text, sha1(text, usedforsecurity=False).hexdigest().encode()
+
+
+def operation_of(command: Command) -> str:
+    """Return the name of the script that a command runs, or else of the command, in lower case."""
+    is_script = command[0] in ("EVAL", "EVALSHA")
+    return _NAMES[command[1]] if is_script else str(command[0]).lower()
+
+
+def is_name_of_script(operation: str) -> bool:
+    """Return whether an operation of that name is a script, and not a command."""
+    return operation in _NAMES.values()
 
 
 PRELUDE, OWNER_INDEX, QUOTA, TOKEN = "prelude", "owner_index", "quota", "token"  # parts of scripts
@@ -51,7 +66,7 @@ class Prepared:
     `more` words follow when it is sent.
     """
 
-    __slots__ = ("_form", "_head", "_script")
+    __slots__ = ("_form", "_head", "script")
 
     def __init__(
         self,
@@ -61,7 +76,7 @@ class Prepared:
         sizes: Sequence[int],
         more: int = 0,
     ) -> None:
-        self._script = script
+        self.script = script
         left = iter(sizes)
         words: list[bytes] = []
         for word in (b"EVALSHA", script.digest, b"%d" % len(keys), *keys, *arguments):
@@ -77,7 +92,7 @@ class Prepared:
     def in_full(self, packed: bytes) -> bytes:
         """Return a filled call with the script's text in place of its digest."""
         count, end, rest = packed.partition(b"\r\n")
-        text = self._script.text
+        text = self.script.text
         return b"%b%b$4\r\nEVAL\r\n$%d\r\n%b\r\n%b" % (count, end, len(text), text, rest[self._head :])
 
 
@@ -184,6 +199,10 @@ def _demand_disk(call: Call, key: bytes) -> None:
             detail=f"durability: the server does not wait for its disk ({why}); take Valkey or Redis from 7.2"
             " with `appendonly yes` and allow this user WAITAOF, or set durability to engine or replicas:N"
         ) from None
+
+
+# What makes a `Scripts`, of the arguments of that class.
+MakeScripts = Callable[[Transport, Callable[[], int] | None, Wait, Callable[[], Deadline]], "Scripts"]
 
 
 class Scripts:

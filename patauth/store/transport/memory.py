@@ -62,5 +62,9 @@ class MemoryTransport:
         """Return the one server, as `Transport.parts` says."""
         return [Part(self, "store")]
 
+    def connections(self) -> tuple[int, int]:
+        """Return that there are none, as `Transport.connections` does."""
+        return 0, 0
+
     def close(self) -> None:
         """Do nothing: no connection is open."""

@@ -152,6 +152,11 @@ class Connections:
         """Return the one server, as `Transport.parts` says."""
         return [Part(self, "store")]
 
+    def connections(self) -> tuple[int, int]:
+        """Return how many are in use and idle, as `Transport.connections` does."""
+        idle = len(self._idle)
+        return max(0, self._slots.held - idle), idle  # others may take some between the two looks
+
     # -- the LIFO -------------------------------------------------------------------------------------
 
     def _checkout(self, deadline: float) -> Wire:

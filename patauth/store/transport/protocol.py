@@ -43,6 +43,9 @@ class Transport(Protocol):
     def parts(self, deadline: float) -> Sequence[Part]:
         """Return each server that holds a part of the keys. Raise `StoreUnavailable`."""
 
+    def connections(self) -> tuple[int, int]:
+        """Return how many connections of this process are in use, and how many are idle."""
+
     def close(self) -> None:
         """Close what is open and not in use."""
 

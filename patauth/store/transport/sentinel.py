@@ -113,6 +113,10 @@ class Sentinel:
         """Return the one server, as `Transport.parts` says."""
         return [Part(self, "store")]
 
+    def connections(self) -> tuple[int, int]:
+        """Return how many to the primary are in use and idle, as `Transport.connections` does."""
+        return self._primary.pool.connections()
+
     def close(self) -> None:
         """Close what is open and not in use, and ask the Sentinels no more. The next call begins again."""
         self._panel.close()

@@ -8,21 +8,24 @@ the workers one by one. Settings that cannot be used are logged, and the old one
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from ...authority import Authority
 from ...errors import ConfigurationError, PatAuthError
+from ...events.request import request_id
+from ...logs import REQUEST_ID
+from ...observe.observer import ignore
 from ...settings import Settings
-from ..redaction import Redaction
-from ..request import client_address
+from ..request import PAT_ID, client_address
 from .app import Standalone
-from .grpc_process import GrpcProcess
+from .logs import formatter_of
+from .metrics import forget_process, forget_worker, open_authority
+from .side_process import SideProcess
 
 _log = logging.getLogger("patauth")
 
@@ -54,10 +57,18 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """Runs `Standalone` on gunicorn. It calls `read_settings` at the start and at each reload."""
 
     def __init__(
-        self, read_settings: Callable[[], Settings], *, bind: str, workers: int, threads: int, quiet: bool
+        self,
+        read_settings: Callable[[], Settings],
+        *,
+        bind: str,
+        workers: int,
+        threads: int,
+        quiet: bool,
+        as_json: bool = False,
     ) -> None:
         self._read_settings = read_settings
-        self._grpc: GrpcProcess | None = None
+        self._as_json = as_json  # the log
+        self._beside: list[SideProcess] = []
         self.settings = read_settings()
         self._options = {
             "bind": bind,
@@ -65,28 +76,32 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "threads": threads,
             "loglevel": "warning" if quiet else "info",
             "accesslog": None if quiet else "-",
-            "on_exit": self._stop_grpc,
+            "on_exit": self._stop_beside,
         }
+        if self.settings.metrics:
+            self._options["child_exit"] = forget_worker
         super().__init__()
         try:
             self.cfg.address  # noqa: B018 - read here, so that a wrong address is an error at once
         except RuntimeError as problem:
             raise ConfigurationError(f"bind: {problem}") from None
 
-    def run_with_grpc(self, command: Sequence[str]) -> None:
-        """Run, and keep a command running that serves gRPC."""
-        self._grpc = GrpcProcess(command)
+    def run_beside(self, commands: Mapping[str, Sequence[str]]) -> None:
+        """Run, and keep commands running that serve other ports, each by the name of its port."""
+        ended = forget_process if self.settings.metrics else ignore
+        self._beside = [SideProcess(one, port=port, ended=ended) for port, one in commands.items()]
         self.run()
 
-    def _stop_grpc(self, server: Any) -> None:
-        if self._grpc is not None:
-            self._grpc.stop()
+    def _stop_beside(self, server: Any) -> None:
+        for process in self._beside:
+            process.stop()
 
     def load_config(self) -> None:
         """Set gunicorn's options. gunicorn calls this at the start and at each reload."""
         for name, value in {**_SAFE, **self._options}.items():
             self.cfg.set(name, value)
-        log_class = type("ServiceLog", (ServiceLog,), {"settings": self.settings})
+        told = {"settings": self.settings, "as_json": self._as_json}
+        log_class = type("ServiceLog", (ServiceLog,), told)
         self.cfg.set("logger_class", log_class)
 
     def reload(self) -> None:
@@ -96,14 +111,14 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         except PatAuthError as problem:
             _log.error("the new settings cannot be used, so the old ones stay: %s", problem)
         else:
-            if self._grpc is not None:
-                self._grpc.restart()
+            for process in self._beside:
+                process.restart()
         self.callable = None
         super().reload()
 
     def load(self) -> Standalone:
         """Return the application. gunicorn calls this in each worker."""
-        authority = Authority(self.settings)
+        authority = open_authority(self.settings)
         try:
             authority.ping()  # so that the first request does not wait for the store
         except PatAuthError as problem:
@@ -115,44 +130,49 @@ class ServiceLog(Logger):  # type: ignore[misc]  # gunicorn has no types
     """Writes gunicorn's log without secrets: only the path of a URL, and no credentials."""
 
     settings: Settings
+    as_json: bool
 
     def setup(self, cfg: Any) -> None:
         """Add the formatter. gunicorn calls this at the start and at each reload."""
         super().setup(cfg)
         for log in (self.error_log, self.access_log):
             for handler in log.handlers:
-                handler.setFormatter(Redacting(handler.formatter, self.settings))
+                handler.setFormatter(formatter_of(self.settings, handler.formatter, as_json=self.as_json))
 
-    def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> dict[str, Any]:
-        """Return the fields of a line of the access log. gunicorn calls this for each request."""
-        fields: dict[str, Any] = super().atoms(resp, req, environ, request_time)
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
+        """Write a line of the access log. gunicorn calls this for each request."""
+        if self.as_json and self.access_log_enabled:
+            fields = self._fields(resp, environ, request_time)
+            known = {name: value for name, value in fields.items() if value is not None}
+            self.access_log.info("%(method)s %(path)s %(status)d", fields, extra=known)
+        else:
+            super().access(resp, req, environ, request_time)
+
+    def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
+        """Return what the format of a line as text names. gunicorn calls this for each request."""
+        fields = self._fields(resp, environ, request_time)
+        return {
+            "t": self.now(),
+            "h": fields["address"] or "-",
+            "m": fields["method"],
+            "U": fields["path"],
+            "s": fields["status"],
+            "B": fields["bytes"],
+            "M": request_time // timedelta(milliseconds=1),
+        }
+
+    def _fields(self, resp: Any, environ: dict[str, Any], request_time: timedelta) -> dict[str, Any]:
         settings = self.settings
         client = client_address(settings.trusted_proxies, settings.proxy_networks, environ).charged
         # Quoted, so that nothing a client sends looks like another line or another field.
         path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace")
-        return {**fields, "h": quote(client or "-", safe=".:-"), "U": quote(path, safe="/:@!$&'()*+,;=~")}
-
-
-class Redacting(logging.Formatter):
-    """Formats records as another formatter does, and hides every credential, in tracebacks too."""
-
-    def __init__(self, inner: logging.Formatter | None, settings: Settings) -> None:
-        super().__init__()
-        self._inner = inner or logging.Formatter()
-        self._hide = Redaction(settings.credential_prefixes).hide
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return a record as text."""
-        return self._hide(self._inner.format(record))
-
-
-def log_to_stderr(settings: Settings, *, quiet: bool) -> None:
-    """Send patauth's own log to stderr: warnings, and unless `quiet` the audit trail."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        Redacting(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"), settings)
-    )
-    logger = logging.getLogger("patauth")
-    logger.addHandler(handler)
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    logger.propagate = False
+        return {
+            "method": environ.get("REQUEST_METHOD"),
+            "path": quote(path, safe="/:@!$&'()*+,;=~"),
+            "status": int(str(resp.status).split(None, 1)[0]),
+            "bytes": resp.sent,
+            "durationSeconds": request_time.total_seconds(),
+            "address": client and quote(client, safe=".:-"),
+            "patId": environ.get(PAT_ID),
+            REQUEST_ID: request_id(environ),
+        }

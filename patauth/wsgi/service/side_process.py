@@ -1,6 +1,7 @@
-"""The process of the gRPC port, next to gunicorn's: it is started again when it dies, and ends with them.
+"""A process next to gunicorn's, for a port of its own: it is started again when it dies, and ends with them.
 
-gunicorn speaks HTTP/1.1, and forks its workers: one event loop, on one port, has to be a program of its own.
+gunicorn speaks HTTP/1.1 on the service's own address, and forks its workers. So an event loop for gRPC, and a
+port for metrics that clients do not reach, have to be programs of their own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import logging
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...concurrency.forks import hold_over_fork
 
@@ -20,11 +21,16 @@ LONGEST_PAUSE = 60.0  # s; one that lives longer begins with the shortest pause 
 _STOP_SECONDS = 15.0  # until it is killed; it stops by itself sooner
 
 
-class GrpcProcess:
-    """Keeps a command running until `stop()`. The command ends when its standard input does."""
+class SideProcess:
+    """Keeps a command running until `stop()`. The command ends when its standard input does.
 
-    def __init__(self, command: Sequence[str]) -> None:
+    `port` says in the log what it serves. `ended` is called with the id of each process that has ended.
+    """
+
+    def __init__(self, command: Sequence[str], *, port: str, ended: Callable[[int], object]) -> None:
         self._command = command
+        self._port = port
+        self._ended = ended
         self._asked = threading.Event()  # to restart, or to stop; its end is no accident then
         self._over = False
         # A worker that is forked meanwhile would hold the pipe by which `Popen` hears of the start.
@@ -61,9 +67,12 @@ class GrpcProcess:
         while True:
             began = time.monotonic()
             self._process.wait()
+            self._ended(self._process.pid)
             if not self._asked.is_set():
                 pause = next_pause(pause, time.monotonic() - began)
-                _log.error("the process of the gRPC port has ended; it is started again in %g s", pause)
+                _log.error(
+                    "the process of the %s port has ended; it is started again in %g s", self._port, pause
+                )
                 self._asked.wait(pause)
             if self._over:
                 return

@@ -1,8 +1,8 @@
-"""How long the process of the gRPC port is waited for."""
+"""How long a process next to gunicorn is waited for."""
 
 from __future__ import annotations
 
-from patauth.wsgi.service.grpc_process import next_pause
+from patauth.wsgi.service.side_process import next_pause
 
 
 def test_the_pause_grows_to_a_minute_and_begins_again_after_a_longer_life() -> None:

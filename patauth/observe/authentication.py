@@ -1,0 +1,148 @@
+"""Authentications that tell an observer how they end.
+
+Each one is counted once: credentials of a request, or of an exchange, whether or not they can be read. A
+request without credentials is none, except at the OAuth endpoints, which demand some: there it is malformed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ..errors import (
+    InvalidCredentials,
+    InvalidRequest,
+    InvalidScope,
+    Overloaded,
+    PatAuthError,
+    RateLimited,
+    StoreUnavailable,
+)
+from ..model.credentials import AccessToken, PatCredentials
+from .observer import Observer
+
+Credentials = PatCredentials | AccessToken
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+UNREAD = "unknown"  # the method of credentials that cannot be read
+TOKEN = "access_token"  # noqa: S105 - a method
+
+
+class _Authentication:
+    """An authentication that is under way, and what other parts say of it."""
+
+    reason = ""  # why it is refused; only the event tells, since the caller must not learn it
+    asked_for_proof = False
+
+
+# That of this thread or task, or its last one.
+_CURRENT: ContextVar[_Authentication | None] = ContextVar("patauth_authentication", default=None)
+
+
+def refused(reason: str) -> None:
+    """Say why the credentials are refused that this thread or task authenticates."""
+    current = _CURRENT.get()
+    if current is not None:
+        current.reason = reason
+
+
+def looked_up() -> None:
+    """Say that the proof cache was asked about a secret, and has told the observer."""
+    current = _CURRENT.get()
+    if current is not None:
+        current.asked_for_proof = True
+
+
+def observed(
+    observer: Observer,
+    authenticate: Callable[Concatenate[S, P], T],
+    method_of: Callable[[S, T | None], str],
+) -> Callable[Concatenate[S, P], T]:
+    """Return a function that does the same, and tells the observer.
+
+    `method_of` says how credentials were sent, by them and by what `authenticate` returned; None: it raised.
+    """
+
+    hears_of_whom = type(observer).admitted is not Observer.admitted  # few do, and each request would pay
+
+    def observed_authenticate(sent: S, /, *args: P.args, **named: P.kwargs) -> T:
+        end = observer.authentication()
+        current = _Authentication()
+        _CURRENT.set(current)
+        try:
+            found = authenticate(sent, *args, **named)
+        except BaseException as problem:
+            end(method_of(sent, None), _reason(problem, current.reason))
+            raise
+        method = method_of(sent, found)
+        # A secret that was good before is known with its proof, and the cache is not asked.
+        if method != TOKEN and not current.asked_for_proof:
+            observer.proof_lookup(found=True)
+        if hears_of_whom:
+            observer.admitted(_pat_id(sent, found))
+        end(method, "")
+        return found
+
+    return observed_authenticate
+
+
+def observed_reading(observer: Observer, read: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that reads credentials as `read` does, and tells the observer if it refuses them."""
+
+    def observed_read(*args: P.args, **named: P.kwargs) -> T:
+        try:
+            return read(*args, **named)
+        except PatAuthError as problem:
+            observer.authentication()(UNREAD, _reason(problem, "malformed"))
+            raise
+
+    return observed_read
+
+
+def method_in(credentials: Credentials, _: object = None) -> str:
+    """Return how credentials were sent: "basic", "pat" or "access_token"."""
+    return TOKEN if isinstance(credentials, AccessToken) else credentials.method
+
+
+def method_by(read: Callable[[str], Credentials]) -> Callable[[str, Any], str]:
+    """Return what says how a text was sent: by the principal of its admission, or by what `read` reads."""
+
+    def method_of(sent: str, admission: Any) -> str:
+        if admission is not None:
+            method: str = admission.principal.method
+            return method
+        try:
+            return method_in(read(sent))
+        except PatAuthError:
+            return UNREAD
+
+    return method_of
+
+
+def _pat_id(sent: Any, found: Any) -> str:
+    """Return the PAT's id, by the credentials, or by the admission of those that were sent as a text."""
+    pat_id: str = found.principal.pat_id if isinstance(sent, str) else sent.pat_id
+    return pat_id
+
+
+def _reason(problem: BaseException, told: str) -> str:
+    """Return why credentials were refused, by what was raised and told; empty: they were good.
+
+    It is one of `expired disabled not_yet outside invalid revoked reused malformed access_token rate_limited
+    overloaded store_unavailable error`.
+    """
+    # An exchange of good credentials: for scopes that the PAT lacks, or of a PAT with too many tokens.
+    if isinstance(problem, InvalidScope) or (isinstance(problem, RateLimited) and problem.quota == "tokens"):
+        return ""
+    if isinstance(problem, InvalidCredentials):
+        return told or "invalid"
+    if isinstance(problem, InvalidRequest):
+        return "malformed"
+    if isinstance(problem, RateLimited):
+        return "rate_limited"
+    if isinstance(problem, StoreUnavailable):
+        return "store_unavailable"
+    return "overloaded" if isinstance(problem, Overloaded) else "error"
