@@ -25,7 +25,7 @@ from ..errors import (
 )
 from .completion import completion
 from .config import config
-from .context import Failure, printable
+from .context import Failure, last_message
 from .demo.command import demo
 from .doctor.command import doctor
 from .events import events
@@ -56,7 +56,8 @@ class Program(Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that is asked for."""
-        if os.environ.get("NO_COLOR"):  # https://no-color.org: any value except the empty one
+        # https://no-color.org: any value except the empty one
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
             ctx.color = False
         try:
             return super().invoke(ctx)
@@ -75,7 +76,7 @@ class Program(Group):
 
 def _end(text: str | None, code: int) -> NoReturn:
     """Exit with a code. Without a text, only end the line on which the terminal shows ^C."""
-    click.echo("" if text is None else f"Error: {printable(text)}", err=True)
+    last_message(text)
     raise click.exceptions.Exit(code) from None
 
 

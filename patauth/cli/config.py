@@ -28,8 +28,11 @@ from .context import (
     source_of,
     warnings_as_messages,
 )
-from .options import Group
+from .options import Group, wide_option
 from .output import print_facts, print_table
+from .table import Column
+
+_COLUMNS = (Column("NAME", whole=True), Column("VALUE", 20), Column("FROM", 12))
 
 
 @click.group(cls=Group)
@@ -46,10 +49,12 @@ def config() -> None:
 
 
 @config.command()
-def show() -> None:
+@wide_option
+def show(wide: bool) -> None:
     """Show all settings, and where each comes from. Secrets are masked.
 
-    Durations are in seconds. The store is not contacted.
+    Durations are in seconds. The store is not contacted. On a terminal, long values are cut; --wide shows
+    them whole.
 
     \b
     Examples:
@@ -59,8 +64,9 @@ def show() -> None:
     found = {name: (value, _source(name)) for name, value in _values(named_settings()).items()}
     print_table(
         {"settings": {name: {"value": value, "from": source} for name, (value, source) in found.items()}},
-        ("NAME", "VALUE", "FROM"),
+        _COLUMNS,
         [(name, _text(value), source) for name, (value, source) in found.items()],
+        wide=wide,
     )
 
 

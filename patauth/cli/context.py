@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import click
 
 from ..authority import Authority
 from ..errors import ConfigurationError
+from ..logs import JSONFormatter
 from ..settings import SURFACE_NAMES, Settings
 from ..store.scripts import NoDisk
 from ..store.url import StoreUrl
@@ -41,6 +43,7 @@ class Options:
     output: str = "table"
     quiet: bool = False
     host: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    logs_json: bool = False  # what goes to stderr are lines of JSON
 
     @property
     def json(self) -> bool:
@@ -51,7 +54,7 @@ class Options:
 def options() -> Options:
     """Return the global options of the command that is running; outside of one, the defaults."""
     context = click.get_current_context(silent=True)
-    return Options() if context is None else context.ensure_object(Options)
+    return Options() if context is None else context.find_root().ensure_object(Options)
 
 
 class Failure(Exception):
@@ -68,7 +71,21 @@ class Failure(Exception):
 def message(text: str) -> None:
     """Write a line to stderr, unless --quiet is given."""
     if not options().quiet:
-        click.echo(printable(text), err=True)
+        click.echo(_record(text, logging.INFO) if options().logs_json else printable(text), err=True)
+
+
+def last_message(text: str | None) -> None:
+    """Write to stderr why the command ends. None: only end the line on which the terminal shows ^C."""
+    if not options().logs_json:
+        click.echo("" if text is None else f"Error: {printable(text)}", err=True)
+    elif text is not None:
+        click.echo(_record(text, logging.ERROR), err=True)
+
+
+def _record(text: str, level: int) -> str:
+    """Return a text as a line of the log in JSON."""
+    named = {"name": "patauth", "levelno": level, "levelname": logging.getLevelName(level), "msg": text}
+    return JSONFormatter().format(logging.makeLogRecord(named))
 
 
 def printable(text: str) -> str:
@@ -156,19 +173,31 @@ def open_authority() -> Iterator[Authority]:
     """
     settings = named_settings()
     with warnings_as_messages():
-        if StoreUrl.read(settings.store_url).engine == "memory":
+        store = StoreUrl.read(settings.store_url)
+        if store.engine == "memory":
             message(
                 "Warning: a memory: store is empty at first and ends with this command: nothing is found in"
                 " it and nothing is kept. Name another store, for example --store local:./patauth-data"
             )
-        elif is_new_directory(settings.store_url):
-            message(f"Note: {settings.store_url} does not exist yet; a new, empty store is created there.")
-        authority = Authority(settings)
+        elif store.directory is not None and is_new_directory(settings.store_url):
+            message(
+                f"Note: {store.directory.absolute()} does not exist yet. This command creates it; an app with"
+                " the same store will use it, too. If yours has a store already, you are in another folder."
+            )
+        authority = unobserved(settings)
     with authority:
         try:
             yield authority
         except NoDisk as problem:
             raise ConfigurationError(problem.detail) from None
+
+
+def unobserved(settings: Settings, **given: Any) -> Authority:
+    """Return an Authority without metrics and traces: nobody could read those of a command.
+
+    `given`: what else an Authority takes. `patauth serve` has its own, which is observed.
+    """
+    return Authority(replace(settings, metrics=False, traces=False), **given)
 
 
 def is_new_directory(store_url: str) -> bool:

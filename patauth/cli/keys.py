@@ -10,13 +10,20 @@ import click
 from ..jwt.claims import ALGORITHMS
 from ..store.url import StoreUrl
 from .context import Failure, message, named_settings, options
-from .options import SECONDS, Group, confirm, require_yes
-from .output import format_date, json_date, print_table
+from .options import SECONDS, Group, confirm, require_yes, wide_option
+from .output import format_date, json_date, print_table, relative_date, terminal_width
+from .table import Column
 
 if TYPE_CHECKING:
     from ..jwt.key_files import SigningKeys, State, StoredKey
 
-_COLUMNS = ("KID", "ALGORITHM", "STATE", "SIGNS FROM", "FILE")
+_COLUMNS = (
+    Column("KID", whole=True),
+    Column("ALGORITHM", leaves=1),
+    Column("STATE", colours={"signing": "green", "next": "cyan"}),
+    Column("SIGNS FROM", leaves=2),
+    Column("FILE", 20, leaves=3),
+)
 _LONGEST_DELAY = 30 * 86_400  # seconds
 
 
@@ -34,11 +41,12 @@ def keys() -> None:
 
 
 @keys.command(name="list")
-def list_keys() -> None:
+@wide_option
+def list_keys(wide: bool) -> None:
     """List the keys, oldest first.
 
     The state of a key is `verifying` (it only verifies), `signing`, or `next` (it will sign later). No part
-    of a private key is shown.
+    of a private key is shown. A terminal gets the columns that fit into it; --wide prints all.
 
     \b
     Examples:
@@ -47,11 +55,15 @@ def list_keys() -> None:
     """
     place = _place()
     known = place.keys()
-    found = list(zip(known, known.states(place.now_ms()), strict=True))
+    now = place.now_ms()
+    found = list(zip(known, known.states(now), strict=True))
+    if not found and not options().json:
+        message("There are no keys yet. The first signed token makes one, and so does patauth keys rotate.")
     print_table(
         {"keys": [_object(key, state) for key, state in found]},
         _COLUMNS,
-        [_row(key, state) for key, state in found],
+        [_row(key, state, None if wide else now) for key, state in found],
+        wide=wide,
     )
 
 
@@ -95,10 +107,11 @@ def rotate(algorithm: Any, delay: int, retire: bool, yes: bool) -> None:
         confirm(f"Remove {which}, and end all signed tokens?")
     made, removed = place.rotate(algorithm=algorithm, delay=delay, retire=retire)
     known = place.keys()
-    states = dict(zip((key.path for key in known), known.states(place.now_ms()), strict=True))
+    now = place.now_ms()
+    states = dict(zip((key.path for key in known), known.states(now), strict=True))
     state = states.get(made.path, "next")
     kids = [one.key.kid for one in removed]
-    print_table({"key": _object(made, state), "removed": kids}, _COLUMNS, [_row(made, state)])
+    print_table({"key": _object(made, state), "removed": kids}, _COLUMNS, [_row(made, state, now)])
     if not options().json:
         for kid in kids:
             message(f"Removed: {kid}")
@@ -134,7 +147,14 @@ def _object(stored: StoredKey, state: State) -> dict[str, Any]:
     }
 
 
-def _row(stored: StoredKey, state: State) -> tuple[str, ...]:
-    """Return the cells of a key, in the order of `_COLUMNS`."""
-    since = format_date(stored.signs_from_ms) if stored.signs_from_ms else "any time"
+def _row(stored: StoredKey, state: State, now: int | None) -> tuple[str, ...]:
+    """Return the cells of a key, in the order of `_COLUMNS`.
+
+    On a terminal, the date is relative to `now` (ms); None: it is absolute.
+    """
+    since = "any time"
+    if stored.signs_from_ms:
+        since = format_date(stored.signs_from_ms)
+        if now is not None and terminal_width() is not None:
+            since = relative_date(stored.signs_from_ms, now)
     return (stored.key.kid, stored.key.alg, state, since, str(stored.path))

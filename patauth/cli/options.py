@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -13,8 +14,9 @@ from click.core import ParameterSource
 
 from ..errors import InvalidCredentials, InvalidRequest, PatAuthError
 from ..model.dates import parse_ms, to_datetime
+from ..model.words import either
 from ..settings import parse_duration
-from .context import Failure, Options
+from .context import Failure, Options, options, source_of
 
 # Fields of the library whose options have another name.
 _OPTIONS_OF = {
@@ -22,6 +24,18 @@ _OPTIONS_OF = {
     "filters": ("--filter",),
     "sorters": ("--sort",),
     "networks": ("--network",),
+}
+# What commands are called elsewhere.
+_SYNONYMS = {
+    **dict.fromkeys(("add", "issue", "make", "new"), "create"),
+    **dict.fromkeys(("delete", "del", "remove", "rm"), "revoke"),
+    **dict.fromkeys(("describe", "get", "info", "view"), "show"),
+    **dict.fromkeys(("change", "edit", "patch", "set"), "update"),
+    **dict.fromkeys(("regenerate", "renew"), "rotate"),
+    **dict.fromkeys(("run", "start"), "serve"),
+    "help": "--help",
+    "ls": "list",
+    "status": "stats",
 }
 _LONGEST_LINE = 8192  # bytes read of a credential on standard input; a longer one is refused
 
@@ -31,7 +45,7 @@ _LONGEST_LINE = 8192  # bytes read of a credential on standard input; a longer o
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     if _is_given(ctx, parameter):
-        setattr(ctx.ensure_object(Options), parameter.name or "", value)
+        setattr(ctx.find_root().ensure_object(Options), parameter.name or "", value)
 
 
 def _global_options() -> list[click.Parameter]:
@@ -41,14 +55,15 @@ def _global_options() -> list[click.Parameter]:
             "help": "The token store, such as local:./patauth-data or redis://127.0.0.1:6379/0."
             "  [default: PATAUTH_STORE_URL]",
         },
-        "--output": {
+        "--output -o": {
             "type": click.Choice(["table", "json"]),
             "help": "How to print data.  [default: table]",
         },
-        "--quiet": {"is_flag": True, "help": "Print only data and errors, no notes and no warnings."},
+        "--quiet -q": {"is_flag": True, "help": "Print only data and errors, no notes and no warnings."},
     }
     return [
-        click.Option([name], callback=_remember, expose_value=False, **more) for name, more in given.items()
+        click.Option(names.split(), callback=_remember, expose_value=False, **more)
+        for names, more in given.items()
     ]
 
 
@@ -58,6 +73,16 @@ class Command(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _global_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments. Of a wrong option, those that begin like it are suggested, if there are any."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            begun = [name for name in error.possibilities or () if name.startswith(error.option_name)]
+            if not begun:
+                raise
+            raise click.NoSuchOption(error.option_name, possibilities=begun, ctx=error.ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. An error of the library about a field is reported by the option's name."""
@@ -78,6 +103,22 @@ class Group(click.Group):
         super().__init__(*args, **kwargs)
         self.params += _global_options()
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one was meant: it has another name here, or is in a group."""
+        name = args[0]
+        if name not in self.commands and not ctx.resilient_parsing and (meant := self._meant(name)):
+            raise click.UsageError(f"No such command {name!r}. Did you mean {either(map(repr, meant))}?", ctx)
+        return super().resolve_command(ctx, args)
+
+    def _meant(self, name: str) -> list[str]:
+        known = _SYNONYMS.get(name, name)
+        if known in self.commands or known.startswith("--"):
+            return [known]
+        groups = {inner: group for inner, group in self.commands.items() if isinstance(group, click.Group)}
+        return [f"{inner} {known}" for inner, group in groups.items() if known in group.commands]
+
 
 def _option_of(ctx: click.Context, field: str | None) -> str | None:
     """Return the option of this command that sets the library's `field`; None if there is none.
@@ -86,6 +127,8 @@ def _option_of(ctx: click.Context, field: str | None) -> str | None:
     """
     if field is None:
         return None
+    if field == "store_url":  # it may come from elsewhere
+        return "--store" if options().store is not None else source_of(field)
     field, _, place = field.partition("[")
     names = _OPTIONS_OF.get(field, ("--" + field.replace("_", "-").replace(" ", "-"),))
     found = [parameter for parameter in ctx.command.params if not set(names).isdisjoint(parameter.opts)]
@@ -127,9 +170,28 @@ def _read_duration(text: str) -> timedelta:
     return timedelta(seconds=parse_duration(text))
 
 
+def _read_date_time(text: str) -> datetime:
+    try:
+        return to_datetime(parse_ms(text))
+    except InvalidRequest:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            raise ValueError(f"give the time of day, too, as RFC 3339 has it: {text}T00:00:00Z") from None
+        raise
+
+
+def _read_scope(text: str) -> str:
+    if " " in text.strip():
+        raise ValueError(
+            "a scope has no blanks; repeat the option for each scope:"
+            " --scope reports:read --scope reports:write"
+        )
+    return text
+
+
 DURATION = Value("duration", _read_duration)  # a timedelta; the unit is required
 SECONDS = Value("duration", parse_duration)  # an int; without a unit, seconds
-DATE_TIME = Value("date-time", lambda text: to_datetime(parse_ms(text)))  # RFC 3339
+DATE_TIME = Value("date-time", _read_date_time)
+SCOPE = Value("text", _read_scope)
 
 
 # -- options that several commands share -------------------------------------------------------------------
@@ -214,6 +276,9 @@ def field_option(*names: str) -> Callable[[Callable[..., None]], Callable[..., N
 
 
 reason_option = click.option("--reason", metavar="TEXT", help="Why, for people: shown with what was revoked.")
+wide_option = click.option(
+    "--wide", is_flag=True, help="Print all columns, whole and with absolute dates, on a terminal, too."
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask. Required when there is no terminal.")
 
 
@@ -238,13 +303,15 @@ def on_terminal() -> bool:
 
 
 def read_secret_line(what: str) -> str:
-    """Read one line of standard input. A terminal is asked for it and does not show what is typed.
+    """Read one line of standard input: `what` with its article, if it has one.
+
+    A terminal is asked for it and does not show what is typed.
 
     Secrets are never arguments, because other users can read those in `ps`. Raise `InvalidCredentials` if
     there is no line.
     """
     if on_terminal():
-        line: str = click.prompt(what, hide_input=True, err=True)
+        line: str = click.prompt(what[0].upper() + what[1:], hide_input=True, err=True)
     else:
         data = b"" if sys.stdin is None else sys.stdin.buffer.readline(_LONGEST_LINE)
         line = data.decode(errors="replace")  # text that is not UTF-8 is refused later

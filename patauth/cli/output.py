@@ -1,23 +1,33 @@
-"""How data is printed to stdout: tables, JSON, PATs, and the progress of long work on stderr.
+"""How data is printed to stdout: tables, JSON and facts, and the progress of long work on stderr.
 
 Text from a store never reaches a terminal unescaped: JSON is ASCII, and tables show an escape for every
 character that is invisible, moves the cursor or turns the direction of writing.
+
+On a terminal, tables fit its width and dates are relative. Elsewhere, and with --wide, all is whole.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
-from ..model.dates import format_ms
-from ..model.pat import IssuedPat, PersonalAccessToken, Requester
-from ..model.pat_members import patauth_members
-from .context import message, options, printable
+from ..model.dates import DAY, format_ms
+from .context import options, printable
+from .table import Column, lines_of
+
+_UNITS = (  # ms
+    ("year", 365 * DAY),
+    ("month", 30 * DAY),
+    ("day", DAY),
+    ("hour", DAY // 24),
+    ("minute", 60_000),
+    ("second", 1000),
+)
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -25,27 +35,53 @@ def print_json(content: dict[str, Any]) -> None:
     click.echo(json.dumps(content, indent=2))
 
 
-def print_table(content: dict[str, Any], heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print `content` if JSON is asked for; otherwise rows under heads, in columns as wide as they need."""
+def print_table(
+    content: dict[str, Any],
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[str]],
+    *,
+    wide: bool = False,
+) -> None:
+    """Print `content` if JSON is asked for; otherwise rows under the heads of columns.
+
+    On a terminal, the table fits its width. `wide`: nothing is cut or left out there either.
+    """
     if options().json:
         print_json(content)
         return
-    lines = [tuple(heads), *(tuple(printable(cell) for cell in row) for row in rows)]
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(heads))]
-    for number, line in enumerate(lines):
-        cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
-        click.secho("  ".join(cells).rstrip(), bold=number == 0)
+    cells = [[printable(cell) for cell in row] for row in rows]
+    for line in lines_of(columns, cells, None if wide else terminal_width(), paint=_paint):
+        click.echo(line)
 
 
-def print_facts(content: dict[str, Any], facts: Iterable[tuple[str, object]]) -> None:
-    """Print `content` if JSON is asked for; otherwise names and values, one pair on each line."""
+def terminal_width() -> int | None:
+    """Return how many columns the terminal has to which data is printed; None: it goes elsewhere.
+
+    The variable COLUMNS wins over what the terminal says of itself.
+    """
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def _paint(text: str, colour: str) -> str:
+    return click.style(text, bold=True) if colour == "bold" else click.style(text, fg=colour)
+
+
+def print_facts(
+    content: dict[str, Any], facts: Iterable[tuple[str, object]], *, colours: Mapping[str, str] | None = None
+) -> None:
+    """Print `content` if JSON is asked for; otherwise names and values, one pair on each line.
+
+    `colours`: name -> the colour of its value on a terminal.
+    """
     if options().json:
         print_json(content)
         return
     facts = list(facts)
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        click.echo(f"{name:{width}}  {printable(str(value))}")
+        text = printable(str(value))
+        colour = (colours or {}).get(name)
+        click.echo(f"{name:{width}}  {_paint(text, colour) if colour else text}")
 
 
 def print_changed(count: int, ids: Sequence[str]) -> None:
@@ -70,143 +106,7 @@ def progress(counts: Iterable[int], label: str) -> Iterator[int]:
             yield count
 
 
-def _width(text: str) -> int:
-    """Return the columns on a terminal: wide characters take two, combining ones none (Unicode TR11)."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
-
-
-# -- a PAT -------------------------------------------------------------------------------------------------
-
-_COLUMNS = ("ID", "NAME", "OWNER", "STATE", "SCOPE", "CREATED", "LAST USED", "EXPIRES")
-_REMOVED_COLUMNS = ("ID", "NAME", "OWNER", "CREATED", "REVOKED", "BY", "REASON")
-
-
-def print_pat(pat: PersonalAccessToken) -> None:
-    """Print one PAT."""
-    print_facts({"pat": _pat_object(pat)}, _pat_facts(pat))
-
-
-def print_pats(pats: Sequence[PersonalAccessToken], *, total: int | None, with_owner: bool) -> None:
-    """Print PATs: in JSON with `total`, as a table with a column of owners only if `with_owner` is true.
-
-    Removed ones, which are always listed alone, have columns of their own.
-    """
-    if any(pat.revoked_ms is not None for pat in pats):
-        lines = [_REMOVED_COLUMNS, *map(_removed_row, pats)]
-    else:
-        lines = [_COLUMNS, *map(_pat_row, pats)]
-    if not with_owner:
-        place = lines[0].index("OWNER")
-        lines = [line[:place] + line[place + 1 :] for line in lines]
-    print_table({"pats": [_pat_object(pat) for pat in pats], "total": total}, lines[0], lines[1:])
-
-
-def require_stdout(outcome: str) -> None:
-    """Raise `click.ClickException` with the outcome if standard output is closed and can show no secret."""
-    if sys.stdout is None:
-        raise click.ClickException(f"standard output is closed, so the secret cannot be shown; {outcome}")
-
-
-def print_issued(issued: IssuedPat, *, field: str | None = None, done: str, remedy: str) -> None:
-    """Print a PAT with its new secret and token; `field` id, secret or token prints that alone.
-
-    Raise `click.ClickException`, which says what was done and how to remedy it, if they cannot be written.
-    """
-    once = {"secret": issued.secret, "token": issued.token}
-    try:
-        if field is not None:
-            click.echo({"id": issued.pat.id, **once}[field])
-        else:
-            print_facts({"pat": _pat_object(issued.pat), **once}, [*_pat_facts(issued.pat), *once.items()])
-        sys.stdout.flush()
-    except OSError as problem:  # a full disk, or a reader that went away
-        sys.stdout = None  # otherwise Python flushes it again at exit and reports the error
-        raise click.ClickException(
-            f"the PAT {issued.pat.id} was {done}, but its secret could not be written ({problem.strerror}):"
-            f" {remedy}"
-        ) from None
-    if field is None:
-        message("Store the secret and the token now, in a safe place: they are not shown again.")
-    elif field in once:
-        message(f"Store the {field} now, in a safe place: it is not shown again.")
-    else:
-        message(
-            "Note: the secret was not shown and is not stored;"
-            f" 'patauth pat rotate {issued.pat.id}' gives another one."
-        )
-
-
-def _pat_object(pat: PersonalAccessToken) -> dict[str, Any]:
-    """Return a PAT as JSON with the field names of the management API; a date that is never is null."""
-    return {
-        "id": pat.id,
-        "name": pat.name,
-        "scope": list(pat.scope),
-        "owner": {"type": pat.owner.type, "id": pat.owner.id, "name": pat.owner.name},
-        "created": json_date(pat.created_ms),
-        "lastUsed": json_date(pat.last_used_ms),
-        "expirationDate": json_date(pat.expires_ms),
-        "accessTokenValiditySeconds": pat.access_token_ttl,
-        **patauth_members(pat),
-    }
-
-
-def _pat_row(pat: PersonalAccessToken) -> tuple[str, ...]:
-    """Return the cells of a PAT, in the order of `_COLUMNS`."""
-    created, used, expires = map(format_date, (pat.created_ms, pat.last_used_ms, pat.expires_ms))
-    return (pat.id, pat.name, pat.owner.id, pat.state, " ".join(pat.scope), created, used, expires)
-
-
-def _removed_row(pat: PersonalAccessToken) -> tuple[str, ...]:
-    """Return the cells of a removed PAT, in the order of `_REMOVED_COLUMNS`."""
-    created, revoked = map(format_date, (pat.created_ms, pat.revoked_ms))
-    return (pat.id, pat.name, pat.owner.id, created, revoked, _in_words(pat.revoked_by), _reason(pat))
-
-
-def _pat_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
-    ttl = pat.access_token_ttl
-    return [
-        ("id", pat.id),
-        ("name", pat.name),
-        ("state", pat.state),
-        ("owner", f"{pat.owner.id} ({pat.owner.name}, {pat.owner.type})"),
-        ("scope", " ".join(pat.scope)),
-        ("created", format_date(pat.created_ms)),
-        ("last used", format_date(pat.last_used_ms)),
-        ("expires", format_date(pat.expires_ms)),
-        ("access tokens live", "as the setting access_token_ttl says" if ttl is None else f"{ttl} s"),
-        *((name, value) for name, value in _rare_facts(pat) if value is not None),
-    ]
-
-
-def _rare_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
-    """Return what few PATs have; None: it has none."""
-    is_removed = pat.revoked_ms is not None
-    return [
-        ("description", pat.description),
-        ("networks", " ".join(pat.networks) or None),
-        ("not before", json_date(pat.not_before_ms)),
-        ("request quota", pat.request_quota),
-        ("last used from", pat.last_used_from),
-        ("made by", pat.made_by and _in_words(pat.made_by)),
-        ("revoked", json_date(pat.revoked_ms)),
-        ("revoked by", _in_words(pat.revoked_by) if is_removed else None),
-        ("reason", _reason(pat) if is_removed else None),
-    ]
-
-
-def _reason(pat: PersonalAccessToken) -> str:
-    return pat.revoked_reason or "none given"
-
-
-def _in_words(who: Requester | None) -> str:
-    if who is None:
-        return "the application"
-    owner = who.owner_id if who.tenant is None else f"{who.owner_id} of {who.tenant}"
-    return owner if who.pat_id is None else f"{owner} with the PAT {who.pat_id}"
+# -- dates -------------------------------------------------------------------------------------------------
 
 
 def format_date(ms: int | None) -> str:
@@ -217,3 +117,27 @@ def format_date(ms: int | None) -> str:
 def json_date(ms: int | None) -> str | None:
     """Return a time, given in milliseconds, for JSON."""
     return None if ms is None else format_ms(ms)
+
+
+def relative_date(ms: int, now: int) -> str:
+    """Return a time as people say it at `now` (both ms): "in 3 days", "2 hours ago", "now".
+
+    It is rounded to a unit of which there are at least two, so 47 hours are not two days.
+    """
+    apart = abs(ms - now)
+    for unit, size in _UNITS:
+        if apart >= 2 * size:
+            count = f"{(apart + size // 2) // size} {unit}s"
+            return f"in {count}" if ms > now else f"{count} ago"
+    return "now"
+
+
+def relative_day(ms: int, now: int) -> str:
+    """Return the day of a past time as people say it at `now` (both ms): "today", "yesterday", "9 days ago".
+
+    The days are those of UTC. It is for a time of which only the first one of a day is kept.
+    """
+    days = now // DAY - ms // DAY
+    if days <= 1:
+        return "today" if days < 1 else "yesterday"
+    return relative_date(now - days * DAY, now)

@@ -8,14 +8,18 @@ from typing import Any, BinaryIO
 import click
 
 from ..errors import NotFound
-from ..model.owner_types import DEFAULT_OWNER_TYPE
+from ..model.leaks import refuse_credential
+from ..model.owner_types import DEFAULT_OWNER_TYPE, OWNER_TYPES
 from ..model.pat import Owner
 from ..model.pat_id import PatId
 from ..operations.owners import purge_access_tokens
+from . import suggestions
 from .context import message, open_authority, options
 from .leaks import revoke_leaked
+from .named_pat import NamedPat, names_pat
 from .options import (
     DURATION,
+    SCOPE,
     SECONDS,
     Group,
     confirm,
@@ -24,17 +28,11 @@ from .options import (
     field_option,
     reason_option,
     require_yes,
+    wide_option,
     yes_option,
 )
-from .output import (
-    format_date,
-    print_changed,
-    print_issued,
-    print_pat,
-    print_pats,
-    progress,
-    require_stdout,
-)
+from .output import format_date, print_changed, progress
+from .pat_output import COLUMN_NAMES, COLUMNS, print_issued, print_pat, print_pats, require_stdout
 
 _MANY = 10**9  # more PATs than any store has; the library takes no larger --limit or --offset
 
@@ -53,11 +51,31 @@ def pat() -> None:
 
 
 @pat.command()
-@click.option("--owner-id", required=True, help="Who the PAT acts for: the id that your application uses.")
+@click.option(
+    "--owner-id",
+    required=True,
+    help="Who the PAT acts for: the id that your application uses.",
+    shell_complete=suggestions.owners,
+)
 @click.option("--owner-name", help="The owner's name as people know it.  [default: the id]")
-@click.option("--owner-type", default=DEFAULT_OWNER_TYPE, show_default=True, help="The kind of owner.")
+@click.option(
+    "--owner-type",
+    type=click.Choice(sorted(OWNER_TYPES)),
+    metavar="TYPE",
+    default=DEFAULT_OWNER_TYPE,
+    show_default=True,
+    help="The kind of owner.",
+)
 @click.option("--name", required=True, help="What the PAT is for. An owner's PATs have different names.")
-@click.option("--scope", "scopes", multiple=True, required=True, help="What it may do; repeat for several.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=SCOPE,
+    multiple=True,
+    required=True,
+    help="What it may do; repeat for several.",
+    shell_complete=suggestions.scopes,
+)
 @expiry_options
 @click.option(
     "--access-token-ttl",
@@ -84,7 +102,7 @@ def create(
     --expires-at and --never-expires.
 
     \b
-    Example:
+    Examples:
       patauth pat create --owner-id alice --name ci --scope reports:read --expires-in 30d
       patauth pat create --owner-id alice --name deploy --scope reports:write --expires-in 90d \\
         --network 203.0.113.0/24 --description "deploys by the CI" --field token
@@ -92,6 +110,8 @@ def create(
     if len(expiry) != 1:
         raise click.UsageError("give exactly one of --expires-in, --expires-at and --never-expires")
     require_stdout("no PAT was created")
+    if any("," in scope for scope in scopes):
+        message("Note: a comma is part of a scope here. For several scopes, repeat --scope.")
     with open_authority() as authority:
         issued = authority.create(
             owner=Owner(owner_id, name=owner_name, type=owner_type),
@@ -103,6 +123,7 @@ def create(
         )
     print_issued(
         issued,
+        authority.settings,
         field=field,
         done="created",
         remedy=f"revoke it with 'patauth pat revoke {issued.pat.id} --yes', and create another",
@@ -110,13 +131,24 @@ def create(
 
 
 @pat.command()
-@click.argument("pat_id", metavar="ID")
+@names_pat()
 @click.option("--name", help="What the PAT is for. An owner's PATs have different names.")
-@click.option("--scope", "scopes", multiple=True, help="All that it may do from now on; repeat for several.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=SCOPE,
+    multiple=True,
+    help="All that it may do from now on; repeat for several.",
+    shell_complete=suggestions.scopes,
+)
 @expiry_options
 @description_and_limit_options(is_new=False)
 def update(
-    pat_id: str, name: str | None, scopes: tuple[str, ...], expiry: dict[str, Any], details: dict[str, Any]
+    named: NamedPat,
+    name: str | None,
+    scopes: tuple[str, ...],
+    expiry: dict[str, Any],
+    details: dict[str, Any],
 ) -> None:
     """Change the name, the scopes, the expiry and more of a PAT.
 
@@ -128,7 +160,7 @@ def update(
 
     \b
     Examples:
-      patauth pat update 1c9ae4ac109beb19a0243df4debc2d2f --name nightly --expires-in 90d
+      patauth pat update ci --owner-id alice --name nightly --expires-in 90d
       patauth pat update 1c9ae4ac109beb19a0243df4debc2d2f --scope reports:read --scope reports:write
     """
     if len(expiry) > 1:
@@ -139,12 +171,14 @@ def update(
             " --request-quota, or one of --expires-in, --expires-at and --never-expires"
         )
     with open_authority() as authority:
-        changed = authority.update(pat_id, name=name, scope=scopes or None, **expiry, **details)
-    print_pat(changed)
+        changed = authority.update(
+            named.id_in(authority), name=name, scope=scopes or None, **expiry, **details
+        )
+    print_pat(changed, authority.settings)
 
 
 @pat.command()
-@click.argument("pat_id", metavar="ID")
+@names_pat()
 @click.option(
     "--overlap",
     type=DURATION,
@@ -153,7 +187,7 @@ def update(
     help="How long the old secret still works, 0s to 7d: an integer and one of s m h d w.",
 )
 @field_option("secret", "token")  # not the id: it is known, and no secret would be left that is
-def rotate(pat_id: str, overlap: timedelta, field: str | None) -> None:
+def rotate(named: NamedPat, overlap: timedelta, field: str | None) -> None:
     """Give a PAT a new secret, and print it with the new token. They are shown only once.
 
     Id, name, scopes and expiry stay. The old secret and the old token still work during the overlap, but
@@ -164,25 +198,33 @@ def rotate(pat_id: str, overlap: timedelta, field: str | None) -> None:
 
     \b
     Examples:
-      patauth pat rotate 1c9ae4ac109beb19a0243df4debc2d2f --overlap 1d
+      patauth pat rotate ci --owner-id alice --overlap 1d
       patauth pat rotate 1c9ae4ac109beb19a0243df4debc2d2f --overlap 0s
     """
     require_stdout("nothing was changed")
     with open_authority() as authority:
-        issued = authority.rotate(pat_id, overlap=overlap)
+        issued = authority.rotate(named.id_in(authority), overlap=overlap)
     rotated = issued.pat
     end = rotated.read_ms + overlap // timedelta(milliseconds=1)
     end = end if rotated.expires_ms is None else min(end, rotated.expires_ms)
     works = f"works until {format_date(end)}" if overlap else "no longer works"
     again = f"rotate again with 'patauth pat rotate {rotated.id} --overlap 0s'"
     print_issued(
-        issued, field=field, done="rotated", remedy=f"the old one {works}; {again}, after which neither works"
+        issued,
+        authority.settings,
+        field=field,
+        done="rotated",
+        remedy=f"the old one {works}; {again}, after which neither works",
     )
     message(f"The old secret {works}.")
 
 
 @pat.command("list")
-@click.option("--owner-id", help="The owner of the PATs.  [default: all owners]")
+@click.option(
+    "--owner-id",
+    help="The owner of the PATs.  [default: all owners]",
+    shell_complete=suggestions.owners,
+)
 @click.option("--filter", "filters", metavar="TEXT", help="Only PATs that match, such as 'lastUsed isnull'.")
 @click.option(
     "--sort",
@@ -191,8 +233,23 @@ def rotate(pat_id: str, overlap: timedelta, field: str | None) -> None:
 )
 @click.option("--limit", type=int, metavar="N", help="At most N PATs.  [default: all, up to 10000]")
 @click.option("--offset", type=int, default=0, metavar="N", help="Leave out the first N.")
+@click.option(
+    "--columns",
+    type=COLUMNS,
+    default=None,
+    metavar="NAMES",
+    shell_complete=suggestions.among(COLUMN_NAMES),
+    help=f"The columns of the table, in this order: {', '.join(COLUMN_NAMES)}.",
+)
+@wide_option
 def list_(
-    owner_id: str | None, filters: str | None, sort: str | None, limit: int | None, offset: int
+    owner_id: str | None,
+    filters: str | None,
+    sort: str | None,
+    limit: int | None,
+    offset: int,
+    columns: tuple[str, ...] | None,
+    wide: bool,
 ) -> None:
     """List the PATs of one owner or of all owners.
 
@@ -200,6 +257,9 @@ def list_(
     if a filter asks for them: state eq "revoked". Without --sort, the PATs of one owner come oldest
     first; those of all owners come in an arbitrary but stable order. `total` in JSON counts the PATs as if
     --limit and --offset were not given.
+
+    A terminal gets the columns that fit into it, with dates relative to now. A pipe or a file gets all
+    columns, whole and with absolute dates, and so does a terminal with --wide.
 
     \b
     A filter is one comparison, or several joined by and, or, not and parentheses:
@@ -214,12 +274,16 @@ def list_(
     \b
     Examples:
       patauth pat list --owner-id alice
+      patauth pat list --columns id,name,state,networks
       patauth pat list --filter 'lastUsed isnull and created lt 2030-01-31T12:00:00Z'
       patauth pat list --filter 'name sw "ci-"' --sort name,-created --limit 20
       patauth pat list --filter 'state eq "revoked"' --sort -revokedAt --limit 20
       patauth pat list --owner-id alice --output json | jq -r '.pats[].id'
     """
+    if columns and options().json:
+        raise click.UsageError("--columns is for tables; --output json has all that is known")
     with open_authority() as authority:
+        refuse_credential(owner_id, authority.settings.credential_prefixes, "--owner-id")
         pats = authority.list(
             owner_id=owner_id,
             filters=filters,
@@ -229,7 +293,7 @@ def list_(
             count=options().json,
         )
     if pats or options().json:
-        print_pats(pats, total=pats.total, with_owner=owner_id is None)
+        print_pats(pats, total=pats.total, with_owner=owner_id is None, columns=columns or (), wide=wide)
     else:
         whose = "There are" if owner_id is None else f"{owner_id} has"
         matching = "" if filters is None else " that match"
@@ -238,51 +302,54 @@ def list_(
 
 
 @pat.command()
-@click.argument("pat_id", metavar="ID")
-def show(pat_id: str) -> None:
+@names_pat()
+def show(named: NamedPat) -> None:
     """Show one PAT, also one that was revoked. Its secret and token are not stored and cannot be shown.
 
     \b
-    Example:
+    Examples:
       patauth pat show 1c9ae4ac109beb19a0243df4debc2d2f
+      patauth pat show ci --owner-id alice
     """
     with open_authority() as authority:
-        found = authority.get(pat_id, removed=True)
-    print_pat(found)
+        found = authority.get(named.id_in(authority, removed=True), removed=True)
+    print_pat(found, authority.settings)
 
 
 @pat.command()
-@click.argument("pat_id", metavar="ID")
-def disable(pat_id: str) -> None:
+@names_pat()
+def disable(named: NamedPat) -> None:
     """Refuse a PAT and its access tokens until you enable it again.
 
     They are refused from the next request on. The PAT's owner cannot enable it.
 
     \b
-    Example:
+    Examples:
       patauth pat disable 1c9ae4ac109beb19a0243df4debc2d2f
+      patauth pat disable ci --owner-id alice
     """
     with open_authority() as authority:
-        found = authority.disable(pat_id)
-    print_pat(found)
+        found = authority.disable(named.id_in(authority))
+    print_pat(found, authority.settings)
 
 
 @pat.command()
-@click.argument("pat_id", metavar="ID")
-def enable(pat_id: str) -> None:
+@names_pat()
+def enable(named: NamedPat) -> None:
     """Undo `pat disable`. A PAT stays refused while its owner is disabled (`owner enable`).
 
     \b
-    Example:
+    Examples:
       patauth pat enable 1c9ae4ac109beb19a0243df4debc2d2f
+      patauth pat enable ci --owner-id alice
     """
     with open_authority() as authority:
-        found = authority.enable(pat_id)
-    print_pat(found)
+        found = authority.enable(named.id_in(authority))
+    print_pat(found, authority.settings)
 
 
 @pat.command()
-@click.argument("pat_id", metavar="[ID]", required=False)
+@names_pat(required=False)
 @click.option(
     "--from-file",
     "report",
@@ -295,7 +362,7 @@ def enable(pat_id: str) -> None:
 @reason_option
 @yes_option
 def revoke(
-    pat_id: str | None, report: BinaryIO | None, without_ids: bool, reason: str | None, yes: bool
+    named: NamedPat | None, report: BinaryIO | None, without_ids: bool, reason: str | None, yes: bool
 ) -> None:
     """Revoke a PAT for good, or what is found in a leak report.
 
@@ -314,20 +381,21 @@ def revoke(
     \b
     Examples:
       patauth pat revoke 1c9ae4ac109beb19a0243df4debc2d2f --yes
-      patauth pat revoke 1c9ae4ac109beb19a0243df4debc2d2f --reason "in a public repository" --yes
+      patauth pat revoke ci --owner-id alice --reason "in a public repository" --yes
       patauth pat revoke --from-file - --yes < report.txt
     """
-    if (pat_id is None) == (report is None):
-        raise click.UsageError("give either an ID or --from-file")
+    if (named is None) == (report is None):
+        raise click.UsageError("give either an ID, a NAME with --owner-id, or --from-file")
     if report is not None:
         require_yes(yes)
         revoke_leaked(report, yes=yes, with_ids=not without_ids, reason=reason)
         return
-    assert pat_id is not None
+    assert named is not None
     if without_ids:
         raise click.UsageError("--without-ids is for --from-file")
     require_yes(yes)
     with open_authority() as authority:
+        pat_id = named.id_in(authority, removed=True)  # `delete` makes sure that its end is durable
         if not yes:
             try:
                 found = authority.get(pat_id)
@@ -340,7 +408,7 @@ def revoke(
 
 
 @pat.command(short_help="Remove all access tokens, and some PATs, for good.")
-@click.argument("pat_ids", metavar="[ID]...", nargs=-1)
+@click.argument("pat_ids", metavar="[ID]...", nargs=-1, shell_complete=suggestions.pats)
 @yes_option
 def purge(pat_ids: tuple[str, ...], yes: bool) -> None:
     """Remove all access tokens, and the PATs whose ids you give, for good.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import StoreUnavailable
+from ..errors import ConfigurationError, StoreUnavailable
 from ..files import content_of_secret
 from ..model.sinks import names_of, sinks_of
+from ..operations.count import PatCounts, count_pats
 from ..operations.sweep import sweep as sweep_parts
 from ..settings import Settings
 from ..store.copy import COUNTED, PATIENCE
@@ -60,15 +61,21 @@ def ping() -> None:
     )
 
 
-@store.command()
+@store.command(short_help="Count PATs, and show what the server says of itself.")
 def stats() -> None:
-    """Show what the store's server says about itself.
+    """Count the tenant's PATs, and show what the store's server says about itself.
 
-    The facts are version, memory, keys, persistence, clients, role and replicas. Of a cluster and behind
-    Sentinels they are told of each node, replicas too. If the store cannot be reached, they are told of the
-    nodes that answer, and the exit code is 5. A fact that a server does not tell, or not to this user, is
-    null in JSON and missing from the table, and a message on stderr names the commands that the user may not
-    run. `patauth doctor` judges these facts.
+    `pats` are those that `pat list` has. Of these, `pats expiring` expire within the setting expiry_warning
+    (7 days), `pats expired` have expired, and `pats never used` were never used. `pats revoked` are those
+    that are still kept. The counts come from indexes, so they cost the same with a million PATs. Disabled
+    PATs are among the others; `pat list --filter 'state eq "disabled"'` has them. Owners and access tokens
+    are not counted, since only a walk through all keys could tell; `keys` is the number of keys of all kinds.
+
+    The facts of the server are version, memory, keys, persistence, clients, role and replicas. Of a cluster
+    and behind Sentinels they are told of each node, replicas too. If the store cannot be reached, they are
+    told of the nodes that answer, and the exit code is 5. A fact that a server does not tell, or not to this
+    user, is null in JSON and missing from the table, and a message on stderr names the commands that the user
+    may not run. `patauth doctor` judges these facts.
 
     If the setting events names a stream: how many events and counts of refusals it has, how many events full
     queues have dropped, and how many the stream has lost before they were delivered. If it also names
@@ -82,30 +89,41 @@ def stats() -> None:
     nodes: list[ServerFacts] = []
     trouble: StoreUnavailable | None = None
     with open_authority() as authority:
+        counts, events = None, None
         try:
             authority.ping()
+            counts = count_pats(authority.operations.actor(None))
         except StoreUnavailable as problem:
             trouble = problem  # raised below: first, the nodes may say which of them it is
         if StoreUrl.read(authority.settings.store_url).engine != "memory":
             from ..store.server_facts import read_nodes  # imports redis, which takes 80 ms
 
             nodes = read_nodes(authority.settings)
-        events = None
         if trouble is None:
             try:
                 events = authority.operations.event_counts()
             except StoreUnavailable as problem:  # such as one whose user may not read it
                 message(f"The stream of events cannot be read: {problem.detail or problem}")
         webhooks = sinks_of(authority.settings.events).webhooks
-        _show(nodes, events, webhooks, reachable=trouble is None)
+        _show(counts, nodes, events, webhooks, reachable=trouble is None)
         if trouble is not None:
             raise trouble
 
 
 def _show(
-    nodes: Sequence[ServerFacts], events: StreamCounts | None, webhooks: Sequence[str], *, reachable: bool
+    counts: PatCounts | None,
+    nodes: Sequence[ServerFacts],
+    events: StreamCounts | None,
+    webhooks: Sequence[str],
+    *,
+    reachable: bool,
 ) -> None:
-    found = {**_stats(nodes, reachable=reachable), **_events_of(events, webhooks)}
+    found = {
+        "reachable": reachable,
+        **_counted(counts),
+        **_stats(nodes),
+        **_events_of(events, webhooks),
+    }
     rows = [("", found), *((f"{node['address']} ", node) for node in found.get("nodes", ()))]
     print_facts(
         found,
@@ -121,14 +139,25 @@ def _show(
         message(f"This user of the server may not ask {', '.join(denied)}: what these tell is missing.")
 
 
-def _stats(nodes: Sequence[ServerFacts], *, reachable: bool) -> dict[str, Any]:
-    """Return the facts to show. A store in memory has no nodes."""
-    if not nodes:
-        return {"reachable": reachable, "kind": "memory"}
-    if not nodes[0].address:
-        return {"reachable": reachable, **_stats_of(nodes[0])}
+def _counted(counts: PatCounts | None) -> dict[str, Any]:
+    if counts is None:
+        return {}
     return {
-        "reachable": reachable,
+        "pats": counts.total,
+        "patsExpiring": counts.expiring,
+        "patsExpired": counts.expired,
+        "patsNeverUsed": counts.never_used,
+        "patsRevoked": counts.revoked,
+    }
+
+
+def _stats(nodes: Sequence[ServerFacts]) -> dict[str, Any]:
+    """Return the facts of the server to show. A store in memory has no nodes."""
+    if not nodes:
+        return {"kind": "memory"}
+    if not nodes[0].address:
+        return _stats_of(nodes[0])
+    return {
         "nodes": [
             {
                 "address": node.address,
@@ -240,7 +269,7 @@ def copy(source: str, target: str, access_tokens: bool, final: bool) -> None:
     --access-tokens the access tokens, which clients exchange again.
 
     \b
-    Example:
+    Examples:
       patauth store copy local:./patauth-data file:/etc/patauth/cluster-url
       patauth store copy local:./patauth-data file:/etc/patauth/cluster-url --final
     """
@@ -281,12 +310,17 @@ def _opened(url: str, **given: Any) -> closing[Store]:
 
 def _url(name: str, given: str) -> str:
     """Return the store URL that an argument names. Raise `Failure`."""
-    if given.startswith("file:"):
+    is_argument = not given.startswith("file:")
+    if not is_argument:
         with warnings_as_messages():
             given = content_of_secret(name, given.removeprefix("file:"))
-    elif StoreUrl.read(given).shown != given:
+    try:
+        url = StoreUrl.read(given)
+    except ConfigurationError as error:
+        raise Failure(f"{name}: {error.problem}", 2) from None
+    if is_argument and url.shown != given:
         message(f"Warning: the password in {name} can be seen by other users; write it to a file: file:PATH")
-    if StoreUrl.read(given).engine == "memory":
+    if url.engine == "memory":
         raise Failure(f"{name}: a memory: store is in one process alone, so there is nothing to copy", 2)
     return given
 

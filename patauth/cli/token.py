@@ -10,9 +10,10 @@ import click
 from ..authority import Authority
 from ..model.address import check_address
 from ..model.caller import Principal
+from . import suggestions
 from .context import open_authority
-from .options import Command, Group, Value, read_secret_line
-from .output import format_date, json_date, print_changed, print_facts
+from .options import SCOPE, Command, Group, Value, read_secret_line
+from .output import format_date, json_date, print_facts
 
 _client_address = click.option(
     "--client-address",
@@ -34,7 +35,12 @@ def token() -> None:
 
 @token.command()
 @click.option(
-    "--scope", "scopes", multiple=True, help="What the token may do; repeat.  [default: all that the PAT may]"
+    "--scope",
+    "scopes",
+    type=SCOPE,
+    multiple=True,
+    help="What the token may do; repeat.  [default: all that the PAT may]",
+    shell_complete=suggestions.scopes,
 )
 @_client_address
 def exchange(scopes: tuple[str, ...], client_address: str | None) -> None:
@@ -75,7 +81,7 @@ def introspect(client_address: str | None) -> None:
       patauth token introspect --output json < token | jq .active
     """
     with open_authority() as authority:
-        given = _readable(authority, read_secret_line("token"))
+        given = _readable(authority, read_secret_line("the token"))
         found = authority.introspect(given, client_address=client_address)
         members = found.members(authority.settings.issuer)
     print_facts(members, {**members, "active": str(members["active"]).lower()}.items())
@@ -86,15 +92,19 @@ def revoke() -> None:
     """Revoke an access token for good. With a PAT token, revoke its PAT.
 
     Write the token to standard input, in one line. On a terminal you are asked for it, and what you type is
-    not shown. A token that is unknown or has ended already is not an error: `changed` is then 0.
+    not shown. A token that is unknown or has ended already is not an error: `revoked` is then no, and in JSON
+    `changed` is 0.
 
     \b
     Example:
       patauth token revoke < token
     """
     with open_authority() as authority:
-        ended = authority.revoke(_readable(authority, read_secret_line("token")))
-    print_changed(int(ended), [])
+        ended = authority.revoke(_readable(authority, read_secret_line("the token")))
+    print_facts(
+        {"changed": int(ended), "ids": []},
+        [("revoked", "yes" if ended else "no: there is no such token, or it has ended already")],
+    )
 
 
 def _readable(authority: Authority, token: str) -> str:

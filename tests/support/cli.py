@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 from patauth.store.local.engine import LocalEngine
@@ -26,6 +28,13 @@ def local_store(directory: Path) -> Iterator[str]:
     yield f"local:{directory}"
     keeper.stop()
     keeper.release()
+
+
+def observe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the settings of metrics and traces, and let whatever begins to count or to trace fail."""
+    for name in ("metrics", "traces"):
+        monkeypatch.setenv(f"PATAUTH_{name.upper()}", "true")
+        monkeypatch.setitem(sys.modules, f"patauth.observe.{name}", None)
 
 
 def create(run: Run, owner: str, *more: str, name: str = "ci") -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
@@ -10,7 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.paths import ROOT
@@ -22,6 +25,17 @@ def free_port() -> int:
 
 
 PATAUTH = [sys.executable, "-m", "patauth"]
+
+
+def patauth_on_path(directory: Path) -> Path:
+    """Make the command `patauth` in a directory, for a shell's PATH; return the directory."""
+    command = directory / "patauth"
+    command.write_text(
+        f"#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -c \"import sys; sys.argv[0] = 'patauth';"
+        ' from patauth.__main__ import main; main()" "$@"\n'
+    )
+    command.chmod(0o755)
+    return directory
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -50,13 +64,20 @@ def processes(directory: Path) -> list[str]:
 
 
 class Terminal:
-    """A command with a terminal of its own as standard input, and as stderr."""
+    """A command with a terminal of its own as standard input, and as stderr.
 
-    def __init__(self, *words: str) -> None:
+    `columns`: stdout is on the terminal, too, which is so wide. `more`: variables of its environment.
+    """
+
+    def __init__(
+        self, *words: str, command: Sequence[str] = PATAUTH, columns: int | None = None, **more: str
+    ) -> None:
         self._ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (50, columns or 80))
         self.process = subprocess.Popen(
-            [*PATAUTH, *words], env=environment(), stdin=theirs, stdout=subprocess.PIPE, stderr=theirs,
-            start_new_session=True, text=True,
+            [*command, *words], env=environment(**more), stdin=theirs, stderr=theirs,
+            stdout=theirs if columns else subprocess.PIPE,
+            start_new_session=True, text=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
         os.close(theirs)
         self.shown = ""
@@ -81,8 +102,8 @@ class Terminal:
             time.sleep(0.01)
         self.process.send_signal(signal.SIGINT)
 
-    def end(self) -> tuple[int, str]:
-        """The exit code and stdout."""
+    def end(self) -> tuple[int, str | None]:
+        """The exit code and stdout; None: it is among what is `shown`."""
         stdout, _ = self.process.communicate(timeout=20)
         with contextlib.suppress(OSError):  # EIO: nothing more
             while chunk := os.read(self._ours, 4096):

@@ -20,6 +20,8 @@ _EXTRAS = {  # the packages of each, as pyproject.toml has them
     "events": ("standardwebhooks",),
     "grpc": ("h2", "protobuf"),
     "page": ("jinja2",),
+    "metrics": ("prometheus-client",),
+    "otel": ("opentelemetry-api",),
 }
 _GUNICORN = 27  # the major version that patauth is tested with
 

@@ -10,7 +10,7 @@ from ...authority import Authority
 from ...errors import ConfigurationError, StoreUnavailable
 from ...settings import Settings
 from ...store.url import StoreUrl
-from ..context import is_new_directory, warnings_as_messages
+from ..context import is_new_directory, unobserved, warnings_as_messages
 from .events import judge_events
 from .finding import Finding, ok, problem, warning
 from .folder import judge_folder
@@ -44,7 +44,7 @@ def judge_store(settings: Settings) -> StoreReport:
     # A server that cannot wait for its disk is judged by its facts, and not refused.
     asking = replace(settings, durability=None) if settings.durability == "disk" else settings
     with warnings_as_messages():
-        authority = Authority(asking)
+        authority = unobserved(asking)
     with authority:
         reached = _reach(authority)
         findings.append(reached)

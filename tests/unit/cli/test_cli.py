@@ -46,6 +46,19 @@ def test_help_explains_each_command_with_an_example_and_needs_no_store() -> None
             assert option in result.stdout, path
 
 
+def test_every_help_has_its_parts_in_one_order() -> None:
+    """Usage, what it does, examples, the options of the command, the global ones, commands of a group."""
+    for path in list(commands(program))[1:]:
+        text = CliRunner().invoke(program, [*path, "--help"]).stdout
+        parts = re.findall(r"^ *(Usage|Examples?|Options|Commands):", text, re.M)
+        shown, _, options = text.partition("  Example")[2].partition("\nOptions:\n")
+        examples = re.findall(r"^    .*\bpatauth ", shown, re.M)
+        said = "Example" if len(examples) == 1 else "Examples"
+        assert parts in (["Usage", said, "Options"], ["Usage", said, "Options", "Commands"]), path
+        listed = re.findall(r"^  (?:-\w, )?(--[\w-]+)", options, re.M)
+        assert listed[-4:] == ["--store", "--output", "--quiet", "--help"], path
+
+
 def test_the_list_of_commands_has_a_whole_sentence_for_each() -> None:
     for path in commands(program):
         listed = CliRunner().invoke(program, [*path, "--help"]).stdout.partition("\nCommands:\n")[2]

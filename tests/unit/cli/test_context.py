@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from patauth.cli import program
 from patauth.store.local.engine import LocalEngine
-from tests.support.cli import NOBODY, Run, create
+from tests.support.cli import NOBODY, Run, create, observe
 
 
 def test_global_options_are_taken_at_any_level(url: str) -> None:
@@ -26,6 +26,12 @@ def test_the_innermost_global_option_wins(run: Run) -> None:
     result = run("--output", "json", "--store", "nonsense:", "store", "--output", "table",
                  "--store", "memory:", "ping", "--output", "json")  # fmt: skip
     assert json.loads(result.stdout)["reachable"] is True
+
+
+def test_output_and_quiet_have_short_names(url: str) -> None:
+    result = CliRunner().invoke(program, ["pat", "list", "-q", "-o", "json", "--store", url])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "pats" in json.loads(result.stdout)
 
 
 def test_store_wins_over_the_environment(run: Run) -> None:
@@ -68,16 +74,26 @@ def test_quiet_keeps_data_and_errors(run: Run, owner: str) -> None:
     assert run("--quiet", "pat", "show", NOBODY).stderr.startswith("Error: ")
 
 
+def test_what_a_command_does_is_neither_counted_nor_traced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    observe(monkeypatch)
+    for words in (("pat", "list"), ("store", "stats"), ("doctor",), ("notify",)):
+        assert run(*words).exit_code == 0, words
+
+
 def test_memory_is_warned_of_plainly() -> None:
     result = CliRunner().invoke(program, ["pat", "list", "--owner-id", "a", "--store", "memory:"])
     assert result.exit_code == 0
     assert "ends with this command" in result.stderr
 
 
-def test_a_store_that_is_about_to_be_created_is_mentioned(tmp_path: Path, run: Run) -> None:
+def test_a_store_that_is_about_to_be_created_is_mentioned(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its whole path: in another folder than the app's, `local:./new` is another store."""
+    monkeypatch.chdir(tmp_path)
     directory = tmp_path / "new"
-    first = run("store", "ping", "--store", f"local:{directory}")
-    second = run("store", "ping", "--store", f"local:{directory}")
+    first = run("store", "ping", "--store", "local:./new")
+    second = run("store", "ping", "--store", "local:./new")
     LocalEngine(directory).stop()
-    assert "does not exist yet" in first.stderr
+    assert f"{directory} does not exist yet" in first.stderr
     assert second.stderr == ""

@@ -30,11 +30,17 @@ def test_disable_refuses_all_at_once_and_enable_lets_them_pass_again(run: Run, o
 
 
 def test_a_disabled_owner_without_pats_gets_none(run: Run, owner: str) -> None:
-    assert json.loads(run("owner", "disable", owner, "--output", "json").stdout) == {"changed": 0, "ids": []}
+    disabled = run("owner", "disable", owner, "--output", "json")
+    assert json.loads(disabled.stdout) == {"changed": 0, "ids": []}
+    assert disabled.stderr == (
+        f"{owner} has no PATs. They are disabled all the same: no PAT can be created for them until"
+        f" patauth owner enable {owner}\n"
+    )
     refused = run("pat", "create", "--owner-id", owner, "--name", "x", "--scope", "a", "--never-expires")
     assert (refused.exit_code, refused.stdout) == (4, "")
     assert "disabled" in refused.stderr
-    run("owner", "enable", owner)
+    enabled = run("owner", "enable", owner)
+    assert enabled.stderr == f"{owner} has no PATs. They are not disabled: PATs can be created for them.\n"
     create(run, owner)
 
 

@@ -344,7 +344,7 @@ def test_a_refused_value_is_named_by_its_option(
     for words, said in (
         (("--name", ""), "--name: give 1 to 128 characters"),
         (("--name", "\udcff"), "--name: control characters"),
-        (("--scope", "ok", "--scope", "two words"), "scope 2 has a blank"),
+        (("--scope", "ok", "--scope", "two\nlines"), "scope 2 has a blank"),
         (("--expires-in", "0"), "--expires-in: give an instant in the future"),
         (("--expires-in", "99999999d"), "--expires-in: the year 9999"),
         (("--expires-at", "2001-01-01T00:00:00Z"), "--expires-at: give an instant in the future"),

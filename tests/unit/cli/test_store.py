@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from patauth import Authority, Owner, Settings
+from patauth.model.dates import DAY
 from patauth.store.local.engine import LocalEngine
 from tests.support.authorities import patient
 from tests.support.cli import Run, create, local_store
@@ -37,6 +41,35 @@ def test_stats_say_what_the_server_says_of_itself(run: Run) -> None:
     assert "memory limit" not in table
 
 
+def test_stats_count_the_pats_of_the_tenant_by_what_the_indexes_know(
+    run: Run, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATAUTH_TENANT", "counted")
+
+    def counts() -> dict[str, int]:
+        found = json.loads(run("store", "stats", "--output", "json").stdout)
+        return {name: count for name, count in found.items() if name.startswith("pats")}
+
+    assert set(counts().values()) == {0}
+    create(run, "alice", "--expires-in", "8d", name="a")
+    create(run, "alice", "--never-expires", name="b")
+    soon = create(run, "bob", "--expires-in", "6d")
+    gone = create(run, "bob", "--never-expires", name="gone")
+    run("pat", "revoke", gone["pat"]["id"], "--yes")
+    before = time.time_ns() // 1_000_000 - DAY
+    with Authority(Settings.of(store_url=url, tenant="counted"), _clock=lambda: before) as authority:
+        authority.create(owner=Owner("carol"), name="x", scope=["a"], expires_in=timedelta(hours=1))
+    with patient(url, tenant="counted") as authority:
+        authority.verify_bearer(soon["token"])
+    assert counts() == {
+        "pats": 4, "patsExpiring": 1, "patsExpired": 1, "patsNeverUsed": 3, "patsRevoked": 1
+    }  # fmt: skip
+    monkeypatch.setenv("PATAUTH_EXPIRY_WARNING", "10d")
+    monkeypatch.setenv("PATAUTH_RETENTION", "12h")
+    assert (counts()["pats"], counts()["patsExpiring"], counts()["patsExpired"]) == (3, 2, 0)
+    assert "pats expiring     2\n" in run("store", "stats").stdout
+
+
 def test_stats_are_null_where_the_server_does_not_tell_this_user(
     run: Run, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +78,7 @@ def test_stats_are_null_where_the_server_does_not_tell_this_user(
     result = run("store", "stats", "--output", "json", "--store", server.url)
     found = json.loads(result.stdout)
     assert found.pop("reachable") is True
+    assert {found.pop(name) for name in list(found) if name.startswith("pats")} == {0}
     assert set(found.values()) == {None}
     assert "may not ask INFO, CONFIG, DBSIZE" in result.stderr
     assert "p%" not in result.output
@@ -144,7 +178,7 @@ def test_copy_says_what_there_is_and_leaves_a_copy_that_works(
         ("local:nonexistent", "memory:", 2, "TO: a memory: store"),
         ("local:nonexistent", "local:to", 1, "FROM: there is no store in"),
         ("local:.", "local:to", 1, "FROM: there is no store in"),
-        ("http://h", "local:to", 2, "store_url"),
+        ("http://h", "local:to", 2, "FROM: give memory:"),
         ("file:nonexistent", "local:to", 2, "FROM: cannot read it"),
         ("unix:///nonexistent", "local:to", 5, ""),
         ("redis://:p4ss@127.0.0.1:1", "redis://:w0rd@127.0.0.1:1", 5, "file:PATH"),

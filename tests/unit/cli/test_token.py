@@ -71,7 +71,12 @@ def test_revoke_ends_a_token_once(run: Run, owner: str, url: str) -> None:
             for _ in "ab"
         ]
         assert counts == [1, 0]
+        assert run("token", "revoke", input=token).stdout.startswith("revoked  no: there is no such token")
     assert json.loads(run("pat", "list", "--owner-id", owner, "--output", "json").stdout)["pats"] == []
+    other = create(run, owner)["token"]
+    assert run("token", "revoke", input=other).stdout == "revoked  yes\n"
+    nothing = run("token", "revoke")
+    assert (nothing.exit_code, "write the token to standard input" in nothing.stderr) == (4, True)
 
 
 def test_verify_prints_the_principal(run: Run, owner: str) -> None:
