@@ -28,6 +28,8 @@ ORDER: dict[str, tuple[str, ...]] = {
             "store",
             "jwt",
             "events",
+            "logs",
+            "observe",
             "operations",
             "authority",
             "wsgi",
@@ -57,14 +59,15 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("verdicts", "local", "store", "factory", "server_facts", "__init__"),
     ),
     "wsgi": (
-        *("errors", "drain", "answers", "routing", "request", "cors", "redaction", "hooks", "frameworks"),
+        *("errors", "drain", "answers", "routing", "request", "cors", "hooks", "frameworks"),
         *("site", "bodies"),
         "gate",
         *("require", "languages", "openapi", "api", "oauth", "isc", "zitadel", "page"),
-        *("surfaces", "guard", "middleware", "service", "__init__"),
+        *("surfaces", "guard", "middleware", "metrics", "service", "__init__"),
     ),
     "cli": (
-        *("context", "options", "output", "completion", "config", "events", "keys", "leaks", "notify"),
+        *("context", "options", "table", "output", "pat_output", "suggestions", "named_pat", "completion"),
+        *("config", "events", "keys", "leaks", "notify"),
         *("owner", "pat", "serve", "store", "token", "demo", "doctor", "__init__"),
     ),
 }

@@ -86,50 +86,69 @@ def rows(text: str) -> list[list[str]]:
     ]
 
 
-# -- README: what it shows, run -----------------------------------------------------------------------------
+# -- README, and the pages that begin where it ends: what they show, run -------------------------------------
+
+CALLING, PYTHON, TUTORIAL = "docs/calling.md", "docs/python.md", "docs/tutorial.md"
+ERRORS, CLI = "docs/errors.md", "docs/reference/cli.md"
 
 
-def test_every_python_block_of_the_readme_runs_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory whose `local:./patauth-data` ends with the test; the environment has no setting."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("PATAUTH_")]:
         monkeypatch.delenv(name)
-    first, *others = blocks("README.md", "python")
+    yield tmp_path
+    LocalEngine(tmp_path / "patauth-data").stop()
+
+
+def test_the_app_and_the_callers_of_the_readme_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The caller of the README, those of the page about callers, and its three lines of curl."""
+    flask, caller = blocks("README.md", "python")
     names: dict[str, Any] = {"__name__": "app"}
-    try:
-        exec(compile(first, "README.md", "exec"), names)
-        app = names["app"]
-        with serving(app) as url, app.extensions["patauth"] as authority:
-            issued = authority.create(
-                owner=Owner("alice", name="Alice"),
-                name="ci",
-                scope=["reports:read"],
-                expires_in=timedelta(days=30),
-            )
-            credentials = {"PAT_ID": issued.pat.id, "PAT_SECRET": issued.secret, "PAT_TOKEN": issued.token}
-            for name, value in credentials.items():
-                monkeypatch.setenv(name, value)
-            for block in others:
-                exec(compile(block.replace("http://127.0.0.1:8000", url), "README.md", "exec"), names)
-            curl_lines(url)
-        with names["authority"], serving(names["application"]) as url:
-            told = subprocess.run(
-                ["curl", "-fsS", "-H", f"Authorization: Bearer {issued.token}", f"{url}/reports"],
-                capture_output=True, text=True, timeout=20, check=True,
-            )  # fmt: skip
-            assert told.stdout == "hello alice\n"
-    finally:
-        LocalEngine(tmp_path / "patauth-data").stop()
+    exec(compile(flask, "README.md", "exec"), names)
+    app = names["app"]
+    with serving(app) as url, app.extensions["patauth"] as authority:
+        issued = made_for_alice(authority)
+        credentials = {"PAT_ID": issued.pat.id, "PAT_SECRET": issued.secret, "PAT_TOKEN": issued.token}
+        for name, value in credentials.items():
+            monkeypatch.setenv(name, value)
+        for block in (caller, *blocks(CALLING, "python")):
+            exec(compile(block.replace("http://127.0.0.1:8000", url), "caller", "exec"), {})
+        curl_lines(url)
+    assert capsys.readouterr().out == "{'hello': 'Alice'}\n" * 4
+
+
+def test_every_block_of_the_python_page_runs_in_order(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With that for secret scanners, which needs an Authority."""
+    names: dict[str, Any] = {"__name__": "app"}
+    for block in (*blocks(PYTHON, "python"), *blocks("docs/scanners.md", "python")):
+        exec(compile(block, PYTHON, "exec"), names)
+    with names["authority"] as authority, serving(names["application"]) as url:
+        issued = made_for_alice(authority)
+        told = subprocess.run(
+            ["curl", "-fsS", "-H", f"Authorization: Bearer {issued.token}", f"{url}/reports"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+        assert told.stdout == "hello alice\n"
     printed = capsys.readouterr().out
-    assert "{'hello': 'Alice'}" in printed
     assert "bob pat ['reports:read']" in printed
     assert "the access token is not valid" in printed
     assert all(f"{kind} " in printed for kind in Format().patterns())
 
 
+def made_for_alice(authority: patauth.Authority) -> patauth.IssuedPat:
+    return authority.create(
+        owner=Owner("alice", name="Alice"), name="ci", scope=["reports:read"], expires_in=timedelta(days=30)
+    )
+
+
 def curl_lines(url: str) -> None:
-    (block,) = (block for block in blocks("README.md", "sh") if "curl" in block)
+    (block,) = (block for block in blocks(CALLING, "sh") if "curl" in block)
     lines = block.replace("http://127.0.0.1:8000", url).splitlines()
     assert len(lines) == 3
     for line in lines:
@@ -143,9 +162,83 @@ def curl_lines(url: str) -> None:
         assert "hello" in answer.stdout or "access_token" in answer.stdout
 
 
-def test_the_flask_app_of_the_readme_is_ten_lines() -> None:
-    first = blocks("README.md", "python")[0]
-    assert len([line for line in first.splitlines() if line.strip()]) == 10
+def test_the_tutorial_goes_as_it_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands and both apps, one after the other, with the answers that it tells of."""
+    first_app, client, second_app = blocks(TUTORIAL, "python")
+    (_, _, bare, first, write, create, _, run_client, end) = blocks(TUTORIAL, "sh")
+    create = create.replace("patauth pat", f"{sys.executable} -m patauth --output json pat")
+    app = flask_app(first_app)
+    with serving(app) as url, app.extensions["patauth"]:
+        assert shell(bare, url).startswith("HTTP/1.1 401")
+        done = shell(
+            first.replace("patauth pat", f"{sys.executable} -m patauth pat") + 'echo "$PAT_TOKEN"', url
+        )
+        answer, _, token = done.strip().rpartition("\n")
+        assert json.loads(answer) == {"caller": "Alice", "reports": ["first report"]}
+        monkeypatch.setenv("PATAUTH_STORE_URL", "local:./patauth-data")
+        monkeypatch.setenv("PAT_TOKEN", token.strip())
+        refused = shell(write, url)
+        assert refused.startswith("HTTP/1.1 403")
+        assert '"scope": "reports:write"' in refused
+        program_pat = json.loads(shell(create, url))
+        monkeypatch.setenv("PAT_ID", program_pat["pat"]["id"])
+        monkeypatch.setenv("PAT_SECRET", program_pat["secret"])
+        (folder / "client.py").write_text(client.replace("http://127.0.0.1:8000", url), "utf-8")
+        told = shell(run_client.replace("python", sys.executable), url)
+        assert "['first report', 'built at night']" in told
+    app = flask_app(second_app)
+    browser = app.test_client()
+    assert browser.get("/login").headers["Location"] == page.PATH
+    shown = browser.get(page.PATH).text
+    assert "laptop" in shown
+    assert "nightly" not in shown, "of another owner"
+    offered = re.findall(r'name="scope" value="(\S+?)"', browser.get(f"{page.PATH}/new").text)
+    assert "reports:read" in offered
+    assert "reports:write" not in offered
+    with serving(app) as url, app.extensions["patauth"]:
+        revoke, ask = end.replace("patauth token", f"{sys.executable} -m patauth token").splitlines()
+        assert shell(ask, url).startswith("HTTP/1.1 200")
+        shell(revoke, url)
+        assert shell(ask, url).startswith("HTTP/1.1 401")
+
+
+def flask_app(text: str) -> Any:
+    names: dict[str, Any] = {"__name__": "app"}
+    exec(compile(text, TUTORIAL, "exec"), names)
+    return names["app"]
+
+
+def shell(block: str, url: str) -> str:
+    """Run the commands of a block as a reader does; return what they print."""
+    done = subprocess.run(
+        ["sh", "-euc", block.replace("http://127.0.0.1:8000", url).replace("curl ", "curl -sS ")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_the_figures_of_the_readme_are_those_of_the_performance_page() -> None:
+    """Whoever measures again writes the new figures into the README too."""
+    one, other = (
+        {row[0]: row[2] for row in rows(section("docs/performance.md", title))}
+        for title in ("One request", "Other calls, over a unix socket")
+    )
+    told = [cell for _, cell in rows(section("README.md", "How fast it is"))]
+    assert told == [
+        one["access token"],
+        other["argon2 once (owasp)"],
+        other["Flask-HTTPAuth + Flask-Limiter"],
+    ]
+
+
+def test_the_readme_is_a_screen_and_a_half_and_its_app_and_caller_are_ten_lines() -> None:
+    assert len(read("README.md").splitlines()) <= 120
+    for block in blocks("README.md", "python"):
+        assert len([line for line in block.splitlines() if line.strip()]) == 10
 
 
 def test_the_readme_has_the_two_commands_and_extras_that_exist() -> None:
@@ -161,8 +254,8 @@ def test_the_readme_has_the_two_commands_and_extras_that_exist() -> None:
     assert f"## [{patauth.__version__}]" in read("CHANGELOG.md")
 
 
-def test_the_errors_of_the_readme_are_those_of_the_package() -> None:
-    listed = {row[0].strip("`"): row[1:3] for row in rows(section("README.md", "Errors and HTTP answers"))}
+def test_the_errors_of_the_page_are_those_of_the_package() -> None:
+    listed = {row[0].strip("`"): row[1:3] for row in rows(read(ERRORS))}
     errors = {
         name: getattr(patauth, name)
         for name in patauth.__all__
@@ -177,13 +270,13 @@ def test_the_errors_of_the_readme_are_those_of_the_package() -> None:
     }
 
 
-def test_the_expressions_of_the_readme_are_the_published_ones() -> None:
-    listed = [row[1].strip("`") for row in rows(section("README.md", "Secret scanners"))]
+def test_the_expressions_for_scanners_are_the_published_ones() -> None:
+    listed = [row[1].strip("`") for row in rows(read("docs/scanners.md"))]
     assert listed == list(Format().patterns().values())
 
 
 def test_the_figures_that_are_promised_are_the_defaults() -> None:
-    defaults, promised = Settings(store_url="memory:"), section("README.md", "What is promised")
+    defaults, promised = Settings(store_url="memory:"), section("docs/promises.md", "What is promised")
     assert (str(defaults.request_quota), str(defaults.exchange_quota)) == ("100/10", "60/60")
     assert (str(defaults.failure_quota), defaults.proof_ttl) == ("20/60", 900)
     assert (defaults.access_token_ttl, defaults.retention) == (900, 30 * 86_400)
@@ -491,18 +584,9 @@ def test_every_command_shown_exists_with_its_options(name: str) -> None:
         assert {word for word in left if word.startswith("--")} <= known, f"{name}: {shlex.join(words)}"
 
 
-def test_every_command_that_exists_is_in_the_readme() -> None:
-    def all_of(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
-        for name, command in group.commands.items():
-            if isinstance(command, click.Group):
-                yield from all_of(command, *path, name)
-            else:
-                yield (*path, name)
-
-    table = section("README.md", "Command line")
-    there = {f"patauth {' '.join(path)}" for path in all_of(program)}
-    assert {command for command in there if f"| `{command}" not in table} == set()
-    assert {int(code) for code in re.findall(r"(\d) (?:if|for) ", table)} >= {code for _, code in _EXIT_CODES}
+def test_every_exit_code_is_documented() -> None:
+    told = {int(code) for code, _ in rows(section(CLI, "Exit codes"))}
+    assert told >= {code for _, code in _EXIT_CODES}
 
 
 # -- settings -----------------------------------------------------------------------------------------------
@@ -710,7 +794,7 @@ def test_the_server_settings_exist(server: Server) -> None:
 
 def test_the_loggers_and_events_are_those_of_the_code() -> None:
     source = "".join(path.read_text("utf-8") for path in Path(patauth.__file__).parent.rglob("*.py"))
-    named = {row[0].strip("`") for row in rows(section("docs/deployment.md", "Logs"))}
+    named = {row[0].strip("`") for row in rows(section("docs/logs.md", "Loggers"))}
     assert named == set(re.findall(r'getLogger\("([a-z.]+)"\)', source))
     types = section("docs/events.md", "Types")
     assert [row[0].strip("`") for row in rows(types)] == list(get_args(Type))

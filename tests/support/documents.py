@@ -7,14 +7,9 @@ from typing import NamedTuple
 
 from tests.support.paths import ROOT
 
-HOW_TO = [f"docs/how-to/{path.name}" for path in sorted(ROOT.glob("docs/how-to/*.md"))]
-OURS = [
-    "README.md",
-    "CHANGELOG.md",
-    "SECURITY.md",
-    *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
-    *HOW_TO,
-]
+OF_SITE = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("docs/**/*.md"))]
+HOW_TO = [name for name in OF_SITE if name.startswith("docs/how-to/")]
+OURS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", *OF_SITE]
 DOCUMENTS = [*OURS, "examples/README.md"]
 
 

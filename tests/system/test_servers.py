@@ -37,7 +37,7 @@ UPLOAD = bytes(3_000_000)
 
 
 class Work(NamedTuple):
-    """A folder with app.py of the README in it, the settings of a store, and a PAT."""
+    """A folder with the app of docs/python.md as app.py in it, the settings of a store, and a PAT."""
 
     folder: Path
     settings: dict[str, str]
@@ -84,7 +84,7 @@ class Work(NamedTuple):
 
 @pytest.fixture
 def work(servers: dict[str, Server], prefix: str, tmp_path: Path) -> Work:
-    (app,) = (block for block in blocks("README.md", "python") if "application =" in block)
+    (app,) = (block for block in blocks("docs/python.md", "python") if "application =" in block)
     assert 'from_url("local:./patauth-data")' in app
     (tmp_path / "app.py").write_text(app.replace('from_url("local:./patauth-data")', "from_env()"))
     with patient(servers["valkey"].url, key_prefix=prefix, hash_profile=PROFILES["testing"]) as authority:
