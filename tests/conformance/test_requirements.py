@@ -48,9 +48,9 @@ from patauth import (
     Settings,
 )
 from patauth.jwt.key_files import SigningKeys
+from patauth.logs import RedactingFormatter
 from patauth.model.credentials import split_basic
 from patauth.wsgi.service.app import Standalone
-from patauth.wsgi.service.gunicorn import Redacting
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
 from tests.support.clocks import Clock
 from tests.support.paths import DOCS
@@ -357,7 +357,7 @@ def test_r3_a_token_in_the_url_is_never_looked_up_nor_logged(
     for gate in (app, storeless):
         response = request(gate, "/reports/1", query_string={"access_token": access})
         assert (response.status_code, response.json) == (401, {"error": "unauthorized"})
-    shown = Redacting(logging.Formatter("%(message)s"), authority.settings)
+    shown = RedactingFormatter(logging.Formatter("%(message)s"))
     line = shown.format(logging.makeLogRecord({"msg": f"GET /reports/1?access_token={access} 401"}))
     assert line == "GET /reports/1?access_token=[hidden] 401"
 
@@ -516,7 +516,7 @@ def test_o6_credentials_in_the_url_are_refused_and_not_repeated(
         response = token(app, body_of(issued), query_string={name: issued.secret})
         assert is_error(response, 400, "invalid_request")
         assert issued.secret not in response.text + str(response.headers)
-    shown = Redacting(logging.Formatter("%(message)s"), authority.settings)
+    shown = RedactingFormatter(logging.Formatter("%(message)s"))
     line = shown.format(logging.makeLogRecord({"msg": f"/oauth/token?client_secret={issued.secret}"}))
     assert issued.secret not in line
 

@@ -694,5 +694,5 @@ def test_authority_never_grows_and_what_has_ended_is_never_accepted(server: Serv
     prefixes = (f"{prefix}-{number}" for number in itertools.count())
     run_state_machine_as_test(
         partial(Growth, server.url, prefixes),
-        settings=settings(max_examples=examples(50), stateful_step_count=STEPS, deadline=None),
+        settings=settings(max_examples=examples(35), stateful_step_count=STEPS, deadline=None),
     )

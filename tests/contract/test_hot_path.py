@@ -35,6 +35,8 @@ COSTS = {
     "basic": Cost(20, 30, 247),
     "jwt": Cost(19, 30, 307),
 }
+# Calls more of a PAT with CONDITIONS: from Python 3.13, `dataclasses.replace` is two functions.
+TO_REPLACE = 2 if sys.version_info >= (3, 13) else 0
 ANSWER = 60  # bytes at most; one with a record has over 300
 TO_FIND_THE_SERVER = 10  # calls more at most, in a cluster or behind Sentinels
 REQUESTS = 20  # of which the server counts the commands and bytes
@@ -156,7 +158,7 @@ def test_an_authenticated_request_is_one_round_trip_and_so_many_calls_in_python(
     finally:
         sys.setprofile(None)
     cost = COSTS[way]
-    more = sum(calls.values()) - (cost.conditional_calls if conditional else cost.calls)
+    more = sum(calls.values()) - (cost.conditional_calls + TO_REPLACE if conditional else cost.calls)
     assert 0 <= more <= (TO_FIND_THE_SERVER if ALONE else 0), calls.most_common()
 
 

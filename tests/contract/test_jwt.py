@@ -30,11 +30,11 @@ from patauth import (
 from patauth.jwt import signature
 from patauth.jwt.key_files import SigningKeys
 from patauth.jwt.signature import Key
+from patauth.logs import RedactingFormatter
 from patauth.model.pat_id import PatId
 from patauth.operations.introspect import INACTIVE
 from patauth.store.record import TokenRecord
 from patauth.wsgi.service.app import Standalone
-from patauth.wsgi.service.gunicorn import Redacting
 from tests.support.authorities import ALICE, Make, basic_of, issue
 from tests.support.clocks import DAY, NOW, Clock
 from tests.support.internals import signed_of, store_of
@@ -422,7 +422,7 @@ class TestOneWay:
     @one_engine
     def test_the_services_log_hides_it(self, signed: Authority) -> None:
         token = access_of(signed, issue(signed))
-        shown = Redacting(logging.Formatter("%(message)s"), signed.settings)
+        shown = RedactingFormatter(logging.Formatter("%(message)s"))
         for text in (
             f"token {token} refused",
             f"Authorization: Bearer {token}",

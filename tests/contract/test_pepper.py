@@ -314,12 +314,12 @@ class Load:
         self._end = threading.Event()
 
     def run(self) -> Load:
-        """Go on until each Authority was asked some hundreds of times."""
+        """Go on until each Authority was asked 150 times."""
         threads = [threading.Thread(target=self._work, args=(number,)) for number in range(self.THREADS)]
         for thread in threads:
             thread.start()
         try:
-            until(lambda: all(self.asked[at] >= 300 for at in range(len(self.authorities))), seconds=60)
+            until(lambda: all(self.asked[at] >= 150 for at in range(len(self.authorities))), seconds=60)
         finally:
             self._end.set()
             for thread in threads:

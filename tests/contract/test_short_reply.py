@@ -388,7 +388,7 @@ def test_the_verdict_of_who_remembers_is_the_verdict_of_who_has_forgotten(
     with standing_in(Verdicts, "again", again):
         run_state_machine_as_test(
             partial(Histories, server.url, prefixes, keys),
-            settings=settings(max_examples=examples(12), stateful_step_count=STEPS, deadline=None),
+            settings=settings(max_examples=examples(9), stateful_step_count=STEPS, deadline=None),
         )
     print(short)
     seen = {(verdict, by_token) for verdict in (ADMITTED, LIMITED) for by_token in (False, True)}

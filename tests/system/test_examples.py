@@ -420,7 +420,8 @@ def test_the_standalone_check_says_who_it_is_or_refuses(work: Path) -> None:
 
 def test_every_example_is_run_here_and_listed_in_its_readme() -> None:
     readme = (EXAMPLES / "README.md").read_text()
-    others = (SUPPORT / "fronts.py", Path(__file__).with_name("test_servers.py"))
+    neighbours = ("test_servers.py", "test_metrics.py")
+    others = (SUPPORT / "fronts.py", *map(Path(__file__).with_name, neighbours))
     tests = "".join(path.read_text() for path in (Path(__file__), *others))
     for path in EXAMPLES.iterdir():
         if path.name not in ("README.md", "__pycache__"):

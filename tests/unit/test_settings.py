@@ -104,6 +104,8 @@ TABLE = {
     "token_headers": (("X-API-Key", "X-Token"), "X-API-Key X-Token", "X_API_Key"),
     "cors_origins": (("https://a.example", "http://b:8080"), "https://a.example http://b:8080", "https://a/"),
     "keep_authorization": (True, "true", "maybe"),
+    "metrics": (True, "true", "maybe"),
+    "traces": (True, "true", "maybe"),
 }
 # what must be set with it
 NEEDS = {
@@ -248,6 +250,8 @@ class TestDefaults:
             "page_limit_zitadel": 1000,
             "events": ("log",),
             "webhook_secret": (),
+            "metrics": False,
+            "traces": False,
             "identify": None,
             "reauthenticate": None,
             "login_url": None,

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
-
-import pytest
 
 from tests.support.installed import installed
 from tests.support.paths import ROOT
-from tests.support.tables import each
 
 APP = """
 import pytest
@@ -165,17 +163,19 @@ NAMED = ("-p", "patauth.testing")
 ONCE = """
 def test_it(pytestconfig, patauth_headers):
     plugins = pytestconfig.pluginmanager.list_name_plugin()
-    assert [name for name, plugin in plugins if "patauth" in str(plugin)] == ["patauth.testing"]
+    found = [name for name, plugin in plugins if getattr(plugin, "__name__", "") == "patauth.testing"]
+    assert found == ["patauth.testing"]
     assert patauth_headers()
 """
 
 
-def run(project: Path, text: str, *options: str, **environ: str) -> tuple[int, str]:
-    """Run pytest on a module with this text; return its exit code and what it prints.
+def run(project: Path, texts: list[str], *options: str, **environ: str) -> tuple[int, str]:
+    """Run pytest on modules with these texts; return its exit code and what it prints.
 
     The other plugins of this environment take most of a second, so none is found by itself.
     """
-    (project / "test_app.py").write_text(text)
+    for number, text in enumerate(texts):
+        (project / f"test_app{number}.py").write_text(text)
     environ = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environ}
     command = [sys.executable, "-X", "dev", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"]
     done = subprocess.run(
@@ -185,43 +185,33 @@ def run(project: Path, text: str, *options: str, **environ: str) -> tuple[int, s
     return done.returncode, done.stdout + done.stderr
 
 
-@each(
-    "text, passed",
-    [
-        pytest.param(APP + USED, 6, id="as it is"),
-        pytest.param(APP + OVERRIDDEN, 2, id="with settings"),
-        pytest.param(APP + OWN, 13, id="an Authority of one's own"),
-    ],
-)
-def test_an_app_is_tested_through_its_gate(tmp_path: Path, text: str, passed: int) -> None:
-    code, told = run(tmp_path, text, *NAMED)
-    assert (code, f"{passed} passed" in told) == (0, True), told
+def test_an_app_is_tested_through_its_gate(tmp_path: Path) -> None:
+    """As it is, with settings, and with an Authority of its own."""
+    code, told = run(tmp_path, [APP + USED, APP + OVERRIDDEN, APP + OWN], *NAMED)
+    assert (code, f"{6 + 2 + 13} passed" in told) == (0, True), told
     assert "warning" not in told.lower()
 
 
-@each(
-    "text, fixture",
-    [
-        pytest.param(APP + ELSEWHERE, "patauth_authority", id="an Authority of one's own"),
-        pytest.param(APP + SETTING_ELSEWHERE, "patauth_settings", id="a setting"),
-    ],
-)
-def test_no_test_makes_pats_in_a_real_store(tmp_path: Path, text: str, fixture: str) -> None:
-    code, told = run(tmp_path, text, *NAMED)
-    assert (code, "1 error" in told) == (1, True), told
-    assert f"{fixture}: tests make PATs in a memory: store alone" in told
+def test_no_test_makes_pats_in_a_real_store(tmp_path: Path) -> None:
+    """Neither with an Authority of its own nor with a setting."""
+    code, told = run(tmp_path, [APP + ELSEWHERE, APP + SETTING_ELSEWHERE], *NAMED)
+    assert (code, "2 errors" in told) == (1, True), told
+    for fixture in ("patauth_authority", "patauth_settings"):
+        assert f"{fixture}: tests make PATs in a memory: store alone" in told
     assert "hunter2" not in told
     assert "the test has begun" not in told
 
 
 def test_it_is_found_by_itself_and_registered_once_if_it_is_named_too(tmp_path: Path) -> None:
     found = {"PYTHONPATH": installed(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""}
+    others = {one.name for one in entry_points(group="pytest11")} - {"patauth.testing"}
+    alone = [word for name in others for word in ("-p", f"no:{name}")]
     by_name = 'pytest_plugins = ["patauth.testing"]\n'
     runs = {
-        "found": run(tmp_path, ONCE, **found),
-        "found and named": run(tmp_path, by_name + ONCE, *NAMED, **found),
-        "named": run(tmp_path, by_name + ONCE),
-        "neither": run(tmp_path, ONCE),
+        "found": run(tmp_path, [ONCE], *alone, **found),
+        "found and named": run(tmp_path, [by_name + ONCE], *alone, *NAMED, **found),
+        "named": run(tmp_path, [by_name + ONCE]),
+        "neither": run(tmp_path, [ONCE]),
     }
     neither, told = runs.pop("neither")
     assert (neither, "fixture 'patauth_headers' not found" in told) == (1, True)

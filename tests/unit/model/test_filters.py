@@ -133,7 +133,7 @@ def filters(draw):
 
 
 class TestMatching:
-    @settings(max_examples=examples(150))
+    @settings(max_examples=examples(100))
     @given(filters())
     def test_a_filter_matches_what_its_words_say(self, made):
         tree, text = made
@@ -141,7 +141,7 @@ class TestMatching:
         for one in POOL:
             assert found.matches(one) == expected(tree, one), text
 
-    @settings(max_examples=examples(150))
+    @settings(max_examples=examples(100))
     @given(filters(), st.sampled_from(INSTANTS))
     def test_each_match_lies_within_the_bounds_and_exact_ones_hold_nothing_else(self, made, field):
         found = parse(made[1])
@@ -153,14 +153,14 @@ class TestMatching:
             assert within or not found.matches(one), (made[1], bounds)
             assert not bounds.exact or within == found.matches(one), (made[1], bounds)
 
-    @settings(max_examples=examples(150))
+    @settings(max_examples=examples(100))
     @given(filters())
     def test_each_match_has_one_of_the_ids(self, made):
         found = parse(made[1])
         ids = found.ids()
         assert ids is None or all(one.id in ids for one in POOL if found.matches(one)), made[1]
 
-    @settings(max_examples=examples(150))
+    @settings(max_examples=examples(100))
     @given(filters())
     def test_a_filter_that_asks_for_removed_pats_matches_no_others(self, made):
         tree, text = made

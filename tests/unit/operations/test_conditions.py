@@ -49,7 +49,7 @@ def records(draw: st.DrawFn) -> PatRecord:
     return PatRecord(pat, slots, draw(instants) if len(slots) == 2 else 0)
 
 
-@settings(max_examples=examples(500))
+@settings(max_examples=examples(300))
 @given(records(), st.integers(0, 7) | st.just(NEVER - 1), st.sampled_from(ADDRESSES))
 def test_the_window_of_a_secret_and_the_networks_of_its_pat_say_whether_it_is_usable(
     record: PatRecord, now: int, address: str | None

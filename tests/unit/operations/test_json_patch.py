@@ -158,7 +158,7 @@ def patches(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 class TestLibrary:
-    @settings(max_examples=examples(150))
+    @settings(max_examples=examples(100))
     @given(patches())
     def test_what_the_library_does_is_done_and_what_it_refuses_is_refused(self, both):
         document, operations = both
@@ -653,7 +653,7 @@ members = st.sampled_from(["op", "path", "from", "value"])
 hostile = st.dictionaries(members, anything | pointers | st.sampled_from(OPS), max_size=4)
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(100))
 @example({"a": 1}, [{"op": "add", "path": "/a/b", "value": 1}])
 @example({"a": "text"}, [{"op": "add", "path": "/a/0", "value": "x"}])
 @example({"a": "text"}, [{"op": "remove", "path": "/a/0"}])

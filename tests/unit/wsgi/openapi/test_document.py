@@ -82,7 +82,8 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 class TestDocument:
     @each("given", [{}, {"issuer": ISSUER}, {"issuer": ISSUER, "path_prefix": "/auth"}])
     def test_it_is_valid(self, given: dict[str, Any]) -> None:
-        for surfaces in ([], ["openapi"], ["oauth"], ["isc"], ["zitadel"], APIS):
+        alone = [] if given else [[], ["openapi"], ["oauth"], ["isc"], ["zitadel"]]
+        for surfaces in (*alone, APIS):
             self.check_valid(surfaces, given)
 
     def check_valid(self, surfaces: Iterable[str], given: dict[str, Any]) -> None:

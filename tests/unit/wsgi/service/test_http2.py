@@ -600,7 +600,7 @@ SENT = FRAMES.map(b"".join) | st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(SENT, st.integers(1, 50), st.sampled_from([0.0, 4.0, 31.0])), max_size=5), st.data()
 )

@@ -302,7 +302,7 @@ NETWORKS = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::/64", None])
 PLACES = st.lists(st.builds(Place, NETWORKS, st.booleans(), st.integers(0, 5).map(float)), max_size=12)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(PLACES, NETWORKS)
 @example([Place("10.0.0.1", True, 0.0), Place("10.0.0.1", True, 0.0), Place(None, False, 0.0)], "10.0.0.1")
 @example([Place("10.0.0.1", True, 1.0), Place("10.0.0.1", False, 2.0), Place(None, False, 0.0)], None)
