@@ -87,10 +87,6 @@ class ProofCache:
                 return self._compute_once(key, pat_id, secret, stored)
         return verdict
 
-    def believes(self, until: float) -> bool:
-        """Return whether what is believed `until` then (`believed_until`) needs no hash yet."""
-        return self.timer() < until
-
     def believed_until(self, pat_id: bytes, secret: bytes, stored: Digest) -> float | None:
         """Return until when, by `timer`, `check` accepts a secret without a hash; None: it does not."""
         return self._verdicts.until(self._key(pat_id, secret, stored))
