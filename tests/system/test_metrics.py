@@ -41,6 +41,7 @@ SETTINGS = {
     "PATAUTH_REQUEST_QUOTA": "1000000/1",
     "PATAUTH_EXCHANGE_QUOTA": "1000000/1",
     "PATAUTH_FAILURE_QUOTA": "1000000/1",
+    "PATAUTH_MAX_TOKENS_PER_SECRET": "1000000",  # a fast machine exchanges a thousand times
 }
 OUTCOMES = {"": 200, "rate_limited": 429, "store_unavailable": 503, "overloaded": 503}  # statuses; 401 else
 
