@@ -7,10 +7,11 @@ import socket
 import ssl
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import click
 
@@ -22,6 +23,7 @@ from ..store.factory import open_store
 from ..store.url import StoreUrl, masked
 from ..wsgi.hooks import check_hooks
 from ..wsgi.page import PATH
+from ..wsgi.service.logs import log_to_stderr
 from ..wsgi.service.tls import read_tls
 from ..wsgi.surfaces import PAGE, check_page
 from .context import NO_PAGE, Failure, lacks_page, message, named_settings, options, served, source_of
@@ -59,25 +61,13 @@ _UNREACHABLE = 5
     show_default=True,
     help="Write the log as text, or each line of it as a JSON object.",
 )
-@click.option("--grpc-only", is_flag=True, hidden=True)  # how the command starts that process
 @click.option(
     "--metrics-bind",
     metavar="ADDRESS",
     help="Count, and serve metrics for Prometheus in a process of its own: HOST:PORT or [IPV6]:PORT.",
 )
-@click.option("--metrics-only", is_flag=True, hidden=True)
-def serve(
-    bind: str,
-    workers: int,
-    threads: int,
-    grpc_bind: str | None,
-    grpc_cert: str | None,
-    grpc_key: str | None,
-    log_format: str,
-    grpc_only: bool,
-    metrics_bind: str | None,
-    metrics_only: bool,
-) -> None:
+@click.option("--only", type=click.Choice(["grpc", "metrics"]), hidden=True)  # what such a process serves
+def serve(only: str | None, **given: Any) -> None:
     """Serve patauth's own routes, with /healthz and /readyz, on gunicorn.
 
     The routes are POST /oauth/token and those of all other surfaces; PATAUTH_SURFACES chooses fewer. The page
@@ -110,52 +100,91 @@ def serve(
       patauth serve --grpc-bind 127.0.0.1:8001
       patauth serve --bind 0.0.0.0:8000 --workers 4 --store redis://127.0.0.1:6379/0
     """
-    try:
+    if find_spec("gunicorn") is None:
+        raise Failure("patauth serve needs gunicorn: pip install 'patauth[serve]'", 2)
+    service = _Service(**given)
+    options().logs_json = service.as_json
+    service.tls()
+    if only is None:
+        service.run()
+    else:
+        service.run_port(only)
+
+
+@dataclass(frozen=True)
+class _Service:
+    """Holds what the command was given, and serves it."""
+
+    bind: str
+    workers: int
+    threads: int
+    grpc_bind: str | None
+    grpc_cert: str | None
+    grpc_key: str | None
+    metrics_bind: str | None
+    log_format: str
+
+    @property
+    def as_json(self) -> bool:
+        return self.log_format == "json"
+
+    @property
+    def ports(self) -> dict[str, str]:
+        """The addresses that have a process of their own, by what `--only` calls it."""
+        ports = {"grpc": self.grpc_bind, "metrics": self.metrics_bind}
+        return {name: bind for name, bind in ports.items() if bind is not None}
+
+    def tls(self) -> ssl.SSLContext | None:
+        return _tls(self.grpc_bind, self.grpc_cert, self.grpc_key)
+
+    def settings(self) -> Settings:
+        """Return the settings of this moment. Raise if they, or files of the gRPC port, cannot be used."""
+        self.tls()  # at a reload, the gRPC port is to be opened with them again
+        settings = _settings(self.bind)
+        return settings if self.metrics_bind is None else replace(settings, metrics=True)
+
+    def start_log(self, settings: Settings) -> None:
+        log_to_stderr(settings, quiet=options().quiet, as_json=self.as_json)
+
+    def run(self) -> None:
+        """Check what was given, start the processes of the other ports, and run gunicorn."""
         from ..wsgi.service.gunicorn import Server
-        from ..wsgi.service.logs import log_to_stderr
-        from ..wsgi.service.metrics import metrics_folder
-    except ImportError as problem:
-        if (problem.name or "").partition(".")[0] != "gunicorn":
-            raise
-        raise Failure("patauth serve needs gunicorn: pip install 'patauth[serve]'", 2) from None
 
-    quiet, as_json = options().quiet, log_format == "json"
-    options().logs_json = as_json
-    tls = _tls(grpc_bind, grpc_cert, grpc_key)
-    write_log = partial(log_to_stderr, quiet=quiet, as_json=as_json)
+        _check_binds({"--bind": self.bind, **{f"--{name}-bind": bind for name, bind in self.ports.items()}})
+        with self._counts():
+            server = Server(
+                self.settings,
+                bind=self.bind,
+                workers=self.workers,
+                threads=self.threads,
+                quiet=options().quiet,
+                as_json=self.as_json,
+            )
+            _introduce(server.settings, self.bind, self.grpc_bind, self.metrics_bind)
+            self.start_log(server.settings)
+            # This command again, with the interpreter's own options: they say where patauth is looked for.
+            again = [sys.executable, *sys.orig_argv[1:], "--only"]
+            server.run_beside({name: [*again, name] for name in self.ports})
 
-    def read_settings() -> Settings:
-        _tls(grpc_bind, grpc_cert, grpc_key)  # at a reload, the gRPC port is to be opened with them again
-        settings = _settings(bind)
-        return settings if metrics_bind is None else replace(settings, metrics=True)
+    def run_port(self, name: str) -> None:
+        """Serve one of the other ports alone, in this process."""
+        bind = self.ports.get(name)
+        if bind is None:
+            raise click.UsageError(f"--only {name} needs --{name}-bind")
+        settings = self.settings()
+        self.start_log(settings)
+        if name == "grpc":
+            _serve_grpc(settings, bind, self.threads, self.tls())
+        else:
+            _serve_metrics(settings, bind)
 
-    if grpc_only and grpc_bind is not None:
-        write_log(settings := read_settings())
-        _serve_grpc(settings, grpc_bind, threads, tls)
-        return
-    if metrics_only and metrics_bind is not None:
-        write_log(settings := read_settings())
-        _serve_metrics(settings, metrics_bind)
-        return
-    binds = {"--bind": bind, "--grpc-bind": grpc_bind, "--metrics-bind": metrics_bind}
-    _check_binds({option: address for option, address in binds.items() if address is not None})
-    with ExitStack() as service:
+    def _counts(self) -> AbstractContextManager[None]:
+        """Return what makes the folder of shared counts, if there is something to count."""
+        from ..wsgi.service.metrics import metrics_folder  # with http.server, which other commands lack
+
         # Before the settings are read: a hook of theirs may import prometheus_client.
-        if (metrics_bind is not None or source_of("metrics")) and find_spec("prometheus_client"):
-            service.enter_context(metrics_folder())
-        server = Server(
-            read_settings, bind=bind, workers=workers, threads=threads, quiet=quiet, as_json=as_json
-        )
-        _introduce(server.settings, bind, grpc_bind, metrics_bind)
-        write_log(server.settings)
-        # This command once more, with the interpreter's own options: they say where patauth is looked for.
-        again = [sys.executable, *sys.orig_argv[1:]]
-        beside = {}
-        if grpc_bind is not None:
-            beside["gRPC"] = [*again, "--grpc-only"]
-        if metrics_bind is not None:
-            beside["metrics"] = [*again, "--metrics-only"]
-        server.run_beside(beside)
+        is_wanted = self.metrics_bind is not None or source_of("metrics")
+        return metrics_folder() if is_wanted and find_spec("prometheus_client") else nullcontext()
 
 
 def _introduce(settings: Settings, bind: str, grpc_bind: str | None, metrics_bind: str | None) -> None:

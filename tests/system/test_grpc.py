@@ -62,7 +62,7 @@ class Port:
 
     def processes(self) -> list[int]:
         """Return the numbers of the children that are no workers: one, or none while it is dead."""
-        return [pid for pid in self.service.workers() if "--grpc-only" in command(pid)]
+        return [pid for pid in self.service.workers() if command(pid).endswith("--only\0grpc\0")]
 
 
 def command(pid: int) -> str:
@@ -397,9 +397,17 @@ def test_without_the_surface_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_no_h2_is_2_and_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["patauth.cli.serve"], "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        sys.modules["patauth.cli.serve"], "find_spec", lambda name: None if name == "h2" else name
+    )
     code, said = serve("--grpc-bind", f"127.0.0.1:{free_port()}")
     assert (code, "pip install 'patauth[grpc]'" in said) == (2, True)
+
+
+@each("only", ["grpc", "metrics"])
+def test_a_process_for_one_port_needs_its_address(only: str) -> None:
+    code, said = serve("--only", only)
+    assert (code, f"--only {only} needs --{only}-bind" in said) == (2, True)
 
 
 def test_an_address_in_use_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

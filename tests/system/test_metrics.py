@@ -137,7 +137,7 @@ def test_the_sums_of_the_service_are_what_its_clients_counted(engine: Server, tm
             return read(requests.get(url, timeout=10).text)
 
         def workers() -> set[int]:
-            return {pid for pid in service.workers() if "--metrics-only" not in command(pid)}
+            return {pid for pid in service.workers() if "--only" not in command(pid)}
 
         (folder,) = tmp_path.glob("patauth-metrics-*")
         load = Load(service.port, asks)
@@ -296,7 +296,7 @@ def test_a_hook_that_imports_prometheus_client_first_and_a_folder_that_vanishes_
 
         (folder,) = tmp_path.glob("patauth-metrics-*")
         shutil.rmtree(folder)
-        (worker,) = {pid for pid in service.workers() if "--metrics-only" not in command(pid)}
+        (worker,) = {pid for pid in service.workers() if "--only" not in command(pid)}
         os.kill(worker, signal.SIGKILL)
         until(lambda: "this process counts nothing" in service.said(), 30)
         until(lambda: service.status("/healthz") == 200, 30)
