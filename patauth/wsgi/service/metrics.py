@@ -42,6 +42,7 @@ def metrics_folder() -> Iterator[None]:
     if named is not None:
         _check(named)
         _clean(named)
+        _import_client()
         yield
         return
     _remove_forgotten()
@@ -50,12 +51,21 @@ def metrics_folder() -> Iterator[None]:
     fcntl.flock(lock, fcntl.LOCK_SH)  # so systemd-tmpfiles does not take it for forgotten (tmpfiles.d)
     os.environ[FOLDER] = made
     try:
+        _import_client()
         yield
     finally:
         if os.getpid() == process:  # a worker ends here too
             del os.environ[FOLDER]
             shutil.rmtree(made, ignore_errors=True)
             os.close(lock)
+
+
+def _import_client() -> None:
+    """Import what `forget_process` needs: it runs in a thread.
+
+    A worker that is forked while that thread imports would wait for the import for ever.
+    """
+    import prometheus_client.multiprocess  # noqa: F401
 
 
 def _check(folder: Path) -> None:

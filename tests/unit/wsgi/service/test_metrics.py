@@ -6,6 +6,8 @@ import fcntl
 import os
 import socket
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -18,6 +20,7 @@ from patauth.observe.shared import FOLDER
 from patauth.settings import Settings
 from patauth.wsgi.service import metrics
 from patauth.wsgi.service.metrics import forget_process, metrics_folder, open_authority
+from tests.support.tables import each
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +49,30 @@ def test_a_worker_that_ends_takes_nothing_away() -> None:
     if not child:
         os._exit(0)
     assert not made.exists()
+
+
+@each("is_named", [False, True])
+def test_what_a_thread_will_need_is_imported_before_workers_are_forked(
+    tmp_path: Path, is_named: bool
+) -> None:
+    """A worker that is forked while a thread imports prometheus-client waits for that import for ever."""
+    program = (
+        "import sys; from patauth.wsgi.service.metrics import forget_process, metrics_folder\n"
+        "with metrics_folder():\n"
+        "    before = set(sys.modules)\n"
+        "    forget_process(1)\n"
+        "    sys.exit(str(set(sys.modules) - before) if set(sys.modules) - before else 0)"
+    )
+    named = {FOLDER: str(tmp_path)} if is_named else {}
+    tmp_path.chmod(0o700)
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **named},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_folder_that_the_environment_names_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
