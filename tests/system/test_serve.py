@@ -218,6 +218,21 @@ def test_a_reload_changes_all_workers_without_refusing_anybody_and_reads_secret_
         assert set(statuses) == {200}
 
 
+def test_sigusr2_changes_nothing_and_names_the_signal_that_reloads(tmp_path: Path) -> None:
+    """gunicorn would start a second master, which finds its ports taken."""
+    with serving(tmp_path, "--metrics-bind", f"127.0.0.1:{free_port()}") as service:
+        before = service.workers()
+        service.process.send_signal(signal.SIGUSR2)
+        until(lambda: "SIGUSR2 is ignored; send SIGHUP" in service.said())
+        service.process.send_signal(signal.SIGHUP)  # which comes after all that SIGUSR2 has caused
+        until(lambda: len(service.workers() - before) == len(before) and not service.workers() & before, 30)
+        assert service.status("/healthz") == 200
+        assert service.stop() == 0
+        said = service.said()
+        assert said.count("Starting gunicorn") == 1
+        assert not re.search("Traceback|cannot listen", said)
+
+
 def test_its_end_waits_for_requests_in_flight(tmp_path: Path) -> None:
     with serving(tmp_path, "--workers", "1") as service:
         made = create(f"local:{tmp_path}/patauth-data")

@@ -2,7 +2,7 @@
 
 gunicorn's own configuration file and GUNICORN_CMD_ARGS are not read, so nothing can undo these options.
 SIGTERM and SIGINT end the server after the requests in flight. SIGHUP reads the settings again and replaces
-the workers one by one. Settings that cannot be used are logged, and the old ones stay.
+the workers one by one. Settings that cannot be used are logged, and the old ones stay. SIGUSR2 does nothing.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "threads": threads,
             "loglevel": "warning" if quiet else "info",
             "accesslog": None if quiet else "-",
+            "when_ready": _ignore_usr2,
             "on_exit": self._stop_beside,
         }
         if self.settings.metrics:
@@ -124,6 +125,11 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         except PatAuthError as problem:
             _log.warning("the store does not answer yet: %s", problem.detail or problem)
         return Standalone(authority)
+
+
+def _ignore_usr2(arbiter: Any) -> None:
+    """Keep gunicorn from starting a second master on SIGUSR2: that has neither the ports nor the counts."""
+    arbiter.handle_usr2 = lambda: _log.warning("SIGUSR2 is ignored; send SIGHUP to replace the workers")
 
 
 class ServiceLog(Logger):  # type: ignore[misc]  # gunicorn has no types
