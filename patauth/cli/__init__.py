@@ -9,6 +9,8 @@ Data goes to stdout and everything else to stderr. A command imports slow module
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -25,7 +27,8 @@ from ..errors import (
 )
 from .completion import completion
 from .config import config
-from .context import Failure, last_message
+from .context import Failure, Options, last_message, without_credentials
+from .context import options as global_options
 from .demo.command import demo
 from .doctor.command import doctor
 from .events import events
@@ -54,13 +57,19 @@ class Program(Group):
 
     group_class = Group
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Read the options before the name of the command."""
+        with _credentials_hidden(more.get("obj") or Options()):
+            return super().make_context(*args, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that is asked for."""
         # https://no-color.org: any value except the empty one
         if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
             ctx.color = False
         try:
-            return super().invoke(ctx)
+            with _credentials_hidden(global_options()):
+                return super().invoke(ctx)
         except Failure as failure:
             _end(str(failure), failure.exit_code)
         except PatAuthError as error:
@@ -72,6 +81,18 @@ class Program(Group):
             if not isinstance(abort.__context__, KeyboardInterrupt):
                 raise
             _end(None, _INTERRUPTED)
+
+
+@contextmanager
+def _credentials_hidden(given: Options) -> Iterator[None]:
+    """Take credentials out of click's messages, which repeat what was typed."""
+    try:
+        yield
+    except click.UsageError as error:
+        text = error.format_message()
+        if (shown := without_credentials(text, given.host)) == text:
+            raise
+        raise click.UsageError(shown, error.ctx) from None
 
 
 def _end(text: str | None, code: int) -> NoReturn:

@@ -15,6 +15,8 @@ import click
 from ..authority import Authority
 from ..errors import ConfigurationError
 from ..logs import JSONFormatter
+from ..model.credentials import Prefixes, read_prefixes
+from ..model.redaction import Redaction
 from ..settings import SURFACE_NAMES, Settings
 from ..store.scripts import NoDisk
 from ..store.url import StoreUrl
@@ -76,6 +78,7 @@ def message(text: str) -> None:
 
 def last_message(text: str | None) -> None:
     """Write to stderr why the command ends. None: only end the line on which the terminal shows ^C."""
+    text = text and without_credentials(text, options().host)
     if not options().logs_json:
         click.echo("" if text is None else f"Error: {printable(text)}", err=True)
     elif text is not None:
@@ -86,6 +89,15 @@ def _record(text: str, level: int) -> str:
     """Return a text as a line of the log in JSON."""
     named = {"name": "patauth", "levelno": level, "levelname": logging.getLevelName(level), "msg": text}
     return JSONFormatter().format(logging.makeLogRecord(named))
+
+
+def without_credentials(text: str, host: Mapping[str, Any]) -> str:
+    """Return the text with `[hidden]` for each credential: people type one where something else belongs."""
+    prefixes = host.get("credential_prefixes", os.environ.get("PATAUTH_CREDENTIAL_PREFIXES", [Prefixes()]))
+    try:
+        return Redaction(read_prefixes(prefixes)).hide(text)
+    except (ConfigurationError, TypeError, ValueError):  # their message is for another command
+        return Redaction([Prefixes()]).hide(text)
 
 
 def printable(text: str) -> str:

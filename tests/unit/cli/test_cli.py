@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 
 import click
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 import patauth
 from patauth import Authority
 from patauth.cli import program
+from patauth.model.credentials import Format, Prefixes, mint_secret
 from tests.support.cli import NOBODY, Run
+from tests.support.tables import each
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -94,6 +97,54 @@ def test_each_error_has_its_exit_code_and_is_one_line(run: Run, monkeypatch: pyt
         assert (result.exit_code, result.stdout) == (code, ""), error
         assert re.fullmatch(r"Error: [^\n]+\n", result.stderr), error
         assert (error.detail or "") in result.stderr, error
+
+
+# Where people type a credential by mistake, and what is wrong there: a command, an option, a value, a word.
+MISPLACED = (
+    "{}", "Bearer {}", "pat {}", "token {}", "-{}", "--{}", "--token={}", "--output {} pat", "--output={}",
+    "pat show --{}", "pat show -{}", "pat show --secret {}", "pat show --owner-id X ci {}", "pat show {} {}",
+    "pat show {}", "pat show --owner-id X {}", "pat revoke --yes {}", "pat list --columns {}",
+    "pat list --sort {}", "pat list --filter {}", "pat list --output {}", "pat list --quiet={}",
+    "pat create --owner-id X --name ci --scope a --expires-in {}",
+    "pat create --owner-id X --name ci --scope a --expires-at {}",
+    "pat create --owner-id X --name ci --scope a --never-expires --request-quota {}",
+    "pat create --owner-id X --name ci --scope a --never-expires --network {}", "owner revoke {} {}",
+    "verify {}", "verify --client-id {}", "token exchange {}", "token revoke {}", "serve {}",
+    "serve --workers {}", "serve --bind {}", "completion {}", "pat list --store {}",
+)  # fmt: skip
+
+
+def misplaced(prefixes: Prefixes) -> list[str]:
+    """One credential of each kind."""
+    form, random = Format([prefixes]), mint_secret()
+    pair = f"{NOBODY}:{form.secret_text(random)}"
+    return [
+        form.token_text(NOBODY, random),
+        form.secret_text(random),
+        form.mint_access_token(NOBODY)[0],
+        b64encode(pair.encode()).decode(),
+        "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl",
+    ]
+
+
+@each("place", MISPLACED)
+@each("prefixes", [Prefixes(), Prefixes("acme", "acmes", "acmea")])
+def test_a_credential_in_a_wrong_place_is_not_repeated(
+    run: Run, monkeypatch: pytest.MonkeyPatch, place: str, prefixes: Prefixes
+) -> None:
+    monkeypatch.setenv("PATAUTH_CREDENTIAL_PREFIXES", ",".join(prefixes))
+    monkeypatch.setenv("COLUMNS", "80")
+    for credential in misplaced(prefixes):
+        words = [word.format(credential) for word in place.split()]
+        words = [" ".join(words)] if place.startswith("Bearer") else words
+        result = run(*words)
+        assert result.exit_code in ((2, 3) if place.startswith("pat") else (2,)), result.output
+        assert credential[10:30] not in result.output, place
+
+
+def test_a_word_that_is_no_credential_is_repeated(run: Run) -> None:
+    assert "No such command 'shwo'" in run("pat", "shwo").stderr
+    assert "(pat_ci)" in run("verify", "pat_ci").stderr
 
 
 def test_ctrl_c_is_130_without_a_word(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
