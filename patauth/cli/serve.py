@@ -23,7 +23,7 @@ from ..store.factory import open_store
 from ..store.url import StoreUrl, masked
 from ..wsgi.hooks import check_hooks
 from ..wsgi.page import PATH
-from ..wsgi.service.logs import log_to_stderr
+from ..wsgi.service.logs import log_calls_to_stdout, log_to_stderr
 from ..wsgi.service.tls import read_tls
 from ..wsgi.surfaces import PAGE, check_page
 from .context import NO_PAGE, Failure, lacks_page, message, named_settings, options, served, source_of
@@ -174,6 +174,7 @@ class _Service:
         settings = self.settings()
         self.start_log(settings)
         if name == "grpc":
+            log_calls_to_stdout(settings, as_json=self.as_json)
             _serve_grpc(settings, bind, self.threads, self.tls())
         else:
             _serve_metrics(settings, bind)

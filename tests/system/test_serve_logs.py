@@ -19,11 +19,12 @@ from click.testing import CliRunner
 from patauth import Authority, IssuedPat, Owner
 from patauth.cli import program
 from tests.support.authorities import basic_of
-from tests.support.grpc_port import Client
+from tests.support.grpc_port import HEALTH, Client
 from tests.support.processes import free_port
 from tests.support.rpc import V1
 from tests.support.servers import until
 from tests.support.service import FORM, Service, serving
+from tests.support.tables import each
 
 MINE = "/personal-access-tokens/v1?owner-id=me&x=hush"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -156,6 +157,47 @@ def test_what_a_call_over_grpc_causes_has_its_id(logged: Logged) -> None:
     client.channel.close()
     assert called.code == 16
     until(lambda: logged.told(requestId="r-grpc", message="credentials.refused"))
+
+
+def test_the_access_log_has_calls_over_grpc_too(logged: Logged) -> None:
+    """What was answered, to whom and in what time; and none of the credentials."""
+    until(lambda: logged.told(message=f"patauth serves gRPC on 127.0.0.1:{logged.grpc_port}."), 20)
+    client = Client(grpc.insecure_channel(f"127.0.0.1:{logged.grpc_port}"))
+    path, wrong = V1 + "ListPersonalAccessTokens", f"{logged.made.token[:-1]}x"
+    for number, bearer in ((7, logged.made.token), (16, wrong)):
+        name = f"r-call-{number}"
+        called = client(path, {"userId": "alice"}, f"Bearer {bearer}", x_request_id=name)
+        assert called.code == number
+        line = logged.access(name)
+        assert 0 < line.pop("durationSeconds") < 10
+        assert line.pop("time").startswith("20")
+        assert line.pop("bytes") >= 0
+        assert line.pop("patId", None) == (logged.made.pat.id if number == 7 else None)
+        assert line == {
+            "level": "INFO", "logger": "patauth.access", "message": f"POST {path} 200", "requestId": name,
+            "method": "POST", "path": path, "status": 200, "grpcStatus": called.code, "address": "127.0.0.1",
+        }  # fmt: skip
+    client.channel.close()
+    assert not [one for one in (logged.made.token, wrong) if one in logged.service.said()]
+
+
+@each("quiet", [False, True])
+def test_as_text_a_call_is_one_line_and_with_quiet_none(
+    tmp_path_factory: pytest.TempPathFactory, quiet: bool
+) -> None:
+    folder, number = tmp_path_factory.mktemp("text"), free_port()
+    with serving(folder, "--grpc-bind", f"127.0.0.1:{number}", *["--quiet"][:quiet]) as service:
+        client = Client(grpc.insecure_channel(f"127.0.0.1:{number}"))
+        until(lambda: client(HEALTH, {}, None).code == 0, 20)
+        client.channel.close()
+        assert service.stop() == 0
+        said = (folder / "out").read_text()
+    line = (
+        r'\[\d\d/\w{3}/20\d\d:[\d:]{8} [+-]\d{4}\] 127\.0\.0\.1 "POST (\S+)" 200 \d+ \d\.\d{3}s grpc-status=0'
+    )
+    calls = re.findall(rf"(?m)^{line}$", said)
+    assert set(calls) == (set() if quiet else {HEALTH})
+    assert "grpc-status" not in (folder / "err").read_text()
 
 
 def test_what_the_operators_own_function_says_is_json_with_the_id(logged: Logged) -> None:

@@ -27,10 +27,12 @@ from typing import Any
 
 from ...authority import Authority
 from ...errors import NotFound, Overloaded, PatAuthError
-from ...events.request import REQUEST, CurrentRequest
+from ...events.request import REQUEST, CurrentRequest, request_id
+from ...logs import REQUEST_ID
 from ..answers import Answer
 from ..bodies import media_type_of
 from ..errors import UNCOMPRESSED
+from ..request import PAT_ID
 from ..site import Site
 from ..zitadel import framing, v1, v2
 from ..zitadel.errors import refusal
@@ -38,6 +40,7 @@ from ..zitadel.forms import GRPC, GRPC_TYPES, MAX_MESSAGE
 from ..zitadel.routes import METHODS, call
 from .http2 import FIELDS_BYTES, MESSAGE_SECONDS, Fault, Fields, Request, Response
 from .http2_server import Http2Server
+from .logs import CALLS
 from .traces import within_trace_of
 
 _log = logging.getLogger("patauth")
@@ -110,21 +113,26 @@ class GrpcServer:
 
     async def answer(self, request: Request) -> Response:
         """Return the answer to a call, once a thread has decided it."""
+        environ = self._environ(request)
+        response = await self._answered(request, environ)
+        _log_call(request, environ, response)
+        return response
+
+    async def _answered(self, request: Request, environ: dict[str, Any]) -> Response:
         if self._waiting >= self._most_waiting:
             return _response(GRPC.refused(refusal(Overloaded(), self._site.challenges)))
         self._waiting += 1
         try:
-            decide = partial(self._decided, request)
+            decide = partial(self._decided, request, environ)
             return await asyncio.get_running_loop().run_in_executor(self._pool, decide)
         finally:
             self._waiting -= 1
 
-    def _decided(self, request: Request) -> Response:
+    def _decided(self, request: Request, environ: dict[str, Any]) -> Response:
         timeout = _timeout(request)
         is_late = timeout is not None and time.monotonic() - request.began >= timeout
         if is_late or request.is_given_up:
             return _refused(4, "the time of the call was over before it began")
-        environ = self._environ(request)
         if request.path not in METHODS:
             return _response(self._health(environ))
         token = REQUEST.set(CurrentRequest(environ, self._site.client_address))
@@ -175,6 +183,23 @@ def _nobody(environ: dict[str, Any]) -> None:
 def _response(answer: Answer) -> Response:
     trailers = [(name.lower(), value) for name, value in answer.fields]
     return Response(200, [("content-type", GRPC_TYPES[0])], answer.body, trailers)
+
+
+def _log_call(request: Request, environ: dict[str, Any], response: Response) -> None:
+    """Write a line of the access log. The path is one of ours: others are refused before."""
+    fields = {
+        "method": request.method,
+        "path": request.path,
+        "status": response.status,
+        "grpcStatus": int(dict([*response.fields, *response.trailers])["grpc-status"]),
+        "bytes": len(response.body),
+        "durationSeconds": time.monotonic() - request.began,
+        "address": environ["REMOTE_ADDR"],
+        "patId": environ.get(PAT_ID),
+        REQUEST_ID: request_id(environ),
+    }
+    known = {name: value for name, value in fields.items() if value is not None}
+    CALLS.info("%(method)s %(path)s %(status)d", fields, extra=known)
 
 
 def _refused(number: int, text: str, *fields: tuple[str, str]) -> Response:

@@ -11,6 +11,13 @@ from ...logs import JSONFormatter, RedactingFormatter
 from ...settings import Settings
 
 _log = logging.getLogger("patauth")
+CALLS = logging.getLogger("patauth.access")  # a record for each call of the gRPC port
+_CALL = logging.Formatter(
+    '%(asctime)s %(address)s "%(method)s %(path)s" %(status)d %(bytes)d %(durationSeconds).3fs'
+    " grpc-status=%(grpcStatus)d",
+    "[%d/%b/%Y:%H:%M:%S %z]",  # as gunicorn has it
+    defaults={"address": "-"},
+)
 _TEXT = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
@@ -43,6 +50,14 @@ def log_to_stderr(settings: Settings, *, quiet: bool, as_json: bool) -> None:
         threading.excepthook = lambda args: _log_uncaught(
             args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
         )
+
+
+def log_calls_to_stdout(settings: Settings, *, as_json: bool) -> None:
+    """Send the access log of the gRPC port to stdout; with `quiet` there is none, as its level is INFO."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter_of(settings, _CALL, as_json=as_json))
+    CALLS.addHandler(handler)
+    CALLS.propagate = False
 
 
 def _log_uncaught(kind: type[BaseException], problem: BaseException, traceback: TracebackType | None) -> None:
