@@ -41,7 +41,7 @@ Type = Literal[
 ]  # fmt: skip
 Outcome = Literal["done", "refused", "unknown"]
 # Why credentials were refused.
-Reason = Literal[Refusal, "malformed", "invalid", "revoked", "access token"]
+Reason = Literal[Refusal, "malformed", "invalid", "revoked", "access_token"]
 
 MOST_OF_LIST = 2000  # characters of a list, such as 256 scopes: who changes PATs must not fill a stream
 _REPEATED = 60.0  # s between two warnings of a sink that fails
