@@ -80,7 +80,7 @@ def observed(
         method, pat_id = identify(sent, found)
         # A secret that was good before is known with its proof, and the cache is not asked.
         if method != TOKEN and not current.asked_for_proof:
-            observers.proof_lookup(found=True)
+            observers.proof_lookup("hit")
         end(method, "", pat_id)
         return found
 

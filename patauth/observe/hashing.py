@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 from ..concurrency.slots import Slots
 from ..crypto.hashing import Digest, Hasher, Taken
@@ -68,11 +68,11 @@ class ObservedProofCache(ProofCache):
         paused: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> bool:
         """Return whether `stored` is a digest of `secret`, as `ProofCache.check` does."""
-        found = True
+        result: Literal["hit", "miss"] = "hit"
 
         def hashing() -> AbstractContextManager[None]:
-            nonlocal found
-            found = False
+            nonlocal result
+            result = "miss"
             return paused()
 
         try:
@@ -84,4 +84,4 @@ class ObservedProofCache(ProofCache):
             raise
         finally:
             looked_up()
-            self._observers.proof_lookup(found=found)
+            self._observers.proof_lookup(result)

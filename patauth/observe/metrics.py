@@ -12,7 +12,7 @@ import logging
 from functools import partial
 from threading import Lock
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -179,9 +179,9 @@ class Metrics(Observer):
         """Count somebody who got no hash."""
         _HASH_REJECTED.inc()
 
-    def proof_lookup(self, *, found: bool) -> None:
+    def proof_lookup(self, result: Literal["hit", "miss"]) -> None:
         """Count a secret that was looked for."""
-        _PROOF_LOOKUPS.labels("hit" if found else "miss").inc()
+        _PROOF_LOOKUPS.labels(result).inc()
 
     def event(self, kind: Type, outcome: Outcome, facts: Facts) -> None:
         """Count a change, a token or a refusal by a quota."""

@@ -7,10 +7,10 @@ those of this folder, which tell the observers (`observed_parts.py`). No observe
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from ..events.events import Facts, Outcome, Type
 
@@ -62,8 +62,8 @@ class Observer:
     def hash_rejected(self) -> None:
         """Hear that a request fails for want of a hash, because too many wait already."""
 
-    def proof_lookup(self, *, found: bool) -> None:
-        """Hear that somebody asked whether a secret was proven right or wrong already."""
+    def proof_lookup(self, result: Literal["hit", "miss"]) -> None:
+        """Hear that somebody asked whether a secret was proven right or wrong already: "hit", it was."""
 
     def connections(self, count: Connections) -> None:
         """Hear that the number of connections to the store may have changed."""
@@ -75,36 +75,48 @@ class Observer:
         """Hear how many events a sink has dropped. `sink` is its name: none of the setting's secrets."""
 
 
+_Hears = list[tuple[Observer, Callable[..., Any]]]  # methods of observers, or their ends of a step
+
+
 class Observers:
     """Tells observers what happens. One that raises fails nothing: the log says so, once a minute at most."""
 
     def __init__(self, *observers: Observer) -> None:
         self.all = observers
         self._warn_at = dict.fromkeys(observers, 0.0)
-        self.authentication = self._passed_on(Observer.authentication)
-        self.store_operation = self._passed_on(Observer.store_operation)
-        self.hash = self._passed_on(Observer.hash)
-        self.hash_waiters = self._passed_on(Observer.hash_waiters)
-        self.hash_rejected = self._passed_on(Observer.hash_rejected)
-        self.proof_lookup = self._passed_on(Observer.proof_lookup)
-        self.connections = self._passed_on(Observer.connections)
-        self.event = self._passed_on(Observer.event)
-        self.event_dropped = self._passed_on(Observer.event_dropped)
+        self.authentication = self._passed_on(Observer.authentication, self._begin)
+        self.store_operation = self._passed_on(Observer.store_operation, self._begin)
+        self.hash = self._passed_on(Observer.hash, self._begin)
+        self.hash_waiters = self._passed_on(Observer.hash_waiters, self._tell)
+        self.hash_rejected = self._passed_on(Observer.hash_rejected, self._tell)
+        self.proof_lookup = self._passed_on(Observer.proof_lookup, self._tell)
+        self.connections = self._passed_on(Observer.connections, self._tell)
+        self.event = self._passed_on(Observer.event, self._tell)
+        self.event_dropped = self._passed_on(Observer.event_dropped, self._tell)
 
-    def _passed_on(self, method: Callable[Concatenate[Observer, P], T]) -> Callable[P, T]:
-        """Return what calls this method of each observer."""
-        return partial(self._tell, [(one, getattr(one, method.__name__)) for one in self.all])
+    def _passed_on(
+        self, method: Callable[Concatenate[Observer, P], T], tell: Callable[..., Any]
+    ) -> Callable[P, T]:
+        return partial(tell, [(one, getattr(one, method.__name__)) for one in self.all])
 
-    def _tell(self, hears: Sequence[tuple[Observer, Callable[..., Any]]], /, *said: Any, **named: Any) -> Any:
-        """Tell observers. Return what tells them the end, if it is a step; what began last ends first."""
-        ends: list[tuple[Observer, Callable[..., Any]]] = []
+    def _begin(self, hears: _Hears, *said: object) -> Callable[..., None]:
+        """Tell observers that a step begins. Return what tells them its end; what began last ends first."""
+        ends: _Hears = []
+        for one, begin in hears:
+            if one.is_on:
+                try:
+                    ends.insert(0, (one, begin(*said)))
+                except Exception as problem:  # such as a provider of the application's
+                    self._note(one, problem)
+        return partial(self._tell, ends)
+
+    def _tell(self, hears: _Hears, *said: object) -> None:
         for one, hear in hears:
             if one.is_on:
                 try:
-                    ends.insert(0, (one, hear(*said, **named)))
-                except Exception as problem:  # such as a full disk, or a provider of the application's
+                    hear(*said)
+                except Exception as problem:  # such as a full disk
                     self._note(one, problem)
-        return partial(self._tell, ends)
 
     def _note(self, observer: Observer, problem: Exception) -> None:
         now = monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..store.scripts import Filled, Scripts, script_of
@@ -25,10 +25,13 @@ class ObservedScripts(Scripts):
         try:
             reply = super().ask(filled, at)
         except BaseException as problem:
-            self._ended(problem, end)
+            end(problem)
             raise
-        self._ended(None, end)
-        return reply
+        else:
+            end(None)
+            return reply
+        finally:
+            self._observers.connections(self._connections)
 
     def call(self, commands: Sequence[Command], retry: bool = False) -> list[Any]:
         """Send plain commands and return their replies, as `Scripts.call` does."""
@@ -36,11 +39,10 @@ class ObservedScripts(Scripts):
         try:
             replies = super().call(commands, retry)
         except BaseException as problem:
-            self._ended(problem, end)
+            end(problem)
             raise
-        self._ended(None, end)
-        return replies
-
-    def _ended(self, problem: BaseException | None, end: Callable[[BaseException | None], object]) -> None:
-        end(problem)
-        self._observers.connections(self._connections)
+        else:
+            end(None)
+            return replies
+        finally:
+            self._observers.connections(self._connections)
