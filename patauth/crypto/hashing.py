@@ -27,7 +27,7 @@ from ..errors import ConfigurationError, Overloaded, StoreUnavailable
 from .pepper import NO_PEPPER, Pepper
 from .profiles import Profile, out_of_bounds
 
-_Taken = tuple[Slots, Slot]
+Taken = tuple[Slots, Slot]
 
 SALT_BYTES = 16  # RFC 9106 §4: 128 bits
 DIGEST_BYTES = 32  # RFC 9106 §4: 256 bits
@@ -54,7 +54,7 @@ class Hasher:
     `slots` is how many hashes run at the same time, `queue` how many threads may wait for a slot, and as many
     to make new digests, and `wait` for how many seconds. `peppers` go from oldest to newest: digests with any
     of them verify, and new ones use the last (None: new digests use none). `computed` counts the argon2
-    computations. Raise `ConfigurationError`.
+    computations. What observes hashes extends `hash`, `compute` and `take_slots`. Raise `ConfigurationError`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Hasher:
         salt = secrets.token_bytes(SALT_BYTES)
         costs = (self.profile.memory_kib, self.profile.time_cost, self.profile.parallelism)
         keyed = self._keyed(secret, self._newest)
-        digest = self._compute((self._new, self._slots), owner, keyed, salt, *costs)
+        digest = self.compute((self._new, self._slots), owner, keyed, salt, *costs)
         return Digest(salt, digest, *costs, self._newest)
 
     def is_due(self, stored: Digest) -> bool:
@@ -122,7 +122,7 @@ class Hasher:
             raise StoreUnavailable(detail=f"a stored argon2 digest is refused: {problem}")
         keyed = self._keyed(secret, stored.pepper)
         costs = (stored.memory_kib, stored.time_cost, stored.parallelism)
-        digest = self._compute((self._slots,), owner, keyed, stored.salt, *costs)
+        digest = self.compute((self._slots,), owner, keyed, stored.salt, *costs)
         return hmac.compare_digest(digest, stored.digest)
 
     def _keyed(self, secret: bytes, mark: bytes) -> bytes:
@@ -136,12 +136,12 @@ class Hasher:
             )
         return self._peppers[mark].mix(secret)
 
-    def _compute(self, lanes: Sequence[Slots], owner: str, secret: bytes, salt: bytes, *costs: int) -> bytes:
+    def compute(self, lanes: Sequence[Slots], owner: str, secret: bytes, salt: bytes, *costs: int) -> bytes:
         """Compute a digest in a slot of each lane.
 
         The slots come free whatever happens to this thread or its client.
         """
-        taken = self._take(lanes, owner)
+        taken = self.take_slots(lanes, owner)
         pool = _real_threads()
         if pool is None:
             try:
@@ -154,8 +154,9 @@ class Hasher:
         self.computed += 1  # two threads at the same time may count as one
         return digest
 
-    def _take(self, lanes: Sequence[Slots], owner: str) -> list[_Taken]:
-        taken: list[_Taken] = []
+    def take_slots(self, lanes: Sequence[Slots], owner: str) -> list[Taken]:
+        """Wait for a slot of each lane, and return them. Raise `Overloaded`."""
+        taken: list[Taken] = []
         end = monotonic() + self.wait
         try:
             for lane in lanes:
@@ -172,7 +173,7 @@ class Hasher:
         return taken
 
 
-def _give_back(taken: Sequence[_Taken]) -> None:
+def _give_back(taken: Sequence[Taken]) -> None:
     for lane, slot in taken:
         lane.give_back(slot)
 
@@ -207,7 +208,7 @@ def _real_threads() -> Any:
     return sys.modules["gevent"].get_hub().threadpool
 
 
-def _computed_in(pool: Any, taken: Sequence[_Taken], secret: bytes, salt: bytes, *costs: int) -> bytes:
+def _computed_in(pool: Any, taken: Sequence[Taken], secret: bytes, salt: bytes, *costs: int) -> bytes:
     """Compute a digest in a thread of `pool`, and return it."""
 
     # gevent prints an error in its pool together with the arguments, so this function gets no arguments and

@@ -41,7 +41,7 @@ Type = Literal[
 ]  # fmt: skip
 Outcome = Literal["done", "refused", "unknown"]
 # Why credentials were refused.
-Reason = Literal[Refusal, "malformed", "invalid", "revoked", "access token"]
+Reason = Literal[Refusal, "malformed", "invalid", "revoked", "access_token"]
 
 MOST_OF_LIST = 2000  # characters of a list, such as 256 scopes: who changes PATs must not fill a stream
 _REPEATED = 60.0  # s between two warnings of a sink that fails
@@ -103,7 +103,7 @@ class Events:
                 event = event or self._event(kind, outcome, facts)
                 sink.take(event)
             except Exception as problem:  # such as a handler of the application's own
-                self._note(sink.name, problem)
+                self.note_failure(sink.name, problem)
 
     def _event(self, kind: Type, outcome: Outcome, facts: dict[str, Fact]) -> Event:
         request = REQUEST.get()
@@ -121,7 +121,8 @@ class Events:
         }
         return {name: _bounded(fact) for name, fact in members.items() if fact is not None}
 
-    def _note(self, sink: str, problem: Exception) -> None:
+    def note_failure(self, sink: str, problem: Exception) -> None:
+        """Count an event that a sink could not take, and tell the log once a minute."""
         self._failed += 1
         now = self._timer()
         if now < self._warn_at:

@@ -1,4 +1,4 @@
-"""Authentications that tell an observer how they end.
+"""Authentications that tell observers how they end.
 
 Each one is counted once: credentials of a request, or of an exchange, whether or not they can be read. A
 request without credentials is none, except at the OAuth endpoints, which demand some: there it is malformed.
@@ -20,7 +20,7 @@ from ..errors import (
     StoreUnavailable,
 )
 from ..model.credentials import AccessToken, PatCredentials
-from .observer import Observer
+from .observer import Observers
 
 Credentials = PatCredentials | AccessToken
 P = ParamSpec("P")
@@ -50,82 +50,76 @@ def refused(reason: str) -> None:
 
 
 def looked_up() -> None:
-    """Say that the proof cache was asked about a secret, and has told the observer."""
+    """Say that the proof cache was asked about a secret, and has told the observers."""
     current = _CURRENT.get()
     if current is not None:
         current.asked_for_proof = True
 
 
 def observed(
-    observer: Observer,
+    observers: Observers,
     authenticate: Callable[Concatenate[S, P], T],
-    method_of: Callable[[S, T | None], str],
+    identify: Callable[[S, T | None], tuple[str, str]],
 ) -> Callable[Concatenate[S, P], T]:
-    """Return a function that does the same, and tells the observer.
+    """Return a function that does the same, and tells the observers.
 
-    `method_of` says how credentials were sent, by them and by what `authenticate` returned; None: it raised.
+    `identify` says how credentials were sent and which PAT id they name, by them and by what `authenticate`
+    returned; None: it raised.
     """
 
-    hears_of_whom = type(observer).admitted is not Observer.admitted  # few do, and each request would pay
-
     def observed_authenticate(sent: S, /, *args: P.args, **named: P.kwargs) -> T:
-        end = observer.authentication()
+        end = observers.authentication()
         current = _Authentication()
         _CURRENT.set(current)
         try:
             found = authenticate(sent, *args, **named)
         except BaseException as problem:
-            end(method_of(sent, None), _reason(problem, current.reason))
+            method, pat_id = identify(sent, None)
+            end(method, _reason(problem, current.reason), pat_id)
             raise
-        method = method_of(sent, found)
+        method, pat_id = identify(sent, found)
         # A secret that was good before is known with its proof, and the cache is not asked.
         if method != TOKEN and not current.asked_for_proof:
-            observer.proof_lookup(found=True)
-        if hears_of_whom:
-            observer.admitted(_pat_id(sent, found))
-        end(method, "")
+            observers.proof_lookup("hit")
+        end(method, "", pat_id)
         return found
 
     return observed_authenticate
 
 
-def observed_reading(observer: Observer, read: Callable[P, T]) -> Callable[P, T]:
-    """Return a function that reads credentials as `read` does, and tells the observer if it refuses them."""
+def observed_reading(observers: Observers, read: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that reads credentials as `read` does, and tells the observers if it refuses them."""
 
     def observed_read(*args: P.args, **named: P.kwargs) -> T:
         try:
             return read(*args, **named)
         except PatAuthError as problem:
-            observer.authentication()(UNREAD, _reason(problem, "malformed"))
+            end = observers.authentication()
+            end(UNREAD, _reason(problem, "malformed"), "")
             raise
 
     return observed_read
 
 
-def method_in(credentials: Credentials, _: object = None) -> str:
-    """Return how credentials were sent: "basic", "pat" or "access_token"."""
-    return TOKEN if isinstance(credentials, AccessToken) else credentials.method
+def by_credentials(credentials: Credentials, _: object = None) -> tuple[str, str]:
+    """Return how credentials were sent ("basic", "pat" or "access_token"), and the PAT id that they name."""
+    method = TOKEN if isinstance(credentials, AccessToken) else credentials.method
+    return method, credentials.pat_id
 
 
-def method_by(read: Callable[[str], Credentials]) -> Callable[[str, Any], str]:
-    """Return what says how a text was sent: by the principal of its admission, or by what `read` reads."""
+def by_text(read: Callable[[str], Credentials]) -> Callable[[str, Any], tuple[str, str]]:
+    """Return what says the same of a text: by the principal of its admission, or by what `read` reads."""
 
-    def method_of(sent: str, admission: Any) -> str:
+    def identify(sent: str, admission: Any) -> tuple[str, str]:
         if admission is not None:
-            method: str = admission.principal.method
-            return method
+            principal = admission.principal
+            return principal.method, principal.pat_id
         try:
-            return method_in(read(sent))
+            return by_credentials(read(sent))
         except PatAuthError:
-            return UNREAD
+            return UNREAD, ""
 
-    return method_of
-
-
-def _pat_id(sent: Any, found: Any) -> str:
-    """Return the PAT's id, by the credentials, or by the admission of those that were sent as a text."""
-    pat_id: str = found.principal.pat_id if isinstance(sent, str) else sent.pat_id
-    return pat_id
+    return identify
 
 
 def _reason(problem: BaseException, told: str) -> str:

@@ -1,4 +1,4 @@
-"""Events that an observer hears as well."""
+"""Events that observers hear as well."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from typing import Any
 
 from ..events.events import Events, Fact, Outcome, Sink, Type
 from .authentication import refused
-from .observer import Observer
+from .observer import Observers
 
 
 class ObservedEvents(Events):
-    """Passes events to an observer and to the sinks. The other arguments are those of `Events`."""
+    """Passes events to observers and to the sinks. The other arguments are those of `Events`."""
 
-    def __init__(self, observer: Observer, *sinks: Sink, **more: Any) -> None:
+    def __init__(self, observers: Observers, *sinks: Sink, **more: Any) -> None:
         super().__init__(*sinks, **more)
-        self._observer = observer
+        self._observers = observers
         for sink in sinks:
-            observer.event_dropped(sink.name, 0)
-            sink.on_drop = partial(observer.event_dropped, sink.name)
+            observers.event_dropped(sink.name, 0)
+            sink.on_drop = partial(observers.event_dropped, sink.name)
 
     def emit(self, kind: Type, outcome: Outcome = "done", **facts: Fact) -> None:
-        """Pass an event to the observer and to all sinks. It never raises."""
+        """Pass an event to the observers and to all sinks. It never raises."""
         if kind == "credentials.refused":
-            refused(str(facts["reason"]).replace(" ", "_"))
+            refused(str(facts["reason"]))
         elif kind == "secret.reused":
             refused("reused")
-        self._observer.event(kind, outcome, facts)
+        self._observers.event(kind, outcome, facts)
         super().emit(kind, outcome, **facts)
 
-    def _note(self, sink: str, problem: Exception) -> None:
-        self._observer.event_dropped(sink, 1)
-        super()._note(sink, problem)
+    def note_failure(self, sink: str, problem: Exception) -> None:
+        """Tell the observers of an event that a sink could not take, and note it."""
+        self._observers.event_dropped(sink, 1)
+        super().note_failure(sink, problem)

@@ -1,58 +1,60 @@
-"""A hasher and a proof cache that tell an observer what they do."""
+"""A hasher and a proof cache that tell observers what they do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
-from ..concurrency.slots import Slot, Slots
-from ..crypto.hashing import Digest, Hasher
+from ..concurrency.slots import Slots
+from ..crypto.hashing import Digest, Hasher, Taken
 from ..crypto.proof_cache import ProofCache
 from ..errors import Overloaded, StoreUnavailable
 from .authentication import looked_up
-from .observer import Observer
+from .observer import Observers
 
 
 class ObservedHasher(Hasher):
-    """Hashes, and tells an observer. The other arguments are those of `Hasher`."""
+    """Hashes, and tells observers. The other arguments are those of `Hasher`."""
 
-    def __init__(self, observer: Observer, *args: Any, **named: Any) -> None:
+    def __init__(self, observers: Observers, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._observer = observer
+        self._observers = observers
 
     def hash(self, secret: bytes, owner: str) -> Digest:
         """Return a digest of `secret`, as `Hasher.hash` does."""
         try:
             return super().hash(secret, owner)
         except Overloaded:
-            self._observer.hash_rejected()
+            self._observers.hash_rejected()
             raise
 
-    def _compute(self, lanes: Sequence[Slots], owner: str, secret: bytes, salt: bytes, *costs: int) -> bytes:
-        end = self._observer.hash()
+    def compute(self, lanes: Sequence[Slots], owner: str, secret: bytes, salt: bytes, *costs: int) -> bytes:
+        """Return a raw digest, as `Hasher.compute` does."""
+        end = self._observers.hash()
         try:
-            digest = super()._compute(lanes, owner, secret, salt, *costs)
+            digest = super().compute(lanes, owner, secret, salt, *costs)
         except BaseException as problem:
             end(problem)
             raise
         end(None)
         return digest
 
-    def _take(self, lanes: Sequence[Slots], owner: str) -> list[tuple[Slots, Slot]]:
-        self._observer.hash_waiters(1)
+    def take_slots(self, lanes: Sequence[Slots], owner: str) -> list[Taken]:
+        """Wait for a slot of each lane, as `Hasher.take_slots` does."""
+        self._observers.hash_waiters(1)
         try:
-            return super()._take(lanes, owner)
+            return super().take_slots(lanes, owner)
         finally:
-            self._observer.hash_waiters(-1)
+            self._observers.hash_waiters(-1)
 
 
 class ObservedProofCache(ProofCache):
-    """Remembers verdicts, and tells an observer. The other arguments are those of `ProofCache`."""
+    """Remembers verdicts, and tells observers. The other arguments are those of `ProofCache`."""
 
-    def __init__(self, observer: Observer, *args: Any, **named: Any) -> None:
+    def __init__(self, observers: Observers, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._observer = observer
+        self._observers = observers
 
     def hash_again(self, secret: bytes, owner: str) -> Digest:
         """Return a new digest, and count no rejection: whoever gets none is served all the same."""
@@ -66,11 +68,11 @@ class ObservedProofCache(ProofCache):
         paused: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> bool:
         """Return whether `stored` is a digest of `secret`, as `ProofCache.check` does."""
-        found = True
+        result: Literal["hit", "miss"] = "hit"
 
         def hashing() -> AbstractContextManager[None]:
-            nonlocal found
-            found = False
+            nonlocal result
+            result = "miss"
             return paused()
 
         try:
@@ -78,8 +80,8 @@ class ObservedProofCache(ProofCache):
         except StoreUnavailable:
             raise
         except Overloaded:
-            self._observer.hash_rejected()
+            self._observers.hash_rejected()
             raise
         finally:
             looked_up()
-            self._observer.proof_lookup(found=found)
+            self._observers.proof_lookup(result)

@@ -9,11 +9,10 @@ a bounded set of values. docs/metrics.md says what each metric means.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from threading import Lock
-from time import monotonic, perf_counter
-from typing import Any, Concatenate, ParamSpec
+from time import perf_counter
+from typing import Any, Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -22,12 +21,10 @@ from ..concurrency.forks import after_fork_in_child, hold_over_fork
 from ..errors import ConfigurationError
 from ..events.events import Facts, Outcome, Type
 from ..store.transport.protocol import MemoryFull, ScriptMissing
-from .observer import AuthenticationEnd, Connections, End, Observer, ignore
+from .observer import AuthenticationEnd, Connections, End, Observer
 from .shared import hold_lock_over_fork, is_shared, prepare
 
 _log = logging.getLogger("patauth")
-
-P = ParamSpec("P")
 
 _STORE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _HASH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -44,7 +41,6 @@ _CHANGES: dict[Type, str] = {
     "owner.revoked": "revoke_owner",
 }
 _QUOTAS = ("requests", "exchanges", "failures", "creations", "persons", "tokens")
-_REPEATED = 60.0  # s between two warnings
 
 _AUTHENTICATIONS = Counter(
     "patauth_authentications", "Credentials that were checked.", ["method", "outcome", "reason"]
@@ -84,33 +80,16 @@ _EVENTS_DROPPED = Counter("patauth_events_dropped", "Events that a sink could no
 _BUILD = Gauge("patauth_build_info", "The version of patauth.", ["version"], multiprocess_mode="livemax")
 
 
-def _harmless(
-    method: Callable[Concatenate[Metrics, P], object],
-) -> Callable[Concatenate[Metrics, P], None]:
-    """Return a method that logs what the method raises: a full disk must fail no request."""
-
-    @wraps(method)
-    def harmless(self: Metrics, /, *args: P.args, **named: P.kwargs) -> None:
-        if not self._counts:
-            return
-        try:
-            method(self, *args, **named)
-        except Exception as problem:
-            self.note(problem)
-
-    return harmless
-
-
 class Metrics(Observer):
     """Counts and times what an Authority does. Safe for many threads and after a fork."""
 
+    name = "metrics"
+
     def __init__(self) -> None:
-        self._counts = True  # a fork that finds no room for its counts has none
         self._counted: dict[tuple[str, str], Any] = {}  # counters by method and reason
         self._timed: dict[tuple[str, str], Any] = {}  # histograms by operation and outcome
         self._lock = Lock()
         self._connections = (0, 0)  # in use and idle, as the gauges have them
-        self._warn_at = 0.0
         # A series that begins at 0 shows its first increase.
         for method in ("basic", "pat", "access_token"):
             _AUTHENTICATIONS.labels(method, "accepted", "")
@@ -144,90 +123,66 @@ class Metrics(Observer):
                 self._in_use.dec(had_in_use)
                 self._idle.dec(had_idle)
         except (OSError, ConfigurationError) as problem:
-            self._counts = False
+            self.is_on = False
             _log.warning("metrics: this process counts nothing: %s", problem)
-
-    def note(self, problem: Exception) -> None:
-        """Tell the log, once a minute at most, that something was not counted."""
-        now = monotonic()
-        if now >= self._warn_at:
-            self._warn_at = now + _REPEATED
-            _log.warning("metrics: something was not counted: %s", type(problem).__name__)
 
     def authentication(self) -> AuthenticationEnd:
         """Begin to time an authentication."""
-        return partial(self._authenticated, perf_counter()) if self._counts else ignore
+        return partial(self._authenticated, perf_counter())
 
-    def _authenticated(self, began: float, method: str, reason: str) -> None:
-        # Each request comes here and to the next two. So they do what `_harmless` does without its call.
+    def _authenticated(self, began: float, method: str, reason: str, _: str) -> None:
         took = perf_counter() - began
-        try:
-            counter = self._counted.get((method, reason))
-            if counter is None:
-                outcome = "refused" if reason else "accepted"
-                counter = self._counted[method, reason] = _AUTHENTICATIONS.labels(method, outcome, reason)
-            counter.inc()
-            _AUTHENTICATION_SECONDS.observe(took)
-        except Exception as problem:
-            self.note(problem)
+        counter = self._counted.get((method, reason))
+        if counter is None:
+            outcome = "refused" if reason else "accepted"
+            counter = self._counted[method, reason] = _AUTHENTICATIONS.labels(method, outcome, reason)
+        counter.inc()
+        _AUTHENTICATION_SECONDS.observe(took)
 
-    def store_operation(self, name: str) -> End:
+    def store_operation(self, command: str, script: str) -> End:
         """Begin to time a call of the store."""
-        return partial(self._asked, perf_counter(), name) if self._counts else ignore
+        return partial(self._asked, perf_counter(), script or command.lower())
 
-    def _asked(self, began: float, name: str, problem: BaseException | None) -> None:
+    def _asked(self, began: float, operation: str, problem: BaseException | None) -> None:
         took = perf_counter() - began
-        try:
-            outcome = "ok" if problem is None else _outcome_of(problem)
-            timer = self._timed.get((name, outcome))
-            if timer is None:
-                timer = self._timed[name, outcome] = _STORE_OPERATION_SECONDS.labels(name, outcome)
-            timer.observe(took)
-        except Exception as failure:
-            self.note(failure)
+        outcome = "ok" if problem is None else _outcome_of(problem)
+        timer = self._timed.get((operation, outcome))
+        if timer is None:
+            timer = self._timed[operation, outcome] = _STORE_OPERATION_SECONDS.labels(operation, outcome)
+        timer.observe(took)
 
     def connections(self, count: Connections) -> None:
         """Keep the number of connections."""
-        if not self._counts:
-            return
-        try:
-            with self._lock:  # so that no count is written after a later one
-                in_use, idle = now = count()
-                had_in_use, had_idle = before = self._connections
-                if now == before:
-                    return
-                # Other Authorities of the process count in the same gauges.
-                self._in_use.inc(in_use - had_in_use)
-                self._idle.inc(idle - had_idle)
-                self._connections = now
-        except Exception as problem:
-            self.note(problem)
+        with self._lock:  # so that no count is written after a later one
+            in_use, idle = now = count()
+            had_in_use, had_idle = before = self._connections
+            if now == before:
+                return
+            # Other Authorities of the process count in the same gauges.
+            self._in_use.inc(in_use - had_in_use)
+            self._idle.inc(idle - had_idle)
+            self._connections = now
 
     def hash(self) -> End:
         """Begin to time a hash."""
         return partial(self._hashed, perf_counter())
 
-    @_harmless
     def _hashed(self, began: float, problem: BaseException | None) -> None:
         if problem is None:
             _HASH_SECONDS_TAKEN.observe(perf_counter() - began)
 
-    @_harmless
     def hash_waiters(self, change: int) -> None:
         """Count a thread that waits for a slot, or waits no more."""
         _HASH_WAITERS.inc(change)
 
-    @_harmless
     def hash_rejected(self) -> None:
         """Count somebody who got no hash."""
         _HASH_REJECTED.inc()
 
-    @_harmless
-    def proof_lookup(self, *, found: bool) -> None:
+    def proof_lookup(self, result: Literal["hit", "miss"]) -> None:
         """Count a secret that was looked for."""
-        _PROOF_LOOKUPS.labels("hit" if found else "miss").inc()
+        _PROOF_LOOKUPS.labels(result).inc()
 
-    @_harmless
     def event(self, kind: Type, outcome: Outcome, facts: Facts) -> None:
         """Count a change, a token or a refusal by a quota."""
         if kind in _CHANGES:
@@ -237,7 +192,6 @@ class Metrics(Observer):
         elif kind == "quota.exceeded":
             _RATE_LIMITED.labels(facts["quota"]).inc()
 
-    @_harmless
     def event_dropped(self, sink: str, count: int) -> None:
         """Count what a sink has dropped."""
         _EVENTS_DROPPED.labels(sink).inc(count)

@@ -7,7 +7,6 @@ exception. docs/traces.md says what each attribute means.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextvars import Token
 from functools import partial
@@ -18,11 +17,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from .._version import __version__
-from ..store.scripts import is_name_of_script
 from ..store.transport.protocol import MemoryFull, ScriptMissing
 from .observer import AuthenticationEnd, End, Observer, ignore
-
-_log = logging.getLogger("patauth")
 
 _FAULTS = frozenset({"store_unavailable", "overloaded", "error"})  # reasons that are errors of this program
 
@@ -37,38 +33,31 @@ class _Step(NamedTuple):
 class Traces(Observer):
     """Records what an Authority does, with the application's provider of spans. Safe for many threads."""
 
+    name = "traces"
+
     def __init__(self) -> None:
         self._tracer = trace.get_tracer("patauth", __version__)  # finds a provider that is set later, too
-        self._has_failed = False
 
     def authentication(self) -> AuthenticationEnd:
         """Begin a span inside the current one, if there is one."""
-        step = self._begin("patauth.authenticate", SpanKind.INTERNAL)
-        return ignore if step is None else partial(self._authenticated, step)
+        return partial(self._authenticated, self._begin("patauth.authenticate", SpanKind.INTERNAL))
 
-    def admitted(self, pat_id: str) -> None:
-        """Record the PAT's id, which is no secret."""
-        try:
-            trace.get_current_span().set_attribute("patauth.pat_id", pat_id)
-        except Exception as problem:
-            self._note(problem)
-
-    def _authenticated(self, step: _Step, method: str, reason: str) -> None:
+    def _authenticated(self, step: _Step, method: str, reason: str, pat_id: str) -> None:
         attributes = {"patauth.method": method, "patauth.outcome": "refused" if reason else "accepted"}
         if reason:
             attributes["patauth.reason"] = reason
+        else:
+            attributes["patauth.pat_id"] = pat_id  # which is no secret
         self._end(step, attributes, reason if reason in _FAULTS else "")
 
-    def store_operation(self, name: str) -> End:
+    def store_operation(self, command: str, script: str) -> End:
         """Begin a span for a store call."""
-        if not self._is_in_span():
+        if not _is_in_span():
             return ignore
-        operation, procedure = ("EVALSHA", name) if is_name_of_script(name) else (name.upper(), "")
-        attributes = {"db.system.name": "redis", "db.operation.name": operation}
-        if procedure:
-            attributes["db.stored_procedure.name"] = procedure
-        step = self._begin(f"{operation} {procedure}".rstrip(), SpanKind.CLIENT, attributes)
-        return ignore if step is None else partial(self._asked, step)
+        attributes = {"db.system.name": "redis", "db.operation.name": command}
+        if script:
+            attributes["db.stored_procedure.name"] = script
+        return partial(self._asked, self._begin(f"{command} {script}".rstrip(), SpanKind.CLIENT, attributes))
 
     def _asked(self, step: _Step, problem: BaseException | None) -> None:
         if isinstance(problem, ScriptMissing | MemoryFull):
@@ -79,48 +68,32 @@ class Traces(Observer):
 
     def hash(self) -> End:
         """Begin a span for a hash."""
-        step = self._begin("patauth.hash", SpanKind.INTERNAL) if self._is_in_span() else None
-        return ignore if step is None else partial(self._hashed, step)
+        if not _is_in_span():
+            return ignore
+        return partial(self._hashed, self._begin("patauth.hash", SpanKind.INTERNAL))
 
     def _hashed(self, step: _Step, problem: BaseException | None) -> None:
         self._end(step, {}, _type_of(problem))
 
-    def _is_in_span(self) -> bool:
-        """Return whether there is a span around this. Work without one, such as a thread's, needs none."""
-        try:
-            return trace.get_current_span().get_span_context().is_valid
-        except Exception as problem:  # the span around this may be the application's
-            self._note(problem)
-            return False
-
-    def _begin(self, name: str, kind: SpanKind, attributes: Mapping[str, str] | None = None) -> _Step | None:
-        """Begin a span and make it the current one. Return None if that fails."""
-        try:
-            span = self._tracer.start_span(name, kind=kind, attributes=attributes)
-            return _Step(span, context.attach(trace.set_span_in_context(span)))
-        except Exception as problem:  # a provider and its parts are the application's
-            self._note(problem)
-            return None
+    def _begin(self, name: str, kind: SpanKind, attributes: Mapping[str, str] | None = None) -> _Step:
+        """Begin a span and make it the current one."""
+        span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+        return _Step(span, context.attach(trace.set_span_in_context(span)))
 
     def _end(self, step: _Step, attributes: Mapping[str, str], error: str) -> None:
         """End a span. `error` is its `error.type`, empty without an error."""
         span, token = step
-        try:
-            context.detach(token)
-            span.set_attributes(attributes)
-            if error:
-                span.set_attribute("error.type", error)
-                span.set_status(StatusCode.ERROR)
-            span.end()
-        except Exception as problem:
-            self._note(problem)
+        context.detach(token)
+        span.set_attributes(attributes)
+        if error:
+            span.set_attribute("error.type", error)
+            span.set_status(StatusCode.ERROR)
+        span.end()
 
-    def _note(self, problem: Exception) -> None:
-        if not self._has_failed:
-            self._has_failed = True
-            _log.warning(
-                "traces: a span was not recorded; others may be missing too: %s", type(problem).__name__
-            )
+
+def _is_in_span() -> bool:
+    """Return whether there is a span around this. Work without one, such as a thread's, needs none."""
+    return trace.get_current_span().get_span_context().is_valid
 
 
 def _type_of(problem: BaseException | None) -> str:

@@ -143,7 +143,7 @@ class Admitter:
             return form()
         except PatAuthError as refusal:
             # An InvalidToken is a JWT with a wrong signature or wrong claims.
-            reason: Reason = "access token" if isinstance(refusal, InvalidToken) else "malformed"
+            reason: Reason = "access_token" if isinstance(refusal, InvalidToken) else "malformed"
             self._events.refused(reason, address.charged)
             raise
 
@@ -264,7 +264,7 @@ class Admitter:
         return Admission(principal, decision, self._judge.to_warn_of(ends_ms, now))
 
     def _refuse_token(self, token: AccessToken, address: Address, now: int) -> NoReturn:
-        self._events.refused("access token", address.charged, token.pat_id)
+        self._events.refused("access_token", address.charged, token.pat_id)
         if token.claims is not None and now >= token.claims.expires * 1000:
             raise expired_token()
         raise InvalidToken

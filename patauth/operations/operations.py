@@ -21,7 +21,7 @@ from ..model.credentials import Format
 from ..model.pat import check_id
 from ..model.quota import Decision
 from ..model.sinks import sinks_of
-from ..observe.parts import parts_of
+from ..observe.opening import parts_of
 from ..settings import Settings
 from ..store.event_stream import StreamCounts
 from ..store.factory import open_store
@@ -58,9 +58,9 @@ class Operations:
         parts = parts_of(settings)
         self._store = open_store(settings, clock, request_seconds, scripts=parts.scripts)
         self.events = open_events(settings, self._store, parts.events)
-        self._observer = parts.observer
-        if parts.observer is not None:
-            weakref.finalize(self, parts.observer.connections, _no_connections).atexit = False
+        self._observers = parts.observers
+        if parts.observers is not None:
+            weakref.finalize(self, parts.observers.connections, _no_connections).atexit = False
         weakref.finalize(self, self._store.abandon).atexit = False  # the end of the process gives all back
         weakref.finalize(self, self.events.close, _DRAIN)  # at the end of the process, too
         self._hasher = hasher = parts.hasher(
@@ -115,8 +115,8 @@ class Operations:
         """
         self.events.close(_DRAIN)
         self._store.close()
-        if self._observer is not None:
-            self._observer.connections(_no_connections)
+        if self._observers is not None:
+            self._observers.connections(_no_connections)
 
     # -- credentials ------------------------------------------------------------------------------------
 

@@ -43,15 +43,9 @@ def _read(*parts: str) -> tuple[bytes, bytes]:
     return text, sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
-def operation_of(command: Command) -> str:
-    """Return the name of the script that a command runs, or else of the command, in lower case."""
-    is_script = command[0] in ("EVAL", "EVALSHA")
-    return _NAMES[command[1]] if is_script else str(command[0]).lower()
-
-
-def is_name_of_script(operation: str) -> bool:
-    """Return whether an operation of that name is a script, and not a command."""
-    return operation in _NAMES.values()
+def script_of(command: Command) -> str:
+    """Return the name of the script that a command runs; empty for another command."""
+    return _NAMES[command[1]] if command[0] in ("EVAL", "EVALSHA") else ""
 
 
 PRELUDE, OWNER_INDEX, QUOTA, TOKEN = "prelude", "owner_index", "quota", "token"  # parts of scripts
@@ -212,8 +206,6 @@ class Scripts:
     makes a deadline: a new one for each call, unless `until` set one for all calls.
     """
 
-    __slots__ = ("_begin", "_clock", "_transport", "deadline", "wait")
-
     def __init__(
         self,
         transport: Transport,
@@ -228,11 +220,11 @@ class Scripts:
 
     def until(self, deadline: Deadline | None) -> Scripts:
         """Return these scripts with one deadline for all calls; None: one that begins at the first call."""
-        return self._with(cache(self._begin) if deadline is None else lambda: deadline)
+        return self._with(deadline=cache(self._begin) if deadline is None else lambda: deadline)
 
     def one_by_one(self) -> Scripts:
         """Return these scripts with a new deadline for each call."""
-        return self._with(self._begin)
+        return self._with(deadline=self._begin)
 
     def parts(self) -> Iterator[tuple[Scripts, str]]:
         """Yield these scripts for each server that has a part of the keys, and a hash tag that it has.
@@ -240,7 +232,7 @@ class Scripts:
         For commands without a key, such as SCAN. Raise `StoreUnavailable`.
         """
         for transport, tag in self._transport.parts(self.deadline().at):
-            yield self._with(self.deadline, transport), tag
+            yield self._with(_transport=transport), tag
 
     def scan_parts(self, match: bytes, count: int, key: Callable[[str], bytes]) -> Iterator[list[Any]]:
         """Yield in pieces what SCAN finds in all servers. `key` makes a key of a hash tag.
@@ -249,7 +241,7 @@ class Scripts:
         and a replica may lack keys, or have some that are gone.
         """
         parts = self._transport.parts(self.deadline().at)
-        servers = [self._with(self.deadline, transport) for transport, _ in parts]
+        servers = [self._with(_transport=transport) for transport, _ in parts]
         for server in servers:
             yield from server.scan("SCAN", match=match, count=count)
         # One that was stopped and replaced does not know it yet. For a key, the transport asks others first.
@@ -260,13 +252,11 @@ class Scripts:
 
     def waiting(self, wait: Wait) -> Scripts:
         """Return these scripts with another way to wait until writes are durable."""
-        other = self._with(self.deadline)
-        other.wait = wait
-        return other
+        return self._with(wait=wait)
 
-    def _with(self, deadline: Callable[[], Deadline], transport: Transport | None = None) -> Scripts:
-        other = Scripts(transport or self._transport, self._clock, self.wait, self._begin)
-        other.deadline = deadline
+    def _with(self, **changed: Any) -> Scripts:
+        other = object.__new__(type(self))  # as `Store._with` does
+        vars(other).update(vars(self), **changed)
         return other
 
     def run(

@@ -416,7 +416,7 @@ class TestOneWay:
                 signed.authenticate(f"Bearer {token}")
         refusals = [line for line in caplog.messages if "credentials.refused" in line]
         assert len(refusals) == 3
-        assert all('"access token"' in line for line in refusals)
+        assert all('"access_token"' in line for line in refusals)
         assert not [line for line in caplog.messages for part in token.split(".") if part in line]
 
     @one_engine

@@ -961,7 +961,7 @@ class TestRotate:
                 "type": "credentials.refused",
                 "outcome": "refused",
                 "patId": issued.pat.id,
-                "reason": "access token",
+                "reason": "access_token",
             }
         ]
 

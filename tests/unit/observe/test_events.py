@@ -9,7 +9,7 @@ from patauth.events.events import Event, Facts, Outcome, Type
 from patauth.events.log import Log
 from patauth.events.outbox import Letter, Outbox
 from patauth.observe.events import ObservedEvents
-from patauth.observe.observer import Observer
+from patauth.observe.observer import Observer, Observers
 
 
 class Ear(Observer):
@@ -45,7 +45,7 @@ class Nobody:
 
 def test_an_observer_hears_each_event_also_where_no_sink_is_on() -> None:
     ear = Ear()
-    events = ObservedEvents(ear)
+    events = ObservedEvents(Observers(ear))
     events.emit("pat.created", patId="x")
     assert ear.heard == [("pat.created", "done", {"patId": "x"})]
     assert not events.is_on
@@ -54,7 +54,7 @@ def test_an_observer_hears_each_event_also_where_no_sink_is_on() -> None:
 def test_what_a_sink_could_not_take_or_hold_is_heard_with_its_name() -> None:
     """The names are known from the start, so that the first loss shows as an increase."""
     ear = Ear()
-    events = ObservedEvents(ear, Broken(), Outbox(Nobody(), room=0))
+    events = ObservedEvents(Observers(ear), Broken(), Outbox(Nobody(), room=0))
     assert ear.dropped == {"broken": 0, "stream:audit": 0}
     for _ in range(3):
         events.emit("pat.created")

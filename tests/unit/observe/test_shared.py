@@ -88,7 +88,7 @@ def test_there_is_room_for_each_script_that_runs_is_missing_and_fails(tmp_path: 
     code = COUNTS + (
         "from patauth.observe.metrics import Metrics;"
         "from patauth.store.transport.protocol import ScriptMissing;"
-        f"[Metrics().store_operation(name)(problem) for name in {names}"
+        f"[Metrics().store_operation('EVALSHA', name)(problem) for name in {names}"
         " for problem in (None, ScriptMissing(), ValueError())]"
     )
     done = run(code, tmp_path)
@@ -116,7 +116,7 @@ from patauth.observe.metrics import Metrics
 ours, on = Metrics(), True
 def count():
     while on:
-        ours.store_operation("x")(None)
+        ours.store_operation("EVALSHA", "x")(None)
         ours.connections(lambda: (1, id(object()) % 9))
 for _ in range(3):
     threading.Thread(target=count, daemon=True).start()
@@ -125,7 +125,7 @@ for _ in range(25):
     child = os.fork()
     if not child:
         signal.alarm(5)
-        ours.store_operation("x")(None)
+        ours.store_operation("EVALSHA", "x")(None)
         ours.connections(lambda: (0, 1))
         os._exit(0)
     hung += os.waitpid(child, 0)[1] != 0
