@@ -1,6 +1,6 @@
 """Run tests with the lowest versions that pyproject.toml allows, or with the newest.
 
-    python -m tests.dependencies lowest|newest [--python PYTHON] [PYTEST WORDS]      needs patauth[release]
+    python -m tests.dependencies lowest|newest [--python 3.N] [PYTEST WORDS]      needs patauth[release]
 
 `lowest` takes the floor of each requirement of patauth and its extras, and the newest of what these need in
 turn; `newest` the newest that their ceilings let in. They are installed into a virtual environment of their
@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.paths import ROOT
-from tests.support.venvs import install, new_venv, uv
+from tests.support.venvs import install, new_venv, pythons, uv
 
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
 # An old release may use what a newer one of another package has deprecated, which is no fault of ours.
@@ -50,10 +50,14 @@ def requirements() -> list[Requirement]:
 
 @click.command(help=__doc__.partition("\n")[0], context_settings={"ignore_unknown_options": True})
 @click.argument("resolution", type=click.Choice(list(RESOLUTIONS)))
-@click.option("--python", default=sys.executable, help="The Python to make the environment with.")
+@click.option("--python", "wanted", metavar="3.N", help="Another Python, on PATH or among pyenv's.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def main(resolution: str, python: str, arguments: tuple[str, ...]) -> None:
+def main(resolution: str, wanted: str | None, arguments: tuple[str, ...]) -> None:
     """Make the environment, print what is in it, and run pytest there."""
+    found = pythons()
+    if wanted and wanted not in found:
+        raise click.ClickException(f"no Python {wanted} on PATH or among pyenv's: give {', '.join(found)}")
+    python = found[wanted] if wanted else sys.executable
     versions = resolved(resolution, python)
     for one in requirements():
         if chosen := versions.get(canonicalize_name(one.name)):

@@ -291,7 +291,7 @@ class TestAuthorities:
     def pair(self, make_at: Make, keys: Path) -> list[Authority]:
         """Two processes' worth, with keys in one directory."""
         given = {**JWT_MODE, "keys": str(keys), "request_quota": "1000000/1", "exchange_quota": "1000000/1"}
-        return [make_at(**given, surfaces=["oauth"]) for _ in "ab"]
+        return [make_at(**given, max_tokens_per_secret=100_000, surfaces=["oauth"]) for _ in "ab"]
 
     def test_a_token_by_a_new_key_passes_where_it_was_never_seen(
         self, pair: list[Authority], keys: Path

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
@@ -245,9 +246,15 @@ def test_the_readme_is_a_screen_and_a_half_and_its_app_and_caller_about_ten_line
         assert len([line for line in block.splitlines() if line.strip()]) <= 11
 
 
-def test_the_readme_has_the_two_commands_and_extras_that_exist() -> None:
-    import tomllib
+def test_the_pythons_of_the_readme_are_those_of_the_package() -> None:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    classified = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    (tested,) = re.findall(r"^Tested on Python ([^(]*)", read("README.md"), re.M)
+    assert re.findall(r"3\.\d+", tested) == classified
+    assert project["requires-python"] == f">={classified[0]}"
 
+
+def test_the_readme_has_the_two_commands_and_extras_that_exist() -> None:
     project = tomllib.loads(read("pyproject.toml"))["project"]
     assert "pip install '.[demo]' && patauth demo" in read("README.md")
     assert "pip install -e '.[test]' && pytest" in read("README.md")

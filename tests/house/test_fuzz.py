@@ -78,7 +78,7 @@ def test_a_seed_makes_the_same_inputs_each_time(target: Target) -> None:
 
 
 def test_a_body_that_ends_in_a_500_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_check_depth", lambda text: None)
+    monkeypatch.setattr(bodies, "_check_digits", lambda text: None)
     assert "status=500" in failure(found("bodies"))
 
 
