@@ -1,4 +1,4 @@
-"""Where patauth stands in MIDDLEWARE. The system checks report it, and the middleware refuses to be built."""
+"""Check the place of patauth in MIDDLEWARE, for the system checks and for the middleware when it is built."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ def loaded(path: str) -> Any:
 
 
 def is_a(one: Any, *kinds: Any) -> bool:
-    """Return whether something is a class of one of these kinds, of which None is none."""
+    """Return whether something is a class of one of these kinds. A kind that is None matches nothing."""
     return isinstance(one, type) and issubclass(one, tuple(kind for kind in kinds if kind is not None))
