@@ -66,7 +66,7 @@ def check_parents(path: str | Path) -> None:
 def readers_of_key(status: os.stat_result) -> str:
     """Return who else can read the file of a private key, or an empty text.
 
-    A group may read a file that root owns: Kubernetes and Docker give keys to users other than root in this way.
+    A group may read a file that root owns: Kubernetes and Docker give a key to another user in this way.
     """
     readers = _others(status) & 0o044
     return _whom(readers if status.st_uid else readers & 0o004)

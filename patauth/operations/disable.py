@@ -1,4 +1,4 @@
-"""Disabling and enabling one PAT. To disable an owner (owners.py) sets another mark, which this leaves."""
+"""Disable and enable one PAT. Disabling an owner (owners.py) sets another mark, which this leaves alone."""
 
 from __future__ import annotations
 

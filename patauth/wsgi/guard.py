@@ -57,9 +57,9 @@ class Passed(msgspec.Struct, frozen=True):
     """Says that the application answers a request.
 
     `principal` is the verified caller, or None on a public or optional path. `decision` is that of the quota
-    that was charged, and `expires_ms` is when the caller's PAT expires, if that is near. `cors` has the fields
-    that allow the request's origin; None: there is no CORS here. With `is_preflight`, the application answers
-    a preflight, and sees only that (`cors.bare_preflight`).
+    that was charged, and `expires_ms` is when the caller's PAT expires, if that is near. `cors` has the
+    fields that allow the request's origin; None: there is no CORS here. With `is_preflight`, the application
+    answers a preflight, and sees only that (`cors.bare_preflight`).
     """
 
     principal: Principal | None = None
