@@ -1,4 +1,4 @@
-"""What `/openapi.json` says of the management API of Identity Security Cloud (routes.py).
+"""Describe the management API of Identity Security Cloud (routes.py) for `/openapi.json`.
 
 The schemas of requests are those of the types that read them, with the rules that the verbs add. Those of
 answers come from answer_types.py.
