@@ -65,7 +65,7 @@ class HasScopes(SingleOperandHolder):
     def __call__(self, *decorated: object) -> HasScopes:
         """Return self: a view calls each of its `permission_classes`. Raise `TypeError` as a decorator."""
         if decorated:
-            raise TypeError("HasScopes decorates nothing: list it in permission_classes")
+            raise TypeError("HasScopes is no decorator: list it in permission_classes")
         return self
 
     def has_permission(self, request: Request, view: Any) -> bool:

@@ -30,7 +30,7 @@ def of_stack() -> Iterator[CheckMessage]:
     places = [place for place, one in enumerate(stack) if is_a(one, loaded(_NAME))]
     if not places:
         yield Error(
-            "MIDDLEWARE has no patauth, so that no request is checked.",
+            "MIDDLEWARE has no patauth, so no request is checked.",
             hint=f"Add {_NAME!r} after AuthenticationMiddleware.",
             id="patauth.E001",
         )
@@ -38,7 +38,7 @@ def of_stack() -> Iterator[CheckMessage]:
     if len(places) > 1:
         yield Error(
             "MIDDLEWARE has patauth twice: the second one finds no credentials.",
-            hint=f"Leave one {_NAME!r}.",
+            hint=f"Keep one {_NAME!r}, and remove the other.",
             id="patauth.E002",
         )
     signs_in = tuple(map(loaded, _USERS)) if has_users() else ()
@@ -59,7 +59,7 @@ def of_stack() -> Iterator[CheckMessage]:
         elif is_a(one, *caches):
             yield Doubt(
                 f"{path} does not know who calls, so it can serve one caller's page to another.",
-                hint="Cache in the views what is the same for all, and mark other pages with never_cache.",
+                hint="Cache only views that are the same for all, and mark other pages with never_cache.",
                 id="patauth.W003",
             )
 

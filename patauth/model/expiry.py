@@ -15,7 +15,7 @@ def require_acknowledged(expires_ms: int | None, acknowledged: bool) -> None:
     """Raise `InvalidRequest` for a PAT that never expires, unless its maker has confirmed that."""
     if expires_ms is None and not acknowledged:
         raise InvalidRequest(
-            "a personal access token that never expires needs this true", field="never_acknowledged"
+            "set this to true for a personal access token that never expires", field="never_acknowledged"
         )
 
 

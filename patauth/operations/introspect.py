@@ -183,7 +183,7 @@ def revoke_access_token(actor: Actor, token: AccessToken) -> bool:
     access = found[1]
     judged = actor.judged(previous=actor.generation == access.generation)
     if judged.credential is not None and judged.credential.token not in (None, token.digest):
-        raise Forbidden("an access token ends itself alone; send the PAT's own secret or token")
+        raise Forbidden("an access token can end only itself; send the PAT's own secret or token")
 
     def put() -> Outcome:
         return store.tokens.delete(access, token.digest, judged.credential)

@@ -214,9 +214,7 @@ class Copy:
                 _BEGIN, self._keys.of_store, arguments, lambda reply: reply[0]
             )
         if answer == _IN_USE:
-            raise Conflict(
-                "TO is in use: only a store that is empty, or a copy that no process has used yet, is written"
-            )
+            raise Conflict("TO is in use; give an empty store, or a copy that no process has used yet")
         if answer not in (_EMPTY, _CLOSED):
             raise Conflict("TO is a copy of another store; name another TO, or remove its keys first")
         if answer == _CLOSED:
@@ -423,7 +421,7 @@ class Copy:
                 except NotDurable as problem:
                     raise StoreUnavailable(
                         detail=f"not all replicas of a server ({replicas}) have what was written within"
-                        f" {PATIENCE:g} s ({problem.detail}); look after them, and run it again"
+                        f" {PATIENCE:g} s ({problem.detail}); repair them, and run it again"
                     ) from None
 
     def _read_source(self) -> tuple[bytes, bytes]:

@@ -90,7 +90,7 @@ class OwnerChanges:
         if (found[_STATE_AT:_EPOCH_AT] == b"d") == disabled:
             return found, []  # another call does the same, or a failover has lost our last pieces
         other = "enabling" if disabled else "disabling"
-        raise Conflict(f"{other} this owner began later, at the same time; repeat your call if it is to win")
+        raise Conflict(f"{other} this owner began later, at the same time; repeat your call to override it")
 
     def _write_state(
         self, keys: OwnerKeys, record: bytes, piece: list[bytes], done: _Done, pause: Pause

@@ -83,7 +83,7 @@ class Drain:
         if not self._read(environ["wsgi.input"], environ["gunicorn.socket"]):
             # Nobody knows where the next request begins, so gunicorn must not look for one. It handles this
             # error in any worker as that of a client that went away: it closes, and logs nothing.
-            raise ConnectionResetError(errno.ECONNRESET, "the rest of a refused upload is not awaited")
+            raise ConnectionResetError(errno.ECONNRESET, "the rest of a refused upload is not read")
 
     def _read(self, rest: IO[bytes], connection: socket.socket) -> bool:
         """Read the rest of a body. Return False if the connection must end, because more may come."""

@@ -33,10 +33,10 @@ def carried(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> str:
         token = environ.get(name)
         if token:
             if value:
-                raise InvalidRequest("send credentials once: in one header alone")
+                raise InvalidRequest("send credentials once, in one header")
             value = "Bearer " + token
     if value and "&access_token=" in "&" + environ.get("QUERY_STRING", ""):
-        raise InvalidRequest("send credentials once: in one header alone, and never in the URL")
+        raise InvalidRequest("send credentials once, in one header, and never in the URL")
     return value
 
 

@@ -398,7 +398,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             "Revoke the PAT that calls",
             {"204": removed, **responses("Isc404")},
             f"{_OURS}This needs no right: anybody who finds a secret can end it. An access token cannot: it"
-            " ends itself alone.",
+            " can end only itself.",
             parameters=[_REASON],
         ),
     }
