@@ -2,11 +2,11 @@
 
     PatAuthError
     ├── ConfigurationError            wrong settings; never the fault of a request
-    ├── InvalidRequest            400 malformed beyond a single credential
+    ├── InvalidRequest            400 malformed, in more than a credential
     │   └── InvalidScope          400 a scope that is malformed, unknown or not held
-    ├── InvalidCredentials        401 an id and secret that are refused
+    ├── InvalidCredentials        401 an id and secret that were refused
     │   ├── MissingCredentials    401 none were sent
-    │   └── InvalidToken          401 an access token that is refused
+    │   └── InvalidToken          401 an access token that was refused
     ├── Forbidden                 403 the caller is known, but not allowed
     │   └── InsufficientScope     403 the caller is known, but lacks scopes
     ├── NotFound                  404
@@ -76,9 +76,9 @@ class InvalidScope(InvalidRequest):
 
 
 class InvalidCredentials(PatAuthError):
-    """The credentials are refused. Unknown, wrong and deleted ones have one text and cannot be told apart.
+    """The credentials are refused. The text is the same for unknown, wrong and deleted ones.
 
-    `state` is set if right credentials are refused for their state; only their holder learns it.
+    `state` says why right credentials are refused; None for all others. Only their holder learns it.
     """
 
     status = 401
@@ -142,7 +142,7 @@ class NotFound(PatAuthError):
 
 
 class Conflict(PatAuthError):
-    """The owner has a PAT of that name already, or as many PATs as are allowed."""
+    """The owner already has a PAT of that name, or as many PATs as are allowed."""
 
     status = 409
     code = "conflict"
@@ -187,7 +187,7 @@ class Overloaded(PatAuthError):
 class StoreUnavailable(Overloaded):
     """The store is down or too slow, or its answer makes no sense. Nothing was decided.
 
-    `may_be_done`: a change was sent, and may be done in spite of this. Else nothing was changed.
+    If `may_be_done` is true, a change was sent and may be done all the same. Else nothing was changed.
     """
 
     default = "the token store is not reachable; try again shortly"

@@ -17,12 +17,12 @@
     def reports():
         return {"reports": ["Q1", "Q2"]}
 
-The middleware verifies credentials. A dependency hands over the caller, or demands scopes, and says in
-/openapi.json how to authenticate. It works for WebSockets, too. A refusal is that of the middleware: its
-status, challenges and body, whatever handlers of errors the application has.
+The middleware verifies credentials. A dependency returns the caller, or demands scopes, and tells
+/openapi.json how to authenticate. It works for WebSockets, too. A refusal has the status, challenges and body
+of the middleware's refusals, whatever error handlers the application has.
 """
 
-# The annotations are no texts here: FastAPI looks for the names of texts in functions alone.
+# The annotations must not be texts here: FastAPI resolves text annotations only in functions.
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -44,7 +44,7 @@ __all__ = ["OptionalPrincipal", "Principal", "requires"]
 
 
 class _Scheme(SecurityBase):
-    """Describes in OpenAPI how to authenticate, and reads nothing: the middleware has read it."""
+    """Describes in OpenAPI how to authenticate. It reads no credentials: the middleware has read them."""
 
     def __init__(self, name: str, model: HTTPBase) -> None:
         self.scheme_name = name
@@ -59,10 +59,10 @@ _BASIC = _Scheme("PatAuthBasic", HTTPBase(scheme="basic", description="the id of
 
 
 class _Requirement(params.Security):
-    """A dependency of FastAPI's by itself, and what `Depends` and `Security` take.
+    """Works as a dependency by itself, and as an argument of `Depends` and `Security`.
 
-    So a forgotten `Depends` leaves nothing open. Whatever else calls it, such as Python where it decorates a
-    function, gets an error.
+    So a forgotten `Depends` leaves nothing open. Any other use, such as `@requires(…)` on a function, gets an
+    error.
     """
 
     def __init__(self, demand: Callable[..., Awaitable[caller.Principal]]) -> None:
@@ -80,18 +80,18 @@ class _Requirement(params.Security):
             raise TypeError(
                 'patauth.fastapi.requires is no decorator; write @app.get("/", dependencies=[requires("a")])'
             )
-        asyncio.get_running_loop()  # an error in a thread, where nobody would await the demand
+        asyncio.get_running_loop()  # raises in a thread, where nobody would await the demand
         return self._demand(connection, **more)
 
 
 def requires(*scopes: str) -> Any:
     """Return a dependency that answers 401 or 403 unless the caller holds all of these scopes.
 
-    It returns the verified `patauth.Principal`, and stands in `dependencies`, in `Annotated` or as a default,
-    with or without `Depends` or `Security`, whose own scopes are demanded, too. Where the middleware leaves a
-    path public or optional, and there is no principal, the answer is 401. Raise `InvalidScope` for a
-    malformed scope. The dependency raises `RuntimeError` if the connection has not passed the middleware, and
-    `TypeError` if it decorates a function or gets what is no connection of Starlette's.
+    The dependency returns the verified `patauth.Principal`. Put it into `dependencies`, into `Annotated` or
+    as a default, with or without `Depends` or `Security`; scopes of `Security` are demanded, too. On a public
+    or optional path without a principal, the answer is 401. Raise `InvalidScope` for a malformed scope. The
+    dependency raises `RuntimeError` if the connection has not passed the middleware, and `TypeError` if it
+    decorates a function or gets anything but a connection of Starlette.
     """
     demanded = check(scopes)
 

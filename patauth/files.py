@@ -1,13 +1,13 @@
-"""Whose a file or folder is, and who else can reach it: the rules for keys, secrets and `local:`.
+"""Check who owns a file or folder, and who else can reach it: the rules for keys, secrets and `local:`.
 
 Owner: this process's user, or root. In a user namespace (a container without root) also a user outside of it,
 whom the namespace cannot name.
 
-Who can write: the owner alone. In a folder also others if it has the sticky bit, as /tmp and the volumes of
-Kubernetes have it: there nobody can rename or delete what is another's.
+Who can write: only the owner. In a folder also others if it has the sticky bit, as /tmp and some volumes of
+Kubernetes: there nobody can rename or delete the files of another user.
 
-A group that has only the user after whom it is named counts as that user, since many systems let files be
-writable by it (umask 0002). An access list counts by its mask, which stands in the place of the group's bits.
+A group that has only the user with the same name counts as that user, since many systems let such a group
+write (umask 0002). An access list counts by its mask, which takes the place of the group's bits.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def why_untrusted(
 def check_parents(path: str | Path) -> None:
     """Check all folders above an absolute path that exist, up to the root.
 
-    Who can rename one of them can put another in its place. Raise `ConfigurationError`.
+    A user who can rename one of them can put another in its place. Raise `ConfigurationError`.
     """
     for folder in reversed(Path(path).parents):
         try:
@@ -66,7 +66,7 @@ def check_parents(path: str | Path) -> None:
 def readers_of_key(status: os.stat_result) -> str:
     """Return who else can read the file of a private key, or an empty text.
 
-    A group may read one that root owns: so Kubernetes and Docker give a key to a process that is not root.
+    A group may read a file that root owns: Kubernetes and Docker give a key to another user in this way.
     """
     readers = _others(status) & 0o044
     return _whom(readers if status.st_uid else readers & 0o004)
@@ -88,20 +88,20 @@ def _is_trusted(uid: int) -> bool:
     try:
         nobody = Path("/proc/sys/kernel/overflowuid").read_text(
             "ascii"
-        )  # stands for all who have no number here
+        )  # stands for all users who have no number here
         return uid == int(nobody) and Path("/proc/self/uid_map").read_text("ascii").split() != _ALL_IDS
     except (OSError, ValueError):
         return False
 
 
 def _others(status: os.stat_result) -> int:
-    """Return the bits of the mode for group and others, without those of a group that is one user's."""
+    """Return the bits of the mode for group and others, but none of the group if it has only one user."""
     bits = stat.S_IMODE(status.st_mode) & 0o077
     return bits & 0o007 if bits & 0o070 and _is_one_users(status.st_gid) else bits
 
 
 def _is_one_users(gid: int) -> bool:
-    """Return whether a group is that of this user or of root, with the same name, and has nobody else."""
+    """Return whether a group has the name of this user or of root, and no other member."""
     try:
         group = grp.getgrgid(gid)
         user = pwd.getpwnam(group.gr_name)
@@ -119,9 +119,9 @@ def _whom(bits: int) -> str:
 
 
 def content_of_secret(variable: str, path: str) -> str:
-    """Return the text in the file of a secret, which is named by `variable`. Warn if all can read it.
+    """Return the text in the file of a secret, which `variable` names. Warn if everybody can read the file.
 
-    Raise `ConfigurationError`, also if others can change it.
+    Raise `ConfigurationError` if the file cannot be read, or if others can change it.
     """
     try:
         with open(path, "rb") as file:

@@ -28,9 +28,9 @@ A setting that the configuration does not have, or sets to None, comes from the 
 If both have a setting, the configuration wins. A `PATAUTH_*` name that is no setting causes a warning, in
 either place.
 
-A request that reaches the app around patauth is answered with 500 and logged, whatever its path. That
-happens when something took `app.wsgi_app` before `PatAuth(app)` wrapped it, or changes method or path between
-the two.
+A request that reaches the app without passing patauth gets 500 and a line in the log, whatever its path. This
+happens if something took `app.wsgi_app` before `PatAuth(app)` wrapped it, or if it changes method or path
+between the two.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class PatAuth:
     def init_app(self, app: Flask, authority: Authority | None = None) -> None:
         """Wrap `app.wsgi_app`. Middleware that wraps it later sees requests before patauth does.
 
-        `authority` takes the place of one with the settings of the configuration and the environment. What
-        these say of the gate holds all the same: surfaces, challenges, token headers, hooks. Raise
-        `ConfigurationError` if a setting is missing or wrong, or the app is behind patauth already.
+        Without `authority`, make one with the settings of the configuration and the environment. With it,
+        these settings still decide about the gate: surfaces, challenges, token headers, hooks. Raise
+        `ConfigurationError` if a setting is missing or wrong, or if the app is behind patauth already.
         """
         if "patauth" in app.extensions:
             raise ConfigurationError("this app is behind patauth already; call init_app once")
@@ -138,7 +138,7 @@ def require_scope(*scopes: str) -> Callable[[_F], _F]:
     """Return a decorator of a view that answers 401 or 403 unless the caller holds all of these scopes.
 
     Where the app leaves a route public there is no principal, so the answer is 401. Raise `InvalidScope` for
-    a malformed scope, and `TypeError` for what is no view of Flask's.
+    a malformed scope, and `TypeError` for anything but a view of Flask.
     """
     demanded = check(scopes)
 
@@ -172,6 +172,6 @@ current_principal: Principal = LocalProxy(_principal)  # type: ignore[assignment
 """The verified caller of the current request. Where there is none, it is false and equal to `None`."""
 """The verified caller of the current request: a proxy of `patauth.Principal`.
 
-On public routes, and outside of a request, it stands for None: it is false and equal to None. It is a proxy,
-so `is None` is never true of it.
+On public routes and outside of a request it is false and equal to None. But it is a proxy, so `is None` is
+never true of it.
 """

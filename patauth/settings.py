@@ -1,7 +1,7 @@
-"""Settings: one frozen dataclass, made from keywords, the environment or Flask's configuration.
+"""Settings: one frozen dataclass, made from keywords, the environment or a framework's configuration.
 
-Each field has its unit and meaning next to it. A value that cannot be used is a `ConfigurationError` at
-start; no request ever finds one.
+Each field has its unit and meaning next to it. A wrong value raises `ConfigurationError` at the start, never
+during a request.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def parse_duration(text: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings. Times are in seconds. Every setting but a callable can be given as a text, too.
+    """Holds all settings. Times are in seconds. Every setting except a callable can also be a text.
 
-    Raise `ConfigurationError`, which names the setting, and never repeats a value that may be secret.
+    Raise `ConfigurationError`, which names the setting and never repeats a value that may be secret.
     """
 
     # the store
@@ -78,7 +78,7 @@ class Settings:
     connect_timeout: float = 0.2
     command_timeout: float = 0.25
     max_connections: int = 64  # per process
-    # What a revocation waits for: so many replicas, or the disk; None: what the engine promises.
+    # What a change waits for: this number of replicas, or the disk; None: what the engine promises.
     durability: int | Literal["disk"] | None = None
     durability_timeout: float = 0.2
     sentinel_lost: str = "refuse"  # or "continue": what to do when no majority of the Sentinels answers
@@ -91,7 +91,7 @@ class Settings:
     failure_entries: int = 10_000  # addresses that a process remembers
     trusted_proxies: int = 0  # hops whose X-Forwarded-For is believed
     address_detail: str = "full"  # what a PAT keeps of the address of its last use; or "prefix", "none"
-    # Where they are; "unix": on a Unix socket. None: anywhere, so no client's address is known for certain.
+    # Where they are; "unix": on a Unix socket. Empty: anywhere, so no client's address is known for certain.
     proxy_networks: tuple[str, ...] = ()
     # hashing
     hash_profile: Profile = PROFILES["owasp"]
@@ -112,25 +112,25 @@ class Settings:
     max_kept_per_owner: int = 50  # expired ones; the oldest go first
     max_tokens_per_secret: int = 1000  # access tokens that live at once
     max_lifetime: int | None = None  # of a PAT; None: no limit, so it may never expire
-    expiry_warning: int = 7 * 86_400  # answers to a PAT say when it expires from so long before; 0: never
+    expiry_warning: int = 7 * 86_400  # how long before its expiry answers to a PAT name it; 0: never
     retention: int = 30 * 86_400  # how long an expired PAT stays listed and keeps its name
     scopes: Mapping[str, str] | None = None  # the catalogue, scope -> plain words; None: any scope
     ignored_scopes: tuple[str, ...] = DEFAULT_IGNORED  # clients always ask for these
     credential_prefixes: tuple[Prefixes, ...] = (Prefixes(),)  # newest first
-    owner_types: tuple[str, ...] | None = None  # of owners who can have new PATs; None: any type
-    may_act_in: Rule | None = None  # whether a caller may act in another tenant; code only. None: never
-    manages: Rule | None = None  # whether a caller manages an owner; code only. None: nobody manages
+    owner_types: tuple[str, ...] | None = None  # only owners of these types get new PATs; None: any type
+    may_act_in: Rule | None = None  # lets a caller act in another tenant; set in code. None: never
+    manages: Rule | None = None  # says if a caller manages an owner; set in code. None: nobody does
     # events
     events: tuple[str, ...] = field(default=("log",), repr=False)  # log, stream:NAME, webhook:URL
     webhook_secret: tuple[bytes, ...] = field(default=(), repr=False)  # signs; two during a rotation
     metrics: bool = False  # count and time what happens, for Prometheus
     traces: bool = False  # tell OpenTelemetry of each authentication
     # people, whom the application has signed in
-    identify: Hook | None = None  # returns the `Person` who sends a request; None: nobody is ever signed in
-    reauthenticate: Hook | None = None  # refuses unless they have just shown who they are; None: not asked
+    identify: Hook | None = None  # returns the `Person` who sends a request. None: nobody is signed in
+    reauthenticate: Hook | None = None  # may refuse until they confirm who they are. None: not asked
     login_url: str | None = None  # where they sign in; `{next}` in it is the path to come back to
-    page_example_url: str | None = None  # what a token opens; None: the application's root
-    page_folder: Path | None = None  # with own templates and texts of the page; None: there are none
+    page_example_url: str | None = None  # the page shows a curl of it; None: the application's root
+    page_folder: Path | None = None  # your own templates and texts of the page; None: there are none
     # HTTP
     issuer: str | None = None  # the URL of patauth as clients know it; None: no metadata is published
     path_prefix: str = ""  # of patauth's own routes
@@ -139,12 +139,12 @@ class Settings:
     realm: str = "patauth"  # of the challenges
     challenges: tuple[str, ...] = CHALLENGES  # of a 401, in this order
     token_headers: tuple[str, ...] = ()  # header fields that may hold a token, such as X-API-Key
-    cors_origins: tuple[str, ...] = ()  # whose pages may read the answers; "*": all
+    cors_origins: tuple[str, ...] = ()  # pages of these may read the answers; "*": all
     keep_authorization: bool = False  # leave HTTP_AUTHORIZATION for the wrapped app
 
     @classmethod
     def of(cls, **given: Any) -> Settings:
-        """Return settings from keywords. Raise `ConfigurationError`, also for unknown names."""
+        """Return settings from keywords. Raise `ConfigurationError` for wrong values and unknown names."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(given) - known)
         if unknown:
@@ -176,7 +176,7 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
         """Return settings from `PATAUTH_<NAME>`, or a file that `PATAUTH_<NAME>_FILE` names; keywords win.
 
-        Only secrets can be in files. Raise `ConfigurationError`; warns of names that are no settings.
+        Only secrets can be in files. Raise `ConfigurationError`, and warn of names that are not settings.
         """
         environ = os.environ if environ is None else environ
         known = {item.name for item in fields(cls)}
@@ -215,7 +215,7 @@ def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def read_named(name: str, read: Callable[[Any], T], value: Any) -> T:
-    """Return what `read` makes of a value. Raise `ConfigurationError`, which has the name."""
+    """Return what `read` makes of a value. Raise `ConfigurationError`, which names the setting."""
     try:
         return read(value)
     except (ValueError, TypeError, InvalidRequest, ConfigurationError) as problem:
@@ -223,7 +223,7 @@ def read_named(name: str, read: Callable[[Any], T], value: Any) -> T:
 
 
 def _cores() -> int:
-    """Return how many processors this process may use, which in a container are not all."""
+    """Return how many processors this process may use. In a container these may not be all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -283,13 +283,13 @@ def _matching(pattern: str, help_text: str) -> Callable[[Any], str]:
 
 
 def _optional(read: Callable[[Any], Any], *nothing: str) -> Callable[[Any], Any]:
-    """Return a reader that makes None of None and of the texts `nothing`."""
+    """Return a reader that returns None for None and for the texts `nothing`, and else asks `read`."""
     return lambda value: None if value is None or value in nothing else read(value)
 
 
 def _profile(value: Any) -> Profile:
     if isinstance(value, Profile):
-        return value  # code may choose a weaker profile, which cannot happen by accident
+        return value  # only code can choose a weaker profile, so it does not happen by accident
     offered = sorted(set(PROFILES) - {"testing"})
     if value not in offered:
         raise ValueError(f"give one of {', '.join(offered)}")
@@ -331,7 +331,7 @@ def _paths(value: Any) -> tuple[str, ...]:
 
 def _folder(value: Any) -> Path:
     folder = Path(value)
-    if not os.path.isdir(folder):  # and not Path.is_dir, which raises for some texts
+    if not os.path.isdir(folder):  # not Path.is_dir, which raises for some texts
         raise ValueError("give the path of a directory that is there")
     return folder
 

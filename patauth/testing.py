@@ -1,4 +1,4 @@
-"""A plugin of pytest: fixtures for tests of an app that stands behind patauth. pytest finds it by itself.
+"""A plugin of pytest: fixtures that test an app behind patauth. pytest finds it by itself.
 
     def test_reports(client, patauth_headers):
         assert client.get("/reports").status_code == 401
@@ -22,27 +22,27 @@ import pytest
 if TYPE_CHECKING:
     from .authority import Authority
 
-# The rest of patauth is imported in the fixtures: each run of pytest imports this module, also where no test
+# The fixtures import the rest of patauth, because each run of pytest imports this module, even if no test
 # uses it.
 
 _ROOMY = "1000000/1"
-# Settings with which no quota and no maximum is in the way of a test.
+# With these settings no quota and no maximum disturbs a test.
 _SETTINGS = {
     "max_pats_per_owner": 1_000,
     **dict.fromkeys(
         ("request_quota", "exchange_quota", "create_quota", "person_quota", "failure_quota"), _ROOMY
     ),
 }
-_LIFE = 30 * 86_400  # s; answers to a PAT that expires soon would say so
+_LIFE = 30 * 86_400  # s; a shorter life would add a warning to the answers
 _NO_SCOPE = "patauth.testing:nothing"  # a PAT has at least one
 _numbers = itertools.count(1)
 
 
 @pytest.fixture
 def patauth_settings() -> dict[str, Any]:
-    """Return further settings of `patauth_authority`, such as `{"token_headers": ["X-API-Key"]}`.
+    """Return more settings for `patauth_authority`; none by default.
 
-    Override it to give some. The store is always `memory:`.
+    Override it to return some, such as `{"token_headers": ["X-API-Key"]}`. The store is always `memory:`.
     """
     return {}
 
@@ -51,8 +51,8 @@ def patauth_settings() -> dict[str, Any]:
 def patauth_authority(patauth_settings: dict[str, Any]) -> Iterator[Authority]:
     """Yield an Authority on an empty `memory:` store, with quick hashes and wide quotas.
 
-    Override it to return the app's own Authority. Fail the test for a setting of another store. Raise
-    `ConfigurationError` for a setting that is wrong.
+    Override it to return the app's own Authority. Fail the test if the settings name another store. Raise
+    `ConfigurationError` for a wrong setting.
     """
     from .authority import Authority
     from .crypto.profiles import PROFILES
@@ -70,9 +70,9 @@ def patauth_authority(patauth_settings: dict[str, Any]) -> Iterator[Authority]:
 def patauth_headers(patauth_authority: Authority) -> Iterator[Callable[..., dict[str, str]]]:
     """Yield a function that makes a PAT, and returns the header fields which a client sends with it.
 
-    Its arguments are the scopes of the PAT, and `owner_id`, "alice" unless given. Without scopes, the PAT is
-    good and opens only what demands none. The PATs end with the test. Fail the test where the store is not
-    `memory:`, so that none makes PATs in a real one.
+    Its arguments are the scopes of the PAT, and `owner_id`, "alice" by default. A PAT without scopes is good,
+    and opens only paths that demand none. The PATs end with the test. Fail the test if the store is not
+    `memory:`, so that no test makes PATs in a real store.
     """
     from .errors import NotFound
     from .model.pat import Owner
@@ -80,7 +80,7 @@ def patauth_headers(patauth_authority: Authority) -> Iterator[Callable[..., dict
 
     settings = patauth_authority.settings
     _check_store("patauth_authority", settings.store_url)
-    # With a catalogue only its scopes and rights can be had, and this is the least of the rights.
+    # With a catalogue, a PAT can have only its scopes and rights, and this is the least of the rights.
     nothing = _NO_SCOPE if settings.scopes is None else ROTATE_SELF
     life = timedelta(seconds=min(_LIFE, settings.max_lifetime or _LIFE))
     made = []
@@ -96,7 +96,7 @@ def patauth_headers(patauth_authority: Authority) -> Iterator[Callable[..., dict
         return {"Authorization": f"Bearer {issued.token}"}
 
     yield headers
-    # An Authority of the app's own may serve all tests, and an owner has only so many PATs.
+    # The app's own Authority may serve all tests, and the number of an owner's PATs is limited.
     for pat_id in made:
         with suppress(NotFound):
             patauth_authority.delete(pat_id)
@@ -106,7 +106,7 @@ def _check_store(fixture: str, store_url: str) -> None:
     from .store.url import StoreUrl
 
     if StoreUrl.read(store_url).engine != "memory":
-        # A traceback would show the URL, which may have a password.
+        # A traceback would show the URL, which may contain a password.
         pytest.fail(
             f"{fixture}: tests make PATs in a memory: store alone; name it as store_url", pytrace=False
         )

@@ -16,10 +16,10 @@ CONNECTION = "patauth.connection"  # in the scope that the application sees
 
 
 class Connection:
-    """Knows the caller of a connection, and how a refusal of that caller looks.
+    """Knows the caller of a connection, and how to refuse that caller.
 
-    The middleware sends `refusal`, once there is one, in place of what the application sends. So no handler
-    of errors in the application changes its status, fields or body.
+    If `refusal` is set, the middleware sends it in place of what the application sends. So no error handler
+    of the application can change its status, fields or body.
     """
 
     def __init__(self, site: Site, environ: dict[str, Any], principal: Principal | None) -> None:
@@ -42,7 +42,7 @@ async def worded(
     error: PatAuthError,
     environ: dict[str, Any],
 ) -> Answer:
-    """Return what `refusal` makes of an error. If the host words refusals, that happens in a thread."""
+    """Return the refusal for an error. If a function of the host words refusals, call it in a thread."""
     if site.words_refusals:
         return await asyncio.to_thread(refusal, error, environ)
     return refusal(error, environ)

@@ -1,4 +1,4 @@
-"""A guard that decides in threads: the base of the fronts that stand on an event loop."""
+"""A guard that decides in threads: the base of the fronts that run on an event loop."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ class AsyncGuard(Guard[App]):
             return self._decide(environ)
         try:
             return await self._workers.run(decide, environ)
-        except PatAuthError as error:  # its turn did not come
+        except PatAuthError as error:  # it got no turn in time
             return await worded(self.site, self._refusal, error, environ)

@@ -1,4 +1,4 @@
-"""The middleware before an ASGI application. What it does to a connection, its guard says (wsgi/guard.py)."""
+"""The middleware before an ASGI application. Its guard decides what it does (wsgi/guard.py)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# An application begins its answer with one of these, and a WebSocket is refused by the last one.
+# An application begins its answer with one of these. The last one refuses a WebSocket.
 _BEGINNINGS = ("http.response.start", "websocket.accept", "websocket.http.response.start", "websocket.close")
 
 
@@ -34,9 +34,9 @@ class PatAuthMiddleware(AsyncGuard[App]):
 
     The arguments are those of `patauth.PatAuthMiddleware`. Their callables get an environ, in a thread.
 
-    The application finds in its scope `patauth.principal`, the `Principal` of the caller, and
-    `patauth.auth_type`, what carried the credentials: "Basic" or "Bearer". Each is None without a caller. It
-    finds no header with credentials, with `_` in its name, or with what somebody else says of the caller. The
+    The scope of the application has `patauth.principal`, the `Principal` of the caller, and
+    `patauth.auth_type`, the scheme of the credentials: "Basic" or "Bearer". Both are None without a caller.
+    The scope has no header with credentials, with `_` in its name, or with a claim about the caller. The
     rules read `path`, as applications do.
 
     A WebSocket obeys the rules for GET, and is refused before it is accepted. Browsers send a saved Basic
@@ -52,7 +52,7 @@ class PatAuthMiddleware(AsyncGuard[App]):
                 "app: this is no ASGI application; for WSGI there is patauth.PatAuthMiddleware, and for Flask"
                 " patauth.flask.PatAuth"
             )
-        # FastAPI puts it before the path only inside of itself, so that the rules would be about other paths.
+        # FastAPI adds it to the path only inside of itself, so the rules would be about other paths.
         if getattr(app, "root_path", ""):
             raise ConfigurationError(
                 "app: it has a root_path of its own, so patauth must be inside of it: call"
@@ -74,7 +74,7 @@ class PatAuthMiddleware(AsyncGuard[App]):
             if scope["type"] == "http" and self._own_route(environ) is not None:
                 body = await _body(receive)
                 if body is None:
-                    return  # the client has gone, and half a request is none
+                    return  # the client has gone; do not pass on half a request
                 is_read = len(body) <= MAX_FIELDS
                 environ["wsgi.input"] = BytesIO(body)
                 environ["wsgi.input_terminated"] = True
@@ -94,7 +94,7 @@ class PatAuthMiddleware(AsyncGuard[App]):
             REQUEST.reset(token)
 
     def _decide_handshake(self, environ: dict[str, Any]) -> Answer | Passed:
-        # Checked first: what another site makes a browser send uses up nobody's quota. `*` among the origins
+        # Check this first: a request that another site causes must not use up a quota. `*` among the origins
         # does not count: it lets each page read what needs no saved password.
         is_basic = environ.get("HTTP_AUTHORIZATION", "")[:5].lower() == "basic"
         is_named = self._cors is not None and environ.get("HTTP_ORIGIN") in self._cors.origins
@@ -106,7 +106,7 @@ class PatAuthMiddleware(AsyncGuard[App]):
         return self._decide(environ)
 
     async def _ask_app(self, scope: Scope, environ: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a preflight with the application's fields of CORS, and nothing else."""
+        """Answer a preflight with only the CORS fields of the application."""
         has_read = has_body = False
 
         async def receive_nothing() -> Message:
@@ -152,7 +152,7 @@ class PatAuthMiddleware(AsyncGuard[App]):
         await self.app(self._seen(scope, environ, connection), receive, send_with)
 
     def _seen(self, scope: Scope, environ: dict[str, Any], connection: Connection) -> Scope:
-        """Return the scope as the application sees it: of its headers, those that are left in the environ."""
+        """Return the scope that the application sees. Its headers are those that are left in the environ."""
         return {
             **scope,
             "patauth.principal": connection.principal,
@@ -163,9 +163,9 @@ class PatAuthMiddleware(AsyncGuard[App]):
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Return the body of a request to patauth, and of one that is too long as much as shows that.
+    """Return the body of a request to patauth. Of one that is too long, return only enough to show that.
 
-    None: the client has gone before it ended.
+    Return None if the client has gone before its end.
     """
     body = bytearray()
     while len(body) <= MAX_FIELDS:
@@ -179,10 +179,10 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 async def _answer(answer: Answer, scope: Scope, send: Send, rest: Receive | None = None) -> None:
-    """Send an answer of patauth's. A WebSocket gets it before it is accepted, if the server can do that.
+    """Send an answer of patauth. A WebSocket gets it before it is accepted, if the server can do that.
 
-    `rest` receives what has not been read of the request. It is thrown away before the answer ends, within
-    the limits of `wsgi/drain.py`: a server may close the connection then, and unread data would reset it.
+    `rest` receives the unread part of the request. This throws it away before the answer ends, within the
+    limits of `wsgi/drain.py`: a server may then close the connection, and unread data would reset it.
     """
     kind = "http.response"
     if scope["type"] == "websocket":

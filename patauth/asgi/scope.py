@@ -1,4 +1,4 @@
-"""The scope of an ASGI connection as an environ of PEP 3333, which gate and routes read."""
+"""Turn the scope of an ASGI connection into an environ of PEP 3333, which gate and routes read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def kept(headers: Headers, environ: Mapping[str, Any]) -> list[tuple[bytes, byte
 
 
 def _key(name: bytes) -> str | None:
-    """Return what an environ calls a header; None if no environ has it."""
+    """Return the name of a header in an environ; None if no environ has it."""
     if b"_" in name:
         return None
     return _NAMES.get(name.lower()) or "HTTP_" + name.upper().replace(b"-", b"_").decode("latin-1")
@@ -57,8 +57,8 @@ def _key(name: bytes) -> str | None:
 def _mounted(scope: Scope) -> tuple[str, str]:
     """Return where the application is mounted, and the path below that.
 
-    By the specification `path` has `root_path` in it. Some servers leave it out, and so do frameworks that
-    were written before. Starlette tells them apart in this way.
+    The specification says that `path` contains `root_path`. Some servers and older frameworks leave it out.
+    Starlette tells them apart in this way.
     """
     mount, path = scope.get("root_path", "").rstrip("/"), scope["path"]
     rest = path[len(mount) :]

@@ -1,8 +1,8 @@
 """The threads in which the guard asks the store, so that no event loop waits for it.
 
-As many requests ask at a time as the store has connections. The others wait in a line, without a thread, and
-their waiting counts for the deadline. While a request waits for a hash or computes one, it has a thread and
-no turn, so another one asks.
+As many requests have a turn as the store has connections. The others wait in a line, without a thread, and
+this wait counts for their deadline. While a request waits for a hash or computes one, it keeps its thread and
+gives its turn to another request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WAIT = 0.75  # of the deadline, for a turn; the rest is for asking
 
 
 class Workers:
-    """Runs functions that ask the store in threads. Any number of event loops may share one."""
+    """Runs functions that ask the store, in threads. Any number of event loops may share one object."""
 
     def __init__(self, operations: Operations) -> None:
         settings = operations.settings
@@ -46,15 +46,15 @@ class Workers:
         self._has_thread = False
         self._lock = Lock()
         self._free = self._turns
-        # What waits for a turn, and what then begins. That gives the turn back, even if nobody waits now.
+        # What waits for a turn, and what then begins. It gives the turn back, even if its task has gone.
         self._line: deque[_Place] = deque()
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
-        """Return what a function returns in a thread, with the context variables of this task.
+        """Run a function in a thread, with the context variables of this task, and return what it returns.
 
         Raise what it raises, and `StoreUnavailable` if its turn does not come in time. If this task is
-        cancelled, the function does not begin; if it has begun, it ends by itself, and nobody gets what it
-        returns. Its turn depends on no event loop, so a loop that is blocked or closed keeps none.
+        cancelled, the function does not begin; if it has begun, it ends by itself, and its result is dropped.
+        Its turn depends on no event loop, so a blocked or closed loop keeps no turn.
         """
         self._start()
         result: Future[T] = Future()
@@ -126,12 +126,12 @@ class Workers:
                 begin()
 
     def _forget(self, place: _Place) -> None:
-        """Take out of the line who waits no longer, so that it holds those alone who do."""
-        with self._lock, suppress(ValueError):  # it was its turn
+        """Remove from the line a request that no longer waits."""
+        with self._lock, suppress(ValueError):  # it has got its turn
             self._line.remove(place)  # the first ones give up first, so this looks at few
 
     def _next(self) -> Callable[[], object] | None:
-        """Take a turn for the first in the line that still wants it, and return what begins."""
+        """Give a turn to the first in the line that still waits, and return what to start."""
         with self._lock:
             while self._free and self._line:
                 waiting, begin = self._line.popleft()
@@ -142,7 +142,7 @@ class Workers:
 
 
 class Turn:
-    """The turn of one request (`store.deadline.Turn`), which waited for it that long (s)."""
+    """The turn of one request (`store.deadline.Turn`), and how long the request waited for it (s)."""
 
     def __init__(self, workers: Workers, waited: float) -> None:
         self.waited = waited
@@ -154,7 +154,7 @@ class Turn:
     def enter(self) -> None:
         """Wait for a turn again. Raise `StoreUnavailable` if there is none in time.
 
-        What outlives the request asks without a turn, because nobody would give that back.
+        Work that outlives the request asks without a turn, because nobody would give it back.
         """
         if self._held or self._is_over:
             return

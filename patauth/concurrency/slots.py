@@ -1,10 +1,10 @@
-"""A bounded number of slots, in turn. No slot is ever lost, neither to a dead thread nor to an exception.
+"""Give out a bounded number of slots, in turn. No slot is lost to a dead thread or an exception.
 
 A signal handler or a worker's timeout may raise an exception between any two instructions. That can leave
 `threading.Semaphore`, which is written in Python, locked or short of a slot. Here the only lock is a plain
-one, which is held for a few instructions, and which the handler can take again. A slot is an object: it is
-free again at the latest when nobody refers to it. So what is taken and who waits is counted from the objects
-that are alive, and a waiting thread looks again now and then, in case nobody could wake it.
+one. It is held for a few instructions, and the handler can take it again. A slot is an object, which is free
+again at the latest when nothing refers to it. So the objects that are alive are the taken and waiting slots.
+A waiting thread looks again now and then, in case nobody could wake it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOOK_AGAIN = 0.5  # s after which a waiting thread looks for itself
 
 
 class Slot:
-    """One of a bounded number of slots. It is taken, or waited for, as long as this object is referred to."""
+    """One of a bounded number of slots: taken, or waited for, as long as something refers to this object."""
 
     __slots__ = ("__weakref__", "bell", "is_refused", "is_rung", "tag")
 
@@ -40,8 +40,8 @@ class Slots:
     """Gives out at most `limit` slots, and at most `per_tag` of them to one tag (None: any number).
 
     At most `queue` threads wait for a slot (None: any number). Tags take turns: the next slot goes to the tag
-    that has waited longest since it came or got one. So the many threads of one tag never stand before the
-    first one of another. If the queue is full, the tag with the most threads in it loses its last one.
+    whose arrival or last slot was the longest ago. So the many threads of one tag never delay the first
+    thread of another. If the queue is full, the tag with the most threads in it loses its last one.
     """
 
     def __init__(self, limit: int, queue: int | None = None, per_tag: int | None = None) -> None:
@@ -100,7 +100,7 @@ class Slots:
         return sum(slot is not None and slot.tag == tag for slot in slots)
 
     def _hand_out(self) -> None:
-        """Give free slots to those whose turn it is."""
+        """Give free slots to the threads whose turn it is."""
         while len(self._held) < self._limit:
             slot = next(filter(None, map(self._first, list(self.lines))), None)
             if slot is None:
@@ -112,7 +112,7 @@ class Slots:
             _ring(slot)
 
     def _first(self, tag: str) -> Slot | None:
-        """Return the first slot in the line of a tag. Return None if the tag has its share already."""
+        """Return the first slot in the line of a tag; None if the tag already has its share."""
         if self._per_tag is not None and self._taken_by(tag) >= self._per_tag:
             return None
         line = self.lines.get(tag, {})
@@ -148,7 +148,7 @@ class Slots:
             pass
 
     def _leave(self, slot: Slot) -> None:
-        """Give up waiting. A bell that has rung for this thread is rung for the next one."""
+        """Stop waiting. If the bell has rung for this thread, ring it for the next one."""
         self.give_back(slot)
         if slot.is_rung:
             self.tell()
@@ -161,7 +161,7 @@ class Slots:
             self._hand_out()
 
     def free(self, slot: Slot) -> None:
-        """Free a slot now, from a thread that must not wake others. Who comes or gives back next does."""
+        """Free a slot now, but wake nobody, since this thread must not. The next one at work here does."""
         self._held.discard(weakref.ref(slot))
 
     def tell(self) -> None:

@@ -1,4 +1,4 @@
-"""Keys: read a key as people write it, and derive one key for each purpose from the store key."""
+"""Read a key as people write it, and derive one key for each purpose from the store key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..model.pat_id import PatId
 class Keyring:
     """Makes owner tags, secret tags and ids with a store key, and holds its check value and the CSRF key.
 
-    It does not keep the store key, and nothing in it leads back to that.
+    It does not keep the store key, and nobody can compute that key from what it keeps.
     """
 
     __slots__ = (
@@ -58,7 +58,7 @@ class Keyring:
 
 
 def _joined(*parts: str) -> bytes:
-    """Return texts as bytes, each after its length in two bytes, so that no other texts give the same."""
+    """Return texts as bytes, each after its length in two bytes: different texts never give the same."""
     return b"".join(len(part).to_bytes(2) + part for part in map(str.encode, parts))
 
 

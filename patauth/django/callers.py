@@ -1,7 +1,6 @@
-"""Who a request is from, for Django: its user, its session and whether CSRF is checked.
+"""Decide for Django who sends a request: its user, its session, and whether CSRF is checked.
 
-A request with credentials is its PAT's and nobody else's. It has no part of the session whose cookie a
-browser has sent with it.
+A request with credentials belongs to its PAT only. It does not see the session whose cookie came with it.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ def users() -> Users | None:
 
 
 def sign_out(request: Any, principal: Principal | None, user_of: Users | None) -> None:
-    """Take the session away from a request, and let its user be the principal's, or anonymous."""
+    """Take the session away from a request, and set its user to the principal's, or to the anonymous user."""
     if hasattr(request, "session"):
         request.session = _NoSession()
-        # For an empty session, Django would delete the cookie that came.
+        # For an empty session, Django would delete the browser's cookie.
         request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
     if not apps.is_installed("django.contrib.auth"):
         return
@@ -51,7 +50,7 @@ def sign_out(request: Any, principal: Principal | None, user_of: Users | None) -
 
 
 class _NoSession(SessionBase):
-    """An empty session: what is put into it is gone with the request, and the browser's cookie stays."""
+    """An empty session: its content ends with the request, and the browser keeps its cookie."""
 
     accessed = False
 
@@ -64,7 +63,7 @@ class _NoSession(SessionBase):
     def modified(self, value: bool) -> None: ...
 
     def is_empty(self) -> bool:
-        """Return True: there is nothing to save, whatever was put into it."""
+        """Return True: there is nothing to save, whatever its content is."""
         return True
 
     def load(self) -> dict[str, Any]:
@@ -82,4 +81,4 @@ class _NoSession(SessionBase):
         """Store nothing."""
 
     def delete(self, session_key: str | None = None) -> None:
-        """Delete nothing: the cookie's session is somebody's."""
+        """Delete nothing: the session of the cookie belongs to somebody else."""

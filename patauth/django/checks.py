@@ -1,10 +1,10 @@
-"""System checks: what `manage.py check` and `runserver` say of patauth.
+"""System checks: what `manage.py check` and `runserver` report about patauth.
 
     E001  the middleware is missing          W001  what patauth itself warns of
     E002  it is there twice                  W002  callers have no user, and everything asks for one
-    E003  it stands too early                W003  a cache may serve one caller's page to another
+    E003  it comes too early                 W003  a cache may serve one caller's page to another
     E004  a setting is wrong
-    E005  a cache stands before it
+    E005  a cache comes before it
     E006  a permission has no scopes
 
 The store is not contacted.

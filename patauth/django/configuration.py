@@ -1,4 +1,4 @@
-"""What Django's settings say about patauth, and the Authority of the process that is made of it."""
+"""Read Django's settings of patauth, and make the Authority of the process from them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _Process:
             return self._authority
 
     def forget(self) -> None:
-        """Close the Authority. The next call makes one of the settings as they are then."""
+        """Close the Authority. The next call makes one from the settings of that moment."""
         with self._lock:
             made, self._authority = self._authority, None
         if made is not None:
@@ -73,7 +73,7 @@ atexit.register(_process.forget)
 
 
 def _changed(*, setting: str, **_: Any) -> None:
-    """Forget what was made of settings that a test overrides."""
+    """Close the Authority when a test overrides the settings that it was made of."""
     if setting.startswith("PATAUTH_"):
         _process.forget()
 

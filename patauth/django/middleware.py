@@ -1,4 +1,4 @@
-"""The middleware of Django. What it does to a request, its guard says (wsgi/guard.py)."""
+"""The middleware for Django. Its guard decides what it does to a request (wsgi/guard.py)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FUNCTION_SECONDS = 60.0  # that a function of the host may take, under ASGI
 
 
 class _Asked(NamedTuple):
-    """Holds the request about which functions of the host are asked, and under ASGI the event loop."""
+    """Holds the request that functions of the host are asked about, and under ASGI the event loop."""
 
     request: HttpRequest
     loop: asyncio.AbstractEventLoop | None
@@ -43,10 +43,10 @@ _ASKED: ContextVar[_Asked] = ContextVar("patauth_django_request")
 class PatAuthMiddleware(AsyncGuard[Callable[[HttpRequest], Any]]):
     """Passes requests with good credentials on to the views, and answers all others.
 
-    It stands in MIDDLEWARE after AuthenticationMiddleware, and reads Django's settings (`patauth.django`)
-    when Django loads it. A view finds the `Principal` of the caller, or None, as `request.principal`. Where
-    credentials were good, `request.user` is what PATAUTH_USER returns, or anonymous, the session is empty,
-    and CSRF is checked for Basic alone: no page of another site can change anything by it.
+    Put it into MIDDLEWARE after AuthenticationMiddleware. It reads Django's settings (`patauth.django`) when
+    Django loads it. In a view, `request.principal` is the `Principal` of the caller, or None. If credentials
+    were good, `request.user` is what PATAUTH_USER returns, or anonymous, and the session is empty. CSRF is
+    checked only for Basic, since pages of other sites can make a browser send that.
 
     Raise `ConfigurationError`, and `ImproperlyConfigured` for a wrong place in MIDDLEWARE.
     """
@@ -109,9 +109,9 @@ class PatAuthMiddleware(AsyncGuard[Callable[[HttpRequest], Any]]):
             return ruling.refused(self.site.refusal(error, environ))
         return ruling
 
-    # Middlewares give a request attributes that its class does not have.
+    # Middleware gives a request attributes that its class does not have.
     def _inner(self, request: Any, environ: dict[str, Any], ruling: Answer | Passed) -> Any:
-        """Return the request that the views see; None: they see none."""
+        """Return the request that the views get; None if they get none."""
         request.principal = None
         if isinstance(ruling, Answer):
             return None
@@ -158,8 +158,8 @@ def _of_request(
 ) -> Callable[[dict[str, Any]], Any]:
     """Return a function of an environ that calls one of Django's request.
 
-    Under ASGI it runs in the thread where Django runs synchronous code, whose database connections are closed
-    in time.
+    Under ASGI it runs in the thread where Django runs synchronous code, because Django closes the database
+    connections of that thread in time.
     """
 
     def ask(_: dict[str, Any]) -> Any:
@@ -175,7 +175,7 @@ def _of_request(
 
 
 def _hide(request: HttpRequest, environ: dict[str, Any]) -> None:
-    """Remove from a request what its environ no longer has: credentials, and what clients say of callers."""
+    """Remove from a request what its environ no longer has: credentials and clients' claims about callers."""
     gone = request.META.keys() - environ.keys()
     for name in gone:
         del request.META[name]

@@ -1,4 +1,4 @@
-"""Django's requests as the gate reads them, and patauth's answers as Django sends them."""
+"""Turn Django's requests into what the gate reads, and patauth's answers into what Django sends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LACKING = "patauth.lacking"  # the scopes that a permission of Django REST frame
 def environ_of_request(request: HttpRequest) -> dict[str, Any]:
     """Return the environ (PEP 3333) of a request: with the method and path by which Django finds the view.
 
-    The body is what is left of the request's.
+    The body is the unread part of the request's body.
     """
     environ = dict(request.META)
     scope = getattr(request, "scope", None)  # under ASGI
@@ -41,7 +41,7 @@ def environ_of_request(request: HttpRequest) -> dict[str, Any]:
 
 
 class Passage(NamedTuple):
-    """Holds a request of Django's, the site that it has passed, and its caller."""
+    """Holds a request of Django, the site that it has passed, and its caller."""
 
     request: HttpRequest
     site: Site
@@ -49,9 +49,9 @@ class Passage(NamedTuple):
 
 
 def passage(given: object) -> Passage | None:
-    """Return the passage of a request, which may be one of Django REST framework; None: it is no request.
+    """Return the passage of a request of Django or of Django REST framework; None for anything else.
 
-    Raise `RuntimeError` for one that has not passed patauth.
+    Raise `RuntimeError` for a request that has not passed patauth.
     """
     request = getattr(given, "_request", given)
     if not isinstance(request, HttpRequest):
@@ -65,10 +65,10 @@ def passage(given: object) -> Passage | None:
 
 
 def principal_of(request: object) -> Principal | None:
-    """Return the caller of a request of Django's or of Django REST framework; None without credentials.
+    """Return the caller of a request of Django or of Django REST framework; None without credentials.
 
-    It is `request.principal`, for type checkers. Raise `RuntimeError` if the request has not passed patauth,
-    and `TypeError` for what is no request.
+    This is `request.principal` with a type. Raise `RuntimeError` if the request has not passed patauth, and
+    `TypeError` for anything but a request.
     """
     found = passage(request)
     if found is None:
@@ -77,10 +77,10 @@ def principal_of(request: object) -> Principal | None:
 
 
 class PatAuthResponse(HttpResponse):
-    """Sends an answer of patauth's.
+    """Sends an answer of patauth.
 
-    A view of a class may be asynchronous without being an `async def`, so its caller awaits what it returns:
-    awaited, this returns itself.
+    A view class may be asynchronous without being an `async def`. Then its caller awaits what it returns, so
+    this object can be awaited, and returns itself.
     """
 
     def __init__(self, answer: Answer, request: HttpRequest) -> None:
@@ -102,7 +102,7 @@ class PatAuthResponse(HttpResponse):
 
 
 def set_fields(response: HttpResponseBase, fields: Fields) -> None:
-    """Give a response these fields and no others. Several of one name are joined (RFC 9110 §5.2)."""
+    """Give a response these fields and no others. Join several fields of one name (RFC 9110 §5.2)."""
     headers = response.headers
     for name in list(headers):
         del headers[name]

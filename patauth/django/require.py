@@ -1,4 +1,4 @@
-"""`require_scope`: demands scopes at a single view of Django's."""
+"""`require_scope`: demands scopes at a single view of Django."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def require_scope(*scopes: str) -> Callable[[_F], _F]:
     """Return a decorator of a view that answers 401 or 403 unless the caller holds all of these scopes.
 
     It takes a function, `async` or not, a method, or a class with `dispatch`. On a public path there is no
-    principal, so the answer is 401. Raise `InvalidScope` for a malformed scope, `TypeError` for what is no
-    view of Django's, and `RuntimeError` for a request that has not passed patauth.
+    principal, so the answer is 401. Raise `InvalidScope` for a malformed scope, `TypeError` for anything but
+    a view of Django, and `RuntimeError` for a request that has not passed patauth.
     """
     demanded = check(scopes)
 

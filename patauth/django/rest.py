@@ -5,7 +5,7 @@
     class Reports(APIView):
         permission_classes = [HasScopes("reports:read")]
 
-The gate is the middleware (`patauth.django`), and both are closed to a request that has not passed it.
+The gate is the middleware (`patauth.django`). Both classes refuse a request that has not passed it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["HasScopes", "PatAuthentication"]
 
 
 class PatAuthentication(SessionAuthentication):
-    """Lets `request.auth` be the `Principal`, and `request.user` what PATAUTH_USER returns, or anonymous.
+    """Sets `request.auth` to the `Principal`, and `request.user` to what PATAUTH_USER returns, or anonymous.
 
     The middleware has verified the credentials. CSRF is checked for Basic, which browsers send by themselves.
-    As the first authentication of a view it lets a missing principal be a 401.
+    If it is the first authentication of a view, a request without a principal gets 401.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Principal] | None:
@@ -40,7 +40,7 @@ class PatAuthentication(SessionAuthentication):
         inner, _, principal = _passage(request)
         if principal is None:
             return None
-        self.enforce_csrf(request)  # the middleware has marked what is exempt
+        self.enforce_csrf(request)  # the middleware has marked requests that are exempt
         return getattr(inner, "user", None), principal
 
     def authenticate_header(self, request: Request) -> str:
@@ -52,8 +52,8 @@ class PatAuthentication(SessionAuthentication):
 class HasScopes(SingleOperandHolder):
     """Permits callers whose PAT holds all of these scopes, whatever authentication found their user.
 
-    `permission_classes = [HasScopes("a", "b")]`; it can be combined by `&` and `|`. Raise `InvalidScope`
-    for a malformed scope, and `TypeError` without any, as for the class itself in `permission_classes`.
+    Write `permission_classes = [HasScopes("a", "b")]`; combine permissions by `&` and `|`. Raise
+    `InvalidScope` for a malformed scope, and `TypeError` without scopes, as for the bare class in the list.
     """
 
     # A holder makes a permission where it is called, so type checkers accept it in `permission_classes`.
@@ -63,9 +63,9 @@ class HasScopes(SingleOperandHolder):
         self._demanded = check(scopes)
 
     def __call__(self, *decorated: object) -> HasScopes:
-        """Return this: a view calls what its `permission_classes` lists. Raise `TypeError` as a decorator."""
+        """Return self: a view calls each of its `permission_classes`. Raise `TypeError` as a decorator."""
         if decorated:
-            raise TypeError("HasScopes decorates nothing: list it in permission_classes")
+            raise TypeError("HasScopes is no decorator: list it in permission_classes")
         return self
 
     def has_permission(self, request: Request, view: Any) -> bool:

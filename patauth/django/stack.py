@@ -1,4 +1,4 @@
-"""Where patauth stands in MIDDLEWARE. The system checks report it, and the middleware refuses to be built."""
+"""Check the place of patauth in MIDDLEWARE, for the system checks and for the middleware when it is built."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def of_stack() -> Iterator[CheckMessage]:
     places = [place for place, one in enumerate(stack) if is_a(one, loaded(_NAME))]
     if not places:
         yield Error(
-            "MIDDLEWARE has no patauth, so that no request is checked.",
+            "MIDDLEWARE has no patauth, so no request is checked.",
             hint=f"Add {_NAME!r} after AuthenticationMiddleware.",
             id="patauth.E001",
         )
@@ -38,7 +38,7 @@ def of_stack() -> Iterator[CheckMessage]:
     if len(places) > 1:
         yield Error(
             "MIDDLEWARE has patauth twice: the second one finds no credentials.",
-            hint=f"Leave one {_NAME!r}.",
+            hint=f"Keep one {_NAME!r}, and remove the other.",
             id="patauth.E002",
         )
     signs_in = tuple(map(loaded, _USERS)) if has_users() else ()
@@ -59,7 +59,7 @@ def of_stack() -> Iterator[CheckMessage]:
         elif is_a(one, *caches):
             yield Doubt(
                 f"{path} does not know who calls, so it can serve one caller's page to another.",
-                hint="Cache in the views what is the same for all, and mark other pages with never_cache.",
+                hint="Cache only views that are the same for all, and mark other pages with never_cache.",
                 id="patauth.W003",
             )
 
@@ -85,5 +85,5 @@ def loaded(path: str) -> Any:
 
 
 def is_a(one: Any, *kinds: Any) -> bool:
-    """Return whether something is a class of one of these kinds, of which None is none."""
+    """Return whether something is a class of one of these kinds. A kind that is None matches nothing."""
     return isinstance(one, type) and issubclass(one, tuple(kind for kind in kinds if kind is not None))

@@ -1,8 +1,8 @@
-"""Events that are counted instead of kept, until somebody takes the counts: a flood of them is a few events.
+"""Count events instead of keeping them, so that a flood of events becomes a few events.
 
 The first event of its kind stands for all that follow, with `count` (all of them) and `until` (the time of
-the last one). How many kinds there are is bounded: what finds no room is counted together, without what names
-a PAT or a client. So nothing is lost but details.
+the last one). The number of kinds is bounded: events without room are counted together, without the PAT or
+client. So only details are lost.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .events import Event
 REFUSALS = frozenset({"credentials.refused", "quota.exceeded", "scope.refused"})  # types of `by_client`
 
 _DETAILS = ("patId", "ownerId", "address", "requestId", "scope")
-_REST = "rest"  # the key of what finds no room, by its type
+_REST = "rest"  # the key of events without room, by their type
 
 
 def by_client(event: Event) -> Hashable:
-    """Return what is one kind of refusal: what was refused and to whom, by the client's network.
+    """Return the kind of a refusal: what was refused, and the client's network.
 
     That is an IPv4 address or the /64 of an IPv6 address, as for the failure quota.
     """
@@ -29,7 +29,7 @@ def by_client(event: Event) -> Hashable:
 
 
 def by_pat(event: Event) -> Hashable:
-    """Return what is one kind of use of rotated secrets: that of one PAT."""
+    """Return the kind of a use of a rotated secret: its PAT."""
     return event["type"], event.get("patId")
 
 
@@ -58,7 +58,7 @@ class Counts:
         return bool(self._counts)
 
     def add(self, event: Event) -> bool:
-        """Count an event, or return True: it is to be delivered."""
+        """Count an event. Return True, and do not count it, if it is to be delivered."""
         key = self._kind(event)
         if key not in self._counts:
             if len(self._counts) >= self._most:

@@ -1,12 +1,14 @@
-"""Delivers the events of a stream to a webhook: what `patauth events deliver` does.
+"""Deliver the events of a stream to a webhook, for `patauth events deliver`.
 
-Each webhook is a group of the stream. Any number of workers may take events for it, each event once. What a
-worker has taken and not delivered, because the receiver did not take it or the worker was killed, waits in
-the group, and after a while any worker takes it again. So nothing is lost but what the stream has dropped and
-what the receiver refused for three days, and an event may come twice, with the same id.
+Each webhook is a group of the stream. Any number of workers may take events for it, each event once. If a
+worker has taken an event and not delivered it, because the receiver did not take it or the worker was killed,
+the event waits in the group, and after a while any worker takes it again. So the only lost events are those
+that the stream dropped and those that the receiver refused for three days. An event may come twice, with the
+same id.
 
-A receiver that is away is given growing pauses. One that refuses an event is offered the others, and that one
-after pauses of its own. The group keeps them, so they outlive the worker, and all workers share them.
+If a receiver is away, the pauses between tries grow. If it refuses an event, it gets the others, and that one
+again after pauses of its own. The group keeps these pauses, so they outlive the worker, and all workers share
+them.
 """
 
 from __future__ import annotations
@@ -35,15 +37,15 @@ def group_of(url: str) -> str:
 
 
 def waiting_for(url: str, counts: StreamCounts) -> Waiting:
-    """Return what waits for a webhook; all that is there if nobody has delivered to it yet."""
+    """Return what waits for a webhook. If nobody has delivered to it yet, that is all of the stream."""
     return counts.waiting.get(group_of(url), counts.there)
 
 
 class Delivery:
     """One worker that delivers to one webhook; call `step` again and again. Not thread-safe.
 
-    `worker` is its name, which no other one has. `left_ms` is `LEFT`. `timer` returns seconds that never step
-    back, `by` random numbers from 0 to 1.
+    `worker` is its name, which no other worker has. `left_ms` is `LEFT`. `timer` returns seconds that never
+    step back, and `by` random numbers from 0 to 1.
     """
 
     def __init__(
@@ -83,9 +85,9 @@ class Delivery:
         self._not_before = 0.0
 
     def step(self) -> float | None:
-        """Deliver the next event. Return how many seconds the next step has time.
+        """Deliver the next event. Return the seconds until the next step is due; None: there is no event now.
 
-        None: there is none now. After a failure, `problem` has it, and the pause grows.
+        After a failure, `problem` has it, and the pause grows.
         """
         now = self._timer()
         if now < self._not_before:
@@ -168,7 +170,7 @@ class Delivery:
         return pause
 
     def close(self) -> None:
-        """Forget the worker. What it has taken and not delivered stays for others."""
+        """Forget the worker. Other workers get what it has taken and not delivered."""
         try:
             self._stream.leave(self._group, self._worker)
         except StoreUnavailable:  # another one forgets it later

@@ -21,7 +21,7 @@ class Log:
 
     @property
     def is_on(self) -> bool:
-        """Whether the logger writes anything."""
+        """Tell whether the logger writes anything."""
         return _log.isEnabledFor(logging.INFO)
 
     def take(self, event: Event) -> None:

@@ -2,8 +2,8 @@
 
 A request only puts its event into the queue. The thread begins with the first event, and each process has its
 own: a forked child starts with an empty queue. While the receiver is away everything waits, with growing
-pauses between the tries. Where the order is free, an event that it refuses has pauses of its own, and the
-others go on. What finds no room is dropped and counted.
+pauses between the tries. If the order is free, an event that the receiver refuses has its own pauses, and the
+others go on. Events without room are dropped and counted.
 
 Refusals do not go through the queue. They are counted for each client and go once a minute (counts.py), so
 that a flood of them neither fills the queue nor reaches the receiver. Uses of one PAT's rotated secret are
@@ -61,11 +61,11 @@ class Letter(NamedTuple):
 
 
 class Undelivered(Exception):
-    """The receiver has not taken it; a later try may do better. The text says why, without secrets."""
+    """The receiver has not taken the letter; a later try may succeed. The text says why, without secrets."""
 
 
 class Refused(Undelivered):
-    """The receiver has refused this one; it may take others."""
+    """The receiver has refused this letter; it may take others."""
 
 
 class Gone(Undelivered):
@@ -175,7 +175,7 @@ class Outbox:
         """Begin the thread, unless it runs."""
         if self._thread is not None and self._thread.is_alive():
             return
-        # Found now: gevent may have put its own in the place of it, and of Thread, since this was imported.
+        # Looked up now: gevent may have replaced it, and Thread, since this was imported.
         orders: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         thread = threading.Thread(target=self._run, args=(orders,), name=f"patauth {self.name}", daemon=True)
         self._is_starting = True  # for a signal handler that comes in now
@@ -189,14 +189,14 @@ class Outbox:
             self._is_starting = False
 
     def end(self, seconds: float) -> None:
-        """Have what waits delivered within so many seconds, and the thread ended. Return at once.
+        """Tell the thread to deliver what waits within this number of seconds, and to end. Return at once.
 
-        The thread makes a try at once, and after a failure as many more as their pauses allow.
+        The thread makes a try at once, and after a failure as many more as the pauses allow.
         """
         self._orders.put(self._timer() + seconds)
 
     def close(self, seconds: float) -> list[str]:
-        """Do so, and wait until that is done. What is left is dropped; return the ids of these events."""
+        """Call `end`, and wait until the thread is done. Drop what is left, and return the ids of these."""
         thread = self._thread
         if self._pid != getpid() or thread is None or thread is threading.current_thread():
             return []
@@ -210,7 +210,7 @@ class Outbox:
         return [letter.id for letter in left]
 
     def _cleared(self) -> list[Letter]:
-        """Return what waits, and wait for it no more."""
+        """Return what waits, and remove it from the queue."""
         left = [*self._waiting, *self._suspects, *(letter for _, letter in self._refused), *self._counted]
         for some in (self._waiting, self._suspects, self._refused, self._counted):
             some.clear()
@@ -244,10 +244,7 @@ class Outbox:
             time.sleep(pause)
 
     def step(self) -> float | None:
-        """Deliver what is next, if anything is due. Return how many seconds the next step has time.
-
-        None: until another event comes.
-        """
+        """Deliver what is due. Return the seconds until the next step; None: it waits for another event."""
         with self._lock:
             letters, are_refusals, pause = self._next(self._timer())
             dropped = self.dropped - self._reported
@@ -270,7 +267,7 @@ class Outbox:
         heapq.heappush(self._refused, (self._timer() + pause, letter))
 
     def _next(self, now: float) -> tuple[list[Letter], bool, float | None]:
-        """Return the letters that are due, whether they are refusals, and if there are none the pause."""
+        """Return the letters that are due, whether they are refusals, and the pause if none are due."""
         if now < self._not_before:
             return [], False, self._not_before - now
         pause = None
@@ -321,7 +318,7 @@ class Outbox:
             if not is_told:
                 self._told = now
         if not is_told:
-            # The text of an exception of somebody else's may have anything in it.
+            # The text of an exception of other code may contain anything.
             why = problem if isinstance(problem, Undelivered) else type(problem).__name__
             warn(f"{self.name}: {why}")
         if late:
@@ -329,7 +326,7 @@ class Outbox:
         return pause
 
     def _drop(self, count: int) -> None:
-        """Count events that are dropped, and tell the log so once a minute. Not under the lock."""
+        """Count dropped events, and log the number once a minute. Do not hold the lock."""
         now = self._timer()
         with self._lock:
             self.dropped += count

@@ -1,6 +1,6 @@
-"""The HTTP request that is being answered: events tell which one it was, and where it came from.
+"""Hold the HTTP request that is being answered, so that events can name it and the client's address.
 
-The entry of a request sets it, and whatever is decided meanwhile finds it: no function needs a parameter for
+The entry of a request sets it, and every event of that time finds it, so no function needs a parameter for
 it. Nothing of it is read before an event asks.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 
 from ..model.address import Address
 
-# No secret of patauth's, nor the random part of one, which is 43 digits.
+# No secret of patauth, nor the random part of one, which has 43 digits.
 _SAFE = re.compile(r"(?!.*[0-9A-Za-z]{43})[A-Za-z0-9._-]{1,64}")
 # W3C Trace Context §3.2. More may follow in versions after 00; ff is none.
 TRACEPARENT = re.compile(
@@ -54,7 +54,7 @@ def request_id(environ: dict[str, Any]) -> str:
     """Return the id of a request, the same each time.
 
     It is the client's X-Request-ID, if that is 1 to 64 characters of `A-Z a-z 0-9 . _ -` and nothing that may
-    be a secret. Else it is the trace id of a well-formed `traceparent` (W3C Trace Context), else a made one.
+    be a secret. Else it is the trace id of a well-formed `traceparent` (W3C Trace Context), else a new one.
     """
     given = environ.get("HTTP_X_REQUEST_ID")
     if isinstance(given, str) and _SAFE.fullmatch(given):

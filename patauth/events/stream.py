@@ -13,7 +13,7 @@ class StreamWriter:
     """Writes letters to a stream, over the store's connections and within a deadline of its own."""
 
     most = 100
-    in_order = True  # all of them wait for the same store
+    in_order = True  # all letters wait for the same store
 
     def __init__(self, name: str, stream: EventStream) -> None:
         self.name = f"stream:{name}"

@@ -1,8 +1,8 @@
 """The sink `webhook:URL`: POSTs each event with the headers of Standard Webhooks, signed by its library.
 
 One try has a limited time from end to end, however slowly the receiver answers. A status of 2xx means that
-the event was taken. Every other answer, a redirect too, is a failure: what is signed for one receiver goes to
-no other. Interim answers (1xx) are passed over. Nothing is read behind the header of an answer.
+the receiver took the event. Every other answer is a failure, a redirect too: what is signed for one receiver
+must go to no other. Interim answers (1xx) are skipped. Nothing is read after the header of an answer.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class _Limited(io.RawIOBase):
         self._file: io.BufferedReader = io.BufferedReader(self)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Return the same file each time, which is all that `http.client` asks of a socket."""
+        """Return the same file each time. `http.client` asks nothing else of a socket."""
         return self._file
 
     def readable(self) -> bool:
@@ -168,7 +168,7 @@ class _Limited(io.RawIOBase):
 
 
 def id_of(line: str) -> str | None:
-    """Return the id of an event from its line of JSON; None for what is no event."""
+    """Return the id of an event from its line of JSON; None for anything but an event."""
     try:
         found = json.loads(line)
     except ValueError:

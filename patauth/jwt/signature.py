@@ -201,7 +201,7 @@ def _algorithm_of(key: ECKey | OKPKey | RSAKey) -> Algorithm:
             return "RS256"
     elif key.curve_name in _CURVES:
         return _CURVES[key.curve_name]
-    raise ValueError("no algorithm of patauth's is for such a key")
+    raise ValueError("patauth has no algorithm for such a key")
 
 
 def _is_for(operation: str, jwk: Mapping[str, Any], alg: Algorithm) -> bool:

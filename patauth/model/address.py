@@ -41,10 +41,10 @@ WITHOUT_ADDRESS = frozenset({"", "localhost", "0.0.0.0", "unix:"})  # noqa: S104
 
 
 class Address(msgspec.Struct, frozen=True):
-    """The address of a client, by what it is used for.
+    """The address of a client, for its two uses.
 
-    `charged`: where refusals are counted; None: nowhere. `known`: the address that networks are compared
-    with; None: nobody knows it for certain, so it is outside of all networks.
+    `charged`: the address that refusals are counted for; None: none. `known`: the address that networks are
+    compared with; None: nobody knows it for certain, so it is outside of all networks.
     """
 
     charged: str | None
@@ -70,8 +70,8 @@ UNKNOWN = Address(None, None)
 def read_address(text: str | None) -> IPv4Address | IPv6Address | None:
     """Return the address in a text as servers and proxies write it.
 
-    Port, brackets and zone are dropped. None stands for what is no address: Unix sockets, names, `unknown`
-    and the empty text.
+    Drop port, brackets and zone. Return None for anything but an address: Unix sockets, names, `unknown` and
+    the empty text.
     """
     match = _ADDRESS.fullmatch(text or "")
     if match is None:
@@ -104,7 +104,7 @@ def in_detail(address: str | None, detail: str) -> str | None:
 def address_text(given: object, field: str) -> str | None:
     """Return an address that an application gives, by text or as an object of `ipaddress`, as a text.
 
-    None stays None. Raise `InvalidRequest`, which names `field`, for all else.
+    None stays None. Raise `InvalidRequest`, which names `field`, for anything else.
     """
     if isinstance(given, IPv4Address | IPv6Address):
         return str(given)

@@ -17,7 +17,7 @@ Method = Literal["basic", "pat", "access_token"]
 
 
 class _Known:
-    """Stands for somebody who is known, so FastAPI (pydantic) must make none of what a client sends."""
+    """Stands for a caller who was verified, so FastAPI (pydantic) must not build one from a client's data."""
 
     __slots__ = ()
 
@@ -31,7 +31,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Credential(_Known):
-    """What a principal has shown: a secret, or an access token that came from it."""
+    """Holds what a principal has shown: a secret, or an access token that came from it."""
 
     generation: int  # of the secret
     token: bytes | None = field(default=None, repr=False)  # the digest of the access token
@@ -43,8 +43,8 @@ class Principal(_Known):
     """The verified caller of a request: the owner, the PAT that vouches for them, and the scopes.
 
     `method` tells how the caller authenticated: "basic" (PAT id and secret), "pat" (a PAT token) or
-    "access_token". A change by this principal is made only if the credential still stands when it is written,
-    so only what patauth has returned can change something.
+    "access_token". A change by this principal is made only if the credential is still good at the write. So
+    only a principal that patauth has returned can change something.
     """
 
     subject: Owner

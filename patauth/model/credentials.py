@@ -155,7 +155,7 @@ class Format:
     def parse(self, value: str, *, form_encoded: bool = False) -> PatCredentials | AccessToken:
         """Read an Authorization value, `Basic …` or `Bearer …` (RFC 7617 §2, RFC 6750 §2.1).
 
-        A PAT token may also be the password of Basic; the user name then says nothing.
+        A PAT token may also be the password of Basic; the user name then does not count.
         `form_encoded` also accepts the form-urlencoded spelling of id and secret (RFC 6749 §2.3.1). Raise
         `InvalidRequest` for several values that were joined into one (RFC 9110 §5.3), and
         `InvalidCredentials` for every other value that is not a well-formed credential.
@@ -333,7 +333,7 @@ _UNEVEN = bytes(range(4 * 62, 256))  # bytes that have no digit
 def _random_digits() -> str:
     """Return the 43 digits of 32 random bytes: each number below 2^256 is as likely as any other.
 
-    To draw digits, and to draw again if they are no such number, takes a tenth of the time of a division.
+    This draws digits, and draws again if the number is too large. A division would take ten times as long.
     """
     while True:
         digits = secrets.token_bytes(64).translate(_OF_BYTES, _UNEVEN)[:43]

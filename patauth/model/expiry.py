@@ -1,4 +1,4 @@
-"""The expiry of a PAT: what was asked for, and the instant that the policy makes of it."""
+"""Turn the expiry that was asked for into the instant that the policy allows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def require_acknowledged(expires_ms: int | None, acknowledged: bool) -> None:
     """Raise `InvalidRequest` for a PAT that never expires, unless its maker has confirmed that."""
     if expires_ms is None and not acknowledged:
         raise InvalidRequest(
-            "a personal access token that never expires needs this true", field="never_acknowledged"
+            "set this to true for a personal access token that never expires", field="never_acknowledged"
         )
 
 
 def settle_begin(not_before_ms: int | None, now: int, expires_ms: int | None) -> int | None:
-    """Return from when on a PAT may be used (ms), or None: at once, also for an instant that has come.
+    """Return from when on a PAT may be used (ms). None: at once, which is also the result for a past instant.
 
     Raise `InvalidRequest` for a PAT that would expire before.
     """
@@ -48,7 +48,7 @@ class Expiry:
     def of_keywords(
         cls, expires_in: timedelta | None, expires_at: datetime | None, never_expires: bool
     ) -> Expiry | None:
-        """Return what keywords ask for; None where none is given. Raise `InvalidRequest` for several."""
+        """Return what the keyword asks for; None without one. Raise `InvalidRequest` for several."""
         if (expires_in is not None) + (expires_at is not None) + bool(never_expires) > 1:
             raise InvalidRequest(
                 "give only one of expires_in, expires_at and never_expires=True", field=FIELD
@@ -66,7 +66,7 @@ class Expiry:
         return None
 
     def instant(self, now: int) -> int | None:
-        """Return the instant that was asked for (ms) when it is `now` (ms); None where none was."""
+        """Return the instant that was asked for (ms), counted from `now` (ms); None if none was."""
         return self.at_ms if self.after_ms is None else now + self.after_ms
 
     def settle(

@@ -73,7 +73,7 @@ def read_origins(value: Any) -> tuple[str, ...]:
     for origin in origins:
         match = _ORIGIN.fullmatch(origin)
         if origin == "*":
-            raise ValueError("'*' stands alone: give it, or the origins that are meant")
+            raise ValueError("give '*' alone, or give the origins")
         if not origin.isascii():
             raise ValueError(f"{origin!r}: write the host as browsers send it, 'https://xn--…'")
         if match is None:

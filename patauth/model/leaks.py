@@ -1,9 +1,9 @@
-"""A report of leaked credentials: a text of any kind, and what of patauth's is in it.
+"""Find leaked credentials of patauth in a text of any kind.
 
-It is read in pieces, so neither the text nor a line of it has to fit into memory. Found are PAT tokens, PAT
-secrets and access tokens with a right checksum, under all prefixes that are accepted; the value of a Basic
-credential is decoded first. A PAT id is found where 32 lower-case hex digits stand alone. Text in UTF-16 is
-read too, and so is a percent-encoded `_`. What is cut by a line break is not found.
+The text is read in pieces, so neither the text nor a line of it has to fit into memory. The reader finds PAT
+tokens, PAT secrets and access tokens with a right checksum, under all accepted prefixes. It decodes the value
+of a Basic credential first. It takes 32 lower-case hex digits that stand alone for a PAT id. It also reads
+UTF-16 and a percent-encoded `_`. It does not find a credential with a line break in it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNDERSCORE = re.compile(rb"%5[Ff]")
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Something in a report that looks like patauth's. Its shape and checksum are right.
+    """Something in a text that looks like a credential of patauth. Its shape and checksum are right.
 
     A PAT token has `pat_id` and `secret`, a PAT secret `secret` alone, an access token `token`, a PAT id
     `pat_id` alone.
@@ -57,11 +57,11 @@ class LeakReader:
         self._kept = (2 * MAX_JWT if with_jwts else 0) + _LONGEST
 
     def read(self, pieces: Iterable[bytes]) -> Iterator[Leak]:
-        """Yield what is in a text, in order and as often as it is there. The pieces may be cut anywhere."""
+        """Yield each credential of a text, in order and as often as it occurs. Pieces may be cut anywhere."""
         text, begin, line = b"", 0, 1
         for piece in pieces:
             text = _UNDERSCORE.sub(b"_", text + piece.replace(b"\0", b""))
-            # What begins later may not be here as a whole.
+            # A credential that begins later may not be complete yet.
             stop = len(text) - self._kept
             if stop > begin:
                 begin, line = yield from self._find(text, begin, stop, line)
@@ -70,14 +70,14 @@ class LeakReader:
         yield from self._find(text, begin, len(text), line)
 
     def _find(self, text: bytes, begin: int, stop: int, line: int) -> Generator[Leak, None, tuple[int, int]]:
-        """Yield what begins before `stop`. Return where to go on, and the number of that line."""
+        """Yield the credentials that begin before `stop`. Return where to go on, and in which line."""
         counted = begin
         while (match := self._pattern.search(text, begin)) and match.start() < stop:
             line += text.count(b"\n", counted, match.start())
             counted = match.start()
             found = list(self._read(match, line))
             yield from found
-            # What is malformed may have the beginning of the next one in it.
+            # A malformed credential may contain the beginning of the next one.
             begin = match.end() if found else match.start() + 1
         begin = max(begin, stop)
         return begin, line + text.count(b"\n", counted, begin)
@@ -104,7 +104,7 @@ class LeakReader:
 
 
 class CredentialInText(InvalidRequest):
-    """A text for people has a credential in it, which lists and the audit trail would show."""
+    """A text for people contains a credential, which lists and the audit trail would show."""
 
     default = "this has a token or a secret in it, which everybody could read here; leave it out"
 

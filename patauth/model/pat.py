@@ -94,7 +94,7 @@ class Owner:
 
     @classmethod
     def stored(cls, id: str, name: str | None, type: str | None) -> Owner:  # noqa: A002
-        """Return an owner as a record has it. It was checked by the rules of the day when it was written."""
+        """Return an owner from a record. It was checked by the rules of the day when it was written."""
         owner = object.__new__(cls)
         object.__setattr__(owner, "id", id)
         object.__setattr__(owner, "name", id if name is None else name)
@@ -103,7 +103,7 @@ class Owner:
 
 
 class Disabled(IntFlag):
-    """Why a PAT is disabled. The marks are independent: to enable by one way clears no mark of another."""
+    """Why a PAT is disabled. The marks are independent: enabling clears one mark and leaves the others."""
 
     OWNER = 1  # its owner is disabled
     BY_OWNER = 2  # its owner has disabled it, or a caller who may change the owner's PATs alone
@@ -112,7 +112,7 @@ class Disabled(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who has asked for a change: an owner, by a PAT of theirs or as a signed-in person."""
+    """Who asked for a change: an owner, by one of their PATs or as a signed-in person."""
 
     owner_id: str
     pat_id: str | None = None  # None: a person
@@ -167,12 +167,12 @@ class PersonalAccessToken:
         return "active" if self.not_before_ms is None or now >= self.not_before_ms else "not_yet"
 
     def has_expired(self, now: int) -> bool:
-        """Return whether its expiry has come at `now` (ms), also if it is disabled."""
+        """Return whether its expiry has come at `now` (ms), even if it is disabled."""
         return self.expires_ms is not None and now >= self.expires_ms
 
     @property
     def is_conditional(self) -> bool:
-        """Whether more decides over its use than the scripts of the store can read."""
+        """Whether its use depends on conditions that the scripts of the store cannot read."""
         return bool(self.networks) or self.not_before_ms is not None
 
     @property
@@ -214,10 +214,10 @@ class IssuedPat:
 
 
 def used(pat: PersonalAccessToken, now: int, used_from: str | None) -> PersonalAccessToken:
-    """Return a PAT after a use at `now` (ms), or `pat` itself if nothing of it needs to be written.
+    """Return a PAT after a use at `now` (ms), or `pat` itself if nothing needs to be written.
 
     `used_from` is the address or network of the use; None: not known. It is written with the first use of a
-    UTC day, when it is the first one known on that day, and once when it replaces another one.
+    UTC day, when it is the first known address of that day, and once a day when it replaces another one.
     """
     if use_is_due(pat.last_used_ms, now):
         return replace(pat, last_used_ms=now, last_used_from=used_from, address_replaced=False)

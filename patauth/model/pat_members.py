@@ -1,4 +1,4 @@
-"""What only patauth has of a PAT, as the management API and the command line show it."""
+"""The members of a PAT that only patauth has, as the management API and the command line show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps credentials out of logs: a text is shown without them."""
+"""Keep credentials out of logs: hide them in texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SENT = re.compile(
 )
 _BASE64 = re.compile(r"[0-9A-Za-z+/_-]{24,}={0,2}")
 _PAIR = "[0-9a-f]{32}:"
-# A JWT, or what only begins as one and is skipped as a whole: no part of a text is read again and again.
+# A JWT, or a text that only begins as one. It is skipped as a whole, so no part is read again and again.
 _JWT = re.compile(r"eyJ[0-9A-Za-z_-]*(\.eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+)?")
 _TO_STANDARD = str.maketrans("-_", "+/")
 
@@ -22,7 +22,7 @@ _TO_STANDARD = str.maketrans("-_", "+/")
 class Redaction:
     """Hides PAT secrets, PAT tokens, access tokens, JWTs, Authorization values and secret parameters.
 
-    So it does with base64 of any of these, or of a PAT's id with a secret.
+    It also hides base64 of any of these, or of a PAT's id with a secret.
     """
 
     def __init__(self, prefixes: Iterable[Prefixes]) -> None:

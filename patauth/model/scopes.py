@@ -1,4 +1,4 @@
-"""Scopes: how they are read, and the one rule that says which scopes cover which.
+"""Read scopes, and decide by one rule which scopes cover which.
 
     scope       = scope-token *( SP scope-token )          RFC 6749 §3.3
     scope-token = 1*( %x21 / %x23-5B / %x5D-7E )           visible ASCII without `"` and `\\`

@@ -1,4 +1,4 @@
-"""Where events go: the words of the setting `events`, and the secrets that sign webhooks."""
+"""Read where events go: the words of the setting `events`, and the secrets that sign webhooks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_sinks(value: Any) -> tuple[str, ...]:
 
 
 def sinks_of(words: tuple[str, ...]) -> Sinks:
-    """Return what `read_sinks` has read, taken apart."""
+    """Return the parts of what `read_sinks` has read."""
     streams = [word.removeprefix("stream:") for word in words if word.startswith("stream:")]
     webhooks = tuple(word.removeprefix("webhook:") for word in words if word.startswith("webhook:"))
     return Sinks("log" in words, streams[0] if streams else None, webhooks)

@@ -1,4 +1,4 @@
-"""Words of messages that depend on what they speak of."""
+"""Make the words of messages that depend on a number or a list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 def counted(count: int, one: str, many: str = "") -> str:
     """Return a count and what it counts: "1 event", "2 events".
 
-    `many` is the plural, unless that takes an s alone.
+    `many` is the plural; without it, the plural is the word with an s.
     """
     return f"{count} {one if count == 1 else many or one + 's'}"
 

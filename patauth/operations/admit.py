@@ -1,10 +1,10 @@
-"""Admission: the way of a request from an Authorization value to its caller.
+"""Admit a request: find the caller by an Authorization value.
 
 credentials (pure) -> one script: record, secret tag or token, expiry, revocation, owner, quota
                    -> for a secret: proof or argon2 -> state -> lastUsed, on the first use of a UTC day
 
-A credential that was good before goes a shorter way. What was read then stays in a memo, and the store is
-told its version: it leaves that out of its answer, if the record is still the same.
+A credential that was good before takes a shorter way. A memo keeps what was read then, and the store gets its
+version. If the record is still the same, the store leaves it out of its answer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class KnownCredential(msgspec.Struct, frozen=True):
-    """A credential that was good once, and what follows from it while the PAT's record is the same.
+    """A credential that was good once, and what is known of it while the PAT's record is the same.
 
     `repeat` is how to ask the store again.
     """
@@ -105,6 +105,7 @@ class Admitter:
         `where` is the client's address, or a request that has one: few credentials need it.
 
         `ending`: the request ends something, so it passes without a charge if the store's memory is full.
+
         Raise `InvalidRequest`, `InvalidCredentials`, `InvalidToken`, `RateLimited`, `Overloaded`,
         `StoreUnavailable`.
         """
@@ -153,7 +154,7 @@ class Admitter:
     # -- credentials that were good before ------------------------------------------------------------
 
     def _still_holds(self, known: KnownCredential, where: Located) -> bool:
-        """Return whether what is known of a credential still holds, but for what the store says."""
+        """Return whether what is known of a credential still holds, apart from what the store says."""
         token, pat, signed = known.token, known.record.pat, self._signed
         if token is None:
             timer = self._proofs.timer
@@ -166,7 +167,7 @@ class Admitter:
     def _judge_again(
         self, known: KnownCredential, verdict: Verdict, address: Address, name: bytes | None
     ) -> Principal:
-        """Judge a credential of which the store's verdict does not say all. Return the caller.
+        """Judge a credential for which the store's verdict is not enough. Return the caller.
 
         `verdict.is_known`. Raise as `authenticate` does.
         """
@@ -323,7 +324,7 @@ def agree(claims: Claims, pat: PersonalAccessToken, token: TokenRecord) -> bool:
 
 
 def _seen_at(principal: Principal, address: Address) -> Principal:
-    """Return a principal who is judged again by this address when they change something."""
+    """Return a principal with this address, by which they are judged again when they change something."""
     credential = principal.credential
     return replace(principal, credential=credential and replace(credential, address=address.known))
 

@@ -1,4 +1,4 @@
-"""Authentication by a secret: an id and a secret, and what the store and a hash say of them."""
+"""Authenticate an id and a secret, by the store and by a hash."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Attempt:
         self._paused = paused
 
     def hashing(self) -> AbstractContextManager[None]:
-        """Return the context of a wait for a hash, and remember that there was one."""
+        """Return the context for a wait for a hash, and remember that there was one."""
         self.has_hashed = True
         return self._paused()
 
@@ -239,7 +239,7 @@ class Authenticator:
         raise refusal
 
     def _refuse_unmet(self, attempt: Attempt, record: PatRecord, now: int) -> NoReturn:
-        """Refuse a PAT that may not be used yet, or not from there. Only who has its secret is told."""
+        """Refuse a PAT that may not be used yet, or not from there. Say why only if the secret is right."""
         try:
             self.check_secret(attempt, record, now)
         except InvalidCredentials as refusal:
@@ -254,7 +254,7 @@ class Authenticator:
         raise StoreUnavailable(detail=f"PAT {record.pat.id} is conditional, and its conditions are met")
 
     def _refuse_reused(self, credentials: PatCredentials, address: Address, owner_id: str) -> NoReturn:
-        """Refuse a secret that was rotated away. Only the event tells it from an unknown one."""
+        """Refuse a secret that was rotated away. Only the event differs from that of an unknown one."""
         self._events.reused(address.charged, credentials.pat_id, owner_id)
         refusal = self._refusal(address)
         if isinstance(refusal, RateLimited):

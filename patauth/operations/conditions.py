@@ -60,7 +60,7 @@ def require_usable(pat: PersonalAccessToken, now: int, address: str | None) -> N
     state = pat.state_at(now)
     if state == "active" and is_usable_from(pat, address):
         return
-    if state == "revoked":  # it answers as one that is unknown
+    if state == "revoked":  # it gets the answer for an unknown PAT
         raise InvalidCredentials
     why: Refusal = "outside" if state == "active" else state
     raise InvalidCredentials(f"the personal access token {_WORDS[why]}", state=why)

@@ -1,4 +1,4 @@
-"""Count a tenant's PATs by what its indexes know, however many there are."""
+"""Count a tenant's PATs by its indexes, however many there are."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .permissions import Actor
 class PatCounts(NamedTuple):
     """How many PATs a tenant has.
 
-    A count may be off by PATs that are being made, changed or removed at that moment, and by those whose
-    change was interrupted and which no listing has met yet. Whether a PAT is disabled stands in its record
-    alone, so it is not counted.
+    A count may differ by PATs that are being made, changed or removed at that moment, and by those whose
+    change was interrupted and which no listing has met yet. Only the record says whether a PAT is disabled,
+    so that is not counted.
     """
 
     total: int  # all that are listed: within their retention, revoked ones left out

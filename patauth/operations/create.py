@@ -99,7 +99,7 @@ def create(actor: Actor, new: NewPat) -> IssuedPat:
     _charge(actor)
     secret, slot = mint(actor, pat_id)
     if once_id is not None:
-        # Its id may come again where nothing was kept of its removal. Access tokens of before stay worthless.
+        # Its id may come again if nothing was kept of its removal. Older access tokens stay worthless.
         slot = replace(slot, generation=1 + secrets.randbelow(_FIRST_GENERATIONS))
     for _ in range(_TRIES):
         # This judges the caller again, who may have been revoked while the hash was computed.
@@ -169,7 +169,7 @@ def _once_id(actor: Actor, owner: Owner, once: str) -> PatId:
 
 
 def _known_owner(actor: Actor, owner_id: str) -> Owner:
-    """Return an owner with the name and type that their PATs have.
+    """Return an owner with the name and type of the owner's PATs.
 
     An owner without PATs gets the first type that the setting `owner_types` allows.
     """
@@ -196,7 +196,7 @@ def _check_ttl(seconds: int | None) -> None:
 
 
 class _Decided(NamedTuple):
-    """What may be made now."""
+    """Holds what may be made now."""
 
     judged: Actor  # the maker as they stand now
     pat: PersonalAccessToken
@@ -204,13 +204,13 @@ class _Decided(NamedTuple):
 
 
 def _refuse_again(asked: _Checked, pat_id: PatId) -> None:
-    """Raise `AlreadyMade` for an id that is taken, if it is that of a one-time key."""
+    """Raise `AlreadyMade` for an id that is in use, if it comes from a one-time key."""
     if asked.new.once is not None:
         raise AlreadyMade(pat_id)
 
 
 def _charge(actor: Actor) -> None:
-    """Charge the owner that the maker acts for, wherever they make PATs. The host is not charged."""
+    """Charge the create quota of the owner that the maker acts for, in any tenant. Never charge the host."""
     if actor.by is None:
         return
     tenant, owner_id, quota = actor.by.tenant, subject_of(actor.by).id, actor.settings.create_quota
@@ -228,7 +228,7 @@ def _room(actor: Actor) -> Room:
 def _write(
     actor: Actor, asked: _Checked, pat_id: PatId, slot: SecretSlot
 ) -> tuple[Outcome, PersonalAccessToken]:
-    """Decide what the PAT is to be as things are now, and write it."""
+    """Decide by the present state what the PAT will be, and write it."""
     judged, pat, removing = _decide(actor, asked, pat_id)
     window = actor.store.pats.window(pat.created_ms, pat_id.tag, judged.credential)
     facts = {"patId": pat.id, "ownerId": pat.owner.id, "name": pat.name, **actor.facts}
@@ -255,7 +255,7 @@ def _write(
 
 
 def _decide(actor: Actor, asked: _Checked, pat_id: PatId) -> _Decided:
-    """Return what may be made as things are now. Raise what the creation would raise; write nothing."""
+    """Return what may be made by the present state. Raise what the creation would raise; write nothing."""
     settings, new = actor.settings, asked.new
     name = check_name(asked.name(pat_id)) if callable(asked.name) else asked.name
     # Before the maker is judged: `Pats.window` counts from here.

@@ -1,4 +1,4 @@
-"""Disabling and enabling one PAT. To disable an owner (owners.py) sets another mark, which this leaves."""
+"""Disable and enable one PAT. Disabling an owner (owners.py) sets another mark, which this leaves alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .writes import compare_and_set, ending, recorded, rehearse
 def set_disabled(actor: Actor, pat_id: str, *, disabled: bool) -> PersonalAccessToken:
     """Disable or enable a PAT, and with it its access tokens; return the PAT as it is then.
 
-    What an operator has disabled, only an operator enables: the application, or a caller who may change all
-    PATs. Returns only when that is durable. Raise `NotFound`, `Forbidden` (also to enable a PAT that can do
-    more than the caller), `InvalidRequest` for one that has expired.
+    If an operator has disabled a PAT, only an operator can enable it: the application, or a caller who may
+    change all PATs. Return only when the change is durable. Raise `NotFound`, `Forbidden` (also to enable a
+    PAT that can do more than the caller), `InvalidRequest` for one that has expired.
     """
     actor.require_own("manage")
     found = actor.find("manage", pat_id)
@@ -66,5 +66,5 @@ def _enabling(judged: Actor, pat: PersonalAccessToken) -> Disabled:
     if judged.is_operator:
         return pat.disabled & Disabled.OWNER
     if pat.disabled & Disabled.BY_OPERATOR:
-        raise Forbidden("an operator has disabled this PAT, so only an operator enables it")
+        raise Forbidden("an operator has disabled this PAT, so only an operator can enable it")
     return pat.disabled & ~Disabled.BY_OWNER

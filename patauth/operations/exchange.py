@@ -2,9 +2,9 @@
 
 verdict of the store -> proof or argon2 -> scopes (pure) -> one script: the token, if the PAT is the same
 
-A secret that was exchanged before, for the same scopes, goes a shorter way. What was found then stays in a
-memo, and one script charges the quota and writes the token, if the record has the same version. Where that
-script refuses, it has done nothing, and the long way says why.
+A secret that was exchanged before, for the same scopes, takes a shorter way. A memo keeps what was found
+then, and one script charges the quota and writes the token if the record has the same version. If that script
+refuses, it has done nothing, and the long way says why.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Exchanged(NamedTuple):
 
 
 class KnownExchange(msgspec.Struct, frozen=True):
-    """A secret that was exchanged once, and what follows from it while the PAT's record is the same."""
+    """A secret that was exchanged once, and what is known of it while the PAT's record is the same."""
 
     again: Exchange
     record: PatRecord
@@ -117,7 +117,7 @@ class Exchanger:
     def _again(
         self, known: KnownExchange, address: Address, deadline: Deadline, name: bytes | None
     ) -> Exchanged | None:
-        """Exchange a secret again. None: only the long way says whether that is possible."""
+        """Exchange a secret again the short way. None: the long way has to decide."""
         record, pat = known.record, known.record.pat
         if self._authenticator.proofs.timer() >= known.proven_until or not is_usable_from(pat, address.known):
             return None
@@ -219,7 +219,7 @@ class Exchanger:
         return record.pat.access_token_ttl or self._settings.access_token_ttl
 
     def _signer(self, pat: PersonalAccessToken) -> SignedTokens | None:
-        """Return what signs the tokens of a PAT, if they are signed. Those of one with networks are not.
+        """Return what signs the tokens of a PAT; None if they are opaque, as for a PAT with networks.
 
         Without the store, nobody knows where such a token may be used.
         """

@@ -1,8 +1,8 @@
 """The failure quota: it counts refused credentials for each client address.
 
-Its purpose is to make guessing noisy. 256 random bits make guessing hopeless already. So each process counts
-for itself, in a table of limited size and without a round trip. The quota never keeps a right secret out: it
-is charged only after credentials were refused, and only turns a 401 into a 429.
+Its purpose is to make guessing visible; 256 random bits already make it hopeless. So each process counts for
+itself, in a table of limited size and without a round trip. The quota never refuses a right secret: it is
+charged only after credentials were refused, and only turns a 401 into a 429.
 """
 
 from __future__ import annotations

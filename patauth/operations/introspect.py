@@ -29,7 +29,7 @@ from .writes import recorded, refuse
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """What is known of a token (RFC 7662 §2.2). Nothing is known of a token that is not active."""
+    """Holds what is known of a token (RFC 7662 §2.2). Nothing is known of a token that is not active."""
 
     active: bool
     scope: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ def introspect(
     address: Address,
     client_address: str | None,
 ) -> Introspection:
-    """Return what a token is worth. It charges no quota of the PAT, and does not count as a use.
+    """Return whether a token is active, and what is known of it. It charges no quota and is not a use.
 
     `client_address` is where the token was used, by the caller's word; None is outside of all networks. A PAT
     token with a wrong secret counts as refused credentials, from `address` unless a resource server asks.
@@ -167,7 +167,7 @@ def _revoke_pat(actor: Actor, authenticator: Authenticator, token: PatCredential
         return False
     try:
         delete_shown(actor, token.pat_id, shown[1])
-    except NotFound:  # another call was faster
+    except NotFound:  # another call has removed it
         return False
     return True
 
@@ -183,7 +183,7 @@ def revoke_access_token(actor: Actor, token: AccessToken) -> bool:
     access = found[1]
     judged = actor.judged(previous=actor.generation == access.generation)
     if judged.credential is not None and judged.credential.token not in (None, token.digest):
-        raise Forbidden("an access token ends itself alone; send the PAT's own secret or token")
+        raise Forbidden("an access token can end only itself; send the PAT's own secret or token")
 
     def put() -> Outcome:
         return store.tokens.delete(access, token.digest, judged.credential)

@@ -1,4 +1,4 @@
-"""What the store's verdict leaves to the operations: conditions that no script can read, and limits."""
+"""Judge what the store's verdict leaves to the operations: conditions that no script can read, and limits."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Judge:
         self._met: dict[PatId, Met] = {}
 
     def _version_met(self, pat_id: PatId, address: Address) -> bytes:
-        """Return the version of a record by which a PAT was found usable, and is from there; else nothing."""
+        """Return the version of a record that was judged usable, and is usable from there; else empty."""
         met = self._met.get(pat_id)
         return met.version if met is not None and is_within(address.known, met.networks) else b""
 
     def _judge(self, pat_id: PatId, verdict: Verdict, address: Address) -> bytes:
-        """Return the version of a record by which a PAT may be used now and from there; else nothing."""
+        """Return the version of a record if the PAT may be used now and from there; else an empty one."""
         record = unpack(verdict.pat)
         if not meets_conditions(record.pat, verdict.now, address.known):
             return b""
@@ -66,8 +66,8 @@ class Judge:
     ) -> tuple[Verdict, bool]:
         """Return the store's verdict on a credential of a PAT, and whether a quota was charged.
 
-        `ask` gets the version of a judged record, and asks the store. `verdict` is what the store has said
-        already; None: it was not asked yet. A verdict that is CONDITIONAL: the conditions are not met. Raise
+        `ask` gets the version of a judged record, and asks the store. `verdict` is the store's last answer;
+        None: it was not asked yet. If the result is CONDITIONAL, the conditions are not met. Raise
         `StoreUnavailable`.
         """
         is_charged, judged = True, self._version_met(pat_id, address)
@@ -109,7 +109,7 @@ class Judge:
     def over(
         self, verdict: Verdict, record: PatRecord, name: str, quota: Quota, address: Address
     ) -> RateLimited:
-        """Return the refusal of what is over a quota. Emit its event."""
+        """Return the refusal of a request that is over a quota. Emit its event."""
         refusal, pat = Decision(False, name, quota, 0, verdict.micros).refusal(), record.pat
         return self._events.limited(refusal, patId=pat.id, ownerId=pat.owner.id, address=address.charged)
 

@@ -28,8 +28,8 @@ class LastUse:
     def note(self, record: PatRecord, now: int, used_from: str | None) -> None:
         """Write a last use, within a deadline of its own. Log a failure, and go on.
 
-        However many processes do this at once, it is written when `patauth.model.pat.used` says, and each
-        time once. Emit an event if the address replaces another one.
+        It is written when `patauth.model.pat.used` says, and only once, however many processes try. Emit an
+        event if the address replaces another one.
         """
         pats = self._store.for_request().pats
         try:
@@ -52,7 +52,7 @@ class LastUse:
         previous, address = before.last_used_from, after.last_used_from
         if previous is None or self._detail == "none" or _is_same(previous, address):
             return
-        # Without one, the event has that of the connection: whoever hides theirs is not left out.
+        # Without one, the event has that of the connection, so a client that hides its address has one too.
         known: dict[str, Any] = {} if address is None else {"address": address}
         self._events.emit(
             "pat.new_address", patId=after.id, ownerId=after.owner.id, **known, previous=previous
@@ -60,7 +60,7 @@ class LastUse:
 
 
 def _is_same(previous: str, address: str | None) -> bool:
-    """Return whether it may be the same address: one holds the other where the setting has changed."""
+    """Return whether both may be the same address: after a change of the setting, one contains the other."""
     if address is None:
         return False
     return covers_networks((previous,), (address,)) or covers_networks((address,), (previous,))

@@ -1,12 +1,13 @@
-"""Ending what a report of leaked credentials names (model/leaks.py finds it in a text).
+"""End what a report of leaked credentials names (model/leaks.py finds it in a text).
 
     PAT token      its PAT ends, if the secret is its own: the current one, or in an overlap the previous one
     PAT secret     the PAT ends whose secret it is; all PATs of the tenant are looked at for that
     access token   it ends
     PAT id         its PAT ends
 
-What has ended before is told from other people's credentials as long as something is kept of its PAT, which
-is no secret: so not by a PAT secret alone, and of an access token only if its PAT was removed.
+A credential that has ended before differs from other people's credentials as long as something is kept of its
+PAT. No secret is kept, so this does not work for a PAT secret alone, and for an access token only if its PAT
+was removed.
 
 A report may have thousands of other people's credentials, so they are looked up many at a time. A right
 secret tag proves a secret: nobody can make one without the store key, so nothing is hashed.
@@ -39,7 +40,7 @@ _MOST_KNOWN = 200_000  # findings that are remembered, so that each is looked up
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is known of a leak in this store.
+    """Holds what this store knows of a leak.
 
     `pat_id` is the PAT that it belongs to or names. If it is "found", `generation` is that of the secret that
     was shown, if one was.
@@ -54,8 +55,8 @@ class Finding:
 class LeakReport:
     """Looks up leaks on behalf of `actor`, which is the host application. Raise `StoreUnavailable`.
 
-    `reason` is kept with each PAT that ends. Raise `InvalidRequest` for one that is no text for people of
-    1-256 code points.
+    `reason` is kept with each PAT that ends: a text for people of 1-256 code points, else raise
+    `InvalidRequest`.
     """
 
     def __init__(self, actor: Actor, reason: str) -> None:
@@ -71,8 +72,8 @@ class LeakReport:
     def look_up(self, leaks: Iterable[Leak]) -> Iterator[Finding]:
         """Yield a finding for each different PAT token, access token and PAT id, in pieces.
 
-        There is none for ids that are not those of PATs: many other things look like one. Secrets are kept in
-        `secrets`, the first `MOST_SECRETS` of them; `of_secrets` and `in_tenant` say whose they are.
+        Skip ids that no PAT has, because many other things look like one. Keep the first `MOST_SECRETS`
+        secrets in `secrets`; `of_secrets` and `in_tenant` find their PATs.
         """
         self._store.settle_key()
         fresh = (leak for leak in leaks if self._is_new(leak))
@@ -122,7 +123,7 @@ class LeakReport:
         if what in self._known:
             return False
         if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()  # an endless report costs a second look, and no memory
+            self._known.clear()  # an endless report costs second looks, but no memory
         self._known.add(what)
         return True
 
@@ -166,7 +167,7 @@ class LeakReport:
         return Finding(leak, "found", token.pat_id)
 
     def _of_nothing(self, leak: Leak) -> Finding:
-        """Return the finding for what names a PAT or an access token that is not there."""
+        """Return the finding for a leak whose PAT or access token is not there."""
         return Finding(leak, "ended before" if leak.pat_id in self._ended else "not ours", leak.pat_id)
 
     def _match(self, records: Iterable[PatRecord]) -> Iterator[Finding]:
@@ -204,7 +205,7 @@ class Ending:
         self.problem: StoreUnavailable | None = None
 
     def end(self, findings: Iterable[Finding]) -> Iterator[tuple[Finding, Outcome]]:
-        """Yield each finding with what became of it. PATs are first: their access tokens end with them.
+        """Yield each finding with the outcome. PATs come first: their access tokens end with them.
 
         A failure does not keep the others from their end. Raise `StoreUnavailable` after several in a row.
         """

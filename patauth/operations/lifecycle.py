@@ -1,4 +1,4 @@
-"""Reading and removing one PAT: by its id, or as the PAT that calls."""
+"""Read or remove one PAT: by its id, or as the PAT that calls."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def get_self(actor: Actor) -> PersonalAccessToken:
 def delete(actor: Actor, pat_id: str, reason: str | None = None) -> None:
     """Remove a PAT, and its access tokens with it. What is known of it is kept for its retention.
 
-    Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat. Raise `NotFound`,
-    `Forbidden`, and `InvalidRequest` for a reason that is no text for people of 1-256 code points, or has a
-    credential in it.
+    Return only when that is durable, else raise `StoreUnavailable`; it is safe to repeat. Raise `NotFound`,
+    `Forbidden`, and `InvalidRequest` for a reason that is not a text for people of 1-256 code points, or that
+    contains a credential.
     """
     actor.require_own("delete")
     reason = checked_reason(actor, reason)
@@ -70,7 +70,7 @@ def checked_reason(actor: Actor, reason: str | None) -> str | None:
 def delete_self(actor: Actor, reason: str | None = None) -> None:
     """Remove the PAT that calls; this needs no right. Durable and repeatable like `delete`.
 
-    Raise `NotFound`, `Forbidden` for an access token, which ends itself alone, and `InvalidRequest` as
+    Raise `NotFound`, `Forbidden` for an access token, which can only end itself, and `InvalidRequest` as
     `delete` does.
     """
     pat_id = own_id(actor)
@@ -114,7 +114,7 @@ def _delete(
         except NotFound:
             found = check(judged, pats.confirmed([pat_id])[0])  # raises again, once that is durable
         actor.store.settle_known_key()
-        # A removal that comes late is wanted all the same, unless nobody judges the caller then.
+        # A late removal does no harm, unless nobody judges the caller then.
         window = pats.window(now, pat_id.tag, judged.credential) if far else ALWAYS
         outcome = _remove(judged, found.pat, window, shown, reason)
         refuse(actor, outcome)

@@ -1,9 +1,9 @@
-"""Listings of an owner's PATs or a tenant's: filtered, sorted, in pages, and without a scan of the store.
+"""List an owner's PATs or a tenant's: filtered, sorted, in pages, and without a scan of the store.
 
-An owner's PATs are read by their index: a page in order of creation alone, or all of them. A tenant may have
-a million. There, the index that suits sorter and filter gives the candidates in order, and their records
-decide. A listing that no index orders, or that the filter narrows too little, is refused if it has more than
-`MOST` candidates.
+An owner's PATs are read by their index: only a page in order of creation, or all of them. A tenant may have a
+million. There, the index that suits sorter and filter gives the candidates in order, and their records
+decide. If no index has the order, or the filter leaves too many, a listing with more than `MOST` candidates
+is refused.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class TooMany(InvalidRequest):
 
 
 class OwnerPage(NamedTuple):
-    """A page of an owner's PATs in order of creation, what is true of all of them, and some that end soon."""
+    """A page of an owner's PATs in order of creation, facts about all of them, and some that end soon."""
 
     pats: list[PersonalAccessToken]
     of_all: Page

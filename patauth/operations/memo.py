@@ -1,8 +1,8 @@
-"""What a process remembers of credentials that were good, so that the store need not send it again.
+"""Remember what the store said about good credentials, so that it need not send it again.
 
-It holds no verdict: each request asks the store for one, and says which version of the record it has read.
-It holds no credential either. The name of what was sent is a MAC of the whole text, under a random key that
-never leaves the process. So nobody finds a name by trying, and what is found was read from just that text.
+The memo holds no verdict: each request asks the store for one, and says which version of the record it has
+read. It holds no credential either. The name of a credential is a MAC of the whole text, under a random key
+that never leaves the process. So nobody finds a name by trying, and an entry belongs to exactly that text.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Memo(Generic[K]):
     def find(self, text: str) -> tuple[bytes | None, K | None]:
         """Return the name of what was sent, and what is known under it.
 
-        The name is None for a text that is not remembered, and for what is no text.
+        The name is None for a text that is not remembered, and for anything but a text.
         """
         try:
             if len(text) > _LONGEST:

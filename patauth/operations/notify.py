@@ -1,9 +1,9 @@
-"""Events for PATs that expire soon or have expired, for a job that runs again and again (`patauth notify`).
+"""Emit events for PATs that expire soon or have expired, for a job that runs regularly (`patauth notify`).
 
 Each PAT has one `pat.expiring` for each threshold and one `pat.expired`, however often and wherever this
-runs: a mark in the store is set before the event is sent, and none where no sink is on. Where a sink does not
-take an event, its mark is taken back, and the next run sends it again, with the same id; the others go on. A
-process that is killed between mark and event costs the events of a piece.
+runs: a mark in the store is set before the event is sent. No mark is set if no sink is on. If a sink does not
+take an event, its mark is removed, and the next run sends the event again, with the same id; the others go
+on. If a process is killed between mark and event, the events of that piece are lost.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _notify(actor: Actor, thresholds: Sequence[int]) -> Iterator[list[str]]:
 
 
 def _due(pat: PersonalAccessToken, now: int, thresholds: Sequence[int]) -> Iterator[Notice]:
-    """Yield what there is to announce of a PAT at `now` (ms), whether or not that was done already."""
+    """Yield what to announce of a PAT at `now` (ms), whether or not it was announced already."""
     if pat.expires_ms is None:
         return
     left = pat.expires_ms - now

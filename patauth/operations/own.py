@@ -1,4 +1,4 @@
-"""What people see of their own PATs and can do with them."""
+"""Show people their own PATs, and what they can do with them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def own_pats(
 def grantable(actor: Actor) -> tuple[str, ...]:
     """Return the scopes that the caller can give a PAT of their own, in alphabetical order.
 
-    These are those of the catalogue that they cover, and of what they hold what a creation accepts.
+    These are the scopes of the catalogue that they cover, and those of their own that a creation accepts.
     """
     judged = actor.judged()
     held, catalogue = judged.limit.own, actor.settings.scopes

@@ -1,4 +1,4 @@
-"""Changes of all PATs of an owner at once, and the removal of all access tokens of the store."""
+"""Change all PATs of an owner at once, and remove all access tokens of the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> list[PatI
     """Disable or enable all PATs of an owner, and with them all access tokens; return the ids of the PATs.
 
     Returns only when that is durable, else raises `StoreUnavailable`; it is safe to repeat. Raise
-    `InvalidRequest` for what is no owner id, and `Conflict` when a call that began later does the opposite.
+    `InvalidRequest` for a wrong owner id, and `Conflict` when a call that began later does the opposite.
     """
     tag = _tag(actor, owner_id)
 
@@ -36,8 +36,8 @@ def set_owner_state(actor: Actor, owner_id: str, *, disabled: bool) -> list[PatI
 def revoke_owner(actor: Actor, owner_id: str, reason: str | None = None) -> list[PatId]:
     """Remove all PATs of an owner, and return their ids. Durable and repeatable like `set_owner_state`.
 
-    What is known of them is kept as `lifecycle.delete` keeps it. Raise `InvalidRequest` for what is no owner
-    id, or no reason.
+    What is known of them is kept as `lifecycle.delete` keeps it. Raise `InvalidRequest` for a wrong owner id
+    or reason.
     """
     tag = _tag(actor, owner_id)
     why = checked_reason(actor, reason)

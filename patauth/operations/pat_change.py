@@ -1,4 +1,4 @@
-"""Changes of a PAT: what is to be different, and the rules that allow it. No store is used here."""
+"""A change of a PAT, and the rules that allow it. No store is used here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .permissions import Limit
 
 @dataclass(frozen=True, slots=True, init=False)
 class PatChange:
-    """A change of a PAT. What is None does not change.
+    """A change of a PAT. A field that is None does not change.
 
     `expiry`: `Expiry()` is never, which needs `never_acknowledged`. An empty text removes the description or
     the PAT's own request quota, an empty list its networks, and an instant that has come its not-before.

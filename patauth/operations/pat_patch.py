@@ -78,7 +78,7 @@ class PatPatch:
             (self._dates and not (self._acknowledges and acknowledged)) or (self._turns and not acknowledged)
         ):
             raise InvalidRequest(
-                "a personal access token that never expires needs this true, in the same patch",
+                "set this to true in the same patch, for a personal access token that never expires",
                 field="never_acknowledged",
             )
         expires_ms = None if date is None else dates.parse_ms(date, EXPIRY)

@@ -1,4 +1,4 @@
-"""Permissions: who may do what with PATs, and how much of their own authority they can pass on.
+"""Decide who may do what with PATs, and how much of their own authority they can pass on.
 
 `by=None` is the host application itself. It may do everything, and nothing limits what it makes.
 

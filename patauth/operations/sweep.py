@@ -1,7 +1,7 @@
-"""Remove what nothing else ends: index entries of PATs that are gone, and old marks.
+"""Remove what nothing else removes: index entries of PATs that are gone, and old marks.
 
-A PAT goes by its TTL without a word. Its entries stay until a listing meets them, or its owner makes a PAT.
-What is kept of a removed PAT goes in the same way.
+A PAT whose TTL ends leaves its index entries behind. They stay until a listing meets them, or its owner makes
+a PAT. The same holds for what is kept of a removed PAT.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from .permissions import Actor
 
 
 class Sweep(NamedTuple):
-    """Parts of the work. Who iterates over one does it piece by piece, and gets how much each piece removed.
+    """Parts of the work. Iterating over one does it piece by piece, and yields how much each piece removed.
 
-    No part removes anything from what lives or is being made. Each may be ended at any moment and repeated.
+    No part removes an entry of a PAT that lives or is being made. You may stop and repeat each at any moment.
     """
 
     tenant_entries: Iterator[int]  # three for each PAT

@@ -126,7 +126,7 @@ def _facts(actor: Actor, change: Change) -> Facts:
 
 
 def _told(before: T | None, after: T | None, text: Callable[[T], str]) -> str | None:
-    """Return what a value has become, or None if it is as it was."""
+    """Return the new value, or None if it is the same as before."""
     if after == before:
         return None
     return "none" if after is None else text(after)

@@ -1,8 +1,8 @@
 """How an operation writes: by compare-and-set, with one event for each change.
 
-A change is a read, a decision, and a write only if nobody else changed the PAT meanwhile. Otherwise it is
-read and decided again, so no change is lost. So is one whose caller has changed meanwhile. A write whose
-outcome is not known is undone, or an event too.
+A change is a read, a decision, and a write that happens only if nobody else changed the PAT meanwhile.
+Otherwise it is read and decided again, so no change is lost. The same happens if the caller has changed
+meanwhile. A write whose outcome is not known is undone, or it gets an event too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Changed(Conflict):
 
 
 def managed_as_seen(sequence: int | None) -> Check:
-    """Return `managed`, or for a number the check that raises `Changed` unless it is the PAT's sequence."""
+    """Return `managed`; for a number, a check that also raises `Changed` unless it is the PAT's sequence."""
 
     def check(judged: Actor, record: PatRecord | None) -> PatRecord:
         found = managed(judged, record)
@@ -93,7 +93,7 @@ def compare_and_set(
         after = [decide(judged, record) for record in found]
         changes = [Change(*pair) for pair in zip(found, after, strict=True) if pair[0] is not pair[1]]
         if not changes:
-            # This may repeat an end that is not durable, or does not hold everywhere.
+            # The end may not be durable yet, or not hold everywhere yet, so this may repeat it.
             if pats.confirmed(pat_ids) == found:
                 return [record.pat for record in found]
             continue

@@ -1,9 +1,9 @@
-"""The credential that asks for a change, and what holds where no script can judge it.
+"""The credential that asks for a change, and how to judge it when no script can.
 
-What a credential asks for is not done once the credential has ended. If its PAT is in the same slot as what
-it changes, the script that writes judges it (lua/prelude.lua). Else no script can, so the write is bounded:
-it is done within `IN_FLIGHT` after an instant before the judgement, or never. Whatever ends such a credential
-waits as long before it returns.
+The store makes no change for a credential that has ended. If its PAT is in the slot of the change, the script
+that writes judges it (lua/prelude.lua). Else no script can, so the write is bounded: it happens within
+`IN_FLIGHT` after an instant before the judgement, or never. A call that ends such a credential waits as long
+before it returns.
 """
 
 from __future__ import annotations

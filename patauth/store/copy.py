@@ -1,21 +1,21 @@
 """Copy a store to another engine: the PATs, owners and indexes of all tenants under the key prefix.
 
-Nobody can use the target before it is complete: a mark stands in the place of its store key. A complete copy
-has its key under a seal. The first process that uses the copy takes the seal off, and from then on no copy is
-written over it. So nothing old is ever written over what is newer, and what has ended in the source between
-two runs has ended in the target before anybody can use it.
+Nobody can use the target before it is complete: a mark takes the place of its store key. A complete copy has
+its key under a seal. The first process that uses the copy takes the seal off, and from then on no run writes
+to it. So old data never replaces newer data, and what ended in the source between two runs has ended in the
+target before anybody can use it.
 
-A run that finds no difference does not know whether the source is still used, where something may end at any
-moment. So the seal needs the word of somebody who knows.
+A run that finds no difference does not know whether the source is still used, where a PAT may end at any
+moment. So an operator who knows has to ask for the seal.
 
-A run knows nothing of earlier ones. It compares the stores in pieces, writes what differs, and then compares
-them again. Of two runs at a time the later one goes on: each piece is written only while the mark of its own
-run is there, and at most `IN_FLIGHT` after that. The source is only read, and by commands that every engine
-has: one engine does not understand the dumps of another.
+A run knows nothing of earlier runs. It compares the stores in pieces, writes what differs, and then compares
+them again. Of two runs at a time the later one goes on: a run writes a piece only while its own mark is
+there, and at most `IN_FLIGHT` after that. It only reads the source, and uses commands that every engine has,
+since one engine does not understand the dumps of another.
 
-Both sides are read from primaries: a replica may lack what has ended. A server that is named alone says what
-it is on each connection. Sentinels confirm theirs. The nodes of a cluster refuse keys that are not theirs.
-`Scripts.scan_parts` notices one that was replaced meanwhile.
+It reads both sides from primaries: a replica may lack what has ended. A single server says on each connection
+what it is. Sentinels confirm theirs. The nodes of a cluster refuse keys that are not theirs.
+`Scripts.scan_parts` notices a server that was replaced meanwhile.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Side:
         return self.again(partial(self.scripts.call, commands, retry=True))
 
     def again(self, work: Callable[[], T]) -> T:
-        """Do what may be done twice. Before the next try, what the last one has sent is done, or never is."""
+        """Repeat a call that may be done twice, each time only after the last try can no longer arrive."""
         with self.named():
             for _ in range(_TRIES - 1):
                 try:
@@ -167,7 +167,7 @@ class Side:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Name the side in what is raised."""
+        """Name the side in each error of this block."""
         try:
             yield
         except StoreUnavailable as problem:
@@ -214,9 +214,7 @@ class Copy:
                 _BEGIN, self._keys.of_store, arguments, lambda reply: reply[0]
             )
         if answer == _IN_USE:
-            raise Conflict(
-                "TO is in use: only a store that is empty, or a copy that no process has used yet, is written"
-            )
+            raise Conflict("TO is in use; give an empty store, or a copy that no process has used yet")
         if answer not in (_EMPTY, _CLOSED):
             raise Conflict("TO is a copy of another store; name another TO, or remove its keys first")
         if answer == _CLOSED:
@@ -423,7 +421,7 @@ class Copy:
                 except NotDurable as problem:
                     raise StoreUnavailable(
                         detail=f"not all replicas of a server ({replicas}) have what was written within"
-                        f" {PATIENCE:g} s ({problem.detail}); look after them, and run it again"
+                        f" {PATIENCE:g} s ({problem.detail}); repair them, and run it again"
                     ) from None
 
     def _read_source(self) -> tuple[bytes, bytes]:

@@ -54,7 +54,7 @@ class Deadline(msgspec.Struct):
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Let another request ask the store during a block that does not. Raise `StoreUnavailable` after it."""
+    """Let another request ask the store during this block. Raise `StoreUnavailable` if no turn follows."""
     turn = TURN.get()
     if turn is None:
         yield

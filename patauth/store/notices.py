@@ -1,7 +1,7 @@
-"""What was announced of PATs: a mark for each end that has had its event, so that nobody sends it again.
+"""Mark the expiries of PATs that were announced, so that nobody sends the same event again.
 
-The process that sets the mark announces. The mark lasts until nothing can be announced of that end any
-more. A PAT with another expiry has other marks.
+The process that sets the mark sends the event. The mark lasts until that expiry can no longer be announced. A
+PAT with another expiry has other marks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .scripts import Scripts
 
 
 class Notice(NamedTuple):
-    """An end that is to be announced. `within`: seconds before the expiry; 0: it has come."""
+    """An expiry to announce. `within`: seconds before the expiry; 0: it has come."""
 
     pat_id: PatId
     expires_ms: int
@@ -45,5 +45,5 @@ class Notices:
         return [found == who for found in replies[1::2]]
 
     def give_back(self, notices: Sequence[Notice]) -> None:
-        """Remove marks of one's own, so that the notices can be announced. Raise `StoreUnavailable`."""
+        """Remove marks that this caller has set, so that they can be announced. Raise `StoreUnavailable`."""
         self.scripts.call([("DEL", self.keys.notice(*notice)) for notice in notices], retry=True)

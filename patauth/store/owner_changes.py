@@ -90,7 +90,7 @@ class OwnerChanges:
         if (found[_STATE_AT:_EPOCH_AT] == b"d") == disabled:
             return found, []  # another call does the same, or a failover has lost our last pieces
         other = "enabling" if disabled else "disabling"
-        raise Conflict(f"{other} this owner began later, at the same time; repeat your call if it is to win")
+        raise Conflict(f"{other} this owner began later, at the same time; repeat your call to override it")
 
     def _write_state(
         self, keys: OwnerKeys, record: bytes, piece: list[bytes], done: _Done, pause: Pause
@@ -171,7 +171,7 @@ class OwnerChanges:
 
 
 class _Done:
-    """What a change of all PATs of an owner has done so far."""
+    """Holds what a change of all PATs of an owner has done so far."""
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
@@ -204,7 +204,7 @@ class _Done:
         return record, self.read(piece, [1, ms, *rest], pause)
 
     def read(self, piece: list[bytes], reply: list[Any], pause: Pause) -> list[bytes]:
-        """Read an answer: what became of the PATs of a piece, and the entries that follow. Return these."""
+        """Read an answer: the outcome for the PATs of a piece. Return the entries that follow."""
         pause.note(reply)
         flags, following = reply[2 : 2 + len(piece)], reply[2 + len(piece) :]
         found = zip(self.ids_in(piece), understood(flags, *[int] * len(piece)), strict=True)
@@ -217,7 +217,7 @@ class _Done:
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Say in an error what was done before it."""
+        """Add to an error what was done before it."""
         try:
             yield
         except NotDurable as problem:

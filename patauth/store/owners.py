@@ -23,7 +23,7 @@ _PIECE = 100  # entries that one call reads or repairs
 
 
 class Page(NamedTuple):
-    """Some of the PATs of an owner in order of creation, with their entries, and what is true of all."""
+    """Some of the PATs of an owner in order of creation, with their entries, and facts about all of them."""
 
     now: int  # ms, the store's clock
     total: int  # of all PATs of the owner
@@ -34,7 +34,7 @@ class Page(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """What a quota says: `micros` is the backlog if it allows the request, else the wait (µs)."""
+    """The answer of a quota: `micros` is the backlog if it allows the request, else the wait (µs)."""
 
     allowed: bool
     micros: int

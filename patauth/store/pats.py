@@ -75,7 +75,7 @@ class Room(NamedTuple):
 
 
 class Prospect(NamedTuple):
-    """What a creation would come to now (ms, the store's clock), and what it has to remove of the owner.
+    """How a creation would end now (ms, the store's clock), and which of the owner's PATs it has to remove.
 
     `removing` are the owner index entries of PATs that have expired long ago, or of which there are too many.
     """
@@ -134,7 +134,8 @@ class Pats:
     def confirmed(self, pat_ids: Sequence[PatId]) -> list[PatRecord | None]:
         """Return records as `read` does, once what they say is durable and holds in all slots.
 
-        For an end that finds its work done: another caller's end may not be durable yet. Raise `NotDurable`.
+        A call needs this if it finds its work done: the end by another caller may not be durable yet. Raise
+        `NotDurable`.
         """
         names, tag = [self.keys.pat(pat_id) for pat_id in pat_ids], pat_ids[0].tag
         barrier, ends = self.keys.barrier(tag), self.keys.ends(tag)
@@ -177,7 +178,7 @@ class Pats:
         return Window(now, min(latest, now + IN_FLIGHT - 1))
 
     def would_create(self, pat_id: PatId, owner_id: str, name: str, room: Room) -> Prospect:
-        """Return what `create` would come to, whoever asks for it. Write nothing."""
+        """Return how `create` would end for any caller. Write nothing."""
         reply = self.scripts.run(_CREATE, *self._creation(pat_id, owner_id, name, room))
         _, now, *removing = understood(reply, int, int)
         return Prospect(outcome_of(_CREATIONS, reply), now, removing)
@@ -361,5 +362,5 @@ def _check_clock(now: int) -> None:
 
 
 def _version() -> bytes:
-    """Return a new version. It is no counter: after a failover, a counter would meet itself again."""
+    """Return a new version. A counter could reach the same number again after a failover."""
     return secrets.token_bytes(VERSION_BYTES)

@@ -1,12 +1,12 @@
-"""Removed PATs: what is kept of them, how it is listed, and how it goes.
+"""Keep, list and forget the records of removed PATs.
 
-A removal deletes the PAT first. What it then keeps has no secret, tag or digest and is under a key of its
-own, and nothing reads it but a listing or a look that asks for it. So no mistake here brings a PAT back. The
-script of the removal writes the record and the entry in its owner's index. The entry in the tenant's index
-follows, in another slot. If that is cut short, the tenant's list lacks the PAT until a sweep enters it.
+A removal deletes the PAT first. What it then keeps has no secret, tag or digest and is under its own key.
+Only a listing or a look-up that asks for it reads it. So no mistake here brings a PAT back. The script of the
+removal writes the record and the entry in its owner's index. The entry in the tenant's index follows, in
+another slot. If that is interrupted, the tenant's list lacks the PAT until a sweep adds it.
 
-An owner keeps so many. The first that have to go are those that the owner has removed, the oldest first: who
-finds a secret cannot push out what an operator has removed.
+The number for each owner is limited. Those that the owner has removed go first, the oldest before the others:
+a thief of a secret cannot push out what an operator has removed.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Removed(TenantList):
     # -- what accompanies a removal -------------------------------------------------------------------
 
     def asking(self, removal: Removal | None) -> tuple[int, bytes]:
-        """Return what tells a script how many removed PATs to keep, and the note to keep; empty: nothing."""
+        """Return the arguments of a script: how many removed PATs to keep, and the note; empty: nothing."""
         if removal is None or not removal.most or not self.retention_ms:
             return 0, b""
         return removal.most, pack_note(removal.by, removal.reason)
@@ -125,7 +125,8 @@ class Removed(TenantList):
     def _of_ended(self, pat_ids: Sequence[PatId], records: list[PatRecord | None]) -> list[PatRecord | None]:
         """Return the records, with None for those of PATs that live.
 
-        No removal leaves such a PAT, but an older copy of its record may be restored. Then that one counts.
+        No removal leaves such a PAT, but somebody may restore an older copy of its record. Then that one
+        counts.
         """
         found = [pat_id for pat_id, record in zip(pat_ids, records, strict=True) if record is not None]
         living = self._living(found)

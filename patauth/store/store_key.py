@@ -115,7 +115,7 @@ def is_copy(key: bytes | None, mark: bytes) -> bool:
 
 
 class AnotherKey(StoreUnavailable):
-    """The store has another key than this process, or none that can be used. `detail` names `secret_key`."""
+    """The store has another key than this process, or no usable one. `detail` names `secret_key`."""
 
 
 def _refused(why: str) -> AnotherKey:

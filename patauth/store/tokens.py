@@ -173,7 +173,7 @@ class Tokens:
     def confirmed(self, pat_id: PatId, digest: bytes) -> bool:
         """Return whether an access token and its PAT are there, once that is durable and holds in all slots.
 
-        For a revocation that finds its work done. Raise `NotDurable`.
+        A revocation that finds its work done needs this. Raise `NotDurable`.
         """
         keys = self.keys
         names = [keys.pat(pat_id), keys.access_token(pat_id, digest)]

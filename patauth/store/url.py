@@ -153,8 +153,8 @@ def _several(url: str, port: int, wanted: str) -> tuple[SplitResult, str, tuple[
 def masked(url: str) -> str:
     """Return a store URL, or any text given in its place, without anything that may be a password.
 
-    That is all before an `@`, since some write the password where a user name belongs, and parameters such as
-    `password=`.
+    Hide everything before an `@`, since some people write the password in place of a user name, and
+    parameters such as `password=`.
     """
     # Hide up to the last "@": a password may hold "@" and "/" that nobody has escaped.
     before, at, after = url.rpartition("@")

@@ -110,8 +110,8 @@ class Verdicts:
     ) -> Verdict:
         """Return the verdict on the access token with this digest.
 
-        It charges the request quota, but not for what is `ending` something (`of_secret`). `at` is the
-        deadline, an instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
+        It charges the request quota, but not if the request is `ending` something (see `of_secret`). `at` is
+        the deadline, an instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
         """
         calls, gaps = self._ending_token if ending else self._token, _token_gaps(pat_id, digest)
         call = calls.judged.filled((*gaps, judged)) if judged else calls.first.filled(gaps)
@@ -122,8 +122,8 @@ class Verdicts:
     ) -> Verdict:
         """Return the verdict on the secret tag of a PAT. The caller must still check hash and state.
 
-        A request charges the request quota, and an exchange the exchange quota. What is `ending` something is
-        charged nothing: a server whose memory is full writes no quota. `at` is the deadline, an
+        A request charges the request quota, and an exchange the exchange quota. A request that is `ending`
+        something charges nothing: a server whose memory is full writes no quota. `at` is the deadline, an
         instant of `time.monotonic()` (s). Raise `StoreUnavailable`.
         """
         calls, gaps = self._of_secret[use], _secret_gaps(pat_id, secret_tag)

@@ -109,7 +109,7 @@ def bytes_answer(
 
 
 def with_body(answer: Answer, given: object) -> Answer | None:
-    """Return the answer with another body, from a pair of that and its content type; None for all else."""
+    """Return the answer with another body, from a pair of body and content type; None for anything else."""
     if not isinstance(given, tuple) or len(given) != 2:
         return None
     body, content_type = given
@@ -180,9 +180,9 @@ def gate_error(error: PatAuthError, offered: Challenges) -> Answer:
 
 
 def oauth_error(error: PatAuthError, offered: Challenges | None = None) -> Answer:
-    """Return an error as the token endpoint answers it. `offered` is needed for a 401 alone.
+    """Return an error as the token endpoint answers it. Only a 401 needs `offered`.
 
-    Clients authenticate by Basic here. Where no 401 may carry that challenge, they get the one for a bearer.
+    Clients authenticate by Basic here. If a 401 must not have that challenge, it has the one for a bearer.
     """
     if isinstance(error, RateLimited):
         return limited(error)
@@ -198,7 +198,7 @@ def oauth_error(error: PatAuthError, offered: Challenges | None = None) -> Answe
 
 
 def _description(error: PatAuthError) -> str:
-    # A fault of this server is described in the log alone.
+    # Only the log describes a fault of this server.
     text = PatAuthError.default if error.status == 500 else str(error)
     return _NOT_IN_DESCRIPTION.sub("?", text)
 

@@ -1,4 +1,4 @@
-"""What a request sends: its query, a form, or JSON. Each is read whole, strictly, and within limits.
+"""Read what a request sends: its query, a form, or JSON. Each is read whole, strictly, and within limits.
 
     query       application/x-www-form-urlencoded in UTF-8, no parameter twice
     read_form   a body of that type, or of multipart/form-data without files; at most 8 KiB
@@ -6,9 +6,9 @@
     read_json   RFC 8259, without what Python's parser accepts in addition; at most 16 KiB
     read_bytes  any other type, as it is
 
-Whatever the bytes are, the only errors are `TooLarge` 413, `UnsupportedMediaType` 415 and `InvalidRequest`
-400, in this order where several apply. A body may hold a secret, so the text and the chain of an error repeat
-nothing of it but a short plain name.
+For any bytes, the only errors are `TooLarge` 413, `UnsupportedMediaType` 415 and `InvalidRequest` 400, in
+this order if several apply. A body may contain a secret, so the text and the chain of an error repeat at most
+a short plain name of it.
 """
 
 from __future__ import annotations

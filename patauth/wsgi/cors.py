@@ -1,4 +1,4 @@
-"""CORS: which pages of other origins may read the answers (WHATWG Fetch §3.3).
+"""CORS: decide which pages of other origins may read the answers (WHATWG Fetch §3.3).
 
 patauth answers preflights itself, so no preflight reaches the application unchecked. It never allows the
 credentials mode: a page of another origin cannot read an answer to a request that carries the visitor's
@@ -63,7 +63,7 @@ class Cors:
 
 
 def preflight(cors: Cors, environ: WSGIEnvironment, more_headers: Iterable[str]) -> Answer:
-    """Return the answer to a preflight. An unknown origin gets no field of CORS."""
+    """Return the answer to a preflight. An unknown origin gets no CORS fields."""
     allowed = allowed_by(cors, environ)
     if not allowed:
         return NO_CONTENT.with_fields([_VARY])
@@ -80,10 +80,9 @@ def preflight(cors: Cors, environ: WSGIEnvironment, more_headers: Iterable[str])
 def with_cors(allowed: Fields | None, fields: Fields) -> Fields:
     """Return the fields of an answer with those of CORS, unless it allows an origin itself.
 
-    `allowed` is from `allowed_by`; None: there is no CORS here. Where patauth allows the origin, the other
-    such fields of the application's are dropped: an `Access-Control-Allow-Credentials` among them would let
-    the page read with the visitor's cookies. An answer depends on the origin, so it says so in Vary, whether
-    there is an Origin or not.
+    `allowed` is from `allowed_by`; None: there is no CORS here. If patauth allows the origin, drop the CORS
+    fields of the application: an `Access-Control-Allow-Credentials` among them would let the page read with
+    the visitor's cookies. An answer depends on the origin, so Vary says so, with or without an Origin.
     """
     if allowed is None or any(name.lower() == "access-control-allow-origin" for name, _ in fields):
         return fields
@@ -111,7 +110,7 @@ def is_preflight(environ: WSGIEnvironment) -> bool:
 
 
 def ask_app(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
-    """Return the application's answer to a preflight: its fields of CORS, and nothing else."""
+    """Return the application's answer to a preflight: only its CORS fields."""
     found: Fields = []
 
     def start_response(_: str, fields: Fields, exc_info: Any = None) -> Callable[[bytes], object]:
@@ -140,12 +139,12 @@ def bare_preflight(environ: WSGIEnvironment) -> WSGIEnvironment:
 
 
 def _reaches_app(name: str) -> bool:
-    """Return whether what has this name in an environ reaches an application with a preflight."""
+    """Return whether the entry of this name in an environ reaches an application with a preflight."""
     return not name.startswith("HTTP_") or _OF_PREFLIGHTS.fullmatch(name) is not None
 
 
 def answer_of_app(fields: Fields) -> Answer:
-    """Return the answer to a preflight that an application answered with these fields: those of CORS."""
+    """Return the answer to a preflight: the CORS fields among the fields of the application's answer."""
     return NO_CONTENT.with_fields([field for field in fields if _is_cors(*field)])
 
 

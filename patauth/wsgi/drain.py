@@ -1,10 +1,10 @@
-"""The rest of a refused upload: it is read and thrown away once the answer is sent, within limits.
+"""Read the rest of a refused upload and throw it away, after the answer is sent and within limits.
 
 A server that closes a socket with unread data resets the connection. A client that still sends then sees the
-reset in place of its answer, and a proxy makes a 502 of it. So under gunicorn, which shows its socket, the
-rest is read: at most 16 MiB, and for at most 2 s. After the first tenth of a second one thread of the process
-goes on; how many serve requests cannot be known. A connection whose request was read whole is used again; at
-a limit it ends.
+reset in place of its answer, and a proxy turns it into a 502. So under gunicorn, which gives access to its
+socket, patauth reads the rest: at most 16 MiB, and for at most 2 s. After the first tenth of a second only
+one thread of the process goes on, because nobody knows how many threads serve requests. A connection whose
+request was read whole is used again; at a limit it ends.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Reading:
 
 
 class Drain:
-    """Reads the rest of refused uploads. A process has one, because the places are the process's."""
+    """Reads the rest of refused uploads. A process has one object, because it limits the whole process."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Drain:
         if not self._read(environ["wsgi.input"], environ["gunicorn.socket"]):
             # Nobody knows where the next request begins, so gunicorn must not look for one. It handles this
             # error in any worker as that of a client that went away: it closes, and logs nothing.
-            raise ConnectionResetError(errno.ECONNRESET, "the rest of a refused upload is not awaited")
+            raise ConnectionResetError(errno.ECONNRESET, "the rest of a refused upload is not read")
 
     def _read(self, rest: IO[bytes], connection: socket.socket) -> bool:
         """Read the rest of a body. Return False if the connection must end, because more may come."""
@@ -135,7 +135,7 @@ class Drain:
             never.wait(pause)
 
     def _look(self) -> float | None:
-        """Stop what has had its time. Return the seconds until the next look, or None if nothing is open."""
+        """Stop drains whose time is over. Return the seconds until the next look, or None if none is open."""
         places = _places()
         with self._lock:
             now = self._clock()
@@ -195,7 +195,7 @@ def _places() -> int:
 
 
 def _stop_reading(connection: socket.socket) -> None:
-    """Shut down the reading side: who waits for data gets the end of the stream at once."""
+    """Shut down the reading side, so that a thread that waits for data gets the end of the stream at once."""
     # By another socket object: TLS and gevent do more in their own `shutdown`, in the middle of a read.
     with suppress(OSError), socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as same:
         same.shutdown(socket.SHUT_RD)

@@ -49,7 +49,7 @@ class UnsupportedMediaType(InvalidRequest):
 
 
 class NotConfirmed(Forbidden):
-    """A person is signed in, but has not just confirmed who they are, as the host wants it."""
+    """The host wants a signed-in person to confirm who they are, and they have not just done so."""
 
     default = "confirm who you are, then send this again"
 

@@ -1,4 +1,4 @@
-"""What the adapters of frameworks share: keys `PATAUTH_<NAME>` of a configuration, and extras."""
+"""Share code among the adapters of frameworks: keys `PATAUTH_<NAME>` of a configuration, and extras."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..settings import CODE_ONLY, Settings
 from .hooks import check_sync
 
 _PREFIX = "PATAUTH_"
-# Settings that are arguments of the gate too, so that they hold for whatever Authority the app is given.
+# Settings that are also arguments of the gate, so that they hold for any Authority that the app gets.
 _OF_GATE = ("surfaces", "identify", "reauthenticate", "challenges", "token_headers")
 
 
 def configured(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings that a configuration has, and the arguments of the gate, both by name.
 
-    None is no value. Warn of `PATAUTH_*` names that are neither. Raise `ConfigurationError` for a function
-    that is async.
+    A value of None counts as missing. Warn of `PATAUTH_*` names that are neither. Raise `ConfigurationError`
+    for an async function.
     """
     known = {field.name for field in fields(Settings)}
     settings, gate = {}, {}
@@ -39,7 +39,7 @@ def configured(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 @contextmanager
 def of_extra(framework: str) -> Iterator[None]:
-    """Import a framework. Where it is not installed, the error names the extra, which has the same name."""
+    """Import a framework. If it is not installed, the error names the extra of the same name."""
     try:
         yield
     except ModuleNotFoundError as problem:

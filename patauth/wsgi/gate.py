@@ -59,10 +59,10 @@ _STEPS_OF_RULE = 8
 
 
 class Kind(Enum):
-    """Says what happens.
+    """Says what happens to a request.
 
-    PUBLIC goes to the app, OPTIONAL too unless it brings bad credentials, PROTECTED needs credentials, ODD is
-    always 400.
+    PUBLIC goes to the app. OPTIONAL does too, unless it has bad credentials. PROTECTED needs credentials. ODD
+    is always 400.
     """
 
     PUBLIC = "public"
@@ -72,7 +72,7 @@ class Kind(Enum):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Says how the gate judges a request. When PROTECTED, all `scopes` are needed, and None means 403."""
+    """Says how the gate judges a request. If it is PROTECTED, it needs all `scopes`; None means 403."""
 
     kind: Kind
     scopes: frozenset[str] | None = frozenset()
@@ -85,7 +85,7 @@ _PROTECTED, _ODD_PATH = Verdict(Kind.PROTECTED), Verdict(Kind.ODD)
 class Gate:
     """Judges requests by the four settings.
 
-    `unknown_rules`: a callable decides on scopes, which is not asked about readings. So each path with
+    With `unknown_rules` a callable decides on scopes, and is not asked about readings. So each path with
     several readings is odd then, unless it is public. The gate changes only a bounded memory of verdicts, and
     threads may share it. Raise `ConfigurationError` for a setting that cannot do what its author means.
     """
@@ -115,7 +115,7 @@ class Gate:
             verdict = self._decide(*request)
             if len(method) + len(script_name) + len(path_info) <= _SHORT:
                 if len(self._remembered) >= _REMEMBERED:
-                    self._remembered.clear()  # endless new paths cost others a moment, and no memory
+                    self._remembered.clear()  # endless new paths cost other requests a moment, but no memory
                 self._remembered[request] = verdict
         return verdict
 
@@ -335,7 +335,7 @@ def _rules(require: object) -> list[_Rule]:
 
 
 def _scopes(key: object, requirement: object) -> frozenset[str]:
-    """Return the scopes that are all needed. An empty list demands credentials and no scope."""
+    """Return the scopes of an entry; a request needs all. An empty list demands credentials and no scope."""
     scopes = (requirement,) if isinstance(requirement, str) else requirement
     if not isinstance(scopes, Iterable) or isinstance(scopes, Mapping):
         raise ConfigurationError(f"require[{key!r}]: give a scope or a list of scopes, not {requirement!r}")

@@ -1,11 +1,11 @@
-"""The guard of an application: it says of each request whether patauth or the application answers it.
+"""The guard of an application: it decides for each request whether patauth or the application answers.
 
     patauth's own routes (surfaces.py) -> odd path 400 -> public -> CORS preflight, if `cors` answers it
     -> credentials 400/401 -> quota 429 -> scope or method 403
     -> the application, with `patauth.principal` in the environ
 
-The guard decides and calls no application. So the same one stands before WSGI (`middleware.py`), ASGI and
-Django. `__init__` prepares everything; a request runs straight down `_decide`.
+The guard decides and calls no application. So WSGI (`middleware.py`), ASGI and Django use the same guard.
+`__init__` prepares everything; a request runs straight down `_decide`.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Passed(msgspec.Struct, frozen=True):
     """Says that the application answers a request.
 
     `principal` is the verified caller, or None on a public or optional path. `decision` is that of the quota
-    that was charged, and `expires_ms` when the caller's PAT expires, if that is near. `cors` are the fields
-    that allow the request's origin; None: there is no CORS here. With `is_preflight`, the application is to
-    answer a preflight, and sees nothing but that (`cors.bare_preflight`).
+    that was charged, and `expires_ms` is when the caller's PAT expires, if that is near. `cors` has the
+    fields that allow the request's origin; None: there is no CORS here. With `is_preflight`, the application
+    answers a preflight, and sees only that (`cors.bare_preflight`).
     """
 
     principal: Principal | None = None
@@ -69,7 +69,7 @@ class Passed(msgspec.Struct, frozen=True):
     is_preflight: bool = False
 
     def fields(self, fields: Fields) -> Fields:
-        """Return the fields of the application's answer, with those about the caller and of CORS."""
+        """Return the fields of the application's answer, with those about the caller and those of CORS."""
         if self.decision is not None:
             name, quota = self.decision.name, self.decision.quota
             # As `quota_fields`, without its call.
@@ -85,16 +85,16 @@ class Passed(msgspec.Struct, frozen=True):
 
 
 _PREFLIGHT = Passed(is_preflight=True)
-# Each request compares with these, and a look into an Enum takes long.
+# Each request compares with these, and a look-up in an Enum takes long.
 _ODD_PATH, _PUBLIC, _OPTIONAL = Kind.ODD, Kind.PUBLIC, Kind.OPTIONAL
 
 
 class Guard(Generic[App]):
     """Decides on the requests to `app`, and never calls it. Fronts inherit from this and call it.
 
-    `patauth.PatAuthMiddleware` says what the other arguments mean. Threads may share a guard: once made, it
-    changes only the names that it has found harmless, and with fewer of these it looks at more. Raise
-    `ConfigurationError`.
+    `patauth.PatAuthMiddleware` explains the other arguments. Threads may share a guard: after it is made, it
+    changes only the set of names that it has found harmless. If that set loses names, it checks them again.
+    Raise `ConfigurationError`.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Guard(Generic[App]):
         self._catalogue = settings.scopes or ()
         self._keep_authorization = settings.keep_authorization
         self._cors = site.cors
-        self._harmless: set[str] = set()  # names in an environ that say nothing of the caller
+        self._harmless: set[str] = set()  # names in an environ that say nothing about the caller
         self._app_answers_preflights = cors == "app"
         enabled = settings.surfaces if surfaces is None else read_named("surfaces", read_surfaces, surfaces)
         self._routes = open_routes(site, enabled)
@@ -152,7 +152,7 @@ class Guard(Generic[App]):
         """Raise `ConfigurationError` for an application of another kind than this front calls."""
 
     def _own_route(self, environ: WSGIEnvironment) -> Route | None:
-        """Return the route of patauth's own that serves this path; None: it is the application's."""
+        """Return patauth's own route for this path; None if the path belongs to the application."""
         return self._routes.find(environ.get("PATH_INFO", ""))
 
     def _asks_nobody(self, environ: WSGIEnvironment) -> bool:
@@ -170,9 +170,9 @@ class Guard(Generic[App]):
     def _decide(self, environ: WSGIEnvironment) -> Answer | Passed:
         """Return patauth's own answer to a request, or that the application answers it.
 
-        What a client or a front server says of the caller is removed from the environ. Where credentials were
-        good, the environ has `patauth.principal`, `patauth.scopes`, `REMOTE_USER` and `AUTH_TYPE`, and no
-        longer the credentials.
+        Remove from the environ what a client or a front server says about the caller. If credentials were
+        good, put `patauth.principal`, `patauth.scopes`, `REMOTE_USER` and `AUTH_TYPE` into the environ, and
+        remove the credentials.
         """
         if not self._harmless.issuperset(environ):
             self._forget_identity(environ)
@@ -242,7 +242,7 @@ class Guard(Generic[App]):
         return Passed(principal, decision, expires_ms, cors)
 
     def _forget_identity(self, environ: WSGIEnvironment) -> None:
-        """Remove what a client or a front server says of the caller. Remember the names of all else."""
+        """Remove what a client or a front server says about the caller. Remember all other names."""
         for name in [name for name in environ if name in _OURS or name.startswith("HTTP_PATAUTH")]:
             del environ[name]
         if len(self._harmless) + len(environ) > _MOST_NAMES:
@@ -251,7 +251,7 @@ class Guard(Generic[App]):
             self._harmless.update(environ)
 
     def _refusal(self, error: PatAuthError, environ: WSGIEnvironment) -> Answer:
-        """Return the refusal of a request on which nothing was decided."""
+        """Return the refusal of a request for which there is no decision."""
         self._forget_identity(environ)
         own = self._own_route(environ)
         cors = None
@@ -265,7 +265,7 @@ class Guard(Generic[App]):
 
 
 def check_authority(authority: object) -> Authority:
-    """Return an Authority. Raise `ConfigurationError` for what is none."""
+    """Return an Authority. Raise `ConfigurationError` for anything else."""
     if isinstance(authority, Authority):
         return authority
     raise ConfigurationError(
@@ -275,7 +275,7 @@ def check_authority(authority: object) -> Authority:
 
 
 def takes(app: object, count: int) -> bool:
-    """Return whether an application can be called with so many arguments, as far as its signature tells."""
+    """Return whether an application can be called with this number of arguments, by its signature."""
     try:
         signature = inspect.signature(app)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -288,7 +288,7 @@ def takes(app: object, count: int) -> bool:
 
 
 def _readable(answer: Answer, cors: Fields | None) -> Answer:
-    """Return patauth's own answer with the fields of CORS."""
+    """Return patauth's own answer with the CORS fields."""
     return answer if cors is None else answer.with_fields(with_cors(cors, []))
 
 

@@ -21,9 +21,9 @@ T = TypeVar("T")
 def load(name: str, hook: Hook | None) -> Any:
     """Return the function of a setting; None for None.
 
-    It may be its name, "package.module:function" or "package.module.function". The module is looked for in
-    the working directory too, as gunicorn looks for an application, but last. Raise `ConfigurationError`,
-    which says what is wrong.
+    The setting may be the function or its name, "package.module:function" or "package.module.function". Look
+    for the module in the working directory too, as gunicorn does, but last. Raise `ConfigurationError`, which
+    says what is wrong.
     """
     if hook is None:
         return None
@@ -43,7 +43,7 @@ def load(name: str, hook: Hook | None) -> Any:
 
 
 def check_sync(name: str, function: T) -> T:
-    """Return a function of the host. Raise `ConfigurationError` for one that is async."""
+    """Return a function of the host. Raise `ConfigurationError` if it is async."""
     for called in (function, getattr(function, "__call__", None)):  # noqa: B004 - of an object
         if inspect.iscoroutinefunction(called):
             raise ConfigurationError(
@@ -90,6 +90,6 @@ def _is_in(folder: str, module: str) -> bool:
 
 
 def _failure(problem: BaseException) -> str:
-    """Return the type and place of a failure. Its text is not told: it may hold anything."""
+    """Return the type and place of a failure, but not its text, which may contain anything."""
     last = extract_tb(problem.__traceback__)[-1]
     return f"fails with {type(problem).__name__} in {last.filename}, line {last.lineno}"

@@ -1,4 +1,4 @@
-"""The languages in which people are answered, and the one that a request asks for.
+"""Choose the language in which a request is answered.
 
     Accept-Language: pt-PT, de;q=0.8      ->  pt-BR, chosen by the request       RFC 9110 §12.5.4
 

@@ -1,4 +1,4 @@
-"""The middleware before a WSGI application. What it does to a request, its guard says (guard.py)."""
+"""The middleware before a WSGI application. Its guard decides what it does to a request (guard.py)."""
 
 from __future__ import annotations
 
@@ -29,26 +29,25 @@ class PatAuthMiddleware(Guard["WSGIApplication"]):
     the setting.
 
     `identify` is a callable of the environ that returns the host's signed-in `Person`, or None for nobody. It
-    is called when a request to patauth's own API brings no credentials, and opens nothing of the
-    application's. An exception in it or in `require` is a 500. `reauthenticate` is a callable of the
-    environ. It is called before a person makes, rotates, enables or widens a PAT, and raises or returns False
-    unless they have just confirmed who they are: the answer is a 403 then. Both get a copy of the environ,
-    with an empty body. Either may be given by its name, "package.module:function", and None means the
-    setting.
+    is called when a request to patauth's own API has no credentials. It never opens a route of the
+    application. An exception in it or in `require` is a 500. `reauthenticate` is a callable of the environ.
+    It is called before a person makes, rotates, enables or widens a PAT. It raises or returns False unless
+    they have just confirmed who they are; then the answer is 403. Both get a copy of the environ with an
+    empty body. Either can be a name, "package.module:function". None means the setting.
 
-    `cors` is a `Cors`: patauth answers preflights, and adds the fields of CORS to answers that allow no
+    `cors` is a `Cors`: patauth answers preflights, and adds the CORS fields to answers that allow no
     origin. With "app", the application answers preflights of its own protected paths, without credentials.
     None means the setting `cors_origins`. Without it, a preflight is a request like any other.
 
-    `challenges` are those of a 401 in their order, "basic" and "bearer". `token_headers` are header fields
-    that may hold a token instead of Authorization. None means the setting, for each of the two.
+    `challenges` has the challenges of a 401 in order, "basic" and "bearer". `token_headers` are header fields
+    that may hold a token instead of Authorization. For both, None means the setting.
 
     `on_refusal` is a callable of the environ (without body, query, cookies and credentials) and the error. It
     returns a body and its content type for a refusal of the gate or of `require_scope`, or None for the usual
     one.
 
-    The application finds `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id) and
-    `AUTH_TYPE` in its environ. Whatever a client or a front server put there is removed on every route.
+    The environ of the application has `patauth.principal`, `patauth.scopes`, `REMOTE_USER` (the owner's id)
+    and `AUTH_TYPE`. On every route, patauth removes what a client or a front server put there.
 
     Raise `ConfigurationError` for an argument that cannot be used.
     """
@@ -84,5 +83,5 @@ def _start_with(
     fields: Fields,
     exc_info: Any = None,
 ) -> Callable[[bytes], object]:
-    """Call `start_response` with the application's fields, those about the caller, and of CORS."""
+    """Call `start_response` with the application's fields, those about the caller, and those of CORS."""
     return start_response(status, passed.fields(fields), exc_info)

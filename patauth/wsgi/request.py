@@ -1,4 +1,4 @@
-"""What a request presents before anything is decided: its credentials, and the client's address."""
+"""Read what a request shows before anything is decided: its credentials, and the client's address."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def carried(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> str:
         token = environ.get(name)
         if token:
             if value:
-                raise InvalidRequest("send credentials once: in one header alone")
+                raise InvalidRequest("send credentials once, in one header")
             value = "Bearer " + token
     if value and "&access_token=" in "&" + environ.get("QUERY_STRING", ""):
-        raise InvalidRequest("send credentials once: in one header alone, and never in the URL")
+        raise InvalidRequest("send credentials once, in one header, and never in the URL")
     return value
 
 
@@ -53,9 +53,9 @@ def bare(environ: WSGIEnvironment, token_headers: Iterable[str] = ()) -> WSGIEnv
 
 
 def without_body(environ: WSGIEnvironment) -> WSGIEnvironment:
-    """Return a copy of an environ with an empty body: who reads it takes nothing away, and waits for nothing.
+    """Return a copy of an environ with an empty body: reading it takes nothing away and never waits.
 
-    The environ's own body may have been read already, and some servers wait for what lies beyond it.
+    The environ's own body may have been read already, and some servers wait for more after its end.
     """
     kept = {name: value for name, value in environ.items() if name != "HTTP_TRANSFER_ENCODING"}
     return {**kept, "CONTENT_LENGTH": "0", "wsgi.input": BytesIO()}
@@ -68,14 +68,14 @@ def client_address(
 
     Each proxy appends the address that called it. So the trusted proxies wrote the last n entries, and the
     client wrote all entries before those. With fewer than n entries, the request came around the outer
-    proxies: REMOTE_ADDR is then the only address that the client could not choose, and nobody escapes the
-    quota of failures by that way. The same holds for an empty entry. Empty entries count, because skipping
-    one would move the count into what the client wrote.
+    proxies: REMOTE_ADDR is then the only address that the client could not choose, so that way does not
+    escape the failure quota. The same holds for an empty entry. Empty entries count, because skipping one
+    would move the count into what the client wrote.
 
     `proxy_networks`: where the proxies are. An entry is believed if it comes from there: from a peer, or
     through proxies, that are all in these networks. Otherwise the address at which that chain ends counts.
-    Without networks, the field is read whoever sends it, and what it says is not known for certain. Nor is
-    the address of a request that some other proxy has passed on.
+    Without networks, the field of any sender is read, and its address is not known for certain. Nor is the
+    address of a request that some other proxy has passed on.
     """
     peer: str | None = environ.get("REMOTE_ADDR")
     forwarded: str | None = environ.get("HTTP_X_FORWARDED_FOR")

@@ -19,7 +19,7 @@ from .site import Site
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-# By the framework whose request a view gets.
+# By the framework of the request that a view gets.
 _FOR_VIEWS = {
     "rest_framework": "patauth.django.rest.HasScopes",
     "django": "patauth.django.require_scope",
@@ -72,7 +72,7 @@ def missing(
 
 
 def lack(site: Site, principal: Principal | None, demanded: tuple[str, ...]) -> PatAuthError | None:
-    """Return the error of a caller who lacks one of these scopes, and emit its event; None: there is none."""
+    """Return the error for a caller who lacks one of these scopes, and emit its event; None: no lack."""
     if principal is None:
         return MissingCredentials()
     if not covers(principal.scopes, demanded, site.settings.scopes or ()):
@@ -81,12 +81,12 @@ def lack(site: Site, principal: Principal | None, demanded: tuple[str, ...]) -> 
 
 
 def not_passed(how: str = "put its middleware before the application") -> RuntimeError:
-    """Return the error for a request that no middleware of patauth has seen. It says how it would."""
+    """Return the error for a request that no middleware of patauth has seen. It says how to install one."""
     return RuntimeError(f"this request has not passed patauth: {how}")
 
 
 def misused(name: str, what: str, *args: object) -> TypeError:
-    """Return the error for a decorator on what it is not for, which was called with `args`."""
+    """Return the error for a decorator on the wrong kind of callable, which was called with `args`."""
     frameworks = {type(one).__module__.partition(".")[0] for one in args}
     flask = sys.modules.get("flask")
     if flask is not None and flask.has_request_context():

@@ -1,4 +1,4 @@
-"""Routes: what answers a request for one of patauth's own paths."""
+"""Routes: find what answers a request for one of patauth's own paths."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Find = Callable[[str], Route | None]  # the route of a path or of its rest; None
 
 @dataclass(frozen=True, slots=True)
 class SameOrigin:
-    """A route for pages of its own origin: no field of CORS, and no answer to a preflight."""
+    """A route for pages of its own origin: no CORS fields, and no answer to a preflight."""
 
     route: Route
 
@@ -34,7 +34,7 @@ class Routes:
     """Finds the route of a path of one surface or of several. It never changes, and threads may share it.
 
     `fixed` has the routes of whole paths. `below` maps the beginning of a path to a function that finds the
-    route of the rest, which has ids in it. Where one beginning is the beginning of another, the first one
+    route of the rest, which contains ids. If one beginning is also the beginning of another, the first one
     that finds a route counts.
     """
 
@@ -67,7 +67,7 @@ class Routes:
 def get_only(make: Callable[[], Answer]) -> Route:
     """Return a route that answers GET and HEAD with what `make` returns, and other methods with 405.
 
-    They need no credentials, and errors look as those of the OAuth endpoints.
+    They need no credentials, and errors look like those of the OAuth endpoints.
     """
 
     def respond(environ: WSGIEnvironment) -> Answer:

@@ -1,4 +1,4 @@
-"""A site: an Authority as one WSGI application serves it, with what HTTP alone needs to know."""
+"""A site: an Authority as one WSGI application serves it, with the options that only HTTP needs."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _log = logging.getLogger("patauth")
 
 
 class Site:
-    """Reads requests to one Authority, and says how their refusals look. It never changes.
+    """Reads requests to one Authority, and makes their refusals. It never changes.
 
     `identify` returns the host's signed-in person, or None for nobody. `reauthenticate` raises, or
     returns False, unless they have just confirmed who they are. Both get a copy of the environ without the
-    body. `on_refusal` words a refusal. `cors` says whose pages may read answers; None: those of no other
-    origin. For the others but `on_refusal`, None means the setting. Raise `ConfigurationError`.
+    body. `on_refusal` words a refusal. `cors` says which pages may read answers; None: only those of the same
+    origin. For all others except `on_refusal`, None means the setting. Raise `ConfigurationError`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Site:
 
         `ending`: the request ends something, so it passes without a charge if the store's memory is full.
 
-        Raise `MissingCredentials`, and as `Authority.authenticate`.
+        Raise `MissingCredentials`, and what `Authority.authenticate` raises.
         """
         authorization = self.carried(environ)
         if not authorization:
@@ -105,7 +105,7 @@ class Site:
         return admission
 
     def confirm(self, environ: WSGIEnvironment) -> Callable[[], None] | None:
-        """Return what `Operations.actor` takes: it raises `NotConfirmed` where `reauthenticate` refuses.
+        """Return the `confirm` of `Operations.actor`: it raises `NotConfirmed` if `reauthenticate` refuses.
 
         None: the host does not ask people to confirm who they are.
         """
@@ -150,9 +150,9 @@ class Site:
         return worded or answer
 
     def ask(self, name: str, function: Callable[..., T], *args: Any) -> T:
-        """Return what a callable of the host's says. Raise `PatAuthError` where it fails, and log where.
+        """Return what a callable of the host returns. If it fails, log the place and raise `PatAuthError`.
 
-        It may take long, and another request asks the store meanwhile.
+        It may take long, so another request gets the turn meanwhile.
         """
         with aside():
             return self._ask(name, function, *args)
@@ -165,9 +165,9 @@ class Site:
             raise PatAuthError(detail=f"the callable `{name}` failed") from None
 
     def log_failure(self, what: str, problem: BaseException) -> None:
-        """Log the type and place of an unexpected exception. Its text may hold a secret.
+        """Log the type and place of an unexpected exception.
 
-        So the text is logged at the level DEBUG alone, and without credentials.
+        Its text may contain a secret, so log the text only at the level DEBUG, and without credentials.
         """
         shown = PatAuthError(type(problem).__name__)
         _log.error(what, exc_info=(type(shown), shown, problem.__traceback__))

@@ -27,15 +27,15 @@ class Surface(NamedTuple):
     """Names two modules below `patauth.wsgi`.
 
     `routes` offers `routes(site)`, which returns `Routes`. `description` offers
-    `describe(authority)`, which returns a `Description`; None: OpenAPI has nothing to say of it.
+    `describe(authority)`, which returns a `Description`; None: OpenAPI does not describe it.
     """
 
     routes: str
     description: str | None
 
 
-# Imported when they are needed. An app that is only wrapped does without the management dialects, which take
-# a quarter of the time of importing patauth; most processes never make the document, which takes an eighth.
+# Imported when they are needed. A wrapped app does not need the management dialects, which take a quarter of
+# the time of importing patauth. Most processes never make the document, which takes an eighth.
 SURFACES = {
     "oauth": Surface("oauth.endpoints", "oauth.description"),
     "isc": Surface("isc.routes", "isc.description"),

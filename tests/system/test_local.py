@@ -461,7 +461,7 @@ def test_two_stores_are_not_mixed_up_when_a_daemon_has_closed_all_descriptors(ho
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)  # of the second
         second.admit(connection)
-        with pytest.raises(PermissionError, match="first is not the folder any more that it was"):
+        with pytest.raises(PermissionError, match="first was replaced by another folder"):
             first.admit(connection)
     number = first._folder._number
     eventually(lambda: (first.revive(), first._folder._number != number)[1], 2)

@@ -91,6 +91,6 @@ def read_record(directory: Path) -> tuple[str, str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise ConfigurationError(
-        f'{directory / RECORD} cannot be read; it should say {{"kind": "valkey"}} or {{"kind": "redis"}}, '
-        "whichever made these files"
+        f'{directory / RECORD} cannot be read; write {{"kind": "valkey"}} or {{"kind": "redis"}} '
+        "into it, by the server that made these files"
     )

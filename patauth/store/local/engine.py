@@ -246,7 +246,7 @@ class LocalEngine:
         """
         admit(connected)
         if not (self._folder.is_open() if self._folder.path() else self._holds()):
-            raise PermissionError(f"{self.directory} is not the folder any more that it was")
+            raise PermissionError(f"{self.directory} was replaced by another folder")
 
     # -- the supervisor -----------------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ names the node to ask (MOVED, ASK), or says that nobody can answer now (TRYAGAIN
 is about one command, which the node has not run. So it is safe to send that command again, and only that one.
 A command without any answer may have been run; `Connections` sends it again only if the caller allows it.
 
-Another thread reads the map of slots anew, off the way of requests: after MOVED, after a node has failed, and
-once a minute. A request reads it itself, within its deadline, in two cases: there is no map yet, or the node
-that it needs has not answered for a second. Such a node may have been stopped, and another one has taken its
-place. It does not know that when it goes on, and would call revoked tokens good, so others are asked first.
+Another thread reads the map of slots again, so that no request waits: after MOVED, after a node has failed,
+and once a minute. A request reads it itself, within its deadline, in two cases: there is no map yet, or the
+node that it needs has not answered for a second. Such a node may have been stopped and replaced without
+knowing it. When it goes on, it would accept revoked tokens, so others are asked first.
 """
 
 from __future__ import annotations
@@ -342,7 +342,7 @@ class Cluster:
             raise
 
     def _refresh_soon(self) -> None:
-        """Have another thread read the map, unless one does so already or has just done so."""
+        """Let another thread read the map, unless one is reading it or has just read it."""
         with self._lock:
             if self._is_refreshing or monotonic() < self._pause_until:
                 return

@@ -1,4 +1,4 @@
-"""Which node of a cluster has which slot, read from what a node says of it."""
+"""Read which node of a cluster has which slot, from the answers of a node."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ whose outcome is unknown, and takes as long as two round trips. Here every optio
 - an error drops the connection, so that a late reply cannot reach the next caller; an error that the server
   replies does so only when replies after it are still due;
 - a call is repeated only when its connection turns out to be closed, once, and only if that is harmless;
-- a connection that comes too late for its caller is there for the next one;
+- a connection that opens too late for its caller stays for the next one;
 - after some failures in a row the pool refuses callers at once for a moment; then one of them tries again;
 - a forked child starts without any connection.
 """

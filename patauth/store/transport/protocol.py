@@ -1,4 +1,4 @@
-"""What a transport is, and how its calls fail. Each other module in this folder but wire.py is one."""
+"""Define a transport and the errors of its calls, for the modules of this folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Sentinel: each command goes to the primary that the Sentinels name, and that a majority has just confirmed.
 
-A primary that was replaced may not know it: it was stopped, or cut off together with some apps. It then
-calls revoked tokens good. So the Sentinels are asked twice a second, by threads, off the way of requests.
+A primary may not know that it was replaced: it was stopped, or cut off together with some apps. It then
+accepts revoked tokens. So threads ask the Sentinels twice a second, while requests go on.
 Once they name another address, the connections to the old one are closed, and an answer that still comes from
 there is not believed, whatever was asked. Each call is refused unless a majority confirms the address, and
 has heard from the server there within the last 3 s.
@@ -147,7 +147,7 @@ class Sentinel:
         self.learn(self._panel.answers(max(now - TRUST, self._primary.denied)), now)
 
     def learn(self, answers: Sequence[Answer], now: float) -> None:
-        """Take in what the Sentinels have answered, each once, as it is at the instant `now`."""
+        """Use the answers of the Sentinels, one of each, as they are at the instant `now`."""
         if not answers:
             return
         known = self._primary

@@ -1,4 +1,4 @@
-"""What Sentinels say, and what follows from it: the newest configuration, its age, and whom to ask.
+"""Read the answers of Sentinels, and find the newest configuration, its age, and whom to ask.
 
 What counts is the newest configuration among the answers of a majority, and not the address that most of them
 name: the Sentinel that has led a failover knows of it before the others do.
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
     since: float = 0.0
 
     def later(self, seconds: float) -> Answer:
-        """Return what the answer is worth some seconds later."""
+        """Return the answer as it is some seconds later."""
         return self._replace(age=self.age + seconds, since=self.since + seconds)
 
 

@@ -1,4 +1,4 @@
-"""The Sentinels: each is asked by a thread of its own, so that no bad one holds up the others or a request.
+"""Ask each Sentinel in a thread of its own, so that no bad one delays the others or a request.
 
 A Sentinel may hang, send a byte now and then, or have a name that takes long to look up. Then its thread
 waits, and nobody else does.
@@ -105,7 +105,7 @@ class Panel:
             self.changed.wait_for(condition, max(0.0, deadline - monotonic()))
 
     def hurry(self) -> None:
-        """Have all Sentinels asked at once, unless that has just been done."""
+        """Let the threads ask all Sentinels at once, unless they have just done so."""
         with self.changed:
             if monotonic() < self._hurried_at + _PAUSE:
                 return
@@ -200,7 +200,7 @@ class Panel:
             return line.is_wanted
 
     def _take(self, line: _Line, answer: Answer | None, at: float, failure: str) -> None:
-        """Take in what a Sentinel has answered to a question of the instant `at`, or why it did not."""
+        """Note what a Sentinel has answered to a question of the instant `at`, or why it did not."""
         with self.changed:
             line.failure, line.has_spoken = failure, True
             if answer is not None and line.is_wanted:

@@ -1,4 +1,4 @@
-"""Who calls the management API or the page: a PAT by its Authorization, or a person by the host's sign-in.
+"""Find who calls the management API or the page: a PAT by its Authorization, or a signed-in person.
 
 Authorization    a change by Basic that another site causes is 403; then the same checks as at the gate:
                  credentials 400/401, quota 429
@@ -28,8 +28,8 @@ _SAFE = ("GET", "HEAD")  # the methods here that change nothing
 class Admitted(NamedTuple):
     """Holds a verified caller of the management API or the page.
 
-    `decision` is that of the quota that was charged, if one was. `expires_ms` is when the caller's secret
-    expires, if that is near. `csrf_token` is sent with the answer to a person's GET or HEAD.
+    `decision` is that of the charged quota; None: nothing was charged. `expires_ms` is when the caller's
+    secret expires, if that is near. `csrf_token` is sent with the answer to a person's GET or HEAD.
     """
 
     caller: Caller
@@ -41,20 +41,20 @@ class Admitted(NamedTuple):
 def identify_caller(
     environ: WSGIEnvironment, site: Site, *, ending: bool = False, clock: Callable[[], float] = time.time
 ) -> Admitted:
-    """Return who sends this request. When credentials are refused, nothing else is tried.
+    """Return who sends this request. If credentials are refused, try nothing else.
 
     `ending`: the request ends something, as each DELETE does.
 
-    Raise as `Authority.authenticate`, `MissingCredentials` for nobody, `RateLimited` for the person quota,
-    `Forbidden` for a person of another tenant, from another origin or without a CSRF token and for a change
-    by Basic from another origin, and `PatAuthError` (500) where `identify` fails.
+    Raise what `Authority.authenticate` raises, `MissingCredentials` for nobody, and `RateLimited` for the
+    person quota. Raise `Forbidden` for a person of another tenant, from another origin or without a CSRF
+    token, and for a change by Basic from another origin. Raise `PatAuthError` (500) if `identify` fails.
     """
     method = environ["REQUEST_METHOD"]
     ending = ending or method == "DELETE"
     safe = method in _SAFE
     authorization = site.carried(environ)
     if site.identify is None or authorization:
-        # Checked first: what another site makes a browser send uses up nobody's quota.
+        # Check this first: a request that another site causes must not use up a quota.
         if not safe and authorization[:5].lower() == "basic":
             check_change_by_basic(environ, site.cors)
         admission = site.authenticate(environ, ending=ending)
@@ -66,7 +66,7 @@ def identify_caller(
     token = make_csrf_token(ring, person, now) if safe else None
     if token is None:
         check_csrf_token(ring, person, environ.get("HTTP_X_CSRF_TOKEN", ""), now)
-    # Charged last: what another site makes a browser send uses up nobody's quota.
+    # Charge this last: a request that another site causes must not use up a quota.
     return Admitted(person, site.operations.admit_person(person, ending=ending), None, token)
 
 

@@ -1,4 +1,4 @@
-"""What protects people from requests that another site makes their browser send.
+"""Protect people from requests that another site makes their browser send.
 
 A browser sends a person's cookies along with every request, whichever site caused it. So a request that rests
 on a person must come from this origin (the algorithm of Go 1.25's `http.CrossOriginProtection`, but closed
@@ -67,7 +67,7 @@ def check_change_by_basic(environ: WSGIEnvironment, cors: Cors | None) -> None:
     """Raise `ForeignRequest` for a change by Basic that another site made a browser send.
 
     A request with neither Sec-Fetch-Site nor Origin comes from no browser, and passes. So does one from an
-    origin that `cors` names. `["*"]` names nobody: it lets pages read, and says of none that it may act.
+    origin that `cors` names. `["*"]` names no origin: it lets pages read, and lets none of them act.
     """
     origin = environ.get("HTTP_ORIGIN", "")
     if not (origin or environ.get("HTTP_SEC_FETCH_SITE")) or (cors is not None and origin in cors.origins):

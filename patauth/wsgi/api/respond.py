@@ -1,4 +1,4 @@
-"""How a management dialect answers a request: the method, who calls, the operation, and errors.
+"""Answer a request to a management dialect: the method, who calls, the operation, and errors.
 
     405 -> credentials 400/401 -> quota 429 -> the operation -> its answer with the quota's fields
 
@@ -34,12 +34,12 @@ def respond(
     *,
     ending: bool = False,
 ) -> Answer:
-    """Return the answer to a request, with the fields that say how its caller stands. Raise nothing.
+    """Return the answer to a request, with the fields about its caller. Raise nothing.
 
-    `operations` are by method, in the order of Allow; GET answers HEAD too. `call` makes what an operation
-    gets, once the caller is admitted, and may raise what an operation may raise. `render` makes the answer to
-    an error; an exception that is no `PatAuthError` is logged and becomes a 500. `ending`: the request ends
-    something, as each DELETE does.
+    `operations` maps methods to operations, in the order of Allow; GET answers HEAD too. `call` makes the
+    argument of an operation after the caller is admitted, and may raise what an operation may raise. `render`
+    makes the answer to an error. Any exception but a `PatAuthError` is logged and becomes a 500. `ending`:
+    the request ends something, as each DELETE does.
     """
     decision: Decision | None = None
     expires_ms: int | None = None

@@ -1,4 +1,4 @@
-"""What `/openapi.json` says of the management API of Identity Security Cloud (routes.py).
+"""Describe the management API of Identity Security Cloud (routes.py) for `/openapi.json`.
 
 The schemas of requests are those of the types that read them, with the rules that the verbs add. Those of
 answers come from answer_types.py.
@@ -398,7 +398,7 @@ def _describe_version(paths: dict[str, dict[str, Any]], base: str, name: str, ve
             "Revoke the PAT that calls",
             {"204": removed, **responses("Isc404")},
             f"{_OURS}This needs no right: anybody who finds a secret can end it. An access token cannot: it"
-            " ends itself alone.",
+            " can end only itself.",
             parameters=[_REASON],
         ),
     }

@@ -1,4 +1,4 @@
-"""What `/openapi.json` says of the OAuth surface: its endpoints (endpoints.py) and metadata (metadata.py).
+"""Describe the OAuth surface for `/openapi.json`: its endpoints (endpoints.py) and metadata (metadata.py).
 
 The types below serve the description only, because the endpoints read a form name by name.
 """
@@ -102,7 +102,7 @@ class TokenAnswer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Introspected(msgspec.Struct, forbid_unknown_fields=True):
-    """What a token is good for (RFC 7662 §2.2); a token that is not active has `active` only."""
+    """What is known of a token (RFC 7662 §2.2); a token that is not active has only `active`."""
 
     active: bool
     scope: _Scope | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""The forms: what a person has typed, and what it means for an operation. No rule is here.
+"""Read the forms: turn what a person has typed into what an operation needs. No rule is here.
 
 name, description, networks       text; networks are separated by blanks, commas or line ends
 scope                             one checkbox for each scope
@@ -42,7 +42,7 @@ class Form:
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
-        """Return a field that is there once; empty if it is not there."""
+        """Return a field that may be there once; empty if it is missing."""
         return next(iter(self.fields.get(name, ())), "")
 
     def all(self, name: str) -> Sequence[str]:
@@ -83,7 +83,7 @@ def of_pat(pat: PersonalAccessToken) -> Form:
 
 
 def new_pat(form: Form, presets: Collection[str]) -> NewPat:
-    """Return what a form asks to be made. Raise `InvalidRequest`."""
+    """Return the PAT that a form asks for. Raise `InvalidRequest`."""
     key = form.text("form_key")
     if not _FORM_KEY.fullmatch(key):
         raise InvalidRequest("the form is not complete; open it again")
@@ -100,7 +100,7 @@ def new_pat(form: Form, presets: Collection[str]) -> NewPat:
 
 
 def tells_of(form: Form, pat: PersonalAccessToken) -> bool:
-    """Return whether a form for a new token says what a token is: its name, scopes and description."""
+    """Return whether a form for a new token has the name, scopes and description of a token."""
     typed = (form.text("name").strip(), set(form.all("scope")), form.text("description").strip())
     return typed == (pat.name, set(pat.scope), pat.description or "")
 
@@ -120,7 +120,7 @@ def change_of(form: Form, pat: PersonalAccessToken, presets: Collection[str]) ->
 
 
 def mistakes(form: Form) -> list[InvalidRequest]:
-    """Return what is wrong with texts in a form for a new token or a change, each for itself."""
+    """Return what is wrong with each text in a form for a new token or a change."""
     description = form.text("description").strip()
     checks: list[Callable[[], object]] = [
         lambda: check_name(form.text("name").strip()),
@@ -147,7 +147,7 @@ def sequence(form: Form) -> int:
 
 
 def overlap(form: Form) -> timedelta:
-    """Return how long the old secret is to work. Raise `InvalidRequest`."""
+    """Return how long the old secret shall work. Raise `InvalidRequest`."""
     try:
         return OVERLAPS[form.text("overlap")]
     except KeyError:
@@ -155,7 +155,7 @@ def overlap(form: Form) -> timedelta:
 
 
 def networks_of(form: Form) -> list[str]:
-    """Return the networks that were typed, each as it stands there."""
+    """Return the networks that were typed, each as it was typed."""
     return [part for part in re.split(r"[\s,]+", form.text("networks")) if part]
 
 

@@ -1,4 +1,4 @@
-"""What a link asks of the list: which tokens, in which order, and which page.
+"""Read which tokens a link asks for, in which order, and which page.
 
 ?show=expiring&q=build&sort=name&page=2        each may be left out; what is not known counts as left out
 """

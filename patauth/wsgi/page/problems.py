@@ -1,4 +1,4 @@
-"""Which words a refusal has for people: a text of its field, or of its kind."""
+"""Choose the words of a refusal for people: a text for its field, or for its kind."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Problem:
 def problem_of(error: PatAuthError, form: Form | None, *, repeatable: bool = False) -> Problem:
     """Return what an error means to a person, who has sent a form or None.
 
-    `repeatable`: to send it again makes nothing twice.
+    `repeatable`: sending the form again makes nothing twice.
     """
     # One of several, such as `networks[0]`, stands in one field.
     of, _, place = (error.field or "").partition("[")

@@ -84,7 +84,7 @@ def _kept(visit: Visit, pat_id: str) -> PersonalAccessToken | None:
 
 
 def _done(visit: Visit, pat: PersonalAccessToken) -> str:
-    """Return what was done to a token, as far as it is still so: the name of an action, or `saved`."""
+    """Return what was done to a token, if it is still true: the name of an action, or `saved`."""
     if pat.revoked_ms is not None:
         return "revoke"
     done = visit.query.get("done")
@@ -159,7 +159,7 @@ def _closed(visit: Visit) -> str | None:
 
 
 def _show_made(visit: Visit, error: AlreadyMade) -> Answer:
-    """Say that a form was sent before. If something else stands in it now, show it as a new form."""
+    """Say that a form was sent before. If its content has changed since, show it as a new form."""
     assert visit.form is not None
     made = _kept(visit, error.pat_id)
     if made is None or forms.tells_of(visit.form, made):
@@ -239,7 +239,7 @@ def _show_form(
 
 
 def _more(visit: Visit, form: Form, problem: Problem | None) -> list[Problem]:
-    """Return what else is wrong with a form of which a field is: an operation tells of the first alone."""
+    """Return what else is wrong with a form: an operation reports only the first wrong field."""
     if problem is None or problem.field is None:
         return []
     found = [problem_of(error, form) for error in forms.mistakes(form)]
@@ -278,7 +278,7 @@ def _show(
 
 
 def _problem(visit: Visit, error: PatAuthError, *, repeatable: bool = False) -> Problem:
-    """Return what an error means to the person. What is the site's fault is logged with a reference."""
+    """Return what an error means to the person. Log a fault of the site with a reference."""
     problem = problem_of(error, visit.form, repeatable=repeatable)
     return problem if error.status < 500 else replace(problem, reference=log_tracked(error, error.status))
 
@@ -308,7 +308,7 @@ def show_edit(visit: Visit, error: PatAuthError | None = None) -> Answer:
 
 
 def _form_of(visit: Visit, pat: PersonalAccessToken | None, error: PatAuthError | None) -> Form:
-    """Return what was typed. Where the token has changed in the meantime, it is as it is now."""
+    """Return what was typed. If the token has changed meanwhile, return the token as it is now."""
     if pat is None or (visit.form is not None and not isinstance(error, Changed)):
         assert visit.form is not None
         return visit.form
@@ -326,7 +326,7 @@ def edit(visit: Visit) -> Answer:
 
 
 def show_rotate(visit: Visit, error: PatAuthError | None = None) -> Answer:
-    """Show how long the old secret is to work after a rotation."""
+    """Ask how long the old secret shall work after a rotation."""
     pat = _shown(visit, "manage", error)
     # What was sent may be done already. So it keeps the state that it was made for, and is not done twice.
     form = _form_of(visit, pat, error)
@@ -384,7 +384,7 @@ def _ask(visit: Visit, action: str, verb: Verb, error: PatAuthError | None) -> A
 
 
 def _shown(visit: Visit, verb: Verb, error: PatAuthError | None) -> PersonalAccessToken | None:
-    """Return the token that a form is about. None: what was typed is shown again, and it cannot be read."""
+    """Return the token that a form is about. None: what was typed is shown again, but cannot be read."""
     try:
         return _found(visit, verb)
     except Overloaded:

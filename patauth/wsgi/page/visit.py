@@ -141,7 +141,7 @@ class Visit:
         return Markup("<data value={0}>{0}</data>").format(number)
 
     def about(self, key: str, name: str) -> Markup:
-        """Return a text with a name of somebody's choice put in, whichever way it is written."""
+        """Return a text with a name that somebody chose, in any direction of writing."""
         return self.sentence(key, name=Markup("<bdi>{}</bdi>").format(name))
 
     def told(self, problem: Problem) -> Markup:

@@ -1,4 +1,4 @@
-"""What `/openapi.json` says of ZITADEL's management API (v1.py, v2.py).
+"""Describe ZITADEL's management API (v1.py, v2.py) for `/openapi.json`.
 
 The schemas of requests are those of the types that read them, with the rules that the verbs add. Those of
 answers come from answer_types.py.

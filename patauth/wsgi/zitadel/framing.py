@@ -98,7 +98,7 @@ def to_text(body: bytes) -> bytes:
 def message_field(text: str) -> str:
     """Return a text as `grpc-message` has it: percent-encoded UTF-8, in printable ASCII.
 
-    So are blanks at its ends, which HTTP/2 would take for none of the value.
+    Encode blanks at its ends too, because HTTP/2 would drop them.
     """
     return _BLANKS.sub(lambda blanks: "%20" * len(blanks[0]), quote(text, safe=_KEPT))
 

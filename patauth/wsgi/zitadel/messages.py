@@ -1,4 +1,4 @@
-"""Binary messages of ZITADEL's API: read as what they are in JSON, and written from it. Needs protobuf.
+"""Read binary messages of ZITADEL's API into their JSON form, and write them from it. Needs protobuf.
 
 The descriptors are in a pool of their own, so that they never collide with a user's stubs of the same names.
 `proto/` has the `.proto` files, in our own words; `python -m tests.descriptors` makes descriptors.binpb of
