@@ -436,8 +436,7 @@ def test_its_end_waits_for_calls_in_flight(authority: Authority, bearer: str) ->
         call = channel.unary_unary(ADD).future(OF_ALICE, metadata=[("authorization", bearer)])
         assert entered.wait(30)
         threading.Timer(0.5, going_on.set).start()
-    assert call.done(), "the server has stopped, and did so with an answer"
-    assert call.result()
+    assert call.result(30), "the server has stopped, and did so with an answer"
     channel.close()
 
 
