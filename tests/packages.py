@@ -25,6 +25,7 @@ from tests.support.venvs import install, new_venv, pythons
 
 NOT_PUBLISHED = (".ci",)  # of what is committed
 DEMOS = ((), ("--page",))
+NO_ADDRESS = "https://patauth.example"  # stands in pyproject.toml until the repository has a public address
 
 
 def run(*words: str | Path, folder: Path = ROOT) -> str:
@@ -102,6 +103,10 @@ def use(package: Path, python: str, folder: Path) -> None:
 @click.option("--dist", type=click.Path(path_type=Path, file_okay=False), help="Keep both in this folder.")
 def main(dist: Path | None) -> None:
     """Build, compare, install and use them; stop at the first thing that is wrong."""
+    if dist and NO_ADDRESS in (ROOT / "pyproject.toml").read_text("utf-8"):
+        raise click.ClickException(
+            f"pyproject.toml has {NO_ADDRESS}: put the repository's address there, or leave out --dist"
+        )
     with tempfile.TemporaryDirectory(prefix="patauth-packages-") as name:
         folder = Path(name)
         both = built(folder / "dist")
