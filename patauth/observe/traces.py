@@ -84,11 +84,13 @@ class Traces(Observer):
         """End a span. `error` is its `error.type`, empty without an error."""
         span, token = step
         context.detach(token)
-        span.set_attributes(attributes)
-        if error:
-            span.set_attribute("error.type", error)
-            span.set_status(StatusCode.ERROR)
-        span.end()
+        try:
+            span.set_attributes(attributes)
+            if error:
+                span.set_attribute("error.type", error)
+                span.set_status(StatusCode.ERROR)
+        finally:
+            span.end()
 
 
 def _is_in_span() -> bool:

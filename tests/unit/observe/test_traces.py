@@ -352,6 +352,20 @@ def test_a_provider_that_fails_fails_no_request_and_the_log_says_so_once_a_minut
     assert not trace.get_current_span().get_span_context().is_valid
 
 
+def test_a_span_that_takes_no_attributes_is_ended(
+    spans: Spans, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise RuntimeError("hush")
+
+    authority = make(traces=True)
+    issued = issue(authority)
+    spans.take()
+    monkeypatch.setattr("opentelemetry.sdk.trace.Span.set_attributes", full)
+    authority.authenticate(basic_of(issued), address=ADDRESS)
+    assert "patauth.authenticate" in [span.name for span in spans.take()]
+
+
 class Unreadable(trace.NonRecordingSpan):
     """A span of the host's that fails."""
 
