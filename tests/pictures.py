@@ -3,7 +3,7 @@
     python -m tests.pictures --theme dark --width 320 --into /tmp/pictures list reveal
 
 They are of PATs in a store that no longer exists. Without names of states, there are pictures of all. Those
-that the documents show are kept: docs/pictures/list.png, new.png and reveal.png.
+that the documents show are kept in docs/pictures: list.png with its top as overview.png, new.png, reveal.png.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ def main(words: Sequence[str] | None = None) -> None:
         try:
             for name in given.states or STATES:
                 with visiting(browser, **seen) as page, showing(server, name, page):
-                    picture = lighter(page.screenshot(full_page=True))
-                    (given.into / f"{name}.png").write_bytes(picture)
+                    (given.into / f"{name}.png").write_bytes(lighter(page.screenshot(full_page=True)))
+                    if name == "list" and (last := page.locator("tbody tr").nth(2).bounding_box()):
+                        top = {"x": 0, "y": 0, "width": given.width, "height": last["y"] + last["height"]}
+                        picture = lighter(page.screenshot(full_page=True, clip=top))
+                        (given.into / "overview.png").write_bytes(picture)
         finally:
             server.stop()
 

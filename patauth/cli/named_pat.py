@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +48,15 @@ class NamedPat:
         prefixes = authority.settings.credential_prefixes
         refuse_credential(self.given, prefixes, "NAME")
         refuse_credential(self.owner_id, prefixes, "--owner-id")
+        if PatId.read(self.given) is not None:
+            with suppress(NotFound):
+                if authority.get(self.given, removed=removed).owner.id == self.owner_id:
+                    return self.given
+            raise NotFound(f"{self.owner_id} has no PAT with the id {self.given}")
         living = authority.list(owner_id=self.owner_id)
-        found = self._matching(living)
+        found = self._of_that_name(living)
         if removed and not found:
-            found = self._matching(authority.list(owner_id=self.owner_id, filters='state eq "revoked"'))
+            found = self._of_that_name(authority.list(owner_id=self.owner_id, filters='state eq "revoked"'))
         if not found:
             raise NotFound(self._missing(living))
         if len(found) > 1:
@@ -62,17 +68,13 @@ class NamedPat:
             )
         return found[0].id
 
-    def _matching(self, pats: Sequence[PersonalAccessToken]) -> list[PersonalAccessToken]:
-        if PatId.read(self.given) is not None:
-            return [pat for pat in pats if pat.id == self.given]
+    def _of_that_name(self, pats: Sequence[PersonalAccessToken]) -> list[PersonalAccessToken]:
         name = unicodedata.normalize("NFC", self.given)  # as records have it
         return [pat for pat in pats if pat.name == name]
 
     def _missing(self, living: Sequence[PersonalAccessToken]) -> str:
         if not living:
             return f"{self.owner_id} has no PATs"
-        if PatId.read(self.given) is not None:
-            return f"{self.owner_id} has no PAT with the id {self.given}"
         from difflib import get_close_matches
 
         names = [pat.name for pat in living]
@@ -80,7 +82,7 @@ class NamedPat:
         hint = (
             f"did you mean {' or '.join(map(repr, close))}?"
             if close
-            else f"there are {', '.join(map(repr, names[:_SHOWN]))}{', …' if len(names) > _SHOWN else ''}"
+            else f"its PATs are {', '.join(map(repr, names[:_SHOWN]))}{', …' if len(names) > _SHOWN else ''}"
         )
         return f"{self.owner_id} has no PAT {self.given!r}; {hint}"
 

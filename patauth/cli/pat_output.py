@@ -231,7 +231,7 @@ def _rare_facts(pat: PersonalAccessToken) -> list[tuple[str, object]]:
         ("not before", None if pat.not_before_ms is None else _when(pat.not_before_ms, pat)),
         ("request quota", pat.request_quota),
         ("last used from", pat.last_used_from),
-        ("made by", pat.made_by and _in_words(pat.made_by)),
+        ("made by", _in_words(pat.made_by)),
         ("revoked", _when(pat.revoked_ms, pat) if is_removed else None),
         ("revoked by", _in_words(pat.revoked_by) if is_removed else None),
         ("reason", _reason(pat) if is_removed else None),

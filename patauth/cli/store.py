@@ -225,8 +225,8 @@ def sweep() -> None:
 
     A PAT goes by itself some time after its expiry (setting retention), but its index entries stay until
     somebody lists them. Run this from cron, each night or each week, so that the store does not grow. It
-    removes nothing of a PAT that lives or is being made, works in small pieces beside all other work, and can
-    be ended at any moment and repeated.
+    removes nothing of a PAT that lives or is being made. It works in small pieces, so other work goes on, and
+    can be ended at any moment and repeated.
 
     A PAT has three entries in its tenant's indexes, and one in its owner's. `removedEntries` are those of
     removed PATs, which have one in each. `marks` are notes of changes that were looked at.

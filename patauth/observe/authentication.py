@@ -108,7 +108,7 @@ def by_credentials(credentials: Credentials, _: object = None) -> tuple[str, str
 
 
 def by_text(read: Callable[[str], Credentials]) -> Callable[[str, Any], tuple[str, str]]:
-    """Return what says the same of a text: by the principal of its admission, or by what `read` reads."""
+    """Return a function that says the same of a text, by its admission or by what `read` reads."""
 
     def identify(sent: str, admission: Any) -> tuple[str, str]:
         if admission is not None:

@@ -57,8 +57,8 @@ class ObservedProofCache(ProofCache):
         self._observers = observers
 
     def hash_again(self, secret: bytes, owner: str) -> Digest:
-        """Return a new digest, and count no rejection: whoever gets none is served all the same."""
-        return Hasher.hash(self._hasher, secret, owner)
+        """Return a new digest. If there is none, the request is served all the same: that is no rejection."""
+        return Hasher.hash(self._hasher, secret, owner)  # not the observed one, which would count it
 
     def check(
         self,
@@ -77,7 +77,7 @@ class ObservedProofCache(ProofCache):
 
         try:
             return super().check(pat_id, secret, stored, hashing)
-        except StoreUnavailable:
+        except StoreUnavailable:  # a kind of Overloaded, and no rejection
             raise
         except Overloaded:
             self._observers.hash_rejected()

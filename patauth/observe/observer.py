@@ -60,7 +60,7 @@ class Observer:
         """Hear that one thread more (1) or less (-1) waits for a slot."""
 
     def hash_rejected(self) -> None:
-        """Hear that a request fails for want of a hash, because too many wait already."""
+        """Hear that a request fails because it gets no hash: too many wait already."""
 
     def proof_lookup(self, result: Literal["hit", "miss"]) -> None:
         """Hear that somebody asked whether a secret was proven right or wrong already: "hit", it was."""

@@ -14,7 +14,7 @@ lua/layout.lua names; a test compares the two.
     24  3   request quota: count; 0: the setting's
     27  3   request quota: seconds
     30  16  PAT id: readers compare it with the id that they asked for
-    46  8   version: random bytes that each write but that of a last use draws anew
+    46  8   version: random bytes; each write draws new ones, except that of a last use
     54  1   marks: bit 0: the PAT may change PATs of others, or once might
     55  6   creation, ms
     61  8   name tag: start of the SHA-256 of the name

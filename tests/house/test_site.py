@@ -167,7 +167,7 @@ def test_the_readme_on_a_package_index_has_no_relative_link() -> None:
         text = re.sub(substitution["pattern"], substitution["replacement"], text)
     for target in re.findall(r"\]\(([^)]+)\)", text):
         assert target.startswith("https://"), target
-    assert "/raw/main/docs/pictures/list.png" in text
+    assert "/raw/main/docs/pictures/overview.png" in text
 
 
 def test_the_site_is_built_by_the_commands_that_are_told() -> None:

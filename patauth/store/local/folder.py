@@ -1,7 +1,7 @@
 """The folder of a `local:` store: it is ours alone, it was opened once, and every look into it goes that way.
 
 A folder that somebody else puts in its place later is not looked into. `admit` refuses a server that does not
-run as this process's user, whoever put its socket there.
+run as this process's user, no matter who put its socket there.
 """
 
 from __future__ import annotations

@@ -34,7 +34,10 @@ def test_a_name_is_found_in_any_form_of_unicode_and_an_id_of_the_owner_too(run: 
             "pat": made
         }
     elsewhere = run("pat", "show", made["id"], "--owner-id", owner + "2")
-    assert (elsewhere.exit_code, elsewhere.stderr) == (3, f"Error: {owner}2 has no PATs\n")
+    assert (elsewhere.exit_code, elsewhere.stderr) == (
+        3,
+        f"Error: {owner}2 has no PAT with the id {made['id']}\n",
+    )
 
 
 def test_a_name_that_is_not_there_is_3_and_the_names_that_are_there_are_said(run: Run, owner: str) -> None:
@@ -42,7 +45,7 @@ def test_a_name_that_is_not_there_is_3_and_the_names_that_are_there_are_said(run
         create(run, owner, name=name)
     for given, said in (
         ("nigthly", f"{owner} has no PAT 'nigthly'; did you mean 'nightly'?"),
-        ("zzz", f"{owner} has no PAT 'zzz'; there are 'nightly', 'deploy\\U000e0001'"),
+        ("zzz", f"{owner} has no PAT 'zzz'; its PATs are 'nightly', 'deploy\\U000e0001'"),
         (NOBODY, f"{owner} has no PAT with the id {NOBODY}"),
     ):
         for words in (("show",), ("revoke", "--yes"), ("rotate",), ("update", "--name", "x")):
