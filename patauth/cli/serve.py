@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import click
@@ -260,8 +262,35 @@ def _check_binds(binds: Mapping[str, str]) -> None:
     """
     with ExitStack() as taken:
         for option, bind in binds.items():
-            if option != "--bind" or not bind.startswith("unix:"):
+            if option == "--bind" and bind.startswith("unix:"):
+                _check_path(bind, option)
+            else:
                 taken.enter_context(_listening(bind, option))
+
+
+def _check_path(bind: str, option: str) -> None:
+    """Raise unless gunicorn can make a socket at a path. It replaces one that nobody serves any more."""
+    path = bind.removeprefix("unix:").removeprefix("//")
+    if not path:
+        raise click.BadParameter("give a path after unix:", param_hint=f"'{option}'")
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if os.path.exists(path):
+                if not Path(path).is_socket():
+                    raise Failure(
+                        f"cannot listen on {bind}: there is something else than a socket; choose"
+                        f" another path with {option}"
+                    )
+                probe.settimeout(1)
+                with suppress(ConnectionRefusedError):
+                    probe.connect(path)
+                    raise OSError(errno.EADDRINUSE, "")
+                os.remove(path)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(path)
+        os.remove(path)
+    except OSError as problem:
+        raise _not_listening(bind, option, problem) from None
 
 
 def _listening(bind: str, option: str) -> socket.socket:
@@ -283,7 +312,7 @@ def _listening(bind: str, option: str) -> socket.socket:
 
 
 def _not_listening(bind: str, option: str, problem: OSError) -> Failure:
-    why = os.strerror(problem.errno or 0)
+    why = os.strerror(problem.errno) if problem.errno else problem  # the text, if the path is too long
     return Failure(f"cannot listen on {bind} ({why}); choose another address with {option}")
 
 

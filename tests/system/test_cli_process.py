@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from patauth import Authority, InvalidCredentials, NotFound, Owner
+from patauth.cli.serve import _check_binds
 from patauth.model.dates import format_ms
 from tests.support.processes import PATAUTH, Terminal, environment, into_a_full_disk, processes
 
@@ -101,6 +102,38 @@ def test_an_address_in_use_is_said_in_one_line() -> None:
     assert done.returncode == 1
     assert "Address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("bind", "why"),
+    [
+        ("unix:{folder}", "there is something else than a socket"),
+        ("unix://{folder}", "there is something else than a socket"),
+        ("unix:{folder}/none/x", "No such file or directory"),
+        ("unix:{folder}/{long}", "AF_UNIX path too long"),
+        ("unix:{folder}/served", "Address already in use"),
+        ("unix:", "give a path after unix:"),
+    ],
+)
+def test_a_path_at_which_no_socket_can_be_made_is_said_in_one_line(
+    bind: str, why: str, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "served"))
+        other.listen()
+        done = patauth("serve", "--bind", bind.format(folder=tmp_path, long="x" * 150))
+        assert done.returncode in (1, 2)
+        assert why in done.stderr
+        assert "--bind" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["served"]
+
+
+def test_a_socket_that_nobody_serves_any_more_is_no_hindrance(tmp_path: Path) -> None:
+    """A service that was killed leaves one behind."""
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "left"))
+    _check_binds({"--bind": f"unix:{tmp_path}/left"})
 
 
 def test_a_terminal_that_lacks_the_letters_gets_escapes(url: str) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import queue
 import sys
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from ...logs import JSONFormatter, RedactingFormatter
@@ -19,6 +23,10 @@ _CALL = logging.Formatter(
     defaults={"address": "-"},
 )
 _TEXT = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+ROOM = 10_000  # lines of the access log that may wait
+_END_SECONDS = 1.0  # for room in the queue, and again for what is in it
+_MINUTE = 60.0
 
 
 def formatter_of(settings: Settings, text: logging.Formatter | None, *, as_json: bool) -> logging.Formatter:
@@ -52,12 +60,63 @@ def log_to_stderr(settings: Settings, *, quiet: bool, as_json: bool) -> None:
         )
 
 
+class Lines(logging.Handler):
+    """Writes lines in a thread of its own, so that a reader that stalls holds up no caller.
+
+    Lines for which there is no room are dropped. Once the reader goes on, a warning tells how many, once a
+    minute at most. Lines that cannot be written are lost, as gunicorn's are.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        *,
+        room: int = ROOM,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._write = write
+        self._timer = timer
+        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(room)  # None: the end
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="patauth access log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put a record into the queue, or drop it."""
+        try:
+            self._waiting.put_nowait(record)
+        except queue.Full:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Wait until what waits is written, for a few seconds at most. `logging` calls this at the end."""
+        with suppress(queue.Full):
+            self._waiting.put(None, timeout=_END_SECONDS)
+            self._thread.join(_END_SECONDS)
+        super().close()
+
+    def _run(self) -> None:
+        told, told_at = 0, -_MINUTE
+        while (record := self._waiting.get()) is not None:
+            with suppress(OSError):
+                self._write(f"{self.format(record)}\n".encode("ascii", "backslashreplace"))
+            if self._dropped > told and self._timer() >= told_at + _MINUTE:
+                told, told_at = self._dropped, self._timer()
+                _log.warning(
+                    "the reader of stdout was too slow: %d lines of the access log are missing", told
+                )
+
+
 def log_calls_to_stdout(settings: Settings, *, as_json: bool) -> None:
     """Send the access log of the gRPC port to stdout; with `quiet` there is none, as its level is INFO."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(formatter_of(settings, _CALL, as_json=as_json))
-    CALLS.addHandler(handler)
     CALLS.propagate = False
+    if sys.stdout is not None:  # else its number may belong to another file by now
+        # Without a buffer: its lock, held by a thread that waits for a reader, would break the process's end.
+        out = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115 - open to the end
+        handler = Lines(out.write)
+        handler.setFormatter(formatter_of(settings, _CALL, as_json=as_json))
+        CALLS.addHandler(handler)
 
 
 def _log_uncaught(kind: type[BaseException], problem: BaseException, traceback: TracebackType | None) -> None:

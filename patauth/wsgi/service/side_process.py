@@ -7,6 +7,7 @@ port for metrics that clients do not reach, have to be programs of their own.
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import threading
 import time
@@ -42,17 +43,22 @@ class SideProcess:
     def restart(self) -> None:
         """Start the command again, once it has answered what is in flight; at once if it has died."""
         self._asked.set()
-        self._process.terminate()
+        threading.Thread(target=self._end, args=(self._process,), daemon=True).start()
 
     def stop(self) -> None:
         """End the command."""
         self._over = True
         self._asked.set()
-        process = self._process
+        self._end(self._process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
         process.terminate()
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
+            _log.warning(
+                "the process of the %s port did not end in %g s, so it is killed", self._port, _STOP_SECONDS
+            )
             process.kill()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -66,12 +72,18 @@ class SideProcess:
         pause = 0.0
         while True:
             began = time.monotonic()
-            self._process.wait()
+            with self._process:  # closes its standard input
+                self._process.wait()
             self._ended(self._process.pid)
             if not self._asked.is_set():
                 pause = next_pause(pause, time.monotonic() - began)
-                _log.error(
-                    "the process of the %s port has ended; it is started again in %g s", self._port, pause
+                # One that was told to end is no error: systemd tells all processes of a service at once.
+                is_told = self._process.returncode in (0, -signal.SIGTERM)
+                _log.log(
+                    logging.INFO if is_told else logging.ERROR,
+                    "the process of the %s port has ended; it is started again in %g s",
+                    self._port,
+                    pause,
                 )
                 self._asked.wait(pause)
             if self._over:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from patauth import Authority
+from patauth import Authority, Settings
 from patauth.wsgi.service import grpc as port
 from patauth.wsgi.service import http2
+from patauth.wsgi.service.logs import CALLS, log_calls_to_stdout
 from patauth.wsgi.service.tls import read_tls
 from patauth.wsgi.zitadel.forms import MAX_MESSAGE
 from tests.support.authorities import Make, basic, basic_of, issue, wrong_secret
@@ -466,3 +470,50 @@ def test_with_a_certificate_it_speaks_tls_alone(authority: Authority, bearer: st
             assert Client(channel)(LIST, {"userId": "alice"}, bearer).code == 0
         with grpc.insecure_channel(f"127.0.0.1:{number}") as channel:
             assert Client(channel)(LIST, {"userId": "alice"}, bearer).code == 14
+
+
+# -- the access log ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def logging_into(pipe: int, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Have the calls logged to a pipe, as the process of the port does to stdout."""
+    with open(pipe, "w") as out, pytest.MonkeyPatch.context() as patched, suppress(BrokenPipeError):
+        patched.setattr(CALLS, "handlers", [])
+        patched.setattr(CALLS, "propagate", True)
+        patched.setattr(sys, "stdout", out)
+        with caplog.at_level(logging.INFO, CALLS.name):
+            log_calls_to_stdout(Settings.of(store_url="memory:"), as_json=True)
+            yield
+
+
+def test_a_reader_of_stdout_that_stalls_holds_up_no_call(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor the end of the process, which closes the handler."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    with logging_into(writer, caplog), client_of(authority) as client:
+        try:
+            assert [client(HEALTH, {}, None).code for _ in range(3)] == [0, 0, 0]
+            began = time.monotonic()
+            CALLS.handlers[0].close()
+            assert time.monotonic() - began < 5
+        finally:
+            os.close(reader)  # lets go who still writes
+
+
+def test_a_stdout_that_is_broken_is_no_trouble(
+    authority: Authority, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Python would write a traceback for each line, and not as JSON."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with logging_into(writer, caplog), client_of(authority) as client:
+        assert [client(HEALTH, {}, None).code for _ in range(3)] == [0, 0, 0]
+        CALLS.handlers[0].close()
+    assert capfd.readouterr().err == ""
