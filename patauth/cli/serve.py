@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
 import ssl
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..authority import Authority
 from ..errors import ConfigurationError, StoreUnavailable
-from ..model.http_names import is_loopback
 from ..settings import Settings
 from ..store.factory import open_store
 from ..store.url import StoreUrl, masked
@@ -28,6 +22,7 @@ from ..wsgi.page import PATH
 from ..wsgi.service.logs import log_calls_to_stdout, log_to_stderr
 from ..wsgi.service.tls import read_tls
 from ..wsgi.surfaces import PAGE, check_page
+from .address import Address, AddressType, check_free
 from .context import NO_PAGE, Failure, lacks_page, message, named_settings, options, served, source_of
 from .options import Command
 
@@ -38,6 +33,7 @@ _UNREACHABLE = 5
 @click.command(cls=Command, short_help="Serve patauth's own routes on gunicorn.")
 @click.option(
     "--bind",
+    type=AddressType(paths=True),
     metavar="ADDRESS",
     default="127.0.0.1:8000",
     show_default=True,
@@ -51,6 +47,7 @@ _UNREACHABLE = 5
 )
 @click.option(
     "--grpc-bind",
+    type=AddressType(),
     metavar="ADDRESS",
     help="Serve gRPC as well, in a process of its own: HOST:PORT or [IPV6]:PORT.",
 )
@@ -65,6 +62,7 @@ _UNREACHABLE = 5
 )
 @click.option(
     "--metrics-bind",
+    type=AddressType(),
     metavar="ADDRESS",
     help="Count, and serve metrics for Prometheus in a process of its own: HOST:PORT or [IPV6]:PORT.",
 )
@@ -117,13 +115,13 @@ def serve(only: str | None, **given: Any) -> None:
 class _Service:
     """Holds what the command was given, and serves it."""
 
-    bind: str
+    bind: Address
     workers: int
     threads: int
-    grpc_bind: str | None
+    grpc_bind: Address | None
     grpc_cert: str | None
     grpc_key: str | None
-    metrics_bind: str | None
+    metrics_bind: Address | None
     log_format: str
 
     @property
@@ -131,7 +129,7 @@ class _Service:
         return self.log_format == "json"
 
     @property
-    def ports(self) -> dict[str, str]:
+    def ports(self) -> dict[str, Address]:
         """The addresses that have a process of their own, by what `--only` calls it."""
         ports = {"grpc": self.grpc_bind, "metrics": self.metrics_bind}
         return {name: bind for name, bind in ports.items() if bind is not None}
@@ -152,17 +150,22 @@ class _Service:
         """Check what was given, start the processes of the other ports, and run gunicorn."""
         from ..wsgi.service.gunicorn import Server
 
-        _check_binds({"--bind": self.bind, **{f"--{name}-bind": bind for name, bind in self.ports.items()}})
+        check_free([self.bind, *self.ports.values()])
         with self._counts():
             server = Server(
                 self.settings,
-                bind=self.bind,
+                bind=self.bind.text,
                 workers=self.workers,
                 threads=self.threads,
                 quiet=options().quiet,
                 as_json=self.as_json,
             )
-            _introduce(server.settings, self.bind, self.grpc_bind, self.metrics_bind)
+            if server.settings.metrics and find_spec("prometheus_client") is None:
+                raise Failure("metrics need prometheus-client: pip install 'patauth[metrics]'", 2)
+            if self.grpc_bind is not None:
+                _check_grpc(server.settings)
+            _start_store(server.settings)
+            _introduce(server.settings, self.bind, self.metrics_bind)
             self.start_log(server.settings)
             # This command again, with the interpreter's own options: they say where patauth is looked for.
             again = [sys.executable, *sys.orig_argv[1:], "--only"]
@@ -190,14 +193,9 @@ class _Service:
         return metrics_folder() if is_wanted and find_spec("prometheus_client") else nullcontext()
 
 
-def _introduce(settings: Settings, bind: str, grpc_bind: str | None, metrics_bind: str | None) -> None:
-    """Start the store, and say what is served and what is missing. Raise what prevents it."""
-    if settings.metrics and find_spec("prometheus_client") is None:
-        raise Failure("metrics need prometheus-client: pip install 'patauth[metrics]'", 2)
-    if grpc_bind is not None:
-        _check_grpc(settings)
-    _start_store(settings)
-    where = f"POST {settings.path_prefix}/oauth/token on {bind}"
+def _introduce(settings: Settings, bind: Address, metrics_bind: Address | None) -> None:
+    """Say what is served, and what is missing."""
+    where = f"POST {settings.path_prefix}/oauth/token on {bind.text}"
     message(f"patauth serves {where}; its store is {masked(settings.store_url)}.")
     if PAGE in settings.surfaces:
         message(f"The page for people is at {_page(settings, bind)}.")
@@ -205,31 +203,32 @@ def _introduce(settings: Settings, bind: str, grpc_bind: str | None, metrics_bin
         message(f"Note: {NO_PAGE}")
     if settings.issuer is None and not source_of("issuer"):
         message("Note: to publish /.well-known/..., set PATAUTH_ISSUER to the URL that clients use.")
-    if metrics_bind is not None and not is_loopback(_host(metrics_bind)):
-        message(f"Warning: who reaches {metrics_bind} can read the metrics; let only operators reach it.")
+    if metrics_bind is not None and not metrics_bind.is_loopback:
+        message(
+            f"Warning: who reaches {metrics_bind.text} can read the metrics; let only operators reach it."
+        )
     if settings.metrics and metrics_bind is None:
         message("Note: metrics are counted, but nothing shows them; give --metrics-bind ADDRESS.")
 
 
-def _serve_grpc(settings: Settings, bind: str, threads: int, tls: ssl.SSLContext | None) -> None:
+def _serve_grpc(settings: Settings, bind: Address, threads: int, tls: ssl.SSLContext | None) -> None:
     from ..wsgi.service.grpc import serve as serve_grpc
     from ..wsgi.service.metrics import open_authority
 
-    started = partial(message, f"patauth serves gRPC on {bind}{' with TLS' if tls else ''}.")
-    with open_authority(settings) as authority, _listening(bind, "--grpc-bind") as listening:
+    started = partial(message, f"patauth serves gRPC on {bind.text}{' with TLS' if tls else ''}.")
+    with open_authority(settings) as authority, bind.listen() as listening:
         serve_grpc(authority, listening=listening, threads=threads, tls=tls, started=started)
 
 
-def _serve_metrics(settings: Settings, bind: str) -> None:
+def _serve_metrics(settings: Settings, bind: Address) -> None:
     from ..wsgi.service.metrics import serve as serve_metrics
 
-    port = int(bind.rpartition(":")[2])
-    started = partial(message, f"patauth serves metrics on http://{bind}/metrics.")
+    started = partial(message, f"patauth serves metrics on {bind.url}/metrics.")
     with Authority(settings) as authority:
         try:
-            serve_metrics(authority, host=_host(bind), port=port, started=started)
+            serve_metrics(authority, host=bind.host, port=bind.port, started=started)
         except OSError as problem:
-            raise _not_listening(bind, "--metrics-bind", problem) from None
+            raise bind.not_listening(problem) from None
 
 
 def _check_grpc(settings: Settings) -> None:
@@ -240,7 +239,7 @@ def _check_grpc(settings: Settings) -> None:
         raise click.UsageError("--grpc-bind serves the surface zitadel; name it in PATAUTH_SURFACES too")
 
 
-def _tls(bind: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
+def _tls(bind: Address | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
     """Return the certificate of the gRPC port, None without one, which only a loopback address may be."""
     if (cert is None) != (key is None):
         raise click.UsageError("give --grpc-cert and --grpc-key together")
@@ -248,93 +247,25 @@ def _tls(bind: str | None, cert: str | None, key: str | None) -> ssl.SSLContext 
         if bind is None:
             raise click.UsageError("--grpc-cert and --grpc-key are for --grpc-bind")
         return read_tls(key, cert)
-    if bind is not None and not is_loopback(_host(bind)):
+    if bind is not None and not bind.is_loopback:
         raise click.BadParameter(
             "give --grpc-cert and --grpc-key for an address that is not loopback", param_hint="'--grpc-bind'"
         )
     return None
 
 
-def _check_binds(binds: Mapping[str, str]) -> None:
-    """Raise unless the addresses, by option, are free, and all of them at the same time.
-
-    gunicorn would retry for five seconds and end in a traceback.
-    """
-    with ExitStack() as taken:
-        for option, bind in binds.items():
-            if option == "--bind" and bind.startswith("unix:"):
-                _check_path(bind, option)
-            else:
-                taken.enter_context(_listening(bind, option))
-
-
-def _check_path(bind: str, option: str) -> None:
-    """Raise unless gunicorn can make a socket at a path. It replaces one that nobody serves any more."""
-    path = bind.removeprefix("unix:").removeprefix("//")
-    if not path:
-        raise click.BadParameter("give a path after unix:", param_hint=f"'{option}'")
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            if os.path.exists(path):
-                if not Path(path).is_socket():
-                    raise Failure(
-                        f"cannot listen on {bind}: there is something else than a socket; choose"
-                        f" another path with {option}"
-                    )
-                probe.settimeout(1)
-                with suppress(ConnectionRefusedError):
-                    probe.connect(path)
-                    raise OSError(errno.EADDRINUSE, "")
-                os.remove(path)
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.bind(path)
-        os.remove(path)
-    except OSError as problem:
-        raise _not_listening(bind, option, problem) from None
-
-
-def _listening(bind: str, option: str) -> socket.socket:
-    """Return a socket that listens on an address. Raise if that is wrong or taken."""
-    host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise click.BadParameter(
-            "give HOST:PORT (port 1 to 65535), [IPV6]:PORT or unix:PATH", param_hint=f"'{option}'"
-        )
-    host = host.strip("[]")
-    try:
-        if ":" not in host:
-            return socket.create_server((host, int(port)))
-        # [::] is all addresses, those of IPv4 too.
-        both = socket.has_dualstack_ipv6()
-        return socket.create_server((host, int(port)), family=socket.AF_INET6, dualstack_ipv6=both)
-    except OSError as problem:
-        raise _not_listening(bind, option, problem) from None
-
-
-def _not_listening(bind: str, option: str, problem: OSError) -> Failure:
-    why = os.strerror(problem.errno) if problem.errno else problem  # the text, if the path is too long
-    return Failure(f"cannot listen on {bind} ({why}); choose another address with {option}")
-
-
-def _host(bind: str) -> str:
-    return bind.rpartition(":")[0].strip("[]")
-
-
-def _own_url(bind: str) -> str | None:
+def _own_url(bind: Address) -> str | None:
     """Return the URL by which clients on this machine reach the address; None if it is not loopback."""
-    host, port = _host(bind), bind.rpartition(":")[2]
-    if bind.startswith("unix:") or not is_loopback(host):
-        return None
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return bind.url if bind.is_loopback else None
 
 
-def _page(settings: Settings, bind: str) -> str:
+def _page(settings: Settings, bind: Address) -> str:
     """Return where the page is: its URL, or its path where a proxy or the address decides the rest."""
     own_url = None if settings.trusted_proxies else _own_url(bind)
     return f"{own_url or ''}{settings.path_prefix}{PATH}"
 
 
-def _settings(bind: str) -> Settings:
+def _settings(bind: Address) -> Settings:
     """Return the settings to serve with. Raise `ConfigurationError`; the store is not contacted."""
     from ..jwt.issuer import open_signed_tokens
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from patauth import Authority, InvalidCredentials, NotFound, Owner
-from patauth.cli.serve import _check_binds
+from patauth.cli.address import AddressType, check_free
 from patauth.model.dates import format_ms
 from tests.support.processes import PATAUTH, Terminal, environment, into_a_full_disk, processes
 
@@ -133,7 +133,7 @@ def test_a_socket_that_nobody_serves_any_more_is_no_hindrance(tmp_path: Path) ->
     """A service that was killed leaves one behind."""
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "left"))
-    _check_binds({"--bind": f"unix:{tmp_path}/left"})
+    check_free([AddressType(paths=True).convert(f"unix:{tmp_path}/left", None, None)])
 
 
 def test_a_terminal_that_lacks_the_letters_gets_escapes(url: str) -> None:

@@ -307,7 +307,7 @@ def test_an_address_that_is_taken_or_no_port_is_said_at_once() -> None:
     bind = f"127.0.0.1:{free_port()}"
     for address, code, said in (
         (bind, 1, "choose another address with --metrics-bind"),
-        ("unix:/tmp/metrics", 2, "give HOST:PORT"),
+        ("unix:/tmp/metrics", 2, "give HOST:PORT (port 1 to 65535) or [IPV6]:PORT\n"),
     ):
         result = CliRunner().invoke(program, ["serve", "--bind", bind, "--metrics-bind", address])
         assert (result.exit_code, result.stdout) == (code, "")

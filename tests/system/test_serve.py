@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from patauth import Authority, ConfigurationError, IssuedPat, Owner, Settings
 from patauth.cli import program
+from patauth.cli.address import AddressType
 from patauth.cli.serve import _settings
 from patauth.logs import RedactingFormatter
 from patauth.settings import SURFACE_NAMES
@@ -406,7 +407,7 @@ def test_where_clients_would_need_an_issuer_it_says_so(
 def settings_of_serve(bind: str) -> Settings:
     """What `patauth serve --bind` would serve with."""
     with program.make_context("patauth", ["serve"]):
-        return _settings(bind)
+        return _settings(AddressType(paths=True).convert(bind, None, None))
 
 
 def test_gunicorns_own_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
