@@ -61,7 +61,7 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> No
     assert time.process_time() - begun < 1
 
 
-# What may become of a credential: {0} is its prefix, {1} its digits, {2} the first 43 of them, {3} the first 20.
+# What may be left of a credential: {0} is the prefix, {1} are the digits, {2} the first 43, {3} the first 20.
 DAMAGE = (
     "{0}_{2}", "{0}_{1}more", "{1}", "{2}", "ats_{1}", "{0}-{1}", "{0}%5F{1}", "{0}%5f{2}", "/x/{1}/y",
     "%3A{2}", "\\n{2}", "{0}_{3}", "{0}-{3}", "{0}%5F{3}", "_{1}_", "{0}_" + HEX + "_{3}",
