@@ -171,6 +171,17 @@ def test_a_credential_of_the_default_prefixes_is_hidden_when_others_are_set(
         assert "No such command '[hidden]'" in result.stderr, prefixes
 
 
+@each("option", ["--owner-id", "--owner-name", "--name", "--scope", "--description"])
+def test_no_pat_is_made_with_a_credential_in_a_text(run: Run, option: str) -> None:
+    given = {"--owner-id": "misplaced", "--name": "ci", "--scope": "a"}
+    for credential in misplaced(Prefixes())[:3]:
+        words = [word for pair in {**given, option: credential}.items() for word in pair]
+        result = run("pat", "create", "--never-expires", *words)
+        assert (result.exit_code, result.stdout) == (2, ""), option
+        assert f"Error: {option}: this has a token or a secret in it" in result.stderr
+        assert credential[10:30] not in result.stderr
+
+
 def test_notes_hide_what_errors_hide(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = Format([Prefixes()]).secret_text(mint_secret())
     (tmp_path / "file").touch()
