@@ -75,6 +75,10 @@ class Program(Group):
         except PatAuthError as error:
             code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
             _end(f"{error} ({error.detail})" if error.detail else str(error), code)
+        except click.UsageError as error:
+            if not global_options().logs_json:
+                raise
+            _end(error.format_message(), error.exit_code)
         except KeyboardInterrupt:
             _end(None, _INTERRUPTED)
         except click.Abort as abort:  # click's prompts raise it for Ctrl-C and for the end of input

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ from .context import (
     served,
     source_of,
     warnings_as_messages,
+    without_credentials,
 )
 from .options import Group, wide_option
 from .output import print_facts, print_table
@@ -121,7 +123,17 @@ def _source(name: str) -> str:
 
 def _values(settings: Settings) -> dict[str, Any]:
     """Return the settings by name, as the environment would spell them; secrets are masked."""
-    return {field.name: _plain(field.name, getattr(settings, field.name)) for field in fields(settings)}
+    values = {field.name: _plain(field.name, getattr(settings, field.name)) for field in fields(settings)}
+    return {name: value if name == "store_url" else _hidden(value) for name, value in values.items()}
+
+
+def _hidden(value: Any) -> Any:
+    """Return a value without credentials that were put into the wrong setting."""
+    if isinstance(value, str):
+        return without_credentials(value, options().host)
+    if isinstance(value, list):
+        return [_hidden(one) for one in value]
+    return {_hidden(name): _hidden(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -143,6 +155,8 @@ def _plain(name: str, value: Any) -> Any:
         return value.name
     if name == "credential_prefixes":
         return [",".join(triple) for triple in value]
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, tuple):
         return list(value)
     return dict(value) if isinstance(value, Mapping) else value

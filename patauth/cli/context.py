@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..model.credentials import Prefixes, read_prefixes
 from ..model.redaction import Redaction
 from ..settings import SURFACE_NAMES, Settings
 from ..store.scripts import NoDisk
-from ..store.url import StoreUrl
+from ..store.url import StoreUrl, masked_within
 from ..wsgi.surfaces import PAGE, is_page_installed
 
 ADDRESSES_UNKNOWN = (
@@ -70,9 +70,13 @@ class Failure(Exception):
 # -- messages ----------------------------------------------------------------------------------------------
 
 
-def message(text: str) -> None:
-    """Write a line to stderr, unless --quiet is given."""
+def message(text: str, *, whole: bool = False) -> None:
+    """Write a line to stderr without credentials, unless --quiet is given.
+
+    `whole`: nothing of it is hidden, because nobody typed it.
+    """
     if not options().quiet:
+        text = text if whole else without_credentials(text, options().host)
         click.echo(_record(text, logging.INFO) if options().logs_json else printable(text), err=True)
 
 
@@ -92,12 +96,19 @@ def _record(text: str, level: int) -> str:
 
 
 def without_credentials(text: str, host: Mapping[str, Any]) -> str:
-    """Return the text with `[hidden]` for each credential: people type one where something else belongs."""
-    prefixes = host.get("credential_prefixes", os.environ.get("PATAUTH_CREDENTIAL_PREFIXES", [Prefixes()]))
-    try:
-        return Redaction(read_prefixes(prefixes)).hide(text)
-    except (ConfigurationError, TypeError, ValueError):  # their message is for another command
-        return Redaction([Prefixes()]).hide(text)
+    """Return the text without credentials: people type one where something else belongs.
+
+    `[hidden]` stands for PATs and tokens, and `***` for the login in a URL.
+    """
+    default: tuple[Prefixes, ...] = (Prefixes(),)
+    own = default
+    given = host.get("credential_prefixes", os.environ.get("PATAUTH_CREDENTIAL_PREFIXES", default))
+    with suppress(ConfigurationError, TypeError, ValueError):  # their message is for another command
+        own = read_prefixes(given)
+    text = masked_within(text)  # first, since a password may look like a parameter
+    for prefixes in (own, default):
+        text = Redaction(prefixes).hide(text)
+    return text
 
 
 def printable(text: str) -> str:
@@ -215,4 +226,4 @@ def unobserved(settings: Settings, **given: Any) -> Authority:
 def is_new_directory(store_url: str) -> bool:
     """Return whether a `local:` store is about to be created, on purpose or because of a typing error."""
     directory = StoreUrl.read(store_url).directory
-    return directory is not None and not directory.exists()
+    return directory is not None and not os.path.exists(directory)  # Path.exists raises for a long name

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from .credentials import Format, Prefixes
 
+# May be the random part of a secret, whose prefix or checksum may be lost. Lower-case hex alone is a digest.
+MAYBE_RANDOM = r"(?<![0-9A-Za-z])(?=[0-9a-f]*[A-Zg-z])[0-9A-Za-z]{43,}"
 _SENT = re.compile(
     r"(?i)\b(basic|bearer)\s+[^\s,'\"]+"
     r"|((?:client_secret|client_assertion|access_token|token|password|secret)=)[^&\s'\"]*"
@@ -22,18 +24,25 @@ _TO_STANDARD = str.maketrans("-_", "+/")
 class Redaction:
     """Hides PAT secrets, PAT tokens, access tokens, JWTs, Authorization values and secret parameters.
 
-    It also hides base64 of any of these, or of a PAT's id with a secret.
+    It also hides base64 of any of these, or of a PAT's id with a secret, and what may be a damaged one.
     """
 
     def __init__(self, prefixes: Iterable[Prefixes]) -> None:
+        prefixes = tuple(prefixes)
         ours = Format(prefixes).patterns().values()
+        names = "|".join(name for triple in prefixes for name in triple)
         self._ours = re.compile("|".join(ours))
+        self._damaged = re.compile(
+            rf"(?:{names})(?:_|-|%5[Ff])(?:[0-9a-f]{{32}}(?:_|-|%5[Ff]))?(?=[0-9a-f]*[A-Zg-z])[0-9A-Za-z]{{20,}}"
+            f"|{MAYBE_RANDOM}"
+        )
         self._decoded = re.compile("|".join([*ours, _PAIR]))
 
     def hide(self, text: str) -> str:
         """Return the text with `[hidden]` for each credential."""
         text = _JWT.sub(lambda match: "[hidden]" if match[1] else match[0], self._ours.sub("[hidden]", text))
         text = _BASE64.sub(lambda match: "[hidden]" if self._is_secret(match[0]) else match[0], text)
+        text = self._damaged.sub("[hidden]", text)
         return _SENT.sub(lambda match: f"{match[2] or match[1] + ' '}[hidden]", text)
 
     def text_of(self, problem: BaseException) -> str:

@@ -126,9 +126,14 @@ def _check(actor: Actor, new: NewPat, owner: Owner, is_own: bool) -> _Checked:
     check_known(scopes or (), settings.scopes)
     _check_ttl(new.access_token_ttl)
     description = None if new.description is None else check_description(new.description)
-    if not callable(name):
-        refuse_credential(name, settings.credential_prefixes, "name")
-    refuse_credential(description, settings.credential_prefixes, "description")
+    for what, text in (
+        ("owner id", owner.id),
+        ("owner name", owner.name),
+        ("name", None if callable(name) else name),
+        ("description", description),
+        ("scope", " ".join(scopes or ())),
+    ):
+        refuse_credential(text, settings.credential_prefixes, what)
     networks = None if new.networks is None else check_networks(new.networks)
     quota = None if new.request_quota is None else check_quota(new.request_quota)
     return _Checked(new, owner, is_own, name, scopes, quota, description, networks)

@@ -71,6 +71,7 @@ class PatChange:
         """
         refuse_credential(self.name, settings.credential_prefixes, "name")
         refuse_credential(self.description, settings.credential_prefixes, "description")
+        refuse_credential(" ".join(self.scope or ()), settings.credential_prefixes, "scope")
         expires_ms = pat.expires_ms if self.expiry is None else self.expiry.instant(now)
         after = replace(
             pat,

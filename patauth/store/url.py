@@ -20,6 +20,10 @@ _PORT, _SENTINEL_PORT = 6379, 26_379  # of an address that has none
 _SERVICE = re.compile(r"/([A-Za-z0-9._-]+)(/[0-9]*)?")  # the characters that Sentinel allows in a name
 _OF_SERVERS = {"db", "username", "password"}  # parameters that are not for Sentinels
 _SCHEME = re.compile(r"(?:redis|valkey)s?(?:\+[a-z]+)?:(?://)?|unix:(?://)?")
+# Where a login may stand in a text, up to the next URL. What follows unix:/// is a path.
+_LOGIN = re.compile(
+    r"(?s)((?:redis|valkey)s?(?:\+[a-z]+)?:(?://)?|(?<!unix)://|unix://(?!/))(.*?)(?=\s\S*://|\Z)"
+)
 _PASSWORD = re.compile(r"(?i)([?&][^=&#]*password[^=&#]*=)[^&#]*")
 
 
@@ -163,3 +167,13 @@ def masked(url: str) -> str:
         # Within a parameter, what stands behind the "@" is the rest of the password.
         url = (scheme[0] if scheme else "") + HIDDEN + ("" if _PASSWORD.search(before) else at + after)
     return _PASSWORD.sub(rf"\1{HIDDEN}", url)
+
+
+def masked_within(text: str) -> str:
+    """Return a text with `***` for what stands before the last `@` of each URL in it."""
+
+    def hidden(found: re.Match[str]) -> str:
+        _, at, after = found[2].rpartition("@")
+        return found[1] + HIDDEN + at + after if at else found[0]
+
+    return _LOGIN.sub(hidden, text)

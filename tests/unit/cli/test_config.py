@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from patauth import Settings
+from patauth.model.credentials import Format, mint_secret
 from patauth.wsgi import surfaces
 from tests.support.cli import Run
 from tests.support.private import write_private
@@ -47,6 +48,24 @@ def test_show_lists_every_setting_and_where_it_comes_from(
     table = run("config", "show")
     assert "5ec7e7" not in table.output
     assert re.search(r"^request_quota +5/1 ", table.stdout, re.M)
+
+
+def test_a_folder_is_shown_by_its_path(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATAUTH_PAGE_FOLDER", str(tmp_path))
+    assert show(run)["page_folder"]["value"] == str(tmp_path)
+    assert str(tmp_path) in run("config", "show").stdout
+
+
+def test_what_was_put_into_a_wrong_setting_is_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = Format().secret_text(mint_secret())
+    for name in ("TENANT", "KEY_PREFIX", "AUDIENCE", "REALM", "SCOPES", "OWNER_TYPES"):
+        for value in (secret, "redis://u:5ec7e7@h"):
+            monkeypatch.setenv(f"PATAUTH_{name}", value)
+            for output in ("table", "json"):
+                shown = run("config", "show", "--output", output)
+                assert secret[5:] not in shown.output, name
+                assert "5ec7e7" not in shown.output, name
+        monkeypatch.delenv(f"PATAUTH_{name}")
 
 
 def test_no_spelling_of_a_store_url_shows_a_password(run: Run) -> None:

@@ -46,7 +46,13 @@ def test_a_jwt_is_hidden_wherever_it_begins_and_ours_next_to_what_is_none(author
         assert redaction.hide(text) == text
 
 
-@pytest.mark.parametrize("piece", ["eyJ", "eyJa.", "eyJa.eyJ", "eyJa.eyJb!", encoded("eyJ" * 16)])
+HOSTILE = [
+    "eyJ", "eyJa.", "eyJa.eyJ", "eyJa.eyJb!", encoded("eyJ" * 16), "0", "0" * 42 + "/", "pats_",
+    "pats_" + "0" * 40, "pats%5F",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
 def test_a_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     """300 kB took half a minute when each `eyJ` was followed to the end of the text."""
     text = piece * (300_000 // len(piece))
@@ -55,11 +61,32 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> No
     assert time.process_time() - begun < 1
 
 
+# What may be left of a credential: {0} is the prefix, {1} are the digits, {2} the first 43, {3} the first 20.
+DAMAGE = (
+    "{0}_{2}", "{0}_{1}more", "{1}", "{2}", "ats_{1}", "{0}-{1}", "{0}%5F{1}", "{0}%5f{2}", "/x/{1}/y",
+    "%3A{2}", "\\n{2}", "{0}_{3}", "{0}-{3}", "{0}%5F{3}", "_{1}_", "{0}_" + HEX + "_{3}",
+    "{0}%5F" + HEX + "%5F{3}", "{0}_" + HEX[1:] + "_{2}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["pat", "pats", "pata"])
+def test_what_is_left_of_a_damaged_credential_is_hidden(prefix: str) -> None:
+    """The last six digits are a checksum of the others, so the others alone are the secret."""
+    digits = "g" + "0aZ" * 16
+    for damage in DAMAGE:
+        shown = Redaction([Prefixes()]).hide(
+            f"no {damage.format(prefix, digits, digits[:43], digits[:20])} there"
+        )
+        assert digits[2:18] not in shown, damage
+        assert shown.startswith("no "), damage
+        assert shown.endswith(" there"), damage
+
+
 def test_other_texts_stay_as_they_are() -> None:
     redaction = Redaction([Prefixes()])
     for text in (
-        "/a/long/path/that/has/no/secrets/at/all/whatever/it/decodes/to", encoded("a:b" * 20), HEX * 4,
-        "=" * 50, "é" * 50, "",
+        "/a/long/path/that/has/no/secrets/at/all/whatever/it/decodes/to", encoded("a:b?" * 12), HEX * 4,
+        f"sha256={HEX * 2}", "x" * 42, f"pat_{HEX}", "pats_" + "x" * 19, "=" * 50, "é" * 50, "",
     ):  # fmt: skip
         assert redaction.hide(text) == text
 

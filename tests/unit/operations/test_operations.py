@@ -597,6 +597,10 @@ def test_a_text_with_a_credential_in_it_is_refused_wherever_it_comes_in(
     ways: dict[str, tuple[str, Callable[[], object]]] = {
         "create": ("name", lambda: issue(authority, made.secret)),
         "create, description": ("description", lambda: issue(authority, description=text)),
+        "create, owner": ("owner id", lambda: issue(authority, owner=Owner(made.secret))),
+        "create, owner's name": ("owner name", lambda: issue(authority, owner=Owner("a", name=text))),
+        "create, scope": ("scope", lambda: issue(authority, scope=["a", made.secret])),
+        "update, scope": ("scope", lambda: update(actor, pat_id, PatChange(scope=["a", made.secret]))),
         "update": ("name", lambda: update(actor, pat_id, PatChange(name=text))),
         "update, description": ("description", lambda: update(actor, pat_id, PatChange(description=text))),
         "patch": ("name", lambda: patch(actor, pat_id, patched("/name"))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patauth import ConfigurationError
-from patauth.store.url import StoreUrl, masked
+from patauth.store.url import StoreUrl, masked, masked_within
 
 READ = {
     "memory:": ("memory", None, ""),
@@ -163,3 +164,26 @@ def test_no_password_is_shown_whatever_it_is_made_of(password: str) -> None:
         f"redis://{password}:@host:1",
     ):
         assert masked(url) in ("redis://***@host:1", "redis://***")
+
+
+@given(password=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4))
+def test_no_password_is_shown_in_a_text_with_a_url(password: str) -> None:
+    for url in (f"redis://user:{password}@h:1", f"rediss://{password}@h:1", f"redis:{password}@h:1"):
+        assert re.fullmatch(r"No '(redis|rediss):(//)?\*\*\*@h:1'\.", masked_within(f"No '{url}'."))
+
+
+def test_texts_around_urls_and_paths_stay() -> None:
+    for text, shown in (
+        ("at http://h:1/; in redis://u:hush@h.", "at http://h:1/; in redis://***@h."),
+        (
+            "from redis://a:hush@h to valkeys+cluster://b:hush@g:1,i",
+            "from redis://***@h to valkeys+cluster://***@g:1,i",
+        ),
+        ("--storeredis://:hush@h", "--storeredis://***@h"),
+        ("unix:///run/a@b and local:./a@b", "unix:///run/a@b and local:./a@b"),
+        ("https://u:hush@h/x", "https://***@h/x"),
+        ("redis://u:hush hush@h", "redis://***@h"),
+        ("write to a@b", "write to a@b"),
+    ):
+        assert masked_within(text) == shown
+    assert masked_within("://" * 100_000) == "://" * 100_000
