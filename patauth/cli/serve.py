@@ -30,6 +30,11 @@ DEFAULT_STORE = "local:./patauth-data"
 _UNREACHABLE = 5
 
 
+def _note_format(_: click.Context, __: click.Parameter, log_format: str) -> str:
+    options().logs_json = log_format == "json"
+    return log_format
+
+
 @click.command(cls=Command, short_help="Serve patauth's own routes on gunicorn.")
 @click.option(
     "--bind",
@@ -57,6 +62,8 @@ _UNREACHABLE = 5
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
+    is_eager=True,  # messages about other options have the form too
+    callback=_note_format,
     show_default=True,
     help="Write the log as text, or each line of it as a JSON object.",
 )
@@ -103,7 +110,6 @@ def serve(only: str | None, **given: Any) -> None:
     if find_spec("gunicorn") is None:
         raise Failure("patauth serve needs gunicorn: pip install 'patauth[serve]'", 2)
     service = _Service(**given)
-    options().logs_json = service.as_json
     service.tls()
     if only is None:
         service.run()
