@@ -70,13 +70,10 @@ class Failure(Exception):
 # -- messages ----------------------------------------------------------------------------------------------
 
 
-def message(text: str, *, whole: bool = False) -> None:
-    """Write a line to stderr without credentials, unless --quiet is given.
-
-    `whole`: nothing of it is hidden, because nobody typed it.
-    """
+def message(text: str) -> None:
+    """Write a line to stderr without credentials, unless --quiet is given."""
     if not options().quiet:
-        text = text if whole else without_credentials(text, options().host)
+        text = without_credentials(text, options().host)
         click.echo(_record(text, logging.INFO) if options().logs_json else printable(text), err=True)
 
 

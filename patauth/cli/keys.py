@@ -114,7 +114,7 @@ def rotate(algorithm: Any, delay: int, retire: bool, yes: bool) -> None:
     print_table({"key": _object(made, state), "removed": kids}, _COLUMNS, [_row(made, state, now)])
     if not options().json:
         for kid in kids:
-            message(f"Removed: {kid}", whole=True)
+            message(f"Removed: {kid}")
 
 
 def _place(*, create: bool = False) -> SigningKeys:

@@ -94,7 +94,7 @@ def serve(only: str | None, **given: Any) -> None:
     (PATAUTH_..._FILE) again and replaces the workers without an interruption.
 
     With --grpc-bind, the methods of ZITADEL's API are served over gRPC too. An address that is not loopback
-    wants --grpc-cert and --grpc-key. The client's address is that of the gRPC port's peer, whatever a proxy
+    needs --grpc-cert and --grpc-key. The client's address is that of the gRPC port's peer, whatever a proxy
     says.
 
     With --metrics-bind, the setting metrics is on, and GET /metrics on that address answers with what all
@@ -175,7 +175,7 @@ class _Service:
             self.start_log(server.settings)
             # This command again, with the interpreter's own options: they say where patauth is looked for.
             again = [sys.executable, *sys.orig_argv[1:], "--only"]
-            server.run_beside({name: [*again, name] for name in self.ports})
+            server.run_with({name: [*again, name] for name in self.ports})
 
     def run_port(self, name: str) -> None:
         """Serve one of the other ports alone, in this process."""

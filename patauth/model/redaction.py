@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from .credentials import Format, Prefixes
 
-# May be the random part of a secret, whose prefix or checksum may be lost. Lower-case hex alone is a digest.
-MAYBE_RANDOM = r"(?<![0-9A-Za-z])(?=[0-9a-f]*[A-Zg-z])[0-9A-Za-z]{43,}"
+# A secret without its prefix, which has 49 digits, or most of one. 43 are a digest in base64 too, such as the
+# subject of some identity providers, and lower-case hex is a digest as well.
+_BARE = r"(?<![0-9A-Za-z])(?=[0-9a-f]*[A-Zg-z])[0-9A-Za-z]{44,}"
 _SENT = re.compile(
     r"(?i)\b(basic|bearer)\s+[^\s,'\"]+"
     r"|((?:client_secret|client_assertion|access_token|token|password|secret)=)[^&\s'\"]*"
@@ -33,8 +34,8 @@ class Redaction:
         names = "|".join(name for triple in prefixes for name in triple)
         self._ours = re.compile("|".join(ours))
         self._damaged = re.compile(
-            rf"(?:{names})(?:_|-|%5[Ff])(?:[0-9a-f]{{32}}(?:_|-|%5[Ff]))?(?=[0-9a-f]*[A-Zg-z])[0-9A-Za-z]{{20,}}"
-            f"|{MAYBE_RANDOM}"
+            rf"(?:{names})(?:_|-|%5[Ff])(?:[0-9a-f]{{8,32}}(?:_|-|%5[Ff]))?(?=[0-9a-f]*[A-Zg-z])[0-9A-Za-z]{{20,}}"
+            f"|{_BARE}"
         )
         self._decoded = re.compile("|".join([*ours, _PAIR]))
 

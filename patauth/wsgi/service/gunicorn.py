@@ -68,7 +68,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     ) -> None:
         self._read_settings = read_settings
         self._as_json = as_json  # the log
-        self._beside: list[SideProcess] = []
+        self._side_processes: list[SideProcess] = []
         self.settings = read_settings()
         self._options = {
             "bind": bind,
@@ -77,7 +77,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "loglevel": "warning" if quiet else "info",
             "accesslog": None if quiet else "-",
             "when_ready": _ignore_usr2,
-            "on_exit": self._stop_beside,
+            "on_exit": self._stop_side_processes,
         }
         if self.settings.metrics:
             self._options["child_exit"] = forget_worker
@@ -87,14 +87,14 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         except RuntimeError as problem:
             raise ConfigurationError(f"bind: {problem}") from None
 
-    def run_beside(self, commands: Mapping[str, Sequence[str]]) -> None:
+    def run_with(self, commands: Mapping[str, Sequence[str]]) -> None:
         """Run, and keep commands running that serve other ports, each by the name of its port."""
         ended = forget_process if self.settings.metrics else ignore
-        self._beside = [SideProcess(one, port=port, ended=ended) for port, one in commands.items()]
+        self._side_processes = [SideProcess(one, port=port, ended=ended) for port, one in commands.items()]
         self.run()
 
-    def _stop_beside(self, server: Any) -> None:
-        for process in self._beside:
+    def _stop_side_processes(self, server: Any) -> None:
+        for process in self._side_processes:
             process.stop()
 
     def load_config(self) -> None:
@@ -112,7 +112,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         except PatAuthError as problem:
             _log.error("the new settings cannot be used, so the old ones stay: %s", problem)
         else:
-            for process in self._beside:
+            for process in self._side_processes:
                 process.restart()
         self.callable = None
         super().reload()
