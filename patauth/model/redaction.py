@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from .credentials import Format, Prefixes
 
 # A secret without its prefix, which has 49 digits, or most of one. 43 are a digest in base64 too, such as the
-# subject of some identity providers, and lower-case hex is a digest as well.
-_BARE = r"(?<![0-9A-Za-z])(?=[0-9a-f]*[A-Zg-z])[0-9A-Za-z]{44,}"
+# subject of some identity providers, and hex in one case is a digest as well.
+_BARE = r"(?<![0-9A-Za-z])(?=[0-9a-f]*[A-Zg-z])(?=[0-9A-F]*[G-Za-z])[0-9A-Za-z]{44,}"
 _SENT = re.compile(
     r"(?i)\b(basic|bearer)\s+[^\s,'\"]+"
     r"|((?:client_secret|client_assertion|access_token|token|password|secret)=)[^&\s'\"]*"

@@ -20,9 +20,11 @@ _PORT, _SENTINEL_PORT = 6379, 26_379  # of an address that has none
 _SERVICE = re.compile(r"/([A-Za-z0-9._-]+)(/[0-9]*)?")  # the characters that Sentinel allows in a name
 _OF_SERVERS = {"db", "username", "password"}  # parameters that are not for Sentinels
 _SCHEME = re.compile(r"(?:redis|valkey)s?(?:\+[a-z]+)?:(?://)?|unix:(?://)?")
-# Where a login may stand in a text, up to the next URL. What follows unix:/// is a path.
+# Where a login may stand in a text: up to the next URL in that of a store, since people forget to encode a
+# password, and up to the path in any other. What follows unix:/// is a path.
 _LOGIN = re.compile(
-    r"(?s)((?:redis|valkey)s?(?:\+[a-z]+)?:(?://)?|(?<!unix)://|unix://(?!/))(.*?)(?=\s\S*://|\Z)"
+    r"(?s)((?:redis|valkey)s?(?:\+[a-z]+)?:(?://)?(?!\s)|unix://(?!/))(.*?)(?=\s\S*://|\Z)"
+    r"|(?<!unix)(://)([^\s/]*)"
 )
 _PASSWORD = re.compile(r"(?i)([?&][^=&#]*password[^=&#]*=)[^&#]*")
 
@@ -173,7 +175,8 @@ def masked_within(text: str) -> str:
     """Return a text with `***` for what stands before the last `@` of each URL in it."""
 
     def hidden(found: re.Match[str]) -> str:
-        _, at, after = found[2].rpartition("@")
-        return found[1] + HIDDEN + at + after if at else found[0]
+        scheme, rest = found[1] or found[3], found[2] or found[4]
+        _, at, after = rest.rpartition("@")
+        return scheme + HIDDEN + at + after if at else found[0]
 
     return _LOGIN.sub(hidden, text)

@@ -306,7 +306,7 @@ def test_one_that_cannot_start_waits_longer_each_time_and_claims_nothing(tmp_pat
         until(lambda: not port.is_open(), 20)
         with socket.create_server(("127.0.0.1", port.number)):
             for pause in (1, 2, 4):
-                until(lambda pause=pause: f"it is started again in {pause} s" in port.service.said(), 30)
+                until(lambda pause=pause: f"it is started again {pause} s after" in port.service.said(), 30)
         port.service.process.send_signal(signal.SIGHUP)  # ends the pause
         until(port.is_ready, 30)
         assert port.service.said().count("patauth serves gRPC on") == 2

@@ -7,7 +7,6 @@ port for metrics that clients do not reach, have to be programs of their own.
 from __future__ import annotations
 
 import logging
-import signal
 import subprocess
 import threading
 import time
@@ -77,15 +76,15 @@ class SideProcess:
             self._ended(self._process.pid)
             if not self._asked.is_set():
                 pause = next_pause(pause, time.monotonic() - began)
-                # One that was told to end is no error: systemd tells all processes of a service at once.
-                is_told = self._process.returncode in (0, -signal.SIGTERM)
-                _log.log(
-                    logging.INFO if is_told else logging.ERROR,
-                    "the process of the %s port has ended; it is started again in %g s",
-                    self._port,
-                    pause,
-                )
-                self._asked.wait(pause)
+                # systemd ends all processes of a service at once. Then the end of this one is soon asked for,
+                # and is no error. Its exit code would not tell: gunicorn may have taken it.
+                if not self._asked.wait(PAUSE):
+                    _log.error(
+                        "the process of the %s port has ended; it is started again %g s after its end",
+                        self._port,
+                        pause,
+                    )
+                    self._asked.wait(pause - PAUSE)
             if self._over:
                 return
             self._asked.clear()

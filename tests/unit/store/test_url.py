@@ -182,6 +182,9 @@ def test_texts_around_urls_and_paths_stay() -> None:
         ("--storeredis://:hush@h", "--storeredis://***@h"),
         ("unix:///run/a@b and local:./a@b", "unix:///run/a@b and local:./a@b"),
         ("https://u:hush@h/x", "https://***@h/x"),
+        ("see https://h/x or ask ops@h", "see https://h/x or ask ops@h"),
+        ("at http://h:1/@x", "at http://h:1/@x"),
+        ("redis: nobody knows bob@h", "redis: nobody knows bob@h"),
         ("redis://u:hush hush@h", "redis://***@h"),
         ("write to a@b", "write to a@b"),
     ):
