@@ -753,7 +753,7 @@ def test_an_engine_that_cannot_wait_for_its_disk_is_refused_where_that_is_demand
 def test_a_record_that_cannot_be_read_is_not_guessed_at(home: Path) -> None:
     (home / "data" / supervisor.DATA).mkdir(parents=True)
     (home / "data" / supervisor.RECORD).write_text("{}")
-    with pytest.raises(ConfigurationError, match=r'it should say {"kind": "valkey"}'):
+    with pytest.raises(ConfigurationError, match=r'write {"kind": "valkey"}'):
         LocalEngine(home / "data").acquire()
 
 
