@@ -175,7 +175,7 @@ def masked_within(text: str) -> str:
     """Return a text with `***` for what stands before the last `@` of each URL in it."""
 
     def hidden(found: re.Match[str]) -> str:
-        scheme, rest = found[1] or found[3], found[2] or found[4]
+        scheme, rest = found.group(1, 2) if found[1] else found.group(3, 4)
         _, at, after = rest.rpartition("@")
         return scheme + HIDDEN + at + after if at else found[0]
 

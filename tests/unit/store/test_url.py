@@ -184,6 +184,8 @@ def test_texts_around_urls_and_paths_stay() -> None:
         ("https://u:hush@h/x", "https://***@h/x"),
         ("see https://h/x or ask ops@h", "see https://h/x or ask ops@h"),
         ("at http://h:1/@x", "at http://h:1/@x"),
+        ("give memory: or redis:", "give memory: or redis:"),
+        ("redis:// or rediss://, http://", "redis:// or rediss://, http://"),
         ("redis: nobody knows bob@h", "redis: nobody knows bob@h"),
         ("redis://u:hush hush@h", "redis://***@h"),
         ("write to a@b", "write to a@b"),
