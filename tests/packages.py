@@ -4,7 +4,7 @@
 
 They have what is committed and nothing else. The wheel that pip makes of the sdist is the wheel that is made
 of the tree. On each Python from 3.11 that is found, the wheel is installed alone, then with the extra `demo`,
-and `patauth demo --once` tells its story; on the running Python, with the sdist as well.
+and `patauth demo --once` runs; on the running Python, with the sdist as well.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def use(package: Path, python: str, folder: Path) -> None:
     for options in DEMOS:
         run(programs / "patauth", "demo", "--once", "--quiet", *options, folder=folder)
     version = run(there, "-c", "import platform; print(platform.python_version())", folder=folder).strip()
-    click.echo(f"Python {version}: {package.name} installs, is {found}, and its demo happens as told")
+    click.echo(f"Python {version}: {package.name} installs, is {found}, and its demo works")
 
 
 @click.command(help=__doc__.partition("\n")[0])

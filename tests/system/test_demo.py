@@ -140,7 +140,7 @@ def test_the_page_once_tells_what_a_person_does_and_ends_with_0(home: Path) -> N
     assert (code, stderr) == (0, "")
     assert re.findall(r"(?m)^   (\d{3}) [A-Z]", story) == PAGE_STATUSES
     assert re.search(r"(?m)^   token   pat_\w+$", story)
-    assert story.endswith("The whole story happened as told.\n")
+    assert story.endswith("All steps worked.\n")
     code, stdout, _ = demo(home, "--page", "--once", "--output", "json")
     steps = json.loads(stdout)["steps"]
     assert (code, [str(one) for step in steps for one in step["statuses"]]) == (0, PAGE_STATUSES)
@@ -264,7 +264,7 @@ def test_without_an_engine_it_takes_memory_and_says_so(home: Path) -> None:
     assert code == 0
     assert "PATAUTH_ENGINE" in stderr
     assert "memory:" in stderr
-    assert "happened as told" in story
+    assert "All steps worked." in story
 
 
 def test_json_is_one_object_on_stdout_and_the_story_a_message(home: Path) -> None:
@@ -302,7 +302,7 @@ def test_a_store_that_cannot_be_reached_is_5(home: Path) -> None:
     assert "not reachable" in stderr
 
 
-# -- steps that are not as told ------------------------------------------------------------------------------
+# -- steps that fail -----------------------------------------------------------------------------------------
 
 
 def lie(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Reply]) -> None:
@@ -369,7 +369,7 @@ def check_that_it_is_named(
     lie(monkeypatch, changes)
     result = CliRunner().invoke(program, ["demo", *words])
     assert result.exit_code == 1
-    assert re.match(rf"Error: step {step} \(.+\) did not happen as told: ", result.stderr)
+    assert re.match(rf"Error: step {step} \(.+\) failed: ", result.stderr)
     assert f"\n{step}. " in result.stdout
     assert f"\n{step + 1}. " not in result.stdout
 

@@ -89,7 +89,7 @@ def demo(port: int | None, once: bool, page: bool) -> None:
         if options().json:
             print_json({"url": url, "steps": story.steps})
         if once:
-            _tell("\nThe whole story happened as told.")
+            _tell("\nAll steps worked.")
         elif isinstance(story, Story):
             _go_on(story, url, command)
         else:
@@ -98,7 +98,7 @@ def demo(port: int | None, once: bool, page: bool) -> None:
 
 def _go_on(story: Story, url: str, command: Callable[..., str]) -> None:
     """Serve with a new PAT until Ctrl-C."""
-    _tell("\n" + click.style("The story happened as told. The app goes on, with a new PAT:", bold=True))
+    _tell("\n" + click.style("All steps worked. The app goes on, with a new PAT:", bold=True))
     issued = story.issue("yours", expires="1d")
     basic = (issued.pat.id, issued.secret)
     lines = [

@@ -143,7 +143,7 @@ class Story(Telling):
         wait = reply.field("Retry-After")
         self._check(re.fullmatch("[1-9][0-9]?", wait), "Retry-After in whole seconds")
         self._check("r=0" in reply.field("RateLimit"), "a RateLimit of none left")
-        self._tell(f"   … waiting {wait} s, as told")
+        self._tell(f"   … waiting {wait} s, as Retry-After says")
         time.sleep(int(wait))
         self._answer(request.send(), 200)
         self._mean("Each PAT has its own quota. A client that waits as long as Retry-After says succeeds.")

@@ -20,7 +20,7 @@ _SHOWN = ("WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy", "L
 
 
 class Untrue(Exception):
-    """A step of the story did not happen as told."""
+    """A step of the story failed."""
 
 
 class Telling:
@@ -41,7 +41,7 @@ class Telling:
         try:
             yield
         except (Untrue, NoReply, PatAuthError, ValueError) as problem:  # ValueError: an unexpected body
-            raise Untrue(f"step {number} ({title}) did not happen as told: {problem}") from problem
+            raise Untrue(f"step {number} ({title}) failed: {problem}") from problem
 
     def _ask(self, request: Request, status: int) -> Reply:
         self._show(request.curl())
