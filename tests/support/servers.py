@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,13 @@ class Server:
         return self
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """End the process at once. What it has acknowledged is in its file and is there when it begins again.
+
+        With "everysec", a server whose disk is busy keeps up to two seconds of writes in its memory.
+        """
+        with suppress(redis.RedisError), self.client() as client:  # a Sentinel has no such setting
+            client.config_set("appendfsync", "always")
+        self._end()
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -102,7 +107,11 @@ class Server:
 
     def stop(self) -> None:
         self.thaw()
-        self.kill()
+        self._end()
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
     def calls(self) -> dict[str, int]:
         """How often each command was called, scripts' inner calls included (INFO commandstats)."""

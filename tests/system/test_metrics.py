@@ -50,7 +50,7 @@ OUTCOMES = {"": 200, "rate_limited": 429, "store_unavailable": 503, "overloaded"
 def engine(tmp_path: Path) -> Iterator[Server]:
     folder = tmp_path / "engine"
     folder.mkdir()
-    server = Server(binaries()["valkey"], folder, "--appendfsync", "always")
+    server = Server(binaries()["valkey"], folder)
     yield server
     server.stop()
 

@@ -86,7 +86,6 @@ def test_a_killed_server_is_refused_at_once_and_used_again_after_its_restart(
     hasty: Make, own: Server
 ) -> None:
     authority = hasty(url=own.url)
-    own.client().config_set("appendfsync", "always")  # else a busy disk may hold up what a kill must not lose
     issued = issue(authority)
     access = authority.exchange(issued.pat.id, issued.secret)
     gone = issue(authority, "gone")
