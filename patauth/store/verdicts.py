@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -82,21 +81,24 @@ class Verdicts:
         two = (_TAG, _ID) * 2
 
         def by_token(use: bytes) -> _Calls:
-            names = (pat, requested, keys.access_token_form)
-            return prepare(names, (*limit, b"", use), (*two, _TAG, _DIGEST), _UNTIL)
+            names, sizes = (pat, requested, keys.access_token_form), (*two, _TAG, _DIGEST)
+
+            def call(until: bytes, version: bytes, *more: int) -> Prepared:
+                return scripts.prepare(script, names, (*limit, until, version, b"", use), (*sizes, *more))
+
+            judged = call(b"", b"%b", VERSION_BYTES)
+            return _Calls(call(b"", b""), judged, call(b"%b", b"%b", _UNTIL, VERSION_BYTES))
 
         def by_secret(tat: bytes, limit: tuple[bytes, bytes], use: bytes) -> _Calls:
-            return prepare((pat, tat), (*limit, b"%b", use), (*two, _SECRET_TAG), LAST_USE_BYTES)
+            names, sizes = (pat, tat), (*two, _SECRET_TAG)
 
-        def prepare(
-            names: Sequence[bytes], arguments: tuple[bytes, ...], sizes: tuple[int, ...], more: int
-        ) -> _Calls:
-            version = (*sizes, VERSION_BYTES)
-            return _Calls(
-                scripts.prepare(script, names, (*arguments, b"", b""), sizes),
-                scripts.prepare(script, names, (*arguments, b"%b", b""), version),
-                scripts.prepare(script, names, (*arguments, b"%b", b"%b"), (*version, more)),
-            )
+            def call(version: bytes, last_use: bytes, *more: int) -> Prepared:
+                return scripts.prepare(
+                    script, names, (*limit, b"%b", version, last_use, use), (*sizes, *more)
+                )
+
+            judged = call(b"%b", b"", VERSION_BYTES)
+            return _Calls(call(b"", b""), judged, call(b"%b", b"%b", VERSION_BYTES, LAST_USE_BYTES))
 
         self._token, self._ending_token = by_token(b""), by_token(b"ending")
         self._of_secret: dict[Use, _Calls] = {
@@ -136,7 +138,7 @@ class Verdicts:
         By it the caller has judged what decides over the use of this PAT.
         """
         until = min(until, 10**_UNTIL - 1)  # the prepared command states this size
-        gaps = (*_token_gaps(record.pat_id, digest), record.version, b"%013d" % until)
+        gaps = (*_token_gaps(record.pat_id, digest), b"%013d" % until, record.version)
         return Repeat(self._token.again.filled(gaps), record.version, record.pat_id.raw, True)
 
     def repeat_of_secret(self, record: PatRecord, secret_tag: bytes, use: Use = "request") -> Repeat:

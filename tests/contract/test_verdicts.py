@@ -87,7 +87,7 @@ pat_ids = st.binary(min_size=16, max_size=16).map(lambda raw: PatId(raw.hex()))
 def test_what_is_sent_is_one_command_with_the_keys_of_a_pat(
     pat_id: str, digest: bytes, tag: bytes, version: bytes
 ) -> None:
-    """Whatever bytes stand in the gaps, line ends and percent signs too. The version judged is last."""
+    """Whatever bytes stand in the gaps, line ends and percent signs too."""
     line = Line([REFUSED, 1])
     asked = verdicts(line)
     asked.of_token(pat_id, digest, 1.0)
@@ -102,10 +102,10 @@ def test_what_is_sent_is_one_command_with_the_keys_of_a_pat(
     assert line.sent == [
         [b"EVALSHA", sha, b"3", pat, requests, token, b"100000", b"10000000"],
         [b"EVALSHA", sha, b"2", pat, requests, b"100000", b"10000000", tag],
-        [b"EVALSHA", sha, b"2", pat, exchanges, b"1000000", b"60000000", tag, b"exchange"],
-        [b"EVALSHA", sha, b"3", pat, requests, token, b"100000", b"10000000", b"", b"", version],
-        [b"EVALSHA", sha, b"2", pat, requests, b"100000", b"10000000", tag, b"", version],
-        [b"EVALSHA", sha, b"2", pat, exchanges, b"1000000", b"60000000", tag, b"exchange", version],
+        [b"EVALSHA", sha, b"2", pat, exchanges, b"1000000", b"60000000", tag, b"", b"", b"exchange"],
+        [b"EVALSHA", sha, b"3", pat, requests, token, b"100000", b"10000000", b"", version],
+        [b"EVALSHA", sha, b"2", pat, requests, b"100000", b"10000000", tag, version],
+        [b"EVALSHA", sha, b"2", pat, exchanges, b"1000000", b"60000000", tag, version, b"", b"exchange"],
     ]
 
 
@@ -119,8 +119,8 @@ def test_a_clock_that_is_given_is_the_last_of_all_arguments() -> None:
     assert [sent[-4:] for sent in line.sent] == [
         [b"", b"", b"", b"1893456000000"],
         [b"", b"", b"", b"1893456000000"],
-        [b"exchange", b"", b"", b"1893456000000"],
-        [b"exchange", bytes(8), b"", b"1893456000000"],
+        [b"", b"", b"exchange", b"1893456000000"],
+        [bytes(8), b"", b"exchange", b"1893456000000"],
     ]
 
 
@@ -140,12 +140,12 @@ def test_who_asks_again_sends_the_version_and_what_it_has_read() -> None:
     pat, requests, exchanges = KEYS.pat(ID), KEYS.requests(ID), KEYS.exchanges(ID)
     by_token = [b"EVALSHA", sha, b"3", pat, requests, KEYS.access_token(ID, digest), b"100000", b"10000000"]
     assert line.sent == [
-        [*by_token, b"", b"", VERSION, b"1893456000000"],
-        [*by_token, b"", b"", VERSION, b"9999999999999"],
-        [b"EVALSHA", sha, b"2", pat, requests, b"100000", b"10000000", tag, b"", VERSION, LAST_USE],
+        [*by_token, b"1893456000000", VERSION],
+        [*by_token, b"9999999999999", VERSION],
+        [b"EVALSHA", sha, b"2", pat, requests, b"100000", b"10000000", tag, VERSION, LAST_USE],
         [
             *(b"EVALSHA", sha, b"2", pat, exchanges, b"1000000", b"60000000", tag),
-            *(b"exchange", VERSION, LAST_USE),
+            *(VERSION, LAST_USE, b"exchange"),
         ],
     ]
 

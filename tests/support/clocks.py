@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-NOW = 1_893_456_000_000  # 2030-01-01T00:00:00Z
+# 2030-01-01T00:00:00Z. It is later than now: a server forgets by its own clock what has an expiry (PXAT).
+NOW = 1_893_456_000_000
 
 
 MINUTE, DAY = 60_000, 86_400_000

@@ -1,13 +1,13 @@
 -- Decide over one request: look-up, secret tag or access token, expiry, revocation, owner state, quota.
 --   KEYS[1]  PAT record     KEYS[2]  tat of the quota, µs     KEYS[3]  access token record (if it is one)
 --   ARGV[1]  emission interval, µs     ARGV[2]  burst tolerance, µs (a whole quota)
---   ARGV[3]  secret tag, 16 bytes (if it is no access token)
---   ARGV[4]  'exchange': the record's own request quota does not apply; 'ending': charge nothing, so that a PAT can
---            end itself when the memory is full
---   ARGV[5]  the version of the record that the caller has read, and by which it has judged what this script cannot read
+--   ARGV[3]  of a secret its tag, 16 bytes; of an access token until when it and the record let it pass, ms, if the
+--            caller has read the whole answer before
+--   ARGV[4]  the version of the record that the caller has read, and by which it has judged what this script cannot read
 --            (networks, not-before), 8 bytes; none: it has read none
---   ARGV[6]  if the caller has read the whole answer before: for an access token until when it and the record let it
---            pass, ms; for a secret the last use in the record, 6 bytes
+--   ARGV[5]  of a secret the last use in the record, 6 bytes, if the caller has read the whole answer before
+--   ARGV[6]  'exchange': the record's own request quota does not apply; 'ending': charge nothing, so that a PAT can
+--            end itself when the memory is full
 --   ARGV[7]  now, ms; without it, the server's clock (only tests give this)
 -- Returns {verdict, now ms, µs, PAT record, access token record}; 1 and 2 {verdict, now ms, µs, version} if the caller has
 -- read the rest
@@ -18,8 +18,9 @@
 --   4  refused: a secret that was rotated away, after its overlap
 --   5  the caller must judge this record and ask again with its version; charges nothing
 --
--- Each request runs this script. So it takes few arguments and does not use the prelude, which would create its
--- functions at each call.
+-- Each request runs this script. So it does not use the prelude, which would create its functions at each call, the
+-- arguments that most requests do not have are the last ones, and an expiry is given as an instant: Valkey rewrites a
+-- SET that has a duration.
 local byte, sub, call = string.byte, string.sub, redis.call
 local PREVIOUS = SLOT + SLOT_SIZE
 
@@ -41,12 +42,13 @@ else
 end
 local pat, tat, token = got[1], got[2], got[3]
 if not pat then return {0, now} end
-local version, more = sub(pat, VERSION, VERSION + 7), ARGV[6]
-local is_known = version == ARGV[5] -- so it is the same record, but for the last use
+local version = sub(pat, VERSION, VERSION + 7)
+local is_known = version == ARGV[4] -- so it is the same record, but for the last use
 local is_short -- the caller knows all that the answer would say beyond the verdict
 if by_token then
   if not token then return {0, now} end
-  is_short = is_known and more and more ~= '' and now < more + 0
+  local till = ARGV[3]
+  is_short = is_known and till and till ~= '' and now < till + 0
 end
 
 if not is_short then
@@ -67,20 +69,21 @@ if not is_short then
       if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {0, now} end
     end
   else
-    if sub(pat, SLOT + TAG, SLOT + TAG + 15) ~= ARGV[3] then
-      if slots ~= 50 or sub(pat, PREVIOUS + TAG, PREVIOUS + TAG + 15) ~= ARGV[3] then return {0, now} end
+    local tag = ARGV[3]
+    if sub(pat, SLOT + TAG, SLOT + TAG + 15) ~= tag then
+      if slots ~= 50 or sub(pat, PREVIOUS + TAG, PREVIOUS + TAG + 15) ~= tag then return {0, now} end
       a, b, c, d, e, f = byte(pat, OVERLAP, OVERLAP + 5)
       if now >= ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f then return {4, now, 0, pat} end
     end
-    is_short = is_known and more == sub(pat, LAST_USE, LAST_USE + 5)
+    is_short = is_known and ARGV[5] == sub(pat, LAST_USE, LAST_USE + 5)
   end
   if state >= ACTIVE + CONDITIONAL and not is_known then return {5, now, 0, pat, token} end
 end
-if ARGV[4] == 'ending' then return {1, now, 0, pat, token} end
+if ARGV[6] == 'ending' then return {1, now, 0, pat, token} end
 
 -- GCRA (model/quota.py explains it, with the same arithmetic)
 local emission, tolerance = ARGV[1] + 0, ARGV[2] + 0
-if sub(pat, QUOTA, QUOTA + 2) ~= NO_QUOTA and ARGV[4] ~= 'exchange' then
+if sub(pat, QUOTA, QUOTA + 2) ~= NO_QUOTA and ARGV[6] ~= 'exchange' then
   local a, b, c, d, e, f = byte(pat, QUOTA, QUOTA + 5)
   local count = (a * 256 + b) * 256 + c
   emission = math.ceil(((d * 256 + e) * 256 + f) * 1000000 / count)
@@ -98,10 +101,11 @@ end
 local backlog = base + emission - now_us
 if backlog > tolerance then
   -- Store a clamped tat. Otherwise each refusal would clamp it to a later clock, and no request would ever pass.
-  if tat and tonumber(tat) > base then call('SET', KEYS[2], base, 'PX', math.ceil((base - now_us) / 1000)) end
+  if tat and tonumber(tat) > base then call('SET', KEYS[2], base, 'PXAT', math.ceil(base / 1000)) end
   if is_short then return {2, now, backlog - tolerance, version} end
   return {2, now, backlog - tolerance, pat, token}
 end
-call('SET', KEYS[2], base + emission, 'PX', math.ceil(backlog / 1000))
+base = base + emission
+call('SET', KEYS[2], base, 'PXAT', math.ceil(base / 1000))
 if is_short then return {1, now, backlog, version} end
 return {1, now, backlog, pat, token}

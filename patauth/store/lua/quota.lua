@@ -9,9 +9,10 @@ local function charge(key, emission, tolerance, now_us)
   local backlog = base + emission - now_us
   if backlog > tolerance then
     -- Store a clamped tat. Otherwise each refusal would clamp it to a later clock, and no request would ever pass.
-    if tat > base then redis.call('SET', key, base, 'PX', math.ceil((base - now_us) / 1000)) end
+    if tat > base then redis.call('SET', key, base, 'PXAT', math.ceil(base / 1000)) end
     return {0, backlog - tolerance}
   end
-  redis.call('SET', key, base + emission, 'PX', math.ceil(backlog / 1000))
+  base = base + emission
+  redis.call('SET', key, base, 'PXAT', math.ceil(base / 1000)) -- Valkey rewrites a SET that has a duration
   return {1, backlog}
 end
