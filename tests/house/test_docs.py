@@ -241,7 +241,7 @@ def test_the_figures_of_the_readme_are_those_of_the_performance_page() -> None:
 
 
 def test_the_readme_is_short_and_its_app_and_caller_have_about_ten_lines() -> None:
-    assert len(read("README.md").splitlines()) <= 115
+    assert len(read("README.md").splitlines()) <= 100
     for block in blocks("README.md", "python"):
         assert len([line for line in block.splitlines() if line.strip()]) <= 11
 
