@@ -60,7 +60,7 @@ class StoreUrl:
             return cls("memory", text)
         if text.startswith("local:"):
             directory = unquote(text.removeprefix("local:"))
-            if not directory:
+            if not directory or "\0" in directory:
                 raise _wrong("'local:' needs a directory, for example local:./patauth-data")
             return cls("local", text, Path(directory))
         if _CLUSTER.match(text):

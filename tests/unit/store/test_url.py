@@ -110,6 +110,7 @@ def test_what_names_no_engine_is_refused_and_not_repeated() -> None:
     for text in (
         "",
         "local:",
+        "local:a%00b",
         "memory:x",
         "postgres://u:hunter2@h",
         "redis:/hunter2",
