@@ -40,7 +40,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def test_each_end_waits_for_the_disk_and_no_verification_does(
     start: Callable[..., Server], make_at: Make
 ) -> None:
-    server = start("--appendfsync", "always")  # every second, as elsewhere, is a wait for each end
+    server = start("--appendfsync", "always")  # every second would be a wait for each end
     authority = make_at(url=server.url, durability="disk")
     issued, other = issue(authority), issue(authority, "other")
     ends: list[Callable[[Authority], object]] = [
@@ -154,7 +154,7 @@ def test_a_server_that_no_longer_waits_does_what_is_asked_and_acknowledges_nothi
     start: Callable[..., Server], make_at: Make
 ) -> None:
     """For example, another server has taken its place. Verification needs no disk, and goes on."""
-    server = start("--appendfsync", "always")  # every second, as elsewhere, is a wait for each end
+    server = start("--appendfsync", "always")  # every second would be a wait for each end
     authority = make_at(url=server.url, durability="disk")
     issued, other = issue(authority), issue(authority, "other")
     with server.client() as client:

@@ -51,7 +51,7 @@ def engines() -> list[Any]:
 
 
 class Server:
-    """A server on a unix socket in a folder of its own."""
+    """A server on a unix socket in a folder of its own. Its file is written, but it waits for no disk."""
 
     def __init__(self, binary: str, folder: Path, *options: str) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Server:
         self.url = f"unix://{self.socket}"
         self._command = [
             binary, "--port", "0", "--unixsocket", self.socket, "--dir", str(folder), "--save", "",
-            "--appendonly", "yes", "--appendfsync", "everysec", "--daemonize", "no", *options,
+            "--appendonly", "yes", "--appendfsync", "no", "--daemonize", "no", *options,
         ]  # fmt: skip
         self.start()
 
@@ -93,7 +93,8 @@ class Server:
     def kill(self) -> None:
         """End the process at once. What it has acknowledged is in its file and is there when it begins again.
 
-        With "everysec", a server whose disk is busy keeps up to two seconds of writes in its memory.
+        With "everysec", a server whose disk is busy keeps up to two seconds of writes in its memory. Nodes of
+        clusters and of Sentinels have it.
         """
         with suppress(redis.RedisError), self.client() as client:  # a Sentinel has no such setting
             client.config_set("appendfsync", "always")

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -403,3 +404,23 @@ def test_the_request_and_its_curl_line_are_the_same(home: Path) -> None:
     assert shlex.split(request.curl()) == [
         "curl", "-i", "-H", "Authorization: Bearer it's", "-X", "POST", "http://127.0.0.1:1/x",
     ]  # fmt: skip
+
+
+def test_a_store_that_stops_for_a_moment_does_not_end_the_story(
+    home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip has just written a hundred megabytes, and the store waits for the disk."""
+    real = Request.send
+    timers: list[threading.Timer] = []
+
+    def send(self: Request) -> Reply:
+        if not timers:
+            server.freeze()
+            timers.append(threading.Timer(1.0, server.thaw))
+            timers[0].start()
+        return real(self)
+
+    monkeypatch.setattr(Request, "send", send)
+    result = CliRunner().invoke(program, ["--store", logged_out(server.url), "demo", "--once"])
+    timers[0].join()
+    assert (result.exit_code, result.stderr) == (0, "")

@@ -21,6 +21,7 @@ import click
 from ...authority import Authority
 from ...errors import ConfigurationError, PatAuthError, StoreUnavailable
 from ...model.pat import Owner
+from ...settings import Settings
 from ...wsgi.middleware import PatAuthMiddleware
 from ...wsgi.page import PATH
 from ..context import Failure, message, options, printable, warnings_as_messages
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 KEY_PREFIX = "patauth-demo"  # in a store that --store names, it keeps the demo apart from real PATs
 _PORT = 8000
+_PATIENCE = 5.0  # s for an answer of the store: its disk may be busy with what pip has just written
 
 
 @click.command(cls=Command, short_help="See patauth at work, step by step, over real HTTP.")
@@ -218,8 +220,15 @@ def _authority(stack: ExitStack, store_url: str) -> tuple[Authority, list[str]]:
     apart: dict[str, Any] = {"key_prefix": KEY_PREFIX, "retention": 0, "max_pats_per_owner": 1000}
     try:
         with warnings_as_messages():
-            given = {"scopes": SCOPES, "page_example_url": "/reports", **({} if temporary else apart)}
-            authority = Authority.from_url(store_url, **given)
+            settings = Settings.of(
+                store_url=store_url,
+                scopes=SCOPES,
+                page_example_url="/reports",
+                connect_timeout=_PATIENCE,
+                command_timeout=_PATIENCE,
+                **({} if temporary else apart),
+            )
+            authority = Authority(settings, _request_seconds=_PATIENCE)
     except ConfigurationError as problem:
         if temporary:
             raise ConfigurationError(f"{problem}, or better: pip install 'patauth[demo]'") from problem
