@@ -25,11 +25,11 @@ UNFIT = {"unknown": ("--rename-command", "WAITAOF", ""), "no file": ("--appendon
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts a server of this test's own."""
+    """Starts a server of this test's own. It flushes each write: every second would be a wait for each end."""
     running: list[Server] = []
 
     def started(*options: str) -> Server:
-        running.append(Server(binaries()["valkey"], tmp_path, *options))
+        running.append(Server(binaries()["valkey"], tmp_path, "--appendfsync", "always", *options))
         return running[-1]
 
     yield started
@@ -40,7 +40,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def test_each_end_waits_for_the_disk_and_no_verification_does(
     start: Callable[..., Server], make_at: Make
 ) -> None:
-    server = start("--appendfsync", "always")  # every second would be a wait for each end
+    server = start()
     authority = make_at(url=server.url, durability="disk")
     issued, other = issue(authority), issue(authority, "other")
     ends: list[Callable[[Authority], object]] = [
@@ -64,7 +64,7 @@ def test_a_change_waits_for_the_disk_on_a_server_that_has_lost_its_scripts(
     start: Callable[..., Server], make_at: Make
 ) -> None:
     """It refuses the digest, and the wait behind it is worth nothing; the text has a wait of its own."""
-    server = start("--appendfsync", "always")
+    server = start()
     authority = make_at(url=server.url, durability="disk")
     issued = issue(authority)
     changes: list[Callable[[], object]] = [
@@ -85,7 +85,7 @@ def test_a_creation_waits_for_itself_and_for_what_its_maker_was_judged_by_in_ano
     start: Callable[..., Server], make_at: Make
 ) -> None:
     """What is looked at before the hash is judged again, so nothing waits there."""
-    server = start("--appendfsync", "always")
+    server = start()
     authority = make_at(url=server.url, durability="disk")
     made = {
         who: issue(authority, "maker", owner=Owner(who), scope=[ALL_MANAGE, "a"]) for who in ("alice", "bob")
@@ -154,7 +154,7 @@ def test_a_server_that_no_longer_waits_does_what_is_asked_and_acknowledges_nothi
     start: Callable[..., Server], make_at: Make
 ) -> None:
     """For example, another server has taken its place. Verification needs no disk, and goes on."""
-    server = start("--appendfsync", "always")  # every second would be a wait for each end
+    server = start()
     authority = make_at(url=server.url, durability="disk")
     issued, other = issue(authority), issue(authority, "other")
     with server.client() as client:
