@@ -25,7 +25,7 @@ UNFIT = {"unknown": ("--rename-command", "WAITAOF", ""), "no file": ("--appendon
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts a server of this test's own. It flushes each write: every second would be a wait for each end."""
+    """Starts a server of this test's own. It flushes each write, since each end waits for that."""
     running: list[Server] = []
 
     def started(*options: str) -> Server:
